@@ -1,0 +1,19 @@
+"""The Flower ClientApp: `clients.app:app`. It answers a job with a report; the ids of its clients ride in the job."""
+
+from __future__ import annotations
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from clients.worker import worker_for
+from server.messages import Job
+
+app = ClientApp()
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train and evaluate the clients that the job names."""
+    job = Job.unpack(message.content)
+    report = worker_for(job.key, job.scenario).run(job)
+    return Message(report.pack(), reply_to=message)

@@ -1,0 +1,203 @@
+"""A worker: one process that hosts any number of simulated clients, one after the other, on one model in place."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedlt import seeding
+from fedlt.assembly import Assembly, assemble, pick_device
+from fedlt.data.federation import Federation, federate
+from fedlt.data.inputs import make_inputs
+from fedlt.evaluate import TestSet, evaluate_generic, evaluate_personal
+from fedlt.metrics import Confusion
+from fedlt.nn.net import FeatureCache
+from fedlt.scenario import Scenario, load
+from fedlt.site import Rows
+from fedlt.strategy import Client, Server, Update
+from fedlt.trainer import Trainer, Work
+from server.messages import UNION, Failure, Job, Report
+
+
+class Worker:
+    """Trains and evaluates clients of one scenario. Everything that a client does is a function of the job alone."""
+
+    def __init__(self, scenario: Scenario, federation: Federation) -> None:
+        self.scenario, self.federation = scenario, federation
+        self.device = pick_device(scenario.resources.device)
+        self.parts: Assembly = assemble(scenario, federation, self.device)
+        self.flat, self.model, self.strategy = self.parts.flat, self.parts.model, self.parts.strategy
+        self.trainer = Trainer(self.flat, scenario.local, self.device, scenario.resources.precision)
+        self.initial_private = self.flat.private.clone()
+        moments = federation.mean, federation.std, self.device, self.parts.channels_last
+        self.train_inputs = make_inputs(federation.x_train, *moments)
+        self.test_inputs = make_inputs(federation.x_test, *moments)
+        self.train_targets = torch.from_numpy(federation.y_train).to(self.device)
+        self.test_targets = torch.from_numpy(federation.y_test).to(self.device)
+
+    def run(self, job: Job) -> Report:
+        """Do what the job asks for. With `on_error=fail` the first failing client ends it."""
+        report = Report()
+        shared = job.shared.to(self.device)
+        outbox = {name: value.to(self.device) for name, value in job.outbox.items()}
+        with _one_thread():
+            started = time.perf_counter()
+            self._evaluate(job, shared, outbox, report)
+            evaluated = time.perf_counter()
+            self._train(job, shared, outbox, report)
+            report.metrics["evaluate_seconds"] = evaluated - started
+            report.metrics["train_seconds"] = time.perf_counter() - evaluated
+        return report
+
+    def _train(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
+        self.trainer.work = Work()
+        for block, clients in job.work.blocks.items():
+            for client in clients:
+                with self._guard(client, report):
+                    update, state = self._train_client(client, job, shared, outbox)
+                    held = report.updates.setdefault(block, [])
+                    if held and self.strategy.foldable:
+                        held[0].add(update)
+                    else:
+                        held.append(update)
+                    if state:
+                        report.states[client] = state
+                if report.failures and self.scenario.federation.on_error == "fail":
+                    return
+        work = self.trainer.work
+        report.metrics.update(loss_sum=float(work.loss_sum), samples=work.samples, steps=work.steps)
+
+    def _train_client(
+        self, number: int, job: Job, shared: Tensor, outbox: dict[str, Tensor]
+    ) -> tuple[Update, dict[str, Tensor]]:
+        self.flat.load_shared(shared)
+        client = self._client(number, job, shared, outbox, "train")
+        self.strategy.fit(client)
+        if not all(torch.isfinite(tensor).all() for tensor in (self.flat.shared, self.flat.private)):
+            raise FloatingPointError("the trained weights are not finite; a smaller local.lr may help")
+        weight = self.strategy.weight(client)
+        if not math.isfinite(weight) or weight < 0:
+            raise ValueError(f"expected a finite weight >= 0, got {weight}")
+        update = Update((number,), weight, self.flat.shared * weight, client.extras)
+        state = {f"state/{name}": value.clone() for name, value in client.state.items()}
+        if len(self.flat.private):
+            state["private"] = self.flat.private.clone()
+        return update, state
+
+    def _evaluate(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
+        if not job.work.chunks and not job.work.personal:
+            return
+        self.flat.load_shared(shared)
+        self.flat.load_private(self.initial_private)
+        chunk, size = self.scenario.evaluation.batch_size, len(self.test_targets)
+        self.model.eval()
+        cache = FeatureCache(self.model, self.test_inputs.take, size, chunk)
+        test = TestSet(self.test_inputs, self.test_targets, chunk, cache)
+        if job.work.chunks:
+            server = Server(self.model, self.flat, self.parts.task, {}, outbox, job.work.round)
+            confusions = evaluate_generic(self.strategy, server, test, job.work.chunks)
+            self._report(report, "generic", -1, confusions)
+        edits = self.flat.edits()
+        for number in job.work.personal:
+            rows = self.federation.tests[number]
+            if not len(rows):
+                continue
+            if self.flat.edits() != edits:  # the last client's hook trained or loaded something
+                self.flat.load_shared(shared)
+                self.flat.load_private(self.initial_private)
+                cache.revalidate()
+                edits = self.flat.edits()
+            with self._guard(number, report):
+                client = self._client(number, job, shared, outbox, "evaluate")
+                plain, masked = evaluate_personal(self.strategy, client, test, torch.from_numpy(rows).to(self.device))
+                self._report(report, "personal", number, plain)
+                self._report(report, "personal_masked", number, masked)
+            if report.failures and self.scenario.federation.on_error == "fail":
+                return
+
+    @staticmethod
+    def _report(report: Report, model: str, client: int, confusions: dict[str, Confusion]) -> None:
+        for variant, confusion in confusions.items():
+            report.confusions[f"{model}:{variant}", client] = confusion
+
+    def _client(
+        self, number: int, job: Job, shared: Tensor, outbox: dict[str, Tensor], purpose: str
+    ) -> Client:
+        """The client with its data and its state, its private parameters in the model."""
+        union = number == UNION
+        rows = self.federation.union() if union else self.federation.clients[number]
+        counts = self.federation.class_counts if union else self.federation.counts(number)
+        path = (job.work.round, number + 1)
+        start = shared[: self.flat.num_trainable]
+        state = job.states.get(number)
+        self.flat.load_private(self.initial_private if state is None else state.get("private", self.initial_private))
+        total = self.scenario.federation.rounds
+        client = Client(
+            model=self.model,
+            flat=self.flat,
+            task=self.parts.task,
+            learner=self.parts.learner,
+            data=Rows(self.train_inputs, self.train_targets, torch.from_numpy(rows).to(self.device)),
+            class_counts=torch.from_numpy(counts).to(self.device),
+            rng=seeding.generator(self.scenario.seed, purpose, *path),
+            trainer=self.trainer,
+            epoch_size=job.work.images if union else len(rows),
+            progress=(job.work.round - 1) / total,
+            id=number,
+            start=start,
+            received=outbox,
+        )
+        if state is None:
+            torch.manual_seed(seeding.integer(self.scenario.seed, "begin", number + 1))
+            self.strategy.begin(client)
+        else:
+            prefix = "state/"
+            kept = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+            client.state = {name: value.to(self.device) for name, value in kept.items()}
+        # For dropout and for strategies that draw from PyTorch's global generator: seeded per client, never shared.
+        torch.manual_seed(seeding.integer(self.scenario.seed, purpose, *path))
+        return client
+
+    @contextmanager
+    def _guard(self, client: int, report: Report) -> Iterator[None]:
+        """Any error of a client's own code becomes a reported failure of that client."""
+        try:
+            yield
+        except Exception:
+            report.failures.append(Failure(client, traceback.format_exc()))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One intra-op thread: sums are then grouped alike on every machine and under every number of workers."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+_workers: dict[str, Worker] = {}
+
+
+def install(scenario: Scenario, federation: Federation) -> None:
+    """Give this process a scenario and its data, so that it need not load them when the first job comes."""
+    _workers.clear()
+    _workers[scenario.hash] = Worker(scenario, federation)
+
+
+def worker_for(key: str, content: dict[str, Any]) -> Worker:
+    """The worker of the scenario with that hash; built from the scenario's content where there is none."""
+    if key not in _workers:
+        scenario = load(content)
+        _workers.clear()
+        _workers[key] = Worker(scenario, federate(scenario))
+    return _workers[key]

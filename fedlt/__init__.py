@@ -1,0 +1,56 @@
+"""FedLT: a simulator of federated long-tailed learning.
+
+    import fedlt
+    result = fedlt.run("digits_lt", "strategy=fedprox", "strategy.mu=0.1")
+    result.final["generic/few"], result.clients
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedlt.learner import Learner, Stage
+    from fedlt.results import Run
+    from fedlt.run import run
+    from fedlt.scenario import Scenario, load
+    from fedlt.site import Batch, Site
+    from fedlt.strategy import Client, Server, Strategy, Update, combine
+
+__version__ = "0.1.0"
+__all__ = [
+    "Batch",
+    "Client",
+    "Learner",
+    "Run",
+    "Scenario",
+    "Server",
+    "Site",
+    "Stage",
+    "Strategy",
+    "Update",
+    "combine",
+    "load",
+    "run",
+]
+
+_HOMES = {
+    "fedlt.learner": ("Learner", "Stage"),
+    "fedlt.results": ("Run",),
+    "fedlt.run": ("run",),
+    "fedlt.scenario": ("Scenario", "load"),
+    "fedlt.site": ("Batch", "Site"),
+    "fedlt.strategy": ("Client", "Server", "Strategy", "Update", "combine"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when first used, so that `import fedlt` costs nothing."""
+    from importlib import import_module
+
+    for module, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(module), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'fedlt' has no attribute {name!r}")

@@ -1,0 +1,66 @@
+"""Builds what server and workers must have alike: strategy, learner, model and the model's flat layout."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedlt import seeding
+from fedlt.errors import Problem, ScenarioError
+from fedlt.nn.flat import Flat
+from fedlt.task import Task
+
+if TYPE_CHECKING:
+    from fedlt.data.federation import Federation
+    from fedlt.learner import Learner
+    from fedlt.nn.net import Net
+    from fedlt.scenario import Scenario
+    from fedlt.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts of a run that are code. Equal scenarios give equal assemblies, bit for bit, in every process."""
+
+    strategy: Strategy
+    learner: Learner
+    model: Net
+    flat: Flat
+    task: Task
+    channels_last: bool
+
+
+def assemble(scenario: Scenario, federation: Federation, device: torch.device) -> Assembly:
+    """Build model and layout from the scenario's seed; raises `ScenarioError` where the parts do not fit."""
+    strategy, learner, recipe = (c.create() for c in (scenario.strategy, scenario.learner, scenario.model))
+    shares = sum(stage.share for stage in learner.stages())
+    if abs(shares - 1) > 1e-9:
+        raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
+    task = Task(federation.kind, federation.num_classes, federation.input_shape, federation.class_counts)
+    if len(task.input_shape) != 3 and scenario.local.augment != "none":
+        raise ScenarioError(Problem("local.augment", f"{scenario.local.augment} is for images; use none"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.integer(scenario.seed, "model"))
+        try:
+            model = recipe.build(task)
+            learner.build(model, task)
+            strategy.build(model, task)
+            flat = Flat(model.to(device), strategy.private, strategy.frozen, recipe.channels_last)
+        except ValueError as error:
+            raise ScenarioError(Problem("model", str(error))) from error
+    return Assembly(strategy, learner, model, flat, task, recipe.channels_last)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `resources.device` names; `auto` takes a GPU where there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ScenarioError(Problem("resources.device", "cuda was asked for and no GPU is visible; use auto or cpu"))
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,218 @@
+"""What components there are, read from their source text without importing it.
+
+A component is a frozen dataclass: its fields are its hyper-parameters, its YAML keys and its documentation.
+Strategies and learners are found by file name (`strategies/fedprox.py` is `fedprox`); a user's own is written
+`./mine.py:Mine`, or comes from an entry point in the groups `fedlt.strategies` and `fedlt.learners`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fedlt.errors import Problem, ScenarioError
+from fedlt.schema import Field, suggest
+from fedlt.source import dataclass_fields, is_dataclass, read, source_of
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MODELS = {
+    "mlp": "fedlt.nn.mlp:MLP",
+    "cnn": "fedlt.nn.cnn:CNN",
+    "resnet8": "fedlt.nn.resnet:ResNet8",
+    "resnet20": "fedlt.nn.resnet:ResNet20",
+    "resnet32": "fedlt.nn.resnet:ResNet32",
+    "resnet18": "fedlt.nn.resnet:ResNet18",
+    "resnet34": "fedlt.nn.resnet:ResNet34",
+}
+PARTITIONS = {
+    "iid": "fedlt.data.partition:Iid",
+    "dirichlet_per_class": "fedlt.data.partition:DirichletPerClass",
+    "dirichlet": "fedlt.data.partition:Dirichlet",
+    "pathological": "fedlt.data.partition:Pathological",
+    "shards": "fedlt.data.partition:Shards",
+    "natural": "fedlt.data.partition:Natural",
+    "size_skewed": "fedlt.data.partition:SizeSkewed",
+}
+FOLDERS = {"strategy": ("strategies", "fedlt.strategies"), "learner": ("fedlt/learners", "fedlt.learners")}
+KINDS = ("strategy", "learner", "model", "partition")
+FLOWER_PREFIX = "flower:"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component that a scenario can name.
+
+    target: `module:Class`, or `/path/file.py:Class` for a user's own file. fields: its keys, inherited ones first.
+    """
+
+    kind: str
+    name: str
+    target: str
+    summary: str
+    fields: tuple[Field, ...]
+
+    def create(self, options: dict[str, Any]) -> Any:
+        """An instance with the given fields. Imports the component's module."""
+        return self.load()(**options)
+
+    def load(self) -> type:
+        """The component's class. Imports its module."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(
+            _import_file(Path(module)) if module.endswith(".py") else importlib.import_module(module), attribute
+        )
+
+    def code_digest(self) -> str:
+        """Hash of a user's own source file (`""` for components of this project, which its version names)."""
+        path = self.target.partition(":")[0]
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path.endswith(".py") else ""
+
+
+class FlowerComponent(Component):
+    """One of Flower's own server strategies, such as `flower:FedAdam`; its keys are its constructor's."""
+
+    def create(self, options: dict[str, Any]) -> Any:
+        return self.load()(strategy=self.name.removeprefix(FLOWER_PREFIX), options=options)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component that the scenario chose, with all its fields."""
+
+    name: str
+    options: dict[str, Any]
+    component: Component
+
+    def create(self) -> Any:
+        """An instance of the component. Imports its module; what its constructor refuses is a `ScenarioError`."""
+        try:
+            return self.component.create(self.options)
+        except (TypeError, ValueError) as error:
+            raise ScenarioError(Problem(self.component.kind, f"{self.name} cannot be built: {error}")) from error
+
+
+def names(kind: str) -> list[str]:
+    """The built-in components of a kind, sorted."""
+    if kind in FOLDERS:
+        folder = ROOT / FOLDERS[kind][0]
+        return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return sorted({"model": MODELS, "partition": PARTITIONS}[kind])
+
+
+def flower_names() -> list[str]:
+    """Flower's own server strategies, as scenarios name them."""
+    return [FLOWER_PREFIX + name for name in sorted(_flower_classes())]
+
+
+def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
+    """The component of that name; a user's file is looked for relative to the folder `relative_to`.
+
+    Raises `ScenarioError` with the nearest right spelling.
+    """
+    if ".py:" in name:
+        return _find_file(kind, name, relative_to or Path.cwd())
+    if kind == "strategy" and name.startswith(FLOWER_PREFIX):
+        return _find_flower(name)
+    if name in names(kind):
+        if kind in FOLDERS:
+            path = ROOT / FOLDERS[kind][0] / f"{name}.py"
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            return _component(kind, name, path, None, module)
+        module, _, attribute = {"model": MODELS, "partition": PARTITIONS}[kind][name].partition(":")
+        return _component(kind, name, source_of(module), attribute, module)
+    if kind in FOLDERS:
+        for entry in importlib.metadata.entry_points(group=FOLDERS[kind][1], name=name):
+            module, _, attribute = entry.value.partition(":")
+            return _component(kind, name, source_of(module), attribute, module)
+    own = f", or your own as './file.py:{kind.capitalize()}'" if kind in FOLDERS else ""
+    raise ScenarioError(Problem(kind, f"unknown {kind} {name!r}{suggest(name, names(kind))}{own}"))
+
+
+def _find_file(kind: str, name: str, relative_to: Path) -> Component:
+    file, _, attribute = name.rpartition(":")
+    path = (relative_to / Path(file).expanduser()).resolve()
+    if not path.is_file():
+        raise ScenarioError(Problem(kind, f"there is no file {path}; give the path from the folder you run in"))
+    return _component(kind, f"{path}:{attribute}", path, attribute, str(path))
+
+
+def _find_flower(name: str) -> Component:
+    classes = _flower_classes()
+    bare = name.removeprefix(FLOWER_PREFIX)
+    if bare not in classes:
+        raise ScenarioError(Problem("strategy", f"Flower has no strategy {bare!r}{suggest(bare, classes)}"))
+    path, node = classes[bare]
+    summary = (ast.get_docstring(node) or bare).splitlines()[0]
+    return FlowerComponent("strategy", name, "server.flower_strategy:FlowerStrategy", summary, _flower_fields(node))
+
+
+@lru_cache(maxsize=1)
+def _flower_classes() -> dict[str, tuple[Path, ast.ClassDef]]:
+    folder = source_of("flwr").parent / "serverapp" / "strategy"
+    found = {}
+    for path in sorted(folder.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            bases = [ast.unparse(base) for base in node.bases] if isinstance(node, ast.ClassDef) else []
+            if isinstance(node, ast.ClassDef) and bases and not any(b in ("ABC", "Exception") for b in bases):
+                found[node.name] = (path, node)
+    # Left out: strategies that need more of a client than its weights and its number of samples.
+    beyond = ("FedXgb", "QFedAvg", "DifferentialPrivacyClientSide", "Inconsistent")
+    return {n: entry for n, entry in found.items() if not n.startswith(beyond) and _init_of(entry[1]) is not None}
+
+
+def _init_of(node: ast.ClassDef) -> ast.FunctionDef | None:
+    return next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+
+
+def _flower_fields(node: ast.ClassDef) -> tuple[Field, ...]:
+    """Constructor arguments that are hyper-parameters: numbers, texts and switches that the scenario does not set."""
+    init = _init_of(node)
+    assert init is not None
+    ours = {"weighted_by_key", "arrayrecord_key", "configrecord_key", "num_sampled_clients", "strategy"}
+    plain = {"int", "float", "str", "bool", "None"}
+    positional = init.args.args[1:]
+    missing = [None] * (len(positional) - len(init.args.defaults))
+    pairs = [*zip(positional, [*missing, *init.args.defaults], strict=True)]
+    pairs += zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+    fields = []
+    for argument, default in pairs:
+        annotation = ast.unparse(argument.annotation) if argument.annotation else "Any"
+        sampling = argument.arg.startswith(("fraction_", "min_"))
+        if sampling or argument.arg in ours or not plain.issuperset(annotation.split(" | ")):
+            continue
+        required = default is None
+        fields.append(Field(argument.arg, annotation, None if default is None else ast.literal_eval(default), required))
+    return tuple(fields)
+
+
+def _import_file(path: Path) -> Any:
+    name = f"fedlt_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def _component(kind: str, name: str, path: Path, attribute: str | None, module: str) -> Component:
+    tree, comments = read(path)
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if attribute is None:
+        attribute = next((n for n, node in classes.items() if is_dataclass(node) and not n.startswith("_")), "")
+    if attribute not in classes:
+        raise ScenarioError(Problem(kind, f"{path} has no class {attribute!r}{suggest(attribute, classes)}"))
+    fields = {field.name: field for field in dataclass_fields(tree, comments, classes[attribute])}
+    text = ast.get_docstring(tree) if len(classes) == 1 else ast.get_docstring(classes[attribute])
+    summary = (text or ast.get_docstring(classes[attribute]) or "").strip().splitlines() or [""]
+    return Component(kind, name, f"{module}:{attribute}", summary[0], tuple(fields.values()))

@@ -1,0 +1,209 @@
+"""The command line: `fedlt run`, `show`, `ls`, `cp`, `check`, `doctor`. Heavy modules are imported by the commands."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedlt.errors import FedLTError, Problem, ScenarioError
+
+DEFAULT_SCENARIO = "digits_lt"
+
+app = typer.Typer(
+    help="Federated long-tailed learning: run a scenario, see generic and personal models side by side.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ScenarioArgument = Annotated[str, typer.Argument(help="A shipped scenario's name, or the path of a .yaml file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value sets a key, ~key goes back to its default.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Errors of ours end with a message: 2 for what the user wrote, 1 for a run that failed, 130 for Ctrl-C."""
+
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except ScenarioError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except FedLTError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return guarded
+
+
+@app.command()
+@_command
+def run(
+    scenario: ScenarioArgument = DEFAULT_SCENARIO,
+    overrides: Overrides = None,
+    backend: Annotated[str | None, typer.Option(help="auto, inline, ray or flower.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Worker processes; auto takes one per core.")] = None,
+    out: Annotated[Path, typer.Option(help="Parent of the run folder.")] = Path("runs"),
+    seeds: Annotated[str | None, typer.Option(help="Several runs: 0-2, or 0,3,7.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
+) -> None:
+    """Run a scenario. The last line printed is the run folder's path."""
+    from fedlt.scenario import load
+
+    name, changes = _split(scenario, overrides)
+    changes += [f"resources.{key}={value}" for key, value in (("backend", backend), ("workers", workers)) if value]
+    each = [[*changes, f"seed={seed}"] for seed in _seeds(seeds)] if seeds else [changes]
+    scenarios = [load(name, chosen) for chosen in each]  # all are checked before the first runs
+    from fedlt.console import Console
+    from fedlt.run import run_scenario
+
+    command = "fedlt " + shlex.join(sys.argv[1:])
+    for checked in scenarios:
+        run_scenario(checked, out, Console(), force, command)
+
+
+@app.command()
+@_command
+def show(
+    scenario: ScenarioArgument = DEFAULT_SCENARIO,
+    overrides: Overrides = None,
+    partition: Annotated[bool, typer.Option("--partition", help="Draw clients by classes.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="With --partition: draw it into this picture file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a scenario with all defaults filled in, or who would hold what."""
+    from fedlt.scenario import load
+
+    name, changes = _split(scenario, overrides)
+    checked = load(name, changes)
+    if plot is not None and not partition:
+        raise ScenarioError(Problem("--plot", "goes with --partition"))
+    if partition:
+        from fedlt.partition_view import partition_figures, partition_text, save_partition_plot
+
+        figures = partition_figures(checked)
+        if plot is not None:
+            save_partition_plot(figures, plot)
+        print(json.dumps(figures) if as_json else partition_text(figures))
+    else:
+        print(json.dumps(checked.to_dict(), indent=1) if as_json else checked.to_yaml().rstrip())
+
+
+@app.command()
+@_command
+def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = None) -> None:
+    """Check a scenario, its data and its model without running it."""
+    from fedlt.scenario import load
+
+    name, changes = _split(scenario, overrides)
+    checked = load(name, changes)
+    from fedlt.assembly import assemble, pick_device
+    from fedlt.data.federation import federate
+    from fedlt.run import pick_backend
+
+    federation = federate(checked)
+    parts = assemble(checked, federation, pick_device("cpu"))
+    sent = parts.flat.shared.numel()
+    print(
+        f"{checked.name}: ok. {len(federation.clients)} clients, {len(federation.clients.values)} training samples, "
+        f"{federation.num_classes} classes; {sent:,} numbers travel per client and round; "
+        f"backend {pick_backend(checked, federation)}; run name {checked.run_name}"
+    )
+
+
+@app.command()
+@_command
+def ls(
+    what: Annotated[str, typer.Argument(help="scenarios, strategies, learners, models, partitions or datasets.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List what there is, with one line each."""
+    from fedlt.listing import KINDS, listing
+
+    if what and what not in KINDS:
+        from fedlt.schema import suggest
+
+        raise ScenarioError(Problem("ls", f"unknown kind {what!r}{suggest(what, KINDS)}"))
+    found = {kind: listing(kind) for kind in ([what] if what else KINDS)}
+    if as_json:
+        print(json.dumps(found[what] if what else found, indent=1))
+        return
+    for kind, rows in found.items():
+        if not what:
+            print(f"{kind}:")
+        width = max((len(row["name"]) for row in rows), default=0)
+        for row in rows:
+            print(f"{'' if what else '  '}{row['name']:<{width}}  {row['summary']}".rstrip())
+
+
+@app.command()
+@_command
+def cp(
+    scenario: Annotated[str, typer.Argument(help="A shipped scenario's name.")],
+    target: Annotated[Path | None, typer.Argument(help="A file or a folder; NAME.yaml here by default.")] = None,
+) -> None:
+    """Copy a shipped scenario, to change it."""
+    from fedlt.scenario_file import locate
+
+    source = locate(scenario)
+    path = target or Path(source.name)
+    path = path / source.name if path.is_dir() else path
+    if path.exists():
+        raise ScenarioError(Problem("target", f"{path} exists; give another name"))
+    if not path.parent.is_dir():
+        raise ScenarioError(Problem("target", f"there is no folder {path.parent}"))
+    path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    print(f"{path}\nrun it: fedlt run {path}")
+
+
+@app.command()
+@_command
+def doctor(as_json: AsJson = False) -> None:
+    """Versions, cores, GPUs, and which data sets are at hand."""
+    from fedlt.listing import doctor_report
+
+    report = doctor_report()
+    if as_json:
+        print(json.dumps(report, indent=1))
+        return
+    for section, rows in report.items():
+        print(f"{section}:")
+        for name, value in rows.items():
+            print(f"  {name:<16} {value}")
+
+
+def _split(scenario: str, overrides: list[str] | None) -> tuple[str, list[str]]:
+    """An override in the scenario's place means the default scenario."""
+    if "=" in scenario or scenario.startswith("~"):
+        return DEFAULT_SCENARIO, [scenario, *(overrides or [])]
+    return scenario, list(overrides or [])
+
+
+def _seeds(text: str) -> list[int]:
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
+            raise ScenarioError(Problem("--seeds", f"expected a range such as 0-2 or a list such as 0,3,7, got {text!r}"))
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds:
+        raise ScenarioError(Problem("--seeds", f"names no seed: {text!r}; write the smaller number first"))
+    return seeds
+
+
+def main() -> None:
+    """Entry of the `fedlt` command."""
+    app()

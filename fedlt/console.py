@@ -1,0 +1,90 @@
+"""What a run says while it goes on: a progress line with the time left on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fedlt.summary import evaluation_line, final_table, plain
+
+if TYPE_CHECKING:
+    from fedlt.data.federation import Federation
+    from fedlt.record import RunWriter
+    from fedlt.results import Run
+    from fedlt.scenario import Scenario
+
+
+class Console:
+    """Prints the progress of one run. quiet: print nothing (the run folder holds it all)."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._live: Any = None
+        self._task: Any = None
+        self._started = time.monotonic()
+
+    def start(self, scenario: Scenario, federation: Federation) -> None:
+        """Say what is about to run."""
+        held = federation.clients.sizes
+        self._print(
+            f"{scenario.name}: {scenario.strategy.name}, {scenario.model.name}, {len(held)} clients with "
+            f"{held.min()} to {held.max()} training samples ({held.sum()} in all), {scenario.federation.rounds} rounds"
+        )
+        self._started = time.monotonic()
+        if not self.quiet and sys.stdout.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("round"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+            self._live = Progress(*columns, transient=True)
+            self._task = self._live.add_task("rounds", total=scenario.federation.rounds)
+            self._live.start()
+
+    def round(self, number: int, total: int) -> None:
+        """A round is over."""
+        if self._live is not None:
+            self._live.update(self._task, completed=number)
+
+    def evaluation(self, number: int, total: int, metrics: Mapping[str, float], writer: RunWriter) -> None:
+        """An evaluation is over: one line, with the seconds since the start and, if there are rounds to go, an estimate."""
+        elapsed = time.monotonic() - self._started
+        left = elapsed / number * (total - number)
+        clock = f"{elapsed:6.1f} s" + (f", {left:.0f} s to go" if number < total else "")
+        line = f"{evaluation_line(number, total, metrics)}  [{clock.strip()}]"
+        writer.log(line)
+        self._print(line)
+
+    def close(self) -> None:
+        """Take the progress line away; safe to call at any time."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def finished(self, run: Run, already: bool = False) -> None:
+        """The table, the next commands, and the run folder's path as the last line."""
+        self.close()
+        if self.quiet:
+            return
+        from rich.console import Console as Rich
+
+        if already:
+            print("already finished; --force runs it again")
+        table = final_table(run)
+        if sys.stdout.isatty():
+            Rich().print(table)
+        else:
+            print(plain(table))
+        if run.summary.get("skipped"):
+            print(f"{run.summary['skipped']} client updates were skipped after errors (federation.on_error=skip)")
+        scenario = run.summary["scenario"]
+        print(f"next: fedlt run {scenario} strategy=fedprox | fedlt show {scenario} --partition | fedlt ls strategies")
+        print(run.folder.resolve(), flush=True)
+
+    def _print(self, line: str) -> None:
+        if self.quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, flush=True)

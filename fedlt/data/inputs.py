@@ -1,0 +1,100 @@
+"""Inputs become model-ready batches here, and only here: all else treats them as opaque rows.
+
+Images stay uint8 [N, H, W, C], as stored; a batch is gathered by index, augmented, and normalised as one tensor.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Inputs(Protocol):
+    """The inputs of one data set, on one device."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
+        """[B, ...] the inputs at `rows` [B], augmented where asked for, ready for the model."""
+        ...
+
+
+class Images:
+    """uint8 images [N, H, W, C]; batches are float32 [B, C, H, W], standardised per channel."""
+
+    def __init__(self, pixels: Tensor, mean: Tensor, std: Tensor, channels_last: bool) -> None:
+        self.pixels, self.channels_last = pixels, channels_last
+        self.scale = (1 / (255 * std)).view(-1, 1, 1)
+        self.shift = (-mean / std).view(-1, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
+        parts = () if augment == "none" else tuple(augment.split("_"))
+        pixels = _crop_flip(self.pixels, rows, parts, generator)
+        x = pixels.permute(0, 3, 1, 2).to(torch.float32)  # keeps the order of the bytes: channels last
+        x = x.mul_(self.scale).add_(self.shift)
+        if "cutout" in parts:
+            _cut_out(x, generator)
+        return x if self.channels_last else x.contiguous()
+
+
+class Features:
+    """float32 rows [N, F], standardised per feature."""
+
+    def __init__(self, rows: Tensor, mean: Tensor, std: Tensor) -> None:
+        self.rows, self.mean, self.std = rows, mean, std
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
+        if augment != "none":
+            raise ValueError(f"local.augment={augment} is for images; rows of features need local.augment=none")
+        return (self.rows[rows] - self.mean) / self.std
+
+
+def make_inputs(array: NDArray[Any], mean: NDArray[Any], std: NDArray[Any], device: Any, channels_last: bool) -> Inputs:
+    """The inputs of a data set. On the CPU the array's memory is used as it is (it may be shared and read-only)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        data = torch.from_numpy(array).to(device)
+    moments = [torch.from_numpy(m.copy()).float().to(device) for m in (mean, std)]
+    return Features(data, *moments) if array.ndim == 2 else Images(data, *moments, channels_last)
+
+
+def _crop_flip(pixels: Tensor, rows: Tensor, parts: tuple[str, ...], generator: torch.Generator | None) -> Tensor:
+    """Random crop after zero-padding by an eighth of the height (4 on CIFAR), and random horizontal flip.
+
+    Both in one gather: sample b's pixel (i, j) comes from row i + dy and column j + dx, or its mirror image.
+    """
+    if "crop" not in parts and "flip" not in parts:
+        return pixels[rows]
+    count, (height, width), device = len(rows), pixels.shape[1:3], pixels.device
+    down = torch.arange(height, device=device).expand(count, height)
+    right = torch.arange(width, device=device).expand(count, width)
+    if "flip" in parts:
+        mirrored = torch.rand(count, 1, generator=generator, device=device) < 0.5
+        right = torch.where(mirrored, width - 1 - right, right)
+    if "crop" in parts:
+        pad = max(1, height // 8)
+        shifts = torch.randint(-pad, pad + 1, (2, count, 1), generator=generator, device=device)
+        down, right = down + shifts[0], right + shifts[1]
+    inside = ((down >= 0) & (down < height))[:, :, None] & ((right >= 0) & (right < width))[:, None, :]
+    source = down.clamp(0, height - 1)[:, :, None], right.clamp(0, width - 1)[:, None, :]
+    return pixels[rows[:, None, None], source[0], source[1]] * inside[..., None]
+
+
+def _cut_out(x: Tensor, generator: torch.Generator | None) -> None:
+    """Cutout (DeVries and Taylor, 2017): a square of half the height around a random centre becomes the mean."""
+    count, _, height, width = x.shape
+    half = height // 4
+    centre = [torch.randint(size, (count, 1), generator=generator, device=x.device) for size in (height, width)]
+    down = (torch.arange(height, device=x.device) - centre[0]).abs() < half
+    right = (torch.arange(width, device=x.device) - centre[1]).abs() < half
+    x.masked_fill_((down[:, :, None] & right[:, None, :])[:, None], 0.0)

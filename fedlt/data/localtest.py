@@ -1,0 +1,74 @@
+"""Local tests: which rows of the global test set each client is tested on, to match its training mix.
+
+Clients draw independently of each other, so their tests may overlap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.data.ragged import Ragged
+from fedlt.errors import Problem, ScenarioError
+from fedlt.seeding import generator
+
+KEY = "federation.local_test"
+
+
+def test_counts(rule: str, client_counts: NDArray[np.int64], test_class_counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Test samples of each client and class, int64 [K, C].
+
+    A client with n_kc of N training samples gets n_kc / N of the T test samples, of its class c, and never more
+    than there are. rule `official`: rounded down, so that small classes often get none, and so may a whole client
+    (FedLoGe code, Xiao et al., ICLR 2024). rule `matched`: rounded to the nearest, and at least one sample of every
+    class that the client was trained on. client_counts: int64 [K, C]. test_class_counts: int64 [C].
+    """
+    ideal = client_counts / client_counts.sum() * int(test_class_counts.sum())
+    if rule == "official":
+        wanted = ideal.astype(np.int64)
+    elif rule == "matched":
+        wanted = np.maximum(np.rint(ideal).astype(np.int64), (client_counts > 0).astype(np.int64))
+    else:
+        raise ScenarioError(Problem(KEY, f"expected matched or official where counts decide, got {rule!r}"))
+    capped: NDArray[np.int64] = np.minimum(wanted, test_class_counts)
+    return capped
+
+
+def local_tests(
+    rule: str,
+    client_counts: NDArray[np.int64],
+    y_test: NDArray[np.int64],
+    seed: int,
+    client_groups: NDArray[np.int64] | None = None,
+    test_groups: NDArray[np.int64] | None = None,
+) -> Ragged:
+    """Rows of the test set for each client, ascending; a client's row list may be empty.
+
+    rule `natural` takes the test rows of the client's own group: client_groups is the group of each client,
+    int64 [K], test_groups that of each test row, int64 [len(y_test)]. The other rules draw without replacement,
+    by the seed. Raises `ScenarioError` under `federation.local_test`.
+    """
+    if rule == "natural":
+        return _natural(client_groups, test_groups)
+    num_classes = client_counts.shape[1]
+    available = np.bincount(y_test, minlength=num_classes)
+    by_class = np.split(np.argsort(y_test, kind="stable"), np.cumsum(available)[:-1])
+    rows = []
+    for client, wanted in enumerate(test_counts(rule, client_counts, available)):
+        rng = generator(seed, "local-test", client)
+        drawn = [rng.choice(by_class[c], wanted[c], replace=False) for c in np.flatnonzero(wanted)]
+        rows.append(np.sort(np.concatenate([np.zeros(0, np.int64), *drawn])))
+    return Ragged.from_rows(rows)
+
+
+def _natural(client_groups: NDArray[np.int64] | None, test_groups: NDArray[np.int64] | None) -> Ragged:
+    if client_groups is None:
+        raise ScenarioError(Problem(KEY, "natural needs federation.partition: natural; choose it, or matched"))
+    if test_groups is None:
+        message = "natural needs the partition's column in the test set too, which lacks it; choose matched"
+        raise ScenarioError(Problem(KEY, message))
+    rows = Ragged.from_rows([np.flatnonzero(test_groups == group) for group in client_groups])
+    if not len(rows.values):
+        message = "natural finds no test row of any client's group, training and test groups differ; choose matched"
+        raise ScenarioError(Problem(KEY, message))
+    return rows

@@ -1,0 +1,47 @@
+"""The errors that a user can meet. Each says what was wrong and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class FedLTError(Exception):
+    """Base of the errors that end a command with a message instead of a traceback."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a scenario.
+
+    key: dotted path of the offending key, for example `federation.partition.alpha`.
+    message: what was expected, what was found, and the remedy.
+    """
+
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}" if self.key else self.message
+
+
+class ScenarioError(FedLTError):
+    """A scenario cannot be run as written. Lists every problem that was found, not only the first."""
+
+    def __init__(self, problems: list[Problem] | Problem, source: str = "") -> None:
+        self.problems = [problems] if isinstance(problems, Problem) else problems
+        self.source = source
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
+        where = f" in {source}" if source else ""
+        super().__init__("\n".join([f"{count}{where}", *(f"  {problem}" for problem in self.problems)]))
+
+
+class ClientError(FedLTError):
+    """A client failed while it was trained or evaluated.
+
+    client: id of the client. round: 1-based round. remote_traceback: the traceback on the worker.
+    """
+
+    def __init__(self, client: int, round: int, remote_traceback: str) -> None:
+        self.client, self.round, self.remote_traceback = client, round, remote_traceback
+        last = remote_traceback.strip().splitlines()[-1] if remote_traceback.strip() else "unknown error"
+        super().__init__(f"client {client} failed in round {round}: {last}\n\n{remote_traceback.rstrip()}")

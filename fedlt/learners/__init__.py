@@ -1,0 +1,1 @@
+"""Local and centralized methods, one file each, named like the paper."""

@@ -1,0 +1,74 @@
+"""What there is to choose from, and what this machine has. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+from fedlt import catalog
+from fedlt.scenario_file import FOLDER, scenario_names
+
+KINDS = ("scenarios", "strategies", "learners", "models", "partitions", "datasets")
+_KIND = {"strategies": "strategy", "learners": "learner", "models": "model", "partitions": "partition"}
+PACKAGES = ("fedlt", "flwr", "ray", "torch", "numpy", "omegaconf", "flwr-datasets", "datasets", "scikit-learn")
+
+
+def listing(what: str) -> list[dict[str, str]]:
+    """Rows with `name` and `summary` of one of `KINDS`; components also list their keys under `fields`."""
+    if what == "scenarios":
+        return [{"name": name, "summary": _first_comment(FOLDER / f"{name}.yaml")} for name in scenario_names()]
+    if what == "datasets":
+        return [{"name": name, "summary": summary} for name, summary in _datasets().items()]
+    rows = []
+    for name in catalog.names(_KIND[what]):
+        found = catalog.find(_KIND[what], name)
+        keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
+        rows.append({"name": name, "summary": found.summary, "fields": keys})
+    if what == "strategies":
+        for name in catalog.flower_names():
+            found = catalog.find("strategy", name)
+            keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
+            rows.append({"name": name, "summary": f"Flower's {name.removeprefix('flower:')} on the server", "fields": keys})
+    return rows
+
+
+def doctor_report() -> dict[str, dict[str, str]]:
+    """Versions, machine and data sets, as text."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "missing: pip install -e ."
+    from fedlt.assembly import available_cores
+
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    machine = {
+        "cores": str(available_cores()),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
+        "gpus": ", ".join(gpus) or "none",
+    }
+    return {"versions": versions, "machine": machine, "data": _datasets()}
+
+
+def _datasets() -> dict[str, str]:
+    """Known data sets and where each was found."""
+    from fedlt.data.known import KNOWN
+
+    folder = os.environ.get("FEDLT_DATA")
+    found = {"digits": "embedded"}
+    for name, known in KNOWN.items():
+        found[name] = f"hub: {known.hub} (or $FEDLT_DATA/{name}.npz)"
+    for path in sorted(Path(folder).expanduser().glob("*")) if folder else ():
+        if path.suffix == ".npz" or path.is_dir():
+            found[path.stem] = f"found: {path}"
+    return found
+
+
+def _first_comment(path: Path) -> str:
+    line = path.read_text(encoding="utf-8").splitlines()[0]
+    return line.lstrip("# ").rstrip() if line.startswith("#") else ""

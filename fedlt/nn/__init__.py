@@ -1,0 +1,1 @@
+"""Backbones, heads, and the flat layout in which parameters travel."""

@@ -1,0 +1,126 @@
+"""A model's tensors as flat vectors: parameters travel, add up and are reset as one vector, not one by one.
+
+The model's parameters and floating-point buffers become views into one storage, ordered shared | private | frozen,
+so that loading a model is one copy and reading it is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from fedlt.nn.net import Net
+
+
+class Flat:
+    """The layout of a model, known to server and workers alike because both derive it from the same model.
+
+    private, frozen: patterns of tensor names (`head.*`). shared: [S] trainable parameters first (T of them), then
+    buffers. channels_last: whether 4-d weights lie in that order in memory (and so in the vector).
+    """
+
+    def __init__(
+        self, model: Net, private: Sequence[str] = (), frozen: Sequence[str] = (), channels_last: bool = False
+    ) -> None:
+        self.model = model
+        parameters = dict(model.named_parameters())
+        tensors = {**parameters, **{n: b for n, b in model.named_buffers() if b.is_floating_point()}}
+        _expect_matches(private, tensors, "private")
+        _expect_matches(frozen, tensors, "frozen")
+        kept = [n for n in tensors if _matches(n, frozen)]
+        own = [n for n in tensors if _matches(n, private) and n not in kept]
+        sent = [n for n in tensors if n not in own and n not in kept]
+        sent.sort(key=lambda name: name not in parameters)  # parameters first; sort() keeps the order otherwise
+        sizes = [sum(tensors[n].numel() for n in group) for group in (sent, own, kept)]
+        some = next(iter(tensors.values()))
+        self.storage = torch.empty(sum(sizes), dtype=torch.float32, device=some.device)
+        self.shared, self.private, self.frozen = self.storage.split(sizes)
+        self.num_trainable = sum(tensors[n].numel() for n in sent if n in parameters)
+        self.tensors: dict[str, Tensor] = {}
+        self._channels_last = channels_last
+        offset = 0
+        for name in [*sent, *own, *kept]:
+            view = self._view(self.storage, offset, tensors[name].shape)
+            view.copy_(tensors[name].detach())
+            _rebind(model, name, view)
+            self.tensors[name] = view
+            offset += view.numel()
+        self.trainable = {n: p for n, p in model.named_parameters() if n not in kept}
+        for name in kept:
+            if name in parameters:
+                model.get_parameter(name).requires_grad_(False)
+        self._shared_parameters = [model.get_parameter(n) for n in sent if n in parameters]
+        self._private_backbone = any(n.startswith("backbone.") for n in own)
+
+    def load_shared(self, vector: Tensor) -> None:
+        """Copy [S] into the model."""
+        self.shared.copy_(vector, non_blocking=True)
+        self.model.backbone_loads += 1
+
+    def load_private(self, vector: Tensor) -> None:
+        """Copy [Q] into the model."""
+        self.private.copy_(vector, non_blocking=True)
+        self.model.backbone_loads += self._private_backbone
+
+    def edits(self) -> int:
+        """Changes whenever a tensor of the model is edited in place, other than by `load_shared` and `load_private`."""
+        model = self.model
+        return sum(p._version for p in model.parameters()) + sum(b._version for b in model.buffers())
+
+    def weights(self) -> Tensor:
+        """[T] the shared trainable weights; gradients with respect to it reach the model's parameters."""
+        return _Gather.apply(self, *self._shared_parameters)  # type: ignore[no-any-return,no-untyped-call]
+
+    def gradient_views(self, gradient: Tensor) -> list[Tensor]:
+        """[T] cut into views with the shared parameters' shapes."""
+        views, offset = [], 0
+        for parameter in self._shared_parameters:
+            views.append(self._view(gradient, offset, parameter.shape))
+            offset += parameter.numel()
+        return views
+
+    def _view(self, vector: Tensor, offset: int, shape: torch.Size) -> Tensor:
+        part = vector[offset : offset + shape.numel()]
+        if self._channels_last and len(shape) == 4:
+            out, into, height, width = shape
+            return part.view(out, height, width, into).permute(0, 3, 1, 2)
+        return part.view(shape)
+
+
+class _Gather(torch.autograd.Function):
+    """Identity from a model's shared parameters to their flat vector; one copy forward, views backward."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Flat, *parameters: Tensor) -> Tensor:
+        ctx.flat = flat
+        return flat.shared[: flat.num_trainable].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *ctx.flat.gradient_views(gradients[0])
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _expect_matches(patterns: Sequence[str], tensors: dict[str, Any], what: str) -> None:
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in tensors):
+            raise ValueError(f"the {what} pattern {pattern!r} matches no tensor of the model: {', '.join(tensors)}")
+
+
+def _rebind(model: nn.Module, name: str, view: Tensor) -> None:
+    module_name, _, attribute = name.rpartition(".")
+    module = model.get_submodule(module_name)
+    if attribute in module._parameters:
+        parameter = module._parameters[attribute]
+        assert parameter is not None
+        parameter.data = view
+    else:
+        module._buffers[attribute] = view.data  # .data: with a version counter of its own (see backbone_version)

@@ -1,0 +1,26 @@
+"""Multi-layer perceptron, for any input shape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import nn
+
+from fedlt.nn.model import Model
+
+
+@dataclass(frozen=True)
+class MLP(Model):
+    """Fully connected layers with ReLU."""
+
+    width: Annotated[int, ">= 1"] = 200  # units of each hidden layer, and the feature dimension
+    depth: Annotated[int, ">= 1"] = 2  # hidden layers
+
+    def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+        layers: list[nn.Module] = [nn.Flatten()]
+        sizes = [math.prod(input_shape), *[self.width] * self.depth]
+        for into, out in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(into, out), nn.ReLU()]
+        return nn.Sequential(*layers), self.width

@@ -1,0 +1,84 @@
+"""Every model is a backbone and a head, so that long-tail heads and losses need only the features [B, D]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class Net(nn.Module):
+    """`head(backbone(x))`. feature_dim: D. Strategies and learners may add further modules."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, feature_dim: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.feature_dim = feature_dim
+        self.backbone_loads = 0  # counts whole-vector loads, which bypass the tensors' own version counters
+
+    def encode(self, x: Tensor | CachedInputs) -> Tensor:
+        """[B, D] features. Use this instead of `backbone(x)`: in evaluation, features may be at hand already."""
+        if isinstance(x, CachedInputs):
+            return x.encode(self)
+        return self.backbone(x)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C] logits."""
+        return self.head(self.encode(x))  # type: ignore[no-any-return]
+
+    def backbone_version(self) -> tuple[int, int]:
+        """Changes whenever a tensor of the backbone does."""
+        edits = sum(p._version for p in self.backbone.parameters()) + sum(b._version for b in self.backbone.buffers())
+        return self.backbone_loads, edits
+
+
+class FeatureCache:
+    """Features of a test set under one state of the backbone, computed in fixed chunks when first needed.
+
+    inputs(rows) gives [n, ...] model inputs. Fixed chunks keep the bits equal whoever asks for which rows.
+    """
+
+    def __init__(self, model: Net, inputs: Callable[[Tensor], Tensor], size: int, chunk: int) -> None:
+        self.model, self.inputs, self.size, self.chunk = model, inputs, size, chunk
+        self.version = model.backbone_version()
+        self._features: Tensor | None = None
+        self._done: set[int] = set()
+
+    def revalidate(self) -> None:
+        """Say that the backbone is again what it was when the cache was made."""
+        self.version = self.model.backbone_version()
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """[n, D] features of the test rows."""
+        for index in torch.unique(rows // self.chunk).tolist():
+            if index not in self._done:
+                start, stop = index * self.chunk, min((index + 1) * self.chunk, self.size)
+                part = self.model.backbone(self.inputs(torch.arange(start, stop, device=rows.device)))
+                if self._features is None:
+                    self._features = part.new_empty(self.size, part.shape[1])
+                self._features[start:stop] = part
+                self._done.add(index)
+        assert self._features is not None
+        return self._features[rows]
+
+
+class CachedInputs:
+    """Stands for the inputs of some test rows: their features if the backbone is unchanged, else the inputs."""
+
+    def __init__(self, cache: FeatureCache, rows: Tensor) -> None:
+        self.cache, self.rows = cache, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def encode(self, model: Net) -> Tensor:
+        """[n, D] features under the model's present backbone."""
+        if model is self.cache.model and model.backbone_version() == self.cache.version:
+            return self.cache.gather(self.rows)
+        return model.backbone(self.inputs())  # type: ignore[no-any-return]
+
+    def inputs(self) -> Tensor:
+        """[n, ...] the inputs themselves."""
+        return self.cache.inputs(self.rows)

@@ -1,0 +1,32 @@
+"""Normalisation layers of the convolutional backbones."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Literal["batch", "group"]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that falls back to its running statistics where a batch has one value per channel.
+
+    PyTorch refuses such a batch; a client whose last batch holds one sample would fail on a 1 x 1 feature map.
+    The counter of batches is left out: with a fixed momentum it does nothing, and it is no float to average.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.num_batches_tracked = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
+
+
+def norm(kind: Norm, channels: int) -> nn.Module:
+    """Batch normalisation, or group normalisation with 8 groups (no statistics that mix clients)."""
+    return BatchNorm(channels) if kind == "batch" else nn.GroupNorm(8, channels)

@@ -1,0 +1,106 @@
+"""Who would hold what: the partition as figures, in the terminal, and as a picture. Needs labels only, no inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedlt.data.federation import plan
+from fedlt.data.groups import by_count, by_mass, sizes
+from fedlt.errors import Problem, ScenarioError
+
+if TYPE_CHECKING:
+    from fedlt.scenario import Scenario
+
+SHADES = " ·░▒▓█"
+MAX_ROWS, MAX_COLUMNS = 40, 100
+
+
+def partition_figures(scenario: Scenario) -> dict[str, Any]:
+    """Plain figures of the partition, ready for JSON.
+
+    class_counts: [C] training samples over all clients. client_sizes: [K]. test_total: summed sizes of the local
+    test sets. groups_count, groups_mass: numbers of head, medium and tail classes under both rules.
+    client_class_counts: [K][C].
+    """
+    made = plan(scenario)
+    test_sizes = made.test_counts.sum(axis=1)
+    return {
+        "scenario": scenario.name,
+        "dataset": made.name,
+        "classes": list(made.class_names),
+        "class_counts": made.class_counts.tolist(),
+        "client_sizes": made.client_counts.sum(axis=1).tolist(),
+        "test_sizes": test_sizes.tolist(),
+        "test_total": int(test_sizes.sum()),
+        "groups_count": list(sizes(by_count(made.class_counts))),
+        "groups_mass": list(sizes(by_mass(made.test_counts.sum(axis=0)))),
+        "client_class_counts": made.client_counts.tolist(),
+        "partition_hash": made.digest,
+    }
+
+
+def partition_text(figures: dict[str, Any]) -> str:
+    """Clients by classes, one character a cell (darker: more samples), with the totals."""
+    counts = np.asarray(figures["client_class_counts"])
+    held = np.asarray(figures["client_sizes"])
+    shown = counts[:MAX_ROWS, :MAX_COLUMNS]
+    top = np.log1p(counts.max()) or 1.0
+    level = np.ceil(np.log1p(shown) / top * (len(SHADES) - 1)).astype(int)
+    lines = [
+        f"{figures['dataset']}: {held.sum()} training samples, {len(held)} clients "
+        f"(min {held.min()}, median {np.median(held):g}, max {held.max()}), {figures['test_total']} local test samples",
+        f"classes by training samples: {_groups(figures['groups_count'])} (> 100, 20 to 100, < 20); "
+        f"by mass: {_groups(figures['groups_mass'])} (75 %, 95 %)",
+        "",
+        "client  classes" + " " * max(0, shown.shape[1] - 7) + "  train  test",
+    ]
+    for client, row in enumerate(level):
+        cells = "".join(SHADES[value] for value in row).ljust(7)
+        lines.append(f"{client:6d}  {cells}  {held[client]:5d} {figures['test_sizes'][client]:5d}")
+    if len(counts) > MAX_ROWS or counts.shape[1] > MAX_COLUMNS:
+        lines.append(f"(the first {MAX_ROWS} clients and {MAX_COLUMNS} classes; --json has all)")
+    lines += ["", f"samples per class: {' '.join(map(str, figures['class_counts']))}"]
+    return "\n".join(lines)
+
+
+def save_partition_plot(figures: dict[str, Any], path: Path) -> None:
+    """The same as a picture: clients by classes, and the long tail above it. The file's ending chooses the format."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import LogNorm
+
+    counts = np.asarray(figures["client_class_counts"])
+    clients, classes = counts.shape
+    height = min(12.0, 2.2 + 0.14 * clients)
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(7.0, height), height_ratios=(1, max(2.0, clients / 12)), sharex=True, layout="constrained"
+    )
+    above.bar(np.arange(classes), figures["class_counts"], color="0.45", width=0.9)
+    above.set_yscale("log")
+    above.set_ylabel("samples")
+    above.set_title(f"{figures['scenario']}: {counts.sum()} training samples of {figures['dataset']}", fontsize=10)
+    shades = plt.get_cmap("cividis_r").copy()
+    shades.set_bad("white")
+    seen = np.ma.masked_equal(counts, 0)
+    image = below.imshow(seen, aspect="auto", cmap=shades, norm=LogNorm(1, max(2, counts.max())), interpolation="none")
+    below.set_xlabel("class (white: none)")
+    below.set_ylabel("client")
+    if classes <= 20:
+        below.set_xticks(np.arange(classes), figures["classes"], rotation=45, ha="right", fontsize=8)
+    figure.colorbar(image, ax=below, label="samples of the client", location="bottom", shrink=0.6, aspect=40)
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise ScenarioError(Problem("--plot", f"cannot draw into {path}: {error}")) from error
+    finally:
+        plt.close(figure)
+
+
+def _groups(numbers: list[int]) -> str:
+    head, medium, tail = numbers
+    return f"{head} head, {medium} medium, {tail} tail"

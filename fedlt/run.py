@@ -1,0 +1,127 @@
+"""The facade: run a scenario from Python. Flower and Ray are reached from here, by late imports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedlt.console import Console
+from fedlt.errors import Problem, ScenarioError
+from fedlt.results import Run, finished_run
+from fedlt.scenario import Scenario, load
+
+if TYPE_CHECKING:
+    from fedlt.data.federation import Federation
+
+RAY_PAYS_FROM = 200_000  # training images in a run; below, starting workers takes longer than they save
+
+
+def run(
+    scenario: str | Path | dict[str, Any] | Scenario,
+    *overrides: str,
+    out: str | Path = "runs",
+    backend: str | None = None,
+    workers: int | str | None = None,
+    force: bool = False,
+    quiet: bool = True,
+) -> Run:
+    """Run a scenario and return its run (see `fedlt.results.Run`).
+
+    scenario: a name, a path, a dictionary, or a checked scenario. overrides: `key=value`, `~key`. out: parent of the
+    run folder. backend, workers: as in `resources`. force: run again what is finished. Raises `ScenarioError` before
+    any work, `ClientError` where a client fails.
+    """
+    chosen = _with_resources(overrides, backend, workers)
+    checked = scenario if isinstance(scenario, Scenario) else load(scenario, chosen)
+    return run_scenario(checked, Path(out), Console(quiet), force, command=f"fedlt.run({checked.name!r})")
+
+
+def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, command: str) -> Run:
+    """Run a checked scenario, or return the finished run of it."""
+    from fedlt.assembly import assemble, pick_device
+
+    out = out.expanduser().resolve()
+    done = None if force else finished_run(out / scenario.run_name)
+    if done is not None:
+        console.finished(done, already=True)
+        return done
+    _check_writable(out)
+    from fedlt.data.federation import federate
+
+    federation = federate(scenario)
+    assemble(scenario, federation, pick_device("cpu"))  # what does not fit together is found before anything starts
+    backend = pick_backend(scenario, federation)
+    try:
+        if backend == "flower":
+            from server.flower_runtime import run_under_flower
+
+            result = run_under_flower(scenario, out)
+        else:
+            result = _serve(scenario, federation, out, console, command, backend)
+    finally:
+        console.close()
+    console.finished(result)
+    return result
+
+
+def pick_backend(scenario: Scenario, federation: Federation) -> str:
+    """The backend that `auto` stands for: this process for short runs and single workers, else Ray."""
+    chosen = scenario.resources.backend
+    if chosen != "auto":
+        return chosen
+    settings = scenario.federation
+    images = len(federation.clients.values) * settings.participation * scenario.local.epochs * settings.rounds
+    single = _workers(scenario) == 1 or scenario.strategy.component.name == "centralized"
+    return "inline" if single or images < RAY_PAYS_FROM else "ray"
+
+
+def _serve(
+    scenario: Scenario, federation: Federation, out: Path, console: Console, command: str, backend: str
+) -> Run:
+    from server.app import serve
+
+    if backend == "inline":
+        from clients.app import app
+        from clients.worker import install
+        from server.grids import InlineGrid, LocalGrid
+
+        install(scenario, federation)
+        grid: LocalGrid = InlineGrid(app)
+    else:
+        import torch
+
+        from server.ray_grid import RayGrid
+
+        workers = _workers(scenario)
+        share = torch.cuda.device_count() / workers if scenario.resources.device != "cpu" else 0.0
+        payload = (scenario, federation)
+        grid = RayGrid("clients.app:app", "clients.worker:install", payload, workers, share)
+    try:
+        return serve(grid, scenario, federation, out, console, command)
+    finally:
+        grid.close()
+
+
+def _workers(scenario: Scenario) -> int:
+    from fedlt.assembly import available_cores
+
+    count = scenario.resources.workers
+    return available_cores() if isinstance(count, str) else count
+
+
+def _with_resources(overrides: Iterable[str], backend: str | None, workers: int | str | None) -> list[str]:
+    """Overrides plus the two that have options of their own."""
+    chosen = [*overrides]
+    if backend is not None:
+        chosen.append(f"resources.backend={backend}")
+    if workers is not None:
+        chosen.append(f"resources.workers={workers}")
+    return chosen
+
+
+def _check_writable(out: Path) -> None:
+    existing = next(path for path in (out, *out.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ScenarioError(Problem("--out", f"cannot write to {out}; give another folder"))

@@ -1,0 +1,178 @@
+"""A scenario: everything that a run is a function of, in one YAML file.
+
+    load("digits_lt", ["strategy=fedprox", "strategy.mu=0.1", "federation.rounds=5", "~local.augment"])
+
+Every problem is found at once, before any work, without importing torch, ray or flwr.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fedlt.catalog import Choice
+from fedlt.errors import Problem, ScenarioError
+from fedlt.scenario_file import Reader, apply, locate, read
+
+
+@dataclass(frozen=True)
+class LongTail:
+    """How the training set is made long-tailed; the test set stays as it is."""
+
+    profile: Literal["exponential", "step", "pareto", "counts", "none"] = "none"
+    imbalance_factor: Annotated[float, ">= 1"] = 100.0  # largest class / smallest class
+    mode: Literal["seeded", "official"] = "seeded"  # official: the very subsets of the LDAM / FedLoGe code
+    largest: Annotated[int, ">= 1"] | None = None  # samples of the largest class; null: as many as there are
+    head_share: Annotated[float, "> 0", "< 1"] | None = None  # step: share of classes that keep all; null: 0.5
+    counts: list[int] | str | None = None  # counts: samples per class, or a file that lists them
+    order: Literal["natural", "seeded"] = "natural"  # which class is the largest: class 0, or drawn by the seed
+    seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data set: built in, a hub name, a folder, or an .npz file."""
+
+    name: str = "digits"
+    input_column: str | None = None  # null: found by its type
+    target_column: str | None = None  # null: found by its type and name
+    group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
+    train_split: str = "train"
+    test_split: str = "test"
+    longtail: LongTail = field(default_factory=LongTail)
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The clients, what each of them holds, and how often they take part."""
+
+    clients: Annotated[int, ">= 1"] | None = 40  # null: as many as the natural partition has
+    participation: Annotated[float, "> 0", "<= 1"] = 0.3  # share of the clients in each round's cohort
+    rounds: Annotated[int, ">= 1"] = 100
+    partition: Annotated[Choice, "partition"] = "dirichlet_per_class"  # type: ignore[assignment]
+    local_test: Literal["matched", "official", "natural"] = "matched"
+    empty: Literal["error", "redraw"] = "error"  # when a client would get no sample
+    block: Annotated[int, ">= 1"] = 5  # clients pre-summed together; part of the result's definition
+    on_error: Literal["fail", "skip"] = "fail"  # when a client raises; skips are counted in the results
+
+
+@dataclass(frozen=True)
+class Local:
+    """What one client does in one round."""
+
+    epochs: Annotated[int, ">= 1"] = 5
+    batch_size: Annotated[int, ">= 1"] = 32
+    lr: Annotated[float, "> 0"] = 0.03
+    momentum: Annotated[float, ">= 0", "< 1"] = 0.9
+    weight_decay: Annotated[float, ">= 0"] = 0.0
+    augment: Literal["none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout"] = "none"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """When and how the models are tested."""
+
+    every: Annotated[int, ">= 1"] = 10  # rounds between evaluations; the last round is always evaluated
+    batch_size: Annotated[int, ">= 1"] = 256  # test samples in one forward pass; part of the result's definition
+    clients: Annotated[int, ">= 1"] | None = None  # personal models evaluated each time (drawn by the seed); null: all
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where the run is computed. Changes no bit of the result, except `precision`."""
+
+    backend: Literal["auto", "inline", "ray", "flower"] = "auto"
+    workers: Annotated[int, ">= 1"] | Literal["auto"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A checked scenario. `name` is the file's stem; all else is the file's content with every default filled in."""
+
+    name: str
+    data: Data = field(default_factory=Data)
+    federation: Federation = field(default_factory=Federation)
+    local: Local = field(default_factory=Local)
+    model: Annotated[Choice, "model"] = "cnn"  # type: ignore[assignment]
+    strategy: Annotated[Choice, "strategy"] = "fedavg"  # type: ignore[assignment]
+    learner: Annotated[Choice, "learner"] = "cross_entropy"  # type: ignore[assignment]
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    resources: Resources = field(default_factory=Resources)
+    seed: Annotated[int, ">= 0"] = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries, as a YAML file would hold them."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "name"}
+
+    def to_yaml(self) -> str:
+        """The resolved scenario as YAML text that `load` takes back."""
+        from omegaconf import OmegaConf
+
+        return OmegaConf.to_yaml(OmegaConf.create(self.to_dict()))
+
+    @property
+    def hash(self) -> str:
+        """Hash of everything that the result depends on: neither the file's name, nor where it is computed."""
+        content = self.to_dict()
+        content["resources"] = {"precision": self.resources.precision}
+        content["code"] = [choice.component.code_digest() for choice in (self.strategy, self.learner, self.model)]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run's folder: scenario, strategy, learner where it is not the usual one, seed, hash."""
+        parts = [self.name, _short(self.strategy.name)]
+        if self.learner.name != "cross_entropy":
+            parts.append(_short(self.learner.name))
+        return "-".join([*parts, f"s{self.seed}", self.hash[:8]])
+
+
+def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = ()) -> Scenario:
+    """Read a scenario by name, path or dictionary, apply `key=value` and `~key` overrides, and check all of it.
+
+    Raises `ScenarioError` that lists every problem with its key, what was expected, and the nearest right spelling.
+    """
+    overrides = list(overrides)
+    if isinstance(scenario, dict):
+        name, raw, base = "scenario", scenario, Path.cwd()
+    else:
+        path = locate(scenario)
+        name, raw, base = path.stem, read(path), path.parent
+    problems: list[Problem] = []
+    content = apply(raw, overrides, problems)
+    reader = Reader(problems, base)
+    sections = reader.section(Scenario, content, "", skip=("name",))
+    if problems:
+        raise ScenarioError(problems, source=name)
+    result = Scenario(name=name, **sections)
+    _cross_check(result, problems)
+    if problems:
+        raise ScenarioError(problems, source=name)
+    return result
+
+
+def _cross_check(scenario: Scenario, problems: list[Problem]) -> None:
+    federation = scenario.federation
+    natural = federation.partition.name == "natural"
+    if federation.clients is None and not natural:
+        problems.append(Problem("federation.clients", "expected a whole number; null is for the natural partition"))
+    if federation.local_test == "natural" and not natural:
+        problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Choice):
+        return {"name": value.name, **value.options}
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return value
+
+
+def _short(name: str) -> str:
+    return name.rsplit(":", 1)[-1].lower()

@@ -1,0 +1,87 @@
+"""Reads the fields and comments of dataclasses from source text: nothing is imported, nothing is executed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import tokenize
+from functools import lru_cache
+from pathlib import Path
+
+from fedlt.errors import Problem, ScenarioError
+from fedlt.schema import Field
+
+
+def source_of(module: str) -> Path:
+    """The source file of a module, found without executing anything."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or not (spec.submodule_search_locations or spec.origin):
+        raise ScenarioError(Problem("", f"the module {module!r} is not installed"))
+    if not spec.submodule_search_locations:
+        return Path(str(spec.origin))
+    base = Path(next(iter(spec.submodule_search_locations))).joinpath(*rest)
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+@lru_cache(maxsize=256)
+def _read_cached(path: Path, stamp: int) -> tuple[ast.Module, dict[int, str]]:
+    try:
+        source = path.read_text(encoding="utf-8")
+        tree = ast.parse(source)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise ScenarioError(Problem("", f"{path} is not readable Python: {error}")) from error
+    with path.open(encoding="utf-8") as lines:
+        tokens = [t for t in tokenize.generate_tokens(lines.readline) if t.type == tokenize.COMMENT]
+    return tree, {token.start[0]: token.string.lstrip("# ").rstrip() for token in tokens}
+
+
+def read(path: Path) -> tuple[ast.Module, dict[int, str]]:
+    """The syntax tree of a source file, and its comments by line number."""
+    return _read_cached(path, path.stat().st_mtime_ns)
+
+
+def is_dataclass(node: ast.ClassDef) -> bool:
+    """Whether the class is decorated as a dataclass."""
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.ClassDef) -> list[Field]:
+    """The fields of a dataclass, inherited ones first; class variables are no fields."""
+    fields: list[Field] = []
+    for base in node.bases:
+        fields += _base_fields(tree, comments, ast.unparse(base))
+    for item in node.body:
+        if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
+            continue
+        annotation = ast.unparse(item.annotation)
+        if annotation.startswith(("ClassVar", "typing.ClassVar")):
+            continue
+        try:
+            default = ast.literal_eval(item.value) if item.value is not None else None
+        except ValueError as error:
+            name = f"{node.name}.{item.target.id}"
+            raise ScenarioError(
+                Problem("", f"the default of {name} must be a plain literal, so that it can be shown")
+            ) from error
+        doc = comments.get(item.end_lineno or item.lineno, "")
+        fields.append(Field(item.target.id, annotation, default, item.value is None, doc))
+    return fields
+
+
+def _base_fields(tree: ast.Module, comments: dict[int, str], base: str) -> list[Field]:
+    for item in ast.walk(tree):
+        if isinstance(item, ast.ClassDef) and item.name == base:
+            return dataclass_fields(tree, comments, item)
+        if isinstance(item, ast.ImportFrom) and item.module and any((a.asname or a.name) == base for a in item.names):
+            original = next(a.name for a in item.names if (a.asname or a.name) == base)
+            source, notes = read(source_of(item.module))
+            found = next((n for n in source.body if isinstance(n, ast.ClassDef) and n.name == original), None)
+            return dataclass_fields(source, notes, found) if found else _base_fields(source, notes, original)
+        if isinstance(item, ast.Import):
+            for alias in item.names:
+                prefix = f"{alias.asname or alias.name}."
+                if base.startswith(prefix):
+                    source, notes = read(source_of(alias.name))
+                    return _base_fields(source, notes, base.removeprefix(prefix))
+    return []

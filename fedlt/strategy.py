@@ -1,0 +1,162 @@
+"""Contract 1: a federated algorithm is one frozen dataclass with both of its sides. Read this file first.
+
+The fields are the hyper-parameters, the YAML keys and the documentation. The class is frozen so that no state can
+hide on `self` and differ between the server and a worker: state is `client.state`, `server.state`, or in an `Update`.
+
+    @dataclass(frozen=True)
+    class FedProx(Strategy):
+        mu: float = 0.01
+
+        def loss(self, client, batch):
+            drift = client.weights() - client.start
+            return super().loss(client, batch) + self.mu / 2 * drift.square().sum()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlt.site import Batch, Site
+
+if TYPE_CHECKING:
+    from fedlt.nn.flat import Flat
+    from fedlt.nn.net import Net
+    from fedlt.task import Task
+
+Logits = Tensor | dict[str, Tensor]
+
+
+@dataclass
+class Update:
+    """What one client sends back, or the sum over several clients that a worker has folded together.
+
+    clients: their ids. weight: the sum of their weights. total: [S] weighted sum of their shared vectors.
+    sums: plain sums of the tensors that the strategy put into `client.extras`.
+    """
+
+    clients: tuple[int, ...]
+    weight: float
+    total: Tensor
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> Tensor:
+        """[S] weighted mean of the shared vectors."""
+        return self.total / self.weight
+
+    def add(self, other: Update) -> None:
+        """Fold another update into this one, in place."""
+        self.clients += other.clients
+        self.weight += other.weight
+        self.total += other.total
+        for name, value in other.sums.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+
+def combine(updates: Iterable[Update]) -> Update:
+    """All updates folded into a new one, in the order given. Raises ValueError where there is none."""
+    iterator: Iterator[Update] = iter(updates)
+    try:
+        first = next(iterator)
+    except StopIteration:
+        raise ValueError("there is no update to combine") from None
+    whole = Update(first.clients, first.weight, first.total.clone(), dict(first.sums))
+    for update in iterator:
+        whole.add(update)
+    return whole
+
+
+@dataclass
+class Client(Site):
+    """One client, as the client half of a strategy sees it (beside what every `Site` has).
+
+    id: its number. start: [T] the shared trainable weights that it received. received: tensors from the server's
+    `outbox`. state: tensors that it keeps between rounds (private parameters are kept for it). extras: tensors
+    that go to the server and are summed over clients.
+    """
+
+    id: int = 0
+    start: Tensor = field(default_factory=lambda: torch.empty(0))
+    received: dict[str, Tensor] = field(default_factory=dict)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+    def weights(self) -> Tensor:
+        """[T] the shared trainable weights as one differentiable vector, in the layout of `start`."""
+        return self.flat.weights()
+
+
+@dataclass
+class Server:
+    """What the server half of a strategy sees. Workers that evaluate the generic model see it without `state`.
+
+    state: tensors kept between rounds. outbox: tensors that every client of the coming rounds receives.
+    round: 1-based. cohort: the ids of this round's clients. num_clients: all clients of the federation. rng: the
+    server's generator of this round.
+    """
+
+    model: Net
+    flat: Flat
+    task: Task
+    state: dict[str, Tensor] = field(default_factory=dict)
+    outbox: dict[str, Tensor] = field(default_factory=dict)
+    round: int = 0
+    cohort: tuple[int, ...] = ()
+    num_clients: int = 0
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    @property
+    def weights(self) -> Tensor:
+        """[S] the shared vector of the generic model: trainable weights, then buffers. Assigning copies into it."""
+        return self.flat.shared
+
+    @weights.setter
+    def weights(self, value: Tensor) -> None:
+        self.flat.load_shared(value)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Base of every federated algorithm; as it stands, it is FedAvg. Override the smallest thing that differs."""
+
+    private: ClassVar[tuple[str, ...]] = ()  # patterns of parameters that a client keeps between rounds
+    frozen: ClassVar[tuple[str, ...]] = ()  # patterns of parameters equal everywhere: never trained, never sent
+    foldable: ClassVar[bool] = True  # aggregate() needs sums only, so workers may add blocks of clients up
+    has_generic: ClassVar[bool] = True  # False: there is no generic model to test
+    union: ClassVar[bool] = False  # True: one site holds the data of all clients
+
+    def build(self, model: Net, task: Task) -> None:
+        """Add heads or other modules to the model. Runs on the server and on every worker, seeded alike."""
+
+    def begin(self, client: Client) -> None:
+        """Prepare a client that has no state yet; its private parameters are those of the initial model."""
+
+    def fit(self, client: Client) -> None:
+        """One round of local work."""
+        client.train(self.loss)
+
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        """Scalar loss of one batch."""
+        return client.learner.loss(client, batch)
+
+    def weight(self, client: Client) -> float:
+        """The client's weight in the mean; its number of training samples unless overridden."""
+        return float(client.num_samples)
+
+    def personal(self, client: Client, x: Tensor) -> Logits:
+        """[B, C] logits of the client's personal model; a dictionary names variants, the first is the headline."""
+        return client.learner.predict(client.model, x)
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Turn the round's updates into the next generic model."""
+        server.weights = combine(updates).mean
+
+    def generic(self, server: Server, x: Tensor) -> Logits:
+        """[B, C] logits of the generic model; a dictionary names variants, the first is the headline."""
+        return server.model(x)

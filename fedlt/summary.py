@@ -1,0 +1,90 @@
+"""Results as text: the table at the end of a run, and the line that each evaluation prints."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fedlt.metrics import GROUPS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedlt.results import Run
+
+WIDTH = 110
+"""Characters a line of a table that is not drawn on a terminal."""
+
+_MODELS = {"generic": "generic model", "personal": "personal models", "personal_masked": "personal models, masked"}
+_COLUMNS = {
+    "accuracy": "accuracy", "many": "head (many)", "medium": "medium", "few": "tail (few)",
+    "worst_decile": "worst decile", "std": "spread",
+}  # fmt: skip
+
+
+def final_table(run: Run) -> Table:
+    """The figures of a run's last evaluation in per cent: who is good on which classes, and for which clients."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    final = run.final
+    when = f"round {run.summary['final_round']}" if final else "not evaluated yet"
+    table = Table(box=box.SIMPLE_HEAD, title=f"accuracy in %, {when}", title_justify="left", padding=(0, 0, 0, 1),
+                  caption=_caption(run), caption_justify="left")  # fmt: skip
+    table.add_column("", no_wrap=True)
+    for header in _COLUMNS.values():
+        table.add_column(header, justify="right", min_width=max(map(len, header.split())))
+    for kind, title in _MODELS.items():
+        found = (name.removesuffix("/accuracy") for name in final if name.endswith("]/accuracy"))
+        for model in [kind, *(model for model in found if model.startswith(f"{kind}["))]:
+            name = escape(f"{title} {model[len(kind) :]}".strip())  # [variant] is no markup
+            table.add_row(name, *(_percent(final, f"{model}/{column}") for column in _COLUMNS))
+    return table
+
+
+def evaluation_line(round: int, rounds: int, metrics: Mapping[str, float]) -> str:
+    """One line for one evaluation, for example
+
+    `round 20/100  generic 63.1 % (head 81.0, medium 60.2, tail 31.5)  personal 71.2 % (masked 74.0)`
+    """
+    parts = [f"round {round}/{rounds}"]
+    if "generic/accuracy" in metrics:
+        head, medium, tail = (_percent(metrics, f"generic/{group}") for group in GROUPS)
+        accuracy = _percent(metrics, "generic/accuracy")
+        parts.append(f"generic {accuracy} % (head {head}, medium {medium}, tail {tail})")
+    if "personal/accuracy" in metrics:
+        masked = _percent(metrics, "personal_masked/accuracy")
+        parts.append(f"personal {_percent(metrics, 'personal/accuracy')} %" + (
+            f" (masked {masked})" if "personal_masked/accuracy" in metrics else ""))  # fmt: skip
+    return "  ".join(parts)
+
+
+def plain(table: Table) -> str:
+    """The table as text without colours, `WIDTH` characters wide at most, for pipes and files."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(file=text, width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+
+
+def _caption(run: Run) -> str:
+    summary = run.summary
+    if "groups_count" not in summary:
+        return "no partition recorded"
+    many, medium, few = summary["groups_count"]
+    tested = run.final.get("personal/clients", math.nan)
+    clients = summary["clients"] if math.isnan(tested) else f"{tested:.0f} of {summary['clients']}"
+    return (
+        f"Generic: {many} head classes (> 100 training samples), {medium} medium (20..100), {few} tail (< 20).\n"
+        f"Personal: {clients} clients, unweighted; head, medium and tail are 75, 20 and 5 % of each client's own "
+        "training samples.\nSpread: standard deviation over clients. -: not defined."
+    )
+
+
+def _percent(metrics: Mapping[str, float], name: str) -> str:
+    value = metrics.get(name, math.nan)
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"

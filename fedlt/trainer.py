@@ -1,0 +1,90 @@
+"""The one training loop of the project. Strategies and learners say what to minimise; they never copy the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fedlt.site import Batch, Site
+
+if TYPE_CHECKING:
+    from fedlt.nn.flat import Flat
+    from fedlt.scenario import Local
+
+
+@dataclass
+class Work:
+    """What was done: loss_sum is the sum over samples, as a tensor so that a GPU need not be waited for."""
+
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+    samples: int = 0
+    steps: int = 0
+
+
+class Trainer:
+    """Runs local epochs on one model whose optimisers are kept and reset instead of being built for every client."""
+
+    def __init__(self, flat: Flat, local: Local, device: torch.device, precision: str) -> None:
+        self.flat, self.local, self.device, self.precision = flat, local, device, precision
+        self.work = Work()
+        self._optimizers: dict[tuple[str, ...], torch.optim.SGD] = {}
+
+    def train(
+        self,
+        site: Site,
+        loss: Callable[[Any, Batch], Tensor],
+        *,
+        only: Sequence[str],
+        epochs: int | None,
+        lr: float | None,
+    ) -> None:
+        """See `Site.train`."""
+        names = self._trainable(only, site.stage.only)
+        optimizer = self._optimizer(names, self.local.lr if lr is None else lr)
+        generator = torch.Generator(device=self.device)
+        generator.manual_seed(int(site.rng.integers(2**62)))
+        site.model.train()
+        work, size = self.work, self.local.batch_size
+        work.loss_sum = work.loss_sum.to(self.device)
+        for _ in range(self.local.epochs if epochs is None else epochs):
+            order = torch.from_numpy(site.positions(site.epoch_size)).to(self.device)
+            for positions in order.split(size):
+                batch = site.data.batch(positions, self.local.augment, generator)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                    value = loss(site, batch)
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                work.loss_sum += value.detach().float() * len(batch)
+                work.samples += len(batch)
+                work.steps += 1
+
+    def _trainable(self, *selections: Sequence[str]) -> tuple[str, ...]:
+        """Names of the parameters that every selection matches; only these require a gradient from here on."""
+        chosen = []
+        for name, parameter in self.flat.trainable.items():
+            wanted = all(any(fnmatchcase(name, pattern) for pattern in patterns) for patterns in selections)
+            parameter.requires_grad_(wanted)
+            if wanted:
+                chosen.append(name)
+        if not chosen:
+            known = ", ".join(self.flat.trainable)
+            raise ValueError(f"no trainable parameter matches {selections}; there are: {known}")
+        return tuple(chosen)
+
+    def _optimizer(self, names: tuple[str, ...], lr: float) -> torch.optim.SGD:
+        if names not in self._optimizers:
+            parameters = [self.flat.trainable[name] for name in names]
+            momentum, decay = self.local.momentum, self.local.weight_decay
+            self._optimizers[names] = torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, fused=True)
+        optimizer = self._optimizers[names]
+        optimizer.param_groups[0]["lr"] = lr
+        for state in optimizer.state.values():
+            if state.get("momentum_buffer") is not None:
+                state["momentum_buffer"].zero_()
+        return optimizer

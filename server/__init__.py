@@ -1,0 +1,1 @@
+"""What the server does, whatever the algorithm: the Flower ServerApp, the round loop, the grids."""

@@ -1,0 +1,78 @@
+"""The Flower ServerApp: `server.app:app`. It runs one scenario over whatever grid it is given, into a run folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedlt.assembly import assemble
+from fedlt.console import Console
+from fedlt.data.federation import Federation, federate
+from fedlt.record import RunWriter
+from fedlt.results import Run, finished_run, open_run
+from fedlt.scenario import Scenario, load
+from server.artifacts import model_hash, save_models
+from server.rounds import Rounds
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Entry under Flower's own runtime. Run-config keys: scenario, overrides (separated by spaces), out, force."""
+    config = context.run_config
+    scenario = load(str(config["scenario"]), str(config["overrides"]).split())
+    out = Path(str(config["out"]) or "runs").resolve()
+    console = Console()
+    done = None if config["force"] else finished_run(out / scenario.run_name)
+    if done is None:
+        done = serve(grid, scenario, federate(scenario), out, console, f"flwr run . (scenario {scenario.name})")
+    console.finished(done)
+
+
+def serve(grid: Grid, scenario: Scenario, federation: Federation, out: Path, console: Console, command: str) -> Run:
+    """Run the scenario and return its run. A failed run's folder is kept, with status `failed`."""
+    started = time.perf_counter()
+    parts = assemble(scenario, federation, torch.device("cpu"))
+    writer = RunWriter(out / scenario.run_name, scenario.to_yaml(), _meta(scenario, federation, grid, command))
+    rounds = Rounds(
+        grid,
+        scenario,
+        federation,
+        parts,
+        on_round=lambda row: (writer.round(row), console.round(row["round"], scenario.federation.rounds))[0],
+        on_evaluation=lambda found: console.evaluation(
+            found.round, scenario.federation.rounds, writer.evaluation(found), writer
+        ),
+    )
+    writer.start()
+    try:
+        writer.partition(federation)
+        console.start(scenario, federation)
+        progress = rounds.run()
+        save_models(progress, writer.folder)
+        timings = {"total_seconds": time.perf_counter() - started}
+        writer.finish(model_hash=model_hash(progress), timings=timings)
+    except BaseException as error:
+        writer.fail(error)
+        raise
+    return open_run(writer.folder)
+
+
+def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str) -> dict[str, Any]:
+    return {
+        "scenario": scenario.name,
+        "strategy": scenario.strategy.name,
+        "learner": scenario.learner.name,
+        "model": scenario.model.name,
+        "seed": scenario.seed,
+        "command": command,
+        "grid": type(grid).__name__,
+        "scenario_hash": scenario.hash,
+        "partition_hash": federation.digest(),
+    }

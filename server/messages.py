@@ -1,0 +1,154 @@
+"""What server and workers say to each other, and how it lies in Flower's records.
+
+One exchange a round: a `Job` names blocks of clients to train and models to evaluate, its `Report` answers both.
+Tensors travel as flat arrays in an ArrayRecord, everything else as one JSON text in a ConfigRecord.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from torch import Tensor
+
+from fedlt.metrics import Confusion
+from fedlt.strategy import Update
+
+States = dict[int, dict[str, Tensor]]
+
+UNION = -1
+"""The id of the one site that holds all clients' data."""
+
+
+@dataclass
+class Work:
+    """The part of a job that differs between workers.
+
+    blocks: clients to train, by block number. images: training images of the union's one site (0: train clients).
+    chunks: pieces of the global test set for the generic model. personal: clients whose models are tested.
+    """
+
+    round: int
+    blocks: dict[int, list[int]] = field(default_factory=dict)
+    images: int = 0
+    chunks: list[int] = field(default_factory=list)
+    personal: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Job:
+    """A message to a worker. scenario: as `Scenario.to_dict` gives it. shared: [S]. states: of the clients it names."""
+
+    scenario: dict[str, Any]
+    key: str
+    work: Work
+    shared: Tensor
+    outbox: dict[str, Tensor] = field(default_factory=dict)
+    states: States = field(default_factory=dict)
+
+    def pack(self, common: ArrayRecord) -> RecordDict:
+        """Records of this job; `common` (see `pack_common`) is the same object in all jobs of a round."""
+        head = {"scenario": self.scenario, "key": self.key, "work": asdict(self.work)}
+        states = {f"{client}/{name}": t for client, state in self.states.items() for name, t in state.items()}
+        records = {"common": common, "states": pack_tensors(states), "job": ConfigRecord({"json": json.dumps(head)})}
+        return RecordDict(records)  # type: ignore[arg-type]
+
+    @staticmethod
+    def unpack(content: RecordDict) -> Job:
+        """The job that `pack` packed."""
+        head = json.loads(str(content.config_records["job"]["json"]))
+        common = unpack_tensors(content.array_records["common"])
+        work = head["work"]
+        work["blocks"] = {int(number): clients for number, clients in work["blocks"].items()}
+        outbox = {name.removeprefix("outbox/"): t for name, t in common.items() if name.startswith("outbox/")}
+        states = _by_client(unpack_tensors(content.array_records["states"]))
+        return Job(head["scenario"], head["key"], Work(**work), common["shared"], outbox, states)
+
+
+def pack_common(shared: Tensor, outbox: dict[str, Tensor]) -> ArrayRecord:
+    """What every worker receives in a round."""
+    return pack_tensors({"shared": shared, **{f"outbox/{name}": t for name, t in outbox.items()}})
+
+
+@dataclass
+class Failure:
+    """A client that raised, or that returned something that must not be averaged."""
+
+    client: int
+    traceback: str
+
+
+@dataclass
+class Report:
+    """A worker's answer. updates: by block number. confusions: (model, client or -1) -> statistic."""
+
+    updates: dict[int, list[Update]] = field(default_factory=dict)
+    states: States = field(default_factory=dict)
+    confusions: dict[tuple[str, int], Confusion] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def pack(self) -> RecordDict:
+        """Records of this report."""
+        tensors: dict[str, Tensor] = {}
+        updates = []
+        for block, parts in self.updates.items():
+            for index, update in enumerate(parts):
+                tensors[f"update/{block}/{index}"] = update.total
+                for name, value in update.sums.items():
+                    tensors[f"sum/{block}/{index}/{name}"] = value
+                updates.append([block, index, list(update.clients), update.weight, list(update.sums)])
+        for client, state in self.states.items():
+            tensors.update({f"state/{client}/{name}": value for name, value in state.items()})
+        keys = [[model, client, confusion.num_classes] for (model, client), confusion in self.confusions.items()]
+        cells = [confusion.encode() for confusion in self.confusions.values()]
+        if cells:  # one array for all: a thousand clients must not cost a thousand records
+            tensors["confusions"] = torch.from_numpy(np.concatenate(cells))
+        head = {
+            "updates": updates,
+            "confusions": [[*key, len(part)] for key, part in zip(keys, cells, strict=True)],
+            "failures": [asdict(failure) for failure in self.failures],
+            "metrics": self.metrics,
+        }
+        return RecordDict({"arrays": pack_tensors(tensors), "report": ConfigRecord({"json": json.dumps(head)})})
+
+    @staticmethod
+    def unpack(content: RecordDict) -> Report:
+        """The report that `pack` packed."""
+        head = json.loads(str(content.config_records["report"]["json"]))
+        tensors = unpack_tensors(content.array_records["arrays"])
+        report = Report(metrics=head["metrics"], failures=[Failure(**failure) for failure in head["failures"]])
+        for block, index, clients, weight, names in head["updates"]:
+            sums = {name: tensors[f"sum/{block}/{index}/{name}"] for name in names}
+            update = Update(tuple(clients), weight, tensors[f"update/{block}/{index}"], sums)
+            report.updates.setdefault(block, []).append(update)
+        start = 0
+        for model, client, num_classes, length in head["confusions"]:
+            cells = tensors["confusions"][start : start + length].numpy()
+            report.confusions[model, client] = Confusion.decode(cells, num_classes)
+            start += length
+        prefix = "state/"
+        report.states = _by_client({n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)})
+        return report
+
+
+def pack_tensors(tensors: dict[str, Tensor]) -> ArrayRecord:
+    """Tensors of any device and type as a record."""
+    return ArrayRecord({name: Array(np.ascontiguousarray(t.detach().cpu().numpy())) for name, t in tensors.items()})
+
+
+def unpack_tensors(record: ArrayRecord) -> dict[str, Tensor]:
+    """The tensors of a record, on the CPU."""
+    return {name: torch.from_numpy(array.numpy()) for name, array in record.items()}
+
+
+def _by_client(tensors: dict[str, Tensor]) -> States:
+    states: States = {}
+    for key, value in tensors.items():
+        client, _, name = key.partition("/")
+        states.setdefault(int(client), {})[name] = value
+    return states

@@ -1,0 +1,208 @@
+"""The round loop. Each exchange trains round t and evaluates the models that round t-1 left, in one message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedlt import seeding
+from fedlt.assembly import Assembly
+from fedlt.errors import ClientError, FedLTError
+from fedlt.metrics import Confusion
+from fedlt.record import Evaluation
+from fedlt.strategy import Server
+from server.grids import LocalGrid
+from server.messages import UNION, Job, Report, States, pack_common
+from server.schedule import Unit, evaluation_units, spread, train_units
+
+if TYPE_CHECKING:
+    from fedlt.data.federation import Federation
+    from fedlt.scenario import Scenario
+    from fedlt.strategy import Update
+
+@dataclass
+class Progress:
+    """All that a run has become so far: with the scenario, enough to go on from here."""
+
+    server: Server
+    states: States = field(default_factory=dict)
+    round: int = 0
+
+
+class Rounds:
+    """Runs the rounds of a scenario over a grid. `on_round` and `on_evaluation` hear of everything measured."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        scenario: Scenario,
+        federation: Federation,
+        parts: Assembly,
+        on_round: Callable[[dict[str, Any]], None],
+        on_evaluation: Callable[[Evaluation], None],
+    ) -> None:
+        self.grid, self.scenario, self.federation, self.parts = grid, scenario, federation, parts
+        self.on_round, self.on_evaluation = on_round, on_evaluation
+        self.sizes = federation.clients.sizes
+        self.test_sizes = federation.tests.sizes
+        self.content = scenario.to_dict()
+        self.key = scenario.hash
+        server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes))
+        self.progress = Progress(server)
+        self.evaluated = self._evaluated_clients()
+        self.nodes = self._wait_for_nodes()
+
+    def run(self) -> Progress:
+        """All rounds, then the evaluation of the last one's models."""
+        total, every = self.scenario.federation.rounds, self.scenario.evaluation.every
+        for round in range(1, total + 1):
+            due = round > 1 and (round - 1) % every == 0
+            self._exchange(round, train=True, evaluate=due)
+        self._exchange(total + 1, train=False, evaluate=True)
+        return self.progress
+
+    def cohort(self, round: int) -> list[int]:
+        """The sampled clients of a round, in ascending order."""
+        share, clients = self.scenario.federation.participation, len(self.sizes)
+        count = max(1, int(share * clients + 0.5))
+        rng = seeding.generator(self.scenario.seed, "cohort", round)
+        return sorted(rng.choice(clients, count, replace=False).tolist())
+
+    def _exchange(self, round: int, train: bool, evaluate: bool) -> None:
+        started = time.perf_counter()
+        server = self.progress.server
+        server.round, server.cohort = round, tuple(self.cohort(round)) if train else ()
+        server.rng = seeding.generator(self.scenario.seed, "server", round)
+        units = self._train_units(round) if train else []
+        if evaluate:
+            units += self._evaluation_units(round)
+        common = pack_common(server.weights, server.outbox)
+        reports = self._send(units, common)
+        self._raise_failures(round, reports)
+        if evaluate:
+            self.on_evaluation(self._evaluation(round - 1, reports))
+        if train:
+            updates = self._take(reports)
+            if updates:
+                self.parts.strategy.aggregate(server, updates)
+            if not bool(torch.isfinite(server.weights).all()):
+                raise FedLTError(f"the generic model is not finite after round {round}; a smaller local.lr may help")
+            self.progress.round = round
+            self.on_round(self._row(round, reports, updates, time.perf_counter() - started))
+
+    def _train_units(self, round: int) -> list[Unit]:
+        settings, local = self.scenario.federation, self.scenario.local
+        cohort = self.progress.server.cohort
+        units = train_units(round, cohort, self.sizes, settings.block, local.epochs)
+        if not self.parts.strategy.union:
+            return units
+        whole = units[0]
+        whole.work.blocks = {0: [UNION]}
+        whole.work.images = int(self.sizes[list(cohort)].sum())
+        whole.clients = [UNION]
+        return [whole]
+
+    def _evaluation_units(self, round: int) -> list[Unit]:
+        chunk = self.scenario.evaluation.batch_size
+        chunks = -(-len(self.federation.y_test) // chunk) if self.parts.strategy.has_generic else 0
+        return evaluation_units(round, chunks, chunk, self.evaluated, self.test_sizes, len(self.nodes))
+
+    def _send(self, units: list[Unit], common: Any) -> list[Report]:
+        eager = isinstance(self.grid, LocalGrid) and self.grid.eager
+        bundles = len(units) if eager else len(self.nodes)
+        messages = []
+        for number, unit in enumerate(spread(units, bundles)):
+            states = {client: self.progress.states[client] for client in unit.clients if client in self.progress.states}
+            job = Job(self.content, self.key, unit.work, self.progress.server.weights, {}, states)
+            node = self.nodes[number % len(self.nodes)]
+            messages.append(Message(job.pack(common), node, "train", group_id=str(unit.work.round)))
+        reports = []
+        for reply in self.grid.send_and_receive(messages):
+            if reply.has_error():
+                raise FedLTError(f"a worker failed: {reply.error.reason}")
+            reports.append(Report.unpack(reply.content))
+        if len(reports) != len(messages):
+            raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")
+        return reports
+
+    def _raise_failures(self, round: int, reports: Sequence[Report]) -> None:
+        failures = [failure for report in reports for failure in report.failures]
+        if failures and self.scenario.federation.on_error == "fail":
+            first = min(failures, key=lambda failure: failure.client)
+            raise ClientError(first.client, round, first.traceback)
+
+    def _take(self, reports: Sequence[Report]) -> list[Update]:
+        """The round's updates in the order of their blocks; the sampled clients' states are kept."""
+        blocks = {number: parts for report in reports for number, parts in report.updates.items()}
+        for report in reports:
+            self.progress.states.update(report.states)
+        device = self.progress.server.weights.device
+        updates = [update for number in sorted(blocks) for update in blocks[number]]
+        for update in updates:
+            update.total = update.total.to(device)
+            update.sums = {name: value.to(device) for name, value in update.sums.items()}
+        return updates
+
+    def _evaluation(self, round: int, reports: Sequence[Report]) -> Evaluation:
+        found: dict[str, dict[str, dict[int, Confusion]]] = {"generic": {}, "personal": {}, "personal_masked": {}}
+        for report in reports:
+            for (model, client), confusion in report.confusions.items():
+                kind, _, variant = model.partition(":")
+                clients = found[kind].setdefault(variant, {})
+                clients[client] = clients[client] + confusion if client in clients else confusion
+        generic = {variant: clients[-1] for variant, clients in found["generic"].items()}
+        ordered = {
+            kind: {variant: dict(sorted(clients.items())) for variant, clients in found[kind].items()}
+            for kind in ("personal", "personal_masked")
+        }
+        return Evaluation(round, generic, ordered["personal"], ordered["personal_masked"])
+
+    def _row(self, round: int, reports: Sequence[Report], updates: list[Update], seconds: float) -> dict[str, Any]:
+        def total(name: str) -> float:
+            return sum(report.metrics.get(name, 0.0) for report in reports)
+
+        server = self.progress.server
+        clients = sum(len(update.clients) for update in updates)
+        down = len(server.weights) + sum(value.numel() for value in server.outbox.values())
+        up = len(server.weights) * clients + sum(v.numel() * len(u.clients) for u in updates for v in u.sums.values())
+        samples = total("samples")
+        return {
+            "round": round,
+            "seconds": seconds,
+            "train_seconds": total("train_seconds"),
+            "evaluate_seconds": total("evaluate_seconds"),
+            "train_loss": total("loss_sum") / samples if samples else float("nan"),
+            "clients": clients,
+            "samples": int(samples),
+            "steps": int(total("steps")),
+            "skipped": sum(len(report.failures) for report in reports),
+            "bytes_down": 4 * down * clients,
+            "bytes_up": 4 * up,
+        }
+
+    def _evaluated_clients(self) -> list[int]:
+        """Clients whose personal models are tested: all, or a fixed draw."""
+        limit, everyone = self.scenario.evaluation.clients, len(self.sizes)
+        if limit is None or limit >= everyone:
+            return list(range(everyone))
+        rng = seeding.generator(self.scenario.seed, "evaluated")
+        return sorted(rng.choice(everyone, limit, replace=False).tolist())
+
+    def _wait_for_nodes(self, seconds: float = 120.0) -> list[int]:
+        """The grid's nodes; Flower's own runtime takes a moment to connect them."""
+        deadline = time.monotonic() + seconds
+        known: list[int] = []
+        while time.monotonic() < deadline:
+            nodes = sorted(self.grid.get_node_ids())
+            if nodes and (nodes == known or isinstance(self.grid, LocalGrid)):
+                return nodes
+            known = nodes
+            time.sleep(0.5)
+        raise FedLTError(f"no worker node connected within {seconds:.0f} s")

@@ -1,0 +1,1 @@
+"""Federated algorithms, one file each with both sides, named like the paper."""

@@ -155,15 +155,21 @@ class Worker:
             received=outbox,
         )
         if state is None:
-            torch.manual_seed(seeding.integer(self.scenario.seed, "begin", number + 1))
+            self._seed_globally("begin", number + 1)
             self.strategy.begin(client)
         else:
             prefix = "state/"
             kept = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
             client.state = {name: value.to(self.device) for name, value in kept.items()}
         # For dropout and for strategies that draw from PyTorch's global generator: seeded per client, never shared.
-        torch.manual_seed(seeding.integer(self.scenario.seed, purpose, *path))
+        self._seed_globally(purpose, *path)
         return client
+
+    def _seed_globally(self, purpose: str, *path: int) -> None:
+        seed = seeding.integer(self.scenario.seed, purpose, *path)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed() records a traceback at each call: 2 ms
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     @contextmanager
     def _guard(self, client: int, report: Report) -> Iterator[None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from fedlt.sgd import SGD
 from fedlt.site import Batch, Site
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ class Work:
 
 
 class Trainer:
-    """Runs local epochs on one model whose optimisers are kept and reset instead of being built for every client."""
+    """Runs local epochs on one model, with one optimiser that is reset instead of being built for every client."""
 
     def __init__(self, flat: Flat, local: Local, device: torch.device, precision: str) -> None:
         self.flat, self.local, self.device, self.precision = flat, local, device, precision
         self.work = Work()
-        self._optimizers: dict[tuple[str, ...], torch.optim.SGD] = {}
+        self._sgd = SGD(flat, local.momentum, local.weight_decay)
 
     def train(
         self,
@@ -45,7 +46,8 @@ class Trainer:
     ) -> None:
         """See `Site.train`."""
         names = self._trainable(only, site.stage.only)
-        optimizer = self._optimizer(names, self.local.lr if lr is None else lr)
+        optimizer = self._sgd
+        optimizer.reset(names, self.local.lr if lr is None else lr)
         generator = torch.Generator(device=self.device)
         generator.manual_seed(int(site.rng.integers(2**62)))
         site.model.train()
@@ -76,15 +78,3 @@ class Trainer:
             known = ", ".join(self.flat.trainable)
             raise ValueError(f"no trainable parameter matches {selections}; there are: {known}")
         return tuple(chosen)
-
-    def _optimizer(self, names: tuple[str, ...], lr: float) -> torch.optim.SGD:
-        if names not in self._optimizers:
-            parameters = [self.flat.trainable[name] for name in names]
-            momentum, decay = self.local.momentum, self.local.weight_decay
-            self._optimizers[names] = torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, fused=True)
-        optimizer = self._optimizers[names]
-        optimizer.param_groups[0]["lr"] = lr
-        for state in optimizer.state.values():
-            if state.get("momentum_buffer") is not None:
-                state["momentum_buffer"].zero_()
-        return optimizer

@@ -125,6 +125,7 @@ def test_shards_keep_the_rarest_class_whatever_the_remainder() -> None:
     assert key(Shards(16)) == "federation.partition.shards_per_client"
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # pyarrow, of how datasets sorts
 def test_shards_are_dealt_as_flower_deals_them() -> None:
     from datasets import Dataset
     from flwr_datasets.partitioner import ShardPartitioner
@@ -191,5 +192,5 @@ def test_ragged_rows() -> None:
         with pytest.raises(IndexError):
             rows[row]
     for owner in ([0, 4], [-1, 0]):
-        with pytest.raises(ValueError, match="owners must lie in 0..3"):
+        with pytest.raises(ValueError, match=r"owners must lie in 0..3"):
             Ragged.from_owner(np.array(owner), 4)

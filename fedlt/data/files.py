@@ -97,9 +97,10 @@ class Npz:
         """Every key of the file, with its array where that was asked for."""
         wanted = {*needed, *optional}
         try:
-            with np.load(self.path, allow_pickle=False) as content:
-                if not isinstance(content, np.lib.npyio.NpzFile):
-                    raise refuse(f"{self.path} holds a single array; write it with numpy.savez")
+            loaded = np.load(self.path, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise refuse(f"{self.path} holds a single array; write it with numpy.savez")
+            with loaded as content:
                 return {key: content[key] if key in wanted else None for key in content.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise refuse(f"{self.path} is not a readable .npz file of plain arrays: {error}") from error

@@ -176,5 +176,5 @@ def _code(name: str, what: str, values: NDArray[Any], known: Sequence[str]) -> N
     place = np.searchsorted(np.asarray(known), texts)
     unknown = texts[np.asarray(known)[np.minimum(place, len(known) - 1)] != texts]
     if len(unknown):
-        raise refuse(f"{name}: {what} of the test set hold {unknown[0]!r}, which the training set lacks")
+        raise refuse(f"{name}: {what} of the test set hold {str(unknown[0])!r}, which the training set lacks")
     return place.astype(np.int64)

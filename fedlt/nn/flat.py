@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +43,7 @@ class Flat:
         self.shared, self.private, self.frozen = self.storage.split(sizes)
         self.num_trainable = sum(tensors[n].numel() for n in sent if n in parameters)
         self.tensors: dict[str, Tensor] = {}
+        self._spans: dict[str, tuple[int, int]] = {}
         self._channels_last = channels_last
         offset = 0
         for name in [*sent, *own, *kept]:
@@ -49,6 +51,7 @@ class Flat:
             view.copy_(tensors[name].detach())
             _rebind(model, name, view)
             self.tensors[name] = view
+            self._spans[name] = (offset, offset + view.numel())
             offset += view.numel()
         self.trainable = {n: p for n, p in model.named_parameters() if n not in kept}
         for name in kept:
@@ -56,6 +59,30 @@ class Flat:
                 model.get_parameter(name).requires_grad_(False)
         self._shared_parameters = [model.get_parameter(n) for n in sent if n in parameters]
         self._private_backbone = any(n.startswith("backbone.") for n in own)
+        self._steps = 0
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """[S + Q + F] gradients in the layout of `storage`; the parameters' `.grad` are views into it."""
+        vector = torch.zeros_like(self.storage)
+        for name, parameter in self.trainable.items():
+            parameter.grad = self._view(vector, self._spans[name][0], parameter.shape)
+        return vector
+
+    def segments(self, names: Sequence[str]) -> list[slice]:
+        """The parts of `storage` that these tensors take, neighbours joined."""
+        parts: list[list[int]] = []
+        for start, stop in sorted(self._spans[name] for name in names):
+            if parts and parts[-1][1] == start:
+                parts[-1][1] = stop
+            else:
+                parts.append([start, stop])
+        return [slice(start, stop) for start, stop in parts]
+
+    def stepped(self) -> None:
+        """Say that weights were edited through `storage`, which the tensors' own version counters do not show."""
+        self._steps += 1
+        self.model.backbone_loads += 1
 
     def load_shared(self, vector: Tensor) -> None:
         """Copy [S] into the model."""
@@ -70,7 +97,8 @@ class Flat:
     def edits(self) -> int:
         """Changes whenever a tensor of the model is edited in place, other than by `load_shared` and `load_private`."""
         model = self.model
-        return sum(p._version for p in model.parameters()) + sum(b._version for b in model.buffers())
+        edits = sum(p._version for p in model.parameters()) + sum(b._version for b in model.buffers())
+        return edits + self._steps
 
     def weights(self) -> Tensor:
         """[T] the shared trainable weights; gradients with respect to it reach the model's parameters."""

@@ -1,0 +1,46 @@
+"""Stochastic gradient descent on a flat model: a few operations on whole vectors, whatever the number of tensors.
+
+The arithmetic is that of `torch.optim.SGD` (momentum without dampening, coupled weight decay); a test compares them.
+Written here for speed alone: nothing is built per client, and importing torch's optimisers costs seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from fedlt.nn.flat import Flat
+
+
+class SGD:
+    """Momentum v <- momentum * v + gradient + weight_decay * w, then w <- w - lr * v."""
+
+    def __init__(self, flat: Flat, momentum: float, weight_decay: float) -> None:
+        self.flat, self.momentum, self.weight_decay = flat, momentum, weight_decay
+        self.lr = 0.0
+        self._parts: list[slice] = []
+        self._velocity = torch.zeros_like(flat.storage) if momentum else None
+
+    def reset(self, names: tuple[str, ...], lr: float) -> None:
+        """Forget the momentum and train these parameters from now on."""
+        self.lr = lr
+        self._parts = self.flat.segments(names)
+        if self._velocity is not None:
+            self._velocity.zero_()
+
+    def zero_grad(self) -> None:
+        """Clear the gradients of all parameters."""
+        self.flat.gradient.zero_()
+
+    def step(self) -> None:
+        """One update from the gradients at hand."""
+        for part in self._parts:
+            weights, change = self.flat.storage[part], self.flat.gradient[part]
+            if self.weight_decay:
+                change.add_(weights, alpha=self.weight_decay)
+            if self._velocity is not None:
+                change = self._velocity[part].mul_(self.momentum).add_(change)
+            weights.add_(change, alpha=-self.lr)
+        self.flat.stepped()

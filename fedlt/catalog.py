@@ -11,11 +11,11 @@ import ast
 import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fedlt.errors import Problem, ScenarioError
@@ -67,9 +67,8 @@ class Component:
     def load(self) -> type:
         """The component's class. Imports its module."""
         module, _, attribute = self.target.partition(":")
-        return getattr(
-            _import_file(Path(module)) if module.endswith(".py") else importlib.import_module(module), attribute
-        )
+        own = module.endswith(".py")
+        return getattr(_import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
 
     def code_digest(self) -> str:
         """Hash of a user's own source file (`""` for components of this project, which its version names)."""
@@ -194,14 +193,19 @@ def _flower_fields(node: ast.ClassDef) -> tuple[Field, ...]:
     return tuple(fields)
 
 
-def _import_file(path: Path) -> Any:
-    name = f"fedlt_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+def _import_file(kind: str, path: Path) -> Any:
+    """A user's file as a module; imported anew when its text changes, as it does in a notebook."""
+    source = path.read_bytes()
+    name = f"fedlt_user_{path.stem}_{hashlib.sha256(str(path).encode() + source).hexdigest()[:8]}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
+        module = sys.modules[name] = ModuleType(name)
+        module.__file__ = str(path)
+        try:  # not by Python's loader: its cache of compiled files tells texts apart by size and whole seconds
+            exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+        except Exception as error:
+            del sys.modules[name]
+            message = f"{path} cannot be imported: {type(error).__name__}: {error}"
+            raise ScenarioError(Problem(kind, message)) from error
     return sys.modules[name]
 
 

@@ -110,11 +110,12 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
 
     name, changes = _split(scenario, overrides)
     checked = load(name, changes)
-    from fedlt.assembly import assemble, pick_device
     from fedlt.data.federation import federate
+
+    federation = federate(checked)  # before torch is imported, so that errors in the data are told at once
+    from fedlt.assembly import assemble, pick_device
     from fedlt.run import pick_backend
 
-    federation = federate(checked)
     parts = assemble(checked, federation, pick_device("cpu"))
     sent = parts.flat.shared.numel()
     print(

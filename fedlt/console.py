@@ -79,7 +79,12 @@ class Console:
             print(f"{run.summary['skipped']} client updates were skipped after errors (federation.on_error=skip)")
         scenario = run.summary["scenario"]
         print(f"next: fedlt run {scenario} strategy=fedprox | fedlt show {scenario} --partition | fedlt ls strategies")
-        print(run.folder.resolve(), flush=True)
+        self.path(run)
+
+    def path(self, run: Run) -> None:
+        """The run folder's path."""
+        if not self.quiet:
+            print(run.folder.resolve(), flush=True)
 
     def _print(self, line: str) -> None:
         if self.quiet:

@@ -43,7 +43,7 @@ def evaluate_generic(strategy: Strategy, server: Server, test: TestSet, chunks: 
     """Confusions of the generic model's variants over some chunks of the test set; "" is the headline."""
     tally = Tally(server.task.num_classes)
     server.model.eval()
-    with torch.inference_mode():
+    with torch.no_grad():  # inference mode would leave features in the cache that personal models cannot add to
         for index in chunks:
             for x, targets in test.parts(test.chunk_rows(index)):
                 tally.add(strategy.generic(server, x), targets)  # type: ignore[arg-type]

@@ -40,8 +40,6 @@ def run(
 
 def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, command: str) -> Run:
     """Run a checked scenario, or return the finished run of it."""
-    from fedlt.assembly import assemble, pick_device
-
     out = out.expanduser().resolve()
     done = None if force else finished_run(out / scenario.run_name)
     if done is not None:
@@ -50,19 +48,23 @@ def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, c
     _check_writable(out)
     from fedlt.data.federation import federate
 
-    federation = federate(scenario)
+    federation = federate(scenario)  # before torch is imported, so that errors in the data are told at once
+    from fedlt.assembly import assemble, pick_device
+
     assemble(scenario, federation, pick_device("cpu"))  # what does not fit together is found before anything starts
     backend = pick_backend(scenario, federation)
     try:
         if backend == "flower":
             from server.flower_runtime import run_under_flower
 
-            result = run_under_flower(scenario, out)
+            result = run_under_flower(scenario, out, echo=not console.quiet)  # the ServerApp prints the table there
         else:
             result = _serve(scenario, federation, out, console, command, backend)
+            console.finished(result)
     finally:
         console.close()
-    console.finished(result)
+    if backend == "flower":
+        console.path(result)
     return result
 
 

@@ -7,6 +7,7 @@ Every problem is found at once, before any work, without importing torch, ray or
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable
@@ -140,7 +141,7 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = ()) -
     """
     overrides = list(overrides)
     if isinstance(scenario, dict):
-        name, raw, base = "scenario", scenario, Path.cwd()
+        name, raw, base = "scenario", copy.deepcopy(scenario), Path.cwd()  # overrides are set in it
     else:
         path = locate(scenario)
         name, raw, base = path.stem, read(path), path.parent

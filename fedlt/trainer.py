@@ -35,6 +35,7 @@ class Trainer:
         self.work = Work()
         self._sgd = SGD(flat, local.momentum, local.weight_decay)
 
+    @torch.enable_grad()  # a strategy may fine-tune while it predicts
     def train(
         self,
         site: Site,
@@ -44,7 +45,7 @@ class Trainer:
         epochs: int | None,
         lr: float | None,
     ) -> None:
-        """See `Site.train`."""
+        """See `Site.train`. The model is left in evaluation mode."""
         names = self._trainable(only, site.stage.only)
         optimizer = self._sgd
         optimizer.reset(names, self.local.lr if lr is None else lr)
@@ -65,6 +66,7 @@ class Trainer:
                 work.loss_sum += value.detach().float() * len(batch)
                 work.samples += len(batch)
                 work.steps += 1
+        site.model.eval()
 
     def _trainable(self, *selections: Sequence[str]) -> tuple[str, ...]:
         """Names of the parameters that every selection matches; only these require a gradient from here on."""

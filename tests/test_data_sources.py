@@ -78,7 +78,14 @@ def test_npz_with_groups_and_class_names(tmp_path: Path) -> None:
 
 
 def test_npz_columns_and_splits_by_name(tmp_path: Path) -> None:
-    config = write_npz(tmp_path / "set.npz", z_train=COLOUR[:3], z_val=COLOUR[3:], c_train=LABELS[:3], c_val=LABELS[:2])
+    config = write_npz(
+        tmp_path / "set.npz",
+        z_train=COLOUR[:3],
+        z_val=COLOUR[3:],
+        c_train=LABELS[:3],
+        c_val=LABELS[:2],
+        class_names=np.array(["only one"]),
+    )
     raw = sources.load(replace(config, input_column="z", target_column="c", test_split="val"))
     assert (raw.x_test == COLOUR[3:]).all() and raw.y_test.tolist() == [0, 1]
     assert raw.train_groups.keys() == {"y"}
@@ -171,7 +178,8 @@ def test_cache_is_written_once_and_mapped(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.undo()
     monkeypatch.setenv("FEDLT_CACHE", str(tmp_path / "cache"))
     time.sleep(0.01)
-    write_npz(tmp_path / "set.npz", y_train=np.array([1, 0, 0]))  # the file changed: another entry
+    # The file changed, though not in size: another entry.
+    write_npz(tmp_path / "set.npz", site_train=np.array([4, 4, 5]), y_train=np.array([1, 0, 0]))
     assert sources.load(config).y_train.tolist() == [1, 0, 0]
     assert sources.load(config, tmp_path / "other").y_train.tolist() == [1, 0, 0]
     assert len(list((tmp_path / "other").iterdir())) == 1

@@ -92,6 +92,12 @@ def test_federation_joins_everything(sites: str) -> None:
     assert result.tests.table(result.y_test, 2).tolist() == wanted.tolist()
 
 
+def test_shape_of_pictures_has_channels_first(tmp_path: Path) -> None:
+    pictures = np.zeros((4, 2, 5, 3), np.uint8)
+    np.savez(tmp_path / "s.npz", x_train=pictures, y_train=[0, 1, 0, 1], x_test=pictures, y_test=[0, 1, 0, 1])
+    assert federate(scenario(str(tmp_path / "s.npz"), Iid(), 2), tmp_path / "cache").input_shape == (3, 2, 5)
+
+
 def test_clients_keep_the_order_of_the_official_subset(sites: str) -> None:
     from fedlt.data.longtail import select
 
@@ -106,6 +112,7 @@ def test_clients_keep_the_order_of_the_official_subset(sites: str) -> None:
 def test_natural_clients_and_natural_tests(sites: str) -> None:
     result = federate(scenario(sites, Natural("site"), None, local_test="natural"))
     assert result.clients.sizes.tolist() == [14, 13, 13]
+    assert [sorted(client.tolist()) for client in result.clients] == [list(range(k, 40, 3)) for k in range(3)]
     assert [row.tolist() for row in result.tests] == [[], [0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     with pytest.raises(ScenarioError, match=r"federation.local_test: natural needs federation.partition: natural"):
         federate(scenario(sites, Iid(), 3, local_test="natural"))

@@ -21,7 +21,7 @@ def by_mass(counts: NDArray[np.int64], head: float = 0.75, medium: float = 0.95)
     """int8 [C]: 0 for the largest classes that together reach `head` of all samples, 1 up to `medium`, 2 beyond.
 
     The class that crosses a bound belongs to the larger group; equal classes are taken in class order; a class
-    without samples is always 2. The rule of the FedLoGe code (Xiao et al., ICLR 2024), where `counts` [C] are the
+    without samples is 2. The rule of the FedLoGe code (Xiao et al., ICLR 2024), where `counts` [C] are the
     local test counts summed over the clients.
     """
     order = np.argsort(-counts, kind="stable")
@@ -30,7 +30,6 @@ def by_mass(counts: NDArray[np.int64], head: float = 0.75, medium: float = 0.95)
     ranked = np.where(before < head * total, MANY, np.where(before < medium * total, MEDIUM, FEW))
     groups = np.empty(len(counts), np.int8)
     groups[order] = ranked
-    groups[counts == 0] = FEW
     return groups
 
 

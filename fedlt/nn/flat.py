@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fedlt.nn.net import edits
+
 if TYPE_CHECKING:
     from fedlt.nn.net import Net
 
@@ -96,9 +98,7 @@ class Flat:
 
     def edits(self) -> int:
         """Changes whenever a tensor of the model is edited in place, other than by `load_shared` and `load_private`."""
-        model = self.model
-        edits = sum(p._version for p in model.parameters()) + sum(b._version for b in model.buffers())
-        return edits + self._steps
+        return edits(self.model) + self._steps
 
     def weights(self) -> Tensor:
         """[T] the shared trainable weights; gradients with respect to it reach the model's parameters."""

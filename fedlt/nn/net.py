@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from fedlt.nn.norm import BatchNorm
+
 
 class Net(nn.Module):
     """`head(backbone(x))`. feature_dim: D. Strategies and learners may add further modules."""
@@ -30,8 +32,13 @@ class Net(nn.Module):
 
     def backbone_version(self) -> tuple[int, int]:
         """Changes whenever a tensor of the backbone does."""
-        edits = sum(p._version for p in self.backbone.parameters()) + sum(b._version for b in self.backbone.buffers())
-        return self.backbone_loads, edits
+        return self.backbone_loads, edits(self.backbone)
+
+
+def edits(module: nn.Module) -> int:
+    """Changes whenever a tensor of the module is edited in place, running statistics included."""
+    versions = sum(p._version for p in module.parameters()) + sum(b._version for b in module.buffers())
+    return versions + sum(part.updates for part in module.modules() if isinstance(part, BatchNorm))
 
 
 class FeatureCache:

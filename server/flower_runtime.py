@@ -1,0 +1,122 @@
+"""Runs a scenario under Flower's own runtime: what `fedlt run --backend flower` does.
+
+A local SuperLink of our own is started on free loopback ports, in a folder of its own, and stopped afterwards, so
+that neither a user's SuperLink nor their Flower settings are touched.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedlt.catalog import ROOT
+from fedlt.errors import FedLTError
+from fedlt.results import Run, finished_run
+from fedlt.scenario import Scenario
+
+START_SECONDS = 60.0
+
+
+def run_under_flower(scenario: Scenario, out: Path, echo: bool = True) -> Run:
+    """Run the scenario with `flwr run` on a local SuperLink. out: absolute parent of the run folder. echo: show
+    Flower's lines while it runs.
+    """
+    with tempfile.TemporaryDirectory(prefix="fedlt-flower-") as home:
+        copy = Path(home) / f"{scenario.name}.yaml"
+        copy.write_text(scenario.to_yaml(), encoding="utf-8")
+        environment = _environment(Path(home))
+        with _superlink(environment, Path(home)):
+            config = f'scenario="{copy}" out="{out}" force=true'
+            _flwr(["run", str(ROOT), "--stream", "--run-config", config], environment, echo)
+    run = finished_run(out / scenario.run_name)
+    if run is None:
+        raise FedLTError(f"the run under Flower did not finish; see {out / scenario.run_name} and the lines above")
+    return run
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Own folder, own ports, no telemetry, no update check, no re-installation of what is installed already."""
+    return {
+        **os.environ,
+        "FLWR_HOME": str(home / "flwr"),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(_free_port()),
+        "FLWR_LOCAL_CONTROL_API_PORT": str(_free_port()),
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+
+
+@contextmanager
+def _superlink(environment: dict[str, str], home: Path) -> Iterator[None]:
+    port = environment["FLWR_LOCAL_SUPERLINK_HTTP_API_PORT"]
+    control = f"127.0.0.1:{environment['FLWR_LOCAL_CONTROL_API_PORT']}"
+    command = [_script("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"]
+    command += ["--control-api-address", control, "--host", "127.0.0.1", "--port", port]
+    log = home / "superlink.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink, cwd=home, start_new_session=True)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(int(port)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise FedLTError(f"Flower's SuperLink did not start:\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.1)
+        yield
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the SuperLink and, as they are in its session, the executors that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=10)
+    except ProcessLookupError:
+        pass
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _flwr(arguments: list[str], environment: dict[str, str], echo: bool) -> None:
+    """Run Flower's command line; with `echo` its lines are passed on as they come."""
+    command = [_script("flwr"), *arguments]
+    lines: list[str] = []
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            lines.append(line.rstrip())
+            if echo:
+                print(lines[-1], flush=True)
+    if child.returncode:
+        shown = "" if echo else "\n" + "\n".join(lines[-20:])
+        raise FedLTError(f"flwr run ended with exit code {child.returncode}{shown}")
+
+
+def _script(name: str) -> str:
+    path = Path(sys.executable).parent / name
+    return str(path) if path.exists() else name
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,113 @@
+"""What the tests share: a cache and a working folder of their own, one thread, a tiny scenario, a hand-sized client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from fedlt.nn.net import Net
+    from fedlt.scenario import Local
+    from fedlt.strategy import Client
+
+MakeClient = Callable[..., "Client"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded data sets are shared by the tests of a session, and a user's own data are out of sight."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDLT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("FEDLT_DATA", raising=False)
+        yield
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    """Digits under a long tail over six unequal clients, three of them a round: two rounds, 0.1 s."""
+    return {
+        "data": {"name": "digits", "longtail": {"profile": "exponential", "imbalance_factor": 10, "largest": 60}},
+        "federation": {
+            "clients": 6,
+            "participation": 0.5,
+            "rounds": 2,
+            "partition": {"name": "dirichlet_per_class", "alpha": 0.5},
+            "empty": "redraw",
+            "block": 2,
+        },
+        "local": {"epochs": 1, "batch_size": 16, "lr": 0.05},
+        "model": {"name": "mlp", "width": 16, "depth": 1},
+        "evaluation": {"every": 1},
+    }
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes the text of a user's file, with the usual imports above it, and gives its path."""
+
+    def write(text: str, name: str = "mine.py") -> Path:
+        head = (
+            "from dataclasses import dataclass\nfrom typing import Annotated, ClassVar\n\n"
+            "import torch\n\nfrom fedlt import Strategy, combine\n\n\n"
+        )
+        path = tmp_path / name
+        path.write_text(head + text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_client() -> MakeClient:
+    """A client of a model, given its features and labels: `make_client(net, x, y, local, private=..., ...)`."""
+    import torch
+
+    from fedlt.data.inputs import Features
+    from fedlt.learners.cross_entropy import CrossEntropy
+    from fedlt.nn.flat import Flat
+    from fedlt.site import Rows
+    from fedlt.strategy import Client
+    from fedlt.task import Task
+    from fedlt.trainer import Trainer
+
+    def make(
+        net: Net,
+        x: Any,
+        y: Any,
+        local: Local,
+        *,
+        private: tuple[str, ...] = (),
+        frozen: tuple[str, ...] = (),
+        precision: str = "float32",
+        **fields: Any,
+    ) -> Client:
+        rows = torch.as_tensor(np.asarray(x, np.float32))
+        inputs = Features(rows, torch.zeros(rows.shape[1]), torch.ones(rows.shape[1]))
+        targets = torch.as_tensor(np.asarray(y, np.int64))
+        counts = torch.bincount(targets, minlength=2)
+        flat = Flat(net, private, frozen)
+        settings: dict[str, Any] = {
+            "learner": CrossEntropy(),
+            "data": Rows(inputs, targets, torch.arange(len(rows))),
+            "epoch_size": len(rows),
+            "progress": 0.0,
+            "rng": np.random.default_rng(0),
+        }
+        return Client(
+            model=net,
+            flat=flat,
+            task=Task("single", len(counts), tuple(rows.shape[1:]), counts.numpy()),
+            class_counts=counts,
+            trainer=Trainer(flat, local, torch.device("cpu"), precision),
+            start=flat.shared[: flat.num_trainable].clone(),
+            **{**settings, **fields},
+        )
+
+    return make

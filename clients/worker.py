@@ -127,9 +127,7 @@ class Worker:
         for variant, confusion in confusions.items():
             report.confusions[f"{model}:{variant}", client] = confusion
 
-    def _client(
-        self, number: int, job: Job, shared: Tensor, outbox: dict[str, Tensor], purpose: str
-    ) -> Client:
+    def _client(self, number: int, job: Job, shared: Tensor, outbox: dict[str, Tensor], purpose: str) -> Client:
         """The client with its data and its state, its private parameters in the model."""
         union = number == UNION
         rows = self.federation.union() if union else self.federation.clients[number]

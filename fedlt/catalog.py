@@ -149,7 +149,7 @@ def _find_flower(name: str) -> Component:
     bare = name.removeprefix(FLOWER_PREFIX)
     if bare not in classes:
         raise ScenarioError(Problem("strategy", f"Flower has no strategy {bare!r}{suggest(bare, classes)}"))
-    path, node = classes[bare]
+    _, node = classes[bare]
     summary = (ast.get_docstring(node) or bare).splitlines()[0]
     return FlowerComponent("strategy", name, "server.flower_strategy:FlowerStrategy", summary, _flower_fields(node))
 

@@ -121,14 +121,14 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
     print(
         f"{checked.name}: ok. {len(federation.clients)} clients, {len(federation.clients.values)} training samples, "
         f"{federation.num_classes} classes; {sent:,} numbers travel per client and round; "
-        f"backend {pick_backend(checked, federation)}; run name {checked.run_name}"
+        f"backend {pick_backend(checked, federation, parts)}; run name {checked.run_name}"
     )
 
 
 @app.command()
 @_command
 def ls(
-    what: Annotated[str, typer.Argument(help="scenarios, strategies, learners, models, partitions or datasets.")] = "",
+    what: Annotated[str, typer.Argument(help="One kind: scenarios, strategies, ... or keys; all unless given.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List what there is, with one line each."""
@@ -198,7 +198,9 @@ def _seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
-            raise ScenarioError(Problem("--seeds", f"expected a range such as 0-2 or a list such as 0,3,7, got {text!r}"))
+            raise ScenarioError(
+                Problem("--seeds", f"expected a range such as 0-2 or a list such as 0,3,7, got {text!r}")
+            )
         seeds += range(int(first), int(last or first) + 1)
     if not seeds:
         raise ScenarioError(Problem("--seeds", f"names no seed: {text!r}; write the smaller number first"))

@@ -47,7 +47,7 @@ class Console:
             self._live.update(self._task, completed=number)
 
     def evaluation(self, number: int, total: int, metrics: Mapping[str, float], writer: RunWriter) -> None:
-        """An evaluation is over: one line, with the seconds since the start and, if there are rounds to go, an estimate."""
+        """An evaluation is over: one line, with the seconds since the start and an estimate of those to go."""
         elapsed = time.monotonic() - self._started
         left = elapsed / number * (total - number)
         clock = f"{elapsed:6.1f} s" + (f", {left:.0f} s to go" if number < total else "")

@@ -50,7 +50,9 @@ def evaluate_generic(strategy: Strategy, server: Server, test: TestSet, chunks: 
     return tally.confusions()
 
 
-def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: Tensor) -> tuple[dict[str, Confusion], dict[str, Confusion]]:
+def evaluate_personal(
+    strategy: Strategy, client: Client, test: TestSet, rows: Tensor
+) -> tuple[dict[str, Confusion], dict[str, Confusion]]:
     """Confusions of a client's personal model on its own test rows, unmasked and masked.
 
     Masked: classes that the client never saw in training cannot be predicted. A strategy's hook may train or load

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
+import json
 import os
 import platform
 from pathlib import Path
 
 from fedlt import catalog
 from fedlt.scenario_file import FOLDER, scenario_names
+from fedlt.source import dataclass_fields, read
 
-KINDS = ("scenarios", "strategies", "learners", "models", "partitions", "datasets")
+KINDS = ("scenarios", "strategies", "learners", "models", "partitions", "datasets", "keys")
 _KIND = {"strategies": "strategy", "learners": "learner", "models": "model", "partitions": "partition"}
 PACKAGES = ("fedlt", "flwr", "ray", "torch", "numpy", "omegaconf", "flwr-datasets", "datasets", "scikit-learn")
 
@@ -21,6 +24,8 @@ def listing(what: str) -> list[dict[str, str]]:
         return [{"name": name, "summary": _first_comment(FOLDER / f"{name}.yaml")} for name in scenario_names()]
     if what == "datasets":
         return [{"name": name, "summary": summary} for name, summary in _datasets().items()]
+    if what == "keys":
+        return _section_keys("Scenario", "")
     rows = []
     for name in catalog.names(_KIND[what]):
         found = catalog.find(_KIND[what], name)
@@ -30,7 +35,8 @@ def listing(what: str) -> list[dict[str, str]]:
         for name in catalog.flower_names():
             found = catalog.find("strategy", name)
             keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
-            rows.append({"name": name, "summary": f"Flower's {name.removeprefix('flower:')} on the server", "fields": keys})
+            summary = f"Flower's {name.removeprefix(catalog.FLOWER_PREFIX)} on the server"
+            rows.append({"name": name, "summary": summary, "fields": keys})
     return rows
 
 
@@ -42,9 +48,9 @@ def doctor_report() -> dict[str, dict[str, str]]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "missing: pip install -e ."
-    from fedlt.assembly import available_cores
-
     import torch
+
+    from fedlt.assembly import available_cores
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     machine = {
@@ -67,6 +73,21 @@ def _datasets() -> dict[str, str]:
         if path.suffix == ".npz" or path.is_dir():
             found[path.stem] = f"found: {path}"
     return found
+
+
+def _section_keys(section: str, prefix: str) -> list[dict[str, str]]:
+    """Every key of a scenario with its type, default and comment, from the source of the dataclasses."""
+    tree, comments = read(catalog.ROOT / "fedlt" / "scenario.py")
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    rows = []
+    for found in dataclass_fields(tree, comments, classes[section]):
+        key = f"{prefix}{found.name}"
+        if found.annotation in classes:
+            rows += _section_keys(found.annotation, f"{key}.")
+        elif key != "name":
+            default = json.dumps(found.default)
+            rows.append({"name": key, "summary": f"[{default}] {found.doc}", "type": found.annotation})
+    return rows
 
 
 def _first_comment(path: Path) -> str:

@@ -13,9 +13,12 @@ from fedlt.results import Run, finished_run
 from fedlt.scenario import Scenario, load
 
 if TYPE_CHECKING:
+    from fedlt.assembly import Assembly
     from fedlt.data.federation import Federation
 
-RAY_PAYS_FROM = 200_000  # training images in a run; below, starting workers takes longer than they save
+RAY_PAYS_FROM = (
+    2e12  # multiply-adds of a run (a minute of one core); below, starting workers takes longer than they save
+)
 
 
 def run(
@@ -51,8 +54,8 @@ def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, c
     federation = federate(scenario)  # before torch is imported, so that errors in the data are told at once
     from fedlt.assembly import assemble, pick_device
 
-    assemble(scenario, federation, pick_device("cpu"))  # what does not fit together is found before anything starts
-    backend = pick_backend(scenario, federation)
+    parts = assemble(scenario, federation, pick_device("cpu"))  # what does not fit is found before anything starts
+    backend = pick_backend(scenario, federation, parts)
     try:
         if backend == "flower":
             from server.flower_runtime import run_under_flower
@@ -68,20 +71,22 @@ def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, c
     return result
 
 
-def pick_backend(scenario: Scenario, federation: Federation) -> str:
-    """The backend that `auto` stands for: this process for short runs and single workers, else Ray."""
+def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) -> str:
+    """The backend that `auto` stands for: this process for short runs and for a single worker, else Ray."""
+    from fedlt.nn.cost import multiply_adds
+
     chosen = scenario.resources.backend
     if chosen != "auto":
         return chosen
+    if _workers(scenario) == 1 or parts.strategy.union:
+        return "inline"
     settings = scenario.federation
     images = len(federation.clients.values) * settings.participation * scenario.local.epochs * settings.rounds
-    single = _workers(scenario) == 1 or scenario.strategy.component.name == "centralized"
-    return "inline" if single or images < RAY_PAYS_FROM else "ray"
+    arithmetic = 3 * images * multiply_adds(parts.model, parts.task.input_shape)  # backward is two forward passes
+    return "inline" if arithmetic < RAY_PAYS_FROM else "ray"
 
 
-def _serve(
-    scenario: Scenario, federation: Federation, out: Path, console: Console, command: str, backend: str
-) -> Run:
+def _serve(scenario: Scenario, federation: Federation, out: Path, console: Console, command: str, backend: str) -> Run:
     from server.app import serve
 
     if backend == "inline":

@@ -24,8 +24,8 @@ from fedlt.scenario_file import Reader, apply, locate, read
 class LongTail:
     """How the training set is made long-tailed; the test set stays as it is."""
 
-    profile: Literal["exponential", "step", "pareto", "counts", "none"] = "none"
-    imbalance_factor: Annotated[float, ">= 1"] = 100.0  # largest class / smallest class
+    profile: Literal["exponential", "step", "pareto", "counts", "none"] = "none"  # shape; none: as the data are
+    imbalance_factor: Annotated[float, ">= 1"] | None = None  # largest class / smallest class; null: 100
     mode: Literal["seeded", "official"] = "seeded"  # official: the very subsets of the LDAM / FedLoGe code
     largest: Annotated[int, ">= 1"] | None = None  # samples of the largest class; null: as many as there are
     head_share: Annotated[float, "> 0", "< 1"] | None = None  # step: share of classes that keep all; null: 0.5
@@ -38,12 +38,12 @@ class LongTail:
 class Data:
     """The data set: built in, a hub name, a folder, or an .npz file."""
 
-    name: str = "digits"
+    name: str = "digits"  # digits, a well-known name, a hub name, or a path
     input_column: str | None = None  # null: found by its type
     target_column: str | None = None  # null: found by its type and name
     group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
-    train_split: str = "train"
-    test_split: str = "test"
+    train_split: str = "train"  # name of the split on the hub, or in a folder of Parquet files
+    test_split: str = "test"  # likewise
     longtail: LongTail = field(default_factory=LongTail)
 
 
@@ -53,9 +53,9 @@ class Federation:
 
     clients: Annotated[int, ">= 1"] | None = 40  # null: as many as the natural partition has
     participation: Annotated[float, "> 0", "<= 1"] = 0.3  # share of the clients in each round's cohort
-    rounds: Annotated[int, ">= 1"] = 100
-    partition: Annotated[Choice, "partition"] = "dirichlet_per_class"  # type: ignore[assignment]
-    local_test: Literal["matched", "official", "natural"] = "matched"
+    rounds: Annotated[int, ">= 1"] = 100  # rounds of training
+    partition: Annotated[Choice, "partition"] = "dirichlet_per_class"  # type: ignore[assignment]  # see: fedlt ls partitions
+    local_test: Literal["matched", "official", "natural"] = "matched"  # how clients' test sets are drawn
     empty: Literal["error", "redraw"] = "error"  # when a client would get no sample
     block: Annotated[int, ">= 1"] = 5  # clients pre-summed together; part of the result's definition
     on_error: Literal["fail", "skip"] = "fail"  # when a client raises; skips are counted in the results
@@ -65,12 +65,12 @@ class Federation:
 class Local:
     """What one client does in one round."""
 
-    epochs: Annotated[int, ">= 1"] = 5
-    batch_size: Annotated[int, ">= 1"] = 32
-    lr: Annotated[float, "> 0"] = 0.03
-    momentum: Annotated[float, ">= 0", "< 1"] = 0.9
-    weight_decay: Annotated[float, ">= 0"] = 0.0
-    augment: Literal["none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout"] = "none"
+    epochs: Annotated[int, ">= 1"] = 5  # passes over the client's data
+    batch_size: Annotated[int, ">= 1"] = 32  # samples in one step; the last batch of a pass may be smaller
+    lr: Annotated[float, "> 0"] = 0.03  # step size of SGD
+    momentum: Annotated[float, ">= 0", "< 1"] = 0.9  # starts anew in every round
+    weight_decay: Annotated[float, ">= 0"] = 0.0  # added to the gradient, times the weight
+    augment: Literal["none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout"] = "none"  # images
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class Evaluation:
 class Resources:
     """Where the run is computed. Changes no bit of the result, except `precision`."""
 
-    backend: Literal["auto", "inline", "ray", "flower"] = "auto"
-    workers: Annotated[int, ">= 1"] | Literal["auto"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    backend: Literal["auto", "inline", "ray", "flower"] = "auto"  # auto: inline for short runs, else ray
+    workers: Annotated[int, ">= 1"] | Literal["auto"] = "auto"  # processes; auto: one per core
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the arithmetic in training; changes the result
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class Scenario:
     data: Data = field(default_factory=Data)
     federation: Federation = field(default_factory=Federation)
     local: Local = field(default_factory=Local)
-    model: Annotated[Choice, "model"] = "cnn"  # type: ignore[assignment]
-    strategy: Annotated[Choice, "strategy"] = "fedavg"  # type: ignore[assignment]
-    learner: Annotated[Choice, "learner"] = "cross_entropy"  # type: ignore[assignment]
+    model: Annotated[Choice, "model"] = "cnn"  # type: ignore[assignment]  # see: fedlt ls models
+    strategy: Annotated[Choice, "strategy"] = "fedavg"  # type: ignore[assignment]  # see: fedlt ls strategies; or ./file.py:Class
+    learner: Annotated[Choice, "learner"] = "cross_entropy"  # type: ignore[assignment]  # see: fedlt ls learners; or ./file.py:Class
     evaluation: Evaluation = field(default_factory=Evaluation)
     resources: Resources = field(default_factory=Resources)
-    seed: Annotated[int, ">= 0"] = 0
+    seed: Annotated[int, ">= 0"] = 0  # everything that is random follows from it
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, as a YAML file would hold them."""

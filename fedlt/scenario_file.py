@@ -122,12 +122,12 @@ class Reader:
             if key not in known:
                 self.problems.append(Problem(f"{prefix}{key}", f"unknown key{suggest(str(key), known)}"))
         hints = get_type_hints(kind)
-        result = {}
+        result: dict[str, Any] = {}
         for name, item in known.items():
             where = f"{prefix}{name}"
             nested = hints[name]
-            if is_dataclass(nested) and nested is not Choice:
-                result[name] = nested(**self.section(nested, _or_empty(content.get(name)), f"{where}."))  # type: ignore[operator]
+            if isinstance(nested, type) and is_dataclass(nested) and nested is not Choice:
+                result[name] = nested(**self.section(nested, _or_empty(content.get(name)), f"{where}."))
             elif str(item.type).startswith("Annotated[Choice"):
                 result[name] = self.choice(_kind_of(str(item.type)), content.get(name, item.default), where)
             elif name in content:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import tokenize
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from fedlt.errors import Problem, ScenarioError
 from fedlt.schema import Field
+
+_MARKER = re.compile(r"^#\s*(type: ignore(\[[^]]*\])?\s*#?)?")  # what introduces a comment, and marks for type checkers
 
 
 def source_of(module: str) -> Path:
@@ -33,7 +37,7 @@ def _read_cached(path: Path, stamp: int) -> tuple[ast.Module, dict[int, str]]:
         raise ScenarioError(Problem("", f"{path} is not readable Python: {error}")) from error
     with path.open(encoding="utf-8") as lines:
         tokens = [t for t in tokenize.generate_tokens(lines.readline) if t.type == tokenize.COMMENT]
-    return tree, {token.start[0]: token.string.lstrip("# ").rstrip() for token in tokens}
+    return tree, {token.start[0]: _MARKER.sub("", token.string).strip() for token in tokens}
 
 
 def read(path: Path) -> tuple[ast.Module, dict[int, str]]:
@@ -58,15 +62,21 @@ def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.Class
         if annotation.startswith(("ClassVar", "typing.ClassVar")):
             continue
         try:
-            default = ast.literal_eval(item.value) if item.value is not None else None
+            default = None if item.value is None else _default(item.value)
         except ValueError as error:
-            name = f"{node.name}.{item.target.id}"
-            raise ScenarioError(
-                Problem("", f"the default of {name} must be a plain literal, so that it can be shown")
-            ) from error
+            message = f"the default of {node.name}.{item.target.id} must be a plain literal, so that it can be shown"
+            raise ScenarioError(Problem("", message)) from error
         doc = comments.get(item.end_lineno or item.lineno, "")
         fields.append(Field(item.target.id, annotation, default, item.value is None, doc))
     return fields
+
+
+def _default(node: ast.expr) -> Any:
+    """The value of a literal, or of `field(default_factory=...)` (an empty container; None for a nested section)."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "field":
+        factory = next((ast.unparse(k.value) for k in node.keywords if k.arg == "default_factory"), "")
+        return {"list": [], "dict": {}}.get(factory)
+    return ast.literal_eval(node)
 
 
 def _base_fields(tree: ast.Module, comments: dict[int, str], base: str) -> list[Field]:

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedlt.assembly import assemble
 from fedlt.console import Console
 from fedlt.data.federation import Federation, federate
-from fedlt.record import RunWriter
+from fedlt.record import Evaluation, RunWriter
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
 from server.artifacts import model_hash, save_models
@@ -40,16 +40,16 @@ def serve(grid: Grid, scenario: Scenario, federation: Federation, out: Path, con
     started = time.perf_counter()
     parts = assemble(scenario, federation, torch.device("cpu"))
     writer = RunWriter(out / scenario.run_name, scenario.to_yaml(), _meta(scenario, federation, grid, command))
-    rounds = Rounds(
-        grid,
-        scenario,
-        federation,
-        parts,
-        on_round=lambda row: (writer.round(row), console.round(row["round"], scenario.federation.rounds))[0],
-        on_evaluation=lambda found: console.evaluation(
-            found.round, scenario.federation.rounds, writer.evaluation(found), writer
-        ),
-    )
+    total = scenario.federation.rounds
+
+    def on_round(row: dict[str, Any]) -> None:
+        writer.round(row)
+        console.round(row["round"], total)
+
+    def on_evaluation(found: Evaluation) -> None:
+        console.evaluation(found.round, total, writer.evaluation(found), writer)
+
+    rounds = Rounds(grid, scenario, federation, parts, on_round, on_evaluation)
     writer.start()
     try:
         writer.partition(federation)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from fedlt.data.federation import Federation
     from fedlt.scenario import Scenario
     from fedlt.strategy import Update
+
 
 @dataclass
 class Progress:

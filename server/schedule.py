@@ -15,7 +15,7 @@ GENERIC_CHUNKS = 4  # chunks of the test set in one unit of work
 
 @dataclass
 class Unit:
-    """The smallest piece that moves as a whole. cost: samples to push through the model, forward passes counted once."""
+    """The smallest piece that moves as a whole. cost: forward passes of one sample."""
 
     work: Work
     cost: float
@@ -32,7 +32,9 @@ def train_units(round: int, cohort: Sequence[int], sizes: NDArray[np.int64], blo
     return units
 
 
-def evaluation_units(round: int, num_chunks: int, chunk: int, clients: Sequence[int], sizes: NDArray[np.int64], parts: int) -> list[Unit]:
+def evaluation_units(
+    round: int, num_chunks: int, chunk: int, clients: Sequence[int], sizes: NDArray[np.int64], parts: int
+) -> list[Unit]:
     """Units for the generic model (ranges of chunks) and for personal models (`parts` groups of neighbours)."""
     units = []
     for start in range(0, num_chunks, GENERIC_CHUNKS):

@@ -55,7 +55,15 @@ def test_parameter_counts_are_those_of_the_papers() -> None:
 
 @pytest.mark.parametrize(
     ("name", "dim"),
-    [("mlp", 200), ("cnn", 512), ("resnet8", 64), ("resnet20", 64), ("resnet32", 64), ("resnet18", 512), ("resnet34", 512)],
+    [
+        ("mlp", 200),
+        ("cnn", 512),
+        ("resnet8", 64),
+        ("resnet20", 64),
+        ("resnet32", 64),
+        ("resnet18", 512),
+        ("resnet34", 512),
+    ],
 )
 def test_models_take_any_size_and_number_of_channels(name: str, dim: int) -> None:
     for shape in ((1, 8, 8), (3, 13, 9)):
@@ -94,7 +102,9 @@ def test_group_normalisation_keeps_samples_apart_and_batch_normalisation_does_no
 def test_a_wider_stem_stride_halves_the_image() -> None:
     seen = []
     net = ResNet8(stem_stride=2).build(task(1, 8, 8))
-    net.backbone.get_submodule("blocks").register_forward_hook(lambda _, inputs, output: seen.append(inputs[0].shape[2:]))
+    net.backbone.get_submodule("blocks").register_forward_hook(
+        lambda _, inputs, output: seen.append(inputs[0].shape[2:])
+    )
     net(torch.zeros(2, 1, 8, 8))
     assert seen == [(4, 4)]
 
@@ -249,7 +259,9 @@ def test_the_gradient_through_the_vector_is_that_of_the_explicit_sum() -> None:
     x = images(3)
     factor = torch.linspace(-1, 1, flat.num_trainable)
     views = flat.gradient_views(factor)
-    (explicit(x).square().sum() + sum((p**3 * v).sum() for p, v in zip(explicit.parameters(), views, strict=True))).backward()
+    (
+        explicit(x).square().sum() + sum((p**3 * v).sum() for p, v in zip(explicit.parameters(), views, strict=True))
+    ).backward()
     (gathered(x).square().sum() + (flat.weights() ** 3 * factor).sum()).backward()
     for expected, found in zip(explicit.parameters(), gathered.parameters(), strict=True):
         assert expected.grad is not None

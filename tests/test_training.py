@@ -126,7 +126,9 @@ def test_only_the_parameters_asked_for_are_trained(make_client: Any) -> None:
     assert changed[16:].all()
     client.train(client.learner.loss)  # the next call trains all again
     assert (client.flat.storage != before)[:16].any()
-    with pytest.raises(ValueError, match=r"no trainable parameter matches .*'heat\.\*'.*there are: backbone\.0\.weight"):
+    with pytest.raises(
+        ValueError, match=r"no trainable parameter matches .*'heat\.\*'.*there are: backbone\.0\.weight"
+    ):
         client.train(client.learner.loss, only=("heat.*",))
 
 
@@ -160,7 +162,14 @@ def test_training_works_where_gradients_are_off_and_leaves_the_model_ready_for_p
 def test_an_epoch_may_stand_for_more_samples_than_the_site_holds(make_client: Any) -> None:
     client = make_client(net(), *data(4), Local(epochs=1, batch_size=4), epoch_size=10)
     positions = client.positions(10)
-    assert np.bincount(positions).tolist() in ([3, 3, 2, 2], [3, 2, 3, 2], [3, 2, 2, 3], [2, 3, 3, 2], [2, 3, 2, 3], [2, 2, 3, 3])
+    assert np.bincount(positions).tolist() in (
+        [3, 3, 2, 2],
+        [3, 2, 3, 2],
+        [3, 2, 2, 3],
+        [2, 3, 3, 2],
+        [2, 3, 2, 3],
+        [2, 2, 3, 3],
+    )
     assert sorted(positions[:4]) == sorted(positions[4:8]) == [0, 1, 2, 3]
     client.train(client.learner.loss)
     assert client.trainer.work.samples == 10

@@ -64,8 +64,10 @@ def make_inputs(array: NDArray[Any], mean: NDArray[Any], std: NDArray[Any], devi
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         data = torch.from_numpy(array).to(device)
-    moments = [torch.from_numpy(m.copy()).float().to(device) for m in (mean, std)]
-    return Features(data, *moments) if array.ndim == 2 else Images(data, *moments, channels_last)
+    centre, spread = (torch.from_numpy(moment.copy()).float().to(device) for moment in (mean, std))
+    if array.ndim == 2:
+        return Features(data, centre, spread)
+    return Images(data, centre, spread, channels_last)
 
 
 def _crop_flip(pixels: Tensor, rows: Tensor, parts: tuple[str, ...], generator: torch.Generator | None) -> Tensor:

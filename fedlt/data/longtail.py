@@ -135,7 +135,7 @@ def _check_options(config: LongTail) -> None:
         problems.append(Problem(f"{KEY}.{key}", message))
 
     # 1 and the schema's default cannot be told from a factor that was never written.
-    if profile not in SHAPED and config.imbalance_factor not in (None, 1.0, DEFAULT_FACTOR):
+    if profile not in SHAPED and config.imbalance_factor is not None:
         refuse("imbalance_factor", f"has no effect with profile {profile}; remove it or choose {', '.join(SHAPED)}")
     if profile == "counts" and config.counts is None:
         refuse("counts", "profile counts needs a list of samples per class, or a file that holds one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated
 
 from torch import nn
@@ -21,6 +22,6 @@ class MLP(Model):
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         layers: list[nn.Module] = [nn.Flatten()]
         sizes = [math.prod(input_shape), *[self.width] * self.depth]
-        for into, out in zip(sizes, sizes[1:], strict=False):
+        for into, out in pairwise(sizes):
             layers += [nn.Linear(into, out), nn.ReLU()]
         return nn.Sequential(*layers), self.width

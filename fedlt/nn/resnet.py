@@ -35,7 +35,9 @@ class Block(nn.Module):
         out = F.relu(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
         if self.added:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
+            x = F.pad(
+                x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.added // 2, self.added - self.added // 2)
+            )
         return F.relu(out + self.shortcut(x))
 
 
@@ -43,7 +45,13 @@ class ResNetBackbone(nn.Module):
     """Stem, stages of blocks (each but the first halves the image), average over the image."""
 
     def __init__(
-        self, channels: int, blocks: tuple[int, ...], widths: tuple[int, ...], kind: Norm, projected: bool, stem_stride: int
+        self,
+        channels: int,
+        blocks: tuple[int, ...],
+        widths: tuple[int, ...],
+        kind: Norm,
+        projected: bool,
+        stem_stride: int,
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, widths[0], 3, stem_stride, padding=1, bias=False)

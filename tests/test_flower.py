@@ -1,0 +1,20 @@
+"""Flower's own runtime: `flwr run .` with its default nodes gives the run folder and the bits of any other grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fedlt
+
+
+def test_flwr_run_gives_the_same_bits(tiny: dict[str, Any], tmp_path: Path) -> None:
+    scenario = fedlt.load(tiny, ["strategy=fedprox", "strategy.mu=0.1"])
+    here = fedlt.run(scenario, out=tmp_path / "inline", backend="inline")
+    there = fedlt.run(
+        fedlt.load(tiny, ["strategy=fedprox", "strategy.mu=0.1", "resources.backend=flower"]), out=tmp_path / "flower"
+    )
+    assert there.folder.name == here.folder.name
+    assert there.summary["grid"] != here.summary["grid"]
+    assert there.summary["model_hash"] == here.summary["model_hash"]
+    assert there.final == here.final

@@ -1,0 +1,258 @@
+"""The same scenario gives the same bits in this process and on Ray; messages; how work is cut and spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fedlt
+from fedlt.metrics import Confusion
+from fedlt.results import Run
+from fedlt.strategy import Update
+from server.grids import InlineGrid, set_identity
+from server.messages import Failure, Job, Report, Work, pack_common
+from server.schedule import Unit, evaluation_units, spread, train_units
+
+# One machine, many numbers of workers ---------------------------------------------------------------------------------
+
+OWN = '''
+@dataclass(frozen=True)
+class Own(Strategy):
+    """Private heads, something kept by clients and server, an outbox, extras, and draws from two generators."""
+
+    private: ClassVar[tuple[str, ...]] = ("head.*",)
+
+    def begin(self, client):
+        client.state["memory"] = torch.rand(4)
+
+    def fit(self, client):
+        super().fit(client)
+        client.state["memory"] = client.state["memory"] * 0.5 + float(client.rng.random()) * torch.rand(4)
+        client.extras["memory"] = client.state["memory"] + client.received.get("mean", torch.zeros(4))
+
+    def personal(self, client, x):
+        return super().personal(client, x) + client.received.get("mean", torch.zeros(4)).sum()
+
+    def aggregate(self, server, updates):
+        whole = combine(updates)
+        server.weights = whole.mean
+        server.outbox["mean"] = whole.sums["memory"] / len(whole.clients) + float(server.rng.random())
+'''
+
+
+@pytest.fixture(scope="module")
+def _kept_workers() -> Iterator[None]:
+    """Ray and its workers are started once; the second scenario then finds workers that hold another one."""
+    import ray
+
+    from server import ray_grid
+
+    kind, held = ray_grid.RayGrid, {}
+
+    def grid(app: str, install: str, payload: Any, workers: int, gpus_per_worker: float) -> ray_grid.RayGrid:
+        if workers not in held:
+            held[workers] = kind(app, install, payload, workers, gpus_per_worker)
+        return held[workers]
+
+    ray_grid.start_ray(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray_grid, "RayGrid", grid)
+        patch.setattr(kind, "close", lambda self: None)
+        yield
+    for each in held.values():
+        each.close()
+    ray.shutdown()
+
+
+def figures(run: Run) -> tuple[str, list[tuple[int, str, float]], list[list[int]]]:
+    metrics = [(row.round, row.metric, row.value) for row in run.metrics.fillna(-1.0).itertuples()]
+    cells = run.confusion.sort_values(["round", "model", "client", "true", "pred"])
+    counts: list[list[int]] = cells[["round", "client", "true", "pred", "count"]].to_numpy().tolist()
+    return run.summary["model_hash"], metrics, counts
+
+
+@pytest.mark.usefixtures("_kept_workers")
+@pytest.mark.parametrize("strategy", ["fedavg", "own"])
+def test_the_result_depends_on_neither_grid_nor_workers(
+    tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path, strategy: str
+) -> None:
+    name = "fedavg" if strategy == "fedavg" else f"{own_file(OWN)}:Own"
+    changes = [f"strategy={name}", "federation.rounds=3", "federation.participation=0.8", "evaluation.batch_size=32"]
+    grids = {"inline": ("inline", 1), "one": ("ray", 1), "two": ("ray", 2)}
+    runs = {
+        key: fedlt.run(tiny, *changes, out=tmp_path / key, backend=backend, workers=workers)
+        for key, (backend, workers) in grids.items()
+    }
+    assert [run.summary["grid"] for run in runs.values()] == ["InlineGrid", "RayGrid", "RayGrid"]
+    assert (
+        len({run.folder.name for run in runs.values()})
+        == 1
+        == len({run.folder.name for run in runs.values()} | {sizes.run_name})
+    )
+    found = {key: figures(run) for key, run in runs.items()}
+    assert found["inline"] == found["one"] == found["two"]
+    held = runs["inline"].clients.query("round == 1")["train_samples"]
+    assert len(set(held)) > 3
+    assert runs["inline"].rounds["clients"].tolist() == [5, 5, 5]
+    for name in ("model.safetensors", "clients.safetensors"):
+        bits = {(run.folder / name).read_bytes() if (run.folder / name).exists() else b"" for run in runs.values()}
+        assert len(bits) == 1
+        assert (bits == {b""}) is (name == "clients.safetensors" and strategy == "fedavg")
+
+
+def test_the_hash_tells_other_results_apart(tiny: dict[str, Any], tmp_path: Path) -> None:
+    hashes = [fedlt.run(tiny, out=tmp_path / str(k)).summary["model_hash"] for k in range(2)]
+    others = [
+        fedlt.run(tiny, change, out=tmp_path).summary["model_hash"]
+        for change in ("seed=1", "federation.rounds=1", "local.lr=0.04", "resources.precision=bfloat16")
+    ]
+    assert hashes[0] == hashes[1]
+    assert len({hashes[0], *others}) == 5
+
+
+def test_the_size_of_a_block_is_part_of_the_result_and_the_pieces_of_a_test_set_are_not_visible(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    usual = fedlt.run(tiny, out=tmp_path)
+    pieces = fedlt.run(tiny, "evaluation.batch_size=7", out=tmp_path)
+    assert pieces.summary["model_hash"] == usual.summary["model_hash"]
+    assert pieces.final == pytest.approx(usual.final, abs=1e-9, nan_ok=True)
+    assert fedlt.run(tiny, "federation.block=6", out=tmp_path).folder != usual.folder
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_survives_its_journey() -> None:
+    work = Work(7, {0: [3, 1], 2: [5]}, 90, [0, 4], [2])
+    shared, outbox = torch.tensor([1.5, -2.0]), {"control/variate": torch.ones(2, 2), "step": torch.tensor([3])}
+    states = {3: {"private": torch.zeros(2), "state/a/b": torch.arange(3)}, 12: {"private": torch.ones(1)}}
+    sent = Job({"seed": 3, "model": {"name": "mlp"}}, "abc", work, shared, outbox, states)
+    found = Job.unpack(sent.pack(pack_common(shared, outbox)))
+    assert (found.scenario, found.key, found.work) == (sent.scenario, "abc", work)
+    assert torch.equal(found.shared, shared)
+    assert same(found.outbox, outbox)
+    assert list(found.states) == [3, 12]
+    assert all(same(found.states[client], states[client]) for client in states)
+
+
+def test_a_report_survives_its_journey() -> None:
+    confusions = {
+        ("generic:", -1): Confusion.from_predictions(np.array([0, 1, 1]), np.array([0, 1, 0]), 3),
+        ("personal:a", 4): Confusion.from_predictions(np.array([2]), np.array([0]), 3),
+        ("personal:a", 5): Confusion.from_predictions(np.zeros(0, np.int64), np.zeros(0, np.int64), 3),
+    }
+    sent = Report(
+        {
+            1: [Update((4, 2), 7.5, torch.tensor([1.0, 2.0]), {"c": torch.ones(2)})],
+            0: [Update((9,), 1.0, torch.tensor([3.0, 4.0])), Update((3,), 2.0, torch.tensor([5.0, 6.0]))],
+        },
+        {4: {"private": torch.ones(3), "state/n": torch.tensor([2.0])}},
+        confusions,
+        [Failure(8, "Traceback\nValueError: ü")],
+        {"samples": 12, "loss_sum": 0.5},
+    )
+    found = Report.unpack(sent.pack())
+    assert {
+        block: [(u.clients, u.weight, u.total.tolist()) for u in parts] for block, parts in found.updates.items()
+    } == {
+        1: [((4, 2), 7.5, [1.0, 2.0])],
+        0: [((9,), 1.0, [3.0, 4.0]), ((3,), 2.0, [5.0, 6.0])],
+    }
+    assert same(found.updates[1][0].sums, {"c": torch.ones(2)})
+    assert same(found.states[4], sent.states[4])
+    assert {key: value.encode().tolist() for key, value in found.confusions.items()} == {
+        key: value.encode().tolist() for key, value in confusions.items()
+    }
+    assert (found.failures, found.metrics) == (sent.failures, sent.metrics)
+
+
+def test_an_empty_report_survives_too() -> None:
+    found = Report.unpack(Report().pack())
+    assert (found.updates, found.states, found.confusions, found.failures) == ({}, {}, {}, [])
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in a)
+
+
+def test_an_inline_grid_answers_each_message_once() -> None:
+    from flwr.app import Message
+    from flwr.clientapp import ClientApp
+
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Any) -> Message:
+        return Message(message.content, reply_to=message)
+
+    grid = InlineGrid(app)
+    set_identity(1)
+    (node,) = grid.get_node_ids()
+    jobs = [
+        Job({}, str(number), Work(number), torch.zeros(1)).pack(pack_common(torch.zeros(1), {})) for number in range(3)
+    ]
+    ids = list(grid.push_messages([Message(content, node, "train", group_id="1") for content in jobs]))
+    assert len(set(ids)) == 3
+    keys = [Job.unpack(reply.content).key for reply in grid.pull_messages(ids[::-1])]
+    assert keys == ["2", "1", "0"]
+    assert list(grid.pull_messages(ids)) == []
+
+
+# Cutting and spreading ------------------------------------------------------------------------------------------------
+
+
+def test_blocks_are_neighbours_in_the_cohort_whatever_the_workers() -> None:
+    sizes = np.array([5, 10, 20, 1, 7, 9, 3])
+    units = train_units(4, (0, 2, 3, 5, 6), sizes, block=2, epochs=3)
+    assert [unit.work.blocks for unit in units] == [{0: [0, 2]}, {1: [3, 5]}, {2: [6]}]
+    assert [unit.cost for unit in units] == [3 * 3 * 25, 3 * 3 * 10, 3 * 3 * 3]
+    assert [unit.clients for unit in units] == [[0, 2], [3, 5], [6]]
+    for bundles in (1, 2, 3, 8):
+        blocks: dict[int, list[int]] = {}
+        for unit in spread(units, bundles):
+            assert unit.work.round == 4
+            assert not blocks.keys() & unit.work.blocks.keys()
+            blocks |= unit.work.blocks
+        assert dict(sorted(blocks.items())) == {0: [0, 2], 1: [3, 5], 2: [6]}
+
+
+def test_evaluation_covers_every_chunk_and_client_once() -> None:
+    units = evaluation_units(3, num_chunks=9, chunk=10, clients=[1, 3, 4, 6, 8], sizes=np.full(9, 2), parts=2)
+    assert sorted(chunk for unit in units for chunk in unit.work.chunks) == list(range(9))
+    assert sorted(client for unit in units for client in unit.work.personal) == [1, 3, 4, 6, 8]
+    assert [len(unit.work.chunks) for unit in units if unit.work.chunks] == [4, 4, 1]
+    assert [unit.clients for unit in units if unit.work.personal] == [[1, 3, 4], [6, 8]]
+    assert evaluation_units(3, 0, 10, [], np.zeros(0, np.int64), 2) == []
+
+
+def test_spreading_loses_nothing_and_balances() -> None:
+    """The longest first, each to the least loaded: 9 | 7 | 6, then 5 to 6, 4 to 7, 3 to 9: 12, 11 and 11."""
+    units = [Unit(Work(1, blocks={k: [k]}), float(cost), [k]) for k, cost in enumerate((3, 9, 4, 7, 5, 6))]
+    bundles = spread(units, 3)
+    assert [unit.cost for unit in bundles] == [12, 11, 11]
+    assert sorted(client for unit in bundles for client in unit.clients) == list(range(6))
+    assert [sorted(unit.work.blocks) for unit in bundles] == [[0, 1], [2, 3], [4, 5]]
+    assert len(spread(units, 9)) == 6
+    assert spread([], 3) == []
+    rng = np.random.default_rng(0)
+    many = [Unit(Work(1, chunks=[k]), float(cost)) for k, cost in enumerate(rng.integers(1, 20, 200))]
+    loads = [unit.cost for unit in spread(many, 7)]
+    assert max(loads) - min(loads) <= 19
+    assert sum(loads) == sum(unit.cost for unit in many)
+
+
+def test_joined_work_keeps_all_of_its_kinds() -> None:
+    units = [
+        Unit(Work(5, blocks={1: [2]}, images=40), 3.0, [2]),
+        Unit(Work(5, chunks=[0, 1]), 2.0),
+        Unit(Work(5, personal=[2, 7]), 1.0, [2, 7]),
+    ]
+    (whole,) = spread(units, 1)
+    assert whole.work == Work(5, {1: [2]}, 40, [0, 1], [2, 7])
+    assert (whole.cost, sorted(set(whole.clients))) == (6.0, [2, 7])

@@ -1,0 +1,75 @@
+"""What the README promises: its strategy runs, its commands exist, and the pages beside it say what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import fedlt
+from fedlt.cli import app
+from fedlt.listing import listing
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_readmes_strategy_runs_and_is_not_fedavg(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = [block for block in blocks("python") if block.startswith("# balanced.py")]
+    assert len([line for line in source.splitlines() if line.strip() and not line.startswith("#")]) <= 15
+    (tmp_path / "balanced.py").write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    hashes = {
+        text: fedlt.run(tiny, *text.split(), out=tmp_path).summary["model_hash"]
+        for text in (
+            "strategy=fedavg",
+            "strategy=./balanced.py:Balanced strategy.tau=0",
+            "strategy=./balanced.py:Balanced strategy.tau=0.5",
+        )
+    }
+    plain, neutral, balanced = hashes.values()
+    assert plain == neutral
+    assert plain != balanced
+
+
+def test_the_readmes_other_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source,) = [block for block in blocks("python") if block.startswith("import fedlt")]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(source.replace("federation.rounds=5", "federation.rounds=1"), names)
+    assert names["run"].status == "finished"
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    named = set(re.findall(r"^(?:.*&& )?fedlt (\w+)", "\n".join(blocks("text") + blocks("bash")), flags=re.MULTILINE))
+    assert named
+    assert named <= commands
+
+
+def test_every_scenario_opens_with_a_command_that_is_accepted(tmp_path: Path) -> None:
+    for path in sorted((ROOT / "scenarios").glob("*.yaml")):
+        first = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+        commands = [re.search(r"fedlt run (.*?)(?:\s{2,}|$)", line) for line in first]
+        assert any(commands), path
+        for match in filter(None, commands):
+            words = [word for word in match.group(1).split() if not word.startswith("--") and word != "0-2"]
+            shown = CliRunner().invoke(app, ["show", *(words or ["digits_lt"])])
+            assert shown.exit_code == 0, (path, words, shown.output)
+
+
+def test_the_page_of_keys_is_complete() -> None:
+    page = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    for row in listing("keys"):
+        assert f"{row['name']} " in page
+        assert row["summary"] in page
+        assert not row["summary"].endswith("] "), f"{row['name']} has no comment"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
@@ -14,6 +16,9 @@ app = ClientApp()
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train and evaluate the clients that the job names."""
+    started = time.perf_counter()
     job = Job.unpack(message.content)
+    unpacked = time.perf_counter() - started
     report = worker_for(job.key, job.scenario).run(job)
+    report.metrics["move_seconds"] = unpacked
     return Message(report.pack(), reply_to=message)

@@ -80,7 +80,7 @@ class Worker:
         self.flat.load_shared(shared)
         client = self._client(number, job, shared, outbox, "train")
         self.strategy.fit(client)
-        if not all(torch.isfinite(tensor).all() for tensor in (self.flat.shared, self.flat.private)):
+        if not (_is_finite(self.flat.shared) and _is_finite(self.flat.private)):
             raise FloatingPointError("the trained weights are not finite; a smaller local.lr may help")
         weight = self.strategy.weight(client)
         if not math.isfinite(weight) or weight < 0:
@@ -158,7 +158,7 @@ class Worker:
         else:
             prefix = "state/"
             kept = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-            client.state = {name: value.to(self.device) for name, value in kept.items()}
+            client.state = {name: value.to(self.device, copy=True) for name, value in kept.items()}
         # For dropout and for strategies that draw from PyTorch's global generator: seeded per client, never shared.
         self._seed_globally(purpose, *path)
         return client
@@ -176,6 +176,11 @@ class Worker:
             yield
         except Exception:
             report.failures.append(Failure(client, traceback.format_exc()))
+
+
+def _is_finite(vector: Tensor) -> bool:
+    """One pass over the vector; a finite sum has finite terms, and only another sum needs the closer look."""
+    return math.isfinite(vector.sum().item()) or bool(torch.isfinite(vector).all())
 
 
 @contextmanager

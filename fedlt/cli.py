@@ -59,6 +59,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Parent of the run folder.")] = Path("runs"),
     seeds: Annotated[str | None, typer.Option(help="Several runs: 0-2, or 0,3,7.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
 ) -> None:
     """Run a scenario. The last line printed is the run folder's path."""
     from fedlt.scenario import load
@@ -72,7 +73,7 @@ def run(
 
     command = "fedlt " + shlex.join(sys.argv[1:])
     for checked in scenarios:
-        run_scenario(checked, out, Console(), force, command)
+        run_scenario(checked, out, Console(profile=profile), force, command)
 
 
 @app.command()

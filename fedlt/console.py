@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fedlt.summary import evaluation_line, final_table, plain
+from fedlt.summary import evaluation_line, final_table, plain, profile_table
 
 if TYPE_CHECKING:
     from fedlt.data.federation import Federation
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Prints the progress of one run. quiet: print nothing (the run folder holds it all)."""
+    """Prints the progress of one run. quiet: print nothing (the run folder holds it all). profile: show where the
+    time of a round went."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self, quiet: bool = False, profile: bool = False) -> None:
+        self.quiet, self.profile = quiet, profile
         self._live: Any = None
         self._task: Any = None
         self._started = time.monotonic()
@@ -70,11 +71,11 @@ class Console:
 
         if already:
             print("already finished; --force runs it again")
-        table = final_table(run)
-        if sys.stdout.isatty():
-            Rich().print(table)
-        else:
-            print(plain(table))
+        for table in (final_table(run), *([profile_table(run)] if self.profile else [])):
+            if sys.stdout.isatty():
+                Rich().print(table)
+            else:
+                print(plain(table))
         if run.summary.get("skipped"):
             print(f"{run.summary['skipped']} client updates were skipped after errors (federation.on_error=skip)")
         scenario = run.summary["scenario"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,9 @@ def run(
     any work, `ClientError` where a client fails.
     """
     chosen = _with_resources(overrides, backend, workers)
-    checked = scenario if isinstance(scenario, Scenario) else load(scenario, chosen)
+    checked = load(scenario.to_dict() if isinstance(scenario, Scenario) else scenario, chosen)
+    if isinstance(scenario, Scenario):
+        checked = replace(checked, name=scenario.name)
     return run_scenario(checked, Path(out), Console(quiet), force, command=f"fedlt.run({checked.name!r})")
 
 

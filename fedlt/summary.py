@@ -45,6 +45,26 @@ def final_table(run: Run) -> Table:
     return table
 
 
+def profile_table(run: Run) -> Table:
+    """Where a round's time goes, means over the rounds. Seconds of work are per worker; what is left is waiting."""
+    from rich import box
+    from rich.table import Table
+
+    rounds = run.rounds
+    workers = rounds["workers"].mean()
+    parts = {name: rounds[f"{name}_seconds"].mean() / workers for name in ("train", "evaluate", "move")}
+    parts["wait"] = max(0.0, rounds["exchange_seconds"].mean() - sum(parts.values()))
+    parts["aggregate"] = rounds["aggregate_seconds"].mean()
+    parts["other"] = max(0.0, rounds["seconds"].mean() - sum(parts.values()))
+    whole = rounds["seconds"].mean()
+    table = Table(box=box.SIMPLE_HEAD, title=f"seconds per round, mean of {len(rounds)}", title_justify="left")
+    for header in ("", "seconds", "%"):
+        table.add_column(header, justify="right" if header else "left")
+    for name, seconds in {**parts, "round": whole}.items():
+        table.add_row(name, f"{seconds:.3f}", f"{100 * seconds / whole:.1f}")
+    return table
+
+
 def evaluation_line(round: int, rounds: int, metrics: Mapping[str, float]) -> str:
     """One line for one evaluation, for example
 

@@ -29,6 +29,8 @@ def run_under_flower(scenario: Scenario, out: Path, echo: bool = True) -> Run:
     """Run the scenario with `flwr run` on a local SuperLink. out: absolute parent of the run folder. echo: show
     Flower's lines while it runs.
     """
+    if not (ROOT / "pyproject.toml").is_file():
+        raise FedLTError("Flower's runtime bundles the project, so it needs a checkout: pip install -e . in one")
     with tempfile.TemporaryDirectory(prefix="fedlt-flower-") as home:
         copy = Path(home) / f"{scenario.name}.yaml"
         copy.write_text(scenario.to_yaml(), encoding="utf-8")

@@ -6,13 +6,18 @@ Tensors travel as flat arrays in an ArrayRecord, everything else as one JSON tex
 
 from __future__ import annotations
 
+import io
 import json
+import math
+import time
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlt.metrics import Confusion
@@ -108,13 +113,16 @@ class Report:
         cells = [confusion.encode() for confusion in self.confusions.values()]
         if cells:  # one array for all: a thousand clients must not cost a thousand records
             tensors["confusions"] = torch.from_numpy(np.concatenate(cells))
+        started = time.perf_counter()
+        arrays = pack_tensors(tensors)
+        self.metrics["move_seconds"] = self.metrics.get("move_seconds", 0.0) + time.perf_counter() - started
         head = {
             "updates": updates,
             "confusions": [[*key, len(part)] for key, part in zip(keys, cells, strict=True)],
             "failures": [asdict(failure) for failure in self.failures],
             "metrics": self.metrics,
         }
-        return RecordDict({"arrays": pack_tensors(tensors), "report": ConfigRecord({"json": json.dumps(head)})})
+        return RecordDict({"arrays": arrays, "report": ConfigRecord({"json": json.dumps(head)})})
 
     @staticmethod
     def unpack(content: RecordDict) -> Report:
@@ -142,8 +150,21 @@ def pack_tensors(tensors: dict[str, Tensor]) -> ArrayRecord:
 
 
 def unpack_tensors(record: ArrayRecord) -> dict[str, Tensor]:
-    """The tensors of a record, on the CPU."""
-    return {name: torch.from_numpy(array.numpy()) for name, array in record.items()}
+    """The tensors of a record, on the CPU and read-only: they share the record's memory."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return {name: torch.from_numpy(_view(array)) for name, array in record.items()}
+
+
+def _view(array: Array) -> NDArray[Any]:
+    """What `array.numpy()` gives, without copying: the values that follow the header of the .npy format."""
+    stream = io.BytesIO(array.data)
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)
+    if fortran or dtype.hasobject:
+        return array.numpy()
+    return np.frombuffer(array.data, dtype, offset=stream.tell(), count=math.prod(shape)).reshape(shape)
 
 
 def _by_client(tensors: dict[str, Tensor]) -> States:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +31,15 @@ class _Host:
         module, _, attribute = install.partition(":")
         getattr(import_module(module), attribute)(*payload)
 
-    def answer(self, message: Message) -> Message:
+        self.common: dict[Any, Any] = {}
+
+    def answer(self, message: Message, common: dict[str, list[Any]]) -> Message:
+        """common: for each record that several messages share, its name and a reference to it in a list (a bare
+        reference would be fetched anew for every message)."""
+        held = {name: reference for name, (reference,) in common.items()}
+        self.common = {ref: self.common[ref] if ref in self.common else ray.get(ref) for ref in held.values()}
+        for name, reference in held.items():
+            message.content[name] = self.common[reference]
         return self.app(message, new_context(message.metadata.dst_node_id))  # type: ignore[no-any-return]
 
 
@@ -53,16 +62,16 @@ class RayGrid(LocalGrid):
         self._hosts = [host.remote(app, install, stored) for _ in range(workers)]
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
-        waiting = iter(messages)
+        waiting = iter(_share(messages))
         running: dict[Any, Any] = {}
         for host in self._hosts:
-            if (message := next(waiting, None)) is not None:
-                running[host.answer.remote(message)] = host
+            if (call := next(waiting, None)) is not None:
+                running[host.answer.remote(*call)] = host
         while running:
             done, _ = ray.wait(list(running), num_returns=1)
             host = running.pop(done[0])
-            if (message := next(waiting, None)) is not None:
-                running[host.answer.remote(message)] = host
+            if (call := next(waiting, None)) is not None:
+                running[host.answer.remote(*call)] = host
             yield ray.get(done[0])
 
     def close(self) -> None:
@@ -72,10 +81,35 @@ class RayGrid(LocalGrid):
             ray.shutdown()
 
 
+def _share(messages: list[Message]) -> list[tuple[Message, dict[str, list[Any]]]]:
+    """Records that several messages hold (the model, above all) are put into Ray's store once and taken out of them."""
+    uses = Counter(id(record) for message in messages for record in message.content.values())
+    stored: dict[int, Any] = {}
+    calls = []
+    for message in messages:
+        common: dict[str, list[Any]] = {}
+        for name, record in list(message.content.items()):
+            if uses[id(record)] > 1:
+                if id(record) not in stored:
+                    stored[id(record)] = ray.put(record)
+                common[name] = [stored[id(record)]]
+                del message.content[name]
+        calls.append((message, common))
+    return calls
+
+
 def start_ray(workers: int) -> None:
     """Join the cluster that RAY_ADDRESS names, or start Ray on this machine: loopback only, no dashboard."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    settings: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}}}
-    if "RAY_ADDRESS" not in os.environ:
-        settings |= {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+    needed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(runtime_env={"env_vars": needed}, **quiet)
+        return
+    before = dict(os.environ)
+    os.environ.update(needed)  # inherited by the workers; a runtime environment would take Ray a second more to set up
+    try:
+        ray.init(num_cpus=workers, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -83,19 +83,27 @@ class Rounds:
         units = self._train_units(round) if train else []
         if evaluate:
             units += self._evaluation_units(round)
-        common = pack_common(server.weights, server.outbox)
-        reports = self._send(units, common)
+        sent = time.perf_counter()
+        reports = self._send(units, pack_common(server.weights, server.outbox))
+        answered = time.perf_counter()
         self._raise_failures(round, reports)
         if evaluate:
             self.on_evaluation(self._evaluation(round - 1, reports))
         if train:
             updates = self._take(reports)
+            aggregating = time.perf_counter()
             if updates:
                 self.parts.strategy.aggregate(server, updates)
             if not bool(torch.isfinite(server.weights).all()):
                 raise FedLTError(f"the generic model is not finite after round {round}; a smaller local.lr may help")
             self.progress.round = round
-            self.on_round(self._row(round, reports, updates, time.perf_counter() - started))
+            now = time.perf_counter()
+            clock = {
+                "seconds": now - started,
+                "exchange_seconds": answered - sent,
+                "aggregate_seconds": now - aggregating,
+            }
+            self.on_round(self._row(round, reports, updates, clock))
 
     def _train_units(self, round: int) -> list[Unit]:
         settings, local = self.scenario.federation, self.scenario.local
@@ -164,7 +172,9 @@ class Rounds:
         }
         return Evaluation(round, generic, ordered["personal"], ordered["personal_masked"])
 
-    def _row(self, round: int, reports: Sequence[Report], updates: list[Update], seconds: float) -> dict[str, Any]:
+    def _row(
+        self, round: int, reports: Sequence[Report], updates: list[Update], clock: dict[str, float]
+    ) -> dict[str, Any]:
         def total(name: str) -> float:
             return sum(report.metrics.get(name, 0.0) for report in reports)
 
@@ -175,9 +185,11 @@ class Rounds:
         samples = total("samples")
         return {
             "round": round,
-            "seconds": seconds,
-            "train_seconds": total("train_seconds"),
+            **clock,
+            "workers": len(self.nodes),
+            "train_seconds": total("train_seconds"),  # this one and the next two are summed over the workers
             "evaluate_seconds": total("evaluate_seconds"),
+            "move_seconds": total("move_seconds"),
             "train_loss": total("loss_sum") / samples if samples else float("nan"),
             "clients": clients,
             "samples": int(samples),

@@ -7,6 +7,8 @@ result.final["generic/few"], result.clients
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,3 +56,14 @@ def __getattr__(name: str) -> Any:
             globals()[name] = value
             return value
     raise AttributeError(f"module 'fedlt' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """Keeps `fedlt.run` the function: importing the module of that name would set the attribute to the module."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "run" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

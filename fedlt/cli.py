@@ -69,11 +69,12 @@ def run(
     each = [[*changes, f"seed={seed}"] for seed in _seeds(seeds)] if seeds else [changes]
     scenarios = [load(name, chosen) for chosen in each]  # all are checked before the first runs
     from fedlt.console import Console
-    from fedlt.run import run_scenario
+    from fedlt.run import Grids, run_scenario
 
     command = "fedlt " + shlex.join(sys.argv[1:])
-    for checked in scenarios:
-        run_scenario(checked, out, Console(profile=profile), force, command)
+    with Grids() as grids:
+        for checked in scenarios:
+            run_scenario(checked, out, Console(profile=profile), force, command, grids)
 
 
 @app.command()

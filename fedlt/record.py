@@ -59,13 +59,14 @@ class Evaluation:
     """The confusion matrices of one evaluation. Outer keys are variants of a model; "" is the headline.
 
     generic: on the global test set. personal: client -> on its own test set. personal_masked: the same, with the
-    classes that the client never saw in training excluded from its predictions.
+    classes that the client never saw in training excluded from its predictions. skipped: clients that failed in it.
     """
 
     round: int
     generic: dict[str, Confusion] = field(default_factory=dict)
     personal: dict[str, dict[int, Confusion]] = field(default_factory=dict)
     personal_masked: dict[str, dict[int, Confusion]] = field(default_factory=dict)
+    skipped: int = 0
 
 
 class RunWriter:
@@ -157,6 +158,7 @@ class RunWriter:
             self._add_clients(evaluation.round, variant, columns[named("personal", variant)], masked)
         self._add("metrics", {"round": evaluation.round, "metric": list(metrics), "value": list(metrics.values())})
         self._history.append(metrics)
+        self.summary["skipped"] += evaluation.skipped
         self.summary |= {
             "evaluations": len(self._history),
             "final_round": evaluation.round,

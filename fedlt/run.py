@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from fedlt.console import Console
@@ -16,6 +18,8 @@ from fedlt.scenario import Scenario, load
 if TYPE_CHECKING:
     from fedlt.assembly import Assembly
     from fedlt.data.federation import Federation
+    from server.grids import LocalGrid
+    from server.ray_grid import RayGrid
 
 RAY_PAYS_FROM = (
     2e12  # multiply-adds of a run (a minute of one core); below, starting workers takes longer than they save
@@ -41,10 +45,11 @@ def run(
     checked = load(scenario.to_dict() if isinstance(scenario, Scenario) else scenario, chosen)
     if isinstance(scenario, Scenario):
         checked = replace(checked, name=scenario.name)
-    return run_scenario(checked, Path(out), Console(quiet), force, command=f"fedlt.run({checked.name!r})")
+    with Grids() as grids:
+        return run_scenario(checked, Path(out), Console(quiet), force, f"fedlt.run({checked.name!r})", grids)
 
 
-def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, command: str) -> Run:
+def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, command: str, grids: Grids) -> Run:
     """Run a checked scenario, or return the finished run of it."""
     out = out.expanduser().resolve()
     done = None if force else finished_run(out / scenario.run_name)
@@ -55,6 +60,8 @@ def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, c
     from fedlt.data.federation import federate
 
     federation = federate(scenario)  # before torch is imported, so that errors in the data are told at once
+    if scenario.resources.backend == "ray":
+        grids.start_ray(scenario)
     from fedlt.assembly import assemble, pick_device
 
     parts = assemble(scenario, federation, pick_device("cpu"))  # what does not fit is found before anything starts
@@ -65,7 +72,9 @@ def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, c
 
             result = run_under_flower(scenario, out, echo=not console.quiet)  # the ServerApp prints the table there
         else:
-            result = _serve(scenario, federation, out, console, command, backend)
+            from server.app import serve
+
+            result = serve(grids.get(backend, scenario, federation), scenario, federation, out, console, command)
             console.finished(result)
     finally:
         console.close()
@@ -89,29 +98,65 @@ def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) ->
     return "inline" if arithmetic < RAY_PAYS_FROM else "ray"
 
 
-def _serve(scenario: Scenario, federation: Federation, out: Path, console: Console, command: str, backend: str) -> Run:
-    from server.app import serve
+class Grids:
+    """Grids by the way they are needed; Ray's workers are kept from run to run until the block ends."""
 
-    if backend == "inline":
-        from clients.app import app
-        from clients.worker import install
-        from server.grids import InlineGrid, LocalGrid
+    def __init__(self) -> None:
+        self._ray: tuple[tuple[int, str], Future[RayGrid]] | None = None
+        self._ended = Event()
 
-        install(scenario, federation)
-        grid: LocalGrid = InlineGrid(app)
-    else:
+    def __enter__(self) -> Grids:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._ray is not None:
+            self._ray[1].result().close()
+            self._ended.set()
+            self._ray = None
+
+    def start_ray(self, scenario: Scenario) -> None:
+        """Begin to start the workers, unless they run already: they import while this process goes on."""
+        wanted = (_workers(scenario), scenario.resources.device)
+        if self._ray is not None and self._ray[0] != wanted:
+            self.__exit__()
+        if self._ray is None:
+            self._ray, self._ended = (wanted, Future()), Event()
+            Thread(target=_hold_ray, args=(*wanted, self._ray[1], self._ended), daemon=True).start()
+
+    def get(self, backend: str, scenario: Scenario, federation: Federation) -> LocalGrid:
+        """The grid for one run, its workers holding the run's data."""
+        if backend == "inline":
+            from clients.app import app
+            from clients.worker import install
+            from server.grids import InlineGrid
+
+            install(scenario, federation)
+            return InlineGrid(app)
+        self.start_ray(scenario)
+        assert self._ray is not None
+        grid = self._ray[1].result()
+        grid.install("clients.worker:install", (scenario, federation))
+        return grid
+
+
+def _hold_ray(workers: int, device: str, grid: Future[RayGrid], ended: Event) -> None:
+    """Start Ray in this thread and stay: its processes are told to die with the thread that started them."""
+    try:
+        grid.set_result(_ray_grid(workers, device))
+    except BaseException as error:
+        grid.set_exception(error)
+    ended.wait()
+
+
+def _ray_grid(workers: int, device: str) -> RayGrid:
+    from server.ray_grid import RayGrid
+
+    share = 0.0
+    if device != "cpu":
         import torch
 
-        from server.ray_grid import RayGrid
-
-        workers = _workers(scenario)
-        share = torch.cuda.device_count() / workers if scenario.resources.device != "cpu" else 0.0
-        payload = (scenario, federation)
-        grid = RayGrid("clients.app:app", "clients.worker:install", payload, workers, share)
-    try:
-        return serve(grid, scenario, federation, out, console, command)
-    finally:
-        grid.close()
+        share = torch.cuda.device_count() / workers
+    return RayGrid("clients.app:app", workers, share)
 
 
 def _workers(scenario: Scenario) -> int:

@@ -34,6 +34,9 @@ class FlowerStrategy(Strategy):
     strategy: str = "FedAvg"
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._create(clients=1)  # what Flower's constructor refuses is told before the run starts
+
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         parts = list(updates)
         inner = self._create(len(parts))

@@ -22,16 +22,14 @@ from server.grids import LocalGrid, new_context, set_identity
 class _Host:
     """A worker process. Its ClientApp lives in an importable module, so the module's caches last."""
 
-    def __init__(self, app: str, install: str, payload: Any) -> None:
-        from importlib import import_module
-
+    def __init__(self, app: str) -> None:
         set_identity(run_id=1)
-        module, _, attribute = app.partition(":")
-        self.app = getattr(import_module(module), attribute)
-        module, _, attribute = install.partition(":")
-        getattr(import_module(module), attribute)(*payload)
-
+        self.app = _named(app)
         self.common: dict[Any, Any] = {}
+
+    def install(self, function: str, payload: list[Any]) -> None:
+        """payload: a list with a reference to the function's arguments."""
+        _named(function)(*ray.get(payload[0]))
 
     def answer(self, message: Message, common: dict[str, list[Any]]) -> Message:
         """common: for each record that several messages share, its name and a reference to it in a list (a bare
@@ -46,22 +44,28 @@ class _Host:
 class RayGrid(LocalGrid):
     """Messages go to whichever worker is free, in the order given: put the longest first.
 
-    app, install: `module:name` of the ClientApp and of the function that receives `payload` in each worker. The
-    payload is put into Ray's store once per machine; its arrays are shared without copies.
+    app: `module:name` of the ClientApp, which the workers import. Workers start at once and import while the caller
+    goes on; they are kept until `close`, so that several runs can share them.
     """
 
     eager = True
 
-    def __init__(self, app: str, install: str, payload: Any, workers: int, gpus_per_worker: float = 0.0) -> None:
+    def __init__(self, app: str, workers: int, gpus_per_worker: float = 0.0) -> None:
         super().__init__(num_nodes=workers)
         self._owned = not ray.is_initialized()
         if self._owned:
             start_ray(workers)
         host = ray.remote(num_cpus=1, num_gpus=gpus_per_worker)(_Host)
+        self._hosts = [host.remote(app) for _ in range(workers)]
+        self._installing: list[Any] = []
+
+    def install(self, function: str, payload: Any) -> None:
+        """Call `module:name` with the payload in every worker. It is put into Ray's store once; arrays are shared."""
         stored = ray.put(payload)
-        self._hosts = [host.remote(app, install, stored) for _ in range(workers)]
+        self._installing = [host.install.remote(function, [stored]) for host in self._hosts]
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
+        ray.get(self._installing)  # raises what went wrong in a worker's installation
         waiting = iter(_share(messages))
         running: dict[Any, Any] = {}
         for host in self._hosts:
@@ -79,6 +83,14 @@ class RayGrid(LocalGrid):
             ray.kill(host)
         if self._owned:
             ray.shutdown()
+
+
+def _named(name: str) -> Any:
+    """The object that `module:name` names."""
+    from importlib import import_module
+
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _share(messages: list[Message]) -> list[tuple[Message, dict[str, list[Any]]]]:

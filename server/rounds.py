@@ -170,7 +170,8 @@ class Rounds:
             kind: {variant: dict(sorted(clients.items())) for variant, clients in found[kind].items()}
             for kind in ("personal", "personal_masked")
         }
-        return Evaluation(round, generic, ordered["personal"], ordered["personal_masked"])
+        skipped = sum(self.test_sizes[self.evaluated] > 0) - len(ordered["personal"].get("", {}))
+        return Evaluation(round, generic, ordered["personal"], ordered["personal_masked"], int(skipped))
 
     def _row(
         self, round: int, reports: Sequence[Report], updates: list[Update], clock: dict[str, float]
@@ -194,7 +195,7 @@ class Rounds:
             "clients": clients,
             "samples": int(samples),
             "steps": int(total("steps")),
-            "skipped": sum(len(report.failures) for report in reports),
+            "skipped": (1 if self.parts.strategy.union else len(server.cohort)) - clients,
             "bytes_down": 4 * down * clients,
             "bytes_up": 4 * up,
         }

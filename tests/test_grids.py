@@ -11,8 +11,13 @@ import pytest
 import torch
 
 import fedlt
+from fedlt.console import Console
+from fedlt.data.federation import federate
+from fedlt.errors import ClientError
 from fedlt.metrics import Confusion
 from fedlt.results import Run
+from fedlt.run import Grids, run_scenario
+from fedlt.scenario import load
 from fedlt.strategy import Update
 from server.grids import InlineGrid, set_identity
 from server.messages import Failure, Job, Report, Work, pack_common
@@ -45,64 +50,63 @@ class Own(Strategy):
 '''
 
 
+Figures = tuple[str, list[Any], list[Any]]
+
+
 @pytest.fixture(scope="module")
-def _kept_workers() -> Iterator[None]:
-    """Ray and its workers are started once; the second scenario then finds workers that hold another one."""
+def _ray() -> Iterator[None]:
+    """Ray is started once; the grids of the test join it."""
     import ray
 
-    from server import ray_grid
+    from server.ray_grid import start_ray
 
-    kind, held = ray_grid.RayGrid, {}
-
-    def grid(app: str, install: str, payload: Any, workers: int, gpus_per_worker: float) -> ray_grid.RayGrid:
-        if workers not in held:
-            held[workers] = kind(app, install, payload, workers, gpus_per_worker)
-        return held[workers]
-
-    ray_grid.start_ray(2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray_grid, "RayGrid", grid)
-        patch.setattr(kind, "close", lambda self: None)
-        yield
-    for each in held.values():
-        each.close()
+    start_ray(2)
+    yield
     ray.shutdown()
 
 
-def figures(run: Run) -> tuple[str, list[tuple[int, str, float]], list[list[int]]]:
-    metrics = [(row.round, row.metric, row.value) for row in run.metrics.fillna(-1.0).itertuples()]
+def figures(run: Run) -> Figures:
+    metrics = run.metrics.fillna(-1.0)[["round", "metric", "value"]].to_numpy().tolist()
     cells = run.confusion.sort_values(["round", "model", "client", "true", "pred"])
-    counts: list[list[int]] = cells[["round", "client", "true", "pred", "count"]].to_numpy().tolist()
-    return run.summary["model_hash"], metrics, counts
+    return run.summary["model_hash"], metrics, cells[["round", "client", "true", "pred", "count"]].to_numpy().tolist()
 
 
-@pytest.mark.usefixtures("_kept_workers")
-@pytest.mark.parametrize("strategy", ["fedavg", "own"])
+@pytest.mark.usefixtures("_ray")
 def test_the_result_depends_on_neither_grid_nor_workers(
-    tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path, strategy: str
+    tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    name = "fedavg" if strategy == "fedavg" else f"{own_file(OWN)}:Own"
-    changes = [f"strategy={name}", "federation.rounds=3", "federation.participation=0.8", "evaluation.batch_size=32"]
-    grids = {"inline": ("inline", 1), "one": ("ray", 1), "two": ("ray", 2)}
-    runs = {
-        key: fedlt.run(tiny, *changes, out=tmp_path / key, backend=backend, workers=workers)
-        for key, (backend, workers) in grids.items()
+    """Two strategies, one after the other on the same workers; 30 % of unequal clients stay out of each round."""
+    changes = ["federation.rounds=3", "federation.participation=0.7", "evaluation.batch_size=32"]
+    names = {"fedavg": "fedavg", "own": f"{own_file(OWN)}:Own"}
+    bad = own_file("class Bad(Strategy):\n    def fit(self, client):\n        raise OSError('no luck')\n", "bad.py")
+    found: dict[str, list[Figures]] = {"fedavg": [], "own": []}
+    files: dict[str, set[bytes]] = {}
+    for backend, workers in (("inline", 1), ("ray", 1), ("ray", 2)):
+        out = tmp_path / f"{backend}{workers}"
+        with Grids() as grids:
+            for key, name in names.items():
+                where = [f"strategy={name}", f"resources.backend={backend}", f"resources.workers={workers}"]
+                run = run_scenario(load(tiny, [*changes, *where]), out, Console(quiet=True), False, "", grids)
+                assert run.summary["grid"] == {"inline": "InlineGrid", "ray": "RayGrid"}[backend]
+                assert run.rounds["clients"].tolist() == [4, 4, 4]
+                found[key].append(figures(run))
+                for path in run.folder.glob("*.safetensors"):
+                    files.setdefault(f"{key} {path.name}", set()).add(path.read_bytes())
+            if workers == 2:
+                with pytest.raises(ClientError, match="failed in round 1: OSError: no luck") as caught:
+                    run_scenario(
+                        load(tiny, [f"strategy={bad}:Bad", *where[1:]]), out, Console(quiet=True), False, "", grids
+                    )
+                assert "in fit" in caught.value.remote_traceback
+    for three in found.values():
+        assert three[0] == three[1] == three[2]
+    assert {name: len(contents) for name, contents in files.items()} == {
+        "fedavg model.safetensors": 1,
+        "own model.safetensors": 1,
+        "own clients.safetensors": 1,
     }
-    assert [run.summary["grid"] for run in runs.values()] == ["InlineGrid", "RayGrid", "RayGrid"]
-    assert (
-        len({run.folder.name for run in runs.values()})
-        == 1
-        == len({run.folder.name for run in runs.values()} | {sizes.run_name})
-    )
-    found = {key: figures(run) for key, run in runs.items()}
-    assert found["inline"] == found["one"] == found["two"]
-    held = runs["inline"].clients.query("round == 1")["train_samples"]
-    assert len(set(held)) > 3
-    assert runs["inline"].rounds["clients"].tolist() == [5, 5, 5]
-    for name in ("model.safetensors", "clients.safetensors"):
-        bits = {(run.folder / name).read_bytes() if (run.folder / name).exists() else b"" for run in runs.values()}
-        assert len(bits) == 1
-        assert (bits == {b""}) is (name == "clients.safetensors" and strategy == "fedavg")
+    assert found["own"][0][0] != found["fedavg"][0][0]
+    assert len(set(federate(load(tiny)).clients.sizes.tolist())) > 3
 
 
 def test_the_hash_tells_other_results_apart(tiny: dict[str, Any], tmp_path: Path) -> None:

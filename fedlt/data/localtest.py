@@ -53,12 +53,31 @@ def local_tests(
     num_classes = client_counts.shape[1]
     available = np.bincount(y_test, minlength=num_classes)
     by_class = np.split(np.argsort(y_test, kind="stable"), np.cumsum(available)[:-1])
-    rows = []
-    for client, wanted in enumerate(test_counts(rule, client_counts, available)):
-        rng = generator(seed, "local-test", client)
-        drawn = [rng.choice(by_class[c], wanted[c], replace=False) for c in np.flatnonzero(wanted)]
-        rows.append(np.sort(np.concatenate([np.zeros(0, np.int64), *drawn])))
-    return Ragged.from_rows(rows)
+    wanted = test_counts(rule, client_counts, available)
+    rows, owners = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for number, members in enumerate(by_class):
+        rng = generator(seed, "local-test", number)
+        for size in np.unique(wanted[:, number][wanted[:, number] > 0]).tolist():
+            clients = np.flatnonzero(wanted[:, number] == size)
+            rows.append(members[_distinct(rng, len(clients), size, len(members))].ravel())
+            owners.append(np.repeat(clients, size))
+    drawn, owner = np.concatenate(rows), np.concatenate(owners)
+    by_client = Ragged.from_owner(owner, len(client_counts))
+    order = np.lexsort((drawn, owner))
+    return Ragged(drawn[order], by_client.offsets)
+
+
+def _distinct(rng: np.random.Generator, clients: int, size: int, total: int) -> NDArray[np.int64]:
+    """[clients, size]: for each client `size` different numbers below `total`, all such sets equally likely."""
+    if size * size > total:  # collisions are likely: shuffle
+        return np.stack([rng.choice(total, size, replace=False) for _ in range(clients)])
+    drawn = rng.integers(total, size=(clients, size))
+    while True:
+        ordered = np.sort(drawn, axis=1)
+        clash = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+        if not len(clash):
+            return drawn
+        drawn[clash] = rng.integers(total, size=(len(clash), size))
 
 
 def _natural(client_groups: NDArray[np.int64] | None, test_groups: NDArray[np.int64] | None) -> Ragged:

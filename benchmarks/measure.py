@@ -1,0 +1,112 @@
+"""Runs a command and watches it from outside: processor time and memory of the whole tree of its processes.
+
+Memory is the sum of the proportional set sizes (Linux's PSS): a page that several processes share counts once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+CPU_EVERY = 0.2  # seconds between readings of the processor time
+MEMORY_EVERY = 1.0  # seconds between readings of the memory, which cost the kernel a walk through its page tables
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a command printed and used.
+
+    started: when, in seconds since the epoch. times, cpu: readings of the processor seconds used until then.
+    peak_bytes: largest sum of the proportional set sizes at one time.
+    """
+
+    status: int
+    stdout: str
+    stderr: str
+    started: float
+    times: list[float]
+    cpu: list[float]
+    peak_bytes: int
+
+    def cpu_between(self, start: float, end: float) -> float:
+        """Processor seconds used between two times (seconds since the epoch), interpolated between readings."""
+        used = np.interp([start, end], self.times, self.cpu)
+        return float(used[1] - used[0])
+
+
+def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str], limit: float) -> Watched:
+    """Run a command until it ends; after `limit` seconds it is killed with all that it started."""
+    out, err = folder / "stdout.txt", folder / "stderr.txt"
+    times, cpu, peak = [], [], 0
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        started = time.time()
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=dict(environment), start_new_session=True)
+        next_memory = started
+        while process.poll() is None:
+            now = time.time()
+            tree = _tree(process.pid)
+            times.append(now)
+            cpu.append(max(sum(_cpu_seconds(stat) for stat in tree.values()), *cpu[-1:], 0.0))
+            if now >= next_memory:
+                peak = max(peak, sum(map(_pss, tree)))
+                next_memory = now + MEMORY_EVERY
+            if now - started > limit:
+                os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(CPU_EVERY)
+    for pid in _session(process.pid):  # what a killed child left behind
+        os.kill(pid, signal.SIGKILL)
+    text = [path.read_text(encoding="utf-8", errors="replace") for path in (out, err)]
+    return Watched(process.returncode, text[0], text[1], started, times, cpu, peak)
+
+
+def _stats() -> dict[int, list[str]]:
+    """Fields of /proc/PID/stat after the command's name, of every process."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                text = Path("/proc", entry, "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:  # it has ended meanwhile
+                continue
+            found[int(entry)] = text.rpartition(")")[2].split()
+    return found
+
+
+def _tree(root: int) -> dict[int, list[str]]:
+    """The process and all that descend from it, or that stayed in its session."""
+    stats = _stats()
+    children: dict[int, list[int]] = {}
+    for pid, fields in stats.items():
+        children.setdefault(int(fields[1]), []).append(pid)
+    wanted, tree = [root, *(pid for pid, fields in stats.items() if int(fields[3]) == root)], {}
+    while wanted:
+        pid = wanted.pop()
+        if pid in stats and pid not in tree:
+            tree[pid] = stats[pid]
+            wanted += children.get(pid, [])
+    return tree
+
+
+def _session(root: int) -> list[int]:
+    return [pid for pid, fields in _stats().items() if int(fields[3]) == root and pid != root]
+
+
+def _cpu_seconds(fields: list[str]) -> float:
+    """User and system time of a process and of its children that have ended."""
+    return sum(map(int, fields[11:15])) / TICKS
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path("/proc", str(pid), "smaps_rollup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # it has ended meanwhile
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

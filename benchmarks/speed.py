@@ -1,0 +1,142 @@
+"""Speed beside a plain loop and other simulators, side by side in one run.
+
+    python -m benchmarks.speed --workload tiny --systems bare,fedlt-ray,flower,pfl --repeats 3 --json tiny.json
+
+Every run is a process of its own; the systems take turns within a repeat, in another order in each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.measure import Watched, watch
+from benchmarks.systems import BARE, GROUPS, SYSTEMS
+from benchmarks.workloads import WORKLOADS, Workload, prepare
+
+LIMIT = 900.0  # seconds after which a child is given up
+
+HEAD = ("system", "images/s", "x bare", "s/round", "cpu ms/image", "x bare", "start s", "peak MB", "x bare")
+NOTE = (
+    "Medians. Steady state: warm-up rounds and the last evaluation left out; cpu: all processes, in the same rounds;\n"
+    "start: process start to the first finished round; peak MB: proportional set sizes, all processes.\n"
+    "x bare: against the faster bare loop (the first system where there is none)."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table, write the files."""
+    options = _options(arguments)
+    workload = WORKLOADS[options.workload]
+    chosen = options.systems.split(",") if options.systems else workload.systems
+    systems = _available([name for item in chosen for name in GROUPS.get(item, (item,))])
+    rounds, block = options.rounds or workload.rounds, options.block or workload.block
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="fedlt-speed-") as folder:
+        data = Path(folder) / "workload.npz"
+        prepare(workload, data)
+        for repeat in range(options.repeats):
+            turn = repeat % len(systems)
+            for system in systems[turn:] + systems[:turn]:
+                found = measure(system, options.workload, data, rounds, block)
+                rows.append({"workload": options.workload, "system": system, "repeat": repeat, **found})
+                print(f"repeat {repeat}  {system:18s} {found['images_per_second']:9.1f} images/s", file=sys.stderr)
+    print(f"{options.workload}: {_describe(workload, rounds, block)}\n\n{_table(systems, rows)}\n\n{NOTE}")
+    report.write(rows, options.json, options.csv)
+
+
+def measure(system: str, workload: str, data: Path, rounds: int, block: int) -> dict[str, Any]:
+    """One run of one system in a process of its own. Raises RuntimeError with what it wrote where it fails."""
+    settings = SYSTEMS[system]
+    count = max(WORKLOADS[workload].warmup + 2, round(rounds * settings.share))
+    with tempfile.TemporaryDirectory(prefix="fedlt-speed-run-") as folder:
+        command = [sys.executable, "-m"]
+        if settings.processes > 1:
+            command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={settings.processes}", "-m"]
+        command += ["benchmarks.child", system, workload, str(data), folder, str(count), str(block)]
+        watched = watch(command, Path(folder), {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}, LIMIT)
+    found = _answer(watched)
+    start, end = found.pop("window")
+    cpu = watched.cpu_between(start, end)
+    return {
+        **found,
+        "startup_seconds": found.pop("first_round_at") - watched.started,
+        "cpu_seconds": cpu,
+        "cpu_ms_per_image": 1000 * cpu / found["images"],
+        "peak_mb": watched.peak_bytes / 1e6,
+    }
+
+
+def _answer(watched: Watched) -> dict[str, Any]:
+    lines = [line for line in watched.stdout.splitlines() if line.startswith("{")]
+    if watched.status or not lines:
+        raise RuntimeError(f"the child ended with {watched.status}:\n{watched.stdout[-2000:]}\n{watched.stderr[-4000:]}")
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
+
+
+def _available(systems: list[str]) -> list[str]:
+    """The systems whose packages are installed; the others are named with the remedy."""
+    unknown = [name for name in systems if name not in SYSTEMS]
+    if unknown:
+        raise SystemExit(f"unknown system {unknown[0]!r}; known: {', '.join([*GROUPS, *SYSTEMS])}")
+    for name in systems:
+        if remedy := SYSTEMS[name].missing():
+            print(f"{name} is left out: {remedy}", file=sys.stderr)
+    return [name for name in dict.fromkeys(systems) if not SYSTEMS[name].missing()]
+
+
+def _describe(workload: Workload, rounds: int, block: int) -> str:
+    share = "equal parts" if workload.alpha is None else f"Dirichlet {workload.alpha}"
+    return (
+        f"{workload.clients} clients ({share} of {workload.rows} images), {workload.cohort} a round, "
+        f"batch {workload.batch_size}, {workload.epochs} epochs, model {dict(workload.model)}, block {block}, "
+        f"{rounds} rounds"
+    )
+
+
+def _table(systems: list[str], rows: list[dict[str, Any]]) -> str:
+    def median(system: str, key: str) -> float:
+        return statistics.median(row[key] for row in rows if row["system"] == system)
+
+    bare = [name for name in systems if name in BARE] or systems[:1]
+    limit = max(bare, key=lambda name: median(name, "images_per_second"))
+    lines = []
+    for name in systems:
+        speed, cpu, peak = (median(name, key) for key in ("images_per_second", "cpu_ms_per_image", "peak_mb"))
+        lines.append((
+            name,
+            f"{speed:.1f}",
+            f"{speed / median(limit, 'images_per_second'):.2f}",
+            f"{median(name, 'seconds_per_round'):.3f}",
+            f"{cpu:.3f}",
+            f"{cpu / median(limit, 'cpu_ms_per_image'):.2f}",
+            f"{median(name, 'startup_seconds'):.1f}",
+            f"{peak:.0f}",
+            f"{peak / median(limit, 'peak_mb'):.2f}",
+        ))  # fmt: skip
+    return report.table(HEAD, lines)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--workload", choices=WORKLOADS, required=True)
+    parser.add_argument("--systems", help="separated by commas; `bare` is both bare loops; default: the workload's")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, help="default: the workload's; slow systems run a share of them")
+    parser.add_argument("--block", type=int, help="clients that FedLT adds up before they travel")
+    parser.add_argument("--json", type=Path, help="write every run and the machine to this file")
+    parser.add_argument("--csv", type=Path, help="likewise as CSV, with comment lines on top")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""FedLT through its public API. Times come from the run folder, so that nothing is added to what is timed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.job import Job, Outcome
+from benchmarks.workloads import Workload
+
+
+def run(
+    job: Job,
+    backend: str,
+    precision: str = "float32",
+    channels_last: bool | None = None,
+    strategy: Any = "fedavg",
+    every: int | None = None,
+) -> Outcome:
+    """Run the workload's scenario. channels_last: None leaves the choice to FedLT. every: evaluates after so many
+    rounds; None only after the last, which is not timed."""
+    import fedlt
+
+    os.environ["FEDLT_CACHE"] = str(job.data.parent / "cache")
+    content = scenario(job.workload, job.data, job.rounds, every or job.rounds + 1)
+    content["strategy"] = strategy
+    content["resources"] = {"backend": backend, "precision": precision}
+    if channels_last is not None:
+        content["model"]["channels_last"] = channels_last
+    done = fedlt.run(content, out=job.folder, force=True)
+    rows = done.rounds
+    from safetensors.numpy import load_file
+
+    return Outcome(
+        finished=round_ends(done.folder, rows["seconds"].to_numpy()),
+        images=rows["samples"].tolist(),
+        steps=rows["steps"].tolist(),
+        weights=load_file(done.folder / "model.safetensors"),
+    )
+
+
+def scenario(workload: Workload, data: Path, rounds: int, every: int) -> dict[str, Any]:
+    """The workload as a FedLT scenario, the clients given by the data's column `client`."""
+    return {
+        "data": {"name": str(data), "group_columns": ["client"]},
+        "federation": {
+            "clients": None,
+            "participation": workload.cohort / workload.clients,
+            "rounds": rounds,
+            "partition": {"name": "natural", "column": "client"},
+            "block": workload.block,
+        },
+        "local": {
+            "epochs": workload.epochs,
+            "batch_size": workload.batch_size,
+            "lr": workload.lr,
+            "momentum": workload.momentum,
+        },
+        "model": dict(workload.model),
+        "evaluation": {"every": every},
+        "seed": workload.seed,
+    }
+
+
+def round_ends(folder: Path, seconds: np.ndarray) -> list[float]:
+    """When each round was over, in seconds since the epoch: the partition is written just before the first."""
+    started = (folder / "partition.npz").stat().st_mtime
+    ends: list[float] = (started + np.cumsum(seconds)).tolist()
+    return ends

@@ -22,7 +22,7 @@ from fedlt.nn.net import FeatureCache
 from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Update
-from fedlt.trainer import Trainer, Work
+from fedlt.trainer import Trainer
 from server.messages import UNION, Failure, Job, Report
 
 
@@ -57,39 +57,58 @@ class Worker:
         return report
 
     def _train(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
-        self.trainer.work = Work()
+        self.trainer.start_work()
         for block, clients in job.work.blocks.items():
-            for client in clients:
-                with self._guard(client, report):
-                    update, state = self._train_client(client, job, shared, outbox)
-                    held = report.updates.setdefault(block, [])
-                    if held and self.strategy.foldable:
-                        held[0].add(update)
-                    else:
-                        held.append(update)
-                    if state:
-                        report.states[client] = state
+            held = report.updates.setdefault(block, [])
+            for group in self._groups(clients):
+                with self._guard(group, report):
+                    for update in self._train_group(group, job, shared, outbox, report):
+                        if held and self.strategy.foldable:
+                            held[0].add(update)
+                        else:
+                            held.append(update)
                 if report.failures and self.scenario.federation.on_error == "fail":
                     return
         work = self.trainer.work
         report.metrics.update(loss_sum=float(work.loss_sum), samples=work.samples, steps=work.steps)
 
-    def _train_client(
-        self, number: int, job: Job, shared: Tensor, outbox: dict[str, Tensor]
-    ) -> tuple[Update, dict[str, Tensor]]:
+    def _groups(self, clients: list[int]) -> list[list[int]]:
+        """Clients to train at once: neighbours with equally many samples, at most `local.together` of them."""
+        groups: list[list[int]] = []
+        sizes = self.federation.clients.lengths(clients)
+        for position, client in enumerate(clients):
+            alike = position and sizes[position] == sizes[position - 1]
+            if alike and len(groups[-1]) < self.scenario.local.together:
+                groups[-1].append(client)
+            else:
+                groups.append([client])
+        return groups
+
+    def _train_group(
+        self, group: list[int], job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report
+    ) -> Iterator[Update]:
+        """Updates of the clients, whose states go into the report."""
         self.flat.load_shared(shared)
-        client = self._client(number, job, shared, outbox, "train")
-        self.strategy.fit(client)
-        if not (_is_finite(self.flat.shared) and _is_finite(self.flat.private)):
-            raise FloatingPointError("the trained weights are not finite; a smaller local.lr may help")
-        weight = self.strategy.weight(client)
-        if not math.isfinite(weight) or weight < 0:
-            raise ValueError(f"expected a finite weight >= 0, got {weight}")
-        update = Update((number,), weight, self.flat.shared * weight, client.extras)
-        state = {f"state/{name}": value.clone() for name, value in client.state.items()}
-        if len(self.flat.private):
-            state["private"] = self.flat.private.clone()
-        return update, state
+        clients = [self._client(number, job, shared, outbox, "train") for number in group]
+        if len(group) == 1:
+            self.strategy.fit(clients[0])
+            vectors = self.flat.shared[None]
+        else:
+            from fedlt.vectorized import train_together  # torch.func takes a while to import
+
+            vectors = train_together(self.trainer, clients, self.strategy.loss, shared)
+        for client, vector in zip(clients, vectors, strict=True):
+            if not (_is_finite(vector) and _is_finite(self.flat.private)):
+                raise FloatingPointError("the trained weights are not finite; a smaller local.lr may help")
+            weight = self.strategy.weight(client)
+            if not math.isfinite(weight) or weight < 0:
+                raise ValueError(f"expected a finite weight >= 0, got {weight}")
+            state = {f"state/{name}": value.clone() for name, value in client.state.items()}
+            if len(self.flat.private):
+                state["private"] = self.flat.private.clone()
+            if state:
+                report.states[client.id] = state
+            yield Update((client.id,), weight, vector * weight, client.extras)
 
     def _evaluate(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
         if not job.work.chunks and not job.work.personal:
@@ -114,7 +133,7 @@ class Worker:
                 self.flat.load_private(self.initial_private)
                 cache.revalidate()
                 edits = self.flat.edits()
-            with self._guard(number, report):
+            with self._guard([number], report):
                 client = self._client(number, job, shared, outbox, "evaluate")
                 plain, masked = evaluate_personal(self.strategy, client, test, torch.from_numpy(rows).to(self.device))
                 self._report(report, "personal", number, plain)
@@ -170,12 +189,12 @@ class Worker:
             torch.cuda.manual_seed(seed)
 
     @contextmanager
-    def _guard(self, client: int, report: Report) -> Iterator[None]:
-        """Any error of a client's own code becomes a reported failure of that client."""
+    def _guard(self, clients: list[int], report: Report) -> Iterator[None]:
+        """Any error of the clients' own code becomes a reported failure of each of them."""
         try:
             yield
         except Exception:
-            report.failures.append(Failure(client, traceback.format_exc()))
+            report.failures += [Failure(client, traceback.format_exc()) for client in clients]
 
 
 def _is_finite(vector: Tensor) -> bool:

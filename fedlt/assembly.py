@@ -51,7 +51,14 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             flat = Flat(model.to(device), strategy.private, strategy.frozen, recipe.channels_last)
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
-    return Assembly(strategy, learner, model, flat, task, recipe.channels_last)
+    parts = Assembly(strategy, learner, model, flat, task, recipe.channels_last)
+    if scenario.local.together > 1:
+        from fedlt.vectorized import obstacle
+
+        reason = obstacle(parts)
+        if reason:
+            raise ScenarioError(Problem("local.together", f"clients cannot be trained at once: {reason}; or take 1"))
+    return parts
 
 
 def pick_device(name: str) -> torch.device:

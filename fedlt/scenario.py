@@ -70,6 +70,7 @@ class Local:
     lr: Annotated[float, "> 0"] = 0.03  # step size of SGD
     momentum: Annotated[float, ">= 0", "< 1"] = 0.9  # starts anew in every round
     weight_decay: Annotated[float, ">= 0"] = 0.0  # added to the gradient, times the weight
+    together: Annotated[int, ">= 1"] = 1  # clients of a block trained in one batched step; changes the rounding
     augment: Literal["none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout"] = "none"  # images
 
 

@@ -9,9 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from fedlt.nn.flat import Flat
+
+
+def descend(
+    weights: Tensor, gradient: Tensor, velocity: Tensor | None, lr: float, momentum: float, weight_decay: float
+) -> None:
+    """One step in place, on vectors of any equal shapes; the gradient is used up. velocity: None without momentum."""
+    if weight_decay:
+        gradient.add_(weights, alpha=weight_decay)
+    if velocity is not None:
+        gradient = velocity.mul_(momentum).add_(gradient)
+    weights.add_(gradient, alpha=-lr)
 
 
 class SGD:
@@ -37,10 +49,7 @@ class SGD:
     def step(self) -> None:
         """One update from the gradients at hand."""
         for part in self._parts:
-            weights, change = self.flat.storage[part], self.flat.gradient[part]
-            if self.weight_decay:
-                change.add_(weights, alpha=self.weight_decay)
-            if self._velocity is not None:
-                change = self._velocity[part].mul_(self.momentum).add_(change)
-            weights.add_(change, alpha=-self.lr)
+            velocity = None if self._velocity is None else self._velocity[part]
+            weights, gradient = self.flat.storage[part], self.flat.gradient[part]
+            descend(weights, gradient, velocity, self.lr, self.momentum, self.weight_decay)
         self.flat.stepped()

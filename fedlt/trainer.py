@@ -26,13 +26,20 @@ class Work:
     samples: int = 0
     steps: int = 0
 
+    def count(self, loss: Tensor, clients: int, batch: int) -> None:
+        """A step of each of `clients` clients on `batch` samples; loss: the sum of their mean losses."""
+        self.loss_sum += loss.detach().float() * batch
+        self.samples += clients * batch
+        self.steps += clients
+
 
 class Trainer:
     """Runs local epochs on one model, with one optimiser that is reset instead of being built for every client."""
 
     def __init__(self, flat: Flat, local: Local, device: torch.device, precision: str) -> None:
         self.flat, self.local, self.device, self.precision = flat, local, device, precision
-        self.work = Work()
+        self.start_work()
+        self._selected: tuple[tuple[tuple[str, ...], ...], tuple[str, ...]] = ((), ())
         self._sgd = SGD(flat, local.momentum, local.weight_decay)
 
     @torch.enable_grad()  # a strategy may fine-tune while it predicts
@@ -46,30 +53,36 @@ class Trainer:
         lr: float | None,
     ) -> None:
         """See `Site.train`. The model is left in evaluation mode."""
-        names = self._trainable(only, site.stage.only)
+        names = self.select(only, site.stage.only)
         optimizer = self._sgd
         optimizer.reset(names, self.local.lr if lr is None else lr)
-        generator = torch.Generator(device=self.device)
-        generator.manual_seed(int(site.rng.integers(2**62)))
+        generator = self.generator(site)
         site.model.train()
-        work, size = self.work, self.local.batch_size
-        work.loss_sum = work.loss_sum.to(self.device)
         for _ in range(self.local.epochs if epochs is None else epochs):
             order = torch.from_numpy(site.positions(site.epoch_size)).to(self.device)
-            for positions in order.split(size):
+            for positions in order.split(self.local.batch_size):
                 batch = site.data.batch(positions, self.local.augment, generator)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                     value = loss(site, batch)
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
-                work.loss_sum += value.detach().float() * len(batch)
-                work.samples += len(batch)
-                work.steps += 1
+                self.work.count(value, 1, len(batch))
         site.model.eval()
 
-    def _trainable(self, *selections: Sequence[str]) -> tuple[str, ...]:
+    def start_work(self) -> None:
+        """Count from zero."""
+        self.work = Work(torch.zeros((), device=self.device))
+
+    def generator(self, site: Site) -> torch.Generator:
+        """A new generator for the site's augmentation, on the trainer's device."""
+        return torch.Generator(device=self.device).manual_seed(int(site.rng.integers(2**62)))
+
+    def select(self, *selections: Sequence[str]) -> tuple[str, ...]:
         """Names of the parameters that every selection matches; only these require a gradient from here on."""
+        key = tuple(map(tuple, selections))
+        if self._selected[0] == key:
+            return self._selected[1]
         chosen = []
         for name, parameter in self.flat.trainable.items():
             wanted = all(any(fnmatchcase(name, pattern) for pattern in patterns) for patterns in selections)
@@ -79,4 +92,5 @@ class Trainer:
         if not chosen:
             known = ", ".join(self.flat.trainable)
             raise ValueError(f"no trainable parameter matches {selections}; there are: {known}")
-        return tuple(chosen)
+        self._selected = key, tuple(chosen)
+        return self._selected[1]

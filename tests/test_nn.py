@@ -258,7 +258,7 @@ def test_the_gradient_through_the_vector_is_that_of_the_explicit_sum() -> None:
     flat = Flat(gathered, channels_last=True)
     x = images(3)
     factor = torch.linspace(-1, 1, flat.num_trainable)
-    views = flat.gradient_views(factor)
+    views = flat.trainable_views(factor).values()
     (
         explicit(x).square().sum() + sum((p**3 * v).sum() for p, v in zip(explicit.parameters(), views, strict=True))
     ).backward()

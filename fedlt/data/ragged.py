@@ -52,6 +52,11 @@ class Ragged:
         """Length of each row, int64 [K]."""
         return np.diff(self.offsets)
 
+    def lengths(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        """Length of each of these rows, int64 [len(rows)]."""
+        index = np.asarray(rows, np.int64)
+        return self.offsets[index + 1] - self.offsets[index]
+
     def table(self, classes: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
         """How often each class occurs in each row, int64 [K, C]; `classes[v]` is the class of value v."""
         owner = np.repeat(np.arange(len(self)), self.sizes)

@@ -59,7 +59,7 @@ class Flat:
         for name in kept:
             if name in parameters:
                 model.get_parameter(name).requires_grad_(False)
-        self._shared_parameters = [model.get_parameter(n) for n in sent if n in parameters]
+        self._shared_parameters = {n: model.get_parameter(n) for n in sent if n in parameters}
         self._private_backbone = any(n.startswith("backbone.") for n in own)
         self._steps = 0
 
@@ -102,15 +102,12 @@ class Flat:
 
     def weights(self) -> Tensor:
         """[T] the shared trainable weights; gradients with respect to it reach the model's parameters."""
-        return _Gather.apply(self, *self._shared_parameters)  # type: ignore[no-any-return,no-untyped-call]
+        return _Gather.apply(self, *self._shared_parameters.values())  # type: ignore[no-any-return,no-untyped-call]
 
-    def gradient_views(self, gradient: Tensor) -> list[Tensor]:
-        """[T] cut into views with the shared parameters' shapes."""
-        views, offset = [], 0
-        for parameter in self._shared_parameters:
-            views.append(self._view(gradient, offset, parameter.shape))
-            offset += parameter.numel()
-        return views
+    def trainable_views(self, vector: Tensor) -> dict[str, Tensor]:
+        """[T] or [S] cut into views with the names and shapes of the shared trainable parameters."""
+        spans = ((name, self._spans[name][0], p.shape) for name, p in self._shared_parameters.items())
+        return {name: self._view(vector, start, shape) for name, start, shape in spans}
 
     def _view(self, vector: Tensor, offset: int, shape: torch.Size) -> Tensor:
         part = vector[offset : offset + shape.numel()]
@@ -130,7 +127,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *ctx.flat.gradient_views(gradients[0])
+        return None, *ctx.flat.trainable_views(gradients[0]).values()
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -1,0 +1,128 @@
+"""The shape of the house: who may import whom, how long a module may be, and what a quick command must not import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("fedlt", "strategies", "clients", "server")
+FORBIDDEN = {
+    "fedlt": {"flwr", "ray", "strategies", "clients", "server"},
+    "strategies": {"flwr", "ray", "clients", "server"},
+    "server": {"clients"},
+    "clients": set[str](),
+}
+LATE = {"fedlt/run.py", "fedlt/cli.py"}  # may reach the other side from within a function
+HEAVY = ("torch", "ray", "flwr", "matplotlib")
+MAX_LINES = 300
+
+
+def modules() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imports(tree: ast.AST, late: bool = False) -> Iterator[tuple[str, bool, int]]:
+    """(top-level package, whether within a function or for type checkers only, line) of every import."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.split(".")[0], late, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0], late, node.lineno
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            name = node.args[0] if node.args else None
+            if isinstance(name, ast.Constant):
+                yield str(name.value).split(".")[0], late, node.lineno
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        later |= isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        yield from imports(node, late or later)
+
+
+def trespasses(name: str, source: str) -> list[str]:
+    """Imports of a module (`fedlt/run.py`) that go against the direction."""
+    forbidden = FORBIDDEN[name.split("/")[0]]
+    return [
+        f"{name}:{line} imports {package}"
+        for package, late, line in imports(ast.parse(source))
+        if package in forbidden and not (late and name in LATE)
+    ]
+
+
+def test_imports_point_one_way() -> None:
+    found = [
+        trespass
+        for path in modules()
+        for trespass in trespasses(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
+BAD = """
+import numpy, ray.util
+from typing import TYPE_CHECKING
+from .server import near
+if TYPE_CHECKING:
+    from flwr.app import Message
+class A:
+    from strategies.fedavg import FedAvg
+    def late(self):
+        import clients.worker
+        return importlib.import_module("server.app")
+"""
+
+
+def test_the_walker_sees_every_kind_of_import() -> None:
+    names = ["ray", "flwr", "strategies", "clients", "server"]
+    assert [text.split()[-1] for text in trespasses("fedlt/nn/bad.py", BAD)] == names
+    assert trespasses("fedlt/nn/bad.py", BAD)[0] == "fedlt/nn/bad.py:2 imports ray"
+    assert [text.split()[-1] for text in trespasses("fedlt/run.py", BAD)] == ["ray", "strategies"]
+    assert [text.split()[-1] for text in trespasses("strategies/bad.py", BAD)] == ["ray", "flwr", "clients", "server"]
+    assert [text.split()[-1] for text in trespasses("server/bad.py", BAD)] == ["clients"]
+    assert trespasses("clients/good.py", BAD) == []
+
+
+def test_every_package_is_walked() -> None:
+    names = {path.relative_to(ROOT).as_posix() for path in modules()}
+    assert {"fedlt/strategy.py", "fedlt/nn/flat.py", "strategies/fedavg.py", "clients/worker.py", "server/app.py"} <= names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_module_is_too_long(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def heavy_after(code: str) -> set[str]:
+    """Heavy modules that a fresh interpreter holds after running the code."""
+    code += f"\nimport sys; print('heavy:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("command", ["--help", "run --help", "ls", "ls strategies --json", "show digits_lt"])
+def test_quick_commands_import_nothing_heavy(command: str) -> None:
+    code = (
+        "from fedlt.cli import app\n"
+        f"try: app({command.split()!r}, standalone_mode=False)\n"
+        "except SystemExit as end: assert not end.code"
+    )
+    assert heavy_after(code) == set()
+
+
+def test_the_check_above_notices_a_heavy_module() -> None:
+    assert heavy_after("import matplotlib") == {"matplotlib"}
+
+
+def test_components_and_scenarios_are_read_without_being_imported() -> None:
+    code = (
+        "import fedlt; from fedlt import catalog, scenario_file\n"
+        "for kind in catalog.KINDS:\n    for name in catalog.names(kind): catalog.find(kind, name)\n"
+        "for name in catalog.flower_names(): catalog.find('strategy', name)\n"
+        "for name in scenario_file.scenario_names(): fedlt.load(name).hash"
+    )
+    assert heavy_after(code) == set()

@@ -1,0 +1,76 @@
+"""Training several clients at once gives what training them one after the other gives, up to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+import fedlt
+from fedlt.errors import ScenarioError
+from fedlt.results import Run
+
+
+def scenario(**local: Any) -> dict[str, Any]:
+    """Twelve clients with 25 or 26 samples, six a round in one block."""
+    return {
+        "data": {"name": "digits", "longtail": {"profile": "exponential", "imbalance_factor": 10, "largest": 80}},
+        "federation": {
+            "clients": 12,
+            "participation": 0.5,
+            "rounds": 2,
+            "partition": {"name": "iid"},
+            "block": 6,
+        },
+        "local": {"epochs": 2, "batch_size": 16, "lr": 0.05, "weight_decay": 0.01, **local},
+        "model": {"name": "cnn", "width": 4, "hidden": 16},
+    }
+
+
+def difference(a: Run, b: Run) -> float:
+    one, other = (load_file(run.folder / "model.safetensors") for run in (a, b))
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+@pytest.mark.parametrize("strategy", ["strategy=fedavg", "strategy=fedprox strategy.mu=0.5"])
+def test_together_equals_one_after_the_other(strategy: str, augment: str, tmp_path: Path) -> None:
+    runs = [
+        fedlt.run(scenario(augment=augment, together=together), *strategy.split(), out=tmp_path) for together in (1, 6)
+    ]
+    assert runs[0].folder != runs[1].folder  # other numerics are another scenario
+    assert difference(*runs) < 1e-6
+    for column in ("samples", "steps", "clients"):
+        assert runs[0].rounds[column].tolist() == runs[1].rounds[column].tolist()
+    assert runs[0].rounds.train_loss.tolist() == pytest.approx(runs[1].rounds.train_loss.tolist(), rel=1e-5)
+
+
+def test_a_loss_sees_each_clients_own_counts(own_file: Callable[[str], Path], tmp_path: Path) -> None:
+    """Logits shifted by the client's class counts: with one client's counts for all, the results would differ."""
+    path = own_file(
+        "from torch.nn.functional import cross_entropy\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Shifted(Strategy):\n"
+        "    def loss(self, client, batch):\n"
+        "        prior = (client.class_counts + 1) / client.num_samples\n"
+        "        return cross_entropy(client.model(batch.x) + prior.log(), batch.y)\n"
+    )
+    runs = [fedlt.run(scenario(together=together), f"strategy={path}:Shifted", out=tmp_path) for together in (1, 6)]
+    assert difference(*runs) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["model=resnet8"], "model.norm=group"),
+        (["strategy=local"], "private"),
+        (["strategy=centralized"], "one site"),
+    ],
+)
+def test_what_cannot_be_trained_together_is_refused(overrides: list[str], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=f"local.together: .*{reason}"):
+        fedlt.run(scenario(together=6), *overrides, out=tmp_path)
+    assert not any(tmp_path.iterdir())

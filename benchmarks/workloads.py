@@ -147,6 +147,14 @@ def cohort(workload: Workload, round: int) -> list[int]:
     return sorted(rng.choice(workload.clients, workload.cohort, replace=False).tolist())
 
 
+def planned(workload: Workload, arrays: Arrays, rounds: int) -> tuple[list[int], list[int]]:
+    """Images and steps of each round, all clients together."""
+    sizes = [arrays.clients.sizes[cohort(workload, round)] for round in range(1, rounds + 1)]
+    images = [workload.epochs * int(part.sum()) for part in sizes]
+    steps = [workload.epochs * int((-(-part // workload.batch_size)).sum()) for part in sizes]
+    return images, steps
+
+
 def build_model(workload: Workload) -> Net:
     """FedLT's network with FedLT's initial weights."""
     import torch

@@ -59,10 +59,10 @@ class Worker:
     def _train(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
         self.trainer.start_work()
         for block, clients in job.work.blocks.items():
-            held = report.updates.setdefault(block, [])
             for group in self._groups(clients):
                 with self._guard(group, report):
                     for update in self._train_group(group, job, shared, outbox, report):
+                        held = report.updates.setdefault(block, [])
                         if held and self.strategy.foldable:
                             held[0].add(update)
                         else:

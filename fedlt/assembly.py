@@ -11,6 +11,7 @@ import torch
 from fedlt import seeding
 from fedlt.errors import Problem, ScenarioError
 from fedlt.nn.flat import Flat
+from fedlt.nn.model import ImageModel
 from fedlt.task import Task
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Assembly:
     model: Net
     flat: Flat
     task: Task
-    channels_last: bool
+    channels_last: bool  # memory order of images and 4-d weights
 
 
 def assemble(scenario: Scenario, federation: Federation, device: torch.device) -> Assembly:
@@ -48,10 +49,11 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             model = recipe.build(task)
             learner.build(model, task)
             strategy.build(model, task)
-            flat = Flat(model.to(device), strategy.private, strategy.frozen, recipe.channels_last)
+            channels_last = isinstance(recipe, ImageModel) and recipe.channels_last
+            flat = Flat(model.to(device), strategy.private, strategy.frozen, channels_last)
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
-    parts = Assembly(strategy, learner, model, flat, task, recipe.channels_last)
+    parts = Assembly(strategy, learner, model, flat, task, channels_last)
     if scenario.local.together > 1:
         from fedlt.vectorized import obstacle
 

@@ -149,33 +149,39 @@ def _find_flower(name: str) -> Component:
     bare = name.removeprefix(FLOWER_PREFIX)
     if bare not in classes:
         raise ScenarioError(Problem("strategy", f"Flower has no strategy {bare!r}{suggest(bare, classes)}"))
-    _, node = classes[bare]
-    summary = (ast.get_docstring(node) or bare).splitlines()[0]
-    return FlowerComponent("strategy", name, "server.flower_strategy:FlowerStrategy", summary, _flower_fields(node))
+    summary, init = classes[bare]
+    return FlowerComponent("strategy", name, "server.flower_strategy:FlowerStrategy", summary, _flower_fields(init))
 
 
 @lru_cache(maxsize=1)
-def _flower_classes() -> dict[str, tuple[Path, ast.ClassDef]]:
+def _flower_classes() -> dict[str, tuple[str, ast.FunctionDef]]:
+    """Summary and constructor of each strategy that Flower exports and that can be the server half of one of ours."""
     folder = source_of("flwr").parent / "serverapp" / "strategy"
+    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.py"))}
+    nodes = {node.name: node for tree in trees.values() for node in tree.body if isinstance(node, ast.ClassDef)}
+    imports = [node for node in trees["__init__"].body if isinstance(node, ast.ImportFrom)]
+    # Left out: strategies that need more of a client than its weights and its number of samples. Flower's FedProx is
+    # FedAvg on the server; its penalty is the client's to add, as our own fedprox does.
+    beyond = ("FedXgb", "QFedAvg", "FedProx", "DifferentialPrivacyClientSide")
     found = {}
-    for path in sorted(folder.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            bases = [ast.unparse(base) for base in node.bases] if isinstance(node, ast.ClassDef) else []
-            if isinstance(node, ast.ClassDef) and bases and not any(b in ("ABC", "Exception") for b in bases):
-                found[node.name] = (path, node)
-    # Left out: strategies that need more of a client than its weights and its number of samples.
-    beyond = ("FedXgb", "QFedAvg", "DifferentialPrivacyClientSide", "Inconsistent")
-    return {n: entry for n, entry in found.items() if not n.startswith(beyond) and _init_of(entry[1]) is not None}
+    for name in (alias.name for item in imports for alias in item.names):
+        init = _init_of(name, nodes)
+        if init is not None and not name.startswith(beyond):
+            found[name] = ((ast.get_docstring(nodes[name]) or name).splitlines()[0], init)
+    return found
 
 
-def _init_of(node: ast.ClassDef) -> ast.FunctionDef | None:
-    return next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+def _init_of(name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef | None:
+    """A class's constructor, its own or inherited."""
+    if name not in nodes:
+        return None
+    own = (item for item in nodes[name].body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
+    inherited = (_init_of(ast.unparse(base), nodes) for base in nodes[name].bases)
+    return next(own, None) or next(filter(None, inherited), None)
 
 
-def _flower_fields(node: ast.ClassDef) -> tuple[Field, ...]:
+def _flower_fields(init: ast.FunctionDef) -> tuple[Field, ...]:
     """Constructor arguments that are hyper-parameters: numbers, texts and switches that the scenario does not set."""
-    init = _init_of(node)
-    assert init is not None
     ours = {"weighted_by_key", "arrayrecord_key", "configrecord_key", "num_sampled_clients", "strategy"}
     plain = {"int", "float", "str", "bool", "None"}
     positional = init.args.args[1:]

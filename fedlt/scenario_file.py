@@ -129,7 +129,10 @@ class Reader:
             if isinstance(nested, type) and is_dataclass(nested) and nested is not Choice:
                 result[name] = nested(**self.section(nested, _or_empty(content.get(name)), f"{where}."))
             elif str(item.type).startswith("Annotated[Choice"):
-                result[name] = self.choice(_kind_of(str(item.type)), content.get(name, item.default), where)
+                given = content.get(name, item.default)
+                if isinstance(given, dict) and "name" not in given:
+                    given = {"name": item.default, **given}  # fields of the default component
+                result[name] = self.choice(_kind_of(str(item.type)), given, where)
             elif name in content:
                 result[name] = self.value(Field(name, str(item.type)), content[name], where)
         return result

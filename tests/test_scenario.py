@@ -142,7 +142,7 @@ def test_all_problems_are_found_at_once_with_key_and_nearest_spelling(tmp_path: 
     path.write_text(
         "federation: {clientz: 3, participation: 30, rounds: two, partition: {name: dirichlet_per_class, alpha: -1}}\n"
         "local: {lr: .nan, epochs: 1.5, augment: crop_flp}\n"
-        "strategy: {name: fedprox, nu: 1, mu: -0.5}\n"
+        "strategy: {name: fedprox, muu: 1, mu: -0.5}\n"
         "model: resnet9\n"
         "learner: [cross_entropy]\n"
         "sed: 1\n"
@@ -157,15 +157,13 @@ def test_all_problems_are_found_at_once_with_key_and_nearest_spelling(tmp_path: 
         "seed": "expected a whole number >= 0, got -1",
         "federation.clientz": "unknown key; did you mean 'clients'?",
         "federation.participation": "expected a number > 0 and <= 1, got 30.0",
-        "federation.rounds": "expected a whole number >= 1, got 'two'"
-        if "federation.rounds" in found and ">=" in found["federation.rounds"]
-        else "expected a whole number, got 'two'",
+        "federation.rounds": "expected a whole number, got 'two'",
         "federation.partition.alpha": "expected a number > 0, got -1.0",
         "local.lr": "expected a number, got nan",
         "local.epochs": "expected a whole number, got 1.5",
         "local.augment": "expected one of none, crop, flip, crop_flip, crop_flip_cutout, crop_cutout, "
         "got 'crop_flp'; did you mean 'crop_flip'?",
-        "strategy.nu": "unknown key of fedprox; did you mean 'mu'?",
+        "strategy.muu": "unknown key of fedprox; did you mean 'mu'?",
         "strategy.mu": "expected a number >= 0, got -0.5",
         "model": "unknown model 'resnet9'; did you mean 'resnet8'?",
         "learner": "expected the name of a learner (cross_entropy), got ['cross_entropy']",
@@ -188,7 +186,9 @@ def test_errors_read_well(tmp_path: Path) -> None:
         (["federation.local_test=natural"], "federation.local_test", "natural needs federation.partition=natural"),
         (["federation.partition=natural"], "federation.partition.column", "natural needs it"),
         (["strategy.mu=1"], "strategy.mu", "unknown key of fedavg, which has none"),
-        (["strategy={mu: 1}"], "strategy", "expected the name of a strategy"),
+        (["strategy={mu: 1}"], "strategy.mu", "unknown key of fedavg, which has none"),
+        (["strategy=3"], "strategy", "expected the name of a strategy (centralized, fedavg, fedprox, local), got 3"),
+        (["strategy={name: 3}"], "strategy", "expected the name of a strategy"),
         (["=3"], "=3", "an override is written key=value"),
         (["~seed=3"], "~seed=3", "an override is written key=value"),
         (["local.lr={"], "local.lr", "cannot read the value '{'"),
@@ -258,11 +258,10 @@ def test_the_hash_does_not_depend_on_the_files_name(tmp_path: Path) -> None:
 
 def test_the_hash_covers_the_text_of_a_users_file(own_file: Callable[..., Path]) -> None:
     text = "@dataclass(frozen=True)\nclass Mine(Strategy):\n    rate: float = 0.5  # a rate\n"
-    first = changed(f"strategy={own_file(text)}:Mine")
-    assert first.strategy.options == {"rate": 0.5}
-    again = changed(f"strategy={own_file(text)}:Mine")
-    other = changed(f"strategy={own_file(text + '# another line')}:Mine")
-    assert again.hash == first.hash != other.hash
+    first = changed(f"strategy={own_file(text)}:Mine").hash
+    again = changed(f"strategy={own_file(text)}:Mine", "strategy.rate=0.5").hash
+    other = changed(f"strategy={own_file(text + '# another line')}:Mine").hash
+    assert first == again != other
 
 
 def test_a_users_file_is_found_beside_the_scenario_or_from_here(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.job import Job, Outcome
-from benchmarks.workloads import Arrays, Workload, build_model, cohort, read
+from benchmarks.workloads import Arrays, Workload, build_model, cohort, planned, read
 from fedlt import seeding
 
 
@@ -40,13 +40,8 @@ def run(job: Job, processes: int, threads: int) -> Outcome:
     finished = _work(workload, arrays, job.rounds, generic, sums, 0, threads, barrier.wait)
     for other in others:
         other.join()
-    sizes = [arrays.clients.sizes[cohort(workload, round)] for round in range(1, job.rounds + 1)]
-    return Outcome(
-        finished=finished,
-        images=[workload.epochs * int(part.sum()) for part in sizes],
-        steps=[workload.epochs * int((-(-part // workload.batch_size)).sum()) for part in sizes],
-        weights={name: value.numpy().copy() for name, value in zip(names, generic, strict=True)},
-    )
+    weights = {name: value.numpy().copy() for name, value in zip(names, generic, strict=True)}
+    return Outcome(finished, *planned(workload, arrays, job.rounds), weights)
 
 
 def _work(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import time
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.job import Job, Outcome
-from benchmarks.workloads import WORKLOADS, Arrays, Workload, build_model, cohort, read
+from benchmarks.workloads import Arrays, Workload, build_model, cohort, read
 
 CORES = 2
 
@@ -42,7 +42,7 @@ def run(job: Job) -> Outcome:
     @server.main()
     def main(grid: Grid, context: Context) -> None:
         initial = ArrayRecord(build_model(job.workload).state_dict())
-        config = ConfigRecord({"workload": _name(job.workload), "data": str(job.data)})
+        config = ConfigRecord({"workload": pickle.dumps(job.workload), "data": str(job.data)})
         result = strategy.start(grid, initial, num_rounds=job.rounds, train_config=config)
         weights.update({name: value.numpy() for name, value in result.arrays.to_torch_state_dict().items()})
 
@@ -96,7 +96,7 @@ client = ClientApp()
 def train(message: Message, context: Context) -> Message:
     """One client's round."""
     config = message.content.config_records["config"]
-    workload, arrays = WORKLOADS[str(config["workload"])], _arrays(str(config["workload"]), str(config["data"]))
+    workload, arrays = _task(config["workload"], config["data"])  # type: ignore[arg-type]
     torch.set_num_threads(1)
     model = build_model(workload)
     model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
@@ -124,12 +124,7 @@ def _data(arrays: Arrays, number: int) -> TensorDataset:
 
 
 @cache
-def _arrays(name: str, data: str) -> Arrays:
-    return read(WORKLOADS[name], Path(data))
-
-
-def _name(workload: Workload) -> str:
-    return next(name for name, known in WORKLOADS.items() if known.shape == workload.shape)
-
-
-__all__ = ["np", "run"]
+def _task(workload: bytes, data: str) -> tuple[Workload, Arrays]:
+    """The workload and its data, read once in each process."""
+    unpickled: Workload = pickle.loads(workload)
+    return unpickled, read(unpickled, Path(data))

@@ -7,19 +7,18 @@ from typing import Annotated
 
 from torch import nn
 
-from fedlt.nn.model import Model, image_shape
+from fedlt.nn.model import ImageModel
 
 
 @dataclass(frozen=True)
-class CNN(Model):
+class CNN(ImageModel):
     """Two 5 x 5 convolutions with pooling, then one hidden layer."""
 
     width: Annotated[int, ">= 1"] = 32  # channels of the first convolution; the second has twice as many
     hidden: Annotated[int, ">= 1"] = 512  # units of the hidden layer, and the feature dimension
-    channels_last: bool = True  # type: ignore[misc]  # memory order of images and 4-d weights
 
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
-        channels, height, width = image_shape(input_shape, "cnn")
+        channels, height, width = self.image_shape(input_shape)
         if min(height, width) < 4:
             raise ValueError(f"cnn needs images of at least 4 x 4 pixels, got {height} x {width}; use model=mlp")
         flat = 2 * self.width * (height // 4) * (width // 4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 class Model:
     """Base of the model recipes."""
 
-    channels_last: ClassVar[bool] = False  # memory order of images and 4-d weights
-
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         """The module from inputs [B, *input_shape] to features [B, D], and D."""
         raise NotImplementedError(f"{type(self).__name__} defines no backbone")
@@ -29,9 +27,16 @@ class Model:
         return Net(backbone, nn.Linear(dim, task.num_classes), dim)
 
 
-def image_shape(input_shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
-    """(channels, height, width); raises ValueError with the remedy where the inputs are no images."""
-    if len(input_shape) != 3:
-        raise ValueError(f"{name} needs images, and the inputs have shape {input_shape}; use model=mlp")
-    channels, height, width = input_shape
-    return channels, height, width
+@dataclass(frozen=True)
+class ImageModel(Model):
+    """Base of the recipes for images."""
+
+    channels_last: bool = True  # memory order of images and 4-d weights; changes the rounding, not the precision
+
+    def image_shape(self, input_shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """(channels, height, width); raises ValueError with the remedy where the inputs are no images."""
+        if len(input_shape) != 3:
+            name = type(self).__name__.lower()
+            raise ValueError(f"{name} needs images, and the inputs have shape {input_shape}; use model=mlp")
+        channels, height, width = input_shape
+        return channels, height, width

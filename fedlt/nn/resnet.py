@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedlt.nn.model import Model, image_shape
+from fedlt.nn.model import ImageModel
 from fedlt.nn.norm import Norm, norm
 
 
@@ -69,7 +69,7 @@ class ResNetBackbone(nn.Module):
 
 
 @dataclass(frozen=True)
-class ResNet(Model):
+class ResNet(ImageModel):
     """Base of the residual networks."""
 
     blocks: ClassVar[tuple[int, ...]]
@@ -78,10 +78,9 @@ class ResNet(Model):
 
     norm: Literal["batch", "group"] = "batch"
     stem_stride: Annotated[int, ">= 1"] = 1  # 2 halves the image at once: a quarter of the arithmetic
-    channels_last: bool = True  # type: ignore[misc]  # memory order of images and 4-d weights
 
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
-        channels, _, _ = image_shape(input_shape, type(self).__name__.lower())
+        channels, _, _ = self.image_shape(input_shape)
         module = ResNetBackbone(channels, self.blocks, self.widths, self.norm, self.projected, self.stem_stride)
         return module, self.widths[-1]
 

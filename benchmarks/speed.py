@@ -46,10 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for repeat in range(options.repeats):
             turn = repeat % len(systems)
             for system in systems[turn:] + systems[:turn]:
-                found = measure(system, options.workload, data, rounds, block)
+                label = f"repeat {repeat}  {system:16s}"
+                try:
+                    found = measure(system, options.workload, data, rounds, block)
+                except RuntimeError as error:  # the others are still worth their hours
+                    print(f"{label} failed: {error}", file=sys.stderr)
+                    continue
                 rows.append({"workload": options.workload, "system": system, "repeat": repeat, **found})
-                print(f"repeat {repeat}  {system:18s} {found['images_per_second']:9.1f} images/s", file=sys.stderr)
-    print(f"{options.workload}: {_describe(workload, rounds, block)}\n\n{_table(systems, rows)}\n\n{NOTE}")
+                print(f"{label} {found['images_per_second']:10.1f} images/s", file=sys.stderr)
+    if not rows:
+        raise SystemExit("no system could be measured")
+    print(f"{options.workload}: {_describe(workload, rounds, block)}\n\n{_table(rows)}\n\n{NOTE}")
     report.write(rows, options.json, options.csv)
 
 
@@ -78,7 +85,9 @@ def measure(system: str, workload: str, data: Path, rounds: int, block: int) -> 
 def _answer(watched: Watched) -> dict[str, Any]:
     lines = [line for line in watched.stdout.splitlines() if line.startswith("{")]
     if watched.status or not lines:
-        raise RuntimeError(f"the child ended with {watched.status}:\n{watched.stdout[-2000:]}\n{watched.stderr[-4000:]}")
+        raise RuntimeError(
+            f"the child ended with {watched.status}:\n{watched.stdout[-2000:]}\n{watched.stderr[-4000:]}"
+        )
     found: dict[str, Any] = json.loads(lines[-1])
     return found
 
@@ -103,10 +112,11 @@ def _describe(workload: Workload, rounds: int, block: int) -> str:
     )
 
 
-def _table(systems: list[str], rows: list[dict[str, Any]]) -> str:
+def _table(rows: list[dict[str, Any]]) -> str:
     def median(system: str, key: str) -> float:
         return statistics.median(row[key] for row in rows if row["system"] == system)
 
+    systems = list(dict.fromkeys(row["system"] for row in rows))
     bare = [name for name in systems if name in BARE] or systems[:1]
     limit = max(bare, key=lambda name: median(name, "images_per_second"))
     lines = []

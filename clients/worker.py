@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +17,7 @@ from fedlt import seeding
 from fedlt.assembly import Assembly, assemble, pick_device
 from fedlt.data.federation import Federation, federate
 from fedlt.data.inputs import make_inputs
-from fedlt.evaluate import TestSet, evaluate_generic, evaluate_personal
-from fedlt.metrics import Confusion
+from fedlt.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal
 from fedlt.nn.net import FeatureCache
 from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
@@ -36,6 +36,8 @@ class Worker:
         self.flat, self.model, self.strategy = self.parts.flat, self.parts.model, self.parts.strategy
         self.trainer = Trainer(self.flat, scenario.local, self.device, scenario.resources.precision)
         self.initial_private = self.flat.private.clone()
+        self.fail = scenario.federation.on_error == "fail"
+        self._held: tuple[int, Tensor, TestSet] | None = None
         moments = federation.mean, federation.std, self.device, self.parts.channels_last
         self.train_inputs = make_inputs(federation.x_train, *moments)
         self.test_inputs = make_inputs(federation.x_test, *moments)
@@ -51,26 +53,28 @@ class Worker:
             started = time.perf_counter()
             self._evaluate(job, shared, outbox, report)
             evaluated = time.perf_counter()
-            self._train(job, shared, outbox, report)
+            if not (report.failures and self.fail):
+                self._train(job, shared, outbox, report)
             report.metrics["evaluate_seconds"] = evaluated - started
             report.metrics["train_seconds"] = time.perf_counter() - evaluated
         return report
 
     def _train(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
         self.trainer.start_work()
-        for block, clients in job.work.blocks.items():
-            for group in self._groups(clients):
-                with self._guard(group, report):
-                    for update in self._train_group(group, job, shared, outbox, report):
-                        held = report.updates.setdefault(block, [])
-                        if held and self.strategy.foldable:
-                            held[0].add(update)
-                        else:
-                            held.append(update)
-                if report.failures and self.scenario.federation.on_error == "fail":
-                    return
-        work = self.trainer.work
-        report.metrics.update(loss_sum=float(work.loss_sum), samples=work.samples, steps=work.steps)
+        for work in job.works:
+            for block, clients in work.blocks.items():
+                for group in self._groups(clients):
+                    with self._guard(group, report):
+                        for update in self._train_group(group, work.images, job, shared, outbox, report):
+                            held = report.updates.setdefault(block, [])
+                            if held and self.strategy.foldable:
+                                held[0].add(update)
+                            else:
+                                held.append(update)
+                    if report.failures and self.fail:
+                        return
+        done = self.trainer.work
+        report.metrics.update(loss_sum=float(done.loss_sum), samples=done.samples, steps=done.steps)
 
     def _groups(self, clients: list[int]) -> list[list[int]]:
         """Clients to train at once: neighbours with equally many samples, at most `local.together` of them."""
@@ -85,11 +89,13 @@ class Worker:
         return groups
 
     def _train_group(
-        self, group: list[int], job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report
+        self, group: list[int], images: int, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report
     ) -> Iterator[Update]:
         """Updates of the clients, whose states go into the report."""
         self.flat.load_shared(shared)
         clients = [self._client(number, job, shared, outbox, "train") for number in group]
+        if group == [UNION]:
+            clients[0].epoch_size = images
         if len(group) == 1:
             self.strategy.fit(clients[0])
             vectors = self.flat.shared[None]
@@ -111,47 +117,60 @@ class Worker:
             yield Update((client.id,), weight, vector * weight, client.extras)
 
     def _evaluate(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
-        if not job.work.chunks and not job.work.personal:
+        works = [work for work in job.works if work.chunks or work.personal]
+        if not works:
             return
+        test = self._test_set(job, shared)
+        edits = self.flat.edits()
+        server = Server(self.model, self.flat, self.parts.task, {}, outbox, job.round)
+        chunks = [chunk for work in works for chunk in work.chunks]  # all before any client's parameters are loaded
+        self._report(report, "generic", -1, evaluate_generic(self.strategy, server, test, chunks))
+        for work in works:
+            for number in work.personal:
+                rows = self.federation.tests[number]
+                if work.span is not None:
+                    rows = rows[slice(*np.searchsorted(rows, work.span))]
+                if not len(rows):
+                    continue
+                if self.flat.edits() != edits:  # the last client's hooks trained or loaded something
+                    test = self._test_set(job, shared)
+                    edits = self.flat.edits()
+                with self._guard([number], report):
+                    client = self._client(number, job, shared, outbox, "evaluate")
+                    index = torch.from_numpy(rows).to(self.device)
+                    plain, masked = evaluate_personal(self.strategy, client, test, index)
+                    self._report(report, "personal", number, plain)
+                    self._report(report, "personal_masked", number, masked)
+                if report.failures and self.fail:
+                    return
+
+    def _test_set(self, job: Job, shared: Tensor) -> TestSet:
+        """The test set under the generic model, which is loaded; features are kept over the messages of a round."""
         self.flat.load_shared(shared)
         self.flat.load_private(self.initial_private)
-        chunk, size = self.scenario.evaluation.batch_size, len(self.test_targets)
         self.model.eval()
+        held = self._held
+        if held is not None and held[0] == job.round and held[1].data_ptr() == job.shared.data_ptr():
+            held[2].cache.revalidate()
+            return held[2]
+        chunk, size = self.scenario.evaluation.batch_size, len(self.test_targets)
         cache = FeatureCache(self.model, self.test_inputs.take, size, chunk)
         test = TestSet(self.test_inputs, self.test_targets, chunk, cache)
-        if job.work.chunks:
-            server = Server(self.model, self.flat, self.parts.task, {}, outbox, job.work.round)
-            confusions = evaluate_generic(self.strategy, server, test, job.work.chunks)
-            self._report(report, "generic", -1, confusions)
-        edits = self.flat.edits()
-        for number in job.work.personal:
-            rows = self.federation.tests[number]
-            if not len(rows):
-                continue
-            if self.flat.edits() != edits:  # the last client's hook trained or loaded something
-                self.flat.load_shared(shared)
-                self.flat.load_private(self.initial_private)
-                cache.revalidate()
-                edits = self.flat.edits()
-            with self._guard([number], report):
-                client = self._client(number, job, shared, outbox, "evaluate")
-                plain, masked = evaluate_personal(self.strategy, client, test, torch.from_numpy(rows).to(self.device))
-                self._report(report, "personal", number, plain)
-                self._report(report, "personal_masked", number, masked)
-            if report.failures and self.scenario.federation.on_error == "fail":
-                return
+        self._held = job.round, job.shared, test
+        return test
 
     @staticmethod
-    def _report(report: Report, model: str, client: int, confusions: dict[str, Confusion]) -> None:
+    def _report(report: Report, model: str, client: int, confusions: Confusions) -> None:
         for variant, confusion in confusions.items():
-            report.confusions[f"{model}:{variant}", client] = confusion
+            key = f"{model}:{variant}", client
+            report.confusions[key] = report.confusions[key] + confusion if key in report.confusions else confusion
 
     def _client(self, number: int, job: Job, shared: Tensor, outbox: dict[str, Tensor], purpose: str) -> Client:
         """The client with its data and its state, its private parameters in the model."""
         union = number == UNION
         rows = self.federation.union() if union else self.federation.clients[number]
         counts = self.federation.class_counts if union else self.federation.counts(number)
-        path = (job.work.round, number + 1)
+        path = (job.round, number + 1)
         start = shared[: self.flat.num_trainable]
         state = job.states.get(number)
         self.flat.load_private(self.initial_private if state is None else state.get("private", self.initial_private))
@@ -165,8 +184,8 @@ class Worker:
             class_counts=torch.from_numpy(counts).to(self.device),
             rng=seeding.generator(self.scenario.seed, purpose, *path),
             trainer=self.trainer,
-            epoch_size=job.work.images if union else len(rows),
-            progress=(job.work.round - 1) / total,
+            epoch_size=len(rows),
+            progress=(job.round - 1) / total,
             id=number,
             start=start,
             received=outbox,

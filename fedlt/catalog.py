@@ -68,7 +68,12 @@ class Component:
         """The component's class. Imports its module."""
         module, _, attribute = self.target.partition(":")
         own = module.endswith(".py")
-        return getattr(_import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
+        found = getattr(_import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
+        if self.kind in FOLDERS:
+            base = getattr(importlib.import_module(f"fedlt.{self.kind}"), self.kind.capitalize())
+            if not issubclass(found, base):
+                raise ScenarioError(Problem(self.kind, f"{self.name} is no subclass of fedlt.{base.__name__}"))
+        return found
 
     def code_digest(self) -> str:
         """Hash of a user's own source file (`""` for components of this project, which its version names)."""

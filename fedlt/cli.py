@@ -21,11 +21,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode=None,  # plain help: rich takes longer to import than the help to read
 )
 
-ScenarioArgument = Annotated[str, typer.Argument(help="A shipped scenario's name, or the path of a .yaml file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value sets a key, ~key goes back to its default.")]
+ScenarioArgument = Annotated[str, typer.Argument(show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -56,12 +56,18 @@ def run(
     overrides: Overrides = None,
     backend: Annotated[str | None, typer.Option(help="auto, inline, ray or flower.")] = None,
     workers: Annotated[str | None, typer.Option(help="Worker processes; auto takes one per core.")] = None,
-    out: Annotated[Path, typer.Option(help="Parent of the run folder.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Parent of the run folder; runs/ by default.", show_default=False)] = Path(
+        "runs"
+    ),
     seeds: Annotated[str | None, typer.Option(help="Several runs: 0-2, or 0,3,7.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
 ) -> None:
-    """Run a scenario. The last line printed is the run folder's path."""
+    """Run a scenario. The last line printed is the run folder's path.
+
+    SCENARIO is a shipped scenario's name or the path of a .yaml file; digits_lt unless given. OVERRIDES: key=value
+    sets a key (strategy=fedprox strategy.mu=0.1), ~key goes back to its default; `fedlt ls keys` lists them.
+    """
     from fedlt.scenario import load
 
     name, changes = _split(scenario, overrides)
@@ -130,10 +136,13 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
 @app.command()
 @_command
 def ls(
-    what: Annotated[str, typer.Argument(help="One kind: scenarios, strategies, ... or keys; all unless given.")] = "",
+    what: Annotated[str, typer.Argument(show_default=False)] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List what there is, with one line each."""
+    """List what there is, with one line each.
+
+    WHAT: scenarios, strategies, learners, models, partitions, datasets or keys; all of them unless given.
+    """
     from fedlt.listing import KINDS, listing
 
     if what and what not in KINDS:
@@ -155,10 +164,10 @@ def ls(
 @app.command()
 @_command
 def cp(
-    scenario: Annotated[str, typer.Argument(help="A shipped scenario's name.")],
-    target: Annotated[Path | None, typer.Argument(help="A file or a folder; NAME.yaml here by default.")] = None,
+    scenario: Annotated[str, typer.Argument()],
+    target: Annotated[Path | None, typer.Argument()] = None,
 ) -> None:
-    """Copy a shipped scenario, to change it."""
+    """Copy a shipped scenario, to change it. TARGET is a file or a folder; SCENARIO.yaml here unless given."""
     from fedlt.scenario_file import locate
 
     source = locate(scenario)

@@ -16,6 +16,8 @@ from fedlt.strategy import Client, Logits, Server, Strategy
 if TYPE_CHECKING:
     from fedlt.data.inputs import Inputs
 
+Confusions = dict[str, Confusion]  # by variant of the model; "" is the headline
+
 
 @dataclass
 class TestSet:
@@ -39,7 +41,7 @@ class TestSet:
         return torch.arange(index * self.chunk, stop, device=self.targets.device)
 
 
-def evaluate_generic(strategy: Strategy, server: Server, test: TestSet, chunks: list[int]) -> dict[str, Confusion]:
+def evaluate_generic(strategy: Strategy, server: Server, test: TestSet, chunks: list[int]) -> Confusions:
     """Confusions of the generic model's variants over some chunks of the test set; "" is the headline."""
     tally = Tally(server.task.num_classes)
     server.model.eval()
@@ -50,16 +52,15 @@ def evaluate_generic(strategy: Strategy, server: Server, test: TestSet, chunks: 
     return tally.confusions()
 
 
-def evaluate_personal(
-    strategy: Strategy, client: Client, test: TestSet, rows: Tensor
-) -> tuple[dict[str, Confusion], dict[str, Confusion]]:
+def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: Tensor) -> tuple[Confusions, Confusions]:
     """Confusions of a client's personal model on its own test rows, unmasked and masked.
 
-    Masked: classes that the client never saw in training cannot be predicted. A strategy's hook may train or load
-    (fine-tuning, whole private models); features are then recomputed.
+    Masked: classes that the client never saw in training cannot be predicted. A strategy's hooks may train or
+    load (fine-tuning, whole private models); features are then recomputed.
     """
     plain, masked = Tally(client.task.num_classes), Tally(client.task.num_classes)
     unseen = client.class_counts == 0
+    strategy.adapt(client)
     client.model.eval()
     for x, targets in test.parts(rows):
         with torch.no_grad():
@@ -82,7 +83,7 @@ class Tally:
             self.predicted.setdefault(name, []).append(value.argmax(1))
         self.targets.append(targets)
 
-    def confusions(self) -> dict[str, Confusion]:
+    def confusions(self) -> Confusions:
         if not self.targets:
             return {}
         true = torch.cat(self.targets).cpu().numpy()

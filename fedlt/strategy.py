@@ -149,6 +149,9 @@ class Strategy:
         """The client's weight in the mean; its number of training samples unless overridden."""
         return float(client.num_samples)
 
+    def adapt(self, client: Client) -> None:
+        """Make the received model personal, once before each evaluation: fine-tune it, or load a model of its own."""
+
     def personal(self, client: Client, x: Tensor) -> Logits:
         """[B, C] logits of the client's personal model; a dictionary names variants, the first is the headline."""
         return client.learner.predict(client.model, x)

@@ -31,17 +31,18 @@ UNION = -1
 
 @dataclass
 class Work:
-    """The part of a job that differs between workers.
+    """A piece of a round that one worker does as a whole.
 
     blocks: clients to train, by block number. images: training images of the union's one site (0: train clients).
-    chunks: pieces of the global test set for the generic model. personal: clients whose models are tested.
+    chunks: pieces of the global test set for the generic model. personal: clients whose models are tested; `span`
+    limits them to the test rows from the first to before the second number (None: all rows of theirs).
     """
 
-    round: int
     blocks: dict[int, list[int]] = field(default_factory=dict)
     images: int = 0
     chunks: list[int] = field(default_factory=list)
     personal: list[int] = field(default_factory=list)
+    span: tuple[int, int] | None = None
 
 
 @dataclass
@@ -50,16 +51,18 @@ class Job:
 
     scenario: dict[str, Any]
     key: str
-    work: Work
+    round: int
+    works: list[Work]
     shared: Tensor
     outbox: dict[str, Tensor] = field(default_factory=dict)
     states: States = field(default_factory=dict)
 
-    def pack(self, common: ArrayRecord) -> RecordDict:
-        """Records of this job; `common` (see `pack_common`) is the same object in all jobs of a round."""
-        head = {"scenario": self.scenario, "key": self.key, "work": asdict(self.work)}
-        states = {f"{client}/{name}": t for client, state in self.states.items() for name, t in state.items()}
-        records = {"common": common, "states": pack_tensors(states), "job": ConfigRecord({"json": json.dumps(head)})}
+    def pack(self, common: ArrayRecord, states: ArrayRecord) -> RecordDict:
+        """Records of this job. `common` (see `pack_common`) and, where jobs name the same clients, `states` (see
+        `pack_states`) are the same objects in several jobs of a round, so that a grid may move them once."""
+        works = [asdict(work) for work in self.works]
+        head = {"scenario": self.scenario, "key": self.key, "round": self.round, "works": works}
+        records = {"common": common, "states": states, "job": ConfigRecord({"json": json.dumps(head)})}
         return RecordDict(records)  # type: ignore[arg-type]
 
     @staticmethod
@@ -67,16 +70,22 @@ class Job:
         """The job that `pack` packed."""
         head = json.loads(str(content.config_records["job"]["json"]))
         common = unpack_tensors(content.array_records["common"])
-        work = head["work"]
-        work["blocks"] = {int(number): clients for number, clients in work["blocks"].items()}
+        works = [Work(**work) for work in head["works"]]
+        for work in works:
+            work.blocks = {int(number): clients for number, clients in work.blocks.items()}
         outbox = {name.removeprefix("outbox/"): t for name, t in common.items() if name.startswith("outbox/")}
         states = _by_client(unpack_tensors(content.array_records["states"]))
-        return Job(head["scenario"], head["key"], Work(**work), common["shared"], outbox, states)
+        return Job(head["scenario"], head["key"], head["round"], works, common["shared"], outbox, states)
 
 
 def pack_common(shared: Tensor, outbox: dict[str, Tensor]) -> ArrayRecord:
     """What every worker receives in a round."""
     return pack_tensors({"shared": shared, **{f"outbox/{name}": t for name, t in outbox.items()}})
+
+
+def pack_states(states: States) -> ArrayRecord:
+    """What the clients of a job keep."""
+    return pack_tensors({f"{client}/{name}": t for client, state in states.items() for name, t in state.items()})
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from flwr.app import Message
+from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
 
 from fedlt import seeding
@@ -16,9 +16,9 @@ from fedlt.assembly import Assembly
 from fedlt.errors import ClientError, FedLTError
 from fedlt.metrics import Confusion
 from fedlt.record import Evaluation
-from fedlt.strategy import Server
+from fedlt.strategy import Server, Strategy
 from server.grids import LocalGrid
-from server.messages import UNION, Job, Report, States, pack_common
+from server.messages import UNION, Job, Report, States, pack_common, pack_states
 from server.schedule import Unit, evaluation_units, spread, train_units
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ class Rounds:
         server = self.progress.server
         server.round, server.cohort = round, tuple(self.cohort(round)) if train else ()
         server.rng = seeding.generator(self.scenario.seed, "server", round)
-        units = self._train_units(round) if train else []
+        units = self._train_units() if train else []
         if evaluate:
-            units += self._evaluation_units(round)
+            units += self._evaluation_units()
         sent = time.perf_counter()
-        reports = self._send(units, pack_common(server.weights, server.outbox))
+        reports = self._send(units)
         answered = time.perf_counter()
         self._raise_failures(round, reports)
         if evaluate:
@@ -105,10 +105,10 @@ class Rounds:
             }
             self.on_round(self._row(round, reports, updates, clock))
 
-    def _train_units(self, round: int) -> list[Unit]:
+    def _train_units(self) -> list[Unit]:
         settings, local = self.scenario.federation, self.scenario.local
         cohort = self.progress.server.cohort
-        units = train_units(round, cohort, self.sizes, settings.block, local.epochs)
+        units = train_units(cohort, self.sizes, settings.block, local.epochs)
         if not self.parts.strategy.union:
             return units
         whole = units[0]
@@ -117,20 +117,26 @@ class Rounds:
         whole.clients = [UNION]
         return [whole]
 
-    def _evaluation_units(self, round: int) -> list[Unit]:
-        chunk = self.scenario.evaluation.batch_size
-        chunks = -(-len(self.federation.y_test) // chunk) if self.parts.strategy.has_generic else 0
-        return evaluation_units(round, chunks, chunk, self.evaluated, self.test_sizes, len(self.nodes))
+    def _evaluation_units(self) -> list[Unit]:
+        strategy, flat = self.parts.strategy, self.parts.flat
+        shared = not flat.private_backbone and type(strategy).adapt is Strategy.adapt
+        rows, chunk = len(self.federation.y_test), self.scenario.evaluation.batch_size
+        return evaluation_units(rows, chunk, strategy.has_generic, self.evaluated, self.test_sizes, shared)
 
-    def _send(self, units: list[Unit], common: Any) -> list[Report]:
+    def _send(self, units: list[Unit]) -> list[Report]:
+        server, held = self.progress.server, self.progress.states
         eager = isinstance(self.grid, LocalGrid) and self.grid.eager
-        bundles = len(units) if eager else len(self.nodes)
+        common = pack_common(server.weights, server.outbox)
+        states: dict[tuple[int, ...], ArrayRecord] = {}
         messages = []
-        for number, unit in enumerate(spread(units, bundles)):
-            states = {client: self.progress.states[client] for client in unit.clients if client in self.progress.states}
-            job = Job(self.content, self.key, unit.work, self.progress.server.weights, {}, states)
+        for number, bundle in enumerate(spread(units, len(units) if eager else len(self.nodes))):
+            clients = tuple(sorted({client for unit in bundle for client in unit.clients if client in held}))
+            if clients not in states:
+                states[clients] = pack_states({client: held[client] for client in clients})
+            job = Job(self.content, self.key, server.round, [unit.work for unit in bundle], server.weights)
+            content = job.pack(common, states[clients])
             node = self.nodes[number % len(self.nodes)]
-            messages.append(Message(job.pack(common), node, "train", group_id=str(unit.work.round)))
+            messages.append(Message(content, node, "train", group_id=str(server.round)))
         reports = []
         for reply in self.grid.send_and_receive(messages):
             if reply.has_error():
@@ -159,12 +165,14 @@ class Rounds:
         return updates
 
     def _evaluation(self, round: int, reports: Sequence[Report]) -> Evaluation:
-        found: dict[str, dict[str, dict[int, Confusion]]] = {"generic": {}, "personal": {}, "personal_masked": {}}
+        parts: dict[tuple[str, int], list[Confusion]] = {}
         for report in reports:
-            for (model, client), confusion in report.confusions.items():
-                kind, _, variant = model.partition(":")
-                clients = found[kind].setdefault(variant, {})
-                clients[client] = clients[client] + confusion if client in clients else confusion
+            for key, confusion in report.confusions.items():
+                parts.setdefault(key, []).append(confusion)
+        found: dict[str, dict[str, dict[int, Confusion]]] = {"generic": {}, "personal": {}, "personal_masked": {}}
+        for (model, client), several in parts.items():
+            kind, _, variant = model.partition(":")
+            found[kind].setdefault(variant, {})[client] = Confusion.merge(several)
         generic = {variant: clients[-1] for variant, clients in found["generic"].items()}
         ordered = {
             kind: {variant: dict(sorted(clients.items())) for variant, clients in found[kind].items()}

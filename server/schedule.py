@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from server.messages import Work
 
-GENERIC_CHUNKS = 4  # chunks of the test set in one unit of work
+EVALUATION_PARTS = 4  # pieces of an evaluation; part of the result's definition, as rows are evaluated together
 
 
 @dataclass
@@ -22,48 +22,48 @@ class Unit:
     clients: list[int] = field(default_factory=list)
 
 
-def train_units(round: int, cohort: Sequence[int], sizes: NDArray[np.int64], block: int, epochs: int) -> list[Unit]:
+def train_units(cohort: Sequence[int], sizes: NDArray[np.int64], block: int, epochs: int) -> list[Unit]:
     """One unit for each block of consecutive clients of the (sorted) cohort."""
     units = []
     for number, start in enumerate(range(0, len(cohort), block)):
         clients = list(cohort[start : start + block])
         cost = 3.0 * epochs * float(sizes[clients].sum())  # a backward pass costs about two forward passes
-        units.append(Unit(Work(round, blocks={number: clients}), cost, clients))
+        units.append(Unit(Work(blocks={number: clients}), cost, clients))
     return units
 
 
 def evaluation_units(
-    round: int, num_chunks: int, chunk: int, clients: Sequence[int], sizes: NDArray[np.int64], parts: int
+    num_rows: int, chunk: int, generic: bool, clients: Sequence[int], sizes: NDArray[np.int64], shared: bool
 ) -> list[Unit]:
-    """Units for the generic model (ranges of chunks) and for personal models (`parts` groups of neighbours)."""
+    """Units for the generic model and for the personal models of `clients`, which have `sizes` [K] test rows.
+
+    shared: whether all models have the same backbone. Then each part of the test set passes it once, for all models
+    together; else each personal model is tested as a whole. The cuts are the same for any number of workers.
+    """
+    chunks = -(-num_rows // chunk)
     units = []
-    for start in range(0, num_chunks, GENERIC_CHUNKS):
-        chunks = list(range(start, min(start + GENERIC_CHUNKS, num_chunks)))
-        units.append(Unit(Work(round, chunks=chunks), float(len(chunks) * chunk)))
-    for group in np.array_split(np.asarray(clients, dtype=np.int64), max(1, min(parts, len(clients)))):
-        if len(group):
-            units.append(Unit(Work(round, personal=group.tolist()), float(sizes[group].sum()), group.tolist()))
+    for part in np.array_split(np.arange(chunks), min(EVALUATION_PARTS, chunks)):
+        rows = (int(part[0]) * chunk, min((int(part[-1]) + 1) * chunk, num_rows))
+        work = Work(chunks=part.tolist() if generic else [])
+        if shared and len(clients):
+            work.personal, work.span = list(clients), rows
+        if generic or work.personal:
+            units.append(Unit(work, float(rows[1] - rows[0]), work.personal))
+    if shared or not len(clients):
+        return units
+    for group in np.array_split(np.asarray(clients), min(EVALUATION_PARTS, len(clients))):
+        whole = Work(personal=group.tolist())
+        units.append(Unit(whole, float(sizes[group].sum()), whole.personal))
     return units
 
 
-def spread(units: list[Unit], bundles: int) -> list[Unit]:
-    """At most `bundles` units of about equal cost, the longest first: each goes to the least loaded so far."""
+def spread(units: list[Unit], bundles: int) -> list[list[Unit]]:
+    """The units in at most `bundles` lists of about equal cost, the longest first."""
     loads = [0.0] * bundles
-    merged: list[Unit | None] = [None] * bundles
+    bundled: list[list[Unit]] = [[] for _ in range(bundles)]
     for unit in sorted(units, key=lambda unit: -unit.cost):
         slot = min(range(bundles), key=loads.__getitem__)
         loads[slot] += unit.cost
-        held = merged[slot]
-        merged[slot] = unit if held is None else _join(held, unit)
-    return sorted((unit for unit in merged if unit is not None), key=lambda unit: -unit.cost)
-
-
-def _join(a: Unit, b: Unit) -> Unit:
-    work = Work(
-        a.work.round,
-        {**a.work.blocks, **b.work.blocks},
-        a.work.images or b.work.images,
-        a.work.chunks + b.work.chunks,
-        a.work.personal + b.work.personal,
-    )
-    return Unit(work, a.cost + b.cost, a.clients + b.clients)
+        bundled[slot].append(unit)
+    order = sorted(range(bundles), key=lambda slot: -loads[slot])
+    return [bundled[slot] for slot in order if bundled[slot]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fedlt.run import Grids, run_scenario
 from fedlt.scenario import load
 from fedlt.strategy import Update
 from server.grids import InlineGrid, set_identity
-from server.messages import Failure, Job, Report, Work, pack_common
+from server.messages import Failure, Job, Report, Work, pack_common, pack_states
 from server.schedule import Unit, evaluation_units, spread, train_units
 
 # One machine, many numbers of workers ---------------------------------------------------------------------------------
@@ -133,12 +134,17 @@ def test_the_size_of_a_block_is_part_of_the_result_and_the_pieces_of_a_test_set_
 
 
 def test_a_job_survives_its_journey() -> None:
-    work = Work(7, {0: [3, 1], 2: [5]}, 90, [0, 4], [2])
+    works = [Work({0: [3, 1], 2: [5]}, 90, [0, 4], [2]), Work(personal=[3], span=(10, 20))]
     shared, outbox = torch.tensor([1.5, -2.0]), {"control/variate": torch.ones(2, 2), "step": torch.tensor([3])}
     states = {3: {"private": torch.zeros(2), "state/a/b": torch.arange(3)}, 12: {"private": torch.ones(1)}}
-    sent = Job({"seed": 3, "model": {"name": "mlp"}}, "abc", work, shared, outbox, states)
-    found = Job.unpack(sent.pack(pack_common(shared, outbox)))
-    assert (found.scenario, found.key, found.work) == (sent.scenario, "abc", work)
+    sent = Job({"seed": 3, "model": {"name": "mlp"}}, "abc", 7, works, shared)
+    found = Job.unpack(sent.pack(pack_common(shared, outbox), pack_states(states)))
+    assert (found.scenario, found.key, found.round) == (sent.scenario, "abc", 7)
+    assert [(work.blocks, work.images, work.chunks, work.personal) for work in found.works] == [
+        ({0: [3, 1], 2: [5]}, 90, [0, 4], [2]),
+        ({}, 0, [], [3]),
+    ]
+    assert [work.span and tuple(work.span) for work in found.works] == [None, (10, 20)]
     assert torch.equal(found.shared, shared)
     assert same(found.outbox, outbox)
     assert list(found.states) == [3, 12]
@@ -198,9 +204,8 @@ def test_an_inline_grid_answers_each_message_once() -> None:
     grid = InlineGrid(app)
     set_identity(1)
     (node,) = grid.get_node_ids()
-    jobs = [
-        Job({}, str(number), Work(number), torch.zeros(1)).pack(pack_common(torch.zeros(1), {})) for number in range(3)
-    ]
+    one = torch.zeros(1)
+    jobs = [Job({}, str(number), 1, [], one).pack(pack_common(one, {}), pack_states({})) for number in range(3)]
     ids = list(grid.push_messages([Message(content, node, "train", group_id="1") for content in jobs]))
     assert len(set(ids)) == 3
     keys = [Job.unpack(reply.content).key for reply in grid.pull_messages(ids[::-1])]
@@ -213,50 +218,48 @@ def test_an_inline_grid_answers_each_message_once() -> None:
 
 def test_blocks_are_neighbours_in_the_cohort_whatever_the_workers() -> None:
     sizes = np.array([5, 10, 20, 1, 7, 9, 3])
-    units = train_units(4, (0, 2, 3, 5, 6), sizes, block=2, epochs=3)
+    units = train_units((0, 2, 3, 5, 6), sizes, block=2, epochs=3)
     assert [unit.work.blocks for unit in units] == [{0: [0, 2]}, {1: [3, 5]}, {2: [6]}]
     assert [unit.cost for unit in units] == [3 * 3 * 25, 3 * 3 * 10, 3 * 3 * 3]
     assert [unit.clients for unit in units] == [[0, 2], [3, 5], [6]]
     for bundles in (1, 2, 3, 8):
         blocks: dict[int, list[int]] = {}
-        for unit in spread(units, bundles):
-            assert unit.work.round == 4
+        for unit in chain(*spread(units, bundles)):
             assert not blocks.keys() & unit.work.blocks.keys()
             blocks |= unit.work.blocks
         assert dict(sorted(blocks.items())) == {0: [0, 2], 1: [3, 5], 2: [6]}
 
 
-def test_evaluation_covers_every_chunk_and_client_once() -> None:
-    units = evaluation_units(3, num_chunks=9, chunk=10, clients=[1, 3, 4, 6, 8], sizes=np.full(9, 2), parts=2)
-    assert sorted(chunk for unit in units for chunk in unit.work.chunks) == list(range(9))
-    assert sorted(client for unit in units for client in unit.work.personal) == [1, 3, 4, 6, 8]
-    assert [len(unit.work.chunks) for unit in units if unit.work.chunks] == [4, 4, 1]
-    assert [unit.clients for unit in units if unit.work.personal] == [[1, 3, 4], [6, 8]]
-    assert evaluation_units(3, 0, 10, [], np.zeros(0, np.int64), 2) == []
+def test_evaluation_covers_every_row_and_client_once() -> None:
+    """95 rows in chunks of 10: ten chunks, in four parts of 3, 3, 2 and 2. Five clients of nine are evaluated."""
+    sizes, clients = np.arange(9), [1, 3, 4, 6, 8]
+    units = evaluation_units(95, 10, True, clients, sizes, shared=True)
+    assert [unit.work.chunks for unit in units] == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9]]
+    assert [unit.work.span for unit in units] == [(0, 30), (30, 60), (60, 80), (80, 95)]
+    assert all(unit.work.personal == unit.clients == clients for unit in units)
+    assert [unit.cost for unit in units] == [30, 30, 20, 15]
+    apart = evaluation_units(95, 10, True, clients, sizes, shared=False)
+    assert [unit.work.chunks for unit in apart] == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9], [], [], [], []]
+    assert [unit.work.personal for unit in apart] == [[], [], [], [], [1, 3], [4], [6], [8]]
+    assert all(unit.work.span is None for unit in apart)
+    assert [unit.cost for unit in apart[4:]] == [4, 4, 6, 8]
+    personal = evaluation_units(95, 10, False, clients, sizes, shared=True)
+    assert [(unit.work.chunks, unit.work.span) for unit in personal] == [([], unit.work.span) for unit in units]
+    assert evaluation_units(95, 10, False, [], sizes, shared=True) == []
+    assert [unit.work.chunks for unit in evaluation_units(15, 10, True, [], sizes, shared=False)] == [[0], [1]]
 
 
 def test_spreading_loses_nothing_and_balances() -> None:
     """The longest first, each to the least loaded: 9 | 7 | 6, then 5 to 6, 4 to 7, 3 to 9: 12, 11 and 11."""
-    units = [Unit(Work(1, blocks={k: [k]}), float(cost), [k]) for k, cost in enumerate((3, 9, 4, 7, 5, 6))]
+    units = [Unit(Work(blocks={k: [k]}), float(cost), [k]) for k, cost in enumerate((3, 9, 4, 7, 5, 6))]
     bundles = spread(units, 3)
-    assert [unit.cost for unit in bundles] == [12, 11, 11]
-    assert sorted(client for unit in bundles for client in unit.clients) == list(range(6))
-    assert [sorted(unit.work.blocks) for unit in bundles] == [[0, 1], [2, 3], [4, 5]]
-    assert len(spread(units, 9)) == 6
+    assert [[unit.cost for unit in bundle] for bundle in bundles] == [[9, 3], [7, 4], [6, 5]]
+    assert sorted(client for unit in chain(*bundles) for client in unit.clients) == list(range(6))
+    assert [len(bundle) for bundle in spread(units, 9)] == [1] * 6
+    assert [bundle[0].cost for bundle in spread(units, 9)] == [9, 7, 6, 5, 4, 3]
     assert spread([], 3) == []
     rng = np.random.default_rng(0)
-    many = [Unit(Work(1, chunks=[k]), float(cost)) for k, cost in enumerate(rng.integers(1, 20, 200))]
-    loads = [unit.cost for unit in spread(many, 7)]
+    many = [Unit(Work(chunks=[k]), float(cost)) for k, cost in enumerate(rng.integers(1, 20, 200))]
+    loads = [sum(unit.cost for unit in bundle) for bundle in spread(many, 7)]
     assert max(loads) - min(loads) <= 19
     assert sum(loads) == sum(unit.cost for unit in many)
-
-
-def test_joined_work_keeps_all_of_its_kinds() -> None:
-    units = [
-        Unit(Work(5, blocks={1: [2]}, images=40), 3.0, [2]),
-        Unit(Work(5, chunks=[0, 1]), 2.0),
-        Unit(Work(5, personal=[2, 7]), 1.0, [2, 7]),
-    ]
-    (whole,) = spread(units, 1)
-    assert whole.work == Work(5, {1: [2]}, 40, [0, 1], [2, 7])
-    assert (whole.cost, sorted(set(whole.clients))) == (6.0, [2, 7])

@@ -88,7 +88,13 @@ def test_the_walker_sees_every_kind_of_import() -> None:
 
 def test_every_package_is_walked() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in modules()}
-    assert {"fedlt/strategy.py", "fedlt/nn/flat.py", "strategies/fedavg.py", "clients/worker.py", "server/app.py"} <= names
+    assert {
+        "fedlt/strategy.py",
+        "fedlt/nn/flat.py",
+        "strategies/fedavg.py",
+        "clients/worker.py",
+        "server/app.py",
+    } <= names
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())

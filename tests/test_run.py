@@ -75,9 +75,7 @@ def test_the_final_figures_name_model_and_test_set(tiny: dict[str, Any], tmp_pat
 
 
 def test_a_run_learns(tiny: dict[str, Any], tmp_path: Path) -> None:
-    long = fedlt.run(
-        tiny, "federation.rounds=12", "federation.participation=1", "local.epochs=4", out=tmp_path
-    )
+    long = fedlt.run(tiny, "federation.rounds=12", "federation.participation=1", "local.epochs=4", out=tmp_path)
     assert long.final["generic/accuracy"] > 0.7  # chance is 0.1
     assert long.rounds["train_loss"].iloc[-1] < 0.5 * long.rounds["train_loss"].iloc[0]
 
@@ -113,7 +111,8 @@ def test_the_scenario_may_be_a_dictionary_a_path_a_name_or_checked(tiny: dict[st
     path = tmp_path / "mine.yaml"
     path.write_text(load(tiny).to_yaml(), encoding="utf-8")
     hashes = {
-        fedlt.run(scenario, out=tmp_path / "runs").summary["model_hash"] for scenario in (tiny, path, str(path), load(tiny))
+        fedlt.run(scenario, out=tmp_path / "runs").summary["model_hash"]
+        for scenario in (tiny, path, str(path), load(tiny))
     }
     assert len(hashes) == 1
     assert "mine-fedavg-s0-" in str(sorted(p.name for p in (tmp_path / "runs").iterdir()))
@@ -230,7 +229,12 @@ def failing(own_file: Callable[..., Path]) -> Callable[..., list[str]]:
     path = own_file(FAILING)
 
     def overrides(where: str, *more: str, name: str = "Failing") -> list[str]:
-        chosen = ["federation.participation=1", f"strategy={path}:{name}", "strategy.victim=4", f"strategy.where={where}"]
+        chosen = [
+            "federation.participation=1",
+            f"strategy={path}:{name}",
+            "strategy.victim=4",
+            f"strategy.where={where}",
+        ]
         return [*chosen, *more]
 
     return overrides
@@ -262,14 +266,14 @@ def test_a_client_that_fails_in_its_evaluation_ends_the_run_too(
 def test_weights_that_are_not_finite_are_never_averaged(
     tiny: dict[str, Any], failing: Callable[..., list[str]], tmp_path: Path, where: str, name: str
 ) -> None:
-    with pytest.raises(ClientError, match="client 4 failed in round 1: FloatingPointError.*a smaller local.lr"):
+    with pytest.raises(ClientError, match=r"client 4 failed in round 1: FloatingPointError.*a smaller local\.lr"):
         fedlt.run(tiny, *failing(where, name=name), out=tmp_path)
 
 
 def test_a_generic_model_that_is_not_finite_ends_the_run(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(FedLTError, match="the generic model is not finite after round 1; a smaller local.lr may help"):
+    with pytest.raises(FedLTError, match=r"the generic model is not finite after round 1; a smaller local\.lr may"):
         fedlt.run(tiny, f"strategy={own_file(FAILING)}:Exploding", out=tmp_path / "runs")
     assert only_run(tmp_path / "runs")["status"] == "failed"
 

@@ -67,13 +67,13 @@ def worker_of(scenario: Scenario) -> Worker:
     return Worker(scenario, federate(scenario))
 
 
-def job(worker: Worker, work: Work, **fields: Any) -> Job:
-    scenario = worker.scenario
-    return Job(scenario.to_dict(), scenario.hash, work, fields.pop("shared", worker.flat.shared.clone()), **fields)
+def job(worker: Worker, round: int, work: Work, **fields: Any) -> Job:
+    scenario, shared = worker.scenario, fields.pop("shared", worker.flat.shared.clone())
+    return Job(scenario.to_dict(), scenario.hash, round, [work], shared, **fields)
 
 
 def trained(worker: Worker, blocks: dict[int, list[int]], shared: torch.Tensor, **fields: Any) -> Report:
-    report = worker.run(job(worker, Work(1, blocks=blocks), shared=shared, **fields))
+    report = worker.run(job(worker, 1, Work(blocks=blocks), shared=shared, **fields))
     assert not report.failures, report.failures[0].traceback
     return report
 
@@ -168,7 +168,7 @@ def test_local_clients_go_on_from_their_own_models(tiny: dict[str, Any], tmp_pat
         for client in cohort:
             rounds_of[client] = rounds_of.get(client, 0) + 1
             held = {client: states[client]} if client in states else {}
-            report = worker.run(job(worker, Work(number, blocks={0: [client]}), states=held))
+            report = worker.run(job(worker, number, Work(blocks={0: [client]}), states=held))
             before = held.get(client, {"private": worker.initial_private})["private"]
             assert not torch.equal(report.states[client]["private"], before)
             states |= report.states
@@ -384,7 +384,7 @@ def test_personal_figures_are_those_of_the_private_heads(tiny: dict[str, Any], o
         head = torch.zeros(170)
         head[160 + client] = 1.0
         states[client] = {"private": head}
-    report = worker.run(job(worker, Work(1, personal=list(range(6))), states=states))
+    report = worker.run(job(worker, 1, Work(personal=list(range(6))), states=states))
     for client in range(6):
         confusion = report.confusions["personal:", client]
         assert confusion.predicted[client] == confusion.predicted.sum() > 0
@@ -407,13 +407,13 @@ def test_fine_tuning_for_one_client_leaves_the_others_alone(
     worker = worker_of(load(tiny, [f"strategy={own_file(FINE_TUNING)}:FineTuned"]))
     generic = worker_of(load(tiny))
     start = worker.flat.shared.clone()
-    together = worker.run(job(worker, Work(2, chunks=[0], personal=[0, 1, 2]), shared=start))
+    together = worker.run(job(worker, 2, Work(chunks=[0], personal=[0, 1, 2]), shared=start))
     assert not together.failures, together.failures[0].traceback
     for client in (0, 1, 2):
-        alone = worker.run(job(worker, Work(2, personal=[client]), shared=start))
+        alone = worker.run(job(worker, 2, Work(personal=[client]), shared=start))
         key = ("personal:", client)
         assert together.confusions[key].encode().tolist() == alone.confusions[key].encode().tolist()
-        plain = generic.run(job(generic, Work(2, personal=[client]), shared=start))
+        plain = generic.run(job(generic, 2, Work(personal=[client]), shared=start))
         assert plain.confusions[key].encode().tolist() != alone.confusions[key].encode().tolist()
 
 
@@ -458,7 +458,7 @@ def test_a_senseless_weight_is_refused(tiny: dict[str, Any], value: float, monke
     worker = worker_of(load(tiny))
     monkeypatch.setattr(Weighted, "value", value)
     worker.strategy = Weighted()
-    report = worker.run(job(worker, Work(1, blocks={0: [3]})))
+    report = worker.run(job(worker, 1, Work(blocks={0: [3]})))
     assert [failure.client for failure in report.failures] == [3]
     assert "expected a finite weight >= 0" in report.failures[0].traceback
     assert not report.updates

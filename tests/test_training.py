@@ -221,7 +221,12 @@ def test_the_learners_sampler_decides_what_is_seen(make_client: Any) -> None:
     )
     client.data.targets.copy_(torch.tensor([0, 1]))
     seen: list[int] = []
-    client.train(lambda site, batch: (seen.extend(batch.y.tolist()), site.model(batch.x).sum())[1])
+
+    def loss(site: Site, batch: Batch) -> Tensor:
+        seen.extend(batch.y.tolist())
+        return site.model(batch.x).sum()
+
+    client.train(loss)
     assert seen == [1] * 5
 
 
@@ -239,15 +244,20 @@ def test_bfloat16_is_another_result_yet_a_finite_one(make_client: Any) -> None:
         ends[precision] = client.flat.storage.clone()
     assert torch.isfinite(ends["bfloat16"]).all()
     assert ends["bfloat16"].dtype == torch.float32
-    assert not torch.equal(*ends.values())
-    assert torch.allclose(*ends.values(), atol=0.05)
+    assert not torch.equal(ends["float32"], ends["bfloat16"])
+    assert torch.allclose(ends["float32"], ends["bfloat16"], atol=0.05)
 
 
 def test_precision_is_that_of_the_loss(make_client: Any) -> None:
-    kinds = []
+    kinds: list[torch.dtype] = []
+
+    def loss(site: Site, batch: Batch) -> Tensor:
+        kinds.append(site.model(batch.x).dtype)
+        return site.flat.weights().sum()
+
     for precision in ("float32", "bfloat16"):
         client = make_client(net(), *data(4), Local(epochs=1, batch_size=4), precision=precision)
-        client.train(lambda site, batch: (kinds.append(site.model(batch.x).dtype), site.weights().sum())[1])
+        client.train(loss)
     assert kinds == [torch.float32, torch.bfloat16]
 
 
@@ -269,7 +279,7 @@ ROWS = torch.zeros(64, dtype=torch.int64)  # the first image, 64 times
 
 
 def test_images_are_standardised_per_channel() -> None:
-    """0, 51 and 255 are 0, 0.2 and 1: with mean 0.2 and std 0.4 in channel 0, -0.5, 0 and 2; with 0 and 1, themselves."""
+    """0, 51 and 255 are 0, 0.2 and 1; with mean 0.2 and std 0.4 (channel 0) -0.5, 0 and 2; with 0 and 1 themselves."""
     pixels = np.array([[[[0, 0], [51, 51]], [[255, 255], [0, 51]]]], np.uint8)
     for channels_last in (False, True):
         inputs = make_inputs(pixels, np.array([0.2, 0.0]), np.array([0.4, 1.0]), torch.device("cpu"), channels_last)

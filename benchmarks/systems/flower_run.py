@@ -33,7 +33,7 @@ def run(job: Job) -> Outcome:
     """Simulate the job's rounds with `flwr.simulation.run_simulation`."""
     from flwr.simulation import run_simulation
 
-    os.environ["RAY_worker_niceness"] = "0"  # as for FedLT: equal priority with the server
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # as for FedLT: equal priority with the server
     logging.getLogger("flwr").setLevel(logging.ERROR)
     strategy = _Timed(job.workload)
     weights = {}

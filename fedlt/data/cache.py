@@ -27,6 +27,11 @@ from fedlt.data.raw import Groups, RawData, RawLabels
 FORMAT = 1  # part of every entry's hash: to be raised when the files' meaning changes
 
 
+def cache_folder(cache_dir: Path | str | None = None) -> Path:
+    """Where things that are costly to make are kept: cache_dir, else `$FEDLT_CACHE`, else `~/.cache/fedlt`."""
+    return Path(cache_dir or os.environ.get("FEDLT_CACHE") or "~/.cache/fedlt").expanduser()
+
+
 @dataclass(frozen=True)
 class Entry:
     """The place of one decoded data set, there or not."""
@@ -35,13 +40,12 @@ class Entry:
 
     @classmethod
     def of(cls, cache_dir: Path | str | None, name: str, identity: Sequence[Any]) -> Entry:
-        """The entry of a source: cache_dir, else `$FEDLT_CACHE`, else `~/.cache/fedlt`.
+        """The entry of a source, in the cache's folder (see `cache_folder`).
 
         identity: everything that decides the arrays, such as paths, sizes, times of change and columns.
         """
-        root = Path(cache_dir or os.environ.get("FEDLT_CACHE") or "~/.cache/fedlt").expanduser()
         digest = hashlib.sha256(json.dumps([FORMAT, *identity]).encode()).hexdigest()[:16]
-        return cls(root / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}")
+        return cls(cache_folder(cache_dir) / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}")
 
     def labels(self) -> RawLabels | None:
         """The labels alone; None where the entry does not exist."""

@@ -78,11 +78,13 @@ class ResNet(ImageModel):
 
     norm: Literal["batch", "group"] = "batch"
     stem_stride: Annotated[int, ">= 1"] = 1  # 2 halves the image at once: a quarter of the arithmetic
+    features: Annotated[int, ">= 1"] | None = None  # channels of the last stage; null: as in the paper
 
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         channels, _, _ = self.image_shape(input_shape)
-        module = ResNetBackbone(channels, self.blocks, self.widths, self.norm, self.projected, self.stem_stride)
-        return module, self.widths[-1]
+        widths = (*self.widths[:-1], self.features or self.widths[-1])
+        module = ResNetBackbone(channels, self.blocks, widths, self.norm, self.projected, self.stem_stride)
+        return module, widths[-1]
 
 
 @dataclass(frozen=True)

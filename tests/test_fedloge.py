@@ -1,0 +1,267 @@
+"""FedLoGe against NumPy: a local step, a round, both realignments; what travels, and what an evaluation costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import nn
+
+import fedlt
+from clients.worker import Worker
+from fedlt.assembly import assemble
+from fedlt.data.federation import federate
+from fedlt.nn.flat import Flat
+from fedlt.nn.net import Net
+from fedlt.scenario import Local, load
+from fedlt.strategy import Client, Server
+from fedlt.task import Task
+from server.messages import Job, Work
+from server.schedule import evaluation_units
+from strategies.fedloge import FedLoGe, norm_for
+
+Matrix = NDArray[np.float64]
+LOCAL = Local(epochs=2, batch_size=8, lr=0.5, momentum=0.5)
+PARTS = ("backbone.0.weight", "head.weight", "head.bias", "local_head.weight", "local_head.bias")
+
+
+def small_net(strategy: FedLoGe, rounds: int = 1) -> Net:
+    """Three inputs, six features behind a ReLU, three classes."""
+    torch.manual_seed(4)
+    net = Net(nn.Sequential(nn.Linear(3, 6, bias=False), nn.ReLU()), nn.Linear(6, 3), 6)
+    strategy.build(net, Task("single", 3, (3,), np.ones(3, np.int64), rounds))
+    return net
+
+
+def small_client(make_client: Any, strategy: FedLoGe, samples: int, local: Local = LOCAL) -> Client:
+    rng = np.random.default_rng(samples)
+    x, y = rng.normal(size=(samples, 3)), np.arange(samples) % 3
+    settings = {"private": strategy.private, "frozen": strategy.frozen, "id": samples}
+    return make_client(small_net(strategy), x, y, local, **settings)  # type: ignore[no-any-return]
+
+
+def tensors(client: Client) -> dict[str, Matrix]:
+    return {name: t.numpy().astype(np.float64).copy() for name, t in client.flat.tensors.items()}
+
+
+def softmax_error(logits: Matrix, y: NDArray[np.int64]) -> Matrix:
+    """Gradient of the mean cross-entropy with respect to the logits."""
+    scores = np.exp(logits - logits.max(1, keepdims=True))
+    return (scores / scores.sum(1, keepdims=True) - np.eye(logits.shape[1])[y]) / len(y)  # type: ignore[no-any-return]
+
+
+def by_hand(start: dict[str, Matrix], client: Client, steps: int, lr: float, momentum: float) -> dict[str, Matrix]:
+    """Full-batch steps with three optimisers, as the three losses of the official code."""
+    x, y = client.data.x().numpy().astype(np.float64), client.data.y.numpy()
+    w = {name: value.copy() for name, value in start.items()}
+    speed = {name: np.zeros_like(w[name]) for name in PARTS}
+    for _ in range(steps):
+        h = np.maximum(x @ w["backbone.0.weight"].T, 0)
+        fixed = softmax_error(h @ w["simplex.weight"].T, y)
+        gradient = {"backbone.0.weight": (fixed @ w["simplex.weight"] * (h > 0)).T @ x}
+        for head in ("head", "local_head"):
+            error = softmax_error(h @ w[f"{head}.weight"].T + w[f"{head}.bias"], y)
+            gradient |= {f"{head}.weight": error.T @ h, f"{head}.bias": error.sum(0)}
+        for name in PARTS:
+            speed[name] = momentum * speed[name] + gradient[name]
+            w[name] -= lr * speed[name]
+    return w
+
+
+def close(found: dict[str, Matrix], expected: dict[str, Matrix], names: tuple[str, ...] = PARTS) -> bool:
+    return all(np.allclose(found[name], expected[name], atol=1e-5) for name in names)
+
+
+# Training -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_local_steps_are_those_of_three_optimisers(make_client: Any, steps: int) -> None:
+    strategy = FedLoGe(sparsity=0.3)
+    client = small_client(make_client, strategy, 5, Local(epochs=steps, batch_size=8, lr=0.5, momentum=0.5))
+    start = tensors(client)
+    strategy.fit(client)
+    end = tensors(client)
+    assert close(end, by_hand(start, client, steps, 0.5, 0.5))
+    assert all(np.abs(end[name] - start[name]).max() > 1e-3 for name in PARTS)
+    assert np.array_equal(end["simplex.weight"], start["simplex.weight"])
+
+
+def test_a_round_averages_backbone_and_psi_by_samples(make_client: Any) -> None:
+    """Clients of 5 and 8 samples, in descending order: (5 w_5 + 8 w_8) / 13; phi and the simplex are not in it."""
+    from fedlt.strategy import Update
+
+    strategy = FedLoGe(sparsity=0.3)
+    updates, ends = [], {}
+    for samples in (8, 5):
+        client = small_client(make_client, strategy, samples)
+        start = tensors(client)
+        strategy.fit(client)
+        weight = strategy.weight(client)
+        updates.append(Update((samples,), weight, client.flat.shared * weight))
+        ends[samples] = by_hand(start, client, 2, 0.5, 0.5)
+        assert len(client.flat.shared) == 18 + 18 + 3
+    net = small_net(strategy)
+    server = Server(net, Flat(net, strategy.private, strategy.frozen), Task("single", 3, (3,), np.ones(3, np.int64)))
+    strategy.aggregate(server, updates)
+    for name in PARTS[:3]:
+        mean = (5 * ends[5][name] + 8 * ends[8][name]) / 13
+        assert np.allclose(server.flat.tensors[name].numpy(), mean, atol=1e-5)
+        assert np.abs(ends[5][name] - ends[8][name]).max() > 0.01  # or the weights would not be tested
+    assert np.array_equal(server.flat.tensors["simplex.weight"].numpy(), start["simplex.weight"].astype(np.float32))
+
+
+def test_no_head_but_the_simplex_reaches_the_backbone(make_client: Any) -> None:
+    """With a simplex of zeros the backbone has no gradient; as an ablation, psi can be what trains it."""
+    for backbone_from, still in (("simplex", True), ("psi", False)):
+        strategy = FedLoGe(sparsity=0.3, backbone_from=backbone_from)  # type: ignore[arg-type]
+        client = small_client(make_client, strategy, 5)
+        client.flat.tensors["simplex.weight"].zero_()
+        start = tensors(client)
+        strategy.fit(client)
+        assert np.array_equal(tensors(client)["backbone.0.weight"], start["backbone.0.weight"]) == still
+        assert not np.array_equal(tensors(client)["head.weight"], start["head.weight"])
+
+
+def test_the_norm_follows_the_rounds_unless_it_is_given() -> None:
+    assert [norm_for(rounds) for rounds in (10, 50, 80, 100, 200, 500)] == [0.4, 0.4, 0.25, 0.2, 0.1, 0.1]
+    for strategy, rounds, norm in ((FedLoGe(sparsity=0.3), 100, 0.2), (FedLoGe(sparsity=0.3, norm=0.7), 100, 0.7)):
+        rows = small_net(strategy, rounds).get_submodule("simplex").weight
+        assert torch.allclose(rows.norm(dim=1), torch.tensor(norm))  # type: ignore[operator, union-attr]
+
+
+def test_the_official_bias_is_random_and_frozen(make_client: Any) -> None:
+    assert small_net(FedLoGe(sparsity=0.3)).get_submodule("simplex").bias is None
+    strategy = FedLoGe(sparsity=0.3, bias="official")
+    client = small_client(make_client, strategy, 5)
+    bias = tensors(client)["simplex.bias"]
+    assert 0 < np.abs(bias).max() <= 6**-0.5 and len(set(bias)) == 3
+    strategy.fit(client)
+    assert np.array_equal(tensors(client)["simplex.bias"], bias)
+
+
+# Realignment ----------------------------------------------------------------------------------------------------------
+
+NAMES = ["realigned", "phi", "psi", "phi_psi", "readme"]
+
+
+def test_the_generic_variants(make_client: Any) -> None:
+    """Rows of psi at norm 1.7, its bias kept; the model itself stays as it is."""
+    strategy = FedLoGe(sparsity=0.3)
+    client = small_client(make_client, strategy, 5)
+    w, x = tensors(client), client.data.x()
+    h = np.maximum(x.numpy() @ w["backbone.0.weight"].T, 0)
+    rows = 1.7 * w["head.weight"] / np.linalg.norm(w["head.weight"], axis=1, keepdims=True)
+    found = strategy.generic(Server(client.model, client.flat, client.task), x)
+    assert list(found) == ["realigned", "psi", "simplex"]
+    assert np.allclose(found["realigned"].detach(), h @ rows.T + w["head.bias"], atol=1e-5)
+    assert np.allclose(found["psi"].detach(), h @ w["head.weight"].T + w["head.bias"], atol=1e-5)
+    assert np.allclose(found["simplex"].detach(), h @ w["simplex.weight"].T, atol=1e-5)
+    assert all(np.array_equal(value, w[name]) for name, value in tensors(client).items())
+
+
+def test_without_bias_the_generic_norm_is_of_no_consequence(make_client: Any) -> None:
+    client = small_client(make_client, FedLoGe(sparsity=0.3), 5)
+    server = Server(client.model, client.flat, client.task)
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    for bias, equal in ((0.0, True), (2.0, False)):
+        client.flat.tensors["head.bias"].copy_(torch.tensor([0.0, bias, -bias]))
+        small, large = (FedLoGe(head_norm=c).generic(server, x)["realigned"].argmax(1) for c in (0.1, 30.0))
+        assert torch.equal(small, large) == equal
+
+
+def test_the_personal_variants(make_client: Any) -> None:
+    """Row c of psi times the norm of row c of phi, bias kept; phi's own logits beside it."""
+    strategy = FedLoGe(sparsity=0.3)
+    client = small_client(make_client, strategy, 5)
+    strategy.fit(client)
+    w, x = tensors(client), client.data.x()
+    h = np.maximum(x.numpy() @ w["backbone.0.weight"].T, 0)
+    psi = h @ w["head.weight"].T + w["head.bias"]
+    phi = h @ w["local_head.weight"].T + w["local_head.bias"]
+    moved = np.stack([h @ w["head.weight"][c] * np.linalg.norm(w["local_head.weight"][c]) for c in range(3)], axis=1)
+    moved = moved + w["head.bias"]
+    found = strategy.personal(client, x)
+    assert list(found) == NAMES
+    for name, expected in zip(NAMES, (phi + moved, phi, psi, phi + psi, moved + psi), strict=True):
+        assert np.allclose(found[name].detach(), expected, atol=1e-4), name
+    assert all(np.array_equal(value, w[name]) for name, value in tensors(client).items())
+
+
+# In a run -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_variant_is_reported_and_phi_never_leaves(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Fifty rounds; an mlp of 16 features and 10 classes: 64 * 16 + 16 backbone and 160 + 10 head numbers travel."""
+    scenario = load(tiny, ["strategy=fedloge", "federation.rounds=50", "evaluation.every=50", "local.lr=0.02"])
+    run = fedlt.run(scenario, out=tmp_path)
+    for name in NAMES:
+        assert {f"personal[{name}]/accuracy", f"personal_masked[{name}]/accuracy"} <= set(run.final)
+    assert {f"generic[{name}]/few" for name in ("realigned", "psi", "simplex")} <= set(run.final)
+    assert run.final["generic/accuracy"] == run.final["generic[realigned]/accuracy"]
+    assert run.final["personal/accuracy"] == run.final["personal[realigned]/accuracy"]
+    assert set(run.rounds["bytes_up"]) == set(run.rounds["bytes_down"]) == {4 * 3 * (1040 + 170)}
+
+    parts = assemble(scenario, federate(scenario), torch.device("cpu"))
+    final, kept = load_file(run.folder / "model.safetensors"), load_file(run.folder / "clients.safetensors")
+    simplex = final["simplex.weight"]
+    assert torch.equal(simplex, parts.model.get_parameter("simplex.weight"))
+    assert int((simplex == 0).sum()) == int(0.6 * 160)
+    assert torch.equal(final["local_head.weight"], parts.model.get_parameter("local_head.weight"))
+    assert sorted(kept) == [f"{client}/private" for client in range(6)]
+    assert not torch.equal(final["head.weight"], parts.model.get_parameter("head.weight"))
+
+
+def test_each_personal_head_starts_from_its_own_numbers(tiny: dict[str, Any]) -> None:
+    """Also that of a client which is evaluated before it was ever sampled."""
+    scenario = load(tiny, ["strategy=fedloge", "local.lr=1e-9"])
+    worker = Worker(scenario, federate(scenario))
+    shared, heads = worker.flat.shared.clone(), []
+    for number in (0, 1):
+        report = worker.run(Job(scenario.to_dict(), scenario.hash, 1, [Work(blocks={0: [number]})], shared))
+        heads.append(report.states[number]["private"])
+        worker.run(Job(scenario.to_dict(), scenario.hash, 2, [Work(personal=[number])], shared))
+        assert torch.allclose(worker.flat.private, heads[-1], atol=1e-6)
+    assert not torch.allclose(heads[0], heads[1], atol=1e-2)
+
+
+def test_a_masked_prediction_is_never_an_absent_class(tiny: dict[str, Any]) -> None:
+    scenario = load(tiny, ["strategy=fedloge"])
+    worker = Worker(scenario, federate(scenario))
+    clients = list(range(6))
+    report = worker.run(Job(scenario.to_dict(), scenario.hash, 1, [Work(personal=clients)], worker.flat.shared.clone()))
+    wrong = dict.fromkeys(("personal", "personal_masked"), 0)
+    for client in clients:
+        absent = worker.federation.counts(client) == 0
+        for kind in wrong:
+            for name in ["", *NAMES]:
+                wrong[kind] += int(report.confusions[f"{kind}:{name}", client].predicted[absent].sum())
+    assert wrong["personal_masked"] == 0 < wrong["personal"]
+
+
+def test_forty_clients_variants_cost_one_pass_of_the_test_set(tiny: dict[str, Any]) -> None:
+    changes = [
+        "strategy=fedloge",
+        "federation.clients=40",
+        "federation.local_test=matched",
+        "data.longtail.largest=120",
+    ]
+    scenario = load(tiny, [*changes, "evaluation.batch_size=32"])
+    federation = federate(scenario)
+    worker = Worker(scenario, federation)
+    passed: list[int] = []
+    worker.model.backbone.register_forward_hook(lambda module, inputs, output: passed.append(len(output)))
+    units = evaluation_units(len(federation.y_test), 32, True, range(40), federation.tests.sizes, shared=True)
+    shared = worker.flat.shared.clone()
+    seen = set()
+    for unit in units:
+        report = worker.run(Job(scenario.to_dict(), scenario.hash, 2, [unit.work], shared))
+        assert not report.failures
+        seen |= set(report.confusions)
+    assert {("personal_masked:readme", client) for client in range(40)} <= seen
+    assert sum(passed) == len(federation.y_test)

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fedlt.compare import compare
     from fedlt.learner import Learner, Stage
     from fedlt.results import Run
     from fedlt.run import run
@@ -32,11 +33,13 @@ __all__ = [
     "Strategy",
     "Update",
     "combine",
+    "compare",
     "load",
     "run",
 ]
 
 _HOMES = {
+    "fedlt.compare": ("compare",),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.results": ("Run",),
     "fedlt.run": ("run",),
@@ -61,8 +64,10 @@ def __getattr__(name: str) -> Any:
 class _Package(ModuleType):
     """Keeps `fedlt.run` the function: importing the module of that name would set the attribute to the module."""
 
+    functions = frozenset(name for names in _HOMES.values() for name in names)
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if name != "run" or not isinstance(value, ModuleType):
+        if name not in self.functions or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fedlt.errors import FedLTError, Problem, ScenarioError
-
-DEFAULT_SCENARIO = "digits_lt"
+from fedlt import cli_results
+from fedlt.cli_shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, guarded, parse_seeds, split
+from fedlt.errors import Problem, ScenarioError
 
 app = typer.Typer(
     help="Federated long-tailed learning: run a scenario, see generic and personal models side by side.",
@@ -24,33 +22,11 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich takes longer to import than the help to read
 )
 
-ScenarioArgument = Annotated[str, typer.Argument(show_default=False)]
-Overrides = Annotated[list[str] | None, typer.Argument(show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """Errors of ours end with a message: 2 for what the user wrote, 1 for a run that failed, 130 for Ctrl-C."""
-
-    @wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except ScenarioError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
-        except FedLTError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            raise typer.Exit(130) from None
-
-    return guarded
-
-
 @app.command()
-@_command
+@guarded
 def run(
     scenario: ScenarioArgument = DEFAULT_SCENARIO,
     overrides: Overrides = None,
@@ -70,9 +46,9 @@ def run(
     """
     from fedlt.scenario import load
 
-    name, changes = _split(scenario, overrides)
+    name, changes = split(scenario, overrides)
     changes += [f"resources.{key}={value}" for key, value in (("backend", backend), ("workers", workers)) if value]
-    each = [[*changes, f"seed={seed}"] for seed in _seeds(seeds)] if seeds else [changes]
+    each = [[*changes, f"seed={seed}"] for seed in parse_seeds(seeds)] if seeds else [changes]
     scenarios = [load(name, chosen) for chosen in each]  # all are checked before the first runs
     from fedlt.console import Console
     from fedlt.run import Grids, run_scenario
@@ -84,7 +60,7 @@ def run(
 
 
 @app.command()
-@_command
+@guarded
 def show(
     scenario: ScenarioArgument = DEFAULT_SCENARIO,
     overrides: Overrides = None,
@@ -95,7 +71,7 @@ def show(
     """Show a scenario with all defaults filled in, or who would hold what."""
     from fedlt.scenario import load
 
-    name, changes = _split(scenario, overrides)
+    name, changes = split(scenario, overrides)
     checked = load(name, changes)
     if plot is not None and not partition:
         raise ScenarioError(Problem("--plot", "goes with --partition"))
@@ -111,12 +87,12 @@ def show(
 
 
 @app.command()
-@_command
+@guarded
 def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = None) -> None:
     """Check a scenario, its data and its model without running it."""
     from fedlt.scenario import load
 
-    name, changes = _split(scenario, overrides)
+    name, changes = split(scenario, overrides)
     checked = load(name, changes)
     from fedlt.data.federation import federate
 
@@ -134,7 +110,7 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
 
 
 @app.command()
-@_command
+@guarded
 def ls(
     what: Annotated[str, typer.Argument(show_default=False)] = "",
     as_json: AsJson = False,
@@ -162,7 +138,7 @@ def ls(
 
 
 @app.command()
-@_command
+@guarded
 def cp(
     scenario: Annotated[str, typer.Argument()],
     target: Annotated[Path | None, typer.Argument()] = None,
@@ -182,7 +158,7 @@ def cp(
 
 
 @app.command()
-@_command
+@guarded
 def doctor(as_json: AsJson = False) -> None:
     """Versions, cores, GPUs, and which data sets are at hand."""
     from fedlt.listing import doctor_report
@@ -197,25 +173,8 @@ def doctor(as_json: AsJson = False) -> None:
             print(f"  {name:<16} {value}")
 
 
-def _split(scenario: str, overrides: list[str] | None) -> tuple[str, list[str]]:
-    """An override in the scenario's place means the default scenario."""
-    if "=" in scenario or scenario.startswith("~"):
-        return DEFAULT_SCENARIO, [scenario, *(overrides or [])]
-    return scenario, list(overrides or [])
-
-
-def _seeds(text: str) -> list[int]:
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
-            raise ScenarioError(
-                Problem("--seeds", f"expected a range such as 0-2 or a list such as 0,3,7, got {text!r}")
-            )
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds:
-        raise ScenarioError(Problem("--seeds", f"names no seed: {text!r}; write the smaller number first"))
-    return seeds
+for function in cli_results.COMMANDS:
+    app.command()(guarded(function))
 
 
 def main() -> None:

@@ -1,0 +1,82 @@
+"""The commands that look at runs: `fedlt compare`. Registered on the app of `fedlt.cli`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedlt.errors import Problem, ScenarioError
+
+if TYPE_CHECKING:
+    from fedlt.comparison import Comparison
+
+Paths = Annotated[list[str], typer.Argument(show_default=False)]
+
+
+def compare(
+    paths: Paths,
+    by: Annotated[str | None, typer.Option(help="Keys that make the rows: strategy,local.lr.")] = None,
+    reference: Annotated[str, typer.Option(help="Row to which paired differences are taken.")] = "",
+    variants: Annotated[str, typer.Option(help="Variants of models that get rows: names or '*'.")] = "",
+    metrics: Annotated[str, typer.Option(help="Columns, such as generic/accuracy,personal/few.")] = "",
+    each: Annotated[str, typer.Option(help="Keys of the setting: a table for each value.")] = "",
+    level: Annotated[float, typer.Option(help="Of the confidence interval.")] = 0.95,
+    format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.", show_default=False)] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File; its ending may choose the format.")
+    ] = None,
+) -> None:
+    """Compare runs: mean and standard deviation over seeds, differences to a reference, costs.
+
+    PATHS are run folders, folders that hold runs, or globs. A row holds the runs that agree in all keys of --by; all
+    keys in which the runs differ, unless given. Runs whose data, partition or evaluation differ are refused; --each
+    KEY makes a table for each of its values. Unfinished runs are left out and named.
+    """
+    from fedlt.compare import compare_each
+    from fedlt.compare_table import ENDINGS, FORMATS, render
+    from fedlt.comparison import ACCURACIES, COSTS
+
+    if not 0 < level < 1:
+        raise ScenarioError(Problem("--level", f"expected a number between 0 and 1, got {level}"))
+    chosen = format or ENDINGS.get(output.suffix if output else "", "text")
+    if chosen not in FORMATS:
+        raise ScenarioError(Problem("--format", f"expected one of {', '.join(FORMATS)}, got {chosen!r}"))
+    tables = compare_each(
+        *paths, each=_words(each), by=by, reference=reference, variants=_words(variants), level=level,
+        metrics=_words(metrics) or (*ACCURACIES, *COSTS),
+    )  # fmt: skip
+    if output is not None:
+        output.write_text(render(tables, chosen) + "\n", encoding="utf-8")
+    elif chosen == "text":
+        print_tables(tables)
+    else:
+        print(render(tables, chosen))
+
+
+def print_tables(tables: list[Comparison]) -> None:
+    """On a terminal, as wide as it is; else as text."""
+    from fedlt.compare_table import caption, render, rich_tables
+
+    if not sys.stdout.isatty():
+        print(render(tables, "text"))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for table in tables:
+        if table.title:
+            console.print(table.title, style="bold", markup=False)
+        for title, sheet in rich_tables(table):
+            console.print(title, markup=False, highlight=False)
+            console.print(sheet)
+        console.print("\n".join(caption(table)), markup=False, highlight=False)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+COMMANDS = (compare,)

@@ -1,0 +1,59 @@
+"""What the commands of `fedlt.cli` and `fedlt.cli_results` share: arguments, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from fedlt.errors import FedLTError, Problem, ScenarioError
+
+DEFAULT_SCENARIO = "digits_lt"
+
+ScenarioArgument = Annotated[str, typer.Argument(show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(show_default=False)]
+
+
+def guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """Errors of ours end with a message: 2 for what the user wrote, 1 for a run that failed, 130 for Ctrl-C."""
+
+    @wraps(function)
+    def safe(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except ScenarioError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except FedLTError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return safe
+
+
+def split(scenario: str, overrides: list[str] | None) -> tuple[str, list[str]]:
+    """An override in the scenario's place means the default scenario."""
+    if "=" in scenario or scenario.startswith("~"):
+        return DEFAULT_SCENARIO, [scenario, *(overrides or [])]
+    return scenario, list(overrides or [])
+
+
+def parse_seeds(text: str) -> list[int]:
+    """The seeds of `0-2` or `0,3,7`."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
+            raise ScenarioError(
+                Problem("--seeds", f"expected a range such as 0-2 or a list such as 0,3,7, got {text!r}")
+            )
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds:
+        raise ScenarioError(Problem("--seeds", f"names no seed: {text!r}; write the smaller number first"))
+    return seeds

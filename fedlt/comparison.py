@@ -1,0 +1,131 @@
+"""What a comparison of runs consists of: figures of methods over seeds, and their differences to a reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedlt.record import LAST
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ACCURACIES = (
+    "generic/accuracy", "generic/many", "generic/medium", "generic/few", "personal/accuracy",
+    "personal_masked/accuracy", "personal/worst_decile",
+)  # fmt: skip
+COSTS = ("cost/seconds", "cost/mb_up", "cost/mb_down")
+"""Seconds per round; megabytes (10^6 bytes) per client and round."""
+WHEN = {"last": "last evaluation", "last_five": "mean of the last five evaluations"}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Mean difference to the reference over the seeds that both have, with its confidence interval.
+
+    n: pairs. low, high: bounds of Student's interval of the mean of the n differences; NaN for n = 1.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def mark(self) -> int:
+        """1 or -1 where the interval excludes zero: above or below the reference. 0 elsewhere."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of one method. n: seeds for which it is defined. std: sample standard deviation, NaN for n = 1."""
+
+    mean: float
+    std: float
+    n: int
+    paired: Paired | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method. labels: values of the keys `by`. variant: of its models, "" for the headline.
+
+    cells: `last` or `last_five` -> metric -> figure.
+    """
+
+    labels: tuple[str, ...]
+    variant: str
+    seeds: tuple[int, ...]
+    cells: Mapping[str, Mapping[str, Cell]]
+
+    @property
+    def name(self) -> str:
+        """The labels in one text, as `--reference` takes it."""
+        return " ".join(self.labels) + (f" [{self.variant}]" if self.variant else "")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table of methods. excluded: what was left out because it is not finished, with its state.
+
+    averaged: evaluations that the mean of the last five is over at least; fewer than five in short runs.
+    """
+
+    by: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+    reference: str = ""
+    level: float = 0.95
+    title: str = ""
+    excluded: tuple[str, ...] = ()
+    averaged: int = LAST
+
+    def frame(self) -> pd.DataFrame:
+        """Long form: a line per method, evaluation and metric, with mean, std, n and the paired difference."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records())
+
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of `frame` as dictionaries. Accuracies are fractions."""
+        lines = []
+        for row in self.rows:
+            for when, cells in row.cells.items():
+                for metric, cell in cells.items():
+                    pair = cell.paired or Paired(math.nan, math.nan, math.nan, 0)
+                    lines.append({
+                        "setting": self.title, **dict(zip(self.by, row.labels, strict=True)),
+                        "variant": row.variant, "evaluation": when,
+                        "metric": metric, "mean": cell.mean, "std": cell.std, "n": cell.n, "difference": pair.mean,
+                        "low": pair.low, "high": pair.high, "pairs": pair.n, "mark": pair.mark,
+                    })  # fmt: skip
+        return lines
+
+    def __str__(self) -> str:
+        from fedlt.compare_table import render
+
+        return render([self], "text")
+
+    def _repr_markdown_(self) -> str:
+        from fedlt.compare_table import render
+
+        return render([self], "markdown")
+
+
+def paired(differences: Sequence[float], level: float = 0.95) -> Paired:
+    """Student's confidence interval of the mean of n differences: mean ± t(n - 1) * std / sqrt(n)."""
+    # Equal runs may differ by the rounding of a mean, which is no difference at whatever confidence.
+    d = np.round(np.asarray(differences, dtype=np.float64), 12)
+    n = len(d)
+    if n < 2:
+        return Paired(float(d[0]) if n else math.nan, math.nan, math.nan, n)
+    from scipy.stats import t
+
+    half = float(t.ppf(0.5 + level / 2, n - 1)) * float(d.std(ddof=1)) / math.sqrt(n)
+    mean = float(d.mean())
+    return Paired(mean, mean - half, mean + half, n)

@@ -1,0 +1,69 @@
+"""Run folders written by hand, for tests of what reads them: a made-up split, and predictions with a given accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from fedlt.metrics import Confusion
+from fedlt.record import Evaluation, RunWriter
+from fedlt.results import Run, open_run
+from fedlt.scenario import load
+
+TESTED = 100  # samples of the global test set, 50 a class; each client is tested on as many
+
+
+def split() -> Any:
+    """Three clients of 120, 30 and 15 samples of two classes: class 0 is a head class, class 1 a medium one."""
+    held = [np.repeat([0, 1], [90, 30]), np.repeat([0, 1], [20, 10]), np.repeat([0, 1], [15, 0])]
+    y_train, y_test = np.concatenate(held), np.repeat([0, 1], TESTED // 2)
+    offsets = np.cumsum([0, *map(len, held)])
+    rows = SimpleNamespace(values=np.arange(len(y_train)), offsets=offsets)
+    tests = SimpleNamespace(values=np.tile(np.arange(TESTED), 3), offsets=TESTED * np.arange(4))
+    return SimpleNamespace(
+        class_names=("cat", "dog"), class_counts=np.bincount(y_train), y_train=y_train, y_test=y_test,
+        clients=rows, tests=tests, counts=lambda k: np.bincount(held[k], minlength=2),
+    )  # fmt: skip
+
+
+def confusion(right: int) -> Confusion:
+    """Of the 100 test samples the first `right` are predicted correctly: those of class 0 first."""
+    true = np.repeat([0, 1], TESTED // 2)
+    return Confusion.from_predictions(true, np.where(np.arange(TESTED) < right, true, 1 - true), 2)
+
+
+def make_run(
+    out: Path,
+    scenario: dict[str, Any],
+    *overrides: str,
+    right: Sequence[int] = (60,),
+    personal: Sequence[int] = (50, 60, 70),
+    variants: dict[str, int] | None = None,
+    partition_hash: str | None = None,
+    finish: bool = True,
+) -> Run:
+    """A run whose generic model has `right` of 100 right in each evaluation, and whose clients `personal` in all.
+
+    variants: further generic models by name, with their numbers of right answers. Three rounds between evaluations.
+    """
+    checked = load(scenario, overrides)
+    names = {"scenario": "toy", "strategy": checked.strategy.name, "learner": checked.learner.name}
+    partition = partition_hash or f"partition of seed {checked.seed}"
+    meta = {**names, "model": checked.model.name, "seed": checked.seed, "partition_hash": partition}
+    writer = RunWriter(out / checked.run_name, checked.to_yaml(), meta)
+    writer.start()
+    writer.partition(split())
+    for number, count in enumerate(right, 1):
+        for round in (3 * number - 2, 3 * number - 1, 3 * number):
+            row = {"round": round, "seconds": 0.5, "clients": 2, "bytes_up": 3_000_000, "bytes_down": 5_000_000}
+            writer.round({**row, "train_loss": 1 / round})
+        clients = {client: confusion(good) for client, good in enumerate(personal)}
+        generic = {"": confusion(count), **{name: confusion(good) for name, good in (variants or {}).items()}}
+        writer.evaluation(Evaluation(3 * number, generic, {"": clients}, {"": clients}))
+    if finish:
+        writer.finish()
+    return open_run(writer.folder)

@@ -1,0 +1,61 @@
+"""Fed-GraB: a sigmoid head whose positive gradients are weighted, class by class, by controllers at each client.
+
+Xiao, Chen, Liu, Wang, Feng, Hao, Zhou, Wu, Yang, Liu: Fed-GraB: Federated Long-tailed Learning with Self-Adjusting
+Gradient Balancer. NeurIPS 2023. A PID controller per class drives the accumulated positive and negative gradients of
+its logit together; the classes that look like head classes by the norms of the received head are left alone.
+Differences from the official code: that hard-codes which classes are balanced (all of CIFAR-10, classes 25 or 28 to 99
+of CIFAR-100) where the paper estimates the prior; the norms' order and a share of head classes stand for both here.
+The code's incremental controller is written in its equal positional form, without limits, since the code's have no
+effect. The fields `gamma`, `mu` and `alpha` of its loss are unused there and absent here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fedlt.site import Batch
+from fedlt.strategy import Client, Strategy
+
+
+@dataclass(frozen=True)
+class FedGraB(Strategy):
+    """Binary cross-entropies; those of positive samples are weighted by 10 / (1 + 9 exp(-slope * control))."""
+
+    kp: Annotated[float, ">= 0"] = 10.0  # gain of the error: accumulated negative minus positive gradient
+    ki: Annotated[float, ">= 0"] = 0.01  # gain of the error's sum over steps
+    kd: Annotated[float, ">= 0"] = 0.1  # gain of the error's change
+    slope: Annotated[float, "> 0"] = 0.05  # from control to weight
+    head: Annotated[float, ">= 0", "<= 1"] = 0.25  # share of the classes, of largest norm, that are left alone
+
+    def begin(self, client: Client) -> None:
+        for name in ("error", "last_error", "error_sum"):
+            client.state[name] = torch.zeros(client.task.num_classes, device=client.start.device)
+
+    def fit(self, client: Client) -> None:
+        norms = client.model.get_parameter("head.weight").detach().norm(dim=1)  # the prior that this client can see
+        rank = norms.argsort(descending=True).argsort()
+        client.state["balanced"] = (rank >= round(self.head * len(norms))).float()
+        super().fit(client)
+
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        logits = client.model(batch.x).float()
+        target = F.one_hot(batch.y, logits.shape[1]).float()
+        weight = torch.where(target > 0, self.positive_weight(client), 1.0)
+        with torch.no_grad():  # the gradient of a logit is sigmoid - target: what is left over pushes the error
+            client.state["error"] = client.state["error"] - (weight * (target - logits.sigmoid())).mean(0)
+        losses = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="none")
+        return losses.sum(1).mean()
+
+    def positive_weight(self, client: Client) -> Tensor:
+        """[C] the controllers' next weights."""
+        state = client.state
+        change = state["error"] - state["last_error"]
+        state["last_error"] = state["error"]
+        state["error_sum"] = state["error_sum"] + state["error"]
+        control = self.kp * state["error"] + self.ki * state["error_sum"] + self.kd * change
+        return 10 / (1 + 9 * torch.exp(-self.slope * control * state["balanced"]))

@@ -1,0 +1,125 @@
+"""CReFF: the server learns synthetic features whose head gradients are the clients', and re-trains a head on them.
+
+Shang, Lu, Huang, Wang: Federated Learning on Heterogeneous and Long-Tailed Data via Classifier Re-Training with
+Federated Features. IJCAI 2022. There are equally many synthetic features of every class, so the head re-trained on
+them is balanced; it replaces the averaged head in the generic model, while training goes on from the averaged one.
+Differences from the official code: a client's gradient of a class is exact, over all of its samples of that class,
+where the code averages ten draws of 32 augmented ones; sizes follow the model (the code hard-codes 10 classes in
+places). As in the code the clients' gradients are averaged without weights, and each round's head starts afresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedlt.nn.net import Net
+from fedlt.strategy import Client, Server, Strategy, Update, combine
+from fedlt.task import Task
+from fedlt.threads import one_thread
+
+
+@dataclass(frozen=True)
+class CReFF(Strategy):
+    """Heads are one matrix [C, D + 1], the bias last; features are extended by a 1. M synthetic features a class."""
+
+    features: Annotated[int, ">= 1"] = 100  # M
+    match_steps: Annotated[int, ">= 0"] = 100  # of gradient descent on the synthetic features, each round
+    match_lr: Annotated[float, "> 0"] = 0.1
+    head_epochs: Annotated[int, ">= 0"] = 300  # of re-training the head on the synthetic features, each round
+    head_lr: Annotated[float, "> 0"] = 0.01
+    head_batch: Annotated[int, ">= 1"] = 32
+
+    def build(self, model: Net, task: Task) -> None:
+        if not isinstance(model.head, nn.Linear) or model.head.bias is None:
+            raise ValueError("creff matches gradients of a linear head with a bias, and this model has another head")
+
+    def fit(self, client: Client) -> None:
+        """Gradients of the re-trained head on the received backbone come before the training."""
+        y, head = client.data.y, _head(client.received, client.model)
+        features = _extend(torch.cat(client.scan(lambda batch: client.model.encode(batch.x))))
+        gradients = head.new_zeros(len(head), *head.shape)
+        for label in client.class_counts.nonzero().flatten().tolist():
+            own = y == label
+            gradients[label] = _gradient(features[own], head, y[own])
+        client.extras["gradients"] = gradients
+        client.extras["holders"] = (client.class_counts > 0).float()
+        super().fit(client)
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        whole = combine(updates)
+        holders, classes = whole.sums["holders"], server.task.num_classes
+        real = whole.sums["gradients"] / holders.clamp(min=1)[:, None, None]
+        head = _head(server.outbox, server.model)  # that of the clients' gradients
+        size = classes, self.features, server.model.feature_dim
+        synthetic = server.state.get("features", _tensor(server.rng.standard_normal(size), head))
+        with one_thread():
+            server.state["features"] = self.match(synthetic, real, holders > 0, head)
+            server.outbox["head"] = self.retrain(server.state["features"], server.rng)
+        server.weights = whole.mean
+
+    def match(self, synthetic: Tensor, real: Tensor, seen: Tensor, head: Tensor) -> Tensor:
+        """[C, M, D] synthetic features whose gradients [C, C, D + 1] point more nearly along the real ones.
+
+        The distance sums 1 - cosine over the rows of each class's weight gradient, and over its bias gradient.
+        """
+        labels = torch.arange(len(head), device=head.device)[:, None].expand(synthetic.shape[:2])
+        for _ in range(self.match_steps):
+            with torch.enable_grad():
+                leaf = synthetic.detach().requires_grad_()
+                fake = _gradient(_extend(leaf), head, labels)[seen]
+                rows = F.cosine_similarity(fake[..., :-1], real[seen][..., :-1], dim=-1)
+                bias = F.cosine_similarity(fake[..., -1], real[seen][..., -1], dim=-1)
+                distance = (1 - rows).sum() + (1 - bias).sum()
+                synthetic = synthetic - self.match_lr * torch.autograd.grad(distance, leaf)[0]
+        return synthetic
+
+    def retrain(self, synthetic: Tensor, rng: np.random.Generator) -> Tensor:
+        """[C, D + 1] a fresh head after softmax regression on the synthetic features."""
+        classes, each, dim = synthetic.shape
+        x = _extend(synthetic).flatten(0, 1)
+        y = torch.arange(classes, device=x.device).repeat_interleave(each)
+        head = _tensor(rng.uniform(-1, 1, (classes, dim + 1)) * dim**-0.5, x)  # PyTorch's initialisation
+        for _ in range(self.head_epochs):
+            for rows in torch.from_numpy(rng.permutation(len(y))).to(x.device).split(self.head_batch):
+                head = head - self.head_lr * _gradient(x[rows], head, y[rows])
+        return head
+
+    def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
+        return _variants(client.model, client.received, x)
+
+    def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
+        return _variants(server.model, server.outbox, x)
+
+
+def _gradient(features: Tensor, head: Tensor, y: Tensor) -> Tensor:
+    """[..., C, D + 1] gradient of the mean cross-entropy of the head on extended features [..., n, D + 1]."""
+    error = (features @ head.T).softmax(-1) - F.one_hot(y, len(head))
+    return error.transpose(-1, -2) @ features / features.shape[-2]
+
+
+def _extend(features: Tensor) -> Tensor:
+    return F.pad(features, (0, 1), value=1.0)
+
+
+def _head(box: dict[str, Tensor], model: Net) -> Tensor:
+    """The re-trained head in the box; before there is one, the model's own."""
+    if "head" in box:
+        return box["head"]
+    weight, bias = model.get_parameter("head.weight"), model.get_parameter("head.bias")
+    return torch.cat([weight, bias[:, None]], 1).detach()
+
+
+def _variants(model: Net, box: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+    features, head = model.encode(x), _head(box, model)
+    return {"retrained": F.linear(features, head[:, :-1], head[:, -1]), "averaged": model.head(features)}
+
+
+def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(like)

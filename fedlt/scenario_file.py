@@ -120,7 +120,8 @@ class Reader:
         known = {f.name: f for f in fields(kind) if f.name not in skip}
         for key in content:
             if key not in known:
-                self.problems.append(Problem(f"{prefix}{key}", f"unknown key{suggest(str(key), known)}"))
+                shown = key if str(key).isidentifier() else repr(key)
+                self.problems.append(Problem(f"{prefix}{shown}", f"unknown key{suggest(str(key), known)}"))
         hints = get_type_hints(kind)
         result: dict[str, Any] = {}
         for name, item in known.items():

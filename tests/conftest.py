@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 MakeClient = Callable[..., "Client"]
 TrainOne = Callable[..., "tuple[Worker, Tensor, Report]"]
+
+# `--hypothesis-profile=thorough` tries thousands of new examples; the default tries few, and always the same.
+_common = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+settings.register_profile("quick", max_examples=15, derandomize=True, **_common)  # type: ignore[arg-type]
+settings.register_profile("thorough", max_examples=1500, **_common)  # type: ignore[arg-type]
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -116,7 +116,7 @@ def test_moments_of_pictures_and_of_feature_rows(tmp_path: Path) -> None:
 BAD_ARRAYS: list[tuple[dict[str, Any], str]] = [
     ({"x_test": None}, "lacks the arrays x_test"),
     ({"y_train": None}, "lacks the arrays y_train"),
-    ({"x_train": GRAY[:2]}, "2 training inputs for 3 labels"),
+    ({"x_train": GRAY[:2]}, "training inputs of shape [2, 2, 3] for 3 labels"),
     ({"x_test": GRAY[3:, :1]}, "one shape"),
     ({"x_train": GRAY[:3] / 255, "x_test": GRAY[3:] / 255}, "expected inputs as"),
     ({"x_train": GRAY[:3, 0], "x_test": GRAY[3:, 0]}, "expected inputs as"),

@@ -45,7 +45,7 @@ def _read_file(name: str) -> list[int]:
     if path.suffix == ".json":
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _problem(f"{path} is not readable JSON: {error}") from error
         if not isinstance(content, list):
             raise _problem(f"{path} must hold a list of whole numbers")

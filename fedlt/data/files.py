@@ -55,7 +55,7 @@ class Npz:
         train, test = f"_{config.train_split}", f"_{config.test_split}"
         needed = [target + train, target + test, *(column + train for column in config.group_columns)]
         arrays = self._arrays(needed, optional=["class_names"])
-        groups = config.group_columns or self._group_columns(train, len(arrays[target + train]))
+        groups = config.group_columns or self._group_columns(train, arrays[target + train].shape)
         columns = self._arrays([g + train for g in groups], optional=[g + test for g in groups])
         names = arrays.get("class_names", np.zeros(0, np.str_))
         if config.target_column is not None:
@@ -69,8 +69,8 @@ class Npz:
             [str(name) for name in names],
         )
 
-    def _group_columns(self, suffix: str, rows: int) -> list[str]:
-        """Columns beside the inputs and the labels that have one whole number or text for each row.
+    def _group_columns(self, suffix: str, shape: tuple[int, ...]) -> list[str]:
+        """Columns beside the inputs and the labels that have one whole number or text for each row; shape: the labels'.
 
         Arrays named x... are other inputs: they are passed over by name, because reading them only to see their
         shape would be slow.
@@ -78,7 +78,7 @@ class Npz:
         used = {f"{self.config.input_column or 'x'}{suffix}", f"{self.config.target_column or 'y'}{suffix}"}
         found = [key for key in self._keys if key.endswith(suffix) and key not in used and not key.startswith("x")]
         arrays = self._arrays(found)
-        fitting = [key for key in found if arrays[key].shape == (rows,) and arrays[key].dtype.kind in "iubU"]
+        fitting = [key for key in found if arrays[key].shape == shape and arrays[key].dtype.kind in "iubU"]
         return [key.removesuffix(suffix) for key in fitting]
 
     @cached_property

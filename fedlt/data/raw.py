@@ -83,6 +83,9 @@ def checked_labels(
         kinds = f"{y_train.dtype} (training) and {y_test.dtype} (test)"
         raise refuse(f"{name}: labels must be whole numbers or texts, got {kinds}")
     y_train, y_test = y_train.astype(np.int64), y_test.astype(np.int64)
+    if not len(class_names) and y_train.max() >= len(y_train):
+        sizes = f"the label {y_train.max()} among {len(y_train)} training samples"
+        raise refuse(f"{name}: {sizes} leaves classes without any; renumber the classes to 0..C-1 without gaps")
     classes = len(class_names) or int(y_train.max()) + 1
     for split, y in (("training", y_train), ("test", y_test)):
         if y.min() < 0 or y.max() >= classes:
@@ -110,8 +113,10 @@ def checked(labels: RawLabels, x_train: NDArray[Any], x_test: NDArray[Any]) -> R
     """The labels with their inputs, brought to one of the two forms. Raises `ScenarioError`."""
     name = labels.name
     for split, x, y in (("training", x_train, labels.y_train), ("test", x_test, labels.y_test)):
-        if len(x) != len(y):
-            raise refuse(f"{name}: {len(x)} {split} inputs for {len(y)} labels")
+        if not x.size:
+            raise refuse(f"{name}: the {split} inputs are empty, of shape {list(x.shape)}")
+        if x.shape[:1] != y.shape:
+            raise refuse(f"{name}: {split} inputs of shape {list(x.shape)} for {len(y)} labels")
     if x_train.shape[1:] != x_test.shape[1:]:
         shapes = f"{list(x_train.shape[1:])} (training) and {list(x_test.shape[1:])} (test)"
         raise refuse(f"{name}: all inputs must have one shape, got {shapes}")
@@ -123,10 +128,12 @@ def checked(labels: RawLabels, x_train: NDArray[Any], x_test: NDArray[Any]) -> R
 
 def _inputs(name: str, x: NDArray[Any]) -> NDArray[Any]:
     if x.ndim == 2 and x.dtype.kind == "f":
-        if not np.isfinite(x).all():
-            column = int(np.flatnonzero(~np.isfinite(x).all(axis=0))[0])
-            raise refuse(f"{name}: feature {column} has missing or infinite values; fill them in first")
-        return x.astype(np.float32)
+        with np.errstate(over="ignore"):
+            rows = x.astype(np.float32)
+        if not np.isfinite(rows).all():
+            column = int(np.flatnonzero(~np.isfinite(rows).all(axis=0))[0])
+            raise refuse(f"{name}: feature {column} has missing, infinite or huge values; mend them first")
+        return rows
     if x.ndim not in (3, 4) or x.dtype != np.uint8:
         expected = "uint8 [N, H, W] or [N, H, W, C] images (0..255), or float [N, F] feature rows"
         raise refuse(f"{name}: expected inputs as {expected}, got {x.dtype} {list(x.shape)}")

@@ -61,7 +61,10 @@ class ParquetFolder:
         import pyarrow.parquet
         from datasets import Features
 
-        features = Features.from_arrow_schema(pyarrow.parquet.read_schema(self.train_files[0]))
+        try:
+            features = Features.from_arrow_schema(pyarrow.parquet.read_schema(self.train_files[0]))
+        except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
+            raise refuse(f"{self.folder} is not readable as parquet: {error}") from error
         with self._open([_target(self.name, features, self.config), *self.config.group_columns]) as (train, test):
             return _labels(self.name, train, test, self.config)
 
@@ -188,11 +191,13 @@ def _in_hub_cache(hub_name: str) -> bool:
 def _quiet() -> Iterator[None]:
     import datasets
 
-    shown = datasets.is_progress_bar_enabled()
+    shown, level = datasets.is_progress_bar_enabled(), datasets.utils.logging.get_verbosity()
     datasets.disable_progress_bars()
+    datasets.utils.logging.set_verbosity(datasets.utils.logging.CRITICAL)  # our own message says what is wrong
     try:
         yield
     finally:
+        datasets.utils.logging.set_verbosity(level)
         if shown:
             datasets.enable_progress_bars()
 

@@ -62,11 +62,15 @@ class Worker:
 
     def _train(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
         self.trainer.start_work()
+        down = shared.nbytes + sum(value.nbytes for value in outbox.values())
+        report.metrics.update(bytes_down=0, bytes_up=0)  # what clients keep does not travel, though messages carry it
         for work in job.works:
             for block, clients in work.blocks.items():
                 for group in self._groups(clients):
                     with self._guard(group, report):
                         for update in self._train_group(group, work.images, job, shared, outbox, report):
+                            report.metrics["bytes_down"] += down
+                            report.metrics["bytes_up"] += update.nbytes
                             held = report.updates.setdefault(block, [])
                             if held and self.strategy.foldable:
                                 held[0].add(update)
@@ -115,7 +119,8 @@ class Worker:
                 state["private"] = self.flat.private.clone()
             if state:
                 report.states[client.id] = state
-            yield Update((client.id,), weight, vector * weight, client.extras)
+            values = {name: value[None].clone() for name, value in client.values.items()}
+            yield Update((client.id,), weight, vector * weight, client.extras, values)
 
     def _evaluate(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
         works = [work for work in job.works if work.chunks or work.personal]

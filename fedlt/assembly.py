@@ -41,7 +41,11 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     if abs(shares - 1) > 1e-9:
         raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
     rounds = scenario.federation.rounds
-    task = Task(federation.kind, federation.num_classes, federation.input_shape, federation.class_counts, rounds)
+    counts = federation.class_counts if "class_prior" in strategy.needs else None
+    task = Task(federation.kind, federation.num_classes, federation.input_shape, counts, rounds)
+    if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
+        message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
+        raise ScenarioError(Problem("data.auxiliary", message))
     if len(task.input_shape) != 3 and scenario.local.augment != "none":
         raise ScenarioError(Problem("local.augment", f"{scenario.local.augment} is for images; use none"))
     with torch.random.fork_rng(devices=[]):

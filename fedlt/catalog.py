@@ -20,7 +20,7 @@ from typing import Any
 
 from fedlt.errors import Problem, ScenarioError
 from fedlt.schema import Field, suggest
-from fedlt.source import dataclass_fields, is_dataclass, read, source_of
+from fedlt.source import class_literal, dataclass_fields, is_dataclass, read, source_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,6 +52,7 @@ class Component:
     """A component that a scenario can name.
 
     target: `module:Class`, or `/path/file.py:Class` for a user's own file. fields: its keys, inherited ones first.
+    needs: what a strategy is given or sends beyond the model (`fedlt.strategy.NEEDS`).
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Component:
     target: str
     summary: str
     fields: tuple[Field, ...]
+    needs: tuple[str, ...] = ()
 
     def create(self, options: dict[str, Any]) -> Any:
         """An instance with the given fields. Imports the component's module."""
@@ -230,4 +232,5 @@ def _component(kind: str, name: str, path: Path, attribute: str | None, module: 
     fields = {field.name: field for field in dataclass_fields(tree, comments, classes[attribute])}
     text = ast.get_docstring(tree) if len(classes) == 1 else ast.get_docstring(classes[attribute])
     summary = (text or ast.get_docstring(classes[attribute]) or "").strip().splitlines() or [""]
-    return Component(kind, name, f"{module}:{attribute}", summary[0], tuple(fields.values()))
+    needs = class_literal(tree, classes[attribute], "needs") or ()
+    return Component(kind, name, f"{module}:{attribute}", summary[0], tuple(fields.values()), needs)

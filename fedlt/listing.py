@@ -19,7 +19,10 @@ PACKAGES = ("fedlt", "flwr", "ray", "torch", "numpy", "omegaconf", "flwr-dataset
 
 
 def listing(what: str) -> list[dict[str, str]]:
-    """Rows with `name` and `summary` of one of `KINDS`; components also list their keys under `fields`."""
+    """Rows with `name` and `summary` of one of `KINDS`.
+
+    Components also list their keys under `fields`, strategies what they need beyond the model under `needs`.
+    """
     if what == "scenarios":
         return [{"name": name, "summary": _first_comment(FOLDER / f"{name}.yaml")} for name in scenario_names()]
     if what == "datasets":
@@ -30,13 +33,14 @@ def listing(what: str) -> list[dict[str, str]]:
     for name in catalog.names(_KIND[what]):
         found = catalog.find(_KIND[what], name)
         keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
-        rows.append({"name": name, "summary": found.summary, "fields": keys})
+        row = {"name": name, "summary": found.summary, "fields": keys}
+        rows.append({**row, "needs": ", ".join(found.needs)} if what == "strategies" else row)
     if what == "strategies":
         for name in catalog.flower_names():
             found = catalog.find("strategy", name)
             keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
             summary = f"Flower's {name.removeprefix(catalog.FLOWER_PREFIX)} on the server"
-            rows.append({"name": name, "summary": summary, "fields": keys})
+            rows.append({"name": name, "summary": summary, "fields": keys, "needs": ""})
     return rows
 
 

@@ -44,6 +44,7 @@ class Data:
     group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
     train_split: str = "train"  # name of the split on the hub, or in a folder of Parquet files
     test_split: str = "test"  # likewise
+    auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
     longtail: LongTail = field(default_factory=LongTail)
 
 
@@ -164,6 +165,9 @@ def _cross_check(scenario: Scenario, problems: list[Problem]) -> None:
     natural = federation.partition.name == "natural"
     if federation.clients is None and not natural:
         problems.append(Problem("federation.clients", "expected a whole number; null is for the natural partition"))
+    tail = scenario.data.longtail
+    if scenario.data.auxiliary and tail.mode == "official" and tail.profile != "none":
+        problems.append(Problem("data.auxiliary", "the official subsets leave nothing aside; use longtail.mode=seeded"))
     if federation.local_test == "natural" and not natural:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
 

@@ -27,17 +27,20 @@ def descend(
 
 
 class SGD:
-    """Momentum v <- momentum * v + gradient + weight_decay * w, then w <- w - lr * v."""
+    """Momentum v <- momentum * v + gradient + weight_decay * w, then w <- w - lr * v.
+
+    travel: by how much the steps since `reset` would have moved a weight whose gradient is always one.
+    """
 
     def __init__(self, flat: Flat, momentum: float, weight_decay: float) -> None:
         self.flat, self.momentum, self.weight_decay = flat, momentum, weight_decay
-        self.lr = 0.0
+        self.lr = self.travel = self._pull = 0.0
         self._parts: list[slice] = []
         self._velocity = torch.zeros_like(flat.storage) if momentum else None
 
     def reset(self, names: tuple[str, ...], lr: float) -> None:
         """Forget the momentum and train these parameters from now on."""
-        self.lr = lr
+        self.lr, self.travel, self._pull = lr, 0.0, 0.0
         self._parts = self.flat.segments(names)
         if self._velocity is not None:
             self._velocity.zero_()
@@ -48,6 +51,8 @@ class SGD:
 
     def step(self) -> None:
         """One update from the gradients at hand."""
+        self._pull = self.momentum * self._pull + 1  # the velocity of a weight whose gradient is always one
+        self.travel += self.lr * self._pull
         for part in self._parts:
             velocity = None if self._velocity is None else self._velocity[part]
             weights, gradient = self.flat.storage[part], self.flat.gradient[part]

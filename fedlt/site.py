@@ -63,7 +63,9 @@ class Site:
     """What a learner sees.
 
     class_counts: [C] samples per class. rng: this site's generator of this round. epoch_size: samples in one epoch
-    (its own, unless it stands for others). progress: share of the run's rounds that are done, in [0, 1).
+    (its own, unless it stands for others). progress: share of the run's rounds that are done, in [0, 1). num_steps:
+    steps of SGD taken in this round. travel: by how much they would have moved a weight whose gradient is always one,
+    so the sum of the step sizes, with what momentum adds.
     """
 
     model: Net
@@ -76,6 +78,8 @@ class Site:
     trainer: Trainer
     epoch_size: int
     progress: float
+    num_steps: int = 0
+    travel: float = 0.0
 
     @property
     def num_samples(self) -> int:

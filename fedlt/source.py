@@ -71,6 +71,20 @@ def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.Class
     return fields
 
 
+def class_literal(tree: ast.Module, node: ast.ClassDef, name: str) -> Any:
+    """The literal that a class or the nearest of its bases assigns to `name` in its body; None where none does."""
+    for item in node.body:
+        target = item.target if isinstance(item, ast.AnnAssign) else None
+        if isinstance(target, ast.Name) and target.id == name and isinstance(item, ast.AnnAssign) and item.value:
+            return ast.literal_eval(item.value)
+    for base in node.bases:
+        found = _base(tree, {}, ast.unparse(base))
+        value = found and class_literal(found[0], found[2], name)
+        if value is not None:
+            return value
+    return None
+
+
 def _default(node: ast.expr) -> Any:
     """The value of a literal, or of `field(default_factory=...)` (an empty container; None for a nested section)."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "field":
@@ -80,18 +94,23 @@ def _default(node: ast.expr) -> Any:
 
 
 def _base_fields(tree: ast.Module, comments: dict[int, str], base: str) -> list[Field]:
+    found = _base(tree, comments, base)
+    return dataclass_fields(*found) if found else []
+
+
+def _base(
+    tree: ast.Module, comments: dict[int, str], base: str
+) -> tuple[ast.Module, dict[int, str], ast.ClassDef] | None:
+    """The class that is called `base` in a module, and the module that it comes from; None where it is not ours."""
     for item in ast.walk(tree):
         if isinstance(item, ast.ClassDef) and item.name == base:
-            return dataclass_fields(tree, comments, item)
+            return tree, comments, item
         if isinstance(item, ast.ImportFrom) and item.module and any((a.asname or a.name) == base for a in item.names):
             original = next(a.name for a in item.names if (a.asname or a.name) == base)
-            source, notes = read(source_of(item.module))
-            found = next((n for n in source.body if isinstance(n, ast.ClassDef) and n.name == original), None)
-            return dataclass_fields(source, notes, found) if found else _base_fields(source, notes, original)
+            return _base(*read(source_of(item.module)), original)
         if isinstance(item, ast.Import):
             for alias in item.names:
                 prefix = f"{alias.asname or alias.name}."
                 if base.startswith(prefix):
-                    source, notes = read(source_of(alias.name))
-                    return _base_fields(source, notes, base.removeprefix(prefix))
-    return []
+                    return _base(*read(source_of(alias.name)), base.removeprefix(prefix))
+    return None

@@ -15,6 +15,7 @@ hide on `self` and differ between the server and a worker: state is `client.stat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlt.site import Batch, Site
+from fedlt.site import Batch, Rows, Site
 
 if TYPE_CHECKING:
     from fedlt.nn.flat import Flat
@@ -31,24 +32,40 @@ if TYPE_CHECKING:
 
 Logits = Tensor | dict[str, Tensor]
 
+NEEDS = {
+    "class_prior": "the number of training samples of each class over all clients, as `task.class_counts`",
+    "auxiliary_set": "balanced labelled data at the server (`data.auxiliary`), as `server.auxiliary`",
+    "class_counts": "each client tells its number of samples of each class",
+    "prototypes": "each client sends class means of its features",
+    "class_gradients": "each client sends gradients class by class",
+}
+"""What a strategy may declare as `needs`. The first two are given to none but those who do."""
+
 
 @dataclass
 class Update:
     """What one client sends back, or the sum over several clients that a worker has folded together.
 
     clients: their ids. weight: the sum of their weights. total: [S] weighted sum of their shared vectors.
-    sums: plain sums of the tensors that the strategy put into `client.extras`.
+    sums: plain sums of the tensors that the strategy put into `client.extras`. values: [n, ...] what it put into
+    `client.values`, one row per client, in the order of `clients`.
     """
 
     clients: tuple[int, ...]
     weight: float
     total: Tensor
     sums: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def mean(self) -> Tensor:
         """[S] weighted mean of the shared vectors."""
         return self.total / self.weight
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that travel."""
+        return self.total.nbytes + sum(t.nbytes for named in (self.sums, self.values) for t in named.values())
 
     def add(self, other: Update) -> None:
         """Fold another update into this one, in place."""
@@ -57,6 +74,9 @@ class Update:
         self.total += other.total
         for name, value in other.sums.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
+        if self.values.keys() != other.values.keys():
+            raise ValueError(f"clients sent different values: {sorted(self.values)} and {sorted(other.values)}")
+        self.values = {name: torch.cat([value, other.values[name]]) for name, value in self.values.items()}
 
 
 def combine(updates: Iterable[Update]) -> Update:
@@ -66,7 +86,7 @@ def combine(updates: Iterable[Update]) -> Update:
         first = next(iterator)
     except StopIteration:
         raise ValueError("there is no update to combine") from None
-    whole = Update(first.clients, first.weight, first.total.clone(), dict(first.sums))
+    whole = Update(first.clients, first.weight, first.total.clone(), dict(first.sums), dict(first.values))
     for update in iterator:
         whole.add(update)
     return whole
@@ -78,7 +98,8 @@ class Client(Site):
 
     id: its number. start: [T] the shared trainable weights that it received. received: tensors from the server's
     `outbox`. state: tensors that it keeps between rounds (private parameters are kept for it). extras: tensors
-    that go to the server and are summed over clients.
+    that go to the server and are summed over clients. values: tensors, of equal shapes and few numbers, that go to the
+    server and stay apart.
     """
 
     id: int = 0
@@ -86,10 +107,23 @@ class Client(Site):
     received: dict[str, Tensor] = field(default_factory=dict)
     state: dict[str, Tensor] = field(default_factory=dict)
     extras: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
 
     def weights(self) -> Tensor:
         """[T] the shared trainable weights as one differentiable vector, in the layout of `start`."""
         return self.flat.weights()
+
+    @contextmanager
+    def own(self, name: str) -> Iterator[None]:
+        """For a while the model is the client's own, `state[name]`, a vector like `flat.shared` that `begin` has set.
+
+        What it becomes is kept there, and the model is again what it was before.
+        """
+        shared = self.flat.shared.clone()
+        self.flat.load_shared(self.state[name])
+        yield
+        self.state[name] = self.flat.shared.clone()
+        self.flat.load_shared(shared)
 
 
 @dataclass
@@ -97,8 +131,8 @@ class Server:
     """What the server half of a strategy sees. Workers that evaluate the generic model see it without `state`.
 
     state: tensors kept between rounds. outbox: tensors that every client of the coming rounds receives.
-    round: 1-based. cohort: the ids of this round's clients. num_clients: all clients of the federation. rng: the
-    server's generator of this round.
+    round: 1-based. cohort: the ids of this round's clients. num_clients, num_samples: of the whole federation. rng:
+    the server's generator of this round. auxiliary: labelled data of its own, for strategies that declare the need.
     """
 
     model: Net
@@ -109,6 +143,8 @@ class Server:
     round: int = 0
     cohort: tuple[int, ...] = ()
     num_clients: int = 0
+    num_samples: int = 0
+    auxiliary: Rows | None = None
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     @property
@@ -130,9 +166,13 @@ class Strategy:
     foldable: ClassVar[bool] = True  # aggregate() needs sums only, so workers may add blocks of clients up
     has_generic: ClassVar[bool] = True  # False: there is no generic model to test
     union: ClassVar[bool] = False  # True: one site holds the data of all clients
+    needs: ClassVar[tuple[str, ...]] = ()  # what it is given or sends beyond the model; the words stand in `NEEDS`
 
     def build(self, model: Net, task: Task) -> None:
         """Add heads or other modules to the model. Runs on the server and on every worker, seeded alike."""
+
+    def setup(self, server: Server) -> None:
+        """Prepare the server before the first round: its state, and the outbox that the first clients receive."""
 
     def begin(self, client: Client) -> None:
         """Prepare a client that has no state yet; its private parameters are those of the initial model."""

@@ -7,17 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.errors import FedLTError
+
 
 @dataclass(frozen=True)
 class Task:
     """A prediction task.
 
     kind: `single` (one class a sample). num_classes: C. input_shape: one sample's, (channels, height, width) or
-    (features,). class_counts: [C] training samples over all clients. rounds: the run's budget of rounds.
+    (features,). known_counts: [C] training samples over all clients; None for a strategy that does not declare the
+    need of them. rounds: the run's budget of rounds.
     """
 
     kind: str
     num_classes: int
     input_shape: tuple[int, ...]
-    class_counts: NDArray[np.int64]
+    known_counts: NDArray[np.int64] | None = None
     rounds: int = 1
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """[C] training samples over all clients. Raises `FedLTError` where the strategy did not declare the need."""
+        if self.known_counts is None:
+            raise FedLTError("task.class_counts is for strategies that declare it: needs = ('class_prior',)")
+        return self.known_counts

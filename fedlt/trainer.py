@@ -68,6 +68,8 @@ class Trainer:
                 value.backward()
                 optimizer.step()
                 self.work.count(value, 1, len(batch))
+                site.num_steps += 1
+        site.travel += optimizer.travel
         site.model.eval()
 
     def start_work(self) -> None:

@@ -6,6 +6,7 @@ that of the trainer, the rounding is not: sums are grouped otherwise. It pays on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -99,5 +100,7 @@ def train_together(
                 change = None if velocity is None else velocity[:, part]
                 descend(weights[:, part], gradient[:, part], change, local.lr, local.momentum, local.weight_decay)
             trainer.work.count(values.sum(), len(clients), positions.shape[1])
+    for client in clients:
+        client.num_steps += local.epochs * math.ceil(client.epoch_size / local.batch_size)
     first.model.eval()
     return weights

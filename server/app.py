@@ -10,7 +10,7 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedlt.assembly import assemble
+from fedlt.assembly import Assembly, assemble
 from fedlt.console import Console
 from fedlt.data.federation import Federation, federate
 from fedlt.record import Evaluation, RunWriter
@@ -39,7 +39,7 @@ def serve(grid: Grid, scenario: Scenario, federation: Federation, out: Path, con
     """Run the scenario and return its run. A failed run's folder is kept, with status `failed`."""
     started = time.perf_counter()
     parts = assemble(scenario, federation, torch.device("cpu"))
-    writer = RunWriter(out / scenario.run_name, scenario.to_yaml(), _meta(scenario, federation, grid, command))
+    writer = RunWriter(out / scenario.run_name, scenario.to_yaml(), _meta(scenario, federation, grid, command, parts))
     total = scenario.federation.rounds
 
     def on_round(row: dict[str, Any]) -> None:
@@ -64,10 +64,11 @@ def serve(grid: Grid, scenario: Scenario, federation: Federation, out: Path, con
     return open_run(writer.folder)
 
 
-def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str) -> dict[str, Any]:
+def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, parts: Assembly) -> dict[str, Any]:
     return {
         "scenario": scenario.name,
         "strategy": scenario.strategy.name,
+        "needs": list(parts.strategy.needs),
         "learner": scenario.learner.name,
         "model": scenario.model.name,
         "seed": scenario.seed,

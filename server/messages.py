@@ -115,7 +115,10 @@ class Report:
                 tensors[f"update/{block}/{index}"] = update.total
                 for name, value in update.sums.items():
                     tensors[f"sum/{block}/{index}/{name}"] = value
-                updates.append([block, index, list(update.clients), update.weight, list(update.sums)])
+                for name, value in update.values.items():
+                    tensors[f"value/{block}/{index}/{name}"] = value
+                names = list(update.sums), list(update.values)
+                updates.append([block, index, list(update.clients), update.weight, *names])
         for client, state in self.states.items():
             tensors.update({f"state/{client}/{name}": value for name, value in state.items()})
         keys = [[model, client, confusion.num_classes] for (model, client), confusion in self.confusions.items()]
@@ -139,9 +142,10 @@ class Report:
         head = json.loads(str(content.config_records["report"]["json"]))
         tensors = unpack_tensors(content.array_records["arrays"])
         report = Report(metrics=head["metrics"], failures=[Failure(**failure) for failure in head["failures"]])
-        for block, index, clients, weight, names in head["updates"]:
-            sums = {name: tensors[f"sum/{block}/{index}/{name}"] for name in names}
-            update = Update(tuple(clients), weight, tensors[f"update/{block}/{index}"], sums)
+        for block, index, clients, weight, sum_names, value_names in head["updates"]:
+            sums = {name: tensors[f"sum/{block}/{index}/{name}"] for name in sum_names}
+            values = {name: tensors[f"value/{block}/{index}/{name}"] for name in value_names}
+            update = Update(tuple(clients), weight, tensors[f"update/{block}/{index}"], sums, values)
             report.updates.setdefault(block, []).append(update)
         start = 0
         for model, client, num_classes, length in head["confusions"]:

@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 
 from fedlt import seeding
 from fedlt.assembly import Assembly
+from fedlt.data.auxiliary import auxiliary_rows
 from fedlt.errors import ClientError, FedLTError
 from fedlt.metrics import Confusion
 from fedlt.record import Evaluation
@@ -55,6 +56,11 @@ class Rounds:
         self.content = scenario.to_dict()
         self.key = scenario.hash
         server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes))
+        server.num_samples = int(self.sizes.sum())
+        if "auxiliary_set" in parts.strategy.needs:
+            server.auxiliary = auxiliary_rows(federation, server.weights.device, parts.channels_last)
+        server.rng = seeding.generator(scenario.seed, "server", 0)
+        parts.strategy.setup(server)
         self.progress = Progress(server)
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
@@ -162,6 +168,7 @@ class Rounds:
         for update in updates:
             update.total = update.total.to(device)
             update.sums = {name: value.to(device) for name, value in update.sums.items()}
+            update.values = {name: value.to(device) for name, value in update.values.items()}
         return updates
 
     def _evaluation(self, round: int, reports: Sequence[Report]) -> Evaluation:
@@ -189,8 +196,6 @@ class Rounds:
 
         server = self.progress.server
         clients = sum(len(update.clients) for update in updates)
-        down = len(server.weights) + sum(value.numel() for value in server.outbox.values())
-        up = len(server.weights) * clients + sum(v.numel() * len(u.clients) for u in updates for v in u.sums.values())
         samples = total("samples")
         return {
             "round": round,
@@ -204,8 +209,8 @@ class Rounds:
             "samples": int(samples),
             "steps": int(total("steps")),
             "skipped": (1 if self.parts.strategy.union else len(server.cohort)) - clients,
-            "bytes_down": 4 * down * clients,
-            "bytes_up": 4 * up,
+            "bytes_down": int(total("bytes_down")),
+            "bytes_up": int(total("bytes_up")),
         }
 
     def _evaluated_clients(self) -> list[int]:

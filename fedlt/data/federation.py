@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data import localtest, longtail, sources
+from fedlt.data.auxiliary import set_apart
 from fedlt.data.partition import Natural, partition
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
@@ -26,7 +27,8 @@ class Federation:
     x_train, x_test: all rows of the source, uint8 [N, H, W, C] or float32 [N, F], usually memory-mapped.
     y_train, y_test: int64 [N]. clients, tests: rows of the training and of the test set for each client; tests
     may overlap and may be empty. class_counts: int64 [C], training samples over all clients. input_shape:
-    (C, H, W) or (F,). mean, std: float32, per channel of x_train / 255 or per feature, over the whole source.
+    (C, H, W) or (F,). auxiliary: training rows that the server holds, class by class.
+    mean, std: float32, per channel of x_train / 255 or per feature, over the whole source.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Federation:
     clients: Ragged
     tests: Ragged
     class_counts: NDArray[np.int64]
+    auxiliary: NDArray[np.int64]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
 
@@ -85,7 +88,7 @@ class Plan:
 def federate(scenario: Scenario, cache_dir: Path | str | None = None) -> Federation:
     """Load the scenario's data set and deal it to the clients. Raises `ScenarioError`."""
     raw = sources.load(scenario.data, cache_dir)
-    clients, tests = _deal(scenario, raw.labels())
+    clients, tests, auxiliary = _deal(scenario, raw.labels())
     shape = raw.x_train.shape[1:]
     return Federation(
         name=raw.name,
@@ -99,6 +102,7 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None) -> Federat
         clients=clients,
         tests=tests,
         class_counts=np.bincount(raw.y_train[clients.values], minlength=len(raw.class_names)),
+        auxiliary=auxiliary,
         mean=raw.mean,
         std=raw.std,
     )
@@ -107,7 +111,7 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None) -> Federat
 def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
     """What each client will hold and be tested on, from labels or public class counts. Raises `ScenarioError`."""
     labels = sources.labels(scenario.data, cache_dir)
-    clients, tests = _deal(scenario, labels)
+    clients, tests, _ = _deal(scenario, labels)
     client_counts = clients.table(labels.y_train, len(labels.class_names))
     return Plan(
         name=labels.name,
@@ -119,11 +123,12 @@ def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
     )
 
 
-def _deal(scenario: Scenario, labels: RawLabels) -> tuple[Ragged, Ragged]:
-    """Training rows and test rows of each client."""
+def _deal(scenario: Scenario, labels: RawLabels) -> tuple[Ragged, Ragged, NDArray[np.int64]]:
+    """Training rows and test rows of each client, and the server's rows."""
     config = scenario.federation
     scheme: Any = config.partition.create() if hasattr(config.partition, "create") else config.partition
-    kept = longtail.select(labels.y_train, scenario.data.longtail, scenario.seed)
+    auxiliary, others = set_apart(labels.y_train, scenario.data.auxiliary, scenario.seed)
+    kept = others[longtail.select(labels.y_train[others], scenario.data.longtail, scenario.seed)]
     groups = {column: values[kept] for column, values in labels.train_groups.items()}
     positions = partition(scheme, labels.y_train[kept], groups, config.clients, scenario.seed, config.empty)
     clients = Ragged(kept[positions.values], positions.offsets)
@@ -136,7 +141,7 @@ def _deal(scenario: Scenario, labels: RawLabels) -> tuple[Ragged, Ragged]:
         np.unique(natural.values(groups)) if natural else None,
         labels.test_groups.get(natural.column) if natural else None,
     )
-    return clients, tests
+    return clients, tests, auxiliary
 
 
 def _digest(y_train: NDArray[np.int64], y_test: NDArray[np.int64], clients: Ragged, tests: Ragged) -> str:

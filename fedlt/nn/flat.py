@@ -89,7 +89,7 @@ class Flat:
     def load_shared(self, vector: Tensor) -> None:
         """Copy [S] into the model."""
         self.shared.copy_(vector, non_blocking=True)
-        self.model.backbone_loads += 1
+        self.stepped()
 
     def load_private(self, vector: Tensor) -> None:
         """Copy [Q] into the model."""
@@ -97,12 +97,16 @@ class Flat:
         self.model.backbone_loads += self.private_backbone
 
     def edits(self) -> int:
-        """Changes whenever a tensor of the model is edited in place, other than by `load_shared` and `load_private`."""
+        """Changes whenever a tensor of the model is edited in place, other than by `load_private`."""
         return edits(self.model) + self._steps
 
     def weights(self) -> Tensor:
         """[T] the shared trainable weights; gradients with respect to it reach the model's parameters."""
         return _Gather.apply(self, *self._shared_parameters.values())  # type: ignore[no-any-return,no-untyped-call]
+
+    def names_beside(self, *patterns: str) -> tuple[str, ...]:
+        """The trainable parameters that no pattern matches."""
+        return tuple(name for name in self.trainable if not _matches(name, patterns))
 
     def trainable_views(self, vector: Tensor) -> dict[str, Tensor]:
         """[T] or [S] cut into views with the names and shapes of the shared trainable parameters."""

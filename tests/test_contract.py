@@ -1,0 +1,201 @@
+"""What the contract of strategies promises beyond the single methods: needs, traffic, own models, steps, values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fedlt
+from fedlt.assembly import assemble
+from fedlt.data.auxiliary import auxiliary_rows, set_apart
+from fedlt.data.federation import federate
+from fedlt.errors import FedLTError, ScenarioError
+from fedlt.listing import listing
+from fedlt.nn.net import Net
+from fedlt.scenario import Local, load
+from fedlt.strategy import NEEDS, Update, combine
+from server.messages import Report
+
+OwnFile = Callable[..., Path]
+
+
+# Needs ----------------------------------------------------------------------------------------------------------------
+
+CURIOUS = """
+@dataclass(frozen=True)
+class Curious(Strategy):
+    def build(self, model, task):
+        task.class_counts
+"""
+TOLD = CURIOUS.replace("def build", 'needs: ClassVar[tuple[str, ...]] = ("class_prior",)\n\n    def build')
+
+
+def test_the_global_prior_is_for_those_who_declare_it(tiny: dict[str, Any], own_file: OwnFile, tmp_path: Path) -> None:
+    with pytest.raises(FedLTError, match=r"needs = \('class_prior',\)"):
+        fedlt.run(tiny, f"strategy={own_file(CURIOUS)}:Curious", out=tmp_path)
+    scenario = load(tiny, [f"strategy={own_file(TOLD, 'told.py')}:Curious"])
+    federation = federate(scenario)
+    parts = assemble(scenario, federation, torch.device("cpu"))
+    assert parts.task.class_counts.tolist() == federation.class_counts.tolist()
+    assert fedlt.run(scenario, out=tmp_path).summary["needs"] == ["class_prior"]
+    assert scenario.strategy.component.needs == ("class_prior",)
+
+
+def test_needs_are_inherited_listed_and_known(own_file: OwnFile) -> None:
+    heir = own_file(TOLD + "\n\n@dataclass(frozen=True)\nclass Heir(Curious):\n    pass\n")
+    assert load("digits_lt", [f"strategy={heir}:Heir"]).strategy.component.needs == ("class_prior",)
+    rows = {row["name"]: row["needs"] for row in listing("strategies")}
+    assert rows["fedavg"] == rows["flower:FedAdam"] == ""
+    assert {need for row in rows.values() for need in row.split(", ") if need} <= set(NEEDS)
+
+
+SUPERVISED = """
+@dataclass(frozen=True)
+class Supervised(Strategy):
+    needs: ClassVar[tuple[str, ...]] = ("auxiliary_set",)
+
+    def setup(self, server):
+        server.state["seen"] = torch.bincount(server.auxiliary.y)
+        assert len(server.auxiliary.x()) == len(server.auxiliary.inputs) == 30
+
+    def aggregate(self, server, updates):
+        assert server.state["seen"].tolist() == [3] * 10
+        super().aggregate(server, updates)
+"""
+
+
+def test_the_auxiliary_set_is_balanced_and_nobody_elses(
+    tiny: dict[str, Any], own_file: OwnFile, tmp_path: Path
+) -> None:
+    path = own_file(SUPERVISED)
+    with pytest.raises(ScenarioError, match=r"data\.auxiliary.*how many samples of each class"):
+        fedlt.run(tiny, f"strategy={path}:Supervised", out=tmp_path)
+    scenario = load(tiny, [f"strategy={path}:Supervised", "data.auxiliary=3"])
+    federation = federate(scenario)
+    assert np.bincount(federation.y_train[federation.auxiliary]).tolist() == [3] * 10
+    assert not set(federation.auxiliary.tolist()) & set(federation.clients.values.tolist())
+    assert federation.class_counts.tolist() == federate(load(tiny)).class_counts.tolist()  # the profile is as before
+    x = auxiliary_rows(federation, torch.device("cpu"), False).x()
+    pixels = torch.from_numpy(np.array(federation.x_train[federation.auxiliary])).permute(0, 3, 1, 2) / 255
+    assert torch.allclose(x, (pixels - float(federation.mean[0])) / float(federation.std[0]), atol=1e-5)
+    assert fedlt.run(scenario, out=tmp_path).summary["needs"] == ["auxiliary_set"]
+
+
+def test_an_auxiliary_set_leaves_samples_of_every_class() -> None:
+    labels = np.array([0, 0, 0, 1, 1])
+    rows, others = set_apart(labels, 1, 0)
+    assert labels[rows].tolist() == [0, 1]
+    assert sorted([*rows.tolist(), *others.tolist()]) == [0, 1, 2, 3, 4]
+    assert any(set_apart(labels, 1, seed)[0].tolist() != rows.tolist() for seed in range(1, 9))
+    with pytest.raises(ScenarioError, match=r"data\.auxiliary: expected less than 2"):
+        set_apart(labels, 2, 0)
+    with pytest.raises(ScenarioError, match="official subsets"):
+        load("digits_lt", ["data.auxiliary=1", "data.longtail.mode=official"])
+
+
+# Traffic --------------------------------------------------------------------------------------------------------------
+
+CHATTY = """
+@dataclass(frozen=True)
+class Chatty(Strategy):
+    private: ClassVar[tuple[str, ...]] = ("head.*",)
+
+    def setup(self, server):
+        server.outbox["first"] = torch.zeros(100)
+
+    def fit(self, client):
+        super().fit(client)
+        client.state["kept"] = torch.zeros(1000)
+        client.extras["sums"] = torch.ones(5, dtype=torch.float64)
+        client.values["id"] = torch.tensor([client.id, -client.id])
+
+    def aggregate(self, server, updates):
+        whole = combine(updates)
+        assert whole.clients == server.cohort
+        assert whole.values["id"].tolist() == [[client, -client] for client in server.cohort]
+        server.weights = whole.mean
+        server.outbox = {}
+"""
+
+
+@pytest.mark.parametrize("foldable", [True, False])
+def test_all_that_is_sent_is_counted_and_what_is_kept_is_not(
+    tiny: dict[str, Any], own_file: OwnFile, tmp_path: Path, foldable: bool
+) -> None:
+    """The backbone has 64 * 16 + 16 = 1040 numbers; 5 doubles and 2 integers of 8 bytes go up; 3 clients a round."""
+    text = CHATTY.replace("    def setup", f"    foldable: ClassVar[bool] = {foldable}\n\n    def setup", 1)
+    run = fedlt.run(tiny, f"strategy={own_file(text)}:Chatty", out=tmp_path)
+    assert run.rounds["bytes_down"].tolist() == [3 * 4 * 1140, 3 * 4 * 1040]  # the second outbox is empty
+    assert run.rounds["bytes_up"].tolist() == [3 * (4 * 1040 + 8 * 7)] * 2
+
+
+def test_values_stay_apart_and_survive_the_message() -> None:
+    parts = [Update((k,), 1.0, torch.ones(2), {}, {"loss": torch.tensor([float(k)])}) for k in (4, 2, 9)]
+    whole = combine(parts)
+    assert (whole.clients, whole.values["loss"].tolist()) == ((4, 2, 9), [4.0, 2.0, 9.0])
+    assert parts[0].values["loss"].tolist() == [4.0]
+    back = Report.unpack(Report(updates={3: [whole]}).pack()).updates[3][0]
+    assert (back.clients, back.values["loss"].tolist(), back.sums) == ((4, 2, 9), [4.0, 2.0, 9.0], {})
+    with pytest.raises(ValueError, match=r"different values: \['loss'\] and \[\]"):
+        combine([parts[0], Update((1,), 1.0, torch.ones(2))])
+
+
+# Steps and own models -------------------------------------------------------------------------------------------------
+
+
+def client_of(make_client: Any, local: Local, **fields: Any) -> Any:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(10, 3)).astype(np.float32), np.array([0, 1] * 5)
+    return make_client(Net(nn.Identity(), nn.Linear(3, 2), 3), x, y, local, **fields)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_travel_is_how_far_a_constant_gradient_moves_a_weight(make_client: Any, momentum: float) -> None:
+    """3 steps an epoch (4 + 4 + 2 samples), two epochs, then one more epoch at another rate: 9 steps."""
+    client = client_of(make_client, Local(epochs=2, batch_size=4, lr=0.5, momentum=momentum))
+
+    def one(site: Any, batch: Any) -> torch.Tensor:
+        return site.weights().sum()
+
+    client.train(one)
+    client.train(one, epochs=1, lr=0.25)
+    assert client.num_steps == 9
+    assert torch.allclose(client.start - client.weights(), torch.tensor(client.travel))
+    assert client.travel == pytest.approx(3.75 if not momentum else 0.5 * (12 - 1.96875) + 0.25 * 4.25)
+
+
+def test_an_own_model_is_put_aside_and_kept(make_client: Any) -> None:
+    client = client_of(make_client, Local(epochs=1, batch_size=4, lr=0.5))
+    client.state["mine"] = torch.full_like(client.flat.shared, 3.0)
+    client.train(lambda site, batch: site.learner.loss(site, batch))
+    generic = client.flat.shared.clone()
+    with client.own("mine"):
+        assert client.weights().unique().tolist() == [3.0]
+        client.train(lambda site, batch: site.weights().square().sum())
+    assert torch.equal(client.flat.shared, generic)
+    assert client.state["mine"].abs().max() < 3.0
+
+
+LOADING = """
+@dataclass(frozen=True)
+class Loading(Strategy):
+    def adapt(self, client):
+        if client.id == 0:
+            client.flat.load_shared(torch.zeros_like(client.flat.shared))
+"""
+
+
+def test_a_model_that_one_client_loads_is_not_the_next_ones(
+    tiny: dict[str, Any], own_file: OwnFile, tmp_path: Path
+) -> None:
+    loading = fedlt.run(tiny, f"strategy={own_file(LOADING)}:Loading", out=tmp_path).clients
+    plain = fedlt.run(tiny, out=tmp_path).clients
+    last, same = (table[table["round"] == 2].set_index("client").accuracy for table in (loading, plain))
+    assert last[0] != same[0]
+    assert last[1:].tolist() == same[1:].tolist()

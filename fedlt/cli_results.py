@@ -1,4 +1,4 @@
-"""The commands that look at runs: `fedlt compare`. Registered on the app of `fedlt.cli`."""
+"""The commands that make and look at many runs: `fedlt sweep`, `compare`. Registered on the app of `fedlt.cli`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,48 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedlt.errors import Problem, ScenarioError
+from fedlt.cli_shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, parse_seeds, split
+from fedlt.errors import FedLTError, Problem, ScenarioError
 
 if TYPE_CHECKING:
     from fedlt.comparison import Comparison
 
 Paths = Annotated[list[str], typer.Argument(show_default=False)]
+
+
+def sweep(
+    scenario: ScenarioArgument = DEFAULT_SCENARIO,
+    overrides: Overrides = None,
+    seeds: Annotated[str | None, typer.Option(help="0-4, or 0,3,7; the scenario's own unless given.")] = None,
+    parallel: Annotated[str, typer.Option(help="Runs side by side, a core each; auto takes what is faster.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Parent of the run folders; runs/ by default.", show_default=False)] = Path(
+        "runs"
+    ),
+    reference: Annotated[str, typer.Option(help="Row of the comparison to which differences are taken.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
+) -> None:
+    """Run every combination of values, skip what is finished, and compare.
+
+    OVERRIDES: key=value,value sets a key to each value in turn: strategy=fedavg,fedprox local.lr=0.01,0.1. Commas in
+    brackets do not count, so a value may be a component with keys of its own: 'strategy=fedavg,{name: fedprox, mu:
+    0.1}'. All combinations are checked before the first runs. Repeat the command to go on after an interruption.
+    """
+    from fedlt.grid import plan
+
+    name, words = split(scenario, overrides)
+    if parallel != "auto" and not parallel.isdecimal():
+        raise ScenarioError(Problem("--parallel", f"expected auto or a whole number >= 1, got {parallel!r}"))
+    jobs = plan(name, words, parse_seeds(seeds) if seeds else ())
+    from fedlt.sweep import run_jobs
+    from fedlt.sweep_view import view
+
+    result = run_jobs(jobs, out, int(parallel) if parallel != "auto" else parallel, force, view())
+    if result.runs:
+        print()
+        print_tables(result.compare(reference=reference))
+    if result.failures:
+        failed = "\n".join(f"  {name}: {error}" for name, error in result.failures.items())
+        raise FedLTError(f"{len(result.failures)} of {len(jobs)} runs failed\n{failed}")
 
 
 def compare(
@@ -79,4 +115,4 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-COMMANDS = (compare,)
+COMMANDS = (sweep, compare)

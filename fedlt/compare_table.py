@@ -138,15 +138,18 @@ def _difference(row: Row, metric: str, cell: Cell) -> str:
     return text + {1: " ↑", -1: " ↓", 0: ""}[pair.mark]
 
 
-def _text(sheet: Sheet) -> str:
-    """Without colours, and as wide as it needs: for pipes and files."""
+def plain_text(table: Table) -> str:
+    """A table without colours, and as wide as it needs: for pipes and files."""
     from rich.console import Console
 
     text = io.StringIO()
-    Console(file=text, width=1000, color_system=None, force_terminal=False, legacy_windows=False).print(_rich(sheet))
-    lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    table = "\n".join(lines).strip("\n")
-    return f"{sheet.title}\n\n{table}"
+    Console(file=text, width=1000, color_system=None, force_terminal=False, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+
+
+def _text(sheet: Sheet) -> str:
+    """The title is no part of the table: it would wrap at the table's width."""
+    return f"{sheet.title}\n\n{plain_text(_rich(sheet))}"
 
 
 def _rich(sheet: Sheet) -> Table:

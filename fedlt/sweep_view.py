@@ -1,0 +1,178 @@
+"""What a sweep says while it goes on: the whole grid on a terminal, a line for each run in a pipe, or nothing."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedlt.grid import Job
+    from fedlt.results import Run
+
+
+class Listener(Protocol):
+    """Hears what becomes of single runs. failures: job -> what went wrong."""
+
+    failures: dict[str, str]
+
+    def started(self, job: Job) -> None: ...
+    def round(self, job: Job, number: int, total: int) -> None: ...
+    def ended(self, job: Job, run: Run) -> None: ...
+    def failed(self, job: Job, error: str) -> None: ...
+
+
+class View(Listener, Protocol):
+    """Hears of the sweep as a whole, too."""
+
+    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class Quiet:
+    """Says nothing, and counts."""
+
+    def __init__(self) -> None:
+        self.failures: dict[str, str] = {}
+        self.jobs: list[Job] = []
+        self.done: dict[str, Run] = {}
+        self.rounds: dict[str, tuple[int, int]] = {}
+        self.begun: dict[str, float] = {}
+        self.left: set[str] = set()
+
+    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> None:
+        """jobs: the whole grid. done: those of them that were finished before. processes: runs side by side."""
+        self.jobs, self.done = list(jobs), dict(done)
+        self.left = {job.name for job in jobs if job.name not in done}
+
+    def started(self, job: Job) -> None:
+        """A run begins."""
+        self.begun[job.name] = time.monotonic()
+
+    def round(self, job: Job, number: int, total: int) -> None:
+        """A round of a run is over."""
+        self.rounds[job.name] = number, total
+
+    def ended(self, job: Job, run: Run) -> None:
+        """A run is finished."""
+        self.done[job.name] = run
+
+    def failed(self, job: Job, error: str) -> None:
+        """A run has failed."""
+        self.failures[job.name] = error
+
+    def close(self) -> None:
+        """The sweep is over, well or not."""
+
+
+class Lines(Quiet):
+    """Plain lines, one for each run: for pipes and log files."""
+
+    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> None:
+        super().begin(jobs, done, processes)
+        print(heading(jobs, done, processes), flush=True)
+
+    def ended(self, job: Job, run: Run) -> None:
+        super().ended(job, run)
+        self._say(job, f"{figures(run)}  [{time.monotonic() - self.begun[job.name]:.1f} s]")
+
+    def failed(self, job: Job, error: str) -> None:
+        super().failed(job, error)
+        self._say(job, f"failed: {error.strip().splitlines()[0]}")
+
+    def _say(self, job: Job, text: str) -> None:
+        print(f"[{len(self.done) + len(self.failures)}/{len(self.jobs)}] {job.name}: {text}", flush=True)
+
+
+class Live(Quiet):
+    """The grid on a terminal, methods by seeds, with the time left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live: Any = None
+        self._since = time.monotonic()
+
+    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> None:
+        from rich.live import Live as Rich
+
+        super().begin(jobs, done, processes)
+        self._since = time.monotonic()
+        print(heading(jobs, done, processes))
+        self._live = Rich(get_renderable=self.table, refresh_per_second=4)
+        self._live.start()
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def table(self) -> Table:
+        """Generic and personal accuracy of what is finished, rounds of what runs."""
+        from rich import box
+        from rich.table import Table
+
+        seeds = sorted({job.seed for job in self.jobs})
+        by_label: dict[str, dict[int, str]] = {}
+        for job in self.jobs:
+            by_label.setdefault(job.label, {})[job.seed] = self._state(job)
+        rows = list(by_label.items())
+        room = self._live.console.height - 8 if self._live is not None else len(rows)
+        if len(rows) > room:  # those that are at work, then the others
+            rows = sorted(rows, key=lambda row: not any("/" in text and "%" not in text for text in row[1].values()))
+        table = Table(box=box.SIMPLE_HEAD, caption=self._clock(), caption_justify="left")
+        table.add_column("generic / personal accuracy in %")
+        for seed in seeds:
+            table.add_column(f"seed {seed}", justify="right")
+        for label, states in rows[: max(room, 1)]:
+            table.add_row(label or self.jobs[0].scenario.name, *(states.get(seed, "") for seed in seeds))
+        return table
+
+    def _state(self, job: Job) -> str:
+        if job.name in self.failures:
+            return "failed"
+        if job.name in self.done:
+            return " / ".join(percent(self.done[job.name], kind) for kind in ("generic", "personal"))
+        if job.name not in self.begun:
+            return "·"
+        number, total = self.rounds.get(job.name, (0, job.scenario.federation.rounds))
+        return f"round {number}/{total}"
+
+    def _clock(self) -> str:
+        ended = sum(name in self.done or name in self.failures for name in self.left)
+        parts = [number / total for name, (number, total) in self.rounds.items() if name in self.left]
+        share = sum(parts) / len(self.left) if self.left else 1.0
+        elapsed = time.monotonic() - self._since
+        to_go = f", about {elapsed / share * (1 - share):.0f} s to go" if 0 < share < 1 else ""
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"{ended} of {len(self.left)} done{failed}; {elapsed:.0f} s{to_go}"
+
+
+def view() -> Live | Lines:
+    """The view that suits the standard output."""
+    return Live() if sys.stdout.isatty() else Lines()
+
+
+def heading(jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> str:
+    """One line that says how much there is to do, and how it is done."""
+    seeds, labels = {job.seed for job in jobs}, {job.label for job in jobs}
+    how = f"{processes} side by side" if processes > 1 else "one after the other"
+    return (
+        f"{jobs[0].scenario.name}: {len(jobs)} runs ({len(labels)} of each of {len(seeds)} seeds), "
+        f"{len(done)} finished before, {len(jobs) - len(done)} to do, {how}"
+    )
+
+
+def figures(run: Run) -> str:
+    """`generic 82.0 %, personal 84.4 %` of the last evaluation, of the kinds of models that there are."""
+    shown = ((kind, percent(run, kind)) for kind in ("generic", "personal"))
+    return ", ".join(f"{kind} {text} %" for kind, text in shown if text != "-")
+
+
+def percent(run: Run, kind: str) -> str:
+    """Accuracy of the last evaluation of a kind of model; `-` where there is none."""
+    value = run.final.get(f"{kind}/accuracy", math.nan)
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"

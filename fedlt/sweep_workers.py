@@ -1,0 +1,184 @@
+"""Runs side by side: processes of one thread each, which take one job after the other.
+
+A worker holds one end of a pipe whose other end only the sweep holds. When the sweep ends, however it ends, the pipe
+breaks, and the worker ends as if it had been interrupted. Workers are no members of the terminal's process group:
+Ctrl-C reaches the sweep alone, which then ends them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from fedlt.catalog import ROOT
+from fedlt.results import open_run
+
+if TYPE_CHECKING:
+    from fedlt.grid import Job
+    from fedlt.results import Run
+    from fedlt.sweep_view import View
+
+PATIENCE = 10.0
+"""Seconds that an interrupted worker has to write down what it knows."""
+
+
+class _Member:
+    """One worker process, as the sweep sees it."""
+
+    def __init__(self) -> None:
+        self.pipe, theirs = Pipe()
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-c", f"from fedlt.sweep_workers import work; work({theirs.fileno()})"]
+        self.process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        theirs.close()
+        self.job: Job | None = None
+
+    def take(self, job: Job, out: Path, force: bool) -> None:
+        self.job = job
+        self.pipe.send((job, out, force))
+
+    def end(self, deadline: float) -> None:
+        """Wait for the process until the deadline (of the monotonic clock), then end it."""
+        try:
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def side_by_side(jobs: Sequence[Job], processes: int, out: Path, force: bool, view: View) -> None:
+    """Run the jobs in that many processes. A process that dies fails its job, and another takes its place."""
+    waiting = deque(jobs)
+    members: dict[Any, _Member] = {}
+    try:
+        while waiting or members:
+            while waiting and len(members) < processes:
+                member = _Member()
+                members[member.pipe] = member
+                _next(member, waiting, out, force, view)
+            for pipe in wait(list(members)):
+                member = members[pipe]
+                if not _hear(member, view):
+                    del members[pipe]
+                    _bury(member, view)
+                elif member.job is None and waiting:
+                    _next(member, waiting, out, force, view)
+                elif member.job is None:
+                    del members[pipe]
+                    member.pipe.send(None)
+                    member.end(time.monotonic() + PATIENCE)
+                    member.pipe.close()
+    finally:
+        for member in members.values():
+            member.pipe.close()
+        deadline = time.monotonic() + PATIENCE
+        for member in members.values():
+            member.end(deadline)
+
+
+def _next(member: _Member, waiting: deque[Job], out: Path, force: bool, view: View) -> None:
+    job = waiting.popleft()
+    view.started(job)
+    with suppress(BrokenPipeError):  # it died just now; reading from the pipe will tell
+        member.take(job, out, force)
+
+
+def _hear(member: _Member, view: View) -> bool:
+    """Pass one message of a worker on; False: the worker is gone."""
+    try:
+        what, *rest = member.pipe.recv()
+    except (EOFError, OSError):
+        return False
+    assert member.job is not None
+    if what == "round":
+        view.round(member.job, *rest)
+        return True
+    if what == "ended":
+        view.ended(member.job, open_run(rest[0]))
+    else:
+        view.failed(member.job, rest[0])
+    member.job = None
+    return True
+
+
+def _bury(member: _Member, view: View) -> None:
+    member.pipe.close()
+    member.end(time.monotonic() + PATIENCE)
+    if member.job is not None:
+        view.failed(member.job, f"its process ended with exit code {member.process.returncode}")
+
+
+class _Reporter:
+    """The view of a worker: it passes everything on."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self.failures: dict[str, str] = {}
+
+    def started(self, job: Job) -> None:
+        """The sweep knows: it sent the job."""
+
+    def round(self, job: Job, number: int, total: int) -> None:
+        self.pipe.send(("round", number, total))
+
+    def ended(self, job: Job, run: Run) -> None:
+        self.pipe.send(("ended", run.folder))
+
+    def failed(self, job: Job, error: str) -> None:
+        self.failures[job.name] = error
+        self.pipe.send(("failed", error))
+
+
+def work(descriptor: int) -> None:
+    """The life of a worker: jobs from the pipe, inline and on one thread, until the pipe is closed."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    pipe = Connection(descriptor)
+    jobs: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_listen, args=(pipe, jobs), daemon=True).start()
+    from dataclasses import replace
+
+    from fedlt.run import Grids
+    from fedlt.sweep import attempt
+
+    reporter = _Reporter(pipe)
+    with suppress(KeyboardInterrupt, BrokenPipeError), Grids() as grids:
+        while (order := jobs.get()) is not None:
+            job, out, force = order
+            inline = replace(job.scenario, resources=replace(job.scenario.resources, backend="inline"))
+            attempt(replace(job, scenario=inline), out, force, reporter, grids)
+            reporter.failures.clear()
+
+
+def _listen(pipe: Connection, jobs: SimpleQueue[Any]) -> None:
+    """Hand the orders over; None is the last one. If the pipe breaks before, interrupt whatever goes on."""
+    try:
+        while True:
+            order = pipe.recv()
+            jobs.put(order)
+            if order is None:
+                return
+    except (EOFError, OSError):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)
+        os._exit(1)
+
+
+def _interrupt(*_: object) -> None:
+    """As Ctrl-C, but once: the run is marked before the process ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt

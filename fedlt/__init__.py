@@ -11,6 +11,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from fedlt.private_by_default import keep_private
+
 if TYPE_CHECKING:
     from fedlt.compare import compare
     from fedlt.learner import Learner, Stage
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from fedlt.scenario import Scenario, load
     from fedlt.site import Batch, Site
     from fedlt.strategy import Client, Server, Strategy, Update, combine
+
+keep_private()
 
 __version__ = "0.1.0"
 __all__ = [

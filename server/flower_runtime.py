@@ -45,16 +45,13 @@ def run_under_flower(scenario: Scenario, out: Path, echo: bool = True) -> Run:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """Own folder, own ports, no telemetry, no update check, no re-installation of what is installed already."""
+    """Own folder, own ports, no re-installation of what is installed already."""
     return {
         **os.environ,
         "FLWR_HOME": str(home / "flwr"),
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(_free_port()),
         "FLWR_LOCAL_CONTROL_API_PORT": str(_free_port()),
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
 

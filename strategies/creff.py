@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from fedlt.threads import one_thread
 class CReFF(Strategy):
     """Heads are one matrix [C, D + 1], the bias last; features are extended by a 1. M synthetic features a class."""
 
+    needs: ClassVar[tuple[str, ...]] = ("class_gradients",)
+
     features: Annotated[int, ">= 1"] = 100  # M
     match_steps: Annotated[int, ">= 0"] = 100  # of gradient descent on the synthetic features, each round
     match_lr: Annotated[float, "> 0"] = 0.1
@@ -40,9 +42,14 @@ class CReFF(Strategy):
         if not isinstance(model.head, nn.Linear) or model.head.bias is None:
             raise ValueError("creff matches gradients of a linear head with a bias, and this model has another head")
 
+    def setup(self, server: Server) -> None:
+        size = server.task.num_classes, self.features, server.model.feature_dim
+        server.state["features"] = _tensor(server.rng.standard_normal(size), server.weights)
+        server.outbox["head"] = _fresh(*size[::2], server.rng, server.weights)
+
     def fit(self, client: Client) -> None:
         """Gradients of the re-trained head on the received backbone come before the training."""
-        y, head = client.data.y, _head(client.received, client.model)
+        y, head = client.data.y, client.received["head"]
         features = _extend(torch.cat(client.scan(lambda batch: client.model.encode(batch.x))))
         gradients = head.new_zeros(len(head), *head.shape)
         for label in client.class_counts.nonzero().flatten().tolist():
@@ -54,13 +61,11 @@ class CReFF(Strategy):
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         whole = combine(updates)
-        holders, classes = whole.sums["holders"], server.task.num_classes
+        holders = whole.sums["holders"]
         real = whole.sums["gradients"] / holders.clamp(min=1)[:, None, None]
-        head = _head(server.outbox, server.model)  # that of the clients' gradients
-        size = classes, self.features, server.model.feature_dim
-        synthetic = server.state.get("features", _tensor(server.rng.standard_normal(size), head))
+        head = server.outbox["head"]  # that of the clients' gradients
         with one_thread():
-            server.state["features"] = self.match(synthetic, real, holders > 0, head)
+            server.state["features"] = self.match(server.state["features"], real, holders > 0, head)
             server.outbox["head"] = self.retrain(server.state["features"], server.rng)
         server.weights = whole.mean
 
@@ -85,7 +90,7 @@ class CReFF(Strategy):
         classes, each, dim = synthetic.shape
         x = _extend(synthetic).flatten(0, 1)
         y = torch.arange(classes, device=x.device).repeat_interleave(each)
-        head = _tensor(rng.uniform(-1, 1, (classes, dim + 1)) * dim**-0.5, x)  # PyTorch's initialisation
+        head = _fresh(classes, dim, rng, x)
         for _ in range(self.head_epochs):
             for rows in torch.from_numpy(rng.permutation(len(y))).to(x.device).split(self.head_batch):
                 head = head - self.head_lr * _gradient(x[rows], head, y[rows])
@@ -108,16 +113,13 @@ def _extend(features: Tensor) -> Tensor:
     return F.pad(features, (0, 1), value=1.0)
 
 
-def _head(box: dict[str, Tensor], model: Net) -> Tensor:
-    """The re-trained head in the box; before there is one, the model's own."""
-    if "head" in box:
-        return box["head"]
-    weight, bias = model.get_parameter("head.weight"), model.get_parameter("head.bias")
-    return torch.cat([weight, bias[:, None]], 1).detach()
+def _fresh(classes: int, dim: int, rng: np.random.Generator, like: Tensor) -> Tensor:
+    """[C, D + 1] a head with PyTorch's initialisation, uniform within 1 / sqrt(D)."""
+    return _tensor(rng.uniform(-1, 1, (classes, dim + 1)) * dim**-0.5, like)
 
 
 def _variants(model: Net, box: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    features, head = model.encode(x), _head(box, model)
+    features, head = model.encode(x), box["head"]
     return {"retrained": F.linear(features, head[:, :-1], head[:, -1]), "averaged": model.head(features)}
 
 

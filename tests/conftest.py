@@ -130,19 +130,22 @@ def train_one(tiny: dict[str, Any]) -> TrainOne:
     """One client's round on the tiny scenario, as a worker does it: `train_one(client, *overrides, round=..., ...)`.
 
     The worker (whose model is the client's afterwards), the weights before, and the report with update and state.
-    Every call starts from the same weights with the same generators.
+    Every call starts from the same weights and the server's first outbox, with the same generators.
     """
     from clients.worker import Worker
     from fedlt.data.federation import federate
     from fedlt.scenario import load
+    from fedlt.strategy import Server
     from server.messages import Job, Work
 
     def train(client: int, *overrides: str, round: int = 1, **job: Any) -> tuple[Worker, Tensor, Report]:
         scenario = load(tiny, list(overrides))
         worker = Worker(scenario, federate(scenario))
         start = worker.flat.shared.clone()
-        work = [Work(blocks={0: [client]})]
-        report = worker.run(Job(scenario.to_dict(), scenario.hash, round, work, job.pop("shared", start), **job))
+        server = Server(worker.model, worker.flat, worker.parts.task, num_clients=scenario.federation.clients or 0)
+        worker.strategy.setup(server)
+        job = {"shared": start, "outbox": server.outbox, **job}
+        report = worker.run(Job(scenario.to_dict(), scenario.hash, round, [Work(blocks={0: [client]})], **job))
         assert not report.failures, report.failures[0].traceback
         return worker, start, report
 

@@ -27,25 +27,40 @@ COHORTS = [[0, 1, 3], [0, 1, 2]]
 ENDS = np.array([[[1.0, 2.0], [-1.0, 0.0], [0.0, 0.5]], [[2.0, 2.0], [0.0, 1.0], [3.0, -1.0]]])
 
 
-def test_two_rounds_of_multipliers_and_steps() -> None:
+def test_two_rounds_of_multipliers_and_steps(make_client: Any) -> None:
     """Four clients; the second round's weights are 1 + lambda_k - mean(lambda) over all four."""
     net = Net(nn.Identity(), nn.Linear(2, 1, bias=False), 2)
     server = Server(net, Flat(net), Task("single", 2, (2,), np.ones(2, np.int64)), num_clients=4)
     server.weights = torch.tensor([1.0, 1.0])
     strategy, w, dual = CLIMB(dual_lr=2.0, tolerance=0.1), np.array([1.0, 1.0]), np.zeros(4)
+    strategy.setup(server)
     for cohort, losses, ends in zip(COHORTS, LOSSES, ENDS, strict=True):
-        strategy.aggregate(
-            server,
-            [
-                Update((k,), 1.0, torch.tensor(end, dtype=torch.float32), {"loss": torch.tensor([loss])})
-                for k, loss, end in zip(cohort, losses.astype(np.float32), ends, strict=True)
-            ],
-        )
+        updates = []
+        for k, loss, end in zip(cohort, losses.astype(np.float32), ends, strict=True):
+            client = make_client(Net(nn.Identity(), nn.Linear(2, 2), 2), [[0, 0]], [0], Local(), id=k)
+            client.received = server.outbox
+            weight = strategy.weight(client)
+            total = weight * torch.tensor(end, dtype=torch.float32)
+            updates.append(Update((k,), weight, total, values={"loss": torch.tensor([loss])}))
+        strategy.aggregate(server, updates)
         w = w + ((1 + dual - dual.mean())[cohort, None] * (ends - w)).mean(0)
         dual[cohort] = np.maximum(dual[cohort] + 2.0 * (losses - losses.mean() - 0.1) / 4, 0)
         assert np.allclose(server.weights.numpy(), w, atol=1e-6)
         assert np.allclose(server.state["multipliers"].numpy(), dual, atol=1e-6)
     assert dual[1] > 0 and dual[2] > dual[1] and dual[0] == dual[3] == 0
+
+
+def test_factors_are_never_negative_and_buffers_stay_within_those_of_the_clients() -> None:
+    net = Net(nn.Identity(), nn.Linear(2, 1, bias=False), 2)
+    net.register_buffer("variance", torch.ones(1))
+    server = Server(net, Flat(net), Task("single", 2, (2,), np.ones(2, np.int64)), num_clients=4)
+    strategy = CLIMB()
+    strategy.setup(server)
+    server.state["multipliers"][0] = 50
+    ends, loss = torch.tensor([[1.0, 1.0, 0.1], [2.0, 2.0, 0.2]]), torch.tensor([3.0, 0.0])
+    strategy.aggregate(server, [Update((0, 1), 5.0, 4.0 * ends[0] + ends[1], values={"loss": loss})])
+    assert server.outbox["factors"].tolist()[1:] == [0, 0, 0]
+    assert torch.isclose(server.weights[2], torch.tensor((4 * 0.1 + 0.2) / 5))
 
 
 def test_the_loss_is_that_of_the_received_model_on_own_samples(make_client: Any) -> None:
@@ -56,7 +71,7 @@ def test_the_loss_is_that_of_the_received_model_on_own_samples(make_client: Any)
     with torch.no_grad():
         expected = F.cross_entropy(net(torch.from_numpy(x)), torch.from_numpy(y))
     CLIMB().fit(client)
-    assert torch.allclose(client.extras["loss"], expected, atol=1e-6)
+    assert torch.allclose(client.values["loss"], expected, atol=1e-6)
 
 
 def client_losses(run: Run, scenario: dict[str, Any]) -> list[float]:

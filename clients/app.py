@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from flwr.app import Context, Message
@@ -17,6 +18,7 @@ app = ClientApp()
 def train(message: Message, context: Context) -> Message:
     """Train and evaluate the clients that the job names."""
     started = time.perf_counter()
+    os.chdir(str(context.run_config.get("cwd", "")) or ".")  # Flower starts its nodes in a folder of its own
     job = Job.unpack(message.content)
     unpacked = time.perf_counter() - started
     report = worker_for(job.key, job.scenario).run(job)

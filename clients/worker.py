@@ -175,7 +175,7 @@ class Worker:
         """The client with its data and its state, its private parameters in the model."""
         union = number == UNION
         rows = self.federation.union() if union else self.federation.clients[number]
-        counts = self.federation.class_counts if union else self.federation.counts(number)
+        counts = self.federation.seen_counts() if union else self.federation.counts(number)
         path = (job.round, number + 1)
         start = shared[: self.flat.num_trainable]
         state = job.states.get(number)

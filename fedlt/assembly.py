@@ -41,7 +41,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     if abs(shares - 1) > 1e-9:
         raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
     rounds = scenario.federation.rounds
-    counts = federation.class_counts if "class_prior" in strategy.needs else None
+    counts = federation.seen_counts() if "class_prior" in strategy.needs else None
     task = Task(federation.kind, federation.num_classes, federation.input_shape, counts, rounds)
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"

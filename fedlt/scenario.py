@@ -35,6 +35,26 @@ class LongTail:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Wrong training labels. Who holds what, tests and class groups follow from the true ones."""
+
+    kind: Literal["none", "symmetric", "frequency", "file"] = "none"  # frequency: flips go to frequent classes
+    rate: Annotated[float, "> 0", "< 1"] | None = None  # expected share of the training labels that are flipped
+    file: str | None = None  # labels of all training rows of the source, as labels.npz:NAME
+    seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Training samples without labels, for semi-supervised methods; the others do not see them."""
+
+    hidden: Annotated[float, ">= 0", "< 1"] = 0.0  # share of each client's samples that lose their label
+    extra: Annotated[float, ">= 0"] = 0.0  # further samples that the clients get, times the labelled ones
+    imbalance_factor: Annotated[float, ">= 1"] = 1.0  # largest class / smallest class of the further samples
+    seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
+
+
+@dataclass(frozen=True)
 class Data:
     """The data set: built in, a hub name, a folder, or an .npz file."""
 
@@ -46,6 +66,8 @@ class Data:
     test_split: str = "test"  # likewise
     auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
     longtail: LongTail = field(default_factory=LongTail)
+    noise: Noise = field(default_factory=Noise)
+    unlabelled: Unlabelled = field(default_factory=Unlabelled)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Entry under Flower's own runtime. Run-config keys: scenario, overrides (separated by spaces), out, force."""
+    """Entry under Flower's own runtime. Run-config keys: scenario, overrides (separated by spaces), out, cwd, force."""
     config = context.run_config
+    os.chdir(str(config["cwd"]) or ".")
     scenario = load(str(config["scenario"]), str(config["overrides"]).split())
     out = Path(str(config["out"]) or "runs").resolve()
     console = Console()

@@ -36,7 +36,7 @@ def run_under_flower(scenario: Scenario, out: Path, echo: bool = True) -> Run:
         copy.write_text(scenario.to_yaml(), encoding="utf-8")
         environment = _environment(Path(home))
         with _superlink(environment, Path(home)):
-            config = f'scenario="{copy}" out="{out}" force=true'
+            config = f'scenario="{copy}" out="{out}" cwd="{Path.cwd()}" force=true'
             _flwr(["run", str(ROOT), "--stream", "--run-config", config], environment, echo)
     run = finished_run(out / scenario.run_name)
     if run is None:

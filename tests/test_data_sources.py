@@ -412,3 +412,15 @@ def test_real_cifar10_and_its_official_subsets(tmp_path: Path) -> None:
     assert labels.class_names == known.class_names
     for factor, rows in ((100, 12406), (50, 13996)):
         assert len(select(labels.y_train, LongTail("exponential", factor, "official"), 0)) == rows
+
+
+def test_an_npz_that_unpacks_to_more_than_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A packed file of zeros is a thousandth of its content."""
+    zeros = np.zeros((3, 500, 500), np.uint8)
+    np.savez_compressed(tmp_path / "bomb.npz", x_train=zeros, y_train=LABELS[:3], x_test=zeros, y_test=LABELS[:3])
+    assert (tmp_path / "bomb.npz").stat().st_size < 10_000
+    monkeypatch.setattr("fedlt.data.npz._memory", lambda: 1_000_000)
+    with pytest.raises(ScenarioError, match=r"unpacks to .* GiB, more than this machine's memory"):
+        sources.load(Data(str(tmp_path / "bomb.npz")))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.data.npz import opened
 from fedlt.errors import Problem, ScenarioError
 
 KEY = "data.longtail.counts"
@@ -60,7 +61,7 @@ def _read_file(name: str) -> list[int]:
 
 
 def _read_npz(path: Path, array: str) -> list[int]:
-    with np.load(path, allow_pickle=False) as content:
+    with opened(path, _problem) as content:
         fitting = [key for key in content.files if content[key].ndim == 1 and content[key].dtype.kind in "iu"]
         chosen = [key for key in fitting if not array or key == array]
         if len(chosen) != 1:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from fedlt.data import localtest, longtail, sources
 from fedlt.data.auxiliary import set_apart
+from fedlt.data.noise import noisy_labels
 from fedlt.data.partition import Natural, partition
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
+from fedlt.data.unlabelled import add_extra, extra_rows, hide
 
 if TYPE_CHECKING:
     from fedlt.scenario import Scenario
@@ -25,9 +27,10 @@ class Federation:
     """A data set dealt to clients.
 
     x_train, x_test: all rows of the source, uint8 [N, H, W, C] or float32 [N, F], usually memory-mapped.
-    y_train, y_test: int64 [N]. clients, tests: rows of the training and of the test set for each client; tests
-    may overlap and may be empty. class_counts: int64 [C], training samples over all clients. input_shape:
-    (C, H, W) or (F,). auxiliary: training rows that the server holds, class by class.
+    y_train, y_test: int64 [N]; the training labels are those that the clients see, noise included. clients, tests:
+    rows of the training and of the test set for each client; tests may overlap and may be empty. unlabelled: training
+    rows that clients hold without labels. class_counts: int64 [C], labelled training samples over all clients by
+    their true classes. input_shape: (C, H, W) or (F,). auxiliary: training rows that the server holds, class by class.
     mean, std: float32, per channel of x_train / 255 or per feature, over the whole source.
     """
 
@@ -41,6 +44,7 @@ class Federation:
     y_test: NDArray[np.int64]
     clients: Ragged
     tests: Ragged
+    unlabelled: Ragged
     class_counts: NDArray[np.int64]
     auxiliary: NDArray[np.int64]
     mean: NDArray[np.float32]
@@ -51,8 +55,12 @@ class Federation:
         """Number of classes, C."""
         return len(self.class_names)
 
+    def seen_counts(self) -> NDArray[np.int64]:
+        """Training samples over all clients by the classes that they see, int64 [C]."""
+        return np.bincount(self.y_train[self.clients.values], minlength=self.num_classes)
+
     def counts(self, client: int) -> NDArray[np.int64]:
-        """Training samples of one client by class, int64 [C]."""
+        """Training samples of one client by the classes that it sees, int64 [C]."""
         return np.bincount(self.y_train[self.clients[client]], minlength=self.num_classes)
 
     def client_counts(self) -> NDArray[np.int64]:
@@ -65,7 +73,7 @@ class Federation:
 
     def digest(self) -> str:
         """SHA-256 of the labels and of every client's rows: equal for equal partitions of the same data set."""
-        return _digest(self.y_train, self.y_test, self.clients, self.tests)
+        return _digest(self.y_train, self.y_test, self.clients, self.tests, self.unlabelled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +96,7 @@ class Plan:
 def federate(scenario: Scenario, cache_dir: Path | str | None = None) -> Federation:
     """Load the scenario's data set and deal it to the clients. Raises `ScenarioError`."""
     raw = sources.load(scenario.data, cache_dir)
-    clients, tests, auxiliary = _deal(scenario, raw.labels())
+    dealt = _deal(scenario, raw.labels())
     shape = raw.x_train.shape[1:]
     return Federation(
         name=raw.name,
@@ -96,13 +104,14 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None) -> Federat
         class_names=raw.class_names,
         input_shape=(shape[2], shape[0], shape[1]) if len(shape) == 3 else shape,
         x_train=raw.x_train,
-        y_train=raw.y_train,
+        y_train=dealt.y_train,
         x_test=raw.x_test,
         y_test=raw.y_test,
-        clients=clients,
-        tests=tests,
-        class_counts=np.bincount(raw.y_train[clients.values], minlength=len(raw.class_names)),
-        auxiliary=auxiliary,
+        clients=dealt.clients,
+        tests=dealt.tests,
+        unlabelled=dealt.unlabelled,
+        class_counts=np.bincount(raw.y_train[dealt.clients.values], minlength=len(raw.class_names)),
+        auxiliary=dealt.auxiliary,
         mean=raw.mean,
         std=raw.std,
     )
@@ -111,42 +120,68 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None) -> Federat
 def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
     """What each client will hold and be tested on, from labels or public class counts. Raises `ScenarioError`."""
     labels = sources.labels(scenario.data, cache_dir)
-    clients, tests, _ = _deal(scenario, labels)
-    client_counts = clients.table(labels.y_train, len(labels.class_names))
+    dealt = _deal(scenario, labels)
+    classes = len(labels.class_names)
+    parts = dealt.y_train, labels.y_test, dealt.clients, dealt.tests, dealt.unlabelled
     return Plan(
         name=labels.name,
         class_names=labels.class_names,
-        client_counts=client_counts,
-        test_counts=tests.table(labels.y_test, len(labels.class_names)),
-        class_counts=client_counts.sum(axis=0),
-        digest=_digest(labels.y_train, labels.y_test, clients, tests) if labels.in_source_order else None,
+        client_counts=dealt.clients.table(dealt.y_train, classes),
+        test_counts=dealt.tests.table(labels.y_test, classes),
+        class_counts=dealt.clients.table(labels.y_train, classes).sum(axis=0),
+        digest=_digest(*parts) if labels.in_source_order else None,
     )
 
 
-def _deal(scenario: Scenario, labels: RawLabels) -> tuple[Ragged, Ragged, NDArray[np.int64]]:
-    """Training rows and test rows of each client, and the server's rows."""
-    config = scenario.federation
+@dataclass(frozen=True)
+class _Dealt:
+    """Rows of each client, of its tests, without labels and of the server, and the labels as they are seen."""
+
+    clients: Ragged
+    tests: Ragged
+    unlabelled: Ragged
+    auxiliary: NDArray[np.int64]
+    y_train: NDArray[np.int64]
+
+
+def _deal(scenario: Scenario, labels: RawLabels) -> _Dealt:
+    """Partition and local tests look at true labels, and at samples whose label is then hidden too."""
+    config, data, seed = scenario.federation, scenario.data, scenario.seed
+    classes = len(labels.class_names)
     scheme: Any = config.partition.create() if hasattr(config.partition, "create") else config.partition
-    auxiliary, others = set_apart(labels.y_train, scenario.data.auxiliary, scenario.seed)
-    kept = others[longtail.select(labels.y_train[others], scenario.data.longtail, scenario.seed)]
+    auxiliary, others = set_apart(labels.y_train, data.auxiliary, seed)
+    kept = others[longtail.select(labels.y_train[others], data.longtail, seed)]
     groups = {column: values[kept] for column, values in labels.train_groups.items()}
-    positions = partition(scheme, labels.y_train[kept], groups, config.clients, scenario.seed, config.empty)
+    positions = partition(scheme, labels.y_train[kept], groups, config.clients, seed, config.empty)
     clients = Ragged(kept[positions.values], positions.offsets)
     natural = scheme if isinstance(scheme, Natural) else None
     tests = localtest.local_tests(
         config.local_test,
-        clients.table(labels.y_train, len(labels.class_names)),
+        clients.table(labels.y_train, classes),
         labels.y_test,
-        scenario.seed,
+        seed,
         np.unique(natural.values(groups)) if natural else None,
         labels.test_groups.get(natural.column) if natural else None,
     )
-    return clients, tests, auxiliary
+    unlabelled = Ragged.from_owner(np.zeros(0, np.int64), len(clients))
+    if data.unlabelled.hidden:
+        clients, unlabelled = hide(clients, data.unlabelled, seed)
+    if data.unlabelled.extra:
+        free = np.setdiff1d(others, kept)
+        extra = extra_rows(labels.y_train, free, clients.values, data.unlabelled, seed)
+        unlabelled = add_extra(unlabelled, extra, data.unlabelled, seed)
+    y_train = noisy_labels(labels.y_train, np.sort(clients.values), classes, data.noise, seed)
+    return _Dealt(clients, tests, unlabelled, auxiliary, y_train)
 
 
-def _digest(y_train: NDArray[np.int64], y_test: NDArray[np.int64], clients: Ragged, tests: Ragged) -> str:
+def _digest(
+    y_train: NDArray[np.int64], y_test: NDArray[np.int64], clients: Ragged, tests: Ragged, unlabelled: Ragged
+) -> str:
     content = hashlib.sha256()
-    for array in (y_train, y_test, clients.values, clients.offsets, tests.values, tests.offsets):
+    arrays = [y_train, y_test, clients.values, clients.offsets, tests.values, tests.offsets]
+    if len(unlabelled.values):
+        arrays += [unlabelled.values, unlabelled.offsets]
+    for array in arrays:
         content.update(len(array).to_bytes(8, "little"))
         content.update(np.ascontiguousarray(array, "<i8").tobytes())
     return content.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.images import same_channels, stack
+from fedlt.data.npz import opened
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
 from fedlt.data.tables import ParquetFolder, columns_of, stamp
 
@@ -96,14 +96,8 @@ class Npz:
     def _open(self, needed: list[str], optional: list[str]) -> dict[str, NDArray[Any] | None]:
         """Every key of the file, with its array where that was asked for."""
         wanted = {*needed, *optional}
-        try:
-            loaded = np.load(self.path, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise refuse(f"{self.path} holds a single array; write it with numpy.savez")
-            with loaded as content:
-                return {key: content[key] if key in wanted else None for key in content.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise refuse(f"{self.path} is not a readable .npz file of plain arrays: {error}") from error
+        with opened(self.path, refuse) as content:
+            return {key: content[key] if key in wanted else None for key in content.files}
 
 
 @dataclass(frozen=True)

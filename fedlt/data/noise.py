@@ -1,0 +1,85 @@
+"""Label noise: which label the clients see in place of the true one. Who holds what follows from the true labels.
+
+`symmetric`: a label is flipped to any other class alike. `frequency`: to another class with probability proportional to
+its training samples, so that head classes swallow tail samples (the assumption of RCAL; Zhang et al., ICCV 2023).
+`file`: labels that people gave, such as those of CIFAR-10N (Wei et al., ICLR 2022).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.data.npz import opened
+from fedlt.errors import Problem, ScenarioError
+from fedlt.seeding import generator
+
+if TYPE_CHECKING:
+    from fedlt.scenario import Noise
+
+KEY = "data.noise"
+
+
+def noisy_labels(
+    y_train: NDArray[np.int64], rows: NDArray[np.int64], classes: int, config: Noise, seed: int
+) -> NDArray[np.int64]:
+    """The labels as they are seen, int64 [N]: those at `rows` (ascending) may differ from `y_train` [N].
+
+    seed: the scenario's, used where the configuration has none. Raises `ScenarioError` under `data.noise`.
+    """
+    _check_options(config)
+    if config.kind == "none":
+        return y_train
+    seen = y_train.copy()
+    if config.kind == "file":
+        seen[rows] = _read(str(config.file), len(y_train), classes)[rows]
+        return seen
+    assert config.rate is not None  # _check_options refuses it
+    rng = generator(seed if config.seed is None else config.seed, "label-noise")
+    flipped = rows[rng.random(len(rows)) < config.rate]
+    weights = np.ones(classes) if config.kind == "symmetric" else np.bincount(y_train[rows], minlength=classes) * 1.0
+    for label in np.unique(y_train[flipped]):
+        mine = flipped[y_train[flipped] == label]
+        others = np.where(np.arange(classes) == label, 0.0, weights)
+        if others.sum():  # else no other class has a sample
+            seen[mine] = rng.choice(classes, len(mine), p=others / others.sum())
+    return seen
+
+
+def _check_options(config: Noise) -> None:
+    """Refuse what is missing, and every option that would change nothing."""
+    problems = []
+    drawn = config.kind in ("symmetric", "frequency")
+    if drawn and config.rate is None:
+        problems.append(Problem(f"{KEY}.rate", f"{config.kind} noise needs the share of labels that are flipped"))
+    if config.kind == "file" and config.file is None:
+        problems.append(Problem(f"{KEY}.file", "kind file needs an array of labels, as in labels.npz:NAME"))
+    for key, used in (("rate", drawn), ("seed", drawn), ("file", config.kind == "file")):
+        if getattr(config, key) is not None and not used:
+            problems.append(Problem(f"{KEY}.{key}", f"has no effect with kind {config.kind}; remove it"))
+    if problems:
+        raise ScenarioError(problems)
+
+
+def _read(source: str, length: int, classes: int) -> NDArray[np.int64]:
+    file, _, name = source.partition(".npz:")
+    path = Path(f"{file}.npz").expanduser()
+    if not name or not path.is_file():
+        raise _problem(f"expected FILE.npz:NAME of a file that is there, got {source!r}")
+    with opened(path, _problem) as content:
+        if name not in content.files:
+            raise _problem(f"{path.name} has no array {name!r}; it has: {', '.join(content.files)}")
+        labels = content[name]
+    if labels.shape != (length,) or labels.dtype.kind not in "iu":
+        expected = f"{length} whole numbers, one for each training row of the source"
+        raise _problem(f"{source} must hold {expected}, got {labels.dtype} {list(labels.shape)}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise _problem(f"{source} must hold classes 0..{classes - 1}, got {labels.min()}..{labels.max()}")
+    return labels.astype(np.int64)
+
+
+def _problem(message: str) -> ScenarioError:
+    return ScenarioError(Problem(f"{KEY}.file", message))

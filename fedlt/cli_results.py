@@ -1,4 +1,4 @@
-"""The commands that make and look at many runs: `fedlt sweep`, `compare`. Registered on the app of `fedlt.cli`."""
+"""Commands for many runs: `fedlt sweep`, `compare`, `plot`. They are registered on the app of `fedlt.cli`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fedlt.errors import FedLTError, Problem, ScenarioError
 if TYPE_CHECKING:
     from fedlt.comparison import Comparison
 
+PLOTS = "curves, clients, classes, partition, accuracies, gain"
 Paths = Annotated[list[str], typer.Argument(show_default=False)]
 
 
@@ -92,6 +93,33 @@ def compare(
         print(render(tables, chosen))
 
 
+def plot(
+    paths: Paths,
+    kind: Annotated[str, typer.Option(help=f"{PLOTS}; or all.")] = "curves",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture, or a folder for all.")] = Path("fedlt.png"),
+    by: Annotated[str | None, typer.Option(help="Keys that name the methods: strategy,local.lr.")] = None,
+    reference: Annotated[str, typer.Option(help="Method to compare with; gain needs it.")] = "",
+    metrics: Annotated[str, typer.Option(help="Of curves: generic/few,personal/accuracy.")] = "",
+) -> None:
+    """Draw runs: learning curves, clients, classes, who holds what.
+
+    PATHS are those of compare; unfinished runs are drawn as far as they are. The output's ending chooses the format:
+    .png, .pdf or .svg.
+    """
+    from fedlt.plots.figure import KINDS, draw, save
+
+    wanted = list(KINDS) if kind == "all" else [kind]
+    if kind == "all":
+        if not reference:
+            wanted.remove("gain")
+        output.mkdir(parents=True, exist_ok=True)
+    for name in wanted:
+        options = {"metrics": _words(metrics)} if metrics and name == "curves" else {}
+        path = output / f"{name}.png" if kind == "all" else output
+        save(draw(name, *paths, by=by, reference=reference, **options), path)
+        print(path)
+
+
 def print_tables(tables: list[Comparison]) -> None:
     """On a terminal, as wide as it is; else as text."""
     from fedlt.compare_table import caption, render, rich_tables
@@ -115,4 +143,4 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-COMMANDS = (sweep, compare)
+COMMANDS = (sweep, compare, plot)

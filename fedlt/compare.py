@@ -12,23 +12,21 @@ partition or evaluation differ are refused: their difference would say nothing a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fedlt.comparison import ACCURACIES, COSTS, WHEN, Cell, Comparison, Row, paired
-from fedlt.errors import Problem, ScenarioError
+from fedlt.methods import Source, check_known, collect, find_row, group
 from fedlt.record import LAST
-from fedlt.results import Run, load
-from fedlt.run_keys import Keys, differing, is_setting, lookup, run_keys, setting_problems, values_text
-from fedlt.schema import suggest
+from fedlt.results import Run
+from fedlt.run_keys import differing, is_setting, lookup, run_keys
 
 
 def compare(
-    *sources: str | Path | Run | Iterable[Run],
+    *sources: Source,
     by: str | Sequence[str] | None = None,
     reference: str = "",
     metrics: Sequence[str] = (*ACCURACIES, *COSTS),
@@ -43,53 +41,32 @@ def compare(
     variants that get rows of their own. level: of the confidence interval. Raises `ScenarioError` with the keys in
     which runs differ that should not.
     """
-    everything = collect(sources)
-    runs = [run for run in everything if run.status == "finished"]
-    excluded = tuple(
-        f"{run.folder} ({run.status}, round {run.summary['rounds']})" for run in everything if run not in runs
-    )
-    if not runs:
-        left = f"; left out: {', '.join(excluded)}" if excluded else ""
-        raise ScenarioError(Problem("compare", f"there is no finished run to compare{left}"))
-    keys = [run_keys(run) for run in runs]
-    problems = setting_problems(runs, keys)
-    if problems:
-        raise ScenarioError(problems, source="the comparison")
-    chosen = _keys_by(by, keys)
-    grouped: dict[tuple[str, ...], list[int]] = {}
-    for index, found in enumerate(keys):
-        grouped.setdefault(tuple(lookup(found, key) for key in chosen), []).append(index)
-    problems = [p for labels, members in grouped.items() for p in _row_problems(labels, members, runs, keys)]
-    if problems:
-        raise ScenarioError(problems, source="the comparison")
+    found = group(*sources, by=by)
     patterns = [variants] if isinstance(variants, str) else list(variants)
     values: dict[tuple[tuple[str, ...], str], dict[str, dict[int, dict[str, float]]]] = {}
-    for labels, members in sorted(grouped.items(), key=lambda entry: _order(entry[0])):
-        mine = [runs[index] for index in members]
+    for labels, mine in found.methods.items():
         for variant in ("", *_variants(mine, patterns)):
             values[labels, variant] = _values(mine, variant, metrics)
-    base = _reference(reference, list(values))
+    base = find_row(reference, list(values)) if reference else None
     rows = []
-    for (labels, variant), found in values.items():
+    for (labels, variant), figures in values.items():
         against = values[base] if base and base != (labels, variant) else None
         cells = {
-            when: {m: _cell(found[when], m, against[when] if against else None, level) for m in metrics}
+            when: {m: _cell(figures[when], m, against[when] if against else None, level) for m in metrics}
             for when in WHEN
         }
-        rows.append(Row(labels, variant, tuple(sorted(found["last"])), cells))
-    averaged = min(LAST, *(run.summary["evaluations"] for run in runs))
+        rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells))
+    averaged = min(LAST, *(run.summary["evaluations"] for mine in found.methods.values() for run in mine))
     name = next((row.name for row in rows if (row.labels, row.variant) == base), "")
-    return Comparison(chosen, tuple(metrics), tuple(rows), name, level, title, excluded, averaged)
+    return Comparison(found.by, tuple(metrics), tuple(rows), name, level, title, found.excluded, averaged)
 
 
-def compare_each(
-    *sources: str | Path | Run | Iterable[Run], each: Sequence[str] | None = None, **options: Any
-) -> list[Comparison]:
+def compare_each(*sources: Source, each: Sequence[str] | None = None, **options: Any) -> list[Comparison]:
     """One comparison for every value of the keys `each` (all settings in which the runs differ, where it is None)."""
     runs = collect(sources)
     keys = [run_keys(run) for run in runs]
     names = tuple(key for key in differing(keys) if is_setting(key)) if each is None else tuple(each)
-    _check_known(names, keys)
+    check_known(names, keys)
     parts: dict[tuple[str, ...], list[Run]] = {}
     for run, found in zip(runs, keys, strict=True):
         parts.setdefault(tuple(lookup(found, key) for key in names), []).append(run)
@@ -99,69 +76,6 @@ def compare_each(
         if any(run.status == "finished" for run in members) or len(parts) == 1:
             tables.append(compare(members, title=title, **options))
     return tables
-
-
-def collect(sources: Iterable[str | Path | Run | Iterable[Run]]) -> list[Run]:
-    """The runs of all sources, each folder once."""
-    found: dict[Path, Run] = {}
-    for source in sources:
-        runs = load(source) if isinstance(source, str | Path) else [source] if isinstance(source, Run) else source
-        for run in runs:
-            found.setdefault(run.folder.resolve(), run)
-    return list(found.values())
-
-
-def _state(run: Run) -> str:
-    return f"{run.folder} ({run.status}, round {run.summary['rounds']})"
-
-
-def _order(labels: tuple[str, ...]) -> list[tuple[float, str]]:
-    """Numbers by size, before texts."""
-    return [(float(text), "") if _is_number(text) else (math.inf, text) for text in labels]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _keys_by(by: str | Sequence[str] | None, keys: Sequence[Keys]) -> tuple[str, ...]:
-    if by is None:
-        return tuple(dict.fromkeys(["strategy", *(key for key in differing(keys) if not is_setting(key))]))
-    names = tuple(part.strip() for part in by.split(",")) if isinstance(by, str) else tuple(by)
-    _check_known(names, keys)
-    return names
-
-
-def _check_known(names: Iterable[str], keys: Sequence[Keys]) -> None:
-    known = {key for found in keys for key in found}
-    problems = [Problem(name, f"no run has this key{suggest(name, known)}") for name in names if name not in known]
-    if problems:
-        raise ScenarioError(problems, source="the comparison")
-
-
-def _row_problems(
-    labels: tuple[str, ...], members: Sequence[int], runs: Sequence[Run], keys: Sequence[Keys]
-) -> list[Problem]:
-    """A row is one method: its runs differ in their seeds only, and no seed counts twice."""
-    mine = [keys[index] for index in members]
-    row = " ".join(labels)
-    problems = [
-        Problem(key, f"the row {row!r} mixes {values_text(key, mine)}; add the key to --by, or choose runs")
-        for key in differing(mine)
-    ]
-    seeds: dict[int, list[str]] = {}
-    for index in members:
-        seeds.setdefault(runs[index].summary["seed"], []).append(runs[index].folder.name)
-    if not problems:
-        problems = [
-            Problem("seed", f"the row {row!r} has {len(names)} runs of seed {seed}: {', '.join(names)}; choose one")
-            for seed, names in seeds.items()
-            if len(names) > 1
-        ]
-    return problems
 
 
 def _variants(runs: Sequence[Run], patterns: Sequence[str]) -> list[str]:
@@ -211,15 +125,3 @@ def _cell(
         return Cell(mean, std, len(values))
     both = [mine[seed][metric] - reference[seed][metric] for seed in sorted(mine.keys() & reference.keys())]
     return Cell(mean, std, len(values), paired([d for d in both if not math.isnan(d)], level))
-
-
-def _reference(name: str, rows: Sequence[tuple[tuple[str, ...], str]]) -> tuple[tuple[str, ...], str] | None:
-    """The row that `name` means: its whole name, or one of its labels where only one row has it."""
-    if not name:
-        return None
-    full = {Row(labels, variant, (), {}).name: (labels, variant) for labels, variant in rows}
-    partly = [(labels, variant) for labels, variant in rows if name in labels and not variant]
-    if name in full or len(partly) == 1:
-        return full.get(name) or partly[0]
-    several = f": it may be any of {', '.join(repr(' '.join(labels)) for labels, _ in partly)}" if partly else ""
-    raise ScenarioError(Problem("--reference", f"{name!r} names no single row{several or suggest(name, full)}"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedlt.methods import row_name
 from fedlt.record import LAST
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Row:
     @property
     def name(self) -> str:
         """The labels in one text, as `--reference` takes it."""
-        return " ".join(self.labels) + (f" [{self.variant}]" if self.variant else "")
+        return row_name(self.labels, self.variant)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import numpy as np
 
 from fedlt.data.federation import plan
 from fedlt.data.groups import by_count, by_mass, sizes
-from fedlt.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
     from fedlt.scenario import Scenario
@@ -68,36 +67,26 @@ def partition_text(figures: dict[str, Any]) -> str:
 
 def save_partition_plot(figures: dict[str, Any], path: Path) -> None:
     """The same as a picture: clients by classes, and the long tail above it. The file's ending chooses the format."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-    from matplotlib.colors import LogNorm
+    from fedlt.plots.figure import save
+    from fedlt.plots.maps import partition_map
+    from fedlt.plots.style import plain_number, style
 
     counts = np.asarray(figures["client_class_counts"])
     clients, classes = counts.shape
-    height = min(12.0, 2.2 + 0.14 * clients)
-    figure, (above, below) = plt.subplots(
-        2, 1, figsize=(7.0, height), height_ratios=(1, max(2.0, clients / 12)), sharex=True, layout="constrained"
-    )
-    above.bar(np.arange(classes), figures["class_counts"], color="0.45", width=0.9)
-    above.set_yscale("log")
-    above.set_ylabel("samples")
-    above.set_title(f"{figures['scenario']}: {counts.sum()} training samples of {figures['dataset']}", fontsize=10)
-    shades = plt.get_cmap("cividis_r").with_extremes(bad="white")
-    seen = np.ma.masked_equal(counts, 0)
-    image = below.imshow(seen, aspect="auto", cmap=shades, norm=LogNorm(1, max(2, counts.max())), interpolation="none")
-    below.set_xlabel("class (white: none)")
-    below.set_ylabel("client")
-    if classes <= 20:
-        below.set_xticks(np.arange(classes), figures["classes"], rotation=45, ha="right", fontsize=8)
-    figure.colorbar(image, ax=below, label="samples of the client", location="bottom", shrink=0.6, aspect=40)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise ScenarioError(Problem("--plot", f"cannot draw into {path}: {error}")) from error
-    finally:
-        plt.close(figure)
+    with style():
+        figure = Figure(figsize=(7.0, min(12.0, 2.2 + 0.14 * clients)), layout="constrained")
+        above, below = figure.subplots(2, 1, height_ratios=(1, max(2.0, clients / 12)), sharex=True)
+        above.bar(np.arange(classes), figures["class_counts"], color="0.45", width=0.9)
+        above.set_yscale("log")
+        above.yaxis.set_major_formatter(plain_number)
+        above.set_ylabel("samples")
+        above.set_title(f"{figures['scenario']}: {counts.sum()} training samples of {figures['dataset']}")
+        image = partition_map(below, counts, figures["classes"])
+        label = "samples of the client"
+        figure.colorbar(image, ax=below, label=label, location="bottom", shrink=0.6, aspect=40, format=plain_number)
+    save(figure, path, option="--plot")
 
 
 def _groups(numbers: list[int]) -> str:

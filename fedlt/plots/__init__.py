@@ -1,0 +1,27 @@
+"""Pictures of runs. Functions that take an `Axes`, and `draw` for whole figures:
+
+    from fedlt import plots
+
+    figure = plots.draw("clients", "runs")
+    plots.learning_curves(ax, fedlt.results.load("runs"), "generic/few")
+
+Every figure is readable in print and in grey, and its colours are safe for colour-blind eyes.
+"""
+
+from fedlt.plots.classes import class_accuracy
+from fedlt.plots.clients import client_gains, client_scatter
+from fedlt.plots.curves import learning_curves
+from fedlt.plots.figure import KINDS, draw, save
+from fedlt.plots.maps import accuracy_map, partition_map
+
+__all__ = [
+    "KINDS",
+    "accuracy_map",
+    "class_accuracy",
+    "client_gains",
+    "client_scatter",
+    "draw",
+    "learning_curves",
+    "partition_map",
+    "save",
+]

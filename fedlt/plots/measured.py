@@ -1,0 +1,164 @@
+"""What the figures show, as arrays: taken from the tables of runs, without any drawing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.methods import Source, group, row_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fedlt.results import Run
+
+Array = NDArray[np.float64]
+
+
+def by_name(runs: Source | Sequence[Run] | Mapping[str, Sequence[Run]], by: str | None = None) -> dict[str, list[Run]]:
+    """The runs of each method by its name, as in a comparison; a mapping is taken as it is."""
+    if isinstance(runs, Mapping):
+        return {name: list(mine) for name, mine in runs.items()}
+    found = group(runs, by=by, unfinished=True)
+    short = len(found.by) > 1  # "fedprox -" says less than "fedprox"
+    return {
+        row_name(tuple(text for text in labels if text != "-") if short else labels): mine
+        for labels, mine in found.methods.items()
+    }
+
+
+def last(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last evaluation."""
+    return table[table["round"] == table["round"].max()] if len(table) else table
+
+
+def series(runs: Sequence[Run], metric: str) -> tuple[NDArray[np.int64], Array]:
+    """Rounds [T] at which all runs have the metric, and its values [runs, T]."""
+    columns = []
+    for run in runs:
+        table = run.metrics
+        columns.append(table[table.metric == metric].dropna().set_index("round")["value"])
+    shared = sorted(set.intersection(*(set(column.index) for column in columns)))
+    values = np.array([column.loc[shared].to_numpy() for column in columns], dtype=np.float64)
+    return np.array(shared, dtype=np.int64), values.reshape(len(runs), len(shared))
+
+
+def recalls(run: Run, model: str = "generic") -> Array:
+    """[C] share of each class's test samples that the last evaluation predicted correctly; NaN where there is none.
+
+    A personal model's are pooled over the clients: each client's test samples count once.
+    """
+    if model == "generic" or model.startswith("generic["):
+        table = last(run.classes[run.classes.model == model]).sort_values("class")
+        return table["recall"].to_numpy(dtype=np.float64) if len(table) else np.full(num_classes(run), np.nan)
+    right, tested = _cells(run, model)
+    return _ratio(right.sum(axis=0), tested.sum(axis=0))
+
+
+def client_recalls(run: Run, model: str = "personal") -> Array:
+    """[K, C] accuracy of each client's model on each class of its own test set; NaN where it has no sample."""
+    return _ratio(*_cells(run, model))
+
+
+def _cells(run: Run, model: str) -> tuple[Array, Array]:
+    """Correctly predicted, and all test samples of each client and class, [K, C]."""
+    table = last(run.confusion[run.confusion.model == model])
+    shape = (int(run.summary["clients"]), num_classes(run))
+    right, tested = np.zeros(shape), np.zeros(shape)
+    client, true = table["client"].to_numpy(), table["true"].to_numpy()
+    count = table["count"].to_numpy(dtype=np.float64)
+    np.add.at(tested, (client, true), count)
+    np.add.at(right, (client, true), count * (true == table["pred"].to_numpy()))
+    return right, tested
+
+
+def num_classes(run: Run) -> int:
+    """C."""
+    return int(run.summary["num_classes"])
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who holds what. train, test: samples of each client by class [K, C]. names: of the classes."""
+
+    names: tuple[str, ...]
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def split_of(run: Run) -> Split:
+    """From the run's `partition.npz`."""
+    with np.load(run.folder / "partition.npz") as arrays:
+        names = tuple(map(str, arrays["class_names"]))
+        tables = [
+            _table(arrays[f"{kind}_offsets"], arrays[f"{kind}_labels"], len(names)) for kind in ("clients", "tests")
+        ]
+    return Split(names, *tables)
+
+
+def _table(offsets: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    counts = np.zeros((len(offsets) - 1, classes), dtype=np.int64)
+    np.add.at(counts, (np.repeat(np.arange(len(counts)), np.diff(offsets)), labels), 1)
+    return counts
+
+
+@dataclass(frozen=True)
+class ClientPoints:
+    """One entry per seed and client of a method, at the last evaluation. NaN where a figure is not defined.
+
+    generic: accuracy of the generic model, its recalls weighted by the client's test classes: the expected accuracy
+    on a test set of that mix. personal: accuracy of the personal model on the client's own test set.
+    """
+
+    seed: NDArray[np.int64]
+    client: NDArray[np.int64]
+    samples: NDArray[np.int64]
+    generic: Array
+    personal: Array
+
+
+def client_points(
+    runs: Sequence[Run], variant: str = "", masked: bool = False, generic_of: Sequence[Run] | None = None
+) -> ClientPoints:
+    """Clients' accuracies under both models. generic_of: runs (paired by seed) whose generic model takes the place of
+    a missing one, as `local` has none."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("seed", "client", "samples", "generic", "personal")}
+    spare = {run.summary["seed"]: run for run in generic_of or ()}
+    for run in runs:
+        table = run.clients
+        table = last(table[table.variant == variant]).sort_values("client")
+        clients = table["client"].to_numpy(dtype=np.int64)
+        recall = recalls(run)
+        if np.isnan(recall).all() and run.summary["seed"] in spare:
+            recall = recalls(spare[run.summary["seed"]])
+        mix = split_of(run).test[clients]
+        columns["seed"].append(np.full(len(clients), run.summary["seed"]))
+        columns["client"].append(clients)
+        columns["samples"].append(table["train_samples"].to_numpy(dtype=np.int64))
+        columns["generic"].append(_ratio((mix * np.nan_to_num(recall)).sum(axis=1), mix.sum(axis=1)))
+        columns["personal"].append(table["accuracy_masked" if masked else "accuracy"].to_numpy(dtype=np.float64))
+        if np.isnan(recall).all():
+            columns["generic"][-1][:] = np.nan
+    return ClientPoints(**{name: np.concatenate([*parts, []]) for name, parts in columns.items()})
+
+
+def gains(runs: Sequence[Run], reference: Sequence[Run], masked: bool = False) -> Array:
+    """Differences of the clients' personal accuracies to the same clients under the reference, over shared seeds."""
+    theirs = client_points(reference, masked=masked)
+    known = dict(zip(zip(theirs.seed.tolist(), theirs.client.tolist(), strict=True), theirs.personal, strict=True))
+    mine = client_points(runs, masked=masked)
+    pairs = zip(mine.seed.tolist(), mine.client.tolist(), mine.personal.tolist(), strict=True)
+    found = np.array([value - known.get((seed, client), math.nan) for seed, client, value in pairs], dtype=np.float64)
+    return found[~np.isnan(found)]
+
+
+def _ratio(part: Any, whole: Any) -> Array:
+    part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
+    ratio = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=ratio, where=whole != 0)
+    return ratio

@@ -1,0 +1,255 @@
+"""Figures: what stands in their artists is what the run folders hold, and every kind can be written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_runs import make_run
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+from fedlt import plots
+from fedlt.cli import app
+from fedlt.cli_results import PLOTS
+from fedlt.errors import ScenarioError
+from fedlt.plots.measured import client_points, client_recalls, gains, recalls, series, split_of
+from fedlt.plots.style import COLOURS, looks, shades
+from fedlt.results import Run, load
+
+FEDAVG, LOCAL = (50, 60, 70), (80, 40, 70)  # right of 100 of each client, in every evaluation
+
+
+@pytest.fixture
+def axes() -> Axes:
+    return Figure().subplots()
+
+
+@pytest.fixture
+def runs(tiny: dict[str, Any], tmp_path: Path) -> list[Run]:
+    """FedAvg over two seeds, and local training, which has no generic model."""
+    for seed, right in ((0, (40, 60)), (1, (50, 80))):
+        make_run(tmp_path / "runs", tiny, f"seed={seed}", right=right, personal=FEDAVG)
+        made = make_run(tmp_path / "runs", tiny, "strategy=local", f"seed={seed}", personal=LOCAL)
+        without_generic(made)
+    return load(tmp_path / "runs")
+
+
+def without_generic(run: Run) -> None:
+    for name in ("classes", "metrics"):
+        table = getattr(run, name)
+        column = "model" if name == "classes" else "metric"
+        table[~table[column].str.startswith("generic")].to_parquet(run.folder / f"{name}.parquet")
+
+
+def of(runs: list[Run], strategy: str) -> list[Run]:
+    return [run for run in runs if run.summary["strategy"] == strategy]
+
+
+def line(ax: Axes, label: str) -> np.ndarray[Any, Any]:
+    """[2, n] points of the line with that label."""
+    (found,) = (line for line in ax.get_lines() if str(line.get_label()).startswith(label))
+    return np.array(found.get_data())
+
+
+def dots(ax: Axes) -> PathCollection:
+    (found,) = (item for item in ax.collections if isinstance(item, PathCollection))
+    return found
+
+
+# What is drawn --------------------------------------------------------------------------------------------------------
+
+
+def test_learning_curves_are_means_with_bands(axes: Axes, runs: list[Run]) -> None:
+    plots.learning_curves(axes, runs, "generic/accuracy")
+    assert line(axes, "fedavg (n = 2)").tolist() == [[3, 6], [45, 70]]
+    (band,) = axes.collections
+    corners = band.get_paths()[0].vertices
+    half = np.std([60, 80], ddof=1)
+    assert corners[corners[:, 0] == 6][:, 1].min() == pytest.approx(70 - half)
+    assert corners[corners[:, 0] == 6][:, 1].max() == pytest.approx(70 + half)
+    assert len(axes.get_lines()) == 1  # local has no generic model
+
+
+def test_a_curve_that_hardly_moves_does_not_fill_the_axis(axes: Axes, runs: list[Run]) -> None:
+    plots.learning_curves(axes, of(runs, "local"), "personal/accuracy")
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(10)
+    assert low < 100 * np.mean(LOCAL) / 100 < high
+
+
+def test_curves_stop_where_a_seed_is_missing(runs: list[Run], tiny: dict[str, Any], tmp_path: Path) -> None:
+    going = make_run(tmp_path / "more", tiny, "seed=2", right=[30], finish=False)
+    rounds, values = series([*of(runs, "fedavg"), going], "generic/accuracy")
+    assert rounds.tolist() == [3]
+    assert values.tolist() == [[0.4], [0.5], [0.3]]
+
+
+def test_a_dot_is_a_client_under_both_models(axes: Axes, runs: list[Run]) -> None:
+    plots.client_scatter(axes, of(runs, "fedavg")[:1], "fedavg")
+    # The generic model has 60 of 100 right: class 0 wholly, class 1 to a fifth. Each client is tested on 50 of either.
+    assert np.array(dots(axes).get_offsets()) == pytest.approx(np.array([[60, 50], [60, 60], [60, 70]]))
+    sizes = dots(axes).get_sizes()
+    assert sizes.tolist() == pytest.approx([90, 90 * 30 / 120, 90 * 15 / 120])
+    assert "1 of 3 above" in [text.get_text() for text in axes.texts]
+    diagonal = axes.get_lines()[0]
+    assert np.array(diagonal.get_data()).tolist() == [[0, 100], [0, 100]]
+
+
+def test_the_generic_model_is_weighted_by_the_clients_test_classes(runs: list[Run]) -> None:
+    run = of(runs, "fedavg")[0]
+    with np.load(run.folder / "partition.npz") as arrays:
+        content = dict(arrays)
+    content["tests_labels"][:50] = 1  # client 0 is now tested on class 1 alone
+    np.savez(run.folder / "partition.npz", **content)
+    assert split_of(run).test.tolist() == [[0, 100], [50, 50], [50, 50]]
+    assert client_points([run]).generic.tolist() == pytest.approx([0.2, 0.6, 0.6])
+
+
+def test_a_method_without_a_generic_model_borrows_one(axes: Axes, runs: list[Run]) -> None:
+    plots.client_scatter(axes, of(runs, "local"))
+    assert len(dots(axes).get_offsets()) == 0
+    assert "no generic model" in axes.texts[0].get_text()
+    points = client_points(of(runs, "local"), generic_of=of(runs, "fedavg"))
+    assert points.generic.tolist() == pytest.approx([0.6] * 3 + [0.8] * 3)
+    figure = plots.draw("clients", runs, reference="fedavg")
+    titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
+    assert titles == ["fedavg", "local (generic: fedavg)"]
+
+
+def test_gains_are_those_of_the_same_clients(axes: Axes, runs: list[Run]) -> None:
+    expected = np.sort(np.array([30, -20, 0] * 2))
+    assert np.sort(gains(of(runs, "local"), of(runs, "fedavg"))).tolist() == pytest.approx((expected / 100).tolist())
+    plots.client_gains(axes, runs, "fedavg")
+    share, gain = line(axes, "local: mean +3.3; 33 % gain, 33 % lose")
+    assert gain.tolist() == pytest.approx(expected.tolist())
+    assert share.tolist() == pytest.approx([100 * (i + 0.5) / 6 for i in range(6)])
+
+
+def test_classes_stand_by_their_training_samples(axes: Axes, runs: list[Run]) -> None:
+    plots.class_accuracy(axes, runs)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["cat", "dog"]
+    _, behind = axes.figure.axes
+    assert [bar.get_height() for bar in behind.patches] == [125, 40]
+    (container,) = axes.containers
+    means, _, (bars,) = container.lines
+    assert means.get_ydata().tolist() == pytest.approx([100, 40])  # of 50: 10 and 30 right
+    low, high = bars.get_segments()[1][:, 1]
+    assert (low, high) == pytest.approx((40 - np.std([20, 60], ddof=1), 40 + np.std([20, 60], ddof=1)))
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["head", "medium"]  # 125 and 40 samples; no tail class
+    dotted = [found for found in axes.get_lines() if found.get_linestyle() == ":"]
+    assert [found.get_xdata()[0] for found in dotted] == [0.5]
+
+
+def test_personal_classes_are_pooled_over_clients(axes: Axes, runs: list[Run]) -> None:
+    run = of(runs, "fedavg")[0]
+    assert client_recalls(run).tolist() == [[1, 0], [1, 0.2], [1, 0.4]]
+    assert recalls(run, "personal").tolist() == pytest.approx([1, 0.2])
+    plots.class_accuracy(axes, [run], "personal")
+    assert axes.containers[0].lines[0].get_ydata().tolist() == pytest.approx([100, 20])
+
+
+def test_maps_show_counts_and_accuracies(axes: Axes, runs: list[Run]) -> None:
+    run = of(runs, "fedavg")[0]
+    split = split_of(run)
+    assert split.train.tolist() == [[90, 30], [20, 10], [15, 0]]
+    image = plots.partition_map(axes, split.train, split.names)
+    shown = image.get_array()
+    assert shown.filled(-1).tolist() == [[90, 30], [20, 10], [15, -1]]
+    assert (image.norm.vmin, image.norm.vmax) == (1, 90)
+    other = plots.accuracy_map(Figure().subplots(), run)
+    assert other.get_array().filled(-1).tolist() == pytest.approx(np.array([[100, 0], [100, 20], [100, 40]]))
+    assert (other.norm.vmin, other.norm.vmax) == (0, 100)
+
+
+def test_clients_that_are_not_evaluated_are_white(tiny: dict[str, Any], tmp_path: Path) -> None:
+    run = make_run(tmp_path, tiny, personal=(50, 60))
+    assert np.isnan(client_recalls(run)[2]).all()
+
+
+# How it is drawn ------------------------------------------------------------------------------------------------------
+
+
+def lightness(colour: Any) -> float:
+    """Relative luminance, 0 to 1 (sRGB, IEC 61966-2-1)."""
+    from matplotlib.colors import to_rgb
+
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def test_neighbouring_methods_differ_in_grey_dash_and_marker() -> None:
+    drawn = list(looks(f"m{i}" for i in range(35)).values())
+    assert len({(str(look.colour), str(look.dash)) for look in drawn}) == 35
+    for one, two in pairwise(drawn):
+        assert str(one.dash) != str(two.dash)
+        assert one.marker != two.marker
+    for first, second in pairwise(COLOURS[:4]):
+        assert abs(lightness(first) - lightness(second)) > 0.15
+
+
+def test_shades_darken_steadily_and_never_look_white() -> None:
+    values = np.array([lightness(shades()(place)[:3]) for place in np.linspace(0, 1, 50)])
+    assert (np.diff(values) < 0).all()
+    assert values[0] < 0.6
+
+
+@pytest.mark.parametrize("kind", list(plots.KINDS))
+def test_every_kind_of_a_real_run_becomes_a_file(kind: str, runs: list[Run], tmp_path: Path) -> None:
+    for ending, magic in ((".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")):
+        path = tmp_path / f"{kind}{ending}"
+        options = ["--kind", kind, "--reference", "fedavg", "-o", str(path)]
+        result = CliRunner().invoke(app, ["plot", str(tmp_path / "runs"), *options])
+        assert result.exit_code == 0, result.output
+        assert result.stdout.strip() == str(path)
+        assert path.read_bytes().startswith(magic)
+        assert path.stat().st_size > 3000
+
+
+def test_equal_runs_give_equal_files(runs: list[Run], tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        plots.save(plots.draw("curves", runs), tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_the_command_says_what_is_wrong(runs: list[Run], tmp_path: Path) -> None:
+    for options, message in (
+        (["--kind", "clinets"], "--kind: unknown kind 'clinets'; did you mean 'clients'?"),
+        (["--kind", "gain"], "--reference: gain needs one of fedavg, local"),
+        (["--reference", "fedavgg"], "--reference: 'fedavgg' names no single row; did you mean 'fedavg'?"),
+        (["-o", "picture.bmpp"], "--output: cannot draw into picture.bmpp"),
+    ):
+        result = CliRunner().invoke(app, ["plot", str(tmp_path / "runs"), *options])
+        assert result.exit_code == 2
+        assert message in result.stderr
+    with pytest.raises(ScenarioError, match=r"data\.longtail\.imbalance_factor"):
+        other = make_run(tmp_path / "other", {}, "data.longtail.imbalance_factor=3", "federation.clients=3")
+        plots.draw("curves", runs, [other])
+
+
+def test_all_kinds_at_once_fill_a_folder(runs: list[Run], tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["plot", str(tmp_path / "runs"), "--kind", "all", "-o", str(tmp_path / "figures")])
+    assert result.exit_code == 0, result.output
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(plots.KINDS) - {"gain"}
+
+
+def test_the_help_names_every_kind() -> None:
+    assert PLOTS.split(", ") == list(plots.KINDS)
+
+
+def test_drawing_needs_no_display_and_leaves_settings_alone(runs: list[Run]) -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    plots.draw("curves", runs)
+    assert dict(matplotlib.rcParams) == before
+    code = "import fedlt.plots, sys; assert 'matplotlib' not in sys.modules and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

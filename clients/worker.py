@@ -80,6 +80,7 @@ class Worker:
                         return
         done = self.trainer.work
         report.metrics.update(loss_sum=float(done.loss_sum), samples=done.samples, steps=done.steps)
+        report.metrics.update(images=done.images, forward_images=done.forward_images)
 
     def _groups(self, clients: list[int]) -> list[list[int]]:
         """Clients to train at once: neighbours with equally many samples, at most `local.together` of them."""
@@ -102,7 +103,7 @@ class Worker:
         if group == [UNION]:
             clients[0].epoch_size = images
         if len(group) == 1:
-            self.strategy.fit(clients[0])
+            self._work(clients[0])
             vectors = self.flat.shared[None]
         else:
             from fedlt.vectorized import train_together  # torch.func takes a while to import
@@ -122,13 +123,23 @@ class Worker:
             values = {name: value[None].clone() for name, value in client.values.items()}
             yield Update((client.id,), weight, vector * weight, client.extras, values)
 
+    def _work(self, client: Client) -> None:
+        """A client's work of one round."""
+        learner = client.learner
+        with torch.no_grad():
+            learner.begin(client)
+        self.strategy.fit(client)
+        with torch.no_grad():
+            learner.finish(client)
+
     def _evaluate(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:
         works = [work for work in job.works if work.chunks or work.personal]
         if not works:
             return
         test = self._test_set(job, shared)
         edits = self.flat.edits()
-        server = Server(self.model, self.flat, self.parts.task, {}, outbox, job.round)
+        parts = self.parts
+        server = Server(self.model, self.flat, parts.task, {}, outbox, job.round, learner=parts.learner)
         chunks = [chunk for work in works for chunk in work.chunks]  # all before any client's parameters are loaded
         self._report(report, "generic", -1, evaluate_generic(self.strategy, server, test, chunks))
         for work in works:
@@ -192,6 +203,8 @@ class Worker:
             trainer=self.trainer,
             epoch_size=len(rows),
             progress=(job.round - 1) / total,
+            span=1 / total if purpose == "train" else 0.0,
+            continuous=union,
             id=number,
             start=start,
             received=outbox,

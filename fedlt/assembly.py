@@ -37,11 +37,12 @@ class Assembly:
 def assemble(scenario: Scenario, federation: Federation, device: torch.device) -> Assembly:
     """Build model and layout from the scenario's seed; raises `ScenarioError` where the parts do not fit."""
     strategy, learner, recipe = (c.create() for c in (scenario.strategy, scenario.learner, scenario.model))
+    _expect_meaning(strategy, learner, scenario.learner.name)
     shares = sum(stage.share for stage in learner.stages())
     if abs(shares - 1) > 1e-9:
         raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
     rounds = scenario.federation.rounds
-    counts = federation.seen_counts() if "class_prior" in strategy.needs else None
+    counts = federation.seen_counts() if "class_prior" in (*strategy.needs, *learner.needs) else None
     task = Task(federation.kind, federation.num_classes, federation.input_shape, counts, rounds)
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
@@ -66,6 +67,17 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         if reason:
             raise ScenarioError(Problem("local.together", f"clients cannot be trained at once: {reason}; or take 1"))
     return parts
+
+
+def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
+    """Refuse a learner that the strategy would ignore, or that says it has no meaning there."""
+    kind = type(strategy).__name__
+    if not strategy.uses_learner and name != "cross_entropy":
+        reason = f"{kind} trains by losses of its own and would ignore {name}"
+        raise ScenarioError(Problem("learner", f"{reason}; use learner=cross_entropy, or another strategy"))
+    reason = learner.obstacle(strategy) or ""
+    if reason:
+        raise ScenarioError(Problem("learner", f"{name} has no meaning inside {kind}: {reason}"))
 
 
 def pick_device(name: str) -> torch.device:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fedlt.learner import Logits, Prediction
 from fedlt.metrics import Confusion
 from fedlt.nn.net import CachedInputs, FeatureCache
-from fedlt.strategy import Client, Logits, Server, Strategy
+from fedlt.strategy import Client, Server, Strategy
 
 if TYPE_CHECKING:
     from fedlt.data.inputs import Inputs
@@ -95,6 +96,8 @@ class Tally:
 
 def _named(logits: Logits) -> dict[str, Tensor]:
     """The first variant is the headline, and goes by the empty name beside its own."""
+    if isinstance(logits, Prediction):
+        return {"": logits.logits}
     if isinstance(logits, Tensor):
         return {"": logits}
     return {"": next(iter(logits.values())), **logits}

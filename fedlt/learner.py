@@ -2,55 +2,108 @@
 
 `strategy=centralized learner=X`: one site holds the union. `strategy=fedavg learner=X`: every client learns that
 way and the server averages. `strategy=local learner=X`: no server at all. A method is written once, compared thrice.
+
+    @dataclass(frozen=True)
+    class Focal(Learner):
+        gamma: float = 1.0
+
+        def loss(self, site, batch):
+            nll = cross_entropy(site.model(batch.x), batch.y, reduction="none")
+            return ((1 - (-nll).exp()) ** self.gamma * nll).mean()
+
+What prediction needs beyond the model's parameters (a class prior, prototypes) is a buffer of the model: it then
+travels, is averaged and is saved like running statistics. What stays at a site between rounds is in `site.state`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlt.samplers import shuffled
+
 if TYPE_CHECKING:
     from fedlt.nn.net import Net
     from fedlt.site import Batch, Site
+    from fedlt.strategy import Strategy
     from fedlt.task import Task
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A part of the run: representation first and classifier after it, for example.
+class Prediction:
+    """Logits with more to say: what a learner may return in place of logits.
 
-    share: its part of the run's rounds; the shares of a learner's stages sum to 1. only: patterns of the parameters
-    that are trained in it.
+    logits: [B, C]. uncertainty: [B], larger is less certain; None: one minus the largest probability. experts: [B]
+    how many experts were asked; None: all there are.
+    """
+
+    logits: Tensor
+    uncertainty: Tensor | None = None
+    experts: Tensor | None = None
+
+
+Logits = Tensor | Prediction | dict[str, Tensor]
+"""What predicts: logits [B, C], or more than that, or several variants by name, of which the first is the headline."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run, and a training of its own: representation first and classifier after it, for example.
+
+    share: its part of the run's rounds; the shares of a learner's stages sum to 1, and the schedule of the learning
+    rate runs anew in each. only: patterns of the parameters that are trained in it; a backbone that is left out keeps
+    its running statistics too. sampler: one pass over the site's data. augment: instead of the scenario's. cached: the
+    backbone's features of the data are computed once a round, without augmentation, and `batch.x` stands for them.
     """
 
     name: str = "all"
     share: float = 1.0
     only: tuple[str, ...] = ("*",)
+    sampler: Callable[[Site], NDArray[np.int64]] = shuffled
+    augment: str = ""
+    cached: bool = False
 
 
 @dataclass(frozen=True)
 class Learner:
     """Base of every local or centralized method. Override the smallest thing that differs."""
 
+    needs: ClassVar[tuple[str, ...]] = ()  # what it must be given beyond its site's data, as in `Strategy.needs`
+    alone: ClassVar[bool] = False  # True: the loss draws numbers or further batches, so clients train one by one
+
+    def obstacle(self, strategy: Strategy) -> str | None:
+        """Why the method has no meaning inside this strategy, as a sentence; None where it has."""
+        return None
+
     def build(self, model: Net, task: Task) -> None:
-        """Add experts, projection heads or prototypes to the model. Runs everywhere, seeded alike."""
+        """Add experts, projection heads, prototypes or buffers to the model. Runs everywhere, seeded alike."""
 
     def stages(self) -> tuple[Stage, ...]:
         """The parts of the run, in order."""
         return (Stage(),)
 
+    def begin(self, site: Site) -> None:
+        """At the start of a site's work of a round, the model being what it received."""
+
+    def epoch(self, site: Site) -> None:
+        """At the start of each local epoch: recluster, set thresholds or temperatures."""
+
+    def finish(self, site: Site) -> None:
+        """At the end of a site's work of a round, before anything is sent: statistics of the trained model."""
+
     def sampler(self, site: Site, stage: Stage) -> NDArray[np.int64]:
         """One pass over the site's data: positions in 0..n-1, in the order of use. May repeat or leave out."""
-        return site.rng.permutation(site.num_samples)
+        return stage.sampler(site)
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         """Scalar loss of one batch."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
-    def predict(self, model: Net, x: Tensor) -> Tensor:
-        """[B, C] logits."""
+    def predict(self, model: Net, x: Tensor) -> Logits:
+        """Logits [B, C] of the trained model; post-hoc corrections, fusion of experts and uncertainty go here."""
         return model(x)

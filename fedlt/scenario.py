@@ -91,7 +91,10 @@ class Local:
     epochs: Annotated[int, ">= 1"] = 5  # passes over the client's data
     batch_size: Annotated[int, ">= 1"] = 32  # samples in one step; the last batch of a pass may be smaller
     lr: Annotated[float, "> 0"] = 0.03  # step size of SGD
-    momentum: Annotated[float, ">= 0", "< 1"] = 0.9  # starts anew in every round
+    schedule: Literal["constant", "cosine", "step"] = "constant"  # of lr over the run; step: x 0.01 at 80 and 90 %
+    warmup: Annotated[float, ">= 0", "< 1"] = 0.0  # share of the run over which lr first rises from 0
+    momentum: Annotated[float, ">= 0", "< 1"] = 0.9  # starts anew in every round, but goes on at a centralized site
+    nesterov: bool = False  # the gradient is corrected by the momentum that is to come
     weight_decay: Annotated[float, ">= 0"] = 0.0  # added to the gradient, times the weight
     together: Annotated[int, ">= 1"] = 1  # clients of a block trained in one batched step; changes the rounding
     augment: Literal["none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout"] = "none"  # images
@@ -192,6 +195,8 @@ def _cross_check(scenario: Scenario, problems: list[Problem]) -> None:
         problems.append(Problem("data.auxiliary", "the official subsets leave nothing aside; use longtail.mode=seeded"))
     if federation.local_test == "natural" and not natural:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
+    if scenario.local.nesterov and not scenario.local.momentum:
+        problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +65,11 @@ class Site:
     class_counts: [C] samples per class. rng: this site's generator of this round. epoch_size: samples in one epoch
     (its own, unless it stands for others). progress: share of the run's rounds that are done, in [0, 1). num_steps:
     steps of SGD taken in this round. travel: by how much they would have moved a weight whose gradient is always one,
-    so the sum of the step sizes, with what momentum adds.
+    so the sum of the step sizes, with what momentum adds. span: the share of the run that one round is; 0 in
+    evaluation, where the scenario's schedule does not apply. elapsed: the part of this round's local steps that is
+    done, in [0, 1]. continuous: whether the rounds are one training, so that momentum goes on. state: tensors kept
+    between rounds; a learner's names begin with its own, as in `sbcl/subclass`. generator: of the augmentation, while
+    the site trains.
     """
 
     model: Net
@@ -80,6 +84,11 @@ class Site:
     progress: float
     num_steps: int = 0
     travel: float = 0.0
+    span: float = 1.0
+    elapsed: float = 0.0
+    continuous: bool = False
+    state: dict[str, Tensor] = field(default_factory=dict)
+    generator: torch.Generator | None = None
 
     @property
     def num_samples(self) -> int:
@@ -87,15 +96,51 @@ class Site:
         return len(self.data)
 
     @property
+    def now(self) -> float:
+        """Share of the run that is done at this very step, in [0, 1]; for what anneals or is deferred."""
+        return min(1.0, self.progress + self.span * self.elapsed)
+
+    @property
     def stage(self) -> Stage:
-        """The learner's stage at this point of the run."""
-        stages = self.learner.stages()
+        """The learner's stage in this round."""
+        return self._stage()[0]
+
+    @property
+    def stage_begins(self) -> bool:
+        """Whether this is the first round of the stage."""
+        return self.progress - self.span < self._stage()[1] - 1e-9
+
+    @property
+    def stage_progress(self) -> float:
+        """Share of the stage that is done at this very step, in [0, 1]; the learning rate follows it."""
+        stage, start = self._stage()
+        return min(1.0, max(0.0, (self.now - start) / stage.share))
+
+    def _stage(self) -> tuple[Stage, float]:
+        """The stage in this round, and the progress at which it starts."""
         passed = 0.0
-        for stage in stages:
+        for stage in self.learner.stages():
+            if self.progress < passed + stage.share - 1e-9:
+                break
             passed += stage.share
-            if self.progress < passed - 1e-9:
-                return stage
-        return stages[-1]
+        else:
+            passed -= stage.share
+        return stage, passed
+
+    def batch(self, positions: NDArray[np.int64]) -> Batch:
+        """A further batch of the site's own data, augmented like the others; counted as processed images."""
+        batch = self.trainer.batch(self, torch.from_numpy(positions).to(self.trainer.device))
+        self.trainer.work.images += len(batch)
+        return batch
+
+    def view(self, batch: Batch, augment: str | None = None) -> Tensor:
+        """[B, ...] the rows of the batch anew, by another draw of the augmentation; counted as processed images."""
+        self.trainer.work.images += len(batch)
+        return self.trainer.batch(self, batch.rows, augment).x
+
+    def features(self) -> Tensor:
+        """[n, D] features of the site's data under the present backbone, without augmentation or gradients."""
+        return torch.cat(self.scan(lambda batch: self.model.encode(batch.x)))
 
     def positions(self, count: int) -> NDArray[np.int64]:
         """[count] positions in the order of use: as many passes of the learner's sampler as it takes."""
@@ -110,6 +155,7 @@ class Site:
         The model is in evaluation mode, and no gradient is kept: features, losses and statistics are taken this way.
         """
         self.model.eval()
+        self.trainer.work.forward_images += self.num_samples
         positions = torch.arange(self.num_samples, device=self.data.index.device)
         with torch.no_grad():
             return [of(self.data.batch(part)) for part in positions.split(chunk)]
@@ -124,7 +170,8 @@ class Site:
     ) -> None:
         """Train by stochastic gradient descent.
 
-        loss: (site, batch) -> scalar. only: patterns of the parameters to train; the stage's and the strategy's
-        frozen ones are left out as well. epochs, lr: the scenario's unless given.
+        loss: (site, batch) -> scalar. only: patterns of the parameters to train; those outside the stage's and the
+        strategy's frozen ones are left out as well. epochs, lr: the scenario's unless given; the scenario's schedule
+        applies to either.
         """
         self.trainer.train(self, loss, only=only, epochs=epochs, lr=lr)

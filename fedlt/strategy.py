@@ -23,14 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlt.learner import Learner, Logits
 from fedlt.site import Batch, Rows, Site
 
 if TYPE_CHECKING:
     from fedlt.nn.flat import Flat
     from fedlt.nn.net import Net
     from fedlt.task import Task
-
-Logits = Tensor | dict[str, Tensor]
 
 NEEDS = {
     "class_prior": "the number of training samples of each class over all clients, as `task.class_counts`",
@@ -39,7 +38,7 @@ NEEDS = {
     "prototypes": "each client sends class means of its features",
     "class_gradients": "each client sends gradients class by class",
 }
-"""What a strategy may declare as `needs`. The first two are given to none but those who do."""
+"""What a strategy or a learner may declare as `needs`. The first two are given to none but those who do."""
 
 
 @dataclass
@@ -97,15 +96,14 @@ class Client(Site):
     """One client, as the client half of a strategy sees it (beside what every `Site` has).
 
     id: its number. start: [T] the shared trainable weights that it received. received: tensors from the server's
-    `outbox`. state: tensors that it keeps between rounds (private parameters are kept for it). extras: tensors
-    that go to the server and are summed over clients. values: tensors, of equal shapes and few numbers, that go to the
-    server and stay apart.
+    `outbox`. extras: tensors that go to the server and are summed over clients. values: tensors, of equal shapes and
+    few numbers, that go to the server and stay apart. Private parameters are kept for it between rounds, as is its
+    `state`.
     """
 
     id: int = 0
     start: Tensor = field(default_factory=lambda: torch.empty(0))
     received: dict[str, Tensor] = field(default_factory=dict)
-    state: dict[str, Tensor] = field(default_factory=dict)
     extras: dict[str, Tensor] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
 
@@ -133,6 +131,7 @@ class Server:
     state: tensors kept between rounds. outbox: tensors that every client of the coming rounds receives.
     round: 1-based. cohort: the ids of this round's clients. num_clients, num_samples: of the whole federation. rng:
     the server's generator of this round. auxiliary: labelled data of its own, for strategies that declare the need.
+    learner: how the clients learn, and how their models predict.
     """
 
     model: Net
@@ -146,6 +145,7 @@ class Server:
     num_samples: int = 0
     auxiliary: Rows | None = None
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    learner: Learner = field(default_factory=Learner)
 
     @property
     def weights(self) -> Tensor:
@@ -167,6 +167,7 @@ class Strategy:
     has_generic: ClassVar[bool] = True  # False: there is no generic model to test
     union: ClassVar[bool] = False  # True: one site holds the data of all clients
     needs: ClassVar[tuple[str, ...]] = ()  # what it is given or sends beyond the model; the words stand in `NEEDS`
+    uses_learner: ClassVar[bool] = True  # False: its losses are its own, so only learner=cross_entropy has a meaning
 
     def build(self, model: Net, task: Task) -> None:
         """Add heads or other modules to the model. Runs on the server and on every worker, seeded alike."""
@@ -202,4 +203,4 @@ class Strategy:
 
     def generic(self, server: Server, x: Tensor) -> Logits:
         """[B, C] logits of the generic model; a dictionary names variants, the first is the headline."""
-        return server.model(x)
+        return server.learner.predict(server.model, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,26 +11,37 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fedlt.sgd import SGD
+from fedlt.nn.net import KnownFeatures
+from fedlt.sgd import SGD, schedule
 from fedlt.site import Batch, Site
 
 if TYPE_CHECKING:
+    from fedlt.learner import Stage
     from fedlt.nn.flat import Flat
     from fedlt.scenario import Local
+
+VELOCITY = "trainer/velocity"  # where a continuous site keeps its momentum between rounds
 
 
 @dataclass
 class Work:
-    """What was done: loss_sum is the sum over samples, as a tensor so that a GPU need not be waited for."""
+    """What was done: loss_sum is the sum over samples, as a tensor so that a GPU need not be waited for.
+
+    samples: seen by the loss. images: passed through the backbone forward and backward, further views included.
+    forward_images: passed through it forward only (features, predictions on training data).
+    """
 
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     samples: int = 0
     steps: int = 0
+    images: int = 0
+    forward_images: int = 0
 
-    def count(self, loss: Tensor, clients: int, batch: int) -> None:
+    def count(self, loss: Tensor, clients: int, batch: int, images: bool = True) -> None:
         """A step of each of `clients` clients on `batch` samples; loss: the sum of their mean losses."""
         self.loss_sum += loss.detach().float() * batch
         self.samples += clients * batch
+        self.images += clients * batch * images
         self.steps += clients
 
 
@@ -40,7 +52,7 @@ class Trainer:
         self.flat, self.local, self.device, self.precision = flat, local, device, precision
         self.start_work()
         self._selected: tuple[tuple[tuple[str, ...], ...], tuple[str, ...]] = ((), ())
-        self._sgd = SGD(flat, local.momentum, local.weight_decay)
+        self._sgd = SGD(flat, local.momentum, local.weight_decay, local.nesterov)
 
     @torch.enable_grad()  # a strategy may fine-tune while it predicts
     def train(
@@ -53,24 +65,61 @@ class Trainer:
         lr: float | None,
     ) -> None:
         """See `Site.train`. The model is left in evaluation mode."""
-        names = self.select(only, site.stage.only)
+        stage = site.stage
+        names = self.select(only, stage.only)
         optimizer = self._sgd
-        optimizer.reset(names, self.local.lr if lr is None else lr)
-        generator = self.generator(site)
-        site.model.train()
-        for _ in range(self.local.epochs if epochs is None else epochs):
+        optimizer.reset(names, 0.0, site.state.get(VELOCITY) if site.continuous and not site.stage_begins else None)
+        rate = self.local.lr if lr is None else lr
+        passes = self.local.epochs if epochs is None else epochs
+        steps, step = passes * math.ceil(site.epoch_size / self.local.batch_size), 0
+        site.generator = self.generator(site)
+        known = self._known(site, names) if stage.cached else None
+        for _ in range(passes):
+            with torch.no_grad():
+                site.learner.epoch(site)
+            self._train_mode(site, stage)
             order = torch.from_numpy(site.positions(site.epoch_size)).to(self.device)
             for positions in order.split(self.local.batch_size):
-                batch = site.data.batch(positions, self.local.augment, generator)
+                optimizer.lr = rate * self.pace(site, step, steps)
+                batch = self.batch(site, positions) if known is None else known.batch(site, positions)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                     value = loss(site, batch)
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
-                self.work.count(value, 1, len(batch))
+                self.work.count(value, 1, len(batch), images=known is None)
                 site.num_steps += 1
+                step += 1
         site.travel += optimizer.travel
+        site.elapsed = 1.0
         site.model.eval()
+        if site.continuous and (velocity := optimizer.velocity) is not None:
+            site.state[VELOCITY] = velocity
+
+    def pace(self, site: Site, step: int, steps: int) -> float:
+        """Factor of the learning rate in the middle of a step, which is where the site is put; then at its start."""
+        site.elapsed = (step + 0.5) / steps
+        factor = schedule(self.local.schedule, self.local.warmup, site.stage_progress) if site.span else 1.0
+        site.elapsed = step / steps
+        return factor
+
+    def batch(self, site: Site, positions: Tensor, augment: str | None = None) -> Batch:
+        """The batch at `positions` of the site's data, augmented as given, or as the stage or the scenario says."""
+        chosen = augment or site.stage.augment or self.local.augment
+        return site.data.batch(positions, chosen, site.generator)
+
+    def _known(self, site: Site, names: Sequence[str]) -> _Known:
+        if any(name.startswith("backbone.") for name in names):
+            raise ValueError(f"the stage {site.stage.name!r} is cached, so it must leave the backbone's parameters out")
+        return _Known(site.features())
+
+    @staticmethod
+    def _train_mode(site: Site, stage: Stage) -> None:
+        """Training mode; a backbone that the stage leaves out stays as it is, running statistics included."""
+        site.model.train()
+        names = (f"backbone.{name}" for name, _ in site.model.backbone.named_parameters())
+        if not any(fnmatchcase(name, pattern) for name in names for pattern in stage.only):
+            site.model.backbone.eval()
 
     def start_work(self) -> None:
         """Count from zero."""
@@ -96,3 +145,14 @@ class Trainer:
             raise ValueError(f"no trainable parameter matches {selections}; there are: {known}")
         self._selected = key, tuple(chosen)
         return self._selected[1]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A site's data as features that are computed once for all epochs. features: [n, D]."""
+
+    features: Tensor
+
+    def batch(self, site: Site, positions: Tensor) -> Batch:
+        """Like `Trainer.batch`, with features in place of inputs."""
+        return Batch(KnownFeatures(self.features[positions]), site.data.y[positions], positions)  # type: ignore[arg-type]

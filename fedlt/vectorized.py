@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from fedlt.learner import Learner
 from fedlt.sgd import descend
 from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 def obstacle(parts: Assembly) -> str | None:
     """Why this scenario's clients cannot be trained at once; None where they can."""
-    strategy = type(parts.strategy)
+    strategy, learner = type(parts.strategy), type(parts.learner)
+    if learner.alone or any(getattr(learner, n) is not getattr(Learner, n) for n in ("begin", "epoch", "finish")):
+        return f"{learner.__name__} works beyond a loss of one batch"
+    if any(stage.cached for stage in parts.learner.stages()):
+        return f"{learner.__name__} has a cached stage"
     if strategy.fit is not Strategy.fit or strategy.begin is not Strategy.begin:
         return f"{strategy.__name__} has local work of its own (fit or begin)"
     if len(parts.flat.private):
@@ -70,12 +75,14 @@ def train_together(
     """[M, S] shared vectors of M clients with equally many samples, after their local epochs from `shared` [S]."""
     first, local, flat = clients[0], trainer.local, trainer.flat
     names = trainer.select(("*",), first.stage.only)
+    steps, done = local.epochs * math.ceil(first.epoch_size / local.batch_size), 0
     parts = flat.segments(names)
     module = _Loss(first.model, loss)
     weights = shared.expand(len(clients), -1).clone()
     velocity = torch.zeros_like(weights) if local.momentum else None
     counts = torch.stack([client.class_counts for client in clients])
-    generators = [trainer.generator(client) for client in clients]
+    for client in clients:
+        client.generator = trainer.generator(client)
 
     def one(vector: Tensor, x: Tensor, y: Tensor, rows: Tensor, class_counts: Tensor) -> Tensor:
         swapped = {f"model.{name}": value for name, value in flat.trainable_views(vector).items()}
@@ -90,15 +97,15 @@ def train_together(
     for _ in range(local.epochs):
         orders = torch.stack([torch.from_numpy(client.positions(client.epoch_size)) for client in clients])
         for positions in orders.to(trainer.device).split(local.batch_size, dim=1):
-            batches = [
-                client.data.batch(rows, local.augment, generator)
-                for client, rows, generator in zip(clients, positions, generators, strict=True)
-            ]
+            lr = local.lr * trainer.pace(first, done, steps)
+            batches = [trainer.batch(client, rows) for client, rows in zip(clients, positions, strict=True)]
             x, y = torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches])
             gradient, values = step(weights, x, y, positions, counts)
             for part in parts:
                 change = None if velocity is None else velocity[:, part]
-                descend(weights[:, part], gradient[:, part], change, local.lr, local.momentum, local.weight_decay)
+                settings = lr, local.momentum, local.weight_decay, local.nesterov
+                descend(weights[:, part], gradient[:, part], change, *settings)
+            done += 1
             trainer.work.count(values.sum(), len(clients), positions.shape[1])
     for client in clients:
         client.num_steps += local.epochs * math.ceil(client.epoch_size / local.batch_size)

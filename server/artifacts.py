@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from server.messages import UNION
 from server.rounds import Progress
 
 
@@ -26,8 +27,8 @@ def generic_tensors(progress: Progress) -> dict[str, torch.Tensor]:
 
 
 def client_tensors(progress: Progress) -> dict[str, torch.Tensor]:
-    """What clients keep, by `client/name`, in ascending order of clients."""
-    states = sorted(progress.states.items())
+    """What clients keep, by `client/name`, in ascending order; the site of centralized training is none of them."""
+    states = sorted((client, state) for client, state in progress.states.items() if client != UNION)
     return {f"{client}/{name}": state[name].cpu().contiguous() for client, state in states for name in sorted(state)}
 
 

@@ -55,7 +55,7 @@ class Rounds:
         self.test_sizes = federation.tests.sizes
         self.content = scenario.to_dict()
         self.key = scenario.hash
-        server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes))
+        server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes), learner=parts.learner)
         server.num_samples = int(self.sizes.sum())
         if "auxiliary_set" in parts.strategy.needs:
             server.auxiliary = auxiliary_rows(federation, server.weights.device, parts.channels_last)
@@ -208,6 +208,8 @@ class Rounds:
             "clients": clients,
             "samples": int(samples),
             "steps": int(total("steps")),
+            "images": int(total("images")),
+            "forward_images": int(total("forward_images")),
             "skipped": (1 if self.parts.strategy.union else len(server.cohort)) - clients,
             "bytes_down": int(total("bytes_down")),
             "bytes_up": int(total("bytes_up")),

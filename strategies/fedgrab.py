@@ -12,7 +12,7 @@ effect. The fields `gamma`, `mu` and `alpha` of its loss are unused there and ab
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from fedlt.strategy import Client, Strategy
 @dataclass(frozen=True)
 class FedGraB(Strategy):
     """Binary cross-entropies; those of positive samples are weighted by 10 / (1 + 9 exp(-slope * control))."""
+
+    uses_learner: ClassVar[bool] = False
 
     kp: Annotated[float, ">= 0"] = 10.0  # gain of the error: accumulated negative minus positive gradient
     ki: Annotated[float, ">= 0"] = 0.01  # gain of the error's sum over steps

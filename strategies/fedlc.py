@@ -9,7 +9,7 @@ softmax, with the true class in the denominator; some re-implementations sum ove
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +21,8 @@ from fedlt.strategy import Client, Strategy
 @dataclass(frozen=True)
 class FedLC(Strategy):
     """Cross-entropy of the logits minus tau n_c^(-1/4), n_c being the client's own samples of class c."""
+
+    uses_learner: ClassVar[bool] = False
 
     tau: Annotated[float, "> 0"] = 1.0  # strength of the calibration
 

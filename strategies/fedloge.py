@@ -35,6 +35,7 @@ class FedLoGe(Strategy):
 
     private: ClassVar[tuple[str, ...]] = ("local_head.*",)
     frozen: ClassVar[tuple[str, ...]] = ("simplex.*",)
+    uses_learner: ClassVar[bool] = False
 
     sparsity: Annotated[float, ">= 0", "< 1"] = 0.6  # share of the simplex's entries that are 0; 0: a dense simplex
     norm: Annotated[float, "> 0"] | None = None  # of the simplex's rows; null: min(0.4, max(0.1, 20 / rounds))

@@ -20,9 +20,9 @@ class Net(nn.Module):
         self.feature_dim = feature_dim
         self.backbone_loads = 0  # counts whole-vector loads, which bypass the tensors' own version counters
 
-    def encode(self, x: Tensor | CachedInputs) -> Tensor:
-        """[B, D] features. Use this instead of `backbone(x)`: in evaluation, features may be at hand already."""
-        if isinstance(x, CachedInputs):
+    def encode(self, x: Tensor | CachedInputs | KnownFeatures) -> Tensor:
+        """[B, D] features. Use this instead of `backbone(x)`: features may be at hand already."""
+        if isinstance(x, CachedInputs | KnownFeatures):
             return x.encode(self)
         return self.backbone(x)  # type: ignore[no-any-return]
 
@@ -69,6 +69,20 @@ class FeatureCache:
                 self._done.add(index)
         assert self._features is not None
         return self._features[rows]
+
+
+class KnownFeatures:
+    """Stands for inputs whose features are known and stay valid, because the backbone is not trained."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def encode(self, model: Net) -> Tensor:
+        """[n, D] the features."""
+        return self.features
 
 
 class CachedInputs:

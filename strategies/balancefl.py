@@ -1,0 +1,86 @@
+"""BalanceFL: class-balanced local training that keeps the received model's knowledge of the classes a client lacks.
+
+Shuai, Shen, Jiang, Zhao, Yan, Xing: BalanceFL: Addressing Class Imbalance in Long-Tail Federated Learning. IPSN 2022.
+Balanced sampling, Gaussian noise on the features of rare classes and an entropy bonus balance what the client has;
+distillation over the absent classes' logits alone keeps what it has not. Differences from the official code: present
+and absent are the client's classes, there those of the batch; the teacher's logits are computed once a round, in
+evaluation mode and without augmentation, there on every batch in training mode; the entropy is a mean over the batch,
+with the weight that the code's sum amounts to at its batch size of 64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fedlt.learner import Stage
+from fedlt.learners.cross_entropy import CrossEntropy
+from fedlt.site import Batch, Site
+from fedlt.strategy import Client, Strategy
+
+
+@dataclass(frozen=True)
+class BalanceFL(Strategy):
+    """Cross-entropy over present classes - entropy bonus + distillation over absent classes."""
+
+    uses_learner: ClassVar[bool] = False
+
+    inherit: Annotated[float, ">= 0"] = 1.0  # weight of the distillation
+    temperature: Annotated[float, "> 0"] = 2.0  # of the distillation
+    smooth: Annotated[float, ">= 0"] = 0.128  # weight of the entropy over present classes
+    noise: Annotated[float, ">= 0"] = 1.0  # scale of the noise on features of rare classes
+
+    def fit(self, client: Client) -> None:
+        features = torch.cat(client.scan(lambda batch: client.model.encode(batch.x)))
+        with torch.no_grad():
+            teacher = client.model.head(features)
+        spread = deviations(features, client.data.y, client.task.num_classes)
+
+        def loss(client: Client, batch: Batch) -> Tensor:
+            draws = torch.from_numpy(client.rng.standard_normal((len(batch), len(spread)))).to(spread)
+            rare = 1 - client.class_counts / client.class_counts.max()
+            chosen = torch.from_numpy(client.rng.random(len(batch))).to(spread) < rare[batch.y]
+            noise = self.noise * chosen[:, None] * (draws @ spread)
+            return self.balanced_loss(client, batch, noise, teacher[batch.rows])
+
+        client.learner = ClassBalanced()
+        client.train(loss)
+
+    def balanced_loss(self, client: Client, batch: Batch, noise: Tensor, teacher: Tensor) -> Tensor:
+        """noise: [B, D] on the features, for the cross-entropy alone. teacher: [B, C] the received model's logits."""
+        present = client.class_counts > 0
+        features = client.model.encode(batch.x)
+        logits, noisy = client.model.head(features).float(), client.model.head(features + noise).float()
+        supervised = F.cross_entropy(noisy.masked_fill(~present, -torch.inf), batch.y)
+        own = logits[:, present].log_softmax(1)
+        entropy = -(own.exp() * own).sum(1).mean()
+        known = (teacher[:, ~present] / self.temperature).softmax(1)
+        inherited = -(known * (logits[:, ~present] / self.temperature).log_softmax(1)).sum(1).mean()
+        return supervised - self.smooth * entropy + self.inherit * inherited
+
+
+def deviations(features: Tensor, y: Tensor, classes: int) -> Tensor:
+    """[n, D] factor A of the pooled within-class covariance A^T A of features [n, D]: g A has it, g being N(0, I).
+
+    The covariances (over n_c - 1; none for a single sample) are averaged with weights n_c / n.
+    """
+    onehot = F.one_hot(y, classes).float()
+    counts = onehot.sum(0)
+    means = onehot.T @ features / counts.clamp(min=1)[:, None]
+    scale = (counts / (counts - 1).clamp(min=1) / len(y)).sqrt()
+    return scale[y, None] * (features - means[y])
+
+
+@dataclass(frozen=True)
+class ClassBalanced(CrossEntropy):
+    """Draws n samples with replacement: a class at random of those present, then one of its samples."""
+
+    def sampler(self, site: Site, stage: Stage) -> NDArray[np.int64]:
+        rarity = (1 / site.class_counts[site.data.y].double()).cpu().numpy()
+        return site.rng.choice(len(rarity), len(rarity), p=rarity / rarity.sum())

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedlt.nn.net import Net
+from fedlt.nn.softmax import extend, fresh_head, gradient, logits, regress
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 from fedlt.task import Task
 from fedlt.threads import one_thread
@@ -44,17 +45,17 @@ class CReFF(Strategy):
 
     def setup(self, server: Server) -> None:
         size = server.task.num_classes, self.features, server.model.feature_dim
-        server.state["features"] = _tensor(server.rng.standard_normal(size), server.weights)
-        server.outbox["head"] = _fresh(*size[::2], server.rng, server.weights)
+        server.state["features"] = torch.from_numpy(server.rng.standard_normal(size)).to(server.weights)
+        server.outbox["head"] = fresh_head(*size[::2], server.rng, server.weights)
 
     def fit(self, client: Client) -> None:
         """Gradients of the re-trained head on the received backbone come before the training."""
         y, head = client.data.y, client.received["head"]
-        features = _extend(torch.cat(client.scan(lambda batch: client.model.encode(batch.x))))
+        features = extend(torch.cat(client.scan(lambda batch: client.model.encode(batch.x))))
         gradients = head.new_zeros(len(head), *head.shape)
         for label in client.class_counts.nonzero().flatten().tolist():
             own = y == label
-            gradients[label] = _gradient(features[own], head, y[own])
+            gradients[label] = gradient(features[own], y[own], head)
         client.extras["gradients"] = gradients
         client.extras["holders"] = (client.class_counts > 0).float()
         super().fit(client)
@@ -78,7 +79,7 @@ class CReFF(Strategy):
         for _ in range(self.match_steps):
             with torch.enable_grad():
                 leaf = synthetic.detach().requires_grad_()
-                fake = _gradient(_extend(leaf), head, labels)[seen]
+                fake = gradient(extend(leaf), labels, head)[seen]
                 rows = F.cosine_similarity(fake[..., :-1], real[seen][..., :-1], dim=-1)
                 bias = F.cosine_similarity(fake[..., -1], real[seen][..., -1], dim=-1)
                 distance = (1 - rows).sum() + (1 - bias).sum()
@@ -88,13 +89,9 @@ class CReFF(Strategy):
     def retrain(self, synthetic: Tensor, rng: np.random.Generator) -> Tensor:
         """[C, D + 1] a fresh head after softmax regression on the synthetic features."""
         classes, each, dim = synthetic.shape
-        x = _extend(synthetic).flatten(0, 1)
-        y = torch.arange(classes, device=x.device).repeat_interleave(each)
-        head = _fresh(classes, dim, rng, x)
-        for _ in range(self.head_epochs):
-            for rows in torch.from_numpy(rng.permutation(len(y))).to(x.device).split(self.head_batch):
-                head = head - self.head_lr * _gradient(x[rows], head, y[rows])
-        return head
+        y = torch.arange(classes, device=synthetic.device).repeat_interleave(each)
+        head, features = fresh_head(classes, dim, rng, synthetic), synthetic.flatten(0, 1)
+        return regress(features, y, head, rng, self.head_epochs, self.head_lr, self.head_batch)
 
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
         return _variants(client.model, client.received, x)
@@ -103,25 +100,6 @@ class CReFF(Strategy):
         return _variants(server.model, server.outbox, x)
 
 
-def _gradient(features: Tensor, head: Tensor, y: Tensor) -> Tensor:
-    """[..., C, D + 1] gradient of the mean cross-entropy of the head on extended features [..., n, D + 1]."""
-    error = (features @ head.T).softmax(-1) - F.one_hot(y, len(head))
-    return error.transpose(-1, -2) @ features / features.shape[-2]
-
-
-def _extend(features: Tensor) -> Tensor:
-    return F.pad(features, (0, 1), value=1.0)
-
-
-def _fresh(classes: int, dim: int, rng: np.random.Generator, like: Tensor) -> Tensor:
-    """[C, D + 1] a head with PyTorch's initialisation, uniform within 1 / sqrt(D)."""
-    return _tensor(rng.uniform(-1, 1, (classes, dim + 1)) * dim**-0.5, like)
-
-
 def _variants(model: Net, box: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    features, head = model.encode(x), box["head"]
-    return {"retrained": F.linear(features, head[:, :-1], head[:, -1]), "averaged": model.head(features)}
-
-
-def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(like)
+    features = model.encode(x)
+    return {"retrained": logits(features, box["head"]), "averaged": model.head(features)}

@@ -1,0 +1,51 @@
+"""Softmax regression on given features, for heads that are trained apart from a backbone.
+
+A head is one matrix [C, D + 1], the bias last; features are extended by a 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fedlt.nn.net import Net
+
+
+def extend(features: Tensor) -> Tensor:
+    """[..., D + 1] features with a 1 for the bias."""
+    return F.pad(features, (0, 1), value=1.0)
+
+
+def fresh_head(classes: int, dim: int, rng: np.random.Generator, like: Tensor) -> Tensor:
+    """[C, D + 1] PyTorch's initialisation, uniform within 1 / sqrt(D); with the type and device of `like`."""
+    return torch.from_numpy(rng.uniform(-1, 1, (classes, dim + 1)) * dim**-0.5).to(like)
+
+
+def head_of(model: Net) -> Tensor:
+    """[C, D + 1] a model's linear head, detached."""
+    weight, bias = model.get_parameter("head.weight"), model.get_parameter("head.bias")
+    return torch.cat([weight, bias[:, None]], 1).detach()
+
+
+def logits(features: Tensor, head: Tensor) -> Tensor:
+    """[B, C] logits of features [B, D]."""
+    return F.linear(features, head[:, :-1], head[:, -1])
+
+
+def gradient(extended: Tensor, y: Tensor, head: Tensor) -> Tensor:
+    """[..., C, D + 1] gradient of the mean cross-entropy of the head on extended features [..., n, D + 1]."""
+    error = (extended @ head.T).softmax(-1) - F.one_hot(y, len(head))
+    return error.transpose(-1, -2) @ extended / extended.shape[-2]
+
+
+def regress(
+    features: Tensor, y: Tensor, head: Tensor, rng: np.random.Generator, epochs: int, lr: float, batch: int
+) -> Tensor:
+    """[C, D + 1] the head after so many epochs of gradient descent on shuffled batches of features [n, D]."""
+    extended = extend(features)
+    for _ in range(epochs):
+        for rows in torch.from_numpy(rng.permutation(len(y))).to(y.device).split(batch):
+            head = head - lr * gradient(extended[rows], y[rows], head)
+    return head

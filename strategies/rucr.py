@@ -1,0 +1,105 @@
+"""RUCR: global class prototypes pull the features, and in the last rounds heads are re-trained on mixtures with them.
+
+Federated Learning with Long-Tailed Non-IID Data via Representation Unification and Classifier Rectification (2024;
+title as in the repository liuyuxia211/RUCR, which names neither authors nor venue). Clients share their class means,
+and each re-trains its head on equally many virtual features of every class. Differences from the official code: the
+prototypes used in a round come from the round before, which saves an exchange, and a class that no client of a cohort
+has keeps its prototype; in the last rounds too they come from the cohort, there from all clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedlt.nn.net import Net
+from fedlt.nn.softmax import head_of, logits, regress
+from fedlt.site import Batch
+from fedlt.strategy import Client, Server, Strategy, Update, combine
+from fedlt.task import Task
+
+
+@dataclass(frozen=True)
+class RUCR(Strategy):
+    """Cross-entropy, plus `pull` times a softmax over cosines with the prototypes of the client's classes."""
+
+    needs: ClassVar[tuple[str, ...]] = ("class_counts", "prototypes")
+
+    pull: Annotated[float, ">= 0"] = 0.15
+    temperature: Annotated[float, "> 0"] = 0.9  # of the cosines
+    rectify: Annotated[float, ">= 0", "<= 1"] = 0.13  # share of the rounds, the last ones, that re-train heads
+    virtual: Annotated[int, ">= 1"] = 100  # mixed features of each class
+    low: Annotated[float, ">= 0", "<= 1"] = 0.35  # the prototype's part in them is uniform from low ...
+    high: Annotated[float, ">= 0", "<= 1"] = 0.95  # ... to high
+    head_epochs: Annotated[int, ">= 0"] = 50
+    head_lr: Annotated[float, "> 0"] = 0.01
+    head_batch: Annotated[int, ">= 1"] = 256
+
+    def build(self, model: Net, task: Task) -> None:
+        if not isinstance(model.head, nn.Linear) or model.head.bias is None:
+            raise ValueError("rucr re-trains a linear head with a bias, and this model has another head")
+
+    def setup(self, server: Server) -> None:
+        classes, like = server.task.num_classes, server.weights
+        for name in ("prototypes", "directions"):
+            server.outbox[name] = like.new_zeros(classes, server.model.feature_dim)
+        server.outbox["shares"] = like.new_full((classes,), 1 / classes)
+
+    def fit(self, client: Client) -> None:
+        features = torch.cat(client.scan(lambda batch: client.model.encode(batch.x)))
+        onehot = F.one_hot(client.data.y, client.task.num_classes).float()
+        sums, counts = onehot.T @ features, onehot.sum(0)
+        client.extras |= {"sums": sums, "counts": counts, "directions": counts[:, None] * F.normalize(sums, dim=1)}
+        super().fit(client)
+        if client.progress >= 1 - self.rectify:
+            head = self.rectified(features, client.received["directions"], head_of(client.model), client.rng)
+            client.extras["head"] = client.num_samples * head
+
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        """The true class's logit has the log of its global share added, a margin; absent classes have cosine 0."""
+        features = client.model.encode(batch.x)
+        prototypes = F.normalize(client.received["prototypes"], dim=1) * (client.class_counts > 0)[:, None]
+        cosines = F.normalize(features, dim=1) @ prototypes.T / self.temperature
+        margin = F.one_hot(batch.y, len(prototypes)) * client.received["shares"].log()
+        unified = F.cross_entropy(cosines + margin, batch.y)
+        return F.cross_entropy(client.model.head(features), batch.y) + self.pull * unified
+
+    def rectified(self, features: Tensor, directions: Tensor, head: Tensor, rng: np.random.Generator) -> Tensor:
+        """[C, D + 1] the head after regression on mixtures of a class's direction and any own feature's direction."""
+        known = directions.norm(dim=1).nonzero().flatten()
+        size = len(known), self.virtual
+        part = torch.from_numpy(rng.uniform(self.low, self.high, size)).to(features)[..., None]
+        chosen = F.normalize(features, dim=1)[torch.from_numpy(rng.integers(len(features), size=size))]
+        mixed = (part * directions[known, None] + (1 - part) * chosen).flatten(0, 1)
+        labels = known.repeat_interleave(self.virtual)
+        return regress(mixed, labels, head, rng, self.head_epochs, self.head_lr, self.head_batch)
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        whole, outbox = combine(updates), server.outbox
+        counts = whole.sums["counts"]
+        for name, total in (("prototypes", "sums"), ("directions", "directions")):
+            mean = whole.sums[total] / counts.clamp(min=1)[:, None]
+            outbox[name] = torch.where(counts[:, None] > 0, mean, outbox[name])
+        outbox["shares"] = counts.clamp(min=1) / counts.clamp(min=1).sum()
+        if "head" in whole.sums:
+            outbox["head"] = whole.sums["head"] / whole.weight
+        server.weights = whole.mean
+
+    def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
+        return _variants(client.model, client.received, x)
+
+    def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
+        return _variants(server.model, server.outbox, x)
+
+
+def _variants(model: Net, box: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+    """Before the last rounds there is no re-trained head, and both are the averaged one."""
+    features = model.encode(x)
+    averaged = model.head(features)
+    return {"rectified": logits(features, box["head"]) if "head" in box else averaged, "averaged": averaged}

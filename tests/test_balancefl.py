@@ -70,6 +70,28 @@ def test_samples_are_drawn_class_balanced(make_client: Any) -> None:
     assert set(drawn) == set(range(100))
 
 
+def test_batches_are_balanced_and_rare_classes_noisy_in_local_training(make_client: Any) -> None:
+    """12 samples of class 0 and 4 of class 1, in batches of 4: noise for class 1 with probability 1 - 4 / 12."""
+    rng, y = np.random.default_rng(2), np.repeat([0, 1], [12, 4])
+    net = Net(nn.Identity(), nn.Linear(2, 2), 2)
+    client = make_client(net, rng.normal(size=(16, 2)), y, Local(epochs=50, batch_size=4, lr=0.1))
+    with torch.no_grad():
+        received = net(client.data.x())
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    class Watched(BalanceFL):
+        def balanced_loss(self, client: Any, batch: Batch, noise: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+            assert torch.equal(teacher, received[batch.rows])
+            seen.append((batch.y, noise.abs().sum(1) > 0))
+            return super().balanced_loss(client, batch, noise, teacher)
+
+    Watched().fit(client)
+    labels, noisy = (torch.cat(parts).numpy() for parts in zip(*seen, strict=True))
+    assert abs(labels.mean() - 0.5) < 0.05
+    assert not noisy[labels == 0].any()
+    assert abs(noisy[labels == 1].mean() - 2 / 3) < 0.08
+
+
 def test_a_skewed_client_keeps_absent_classes_and_gains_its_rare_ones(train_one: Any) -> None:
     """FedAvg pushes absent classes down and fits the client's one sample of class 5 last."""
     fitted, absent = {}, {}

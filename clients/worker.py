@@ -43,6 +43,7 @@ class Worker:
         self.train_inputs = make_inputs(federation.x_train, *moments)
         self.test_inputs = make_inputs(federation.x_test, *moments)
         self.train_targets = torch.from_numpy(federation.y_train).to(self.device)
+        self.no_targets = torch.tensor(-1, device=self.device).expand(len(self.train_targets))
         self.test_targets = torch.from_numpy(federation.y_test).to(self.device)
 
     def run(self, job: Job) -> Report:
@@ -186,6 +187,7 @@ class Worker:
         """The client with its data and its state, its private parameters in the model."""
         union = number == UNION
         rows = self.federation.union() if union else self.federation.clients[number]
+        others = np.sort(self.federation.unlabelled.values) if union else self.federation.unlabelled[number]
         counts = self.federation.seen_counts() if union else self.federation.counts(number)
         path = (job.round, number + 1)
         start = shared[: self.flat.num_trainable]
@@ -205,6 +207,7 @@ class Worker:
             progress=(job.round - 1) / total,
             span=1 / total if purpose == "train" else 0.0,
             continuous=union,
+            unlabelled=Rows(self.train_inputs, self.no_targets, torch.from_numpy(others).to(self.device)),
             id=number,
             start=start,
             received=outbox,

@@ -69,7 +69,7 @@ class Site:
     evaluation, where the scenario's schedule does not apply. elapsed: the part of this round's local steps that is
     done, in [0, 1]. continuous: whether the rounds are one training, so that momentum goes on. state: tensors kept
     between rounds; a learner's names begin with its own, as in `sbcl/subclass`. generator: of the augmentation, while
-    the site trains.
+    the site trains. unlabelled: further samples, whose targets are all -1 (`data.unlabelled`).
     """
 
     model: Net
@@ -89,6 +89,7 @@ class Site:
     continuous: bool = False
     state: dict[str, Tensor] = field(default_factory=dict)
     generator: torch.Generator | None = None
+    unlabelled: Rows | None = None
 
     @property
     def num_samples(self) -> int:

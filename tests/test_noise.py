@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from clients.worker import Worker
 from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.noise import noisy_labels
 from fedlt.data.unlabelled import extra_rows
 from fedlt.errors import ScenarioError
 from fedlt.scenario import Noise, Unlabelled, load
+from server.messages import Job, Work
 
 COUNTS = np.array([6000, 3000, 1000])
 TRUE = np.repeat(np.arange(3), COUNTS)
@@ -131,3 +134,26 @@ def test_extra_rows_keep_the_ranks_of_the_labelled_classes() -> None:
     labelled = np.array([0, 20, 21, 40, 41, 42, 43])
     found = extra_rows(y, np.setdiff1d(np.arange(60), labelled), labelled, Unlabelled(extra=2, imbalance_factor=4), 0)
     assert np.bincount(y[found]).tolist() == [2, 4, 8]
+
+
+def test_a_site_gets_its_unlabelled_samples_without_their_labels(
+    tiny: dict[str, Any], own_file: Callable[..., Path]
+) -> None:
+    path = own_file(
+        "class Look(Strategy):\n    foldable: ClassVar[bool] = False\n    def fit(self, client):\n"
+        "        other, own = client.unlabelled, client.data\n"
+        "        batch = other.batch(torch.arange(len(other)))\n"
+        "        client.extras['rows'] = other.index.clone()\n"
+        "        client.extras['targets'] = batch.y.clone()\n"
+        "        client.extras['pixels'] = batch.x.sum()[None] - own.inputs.take(other.index).sum()[None]\n"
+    )
+    scenario = load(tiny, [f"strategy={path}:Look", "data.unlabelled.hidden=0.5"])
+    federation = federate(scenario)
+    worker = Worker(scenario, federation)
+    job = Job(scenario.to_dict(), scenario.hash, 1, [Work({0: [0, 3]})], worker.flat.shared.clone())
+    report = worker.run(job)
+    assert not report.failures
+    for client, update in zip((0, 3), report.updates[0], strict=True):
+        assert update.sums["rows"].tolist() == federation.unlabelled[client].tolist()
+        assert set(update.sums["targets"].tolist()) == {-1}
+        assert update.sums["pixels"].item() == 0

@@ -40,6 +40,7 @@ __all__ = [
     "compare",
     "load",
     "run",
+    "sweep",
 ]
 
 _HOMES = {
@@ -50,6 +51,7 @@ _HOMES = {
     "fedlt.scenario": ("Scenario", "load"),
     "fedlt.site": ("Batch", "Site"),
     "fedlt.strategy": ("Client", "Server", "Strategy", "Update", "combine"),
+    "fedlt.sweep": ("sweep",),
 }
 
 
@@ -66,7 +68,8 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps `fedlt.run` the function: importing the module of that name would set the attribute to the module."""
+    """Keeps `fedlt.run` the function, and others like it: importing the module of that name would set the attribute to
+    the module."""
 
     functions = frozenset(name for names in _HOMES.values() for name in names)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_runs import make_run
 from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ from fedlt.cli_results import PLOTS
 from fedlt.errors import ScenarioError
 from fedlt.plots.measured import client_points, client_recalls, gains, recalls, series, split_of
 from fedlt.plots.style import COLOURS, looks, shades
-from fedlt.results import Run, load
+from fedlt.results import Run, load, open_run
 
 FEDAVG, LOCAL = (50, 60, 70), (80, 40, 70)  # right of 100 of each client, in every evaluation
 
@@ -122,6 +123,17 @@ def test_a_method_without_a_generic_model_borrows_one(axes: Axes, runs: list[Run
     figure = plots.draw("clients", runs, reference="fedavg")
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
     assert titles == ["fedavg", "local (generic: fedavg)"]
+
+
+def test_variants_of_models_can_be_drawn(tiny: dict[str, Any], tmp_path: Path) -> None:
+    run = make_run(tmp_path, tiny, right=[60], variants={"psi": 80})
+    table = run.clients
+    psi = table.assign(variant="psi", accuracy=0.9)
+    pd.concat([table, psi]).to_parquet(run.folder / "clients.parquet")
+    points = client_points([open_run(run.folder)], "psi")
+    assert points.generic.tolist() == pytest.approx([0.8] * 3)
+    assert points.personal.tolist() == [0.9] * 3
+    assert client_points([open_run(run.folder)]).personal.tolist() == [0.5, 0.6, 0.7]
 
 
 def test_gains_are_those_of_the_same_clients(axes: Axes, runs: list[Run]) -> None:

@@ -183,6 +183,21 @@ def test_side_by_side_gives_equal_bits(tiny: dict[str, Any], tmp_path: Path) -> 
     assert [row.name for row in together.compare()[0].rows] == ["fedavg", "fedprox"]
 
 
+def test_one_after_the_other_keeps_one_set_of_ray_workers(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["fedlt.run"]
+    made = []
+    start_grid = module._ray_grid
+    monkeypatch.setattr(module, "_ray_grid", lambda *wanted: made.append(wanted) or start_grid(*wanted))
+    words = "resources.backend=ray", "resources.workers=1"
+    over_ray = sweep(tiny, *words, seeds=[0, 1, 2], out=tmp_path / "ray")
+    inline = sweep(tiny, seeds=[0, 1, 2], out=tmp_path / "inline", parallel=1)
+    assert {run.summary["grid"] for run in over_ray.runs} == {"RayGrid"}
+    assert made == [(1, "auto")]
+    assert hashes(over_ray.runs) == hashes(inline.runs)
+
+
 def test_a_worker_that_dies_fails_its_run_only(tiny: dict[str, Any], tmp_path: Path, own_file: Any) -> None:
     own_file("class Gone(Strategy):\n    def fit(self, client):\n        import os\n        os._exit(7)\n")
     result = sweep(tiny, f"strategy={tmp_path}/mine.py:Gone,fedavg", seeds=[0, 1], out=tmp_path / "runs", parallel=2)

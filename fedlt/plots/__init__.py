@@ -13,6 +13,7 @@ from fedlt.plots.clients import client_gains, client_scatter
 from fedlt.plots.curves import learning_curves
 from fedlt.plots.figure import KINDS, draw, save
 from fedlt.plots.maps import accuracy_map, partition_map
+from fedlt.plots.style import style
 
 __all__ = [
     "KINDS",
@@ -24,4 +25,5 @@ __all__ = [
     "learning_curves",
     "partition_map",
     "save",
+    "style",
 ]

@@ -25,6 +25,7 @@ def client_scatter(
     runs: Sequence[Run],
     title: str = "",
     masked: bool = False,
+    variant: str = "",
     generic_of: Sequence[Run] | None = None,
     look: Look | None = None,
     largest: int | None = None,
@@ -33,11 +34,12 @@ def client_scatter(
     """One dot per client (and seed) of one method: its personal model above the diagonal is better than the generic.
 
     x: the generic model on the client's mix of test classes, in per cent. y: the client's personal model. The area of
-    a dot follows the client's training samples. masked: classes that a client never saw cannot be predicted.
-    generic_of: runs whose generic model stands in where there is none. largest, low: samples of the largest dot and
-    the least accuracy in per cent, where several axes share their scales.
+    a dot follows the client's training samples. masked: classes that a client never saw cannot be predicted. variant:
+    of the personal model, and of the generic one where it has it. generic_of: runs whose generic model stands in where
+    there is none. largest, low: samples of the largest dot and the least accuracy in per cent, where several axes
+    share their scales.
     """
-    points = client_points(runs, masked=masked, generic_of=generic_of)
+    points = client_points(runs, variant, masked, generic_of)
     look = look or looks(["one"])["one"]
     shown = ~(np.isnan(points.generic) | np.isnan(points.personal))
     ax.plot([0, 100], [0, 100], color="0.4", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)

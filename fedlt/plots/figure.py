@@ -75,7 +75,7 @@ def clients(methods: Methods, reference: str, masked: bool = False) -> Figure:
         lender = lenders[name]
         title = f"{name} (generic: {lender})" if lender else name
         spare = methods[lender] if lender else None
-        client_scatter(ax, methods[name], title, masked, spare, look, largest, low)
+        client_scatter(ax, methods[name], title, masked, generic_of=spare, look=look, largest=largest, low=low)
         ax.label_outer()
     sizes = _round_sizes(largest)
     dots = [axes[0].scatter([], [], s=LARGEST * n / largest, color="0.7", edgecolors="black", linewidths=0.4)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.methods import Source, group, row_name
+from fedlt.metrics import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,15 +126,16 @@ class ClientPoints:
 def client_points(
     runs: Sequence[Run], variant: str = "", masked: bool = False, generic_of: Sequence[Run] | None = None
 ) -> ClientPoints:
-    """Clients' accuracies under both models. generic_of: runs (paired by seed) whose generic model takes the place of
-    a missing one, as `local` has none."""
+    """Clients' accuracies under both models. variant: of the personal model, and of the generic one where it has it.
+    generic_of: runs (paired by seed) whose generic model takes the place of a missing one, as `local` has none."""
     columns: dict[str, list[Any]] = {name: [] for name in ("seed", "client", "samples", "generic", "personal")}
     spare = {run.summary["seed"]: run for run in generic_of or ()}
     for run in runs:
         table = run.clients
         table = last(table[table.variant == variant]).sort_values("client")
         clients = table["client"].to_numpy(dtype=np.int64)
-        recall = recalls(run)
+        own = named("generic", variant)
+        recall = recalls(run, own if (run.classes.model == own).any() else "generic")
         if np.isnan(recall).all() and run.summary["seed"] in spare:
             recall = recalls(spare[run.summary["seed"]])
         mix = split_of(run).test[clients]

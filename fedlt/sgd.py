@@ -60,12 +60,14 @@ class SGD:
         self.flat, self.momentum, self.weight_decay, self.nesterov = flat, momentum, weight_decay, nesterov
         self.lr = self.travel = self._pull = 0.0
         self._parts: list[slice] = []
+        self._backbone = True
         self._velocity = torch.zeros_like(flat.storage) if momentum else None
 
     def reset(self, names: tuple[str, ...], lr: float, velocity: Tensor | None = None) -> None:
         """Train these parameters from now on, with this momentum (as `velocity` gave it) or with none."""
         self.lr, self.travel, self._pull = lr, 0.0, 0.0
         self._parts = self.flat.segments(names)
+        self._backbone = any(name.startswith("backbone.") for name in names)
         if self._velocity is not None:
             if velocity is None:
                 self._velocity.zero_()
@@ -89,4 +91,4 @@ class SGD:
             velocity = None if self._velocity is None else self._velocity[part]
             weights, gradient = self.flat.storage[part], self.flat.gradient[part]
             descend(weights, gradient, velocity, self.lr, self.momentum, self.weight_decay, self.nesterov)
-        self.flat.stepped()
+        self.flat.stepped(self._backbone)

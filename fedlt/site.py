@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from fedlt.data.inputs import Encoded
 
 if TYPE_CHECKING:
     from fedlt.data.inputs import Inputs
@@ -160,6 +162,15 @@ class Site:
         positions = torch.arange(self.num_samples, device=self.data.index.device)
         with torch.no_grad():
             return [of(self.data.batch(part)) for part in positions.split(chunk)]
+
+    def encoded(self) -> Self:
+        """This site with the features of its samples under the present backbone in place of its inputs.
+
+        What is trained on it should be heads alone; a batch's `x` is then [B, D], and the backbone is passed once.
+        """
+        features = torch.cat(self.scan(lambda batch: self.model.encode(batch.x)))
+        positions = torch.arange(self.num_samples, device=features.device)
+        return replace(self, data=Rows(Encoded(features), self.data.y, positions))
 
     def train(
         self,

@@ -59,6 +59,19 @@ class Features:
         return (self.rows[rows] - self.mean) / self.std
 
 
+class Encoded:
+    """float32 [N, D] features that a backbone has already made of the inputs: nothing is left to augment."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
+        return self.rows[rows]
+
+
 def make_inputs(array: NDArray[Any], mean: NDArray[Any], std: NDArray[Any], device: Any, channels_last: bool) -> Inputs:
     """The inputs of a data set. On the CPU the array's memory is used as it is (it may be shared and read-only)."""
     with warnings.catch_warnings():

@@ -17,7 +17,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from fedlt.data.cache import cache_folder
 from fedlt.nn.realign import scaled_rows
@@ -61,7 +62,7 @@ def sparse_etf(
 
 def nearest_cosines(weight: Tensor) -> Tensor:
     """[C] the largest cosine between each row of [C, d] and another row."""
-    unit = torch.nn.functional.normalize(weight, dim=1)
+    unit = normalize(weight, dim=1)
     return (unit @ unit.T - 2 * torch.eye(len(unit), dtype=unit.dtype)).max(1).values
 
 
@@ -149,3 +150,20 @@ def _write(path: Path, weight: Tensor) -> None:
     with os.fdopen(handle, "wb") as file:
         np.save(file, weight.numpy())
     os.replace(draft, path)
+
+
+class EtfHead(nn.Module):
+    """A projection D -> d, unit length, and the cosines to the rows of a dense simplex [C, d], times a scale.
+
+    A strategy says which of `projection`, `prototypes` and `scale` are trained.
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int, dim: int, scale: float) -> None:
+        super().__init__()
+        self.projection = nn.Linear(feature_dim, dim)
+        self.prototypes = nn.Parameter(simplex_etf(num_classes, dim, int(torch.randint(2**31, ()))))
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, C] logits of features [B, D]."""
+        return self.scale * (normalize(self.projection(features), dim=1) @ self.prototypes.T)

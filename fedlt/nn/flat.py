@@ -81,10 +81,10 @@ class Flat:
                 parts.append([start, stop])
         return [slice(start, stop) for start, stop in parts]
 
-    def stepped(self) -> None:
+    def stepped(self, backbone: bool = True) -> None:
         """Say that weights were edited through `storage`, which the tensors' own version counters do not show."""
         self._steps += 1
-        self.model.backbone_loads += 1
+        self.model.backbone_loads += backbone
 
     def load_shared(self, vector: Tensor) -> None:
         """Copy [S] into the model."""

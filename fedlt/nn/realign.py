@@ -15,5 +15,5 @@ def scaled_rows(weight: Tensor, norms: Tensor | float, tau: float = 1.0) -> Tens
     section 4.2) where `norms` is 1. A row of zeros stays as it is.
     """
     lengths = weight.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    factor = norms.unsqueeze(1) if isinstance(norms, Tensor) else norms
+    factor = norms.reshape(-1, 1) if isinstance(norms, Tensor) else norms
     return weight / lengths**tau * factor

@@ -1,0 +1,61 @@
+"""FedETF: normalised features learn towards a fixed simplex, with a balanced softmax and a learnable temperature.
+
+Zexi Li, Xinyi Shang, Rui He, Tao Lin, Chao Wu: No Fear of Classifier Biases: Neural Collapse Inspired Federated
+Learning with Synthetic and Fixed Classifier. ICCV 2023. All clients learn towards the same class vectors, so that no
+classifier can be biased. For its personal model a client tunes class vectors and projection in turn. Differences from
+the official code: its projection has as many outputs as there are classes, ours as many as the larger of classes and
+features; its personal models take a round of full local training and 20 turns of 2 x 3 epochs, ours `turns` turns on
+the features of images without augmentation, with one learning rate for both parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fedlt.nn.etf import EtfHead
+from fedlt.nn.net import Net
+from fedlt.site import Batch
+from fedlt.strategy import Client, Strategy
+from fedlt.task import Task
+
+PROTOTYPES = "head.prototypes"
+
+
+@dataclass(frozen=True)
+class FedETF(Strategy):
+    """The prototypes are private: equal everywhere and untrained, until a client tunes them for its personal model."""
+
+    private: ClassVar[tuple[str, ...]] = (PROTOTYPES,)
+
+    scale: Annotated[float, "> 0"] = 1.0  # initial inverse temperature; it is learnt
+    dim: Annotated[int, ">= 2"] | None = None  # of the simplex's space; null: the larger of classes and features
+    turns: Annotated[int, ">= 0"] = 5  # of tuning prototypes, then projection; 0: the generic model for every client
+    tune_epochs: Annotated[int, ">= 1"] = 3
+    tune_lr: Annotated[float, "> 0"] = 0.05
+
+    def build(self, model: Net, task: Task) -> None:
+        dim = self.dim or max(task.num_classes, model.feature_dim)
+        model.head = EtfHead(model.feature_dim, task.num_classes, dim, self.scale)
+
+    def fit(self, client: Client) -> None:
+        client.train(self.loss, only=("backbone.*", "head.projection.*", "head.scale"))
+
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        """Balanced softmax (Ren et al., NeurIPS 2020) with the client's own counts."""
+        return cross_entropy(client.model(batch.x) + client.class_counts.log(), batch.y)
+
+    def adapt(self, client: Client) -> None:
+        if self.turns:
+            own = client.encoded()
+            for _ in range(self.turns):
+                for part in (PROTOTYPES, "head.projection.*"):
+                    own.train(_on_features, only=(part,), epochs=self.tune_epochs, lr=self.tune_lr)
+
+
+def _on_features(client: Client, batch: Batch) -> Tensor:
+    """Plain cross-entropy, for batches that are features."""
+    return cross_entropy(client.model.head(batch.x), batch.y)

@@ -1,0 +1,45 @@
+"""FedRoD: a generic head with a class-balanced loss, and a personal head on top of its logits.
+
+Hong-You Chen, Wei-Lun Chao: On Bridging Generic and Personalized Federated Learning for Image Classification.
+ICLR 2022. One network serves two tasks: the balanced softmax makes the shared part generic; what a client's own
+distribution adds is learnt by a head that the client keeps. This is the linear variant with balanced softmax. The
+official repository holds no code; the two losses are as FedETF's authors re-implement them. The version in the FedLoGe
+repository is another method: plain cross-entropy for the generic head, and a personal head trained by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fedlt.nn.net import Net
+from fedlt.site import Batch
+from fedlt.strategy import Client, Strategy
+from fedlt.task import Task
+
+
+@dataclass(frozen=True)
+class FedRoD(Strategy):
+    """Model: `backbone` and `head` (shared), `local_head` (private, on detached features and logits)."""
+
+    private: ClassVar[tuple[str, ...]] = ("local_head.*",)
+
+    def build(self, model: Net, task: Task) -> None:
+        model.local_head = nn.Linear(model.feature_dim, task.num_classes)
+
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        """CE(g + log n_k, y) + CE(stop(g) + p, y): the balanced softmax for the shared part, plain for the sum."""
+        features = client.model.encode(batch.x)
+        generic = client.model.head(features)
+        own = client.model.get_submodule("local_head")(features.detach())
+        balanced = cross_entropy(generic + client.class_counts.log(), batch.y)
+        return balanced + cross_entropy(generic.detach() + own, batch.y)
+
+    def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
+        """The sum of both heads is the headline."""
+        features = client.model.encode(x)
+        generic, own = client.model.head(features), client.model.get_submodule("local_head")(features)
+        return {"sum": generic + own, "generic": generic}

@@ -159,6 +159,26 @@ def cp(
 
 @app.command()
 @guarded
+def join(
+    run: Annotated[Path, typer.Argument()],
+    rounds: Annotated[int, typer.Option(min=0, help="Of the strategy's own local work.")] = 1,
+    epochs: Annotated[int, typer.Option(min=0, help="Of fine-tuning the head.")] = 1,
+) -> None:
+    """Test a finished run's models on the clients that it held out (federation.held_out).
+
+    received: as it comes. prior: generic, plus the client's own class frequencies. trained: after ROUNDS of local
+    work, of which private parts are kept. tuned: after EPOCHS of fine-tuning the head. The figures go to join.json in
+    the run folder RUN.
+    """
+    from fedlt.run import join as join_run
+    from fedlt.summary import join_table, plain
+
+    print(plain(join_table(join_run(run, rounds, epochs))))
+    print(run / "join.json")
+
+
+@app.command()
+@guarded
 def doctor(as_json: AsJson = False) -> None:
     """Versions, cores, GPUs, and which data sets are at hand."""
     from fedlt.listing import doctor_report

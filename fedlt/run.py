@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlt.console import Console
 from fedlt.errors import Problem, ScenarioError
-from fedlt.results import Run, finished_run
+from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
 
 if TYPE_CHECKING:
@@ -47,6 +47,22 @@ def run(
         checked = replace(checked, name=scenario.name)
     with Grids() as grids:
         return run_scenario(checked, Path(out), Console(quiet), force, f"fedlt.run({checked.name!r})", grids)
+
+
+def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, float]:
+    """What a finished run is worth to the clients that it held out (`federation.held_out`), by metric.
+
+    rounds: of the strategy's own local work. epochs: of fine-tuning a head. `clients.join` tells the four ways to join,
+    whose names open those of the metrics: `trained/accuracy`, `trained_masked[phi]/few`. Kept as `join.json` in the
+    run folder.
+    """
+    from clients.join import join as join_run
+    from fedlt.tables import write_json
+
+    opened = run if isinstance(run, Run) else open_run(run)
+    metrics = join_run(opened, rounds, epochs)
+    write_json(opened.folder / "join.json", {"rounds": rounds, "epochs": epochs, "metrics": metrics})
+    return metrics
 
 
 def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, command: str, grids: Grids) -> Run:

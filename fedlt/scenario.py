@@ -80,6 +80,7 @@ class Federation:
     partition: Annotated[Choice, "partition"] = "dirichlet_per_class"  # type: ignore[assignment]  # see: fedlt ls partitions
     local_test: Literal["matched", "official", "natural"] = "matched"  # how clients' test sets are drawn
     empty: Literal["error", "redraw"] = "error"  # when a client would get no sample
+    held_out: Annotated[int, ">= 0"] = 0  # the last so many clients take no part; they join later: fedlt join
     block: Annotated[int, ">= 1"] = 5  # clients pre-summed together; part of the result's definition
     on_error: Literal["fail", "skip"] = "fail"  # when a client raises; skips are counted in the results
 

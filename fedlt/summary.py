@@ -45,6 +45,28 @@ def final_table(run: Run) -> Table:
     return table
 
 
+def join_table(metrics: Mapping[str, float]) -> Table:
+    """What clients that joined later get from a run, in per cent: a row for each way to join and variant."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    clients = max((value for name, value in metrics.items() if name.endswith("/clients")), default=0)
+    title = f"accuracy in %, {clients:.0f} clients that took no part"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for header in ("accuracy", "masked", "worst decile", "spread"):
+        table.add_column(header, justify="right")
+    for name in metrics:
+        model, _, figure = name.rpartition("/")
+        if figure == "accuracy" and "_masked" not in model:
+            way, bracket, variant = model.partition("[")
+            masked = f"{way}_masked{bracket}{variant}/accuracy"
+            cells = (_percent(metrics, key) for key in (name, masked, f"{model}/worst_decile", f"{model}/std"))
+            table.add_row(escape(model), *cells)
+    return table
+
+
 def profile_table(run: Run) -> Table:
     """Where a round's time goes, means over the rounds. Seconds of work are per worker; what is left is waiting."""
     from rich import box

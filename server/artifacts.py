@@ -12,13 +12,17 @@ from server.rounds import Progress
 
 
 def save_models(progress: Progress, folder: Path) -> None:
-    """`model.safetensors` (the generic model) and, where clients keep something, `clients.safetensors`."""
+    """`model.safetensors` (the generic model), `clients.safetensors` (what clients keep, if anything) and
+    `outbox.safetensors` (what every client receives beside the model, if anything)."""
     from safetensors.torch import save_file
 
     save_file(generic_tensors(progress), folder / "model.safetensors")
     kept = client_tensors(progress)
     if kept:
         save_file(kept, folder / "clients.safetensors")
+    outbox = progress.server.outbox
+    if outbox:
+        save_file({name: t.detach().cpu().contiguous() for name, t in outbox.items()}, folder / "outbox.safetensors")
 
 
 def generic_tensors(progress: Progress) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from fedlt.data.partition import Natural, partition
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
 from fedlt.data.unlabelled import add_extra, extra_rows, hide
+from fedlt.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
     from fedlt.scenario import Scenario
@@ -93,10 +94,13 @@ class Plan:
     digest: str | None
 
 
-def federate(scenario: Scenario, cache_dir: Path | str | None = None) -> Federation:
-    """Load the scenario's data set and deal it to the clients. Raises `ScenarioError`."""
+def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers: bool = False) -> Federation:
+    """Load the scenario's data set and deal it to the clients. Raises `ScenarioError`.
+
+    newcomers: give the federation of the clients held out instead (`federation.held_out`), with their own counts.
+    """
     raw = sources.load(scenario.data, cache_dir)
-    dealt = _deal(scenario, raw.labels())
+    dealt = _deal(scenario, raw.labels(), newcomers)
     shape = raw.x_train.shape[1:]
     return Federation(
         name=raw.name,
@@ -144,7 +148,7 @@ class _Dealt:
     y_train: NDArray[np.int64]
 
 
-def _deal(scenario: Scenario, labels: RawLabels) -> _Dealt:
+def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _Dealt:
     """Partition and local tests look at true labels, and at samples whose label is then hidden too."""
     config, data, seed = scenario.federation, scenario.data, scenario.seed
     classes = len(labels.class_names)
@@ -171,6 +175,11 @@ def _deal(scenario: Scenario, labels: RawLabels) -> _Dealt:
         extra = extra_rows(labels.y_train, free, clients.values, data.unlabelled, seed)
         unlabelled = add_extra(unlabelled, extra, data.unlabelled, seed)
     y_train = noisy_labels(labels.y_train, np.sort(clients.values), classes, data.noise, seed)
+    stay = len(clients) - config.held_out
+    if stay < 1:
+        message = f"expected fewer than the {len(clients)} clients, got {config.held_out}"
+        raise ScenarioError(Problem("federation.held_out", message))
+    clients, tests, unlabelled = (rows.split(stay)[newcomers] for rows in (clients, tests, unlabelled))
     return _Dealt(clients, tests, unlabelled, auxiliary, y_train)
 
 

@@ -57,6 +57,12 @@ class Ragged:
         index = np.asarray(rows, np.int64)
         return self.offsets[index + 1] - self.offsets[index]
 
+    def split(self, row: int) -> tuple[Ragged, Ragged]:
+        """The rows before `row`, and the others."""
+        place = self.offsets[row]
+        head = Ragged(self.values[:place], self.offsets[: row + 1])
+        return head, Ragged(self.values[place:], self.offsets[row:] - place)
+
     def table(self, classes: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
         """How often each class occurs in each row, int64 [K, C]; `classes[v]` is the class of value v."""
         owner = np.repeat(np.arange(len(self)), self.sizes)

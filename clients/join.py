@@ -1,0 +1,126 @@
+"""Clients that join a finished run: what its generic model is worth to those who took no part, and what helps them.
+
+The scenario's `federation.held_out` keeps the last clients out of every round. Afterwards they receive the model and
+the server's outbox, as any client does, and are tested as any personal model is, masked and unmasked:
+
+    received    the strategy's personal model of a client that has not trained yet
+    prior       the generic model's logits plus the log of the client's own class frequencies; no training
+    trained     after rounds of the strategy's own local work; of it, only what is private or state is kept
+    tuned       the model's own head, fine-tuned on the client's features; the experiment of FedLoGe's authors
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from clients.worker import Worker
+from fedlt.data.federation import federate
+from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.metrics import named, personal_metrics
+from fedlt.results import Run
+from fedlt.scenario import load
+from fedlt.site import Batch
+from fedlt.strategy import Client, Logits, Server, Strategy
+from server.messages import Job, Report, States, Work
+
+
+@dataclass(frozen=True)
+class Prior(Strategy):
+    """The generic model's variants, each with the client's own prior."""
+
+    trained: Strategy
+
+    def personal(self, client: Client, x: Tensor) -> Logits:
+        server = Server(client.model, client.flat, client.task, {}, client.received)
+        generic = self.trained.generic(server, x)
+        prior = (client.class_counts / client.num_samples).log()
+        if isinstance(generic, Tensor):
+            return generic + prior
+        return {name: logits + prior for name, logits in generic.items()}
+
+
+@dataclass(frozen=True)
+class Tuned(Strategy):
+    """The model's own head after `epochs` passes of plain cross-entropy; the backbone stays as it is."""
+
+    epochs: int
+
+    def adapt(self, client: Client) -> None:
+        client.encoded().train(_on_features, only=("head.*",), epochs=self.epochs)
+
+
+def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
+    """Metrics of the newcomers' models, named `trained/accuracy`, `trained_masked[phi]/few` and so on.
+
+    rounds: of the strategy's local work, for `trained`. epochs: of fine-tuning, for `tuned`.
+    Raises `FedLTError` for a run that is not finished, and `ScenarioError` where it held nobody out.
+    """
+    if run.status != "finished":
+        raise FedLTError(f"{run.folder} is {run.status}, not finished: there is no model to receive")
+    scenario = load(run.scenario)
+    federation = replace(federate(scenario, newcomers=True), class_counts=federate(scenario).class_counts)
+    if not len(federation.clients):
+        raise ScenarioError(Problem("federation.held_out", f"{run.folder} held no client out; run it with 1 or more"))
+    worker = Worker(scenario, federation)
+    if not worker.strategy.has_generic:
+        raise ScenarioError(
+            Problem("strategy", f"{scenario.strategy.name} has no generic model that could be received")
+        )
+    newcomers = Newcomers(worker, run.folder)
+    metrics = newcomers.test("received", worker.strategy, {})
+    metrics |= newcomers.test("prior", Prior(worker.strategy), {})
+    metrics |= newcomers.test("trained", worker.strategy, newcomers.train(rounds))
+    metrics |= newcomers.test("tuned", Tuned(epochs), {})
+    return metrics
+
+
+class Newcomers:
+    """Sends jobs to a worker in the server's place."""
+
+    def __init__(self, worker: Worker, folder: Path) -> None:
+        from safetensors.torch import load_file
+
+        self.worker, flat = worker, worker.flat
+        for name, tensor in load_file(folder / "model.safetensors").items():
+            flat.tensors[name].copy_(tensor)
+        self.shared = flat.shared.clone()
+        outbox = folder / "outbox.safetensors"
+        self.outbox = load_file(outbox) if outbox.is_file() else {}
+        self.everyone = list(range(len(worker.federation.clients)))
+        self.content, self.key = worker.scenario.to_dict(), worker.scenario.hash
+
+    def train(self, rounds: int) -> States:
+        """What the newcomers keep after so many rounds, in each of which they receive the same generic model."""
+        states: States = {}
+        for number in range(1, rounds + 1):
+            states |= self._send(Work(blocks={0: self.everyone}), states, number).states
+        return states
+
+    def test(self, name: str, strategy: Strategy, states: States) -> dict[str, float]:
+        """Metrics of every variant of the newcomers' personal models under a strategy."""
+        trained, self.worker.strategy = self.worker.strategy, strategy
+        report = self._send(Work(personal=self.everyone), states, 0)
+        self.worker.strategy = trained
+        metrics: dict[str, float] = {}
+        for kind, prefix in (("personal", name), ("personal_masked", f"{name}_masked")):
+            models = (model for model, _ in report.confusions if model.partition(":")[0] == kind)
+            for model in dict.fromkeys(models):
+                found = {client: cells for (other, client), cells in report.confusions.items() if other == model}
+                variant = named(prefix, model.partition(":")[2])
+                metrics |= personal_metrics(found, self.worker.federation.counts, variant)
+        return metrics
+
+    def _send(self, work: Work, states: States, number: int) -> Report:
+        round = self.worker.scenario.federation.rounds + 1 + number
+        report = self.worker.run(Job(self.content, self.key, round, [work], self.shared, self.outbox, states))
+        if report.failures:
+            raise FedLTError(f"newcomer {report.failures[0].client} failed\n{report.failures[0].traceback}")
+        return report
+
+
+def _on_features(client: Client, batch: Batch) -> Tensor:
+    return cross_entropy(client.model.head(batch.x), batch.y)

@@ -15,7 +15,7 @@ from torch import nn
 import fedlt
 from clients.worker import Worker
 from fedlt.assembly import assemble
-from fedlt.data.federation import federate
+from fedlt.data.federation import federate, plan
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
 from fedlt.scenario import Local, load
@@ -265,3 +265,39 @@ def test_forty_clients_variants_cost_one_pass_of_the_test_set(tiny: dict[str, An
         seen |= set(report.confusions)
     assert {("personal_masked:readme", client) for client in range(40)} <= seen
     assert sum(passed) == len(federation.y_test)
+
+
+# The official settings ------------------------------------------------------------------------------------------------
+
+OFFICIAL = {  # the first clients' sizes, the number of all samples, and of local test samples, as the official logs say
+    "fedloge_a": ([226, 200, 143, 400, 329, 90], 13996, 9850),
+    "fedloge_b": ([215, 141, 207, 171, 243, 132], 12406, 9829),
+    "fedloge_c": ([265, 279, 338, 591, 172, 409], 13996, 9828),
+    "fedloge_e": ([557, 682, 644, 784, 649, 592], 12608, 9261),
+    "fedloge_g": ([570, 712, 662, 720, 618, 725], 12608, 9142),
+    "fedloge_cifar100_if100_a05_k40": ([264, 285, 233, 378, 283, 185], 10847, 8636),
+}
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_the_scenarios_deal_as_the_official_code_does(name: str) -> None:
+    first, samples, tests = OFFICIAL[name]
+    dealt = plan(load(name))  # from public class counts: no image is needed
+    assert dealt.client_counts.sum(1)[:6].tolist() == first
+    assert (dealt.client_counts.sum(), dealt.test_counts.sum()) == (samples, tests)
+
+
+def test_all_official_settings_are_there_and_differ_where_they_should() -> None:
+    scenarios = [load(f"fedloge_{letter}") for letter in "abcdefgh"]
+    found = [
+        (s.data.name, s.federation.partition.options["alpha"], s.data.longtail.imbalance_factor, s.federation.clients)
+        for s in scenarios
+    ]
+    cifar10 = [("cifar10", alpha, factor, 40) for alpha in (0.5, 1.0) for factor in (50, 100)]
+    assert found == cifar10 + [("cifar100", alpha, factor, 20) for alpha in (0.5, 1.0) for factor in (50, 100)]
+    for s in scenarios:
+        assert (s.federation.participation, s.federation.rounds, s.local.batch_size) == (1.0, 500, 8)
+        assert (
+            s.strategy.options["norm"] == 0.1
+            and s.model.name == {"cifar10": "resnet18", "cifar100": "resnet34"}[s.data.name]
+        )

@@ -23,7 +23,11 @@ HELD = "federation.held_out=2"
 
 
 def test_the_last_clients_are_dealt_as_ever_and_held_out(tiny: dict[str, Any]) -> None:
-    everyone, rest, joined = federate(load(tiny)), federate(load(tiny, [HELD])), federate(load(tiny, [HELD]), None, True)
+    everyone, rest, joined = (
+        federate(load(tiny)),
+        federate(load(tiny, [HELD])),
+        federate(load(tiny, [HELD]), None, True),
+    )
     assert (len(everyone.clients), len(rest.clients), len(joined.clients)) == (6, 4, 2)
     for number in range(6):
         source, place = (rest, number) if number < 4 else (joined, number - 4)

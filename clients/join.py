@@ -20,11 +20,12 @@ from torch.nn.functional import cross_entropy
 from clients.worker import Worker
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.evaluate import named_logits
 from fedlt.metrics import named, personal_metrics
 from fedlt.results import Run
 from fedlt.scenario import load
 from fedlt.site import Batch
-from fedlt.strategy import Client, Logits, Server, Strategy
+from fedlt.strategy import Client, Server, Strategy
 from server.messages import Job, Report, States, Work
 
 
@@ -34,12 +35,10 @@ class Prior(Strategy):
 
     trained: Strategy
 
-    def personal(self, client: Client, x: Tensor) -> Logits:
+    def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
         server = Server(client.model, client.flat, client.task, {}, client.received)
-        generic = self.trained.generic(server, x)
+        generic = named_logits(self.trained.generic(server, x))
         prior = (client.class_counts / client.num_samples).log()
-        if isinstance(generic, Tensor):
-            return generic + prior
         return {name: logits + prior for name, logits in generic.items()}
 
 

@@ -65,7 +65,7 @@ def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: T
     client.model.eval()
     for x, targets in test.parts(rows):
         with torch.no_grad():
-            logits = _named(strategy.personal(client, x))  # type: ignore[arg-type]
+            logits = named_logits(strategy.personal(client, x))  # type: ignore[arg-type]
             plain.add(logits, targets)
             masked.add({name: value.masked_fill(unseen, -torch.inf) for name, value in logits.items()}, targets)
     return plain.confusions(), masked.confusions()
@@ -80,7 +80,7 @@ class Tally:
         self.targets: list[Tensor] = []
 
     def add(self, logits: Logits, targets: Tensor) -> None:
-        for name, value in _named(logits).items():
+        for name, value in named_logits(logits).items():
             self.predicted.setdefault(name, []).append(value.argmax(1))
         self.targets.append(targets)
 
@@ -94,7 +94,7 @@ class Tally:
         }
 
 
-def _named(logits: Logits) -> dict[str, Tensor]:
+def named_logits(logits: Logits) -> dict[str, Tensor]:
     """The first variant is the headline, and goes by the empty name beside its own."""
     if isinstance(logits, Prediction):
         return {"": logits.logits}

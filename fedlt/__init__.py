@@ -15,6 +15,7 @@ from fedlt.private_by_default import keep_private
 
 if TYPE_CHECKING:
     from fedlt.compare import compare
+    from fedlt.conformance import check_strategy
     from fedlt.learner import Learner, Stage
     from fedlt.results import Run
     from fedlt.run import run
@@ -36,6 +37,7 @@ __all__ = [
     "Stage",
     "Strategy",
     "Update",
+    "check_strategy",
     "combine",
     "compare",
     "join",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "fedlt.conformance": ("check_strategy",),
     "fedlt.compare": ("compare",),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.results": ("Run",),

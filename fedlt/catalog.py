@@ -12,7 +12,8 @@ import hashlib
 import importlib
 import importlib.metadata
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -88,6 +89,21 @@ class FlowerComponent(Component):
 
     def create(self, options: dict[str, Any]) -> Any:
         return self.load()(strategy=self.name.removeprefix(FLOWER_PREFIX), options=options)
+
+
+@dataclass(frozen=True)
+class Made(Component):
+    """A component whose instances are made by a function, or whose class has no file."""
+
+    make: Callable[[dict[str, Any]], Any] = field(default=dict)
+
+    def create(self, options: dict[str, Any]) -> Any:
+        return self.make(options)
+
+    @classmethod
+    def of(cls, like: Component, make: Callable[[dict[str, Any]], Any]) -> Made:
+        """A component that shows itself like another one."""
+        return cls(like.kind, like.name, like.target, like.summary, like.fields, like.needs, make)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,171 @@
+"""A few rounds in this process, with every step in sight: what the conformance suite of strategies runs."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Message
+from safetensors import torch as safetensors
+from torch import nn
+
+from clients.worker import Worker
+from fedlt.assembly import assemble
+from fedlt.catalog import Choice, Component, Made
+from fedlt.data.federation import Federation, federate
+from fedlt.data.ragged import Ragged
+from fedlt.nn.model import ImageModel
+from fedlt.nn.norm import norm
+from fedlt.results import Evaluation
+from fedlt.scenario import Scenario, load
+from server.artifacts import model_hash
+from server.grids import SERVER_NODE, LocalGrid
+from server.messages import Job
+from server.rounds import Progress, Rounds
+
+COHORTS = ((0, 1, 3, 4), (0, 2, 3, 4))  # client 5 is tested without having been sampled
+
+
+class Stage(LocalGrid):
+    """A grid whose nodes are workers of their own, as separate processes would hold them.
+
+    noise: what PyTorch's global generator is seeded with at the server's side, where nobody should draw from it.
+    """
+
+    def __init__(self, workers: list[Worker], noise: int) -> None:
+        super().__init__(len(workers))
+        self._workers, self._noise = workers, noise
+
+    def _answer(self, messages: list[Message]) -> Iterator[Message]:
+        for message in messages:
+            worker = self._workers[message.metadata.dst_node_id - SERVER_NODE - 1]
+            yield Message(worker.run(Job.unpack(message.content)).pack(), reply_to=message)
+        torch.manual_seed(self._noise)
+
+
+class _GivenCohorts(Rounds):
+    def cohort(self, round: int) -> list[int]:
+        return list(COHORTS[round - 1])
+
+
+def stage_set(strategy: Choice) -> tuple[Scenario, Federation]:
+    """A scenario of two rounds, and clients with one sample, one class, two classes, or many."""
+    content: dict[str, Any] = {
+        "data": {"name": "digits", "auxiliary": 2},
+        "federation": {"clients": 6, "rounds": len(COHORTS), "partition": "iid", "block": 2},
+        "local": {"epochs": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.5},
+        "evaluation": {"every": 1, "batch_size": 16},
+    }
+    model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: _Tiny()))
+    scenario = replace(load(content), model=model, strategy=strategy)
+    return scenario, _federation(scenario)
+
+
+def rehearse(
+    scenario: Scenario,
+    federation: Federation,
+    noise: int,
+    nodes: int = 1,
+    saved: bool = False,
+) -> str:
+    """A hash of all that the rounds left: models, states, outbox and every confusion matrix.
+
+    noise: see `Stage`. saved: all states go through their form on disk after every round. Raises whatever the strategy
+    raises.
+    """
+    parts = assemble(scenario, federation, torch.device("cpu"))
+    digest = hashlib.sha256()
+    played: list[Progress] = []
+
+    def on_evaluation(found: Evaluation) -> None:
+        for kind in (found.personal, found.personal_masked):
+            for variant, clients in sorted(kind.items()):
+                for client, confusion in clients.items():
+                    digest.update(f"{variant}{client}{confusion.encode().tolist()}".encode())
+        for variant, confusion in sorted(found.generic.items()):
+            digest.update(f"{variant}{confusion.encode().tolist()}".encode())
+
+    def on_round(row: dict[str, Any]) -> None:
+        if saved:
+            _through_disk(played[0])
+
+    stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)
+    rounds = _GivenCohorts(stage, scenario, federation, parts, on_round, on_evaluation)
+    played.append(rounds.progress)
+    progress = rounds.run()
+    digest.update(model_hash(progress).encode())
+    for box in (progress.server.state, progress.server.outbox):
+        for name in sorted(box):
+            digest.update(name.encode() + box[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _through_disk(progress: Progress) -> None:
+    server = progress.server
+    server.state, server.outbox = _loaded(server.state), _loaded(server.outbox)
+    progress.states = {client: _loaded(state) for client, state in progress.states.items()}
+
+
+def _loaded(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return safetensors.load(safetensors.save(tensors))
+
+
+@dataclass(frozen=True)
+class _Tiny(ImageModel):
+    """A convolution with batch normalisation: the least that has everything a strategy may name."""
+
+    def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+        channels, height, width = self.image_shape(input_shape)
+        parts = nn.Sequential()
+        parts.add_module("conv", nn.Conv2d(channels, 4, 3, stride=2, padding=1, bias=False))
+        parts.add_module("norm", norm("batch", 4))
+        parts.add_module("tail", nn.Sequential(nn.ReLU(), nn.Flatten()))
+        return parts, 4 * (height // 2) * (width // 2)
+
+
+def _federation(scenario: Scenario) -> Federation:
+    """Six clients with 1, 9, 17, 30, 26 and 12 training samples, and four test samples of each class that they know."""
+    whole = federate(scenario)
+    wanted = (
+        {0: 1},
+        {1: 9},
+        {0: 6, 2: 11},
+        dict.fromkeys(range(10), 3),
+        {0: 20, 3: 5, 9: 1},
+        dict.fromkeys(range(4), 3),
+    )
+    pool = np.setdiff1d(whole.clients.values, whole.auxiliary)
+    left = {label: list(pool[whole.y_train[pool] == label]) for label in range(10)}
+    rows = [np.array([left[c].pop() for c, n in mix.items() for _ in range(n)]) for mix in wanted]
+    kept = np.concatenate([np.flatnonzero(whole.y_test == label)[:4] for label in range(10)])
+    tests = [np.concatenate([np.arange(4 * label, 4 * label + 4) for label in mix]) for mix in wanted]
+    clients = Ragged.from_rows(rows)
+    return replace(
+        whole,
+        x_test=np.ascontiguousarray(whole.x_test[kept]),
+        y_test=whole.y_test[kept],
+        clients=clients,
+        tests=Ragged.from_rows(tests),
+        class_counts=np.bincount(whole.y_train[clients.values], minlength=10),
+    )
+
+
+@contextmanager
+def other_generators(seed: int) -> Iterator[None]:
+    """Global generators seeded as asked for, and put back afterwards."""
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.set_rng_state(kept[2])

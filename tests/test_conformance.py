@@ -1,0 +1,295 @@
+"""The conformance suite: every built-in strategy keeps the contract, and every kind of breach is found."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fedlt
+from fedlt import catalog
+from fedlt.conformance import CHECKS, ConformanceError
+from fedlt.site import Batch
+from fedlt.strategy import Client, Server, Strategy, Update, combine
+from strategies.fedavg import FedAvg
+
+SMALLER: dict[str, dict[str, Any]] = {"creff": {"features": 4, "match_steps": 2, "head_epochs": 2}}
+"""Fields that spare time, for strategies that work hard on the server."""
+
+
+@pytest.mark.parametrize("name", [*catalog.names("strategy"), "flower:FedAdam", "flower:Krum"])
+def test_built_in_strategies_keep_the_contract(name: str) -> None:
+    fedlt.check_strategy(name, **SMALLER.get(name, {}))
+
+
+def test_a_users_own_file_and_class_are_checked(own_file: Callable[[str], Path]) -> None:
+    path = own_file("@dataclass(frozen=True)\nclass Mine(Strategy):\n    tau: float = 1.0\n")
+    fedlt.check_strategy(f"{path}:Mine", tau=2.0)
+    fedlt.check_strategy(FedAvg)
+
+
+# Breaches, one class each ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NeedsManySamples(Strategy):
+    def fit(self, client: Client) -> None:
+        assert client.num_samples > 1, "one sample is not enough"
+        super().fit(client)
+
+
+@dataclass(frozen=True)
+class NeedsEveryClass(Strategy):
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        assert (client.class_counts > 0).sum() > 1
+        return super().loss(client, batch)
+
+
+@dataclass(frozen=True)
+class NeedsToHaveBeenSampled(Strategy):
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        client.state["mine"] = client.flat.shared.clone()
+
+    def adapt(self, client: Client) -> None:
+        client.flat.load_shared(client.state["mine"])
+
+
+@dataclass(frozen=True)
+class KeepsAGradient(Strategy):
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        super().aggregate(server, updates)
+        server.state["w"] = server.weights.clone().requires_grad_()
+
+
+@dataclass(frozen=True)
+class KeepsAList(Strategy):
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        super().aggregate(server, updates)
+        server.state["rounds"] = [server.round]  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class SendsInfinity(Strategy):
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        client.values["log"] = torch.zeros(1).log()
+
+
+@dataclass(frozen=True)
+class SendsItsPrivateHead(Strategy):
+    private: ClassVar[tuple[str, ...]] = ("head.*",)
+
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        client.extras["more"] = torch.cat([torch.zeros(3), client.model.get_parameter("head.weight").detach()[2]])
+        client.extras["head"] = client.flat.private.clone()
+
+
+@dataclass(frozen=True)
+class CopiesItsPrivateHead(Strategy):
+    private: ClassVar[tuple[str, ...]] = ("own.*",)
+
+    def build(self, model: Any, task: Any) -> None:
+        model.own = nn.Linear(model.feature_dim, task.num_classes)
+
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        with torch.no_grad():
+            client.model.head.weight.copy_(client.model.own.weight)  # type: ignore[operator, union-attr, arg-type]
+
+
+@dataclass(frozen=True)
+class SendsData(Strategy):
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        client.values["example"] = client.data.x()[0]
+
+
+@dataclass(frozen=True)
+class SendsCounts(Strategy):
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        client.extras["counts"] = client.class_counts.float()
+
+
+@dataclass(frozen=True)
+class NeedsAnUnknownThing(Strategy):
+    needs: ClassVar[tuple[str, ...]] = ("class_priors",)
+
+
+@dataclass(frozen=True)
+class TrainsWhatIsFrozen(Strategy):
+    frozen: ClassVar[tuple[str, ...]] = ("head.*",)
+
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        client.flat.frozen.add_(1)
+
+
+@dataclass(frozen=True)
+class ChangesWhatOthersReceive(Strategy):
+    def setup(self, server: Server) -> None:
+        server.outbox["c"] = torch.ones(3)
+
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        client.received["c"].add_(1)
+
+
+DIARY: list[int] = []
+
+
+@dataclass(frozen=True)
+class TellsTheServerThroughItsModule(Strategy):
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        DIARY.append(client.id)
+
+
+@dataclass(frozen=True)
+class CountsOnItsClass(Strategy):
+    rounds: ClassVar[int] = 0
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        super().aggregate(server, updates)
+        type(self).rounds += 1
+
+
+@dataclass(frozen=True)
+class HidesOnTheInstance(Strategy):
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        super().aggregate(server, updates)
+        object.__setattr__(self, "last", server.weights.clone())
+
+
+@dataclass(frozen=True)
+class PredictsTooFewClasses(Strategy):
+    def personal(self, client: Client, x: Tensor) -> Tensor:
+        return client.model(x)[:, :9]
+
+
+@dataclass(frozen=True)
+class PredictsNothing(Strategy):
+    def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
+        return {"good": server.model(x), "bad": server.model(x) * torch.nan}
+
+
+@dataclass(frozen=True)
+class ChangesTheModelToPredict(Strategy):
+    def generic(self, server: Server, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            server.model.head.weight.mul_(0.5)  # type: ignore[operator, union-attr]
+        return server.model(x)
+
+
+@dataclass(frozen=True)
+class WantsEachClient(Strategy):
+    """A mean of blocks: right for single clients, wrong for sums of them."""
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        server.weights = torch.stack([update.mean for update in updates]).mean(0)
+
+
+@dataclass(frozen=True)
+class DrawsFromNumPy(Strategy):
+    def fit(self, client: Client) -> None:
+        client.train(self.loss, lr=float(np.random.rand()))
+
+
+@dataclass(frozen=True)
+class DrawsFromPython(Strategy):
+    def weight(self, client: Client) -> float:
+        return random.random()
+
+
+@dataclass(frozen=True)
+class DrawsOnTheServer(Strategy):
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        mean = combine(updates).mean
+        server.weights = mean + 1e-3 * torch.randn_like(mean)  # a running variance stays positive
+
+
+@dataclass(frozen=True)
+class KeepsOnTheModel(Strategy):
+    """Whoever trains on the same worker goes on from the one before."""
+
+    def fit(self, client: Client) -> None:
+        seen = getattr(client.model, "seen", 0)
+        client.model.seen = seen + 1
+        client.train(self.loss, lr=0.05 / (1 + seen))
+
+
+@dataclass(frozen=True)
+class SharesStateWithItsOutbox(Strategy):
+    """The outbox follows the state only as long as both are one tensor in memory."""
+
+    def setup(self, server: Server) -> None:
+        server.state["c"] = server.outbox["c"] = torch.zeros(1)
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        super().aggregate(server, updates)
+        server.state["c"] += 1
+
+
+@dataclass(frozen=True)
+class CannotBeSaved(Strategy):
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        super().aggregate(server, updates)
+        server.state["view"] = torch.arange(6.0).view(2, 3).T
+
+
+BREACHES: list[tuple[type[Strategy], str]] = [
+    (NeedsManySamples, "runs"),
+    (NeedsEveryClass, "runs"),
+    (NeedsToHaveBeenSampled, "runs"),
+    (KeepsAGradient, "tensors"),
+    (KeepsAList, "tensors"),
+    (SendsInfinity, "tensors"),
+    (SendsItsPrivateHead, "private"),
+    (CopiesItsPrivateHead, "private"),
+    (SendsData, "private"),
+    (SendsCounts, "needs"),
+    (NeedsAnUnknownThing, "needs"),
+    (TrainsWhatIsFrozen, "frozen"),
+    (ChangesWhatOthersReceive, "borrowed"),
+    (TellsTheServerThroughItsModule, "hidden"),
+    (CountsOnItsClass, "hidden"),
+    (HidesOnTheInstance, "hidden"),
+    (PredictsTooFewClasses, "logits"),
+    (PredictsNothing, "logits"),
+    (ChangesTheModelToPredict, "logits"),
+    (WantsEachClient, "foldable"),
+    (DrawsFromNumPy, "equal"),
+    (DrawsFromPython, "equal"),
+    (DrawsOnTheServer, "equal"),
+    (KeepsOnTheModel, "nodes"),
+    (SharesStateWithItsOutbox, "saved"),
+    (CannotBeSaved, "saved"),
+]
+
+
+@pytest.mark.parametrize(("broken", "check"), BREACHES, ids=lambda value: getattr(value, "__name__", value))
+def test_a_broken_strategy_is_caught(broken: type[Strategy], check: str) -> None:
+    with pytest.raises(ConformanceError, match=broken.__name__) as caught:
+        fedlt.check_strategy(broken)
+    assert {found for found, _ in caught.value.problems} == {check}
+    assert CHECKS[check] in str(caught.value)
+
+
+def test_every_check_is_seen_to_fail() -> None:
+    assert {check for _, check in BREACHES} == set(CHECKS)
+
+
+def test_global_generators_are_left_as_they_were() -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index, union-attr]
+    fedlt.check_strategy("fedavg")
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index, union-attr]
+    assert before == after

@@ -14,16 +14,17 @@ hide on `self` and differ between the server and a worker: state is `client.stat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedlt.learner import Learner, Logits
+from fedlt.nn.net import LossModule
 from fedlt.site import Batch, Rows, Site
 
 if TYPE_CHECKING:
@@ -110,6 +111,13 @@ class Client(Site):
     def weights(self) -> Tensor:
         """[T] the shared trainable weights as one differentiable vector, in the layout of `start`."""
         return self.flat.weights()
+
+    def loss_at(self, weights: dict[str, Tensor], loss: Callable[[Any, Batch], Tensor], batch: Batch) -> Tensor:
+        """The loss of a batch as if these weights, by name, were the model's; gradients reach them alone."""
+        from torch.func import functional_call  # takes a while to import
+
+        given = {f"model.{name}": weight for name, weight in weights.items()}
+        return functional_call(LossModule(self.model, loss), given, (self, batch))  # type: ignore[no-any-return]
 
     @contextmanager
     def own(self, name: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from fedlt.learner import Learner
+from fedlt.nn.net import LossModule
 from fedlt.sgd import descend
 from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
@@ -58,17 +59,6 @@ class _StandIn(Client):
         return self.vector[: self.flat.num_trainable]
 
 
-class _Loss(nn.Module):
-    """A loss as a module, so that `functional_call` can put other weights into the model beneath it."""
-
-    def __init__(self, model: nn.Module, loss: Callable[[Any, Batch], Tensor]) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(self, client: Client, batch: Batch) -> Tensor:
-        return self.loss(client, batch)
-
-
 def train_together(
     trainer: Trainer, clients: list[Client], loss: Callable[[Any, Batch], Tensor], shared: Tensor
 ) -> Tensor:
@@ -77,7 +67,7 @@ def train_together(
     names = trainer.select(("*",), first.stage.only)
     steps, done = local.epochs * math.ceil(first.epoch_size / local.batch_size), 0
     parts = flat.segments(names)
-    module = _Loss(first.model, loss)
+    module = LossModule(first.model, loss)
     weights = shared.expand(len(clients), -1).clone()
     velocity = torch.zeros_like(weights) if local.momentum else None
     counts = torch.stack([client.class_counts for client in clients])

@@ -104,6 +104,11 @@ class Flat:
         """[T] the shared trainable weights; gradients with respect to it reach the model's parameters."""
         return _Gather.apply(self, *self._shared_parameters.values())  # type: ignore[no-any-return,no-untyped-call]
 
+    @property
+    def shared_names(self) -> tuple[str, ...]:
+        """The shared trainable parameters."""
+        return tuple(self._shared_parameters)
+
     def names_beside(self, *patterns: str) -> tuple[str, ...]:
         """The trainable parameters that no pattern matches."""
         return tuple(name for name in self.trainable if not _matches(name, patterns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,17 @@ class Net(nn.Module):
     def backbone_version(self) -> tuple[int, int]:
         """Changes whenever a tensor of the backbone does."""
         return self.backbone_loads, edits(self.backbone)
+
+
+class LossModule(nn.Module):
+    """A loss as a module, so that `functional_call` can put other weights into the model beneath it."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, *arguments: Any) -> Tensor:
+        return self.loss(*arguments)
 
 
 def edits(module: nn.Module) -> int:

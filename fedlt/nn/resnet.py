@@ -6,6 +6,7 @@ ResNet-18/34: widths 64-128-256-512 with 1 x 1 shortcuts and, as is usual on CIF
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -28,7 +29,8 @@ class Block(nn.Module):
         self.stride, self.added = stride, out - into
         self.shortcut: nn.Module = nn.Identity()
         if projected and (stride > 1 or into != out):
-            self.shortcut = nn.Sequential(nn.Conv2d(into, out, 1, stride, bias=False), norm(kind, out))
+            projection = nn.Conv2d(into, out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(OrderedDict(conv=projection, norm=norm(kind, out)))
             self.added = 0
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,31 @@
+"""FedBABU: the head stays at its random start while the body is learned together; fine-tuning follows at test time.
+
+Oh, Kim, Yun: FedBABU: Toward Enhanced Representation for Federated Image Classification. ICLR 2022, Algorithm 1. A
+head that never moves keeps all clients' bodies aimed at the same class directions. The generic model is the averaged
+body beneath that head. As in the paper the personal model is that model after some passes over the client's own data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from fedlt.strategy import Client, Strategy
+
+
+@dataclass(frozen=True)
+class FedBABU(Strategy):
+    """FedAvg of all but the head, which is the initial one everywhere (declared private: it must not be sent)."""
+
+    private: ClassVar[tuple[str, ...]] = ("head.*",)
+
+    tune: Literal["model", "head"] = "model"  # what is fine-tuned for the personal model
+    tune_epochs: Annotated[int, ">= 0"] = 5  # passes over the client's data
+    tune_lr: Annotated[float, "> 0"] | None = None  # null: the scenario's local.lr
+
+    def fit(self, client: Client) -> None:
+        client.train(self.loss, only=client.flat.names_beside("head.*"))
+
+    def adapt(self, client: Client) -> None:
+        only = ("*",) if self.tune == "model" else ("head.*",)
+        client.train(self.loss, only=only, epochs=self.tune_epochs, lr=self.tune_lr)

@@ -1,0 +1,22 @@
+"""FedBN: every client keeps its own normalisation layers, statistics included; all else is averaged.
+
+Li, Jiang, Zhang, Kamp, Dou: FedBN: Federated Learning on Non-IID Features via Local Batch Normalization. ICLR 2021.
+Where clients see the same classes through different sensors, their feature statistics are what must not be mixed.
+Difference from the official code: layers are found by our backbones' naming (every normalisation has `norm` in its
+name), shortcuts included. There is no generic model: it would need normalisation layers of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedlt.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class FedBN(Strategy):
+    """FedAvg of all but the normalisation layers. Needs a model that has them: resnet8, for example."""
+
+    private: ClassVar[tuple[str, ...]] = ("*norm*",)
+    has_generic: ClassVar[bool] = False

@@ -1,0 +1,55 @@
+"""FedDyn: a linear and a quadratic term, renewed in every round, make the clients' optima agree with the union's.
+
+Acar, Zhao, Matas Navarro, Mattina, Whatmough, Saligrama: Federated Learning Based on Dynamic Regularization. ICLR
+2021, Algorithm 1. A client's linear term h_k sums up its past changes and comes to stand for its own gradient at the
+common optimum. As in the official code h_k is scaled by 1 / alpha and alpha by the client's share of the data, the
+models are averaged without weights, and the model that is sent (and tested here) is that mean plus the mean of all h_k.
+Differences: gradients are not clipped, and buffers (running statistics) are averaged without weights too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import Tensor
+
+from fedlt.site import Batch
+from fedlt.strategy import Client, Server, Strategy, Update, combine
+
+
+@dataclass(frozen=True)
+class FedDyn(Strategy):
+    """Local loss + alpha_k (<h_k, w_k> + |w_k - w|^2 / 2), alpha_k = alpha * mean size / n_k; h_k <- h_k + w_k - w."""
+
+    alpha: Annotated[float, "> 0"] = 0.01  # weight of both terms; they act over about 1 / alpha of step size
+
+    def setup(self, server: Server) -> None:
+        server.outbox["mean_size"] = server.weights.new_tensor([server.num_samples / server.num_clients])
+        server.state["drift"] = server.weights.new_zeros(server.flat.num_trainable)  # mean of all clients' h_k
+
+    def begin(self, client: Client) -> None:
+        client.state["drift"] = client.start.new_zeros(len(client.start))
+
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        weights = client.weights()
+        terms = weights @ client.state["drift"] + (weights - client.start).square().sum() / 2
+        alpha = self.alpha * client.received["mean_size"] / client.num_samples
+        return super().loss(client, batch) + (alpha * terms).squeeze()
+
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        client.state["drift"] = client.state["drift"] + client.weights().detach() - client.start
+
+    def weight(self, client: Client) -> float:
+        return 1.0
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        whole = combine(updates)
+        trainable = slice(server.flat.num_trainable)
+        moved = whole.total[trainable] - whole.weight * server.weights[trainable]
+        server.state["drift"] = server.state["drift"] + moved / server.num_clients
+        new = whole.mean
+        new[trainable] += server.state["drift"]
+        server.weights = new

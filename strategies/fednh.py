@@ -1,0 +1,73 @@
+"""FedNH: class prototypes serve as the head; they start evenly spread and slowly take up the clients' class means.
+
+Dai, Chen, Li, Heinecke, Sun, Xu: Tackling Data Heterogeneity in Federated Learning with Class Prototypes. AAAI 2023.
+Clients train through the fixed prototypes, whose even spread keeps rare classes apart; the server smooths in the
+normalised class means. Differences from the official code: prototypes start as the simplex, the even spread that the
+code searches for; clients count by their samples in the backbone's mean; the variant with confidence-weighted means is
+left out. As in the code the personal model is the received one after a round of local training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from fedlt.nn.etf import simplex_etf
+from fedlt.nn.net import Net
+from fedlt.strategy import Client, Server, Strategy, Update
+from fedlt.task import Task
+
+
+class PrototypeHead(nn.Module):
+    """Logits scale * cos(feature, prototype). prototypes: [C, D] unit rows, not trained. scale: trained."""
+
+    prototypes: Tensor
+
+    def __init__(self, prototypes: Tensor, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("prototypes", prototypes)
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * normalize(features, dim=1) @ self.prototypes.T
+
+
+@dataclass(frozen=True)
+class FedNH(Strategy):
+    """W <- normalize(rho * W + (1 - rho) * normalize(sum over clients of n_kc times their normalised class means))."""
+
+    needs: ClassVar[tuple[str, ...]] = ("prototypes",)
+
+    rho: Annotated[float, ">= 0", "<= 1"] = 0.9  # how much of the prototypes stays; 1: they never move
+    scale: Annotated[float, "> 0"] = 30.0  # of the cosines, at first
+
+    def build(self, model: Net, task: Task) -> None:
+        seed = int(torch.randint(2**31, ()))
+        model.head = PrototypeHead(simplex_etf(task.num_classes, model.feature_dim, seed), self.scale)
+
+    def fit(self, client: Client) -> None:
+        """In the place of the prototypes, which it did not change, a client sends class means times counts."""
+        super().fit(client)
+        features = torch.cat(client.scan(lambda batch: normalize(client.model.encode(batch.x), dim=1)))
+        sums = torch.zeros_like(_prototypes(client.model)).index_add_(0, client.data.y, features)
+        scaled = normalize(sums, dim=1) * client.class_counts[:, None]
+        _prototypes(client.model).copy_(scaled / client.num_samples)
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """A class that no client of the cohort has keeps its prototype."""
+        old = _prototypes(server.model).clone()
+        super().aggregate(server, updates)
+        means = normalize(_prototypes(server.model), dim=1)
+        _prototypes(server.model).copy_(normalize(self.rho * old + (1 - self.rho) * means, dim=1))
+
+    def adapt(self, client: Client) -> None:
+        client.train(self.loss)
+
+
+def _prototypes(model: Net) -> Tensor:
+    return model.get_buffer("head.prototypes")

@@ -1,0 +1,49 @@
+"""SCAFFOLD: control variates take the clients' differing gradients out of their local steps.
+
+Karimireddy, Kale, Mohri, Reddi, Stich, Suresh: SCAFFOLD: Stochastic Controlled Averaging for Federated Learning. ICML
+2020, Algorithm 1 with option II. A client steps along g - c_k + c, where c_k estimates its own gradient and c the
+union's, so that the union's optimum is a fixed point however long the clients train. There is no official code.
+Differences from the paper: clients count by their numbers of samples in the model and in c alike, so that the problem
+solved is FedAvg's; with momentum or a schedule, c_k divides by the sum of the step sizes that were really taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import Tensor
+
+from fedlt.site import Batch
+from fedlt.strategy import Client, Server, Strategy, Update, combine
+
+
+@dataclass(frozen=True)
+class SCAFFOLD(Strategy):
+    """c_k <- c_k - c + (w - w_k) / travel; c <- c + sum of n_k / n times the changes of c_k."""
+
+    lr: Annotated[float, "> 0"] = 1.0  # step size of the server
+
+    def setup(self, server: Server) -> None:
+        server.outbox["control"] = server.weights.new_zeros(server.flat.num_trainable)
+
+    def begin(self, client: Client) -> None:
+        client.state["control"] = client.start.new_zeros(len(client.start))
+
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        """The correction is the gradient of a linear term."""
+        correction = client.received["control"] - client.state["control"]
+        return super().loss(client, batch) + client.weights() @ correction
+
+    def fit(self, client: Client) -> None:
+        super().fit(client)
+        old = client.state["control"]
+        moved = client.start - client.weights().detach()
+        client.state["control"] = old - client.received["control"] + moved / client.travel
+        client.extras["control"] = client.num_samples * (client.state["control"] - old)
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        whole = combine(updates)
+        server.outbox["control"] = server.outbox["control"] + whole.sums["control"] / server.num_samples
+        server.weights = server.weights + self.lr * (whole.mean - server.weights)

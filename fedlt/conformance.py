@@ -23,9 +23,10 @@ from torch import Tensor
 
 from fedlt.catalog import Choice, Component, Made, find
 from fedlt.errors import FedLTError
+from fedlt.learner import Logits, headline
 from fedlt.scenario import Scenario
 from fedlt.schema import Field
-from fedlt.strategy import NEEDS, Client, Logits, Server, Strategy, Update, combine
+from fedlt.strategy import NEEDS, Client, Server, Strategy, Update, combine
 
 CHECKS = {
     "runs": "it trains and tests clients with one sample, one class, two classes and many; and with none sampled yet",
@@ -170,7 +171,8 @@ class Suite:
 
     def predict(self, hook: str, logits: Any, rows: int, classes: int) -> None:
         """Look at what generic() or personal() returned."""
-        for name, value in logits.items() if isinstance(logits, dict) else [("", logits)]:
+        for name, given in logits.items() if isinstance(logits, dict) else [("", logits)]:
+            value = headline(given)
             what = f"{hook}()" + (f"[{name!r}]" if name else "")
             fits = isinstance(value, Tensor) and tuple(value.shape) == (rows, classes)
             self._expect(fits, "logits", f"{what} gave {_shape(value)} for {rows} samples and {classes} classes")

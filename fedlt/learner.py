@@ -51,6 +51,12 @@ Logits = Tensor | Prediction | dict[str, Tensor]
 """What predicts: logits [B, C], or more than that, or several variants by name, of which the first is the headline."""
 
 
+def headline(found: Logits) -> Tensor:
+    """[B, C] the logits of what predicts, or of its first variant."""
+    first = next(iter(found.values())) if isinstance(found, dict) else found
+    return first.logits if isinstance(first, Prediction) else first
+
+
 @dataclass(frozen=True)
 class Stage:
     """A part of the run, and a training of its own: representation first and classifier after it, for example.

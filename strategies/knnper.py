@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from fedlt.learner import headline
 from fedlt.strategy import Client, Strategy
 
 
@@ -32,8 +33,7 @@ class KNNPer(Strategy):
 
     def personal(self, client: Client, x: Tensor) -> Tensor:
         """[B, C] logarithms of the mixed probabilities."""
-        logits = super().personal(client, x)
-        generic = (logits if isinstance(logits, Tensor) else next(iter(logits.values()))).softmax(1)
+        generic = headline(super().personal(client, x)).softmax(1)
         neighbours = self.vote(client, client.model.encode(x), client.state["store"])
         return (self.mix * neighbours + (1 - self.mix) * generic).log()
 

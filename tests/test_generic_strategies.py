@@ -93,7 +93,13 @@ class Play:
         sizes = [len(y) for y in given.y]
         self.clients: list[Client] = []
         for number, (x, y) in enumerate(zip(given.x, given.y, strict=True)):
-            local = Local(given.steps[number], len(y), given.lr, given.momentum, given.decay)
+            local = Local(
+                epochs=given.steps[number],
+                batch_size=len(y),
+                lr=given.lr,
+                momentum=given.momentum,
+                weight_decay=given.decay,
+            )
             self.clients.append(make_client(net(), x, y, local, id=number))
         model = net()
         self.server = Server(model, Flat(model), Task("single", CLASSES, (DIM,)))

@@ -17,14 +17,15 @@ from fedlt import seeding
 from fedlt.assembly import Assembly, assemble, pick_device
 from fedlt.data.federation import Federation, federate
 from fedlt.data.inputs import make_inputs
-from fedlt.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal
+from fedlt.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal, feature_moments
+from fedlt.meter import Meters
 from fedlt.nn.net import FeatureCache
 from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Update
 from fedlt.threads import one_thread
 from fedlt.trainer import Trainer
-from server.messages import UNION, Failure, Job, Report
+from server.messages import UNION, Failure, Job, Report, Work
 
 
 class Worker:
@@ -141,8 +142,11 @@ class Worker:
         edits = self.flat.edits()
         parts = self.parts
         server = Server(self.model, self.flat, parts.task, {}, outbox, job.round, learner=parts.learner)
-        chunks = [chunk for work in works for chunk in work.chunks]  # all before any client's parameters are loaded
-        self._report(report, "generic", -1, evaluate_generic(self.strategy, server, test, chunks))
+        meters = Meters()
+        for work in works:  # all before any client's parameters are loaded
+            if work.chunks:
+                self._report(report, "generic", -1, evaluate_generic(self.strategy, server, test, work.chunks, meters))
+                self._measure_features(test, work, report)
         for work in works:
             for number in work.personal:
                 rows = self.federation.tests[number]
@@ -156,11 +160,19 @@ class Worker:
                 with self._guard([number], report):
                     client = self._client(number, job, shared, outbox, "evaluate")
                     index = torch.from_numpy(rows).to(self.device)
-                    plain, masked = evaluate_personal(self.strategy, client, test, index)
+                    plain, masked = evaluate_personal(self.strategy, client, test, index, meters)
                     self._report(report, "personal", number, plain)
                     self._report(report, "personal_masked", number, masked)
                 if report.failures and self.fail:
                     return
+        report.confidences = meters.results()
+
+    def _measure_features(self, test: TestSet, work: Work, report: Report) -> None:
+        clients = work.personal if work.span is not None else []
+        rows = [self.federation.tests[client] for client in clients]
+        moments = feature_moments(test, work.chunks, self.parts.task.num_classes, clients, rows)
+        if moments is not None:
+            report.moments[work.chunks[0]] = moments
 
     def _test_set(self, job: Job, shared: Tensor) -> TestSet:
         """The test set under the generic model, which is loaded; features are kept over the messages of a round."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
+from fedlt.collapse import Moments
 from fedlt.learner import Logits, Prediction
+from fedlt.meter import Meters
 from fedlt.metrics import Confusion
 from fedlt.nn.net import CachedInputs, FeatureCache
 from fedlt.strategy import Client, Server, Strategy
@@ -42,18 +47,24 @@ class TestSet:
         return torch.arange(index * self.chunk, stop, device=self.targets.device)
 
 
-def evaluate_generic(strategy: Strategy, server: Server, test: TestSet, chunks: list[int]) -> Confusions:
+def evaluate_generic(
+    strategy: Strategy, server: Server, test: TestSet, chunks: list[int], meters: Meters
+) -> Confusions:
     """Confusions of the generic model's variants over some chunks of the test set; "" is the headline."""
     tally = Tally(server.task.num_classes)
     server.model.eval()
     with torch.no_grad():  # inference mode would leave features in the cache that personal models cannot add to
         for index in chunks:
             for x, targets in test.parts(test.chunk_rows(index)):
-                tally.add(strategy.generic(server, x), targets)  # type: ignore[arg-type]
+                logits = named_logits(strategy.generic(server, x))  # type: ignore[arg-type]
+                tally.add(logits, targets)
+                meters.add("generic", logits, targets)
     return tally.confusions()
 
 
-def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: Tensor) -> tuple[Confusions, Confusions]:
+def evaluate_personal(
+    strategy: Strategy, client: Client, test: TestSet, rows: Tensor, meters: Meters
+) -> tuple[Confusions, Confusions]:
     """Confusions of a client's personal model on its own test rows, unmasked and masked.
 
     Masked: classes that the client never saw in training cannot be predicted. A strategy's hooks may train or
@@ -66,9 +77,36 @@ def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: T
     for x, targets in test.parts(rows):
         with torch.no_grad():
             logits = named_logits(strategy.personal(client, x))  # type: ignore[arg-type]
+            without = {name: value.masked_fill(unseen, -torch.inf) for name, value in logits.items()}
             plain.add(logits, targets)
-            masked.add({name: value.masked_fill(unseen, -torch.inf) for name, value in logits.items()}, targets)
+            masked.add(without, targets)
+            meters.add("personal", logits, targets, client.id)
+            meters.add("personal_masked", without, targets, client.id)
     return plain.confusions(), masked.confusions()
+
+
+def feature_moments(
+    test: TestSet, chunks: list[int], num_classes: int, clients: Sequence[int], client_rows: Sequence[NDArray[np.int64]]
+) -> Moments | None:
+    """Moments of the features that the generic model's test has left in the cache: of all rows of some chunks, and of
+    each client's (ascending) rows among them. None where the model no longer has the cache's backbone."""
+    rows = torch.cat([test.chunk_rows(index) for index in chunks])
+    if test.cache.model.backbone_version() != test.cache.version:
+        return None
+    with torch.no_grad():
+        features = test.cache.gather(rows).double()
+    classes = F.one_hot(test.targets[rows], num_classes).double()
+    bounds = [np.searchsorted(held, (int(rows[0]), int(rows[-1]) + 1)) for held in client_rows]
+    inside = [held[start:stop] - int(rows[0]) for held, (start, stop) in zip(client_rows, bounds, strict=True)]
+    index = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *inside])).to(rows.device)
+    offsets = torch.from_numpy(np.cumsum([0, *map(len, inside)])).to(rows.device)
+
+    def of_clients(table: Tensor) -> Tensor:
+        return F.embedding_bag(index, table, offsets, mode="sum", include_last_offset=True)
+
+    sums = classes.sum(0), classes.T @ features, features.T @ features
+    clients_sums = torch.tensor(clients).double(), of_clients(features), of_clients(classes)
+    return Moments(*(tensor.cpu().numpy() for tensor in (*sums, *clients_sums)))
 
 
 class Tally:
@@ -79,8 +117,8 @@ class Tally:
         self.predicted: dict[str, list[Tensor]] = {}
         self.targets: list[Tensor] = []
 
-    def add(self, logits: Logits, targets: Tensor) -> None:
-        for name, value in named_logits(logits).items():
+    def add(self, logits: dict[str, Tensor], targets: Tensor) -> None:
+        for name, value in logits.items():
             self.predicted.setdefault(name, []).append(value.argmax(1))
         self.targets.append(targets)
 

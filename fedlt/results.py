@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from fedlt.errors import FedLTError
-from fedlt.record import Evaluation, RunWriter
+from fedlt.evaluation import Evaluation
+from fedlt.record import RunWriter
 from fedlt.tables import schema
 
 if TYPE_CHECKING:
@@ -62,13 +63,18 @@ class Run:
 
     @cached_property
     def clients(self) -> pd.DataFrame:
-        """One row per evaluation, variant and client: accuracies of the personal model."""
+        """One row per evaluation, variant and client: accuracies, loss and alignment of the personal model."""
         return self._table("clients")
 
     @cached_property
     def classes(self) -> pd.DataFrame:
         """One row per evaluation, generic model and class."""
         return self._table("classes")
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """One row per evaluation, model and bin of confidence: samples, accuracy, mean confidence."""
+        return self._table("calibration")
 
     @cached_property
     def metrics(self) -> pd.DataFrame:

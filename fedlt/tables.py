@@ -7,7 +7,8 @@
     rounds.parquet       one row a round: time, loss, traffic
     metrics.parquet      (round, metric, value)
     clients.parquet      one row per evaluation and client: accuracies of the personal model
-    classes.parquet      one row per evaluation and class: recall of the generic model
+    classes.parquet      one row per evaluation and class: recall of the generic model, norms of features and head
+    calibration.parquet  one row per evaluation, model and bin of confidence
     confusion.parquet    the confusion matrices from which all figures are derived
 
 A file is written beside its final name and then moved over it, so that a reader meets whole files only, at any moment
@@ -38,10 +39,16 @@ TABLES: dict[str, dict[str, str]] = {
     "clients": {
         "round": "int64", "variant": "string", "client": "int64", "train_samples": "int64", "test_samples": "int64",
         "accuracy": "double", "accuracy_masked": "double", "many": "double", "medium": "double", "few": "double",
+        "nll": "double", "brier": "double", "alignment": "double",
     },
     "classes": {
         "round": "int64", "model": "string", "class": "int64", "name": "string", "train_count": "int64",
         "test_count": "int64", "recall": "double", "group_count": "string", "group_mass": "string",
+        "feature_norm": "double", "head_norm": "double", "duality": "double",
+    },
+    "calibration": {
+        "round": "int64", "model": "string", "bin": "int64", "samples": "int64", "accuracy": "double",
+        "confidence": "double",
     },
     "confusion": {
         "round": "int32", "model": "string", "client": "int32", "true": "int32", "pred": "int32", "count": "int64",

@@ -14,7 +14,8 @@ from flwr.serverapp import Grid, ServerApp
 from fedlt.assembly import Assembly, assemble
 from fedlt.console import Console
 from fedlt.data.federation import Federation, federate
-from fedlt.record import Evaluation, RunWriter
+from fedlt.evaluation import Evaluation
+from fedlt.record import RunWriter
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
 from server.artifacts import model_hash, save_models

@@ -20,6 +20,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlt import collapse
+from fedlt.collapse import Moments
+from fedlt.confidence import Confidence
 from fedlt.metrics import Confusion
 from fedlt.strategy import Update
 
@@ -98,13 +101,17 @@ class Failure:
 
 @dataclass
 class Report:
-    """A worker's answer. updates: by block number. confusions: (model, client or -1) -> statistic."""
+    """A worker's answer. updates: by block number. confusions: (model, client or -1) -> statistic. confidences: by
+    model, all clients together. moments: of features, by the first chunk of the piece of the test set.
+    """
 
     updates: dict[int, list[Update]] = field(default_factory=dict)
     states: States = field(default_factory=dict)
     confusions: dict[tuple[str, int], Confusion] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
+    confidences: dict[str, Confidence] = field(default_factory=dict)
+    moments: dict[int, Moments] = field(default_factory=dict)
 
     def pack(self) -> RecordDict:
         """Records of this report."""
@@ -125,12 +132,20 @@ class Report:
         cells = [confusion.encode() for confusion in self.confusions.values()]
         if cells:  # one array for all: a thousand clients must not cost a thousand records
             tensors["confusions"] = torch.from_numpy(np.concatenate(cells))
+        for model, found in self.confidences.items():
+            tensors[f"confidence/{model}/cells"] = torch.from_numpy(found.cells)
+            tensors[f"confidence/{model}/clients"] = torch.from_numpy(found.clients)
+        for chunk, moments in self.moments.items():
+            for name in collapse.NAMES:
+                tensors[f"moments/{chunk}/{name}"] = torch.from_numpy(getattr(moments, name))
         started = time.perf_counter()
         arrays = pack_tensors(tensors)
         self.metrics["move_seconds"] = self.metrics.get("move_seconds", 0.0) + time.perf_counter() - started
         head = {
             "updates": updates,
             "confusions": [[*key, len(part)] for key, part in zip(keys, cells, strict=True)],
+            "confidences": list(self.confidences),
+            "moments": list(self.moments),
             "failures": [asdict(failure) for failure in self.failures],
             "metrics": self.metrics,
         }
@@ -152,6 +167,11 @@ class Report:
             cells = tensors["confusions"][start : start + length].numpy()
             report.confusions[model, client] = Confusion.decode(cells, num_classes)
             start += length
+        for model in head["confidences"]:
+            cells, rows = (tensors[f"confidence/{model}/{name}"].numpy() for name in ("cells", "clients"))
+            report.confidences[model] = Confidence(cells, rows)
+        for chunk in head["moments"]:
+            report.moments[chunk] = Moments(*(tensors[f"moments/{chunk}/{name}"].numpy() for name in collapse.NAMES))
         prefix = "state/"
         report.states = _by_client({n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)})
         return report

@@ -7,16 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from fedlt import seeding
 from fedlt.assembly import Assembly
+from fedlt.collapse import Moments
+from fedlt.confidence import Confidence
 from fedlt.data.auxiliary import auxiliary_rows
 from fedlt.errors import ClientError, FedLTError
-from fedlt.metrics import Confusion
-from fedlt.record import Evaluation
+from fedlt.evaluation import Evaluation
+from fedlt.metrics import Confusion, named
 from fedlt.strategy import Server, Strategy
 from server.grids import LocalGrid
 from server.messages import UNION, Job, Report, States, pack_common, pack_states
@@ -186,7 +190,34 @@ class Rounds:
             for kind in ("personal", "personal_masked")
         }
         skipped = sum(self.test_sizes[self.evaluated] > 0) - len(ordered["personal"].get("", {}))
-        return Evaluation(round, generic, ordered["personal"], ordered["personal_masked"], int(skipped))
+        moments = {chunk: part for report in reports for chunk, part in report.moments.items()}
+        return Evaluation(
+            round,
+            generic,
+            ordered["personal"],
+            ordered["personal_masked"],
+            int(skipped),
+            self._confidences(reports),
+            Moments.merge([moments[chunk] for chunk in sorted(moments)]) if moments else None,
+            self._head(),
+        )
+
+    @staticmethod
+    def _confidences(reports: Sequence[Report]) -> dict[str, Confidence]:
+        parts: dict[str, list[Confidence]] = {}
+        for report in reports:
+            for key, part in report.confidences.items():
+                parts.setdefault(key, []).append(part)
+        return {named(*key.split(":", 1)): Confidence.merge(parts[key]) for key in sorted(parts)}
+
+    def _head(self) -> NDArray[np.float64] | None:
+        """[C, D] rows of the generic model's head, where it is shared and has such rows."""
+        flat = self.progress.server.flat
+        weight = getattr(self.parts.model.head, "weight", None)
+        expected = (self.federation.num_classes, self.parts.model.feature_dim)
+        if weight is None or tuple(weight.shape) != expected or flat.is_private("head.weight"):
+            return None
+        return weight.detach().cpu().double().numpy()
 
     def _row(
         self, round: int, reports: Sequence[Report], updates: list[Update], clock: dict[str, float]

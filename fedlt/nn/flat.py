@@ -81,6 +81,11 @@ class Flat:
                 parts.append([start, stop])
         return [slice(start, stop) for start, stop in parts]
 
+    def is_private(self, name: str) -> bool:
+        """Whether clients keep the tensor of that name to themselves."""
+        start, stop = self._spans[name]
+        return len(self.shared) <= start and stop <= len(self.shared) + len(self.private)
+
     def stepped(self, backbone: bool = True) -> None:
         """Say that weights were edited through `storage`, which the tensors' own version counters do not show."""
         self._steps += 1

@@ -33,7 +33,7 @@ def test_the_run_folder_holds_everything(tiny: dict[str, Any], tmp_path: Path) -
         "log.txt",
         "partition.npz",
         "model.safetensors",
-        *(f"{table}.parquet" for table in ("rounds", "clients", "classes", "metrics", "confusion")),
+        *(f"{table}.parquet" for table in ("rounds", "clients", "classes", "calibration", "metrics", "confusion")),
     }
     summary = run.summary
     assert (summary["status"], summary["seed"], summary["rounds"], summary["final_round"]) == ("finished", 0, 2, 2)

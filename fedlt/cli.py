@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fedlt import cli_results
+from fedlt import cli_report, cli_results
 from fedlt.cli_shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, guarded, parse_seeds, split
 from fedlt.errors import Problem, ScenarioError
 
@@ -193,7 +193,7 @@ def doctor(as_json: AsJson = False) -> None:
             print(f"  {name:<16} {value}")
 
 
-for function in cli_results.COMMANDS:
+for function in (*cli_results.COMMANDS, *cli_report.COMMANDS):
     app.command()(guarded(function))
 
 

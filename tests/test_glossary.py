@@ -1,0 +1,64 @@
+"""Every figure that a run measures is explained, and the page of metrics is the glossary."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import fedlt
+from fedlt import glossary
+from fedlt.cli import app
+from fedlt.comparison import ACCURACIES, COSTS
+from fedlt.errors import ScenarioError
+from fedlt.tables import TABLES
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_figure_of_a_run_is_explained(tiny: dict[str, Any], tmp_path: Path) -> None:
+    run = fedlt.run(tiny, out=tmp_path)
+    for name in [*run.final, *ACCURACIES, *COSTS]:
+        (entry,) = glossary.explain(name)
+        assert entry.name == name
+    shared = {"round"}
+    columns = {**{table: list(found) for table, found in TABLES.items()}, "rounds": list(run.rounds)}
+    for table, names in columns.items():
+        for name in names:
+            assert name in shared or f"{table}.{name}" in glossary.COLUMNS, f"{table}.{name}"
+
+
+def test_no_entry_explains_what_is_not_there(tiny: dict[str, Any], tmp_path: Path) -> None:
+    run = fedlt.run(tiny, out=tmp_path)
+    assert set(glossary.METRICS) <= {*run.final, *COSTS}
+    known = {f"{table}.{name}" for table, found in TABLES.items() for name in found}
+    assert set(glossary.COLUMNS) <= known | {f"rounds.{name}" for name in run.rounds}
+
+
+def test_a_name_may_carry_a_mask_and_a_variant_or_be_the_last_part() -> None:
+    (entry,) = glossary.explain("personal_masked[psi]/few")
+    assert entry.name == "personal_masked[psi]/few"
+    assert entry.text == " ".join([glossary.METRICS["personal/few"], glossary.MASKED, glossary.VARIANT])
+    assert [entry.name for entry in glossary.explain("few")] == ["generic/few", "personal/few", "clients.few"]
+    with pytest.raises(ScenarioError, match="did you mean 'ece'"):
+        glossary.explain("eec")
+
+
+def test_the_command_explains() -> None:
+    one = CliRunner().invoke(app, ["explain", "generic/nc1"])
+    assert one.output.startswith("generic/nc1\n  Neural collapse, variability")
+    assert max(map(len, one.output.splitlines())) <= 120
+    everything = CliRunner().invoke(app, ["explain"]).output.split()
+    assert everything == [*glossary.METRICS, *glossary.COLUMNS]
+    wrong = CliRunner().invoke(app, ["explain", "generic/nc9"])
+    assert wrong.exit_code == 2
+    assert CliRunner().invoke(app, ["explain", "few", "--markdown"]).exit_code == 2
+
+
+def test_the_page_of_metrics_is_the_glossary() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert text == glossary.page(), "write it anew: fedlt explain --markdown > docs/metrics.md"
+    assert re.findall(r"^`([\w/.]+)`$", text, flags=re.MULTILINE) == [*glossary.METRICS, *glossary.COLUMNS]

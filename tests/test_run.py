@@ -58,8 +58,10 @@ def test_the_run_folder_holds_everything(tiny: dict[str, Any], tmp_path: Path) -
 
 def test_the_final_figures_name_model_and_test_set(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, out=tmp_path)
-    both = {"accuracy", "balanced_accuracy", "macro_f1", "many", "medium", "few"}
-    generic = both | {"mass_many", "mass_medium", "mass_few"}
+    both = {"accuracy", "balanced_accuracy", "macro_f1", "many", "medium", "few", "ece", "nll", "brier"}
+    both.add("failure_auroc")
+    generic = both | {"mass_many", "mass_medium", "mass_few", "nc1", "nc2_norms", "nc2_angles", "nc3"}
+    generic |= {"head_norms", "head_angles", "alignment"}
     personal = both | {"std", "worst_decile", "clients"}
     expected = {f"generic/{name}" for name in generic}
     expected |= {f"{model}/{name}" for model in ("personal", "personal_masked") for name in personal}

@@ -91,6 +91,8 @@ COLUMNS: dict[str, str] = {
     "rounds.clients": "Clients whose updates were used.",
     "rounds.samples": "Training samples processed, repeats included.",
     "rounds.steps": "Steps of SGD.",
+    "rounds.images": "Images that passed forward and backward, repeats included.",
+    "rounds.forward_images": "Images that only passed forward, such as for features that are kept.",
     "rounds.skipped": "Sampled clients that failed, under `federation.on_error: skip`.",
     "rounds.bytes_up": "Bytes from clients to the server: the shared vector and what the strategy adds, 4 per number.",
     "rounds.bytes_down": "Bytes from the server to clients, likewise.",

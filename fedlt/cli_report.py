@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,4 +32,24 @@ def explain(
         print("\n".join(entry.name for entry in glossary.entries()))
 
 
-COMMANDS = (explain,)
+def report(
+    paths: Annotated[list[str], typer.Argument(show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    by: Annotated[str | None, typer.Option(help="Keys that make the rows: strategy,local.lr.")] = None,
+    reference: Annotated[str, typer.Option(help="Row to which paired differences are taken.")] = "",
+    title: Annotated[str, typer.Option(help="Of the page; the scenarios' names unless given.")] = "",
+) -> None:
+    """Write one self-contained page about runs: tables that sort, pictures that tell a client's figures.
+
+    PATHS are run folders, folders that hold runs, or globs. The page reaches no network. Runs whose data, partition or
+    evaluation differ get sections of their own.
+    """
+    if not output.parent.is_dir():
+        raise ScenarioError(Problem("--output", f"there is no folder {output.parent}"))
+    from fedlt.report import write_report
+
+    size = write_report(paths, output, by, reference, title).stat().st_size
+    print(f"{output.resolve()}  ({size / 1e6:.1f} MB)")
+
+
+COMMANDS = (explain, report)

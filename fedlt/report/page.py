@@ -1,0 +1,189 @@
+"""Puts the page together: one file with its data, its style, its scripts and the pictures that stand in for them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedlt.compare import compare
+from fedlt.compare_table import caption
+from fedlt.comparison import ACCURACIES, COSTS
+from fedlt.errors import Problem, ScenarioError
+from fedlt.methods import collect
+from fedlt.plots import draw
+from fedlt.plots.measured import by_name
+from fedlt.report import charts
+from fedlt.report.charts import Chart
+from fedlt.report.tables import CONFIDENCE, FEATURES, class_table, client_table, comparison_tables
+from fedlt.run_keys import differing, is_setting, lookup, run_keys
+
+if TYPE_CHECKING:
+    from fedlt.results import Run
+
+HERE = Path(__file__).parent
+ORDER = "Click a heading to sort. Hover a heading to read what the figure means; docs/metrics.md has them all."
+STILL = ("curves", "clients")
+"""Kinds of printed figures that readers without scripts see."""
+
+
+def write_report(
+    sources: Sequence[str | Path | Run], path: Path, by: str | None = None, reference: str = "", title: str = ""
+) -> Path:
+    """Write the page about finished runs to `path`.
+
+    by, reference: as in `fedlt.compare`. Runs of different settings get sections of their own. Raises `ScenarioError`
+    where there is nothing to report, or where plotly is missing.
+    """
+    if find_spec("plotly") is None:
+        raise ScenarioError(Problem("report", "needs plotly for its pictures: pip install 'fedlt[report]'"))
+    runs = [run for run in collect(sources) if run.status == "finished"]
+    if not runs:
+        raise ScenarioError(Problem("report", "there is no finished run to report on"))
+    name = title or "FedLT: " + ", ".join(dict.fromkeys(str(run.summary["scenario"]) for run in runs))
+    sections: list[str] = []
+    drawn: dict[str, Chart] = {}
+    for number, (setting, members) in enumerate(_settings(runs).items()):
+        body, found = _section(setting, members, by, reference, f"s{number}-")
+        sections.append(body)
+        drawn |= found
+    path.write_text(_page(name, runs, sections, drawn), encoding="utf-8")
+    return path
+
+
+def _settings(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs by what they share of data, partition and evaluation; one entry "" where they share all of it."""
+    keys = [run_keys(run) for run in runs]
+    names = [key for key in differing(keys) if is_setting(key)]
+    found: dict[str, list[Run]] = {}
+    for run, mine in zip(runs, keys, strict=True):
+        found.setdefault(", ".join(f"{name}={lookup(mine, name)}" for name in names), []).append(run)
+    return found
+
+
+def _section(
+    setting: str, runs: Sequence[Run], by: str | None, reference: str, prefix: str
+) -> tuple[str, dict[str, Chart]]:
+    """HTML of one setting, and its charts by the ids of their places."""
+    found = compare(runs, by=by, reference=reference, metrics=(*ACCURACIES, *COSTS, *CONFIDENCE, *FEATURES))
+    methods = by_name(runs, by)
+    first = next(iter(methods.values()))[0]
+    places: dict[str, Chart] = {}
+
+    def place(chart: Chart | None) -> str:
+        if chart is None:
+            return ""
+        places[prefix + chart.name] = chart
+        note = f'<p class="note">{escape(chart.note)}</p>' if chart.note else ""
+        return f'<div><h3>{escape(chart.title)}</h3>{note}<div class="chart" id="{prefix}{chart.name}"></div></div>\n'
+
+    notes = "".join(f"<br>{escape(note)}" for note in caption(found))
+    parts = [
+        f"<h2>{escape(setting)}</h2>\n" if setting else "",
+        "<h2>Comparison</h2>\n",
+        f'<p class="note">{ORDER} Accuracies in %, costs per round and client.{notes}</p>\n',
+        comparison_tables(found, (*ACCURACIES, *COSTS)),
+        "<h2>Over the rounds</h2>\n",
+        _grid(place(chart) for chart in charts.curves(methods)),
+        "<h2>Clients</h2>\n",
+        place(charts.clients(methods)),
+        f"<details><summary>All clients as a table</summary>{client_table(methods)}</details>\n",
+        "<h2>Classes</h2>\n",
+        _grid(place(charts.classes(methods, model)) for model in ("generic", "personal")),
+        class_table(methods),
+        "<h2>Confidence</h2>\n",
+        comparison_tables(found, CONFIDENCE),
+        _grid(place(charts.calibration(methods, model)) for model in ("generic", "personal")),
+        "<h2>Features and head of the generic model</h2>\n",
+        comparison_tables(found, FEATURES),
+        "<h2>Scenario and partition</h2>\n",
+        _scenario(first),
+        place(charts.partition(first)),
+        _stills(methods, reference),
+    ]
+    return "".join(parts), places
+
+
+def _grid(parts: Iterator[str]) -> str:
+    return f'<div class="charts">{"".join(parts)}</div>\n'
+
+
+def _scenario(run: Run) -> str:
+    """The settings in a few words, and the whole scenario of one run."""
+    scenario, summary = run.scenario, run.summary
+    partition, federation = scenario["federation"]["partition"], scenario["federation"]
+    if not isinstance(partition, str):
+        fields = (f"{key} {value}" for key, value in partition.items() if key != "name" and value is not None)
+        partition = ", ".join([partition["name"], *fields])
+    many, medium, few = summary["groups_count"]
+    tail = scenario["data"]["longtail"]
+    words = [
+        f"{summary['clients']} clients, {summary['num_classes']} classes",
+        f"{many} head, {medium} medium and {few} tail classes",
+        f"data {scenario['data']['name']}, profile {tail['profile']}",
+        f"partition {partition}",
+        f"{federation['rounds']} rounds with {federation['participation']:g} of the clients",
+    ]
+    text = escape((run.folder / "scenario.yaml").read_text(encoding="utf-8"))
+    return (
+        f"<p>{escape('; '.join(words))}.</p>\n<details><summary>The scenario of {escape(run.folder.name)}, with every "
+        f"default filled in</summary><pre>{text}</pre></details>\n"
+    )
+
+
+def _stills(methods: Mapping[str, Sequence[Run]], reference: str) -> str:
+    """Pictures for readers without scripts."""
+    lender = reference or next((name for name, runs in methods.items() if "generic/accuracy" in runs[0].final), "")
+    everything = [run for runs in methods.values() for run in runs]
+    images = []
+    for kind in STILL:
+        stream = io.BytesIO()
+        draw(kind, everything, reference=lender if kind == "clients" else "").savefig(stream, format="png", dpi=110)
+        images.append(f'<img alt="{kind}" src="data:image/png;base64,{_base64(stream.getvalue())}">')
+    return f"<noscript><h2>Pictures</h2>{''.join(images)}</noscript>\n"
+
+
+def _page(title: str, runs: Sequence[Run], sections: Sequence[str], drawn: Mapping[str, Chart]) -> str:
+    from plotly.offline import get_plotlyjs
+
+    data = {place: {"data": chart.data, "layout": chart.layout} for place, chart in drawn.items()}
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")  # no tag ends the script
+    script = _base64(gzip.compress(get_plotlyjs().encode(), 9, mtime=0))
+    versions = {json.dumps(run.summary["versions"], sort_keys=True) for run in runs}
+    known = "; ".join(", ".join(f"{k} {v}" for k, v in json.loads(one).items() if v) for one in sorted(versions))
+    seeds = sorted({int(run.summary["seed"]) for run in runs})
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{escape(title)}</title>
+<style>
+{(HERE / "page.css").read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<header><h1>{escape(title)}</h1>
+<p class="note">{len(runs)} runs; seeds {", ".join(map(str, seeds))}. The last evaluation and the mean of the last five;
+never the best round, which is chosen on the test set. Generic models are tested on the balanced global test set,
+personal models on each client's own.</p></header>
+<main>
+{"".join(sections)}</main>
+<footer>{escape(known)}.<br>Runs: {escape(", ".join(run.folder.name for run in runs))}.</footer>
+<script type="application/json" id="charts">{text}</script>
+<script type="text/plain" id="plotly">{script}</script>
+<script>
+{(HERE / "page.js").read_text(encoding="utf-8")}</script>
+</body>
+</html>
+"""
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

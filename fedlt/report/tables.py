@@ -1,0 +1,142 @@
+"""The tables of the page, as plain HTML that reads without scripts and sorts with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedlt import glossary
+from fedlt.comparison import COSTS, WHEN, Cell, Comparison
+from fedlt.plots.measured import last, recalls, split_of
+
+if TYPE_CHECKING:
+    from fedlt.results import Run
+
+CONFIDENCE = (
+    "generic/ece", "generic/nll", "generic/brier", "generic/failure_auroc",
+    "personal/ece", "personal/nll", "personal/brier", "personal/failure_auroc",
+)  # fmt: skip
+FEATURES = ("generic/nc1", "generic/nc2_norms", "generic/nc2_angles", "generic/nc3", "generic/head_norms",
+            "generic/head_angles", "generic/alignment")  # fmt: skip
+"""What the further tables compare."""
+_CLIENT = {
+    "train_samples": "training samples", "test_samples": "test samples", "accuracy": "accuracy, %",
+    "accuracy_masked": "masked, %", "many": "head, %", "medium": "medium, %", "few": "tail, %", "nll": "loss, nats",
+}  # fmt: skip
+_SHARES = ("accuracy", "accuracy_masked", "many", "medium", "few")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One cell. value: what it is sorted by; None: last, whichever the order."""
+
+    text: str
+    value: float | None
+
+
+def table(caption: str, header: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Field]], labels: int) -> str:
+    """An HTML table. header: (text, hint) of each column; labels: how many, from the left, are text."""
+    kinds = [' class="text"' if column < labels else "" for column in range(len(header))]
+    heads = "".join(
+        f'<th scope="col"{kind}{_hint(hint)}>{escape(text).replace("/", "/<wbr>").replace("_", "_<wbr>")}</th>'
+        for kind, (text, hint) in zip(kinds, header, strict=True)
+    )
+    lines = "".join(
+        f"<tr>{''.join(_cell(cell, kind) for cell, kind in zip(row, kinds, strict=True))}</tr>\n" for row in rows
+    )
+    return (
+        f'<div class="wide"><table class="sorts"><caption>{escape(caption)}</caption>\n'
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>\n"
+    )
+
+
+def comparison_tables(comparison: Comparison, metrics: Sequence[str]) -> str:
+    """Means over the seeds at the last evaluation and over the last five; with marks where a reference was given."""
+    variants = any(row.variant for row in comparison.rows)
+    labels = [(key, "") for key in comparison.by] + ([("variant", glossary.VARIANT)] if variants else [])
+    header = [*labels, ("n", "seeds"), *((metric, glossary.explain(metric)[0].text) for metric in metrics)]
+    parts = []
+    for when, title in WHEN.items():
+        rows: list[list[str | Field]] = [
+            [*row.labels, *([row.variant or "-"] if variants else []), Field(str(len(row.seeds)), len(row.seeds)),
+             *(_figure(metric, row.cells[when][metric]) for metric in metrics)]
+            for row in comparison.rows
+        ]  # fmt: skip
+        parts.append(table(title[0].upper() + title[1:], header, rows, len(labels)))
+    return "".join(parts)
+
+
+def class_table(methods: Mapping[str, Sequence[Run]]) -> str:
+    """Accuracy of the generic model and of the personal models on each class, mean over the seeds."""
+    first = next(iter(methods.values()))[0]
+    split = split_of(first)
+    counts = split.train.sum(axis=0)
+    groups = first.classes.drop_duplicates("class").set_index("class")["group_count"].to_dict()
+    columns: list[tuple[str, list[float]]] = []
+    for model in ("generic", "personal"):
+        for name, runs in methods.items():
+            values = np.array([recalls(run, model) for run in runs])
+            if not np.isnan(values).all():
+                columns.append((f"{name}, {model}", (100 * values.mean(axis=0)).tolist()))
+    header = [("class", ""), ("group", glossary.COLUMNS["classes.group_count"]),
+              ("training samples", "first seed"), *((name, "%") for name, _ in columns)]  # fmt: skip
+    rows: list[list[str | Field]] = [
+        [split.names[c], str(groups.get(c, "-")), _number(counts[c], 0), *(_number(v[c], 1) for _, v in columns)]
+        for c in np.argsort(-counts, kind="stable").tolist()
+    ]
+    return table("Accuracy by class, %; mean over the seeds", header, rows, 2)
+
+
+def client_table(methods: Mapping[str, Sequence[Run]]) -> str:
+    """Every client of every run at the last evaluation."""
+    header = [("method", ""), ("seed", ""), ("client", ""),
+              *((text, glossary.COLUMNS[f"clients.{name}"]) for name, text in _CLIENT.items())]  # fmt: skip
+    rows: list[list[str | Field]] = []
+    for name, runs in methods.items():
+        for run in runs:
+            found = last(run.clients[run.clients.variant == ""])
+            seed = run.summary["seed"]
+            for line in found.to_dict("records"):
+                rows.append([name, _number(seed, 0), _number(line["client"], 0),
+                             *(_client(column, line[column]) for column in _CLIENT)])  # fmt: skip
+    return table("Clients at the last evaluation", header, rows, 1)
+
+
+def _client(column: str, value: float) -> Field:
+    if column in _SHARES:
+        return _number(100 * value, 1)
+    return _number(value, 3 if column == "nll" else 0)
+
+
+def _figure(metric: str, cell: Cell) -> Field:
+    """Shares in per cent, costs and measures as they are."""
+    share = metric not in (*COSTS, *CONFIDENCE, *FEATURES)
+    scale, digits = (100.0, 1) if share else (1.0, 2 if metric in COSTS else 3)
+    if math.isnan(cell.mean):
+        return Field("-", None)
+    text = f"{scale * cell.mean:.{digits}f}"
+    if not math.isnan(cell.std) and metric not in COSTS[1:]:
+        text += f" ± {scale * cell.std:.{digits}f}"
+    return Field(text + {1: " ↑", -1: " ↓", 0: ""}[cell.paired.mark if cell.paired else 0], scale * cell.mean)
+
+
+def _number(value: float, digits: int) -> Field:
+    return Field("-", None) if math.isnan(value) else Field(f"{value:.{digits}f}", round(float(value), 6))
+
+
+def _cell(cell: str | Field, kind: str) -> str:
+    if isinstance(cell, str):
+        return f"<td{kind}>{escape(cell)}</td>"
+    if cell.value is not None and cell.text == f"{cell.value:g}":
+        return f"<td{kind}>{cell.text}</td>"
+    value = "" if cell.value is None else f"{cell.value:g}"
+    return f'<td{kind} data-v="{value}">{escape(cell.text)}</td>'
+
+
+def _hint(text: str) -> str:
+    return f' title="{escape(text)}"' if text else ""

@@ -1,0 +1,259 @@
+"""The page about runs: what it holds without scripts, and what it does in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fedlt
+from fedlt.errors import ScenarioError
+from fedlt.evaluation import Evaluation
+from fedlt.metrics import Confusion
+from fedlt.record import RunWriter
+from fedlt.scenario import load
+
+pytest.importorskip("plotly", reason="pip install -e '.[report]' to write reports")
+
+from fedlt.report import write_report
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two methods, two seeds, and one that has no generic model."""
+    folder = tmp_path_factory.mktemp("runs")
+    small = {
+        "data": {"name": "digits", "longtail": {"profile": "exponential", "imbalance_factor": 10, "largest": 60}},
+        "federation": {"clients": 6, "rounds": 2, "partition": {"name": "dirichlet_per_class"}, "empty": "redraw"},
+        "local": {"epochs": 1, "batch_size": 16, "lr": 0.05},
+        "model": {"name": "mlp", "width": 16, "depth": 1},
+        "evaluation": {"every": 1},
+    }
+    for changes in (["seed=0"], ["seed=1"], ["strategy=local", "seed=0"]):
+        fedlt.run(small, *changes, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report([runs], tmp_path_factory.mktemp("page") / "report.html", title="A <b>title</b>")
+
+
+class Reader(HTMLParser):
+    """Rows of every table, addresses, and tags that were not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "link", "img", "br", "wbr"):
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+
+def test_the_tables_are_there_without_scripts(runs: Path, page: Path) -> None:
+    read = Reader(page.read_text(encoding="utf-8"))
+    assert read.open == []
+    found = {row[0]: row for row in read.tables[0][1:]}
+    header = read.tables[0][0]
+    comparison = fedlt.compare(str(runs))
+    for row in comparison.rows:
+        cell = row.cells["last"]["personal/accuracy"]
+        assert found[row.labels[0]][header.index("personal/accuracy")].startswith(f"{100 * cell.mean:.1f}")
+    assert found["local"][header.index("generic/accuracy")] == "-"
+    clients = next(table for table in read.tables if "client" in table[0])
+    assert len(clients) - 1 == 3 * 6
+    everyone = {(row[0], row[1], row[2]): row for row in clients[1:]}
+    run = next(run for run in fedlt.results.load(str(runs)) if run.summary["strategy"] == "local")
+    line = run.clients[(run.clients["round"] == 2) & (run.clients.client == 3)].iloc[0]
+    assert everyone["local", "0", "3"][3:6] == [
+        str(line.train_samples), str(line.test_samples), f"{100 * line.accuracy:.1f}",
+    ]  # fmt: skip
+
+
+def test_nothing_is_fetched_and_nothing_is_markup(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    addresses = Reader(text).addresses
+    assert all(address.startswith("data:") for address in addresses)
+    assert len(re.findall(r"<noscript>.*data:image/png.*</noscript>", text, flags=re.DOTALL)) == 1
+    assert "A &lt;b&gt;title&lt;/b&gt;" in text
+    assert "<b>title" not in text
+
+
+def test_runs_of_two_settings_get_two_sections(runs: Path, tmp_path: Path) -> None:
+    content = json.loads(json.dumps(next(iter(fedlt.results.load(str(runs)))).scenario))
+    fedlt.run(content, "federation.clients=5", out=tmp_path)
+    page = write_report([runs, tmp_path], tmp_path / "two.html", reference="fedavg")
+    text = page.read_text(encoding="utf-8")
+    assert "differences over the same seeds" in text
+    assert re.findall(r"<h2>(federation.clients=\d)</h2>", text) == ["federation.clients=6", "federation.clients=5"]
+    assert 'id="s0-clients"' in text
+    assert 'id="s1-clients"' in text
+
+
+def test_what_cannot_be_reported_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fedlt.report import page as module
+
+    with pytest.raises(ScenarioError, match="no finished run"):
+        write_report([tmp_path], tmp_path / "x.html")
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(ScenarioError, match=r"pip install 'fedlt\[report\]'"):
+        write_report([tmp_path], tmp_path / "x.html")
+
+
+def hundred(out: Path, seed: int, strategy: str) -> None:
+    """A made-up run of 100 clients and ten classes."""
+    rng = np.random.default_rng(seed)
+    y_train, y_test = rng.integers(10, size=5000), np.repeat(np.arange(10), 100)
+    rows = SimpleNamespace(values=np.arange(5000), offsets=50 * np.arange(101))
+    tests = SimpleNamespace(values=rng.integers(1000, size=2000), offsets=20 * np.arange(101))
+    counts = np.stack([np.bincount(y_train[50 * k : 50 * k + 50], minlength=10) for k in range(100)])
+    split: Any = SimpleNamespace(
+        class_names=[str(c) for c in range(10)], class_counts=np.bincount(y_train), y_train=y_train, y_test=y_test,
+        clients=rows, tests=tests, counts=lambda k: counts[k],
+    )  # fmt: skip
+    scenario = load("digits_lt", ["federation.clients=100", f"strategy={strategy}", f"seed={seed}"])
+    meta = {"scenario": "toy", "strategy": strategy, "learner": "cross_entropy", "model": "cnn", "seed": seed}
+    writer = RunWriter(out / scenario.run_name, scenario.to_yaml(), {**meta, "partition_hash": str(seed)})
+    writer.start()
+    writer.partition(split)
+    for round in (50, 100):
+        writer.round({"round": round, "seconds": 0.1, "clients": 9, "bytes_up": 9, "bytes_down": 9})
+        guess = lambda true: np.where(rng.random(len(true)) < 0.6, true, rng.integers(10, size=len(true)))  # noqa: E731
+        generic = Confusion.from_predictions(y_test, guess(y_test), 10)
+        own = [y_test[tests.values[20 * k : 20 * k + 20]] for k in range(100)]
+        personal = {k: Confusion.from_predictions(true, guess(true), 10) for k, true in enumerate(own)}
+        writer.evaluation(Evaluation(round, {"": generic}, {"": personal}, {"": personal}))
+    writer.finish()
+
+
+def test_ten_runs_of_a_hundred_clients_stay_below_five_megabytes(tmp_path: Path) -> None:
+    for seed in range(5):
+        for strategy in ("fedavg", "fedprox"):
+            hundred(tmp_path / "runs", seed, strategy)
+    page = write_report([tmp_path / "runs"], tmp_path / "report.html")
+    assert page.stat().st_size < 5e6
+    clients = next(table for table in Reader(page.read_text(encoding="utf-8")).tables if "client" in table[0])
+    assert len(clients) == 1001
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Headless Chromium, with a profile of its own and no business on the network."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium to test the page in a browser")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    flags = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+             "disable-component-update", "disable-sync", "window-size=1300,900")  # fmt: skip
+    for flag in (*flags, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driven = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield driven
+    driven.quit()
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Any, page: Path) -> Any:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get(page.as_uri())
+    script = "return document.documentElement.dataset.drawn === 'yes'"
+    WebDriverWait(browser, 60).until(lambda driven: driven.execute_script(script))
+    return browser
+
+
+def test_it_opens_without_an_error(opened: Any, page: Path) -> None:
+    assert opened.get_log("browser") == []
+    assert opened.title == "A <b>title</b>"
+    places = opened.find_elements("css selector", ".chart")
+    assert len(places) >= 8
+    assert all(place.find_elements("css selector", ".plot-container") for place in places)
+    assert opened.execute_script("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_a_click_on_a_heading_sorts(opened: Any) -> None:
+    table = opened.find_element("css selector", "table.sorts")
+    heading = next(
+        h for h in table.find_elements("css selector", "th") if h.text.replace("\n", "") == "personal/accuracy"
+    )
+    column = table.find_elements("css selector", "th").index(heading)
+
+    def shown(number: int) -> list[str]:
+        rows = table.find_elements("css selector", "tbody tr")
+        return [row.find_elements("css selector", "td")[number].text for row in rows]
+
+    heading.find_element("css selector", "button").click()
+    values = [float(text.split()[0]) for text in shown(column)]
+    assert values == sorted(values, reverse=True)
+    assert heading.get_attribute("aria-sort") == "descending"
+    heading.find_element("css selector", "button").click()
+    assert [float(text.split()[0]) for text in shown(column)] == sorted(values)
+    generic = table.find_elements("css selector", "th button")[column - 4]
+    generic.click()
+    assert shown(column - 4)[-1] == "-"  # not defined comes last, whichever the order
+    generic.click()
+    assert shown(column - 4)[-1] == "-"
+
+
+def test_a_dot_tells_its_clients_figures(opened: Any, runs: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    chart = opened.find_element("id", "s0-clients")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    dot = chart.find_elements("css selector", ".scatterlayer .trace:last-child .points path")[2]
+    ActionChains(opened).move_to_element(dot).perform()
+    text = WebDriverWait(opened, 10).until(
+        lambda driven: " ".join(e.text for e in chart.find_elements("css selector", ".hoverlayer .hovertext"))
+    )
+    told = re.search(
+        r"local, client (\d+), seed 0\s*(\d+) training samples of (\d+) classes\s*personal ([\d.]+) %", text
+    )
+    assert told, text
+    run = next(run for run in fedlt.results.load(str(runs)) if run.summary["strategy"] == "local")
+    line = run.clients[(run.clients["round"] == 2) & (run.clients.client == int(told[1]))].iloc[0]
+    assert int(told[2]) == line.train_samples
+    assert float(told[4]) == pytest.approx(100 * line.accuracy, abs=0.051)
+
+
+def test_the_command_writes_an_equal_page_of_equal_runs(runs: Path, page: Path, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from fedlt.cli import app
+
+    done = CliRunner().invoke(app, ["report", str(runs), "-o", str(tmp_path / "r.html"), "--title", "A <b>title</b>"])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith(str(tmp_path / "r.html"))
+    assert (tmp_path / "r.html").read_bytes() == page.read_bytes()
+    wrong = CliRunner().invoke(app, ["report", str(runs), "-o", str(tmp_path / "no" / "r.html")])
+    assert wrong.exit_code == 2

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedlt import catalog
 from fedlt.evaluate import TestSet, evaluate_generic, evaluate_personal
+from fedlt.meter import Meters
 from fedlt.nn.cnn import CNN
 from fedlt.nn.flat import Flat
 from fedlt.nn.mlp import MLP
@@ -410,12 +411,12 @@ def test_one_pass_serves_the_generic_and_all_personal_models(make_client: Any) -
     targets = torch.zeros(10, dtype=torch.int64)
     test = TestSet(Held(x), targets, 4, cache)
     strategy, about = Strategy(), task(3, 4, 4, classes=5)
-    found = evaluate_generic(strategy, Server(net, flat, about), test, [0])
+    found = evaluate_generic(strategy, Server(net, flat, about), test, [0], Meters())
     assert found[""].support.tolist() == [4, 0, 0, 0, 0]
     client: Client = make_client(small(), np.zeros((2, 3)), [0, 1], Local())
     client.model, client.task, client.class_counts = net, about, torch.tensor([0, 1, 1, 0, 0])
     for _ in range(3):
-        plain, masked = evaluate_personal(strategy, client, test, torch.arange(10))
+        plain, masked = evaluate_personal(strategy, client, test, torch.arange(10), Meters())
         assert plain[""].support.tolist() == [10, 0, 0, 0, 0]
         predicted = masked[""].predicted
         assert predicted.sum() == predicted[1] + predicted[2] == 10  # unseen classes are never predicted

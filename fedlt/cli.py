@@ -38,6 +38,7 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="Several runs: 0-2, or 0,3,7.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
+    track: Annotated[str, typer.Option(help="Trackers: tensorboard, mlflow, wandb.")] = "",
 ) -> None:
     """Run a scenario. The last line printed is the run folder's path.
 
@@ -53,10 +54,11 @@ def run(
     from fedlt.console import Console
     from fedlt.run import Grids, run_scenario
 
+    names = [name for name in track.replace(",", " ").split() if name]
     command = "fedlt " + shlex.join(sys.argv[1:])
     with Grids() as grids:
         for checked in scenarios:
-            run_scenario(checked, out, Console(profile=profile), force, command, grids)
+            run_scenario(checked, out, Console(profile=profile), force, command, grids, names)
 
 
 @app.command()

@@ -20,6 +20,8 @@ from fedlt.tables import TABLES, replace_file, rows_to_table, to_table, write_js
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fedlt.trackers import Followed
+
 LAST = 5
 """Evaluations that `last_five` averages. The best one is never reported: it is chosen on the test set."""
 
@@ -28,11 +30,15 @@ class RunWriter:
     """Writes one run folder. Order of calls: start, partition, then round and evaluation, then finish or fail.
 
     folder: where the run is kept. scenario_text: the resolved scenario as YAML. meta: further fields of `run.json`,
-    such as command, scenario, strategy, learner, model, seed, scenario_hash and partition_hash.
+    such as command, scenario, strategy, learner, model, seed, scenario_hash and partition_hash. followed: trackers that
+    hear of everything.
     """
 
-    def __init__(self, folder: str | Path, scenario_text: str, meta: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: str | Path, scenario_text: str, meta: Mapping[str, Any], followed: Followed | None = None
+    ) -> None:
         self.folder = Path(folder)
+        self._followed = followed
         self._scenario_text = scenario_text
         self._split: Split | None = None
         self._rounds: list[dict[str, Any]] = []
@@ -53,6 +59,8 @@ class RunWriter:
         replace_file(self.folder / "scenario.yaml", lambda path: path.write_text(self._scenario_text, encoding="utf-8"))
         self._started = True
         self._write_summary()
+        if self._followed is not None:
+            self._followed.start(self.folder)
 
     def log(self, line: str) -> None:
         """Appends one line to `log.txt`."""
@@ -85,6 +93,8 @@ class RunWriter:
         self._rounds.append(dict(row))
         self.summary["rounds"] = max(self.summary["rounds"], row["round"])
         self.summary["skipped"] += row.get("skipped", 0)
+        if self._followed is not None:
+            self._followed.log(row["round"], {k: v for k, v in row.items() if k != "round"}, "rounds/")
 
     def evaluation(self, evaluation: Evaluation) -> dict[str, float]:
         """Derives the metrics, writes all tables and `run.json`, and returns the metrics."""
@@ -107,6 +117,8 @@ class RunWriter:
             if chunks:
                 write_table(self.folder / f"{name}.parquet", chunks)
         self._write_summary()
+        if self._followed is not None:
+            self._followed.log(evaluation.round, metrics)
         return metrics
 
     def finish(self, status: str = "finished", **fields: Any) -> None:
@@ -114,6 +126,8 @@ class RunWriter:
         self.summary |= {**fields, "status": status, "ended": _now()}
         self._write_rounds()
         self._write_summary()
+        if self._followed is not None:
+            self._followed.finish(status)
 
     def fail(self, error: BaseException | str) -> None:
         """Ends the run as failed, with the error's message; what was measured until then is kept."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from fedlt.console import Console
 from fedlt.errors import Problem, ScenarioError
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
+from fedlt.trackers import trackers
 
 if TYPE_CHECKING:
     from fedlt.assembly import Assembly
@@ -34,11 +35,13 @@ def run(
     workers: int | str | None = None,
     force: bool = False,
     quiet: bool = True,
+    track: Sequence[str] = (),
 ) -> Run:
     """Run a scenario and return its run (see `fedlt.results.Run`).
 
     scenario: a name, a path, a dictionary, or a checked scenario. overrides: `key=value`, `~key`. out: parent of the
-    run folder. backend, workers: as in `resources`. force: run again what is finished. Raises `ScenarioError` before
+    run folder. backend, workers: as in `resources`. force: run again what is finished. track: names of trackers
+    (`fedlt.trackers`). Raises `ScenarioError` before
     any work, `ClientError` where a client fails.
     """
     chosen = _with_resources(overrides, backend, workers)
@@ -46,7 +49,7 @@ def run(
     if isinstance(scenario, Scenario):
         checked = replace(checked, name=scenario.name)
     with Grids() as grids:
-        return run_scenario(checked, Path(out), Console(quiet), force, f"fedlt.run({checked.name!r})", grids)
+        return run_scenario(checked, Path(out), Console(quiet), force, f"fedlt.run({checked.name!r})", grids, track)
 
 
 def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, float]:
@@ -65,7 +68,15 @@ def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, f
     return metrics
 
 
-def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, command: str, grids: Grids) -> Run:
+def run_scenario(
+    scenario: Scenario,
+    out: Path,
+    console: Console,
+    force: bool,
+    command: str,
+    grids: Grids,
+    track: Sequence[str] = (),
+) -> Run:
     """Run a checked scenario, or return the finished run of it."""
     out = out.expanduser().resolve()
     done = None if force else finished_run(out / scenario.run_name)
@@ -73,6 +84,7 @@ def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, c
         console.finished(done, already=True)
         return done
     _check_writable(out)
+    trackers(track)  # an unknown one is told before any work
     from fedlt.data.federation import federate
 
     federation = federate(scenario)  # before torch is imported, so that errors in the data are told at once
@@ -86,11 +98,12 @@ def run_scenario(scenario: Scenario, out: Path, console: Console, force: bool, c
         if backend == "flower":
             from server.flower_runtime import run_under_flower
 
-            result = run_under_flower(scenario, out, echo=not console.quiet)  # the ServerApp prints the table there
+            result = run_under_flower(scenario, out, not console.quiet, track)  # the ServerApp prints the table there
         else:
             from server.app import serve
 
-            result = serve(grids.get(backend, scenario, federation), scenario, federation, out, console, command)
+            grid = grids.get(backend, scenario, federation)
+            result = serve(grid, scenario, federation, out, console, command, track)
             console.finished(result)
     finally:
         console.close()

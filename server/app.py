@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fedlt.evaluation import Evaluation
 from fedlt.record import RunWriter
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
+from fedlt.trackers import Followed, trackers
 from server.artifacts import model_hash, save_models
 from server.rounds import Rounds
 
@@ -34,15 +36,27 @@ def main(grid: Grid, context: Context) -> None:
     console = Console()
     done = None if config["force"] else finished_run(out / scenario.run_name)
     if done is None:
-        done = serve(grid, scenario, federate(scenario), out, console, f"flwr run . (scenario {scenario.name})")
+        command = f"flwr run . (scenario {scenario.name})"
+        done = serve(grid, scenario, federate(scenario), out, console, command, str(config["track"]).split())
     console.finished(done)
 
 
-def serve(grid: Grid, scenario: Scenario, federation: Federation, out: Path, console: Console, command: str) -> Run:
-    """Run the scenario and return its run. A failed run's folder is kept, with status `failed`."""
+def serve(
+    grid: Grid,
+    scenario: Scenario,
+    federation: Federation,
+    out: Path,
+    console: Console,
+    command: str,
+    track: Sequence[str] = (),
+) -> Run:
+    """Run the scenario and return its run. A failed run's folder is kept, with status `failed`. track: names of
+    trackers that follow it."""
     started = time.perf_counter()
     parts = assemble(scenario, federation, torch.device("cpu"))
-    writer = RunWriter(out / scenario.run_name, scenario.to_yaml(), _meta(scenario, federation, grid, command, parts))
+    followed = Followed(trackers(track), scenario.to_dict())
+    meta = _meta(scenario, federation, grid, command, parts)
+    writer = RunWriter(out / scenario.run_name, scenario.to_yaml(), meta, followed)
     total = scenario.federation.rounds
 
     def on_round(row: dict[str, Any]) -> None:

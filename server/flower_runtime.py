@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,9 +25,9 @@ from fedlt.scenario import Scenario
 START_SECONDS = 60.0
 
 
-def run_under_flower(scenario: Scenario, out: Path, echo: bool = True) -> Run:
+def run_under_flower(scenario: Scenario, out: Path, echo: bool = True, track: Sequence[str] = ()) -> Run:
     """Run the scenario with `flwr run` on a local SuperLink. out: absolute parent of the run folder. echo: show
-    Flower's lines while it runs.
+    Flower's lines while it runs. track: names of trackers.
     """
     if not (ROOT / "pyproject.toml").is_file():
         raise FedLTError("Flower's runtime bundles the project, so it needs a checkout: pip install -e . in one")
@@ -36,7 +36,7 @@ def run_under_flower(scenario: Scenario, out: Path, echo: bool = True) -> Run:
         copy.write_text(scenario.to_yaml(), encoding="utf-8")
         environment = _environment(Path(home))
         with _superlink(environment, Path(home)):
-            config = f'scenario="{copy}" out="{out}" cwd="{Path.cwd()}" force=true'
+            config = f'scenario="{copy}" out="{out}" cwd="{Path.cwd()}" track="{" ".join(track)}" force=true'
             _flwr(["run", str(ROOT), "--stream", "--run-config", config], environment, echo)
     run = finished_run(out / scenario.run_name)
     if run is None:

@@ -1,0 +1,159 @@
+"""Trackers hear of every round and every evaluation; TensorBoard's and MLflow's own readers find it all."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import fedlt
+from fedlt import trackers as module
+from fedlt.cli import app
+from fedlt.errors import FedLTError, ScenarioError
+from fedlt.trackers import trackers
+
+
+class Notes:
+    """A tracker that writes down what it is told."""
+
+    package = "json"
+    heard: list[tuple[Any, ...]]
+
+    def start(self, folder: Path, keys: Mapping[str, Any]) -> None:
+        Notes.heard = [("start", folder.name, dict(keys))]
+
+    def log(self, round: int, figures: Mapping[str, float]) -> None:
+        Notes.heard.append(("log", round, dict(figures)))
+
+    def finish(self, status: str) -> None:
+        Notes.heard.append(("finish", status))
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> type[Notes]:
+    monkeypatch.setitem(module.TRACKERS, "notes", Notes)  # type: ignore[arg-type]
+    return Notes
+
+
+def test_a_tracker_hears_of_everything(notes: type[Notes], tiny: dict[str, Any], tmp_path: Path) -> None:
+    run = fedlt.run(tiny, out=tmp_path, track=["notes"])
+    first, *logged, last = notes.heard
+    assert first[:2] == ("start", run.folder.name)
+    assert first[2]["federation.partition.alpha"] == 0.5
+    assert last == ("finish", "finished")
+    rounds = [(number, found["rounds/train_loss"]) for _, number, found in logged if "rounds/train_loss" in found]
+    assert rounds == list(zip(run.rounds["round"], run.rounds.train_loss, strict=True))
+    evaluations = {number: found for _, number, found in logged if "generic/accuracy" in found}
+    assert list(evaluations) == [1, 2]
+    finite = {name: value for name, value in run.final.items() if math.isfinite(value)}
+    assert evaluations[2] == finite
+    assert "rounds/round" not in logged[0][2]
+
+
+def test_a_failed_run_is_told_and_its_own_error_is_the_one_raised(
+    notes: type[Notes], tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Notes, status: str) -> None:
+        Notes.heard.append(("finish", status))
+        raise RuntimeError("the tracker's server is gone")
+
+    monkeypatch.setattr(Notes, "finish", broken)
+    with pytest.raises(FedLTError, match="not finite"):
+        fedlt.run(tiny, "local.lr=1e30", out=tmp_path, track=["notes"])
+    assert notes.heard[-1] == ("finish", "failed")
+
+
+def test_unknown_and_missing_trackers_are_told_before_any_work(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ScenarioError, match="did you mean 'tensorboard'"):
+        fedlt.run(tiny, out=tmp_path, track=["tensorbord"])
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(ScenarioError, match=r"pip install 'fedlt\[wandb\]'"):
+        trackers(["wandb"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensorboard_reads_what_was_logged(tiny: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="pip install -e '.[tensorboard]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = fedlt.run(tiny, out=tmp_path, track=["tensorboard"])
+    found = EventAccumulator(str(run.folder / "tensorboard"))
+    found.Reload()
+    losses = [(event.step, event.value) for event in found.Scalars("rounds/train_loss")]
+    expected = list(zip(run.rounds["round"], run.rounds.train_loss, strict=True))
+    assert losses == [(step, pytest.approx(value)) for step, value in expected]
+    assert found.Scalars("generic/few")[-1].value == pytest.approx(run.final["generic/few"])
+
+
+def test_mlflows_file_store_holds_what_was_logged(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="pip install -e '.[mlflow]'")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 prefers its local database
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    out = ["--out", str(tmp_path / "runs"), "--track", "mlflow", "--backend", "inline"]
+    scenario = tmp_path / "tiny.yaml"
+    from omegaconf import OmegaConf
+
+    scenario.write_text(OmegaConf.to_yaml(OmegaConf.create(tiny)), encoding="utf-8")
+    done = CliRunner().invoke(app, ["run", str(scenario), *out])
+    assert done.exit_code == 0, done.output
+    (run,) = fedlt.results.load(str(tmp_path / "runs"))
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("fedlt")
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert (found.info.run_name, found.info.status) == (run.folder.name, "FINISHED")
+    assert found.data.params["local.lr"] == "0.05"
+    assert found.data.metrics["generic/few"] == pytest.approx(run.final["generic/few"])
+    history = client.get_metric_history(found.info.run_id, "rounds/train_loss")
+    assert [(m.step, m.value) for m in history] == list(zip(run.rounds["round"], run.rounds.train_loss, strict=True))
+
+
+def test_mlflow_takes_the_names_of_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="pip install -e '.[mlflow]'")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    tracker = module.MLflow()
+    tracker.start(tmp_path / "some-run", {"seed": 0, "long": "x" * 10_000})
+    tracker.log(3, {"personal_masked[phi_psi]/few": 0.5})
+    tracker.finish("failed")
+    client = mlflow.MlflowClient()
+    (found,) = client.search_runs([client.get_experiment_by_name("fedlt").experiment_id])
+    assert (found.info.status, found.data.metrics) == ("FAILED", {"personal_masked.phi_psi/few": 0.5})
+
+
+def test_wandb_is_called_as_it_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a stand-in: the real one wants an account, or a service process of its own."""
+    calls: list[Any] = []
+
+    class Run:
+        def log(self, data: dict[str, float], step: int) -> None:
+            calls.append((data, step))
+
+        def finish(self, exit_code: int) -> None:
+            calls.append(exit_code)
+
+    def init(**options: Any) -> Run:
+        calls.append(options)
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    tracker = module.WandB()
+    tracker.start(tmp_path / "some-run", {"seed": 0})
+    tracker.log(3, {"generic/few": 0.5})
+    tracker.finish("finished")
+    folder = str(tmp_path / "some-run")
+    assert calls == [
+        {"project": "fedlt", "name": "some-run", "dir": folder, "config": {"seed": 0}},
+        ({"generic/few": 0.5, "round": 3}, 3),
+        0,
+    ]

@@ -145,11 +145,12 @@ class Site:
         """[n, D] features of the site's data under the present backbone, without augmentation or gradients."""
         return torch.cat(self.scan(lambda batch: self.model.encode(batch.x)))
 
-    def positions(self, count: int) -> NDArray[np.int64]:
-        """[count] positions in the order of use: as many passes of the learner's sampler as it takes."""
+    def positions(self, count: int, sampler: Callable[[Site], NDArray[np.int64]] | None = None) -> NDArray[np.int64]:
+        """[count] positions in the order of use: as many passes of the sampler (the learner's) as it takes."""
         taken: list[NDArray[np.int64]] = []
         while (have := sum(map(len, taken))) < count:
-            taken.append(self.learner.sampler(self, self.stage)[: count - have])
+            order = self.learner.sampler(self, self.stage) if sampler is None else sampler(self)
+            taken.append(order[: count - have])
         return np.concatenate(taken) if taken else np.empty(0, np.int64)
 
     def scan(self, of: Callable[[Batch], Tensor], chunk: int = 256) -> list[Tensor]:
@@ -179,11 +180,12 @@ class Site:
         only: Sequence[str] = ("*",),
         epochs: int | None = None,
         lr: float | None = None,
+        sampler: Callable[[Site], NDArray[np.int64]] | None = None,
     ) -> None:
         """Train by stochastic gradient descent.
 
         loss: (site, batch) -> scalar. only: patterns of the parameters to train; those outside the stage's and the
         strategy's frozen ones are left out as well. epochs, lr: the scenario's unless given; the scenario's schedule
-        applies to either.
+        applies to either. sampler: one pass over the data; the learner's unless given.
         """
-        self.trainer.train(self, loss, only=only, epochs=epochs, lr=lr)
+        self.trainer.train(self, loss, only=only, epochs=epochs, lr=lr, sampler=sampler)

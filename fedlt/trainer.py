@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlt.nn.net import KnownFeatures
@@ -63,6 +65,7 @@ class Trainer:
         only: Sequence[str],
         epochs: int | None,
         lr: float | None,
+        sampler: Callable[[Site], NDArray[np.int64]] | None,
     ) -> None:
         """See `Site.train`. The model is left in evaluation mode."""
         stage = site.stage
@@ -78,7 +81,7 @@ class Trainer:
             with torch.no_grad():
                 site.learner.epoch(site)
             self._train_mode(site, stage)
-            order = torch.from_numpy(site.positions(site.epoch_size)).to(self.device)
+            order = torch.from_numpy(site.positions(site.epoch_size, sampler)).to(self.device)
             for positions in order.split(self.local.batch_size):
                 optimizer.lr = rate * self.pace(site, step, steps)
                 batch = self.batch(site, positions) if known is None else known.batch(site, positions)

@@ -13,15 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedlt.learner import Stage
-from fedlt.learners.cross_entropy import CrossEntropy
-from fedlt.site import Batch, Site
+from fedlt.samplers import Power
+from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
 
 
@@ -37,7 +34,7 @@ class BalanceFL(Strategy):
     noise: Annotated[float, ">= 0"] = 1.0  # scale of the noise on features of rare classes
 
     def fit(self, client: Client) -> None:
-        features = torch.cat(client.scan(lambda batch: client.model.encode(batch.x)))
+        features = client.features()
         with torch.no_grad():
             teacher = client.model.head(features)
         spread = deviations(features, client.data.y, client.task.num_classes)
@@ -49,8 +46,7 @@ class BalanceFL(Strategy):
             noise = self.noise * chosen[:, None] * (draws @ spread)
             return self.balanced_loss(client, batch, noise, teacher[batch.rows])
 
-        client.learner = ClassBalanced()
-        client.train(loss)
+        client.train(loss, sampler=Power(0.0))
 
     def balanced_loss(self, client: Client, batch: Batch, noise: Tensor, teacher: Tensor) -> Tensor:
         """noise: [B, D] on the features, for the cross-entropy alone. teacher: [B, C] the received model's logits."""
@@ -75,12 +71,3 @@ def deviations(features: Tensor, y: Tensor, classes: int) -> Tensor:
     means = onehot.T @ features / counts.clamp(min=1)[:, None]
     scale = (counts / (counts - 1).clamp(min=1) / len(y)).sqrt()
     return scale[y, None] * (features - means[y])
-
-
-@dataclass(frozen=True)
-class ClassBalanced(CrossEntropy):
-    """Draws n samples with replacement: a class at random of those present, then one of its samples."""
-
-    def sampler(self, site: Site, stage: Stage) -> NDArray[np.int64]:
-        rarity = (1 / site.class_counts[site.data.y].double()).cpu().numpy()
-        return site.rng.choice(len(rarity), len(rarity), p=rarity / rarity.sum())

@@ -51,7 +51,7 @@ class CReFF(Strategy):
     def fit(self, client: Client) -> None:
         """Gradients of the re-trained head on the received backbone come before the training."""
         y, head = client.data.y, client.received["head"]
-        features = extend(torch.cat(client.scan(lambda batch: client.model.encode(batch.x))))
+        features = extend(client.features())
         gradients = head.new_zeros(len(head), *head.shape)
         for label in client.class_counts.nonzero().flatten().tolist():
             own = y == label

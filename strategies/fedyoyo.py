@@ -50,18 +50,13 @@ class FedYoYo(Strategy):
 
     def fit(self, client: Client) -> None:
         order = torch.from_numpy(client.rng.permutation(client.num_samples)).to(client.start.device)
-        features = torch.cat(client.scan(lambda batch: client.model.encode(batch.x)))
-        client.extras["effective"] = effective_numbers(features[order], client.data.y[order], client.task.num_classes)
-        generator = client.trainer.generator(client)
+        features, y = client.features()[order], client.data.y[order]
+        client.extras["effective"] = effective_numbers(features, y, client.task.num_classes)
+        super().fit(client)
 
-        def loss(client: Client, batch: Batch) -> Tensor:
-            return self.taught(client, batch, client.data.batch(batch.rows, self.strong, generator).x)
-
-        client.train(loss)
-
-    def taught(self, client: Client, batch: Batch, strong: Tensor) -> Tensor:
-        """Loss of a batch of weak views, and their strong views."""
-        logits = client.model(torch.cat([batch.x, strong])).float() + (self.shares(client) ** self.tau + 1e-9).log()
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        views = torch.cat([batch.x, client.view(batch, self.strong)])
+        logits = client.model(views).float() + (self.shares(client) ** self.tau + 1e-9).log()
         teacher, student = logits.detach()[: len(batch)], logits[len(batch) :]
         right = (teacher.argmax(1) == batch.y).float()
         teacher, student = (part.div(self.temperature).log_softmax(1) for part in (teacher, student))

@@ -25,6 +25,7 @@ class LogitAdjustment(Strategy):
     """FedAvg with tau log(share) added to the logits in training, or taken from them in prediction."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_prior",)
+    uses_learner: ClassVar[bool] = False
 
     tau: Annotated[float, ">= 0"] = 1.0
     when: Literal["training", "prediction"] = "training"

@@ -30,6 +30,7 @@ class RUCR(Strategy):
     """Cross-entropy, plus `pull` times a softmax over cosines with the prototypes of the client's classes."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_counts", "prototypes")
+    uses_learner: ClassVar[bool] = False
 
     pull: Annotated[float, ">= 0"] = 0.15
     temperature: Annotated[float, "> 0"] = 0.9  # of the cosines
@@ -52,7 +53,7 @@ class RUCR(Strategy):
         server.outbox["shares"] = like.new_full((classes,), 1 / classes)
 
     def fit(self, client: Client) -> None:
-        features = torch.cat(client.scan(lambda batch: client.model.encode(batch.x)))
+        features = client.features()
         onehot = F.one_hot(client.data.y, client.task.num_classes).float()
         sums, counts = onehot.T @ features, onehot.sum(0)
         client.extras |= {"sums": sums, "counts": counts, "directions": counts[:, None] * F.normalize(sums, dim=1)}

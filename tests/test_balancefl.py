@@ -12,7 +12,7 @@ from torch import nn
 from fedlt.nn.net import Net
 from fedlt.scenario import Local
 from fedlt.site import Batch
-from strategies.balancefl import BalanceFL, ClassBalanced, deviations
+from strategies.balancefl import BalanceFL, deviations
 
 COUNTS = np.array([23, 10, 6, 2, 7, 1, 0, 7, 0, 0])  # client 4 of the tiny scenario
 ABSENT = np.flatnonzero(COUNTS == 0)
@@ -59,15 +59,6 @@ def test_the_noise_has_the_pooled_covariance_within_classes() -> None:
     expected = sum(np.cov(features[y == c].T) * 4 / 9 for c in (0, 1))  # one sample of class 2 says nothing
     found = deviations(torch.from_numpy(features).float(), torch.from_numpy(y), 4).numpy()
     assert np.allclose(found.T @ found, expected, atol=1e-6)
-
-
-def test_samples_are_drawn_class_balanced(make_client: Any) -> None:
-    """90 samples of class 0 and 10 of class 1: half of the draws each."""
-    y = np.repeat([0, 1], [90, 10])
-    client = make_client(Net(nn.Identity(), nn.Linear(1, 2), 1), np.zeros((100, 1)), y, Local())
-    drawn = np.concatenate([ClassBalanced().sampler(client, client.stage) for _ in range(100)])
-    assert abs(np.mean(y[drawn]) - 0.5) < 0.02
-    assert set(drawn) == set(range(100))
 
 
 def test_batches_are_balanced_and_rare_classes_noisy_in_local_training(make_client: Any) -> None:

@@ -46,7 +46,7 @@ class FedYoYo(Strategy):
             raise ValueError(f"fedyoyo augments images, and the inputs have shape {task.input_shape}")
 
     def setup(self, server: Server) -> None:
-        server.outbox["shares"] = torch.full((server.task.num_classes,), 1 / server.task.num_classes)
+        server.outbox["shares"] = server.weights.new_full((server.task.num_classes,), 1 / server.task.num_classes)
 
     def fit(self, client: Client) -> None:
         order = torch.from_numpy(client.rng.permutation(client.num_samples)).to(client.start.device)

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, one_hot
 
+from fedlt.nn.softmax import extend, gradient, head_of, logits
 from fedlt.strategy import Server
 from strategies.fedavg_la import log_prior
 from strategies.fedavg_posthoc import FedAvgPosthoc
@@ -29,23 +29,21 @@ class FedNPC(FedAvgPosthoc):
     noise_momentum: Annotated[float, ">= 0", "< 1"] = 0.9
 
     def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
-        if "npc_weight" not in server.state:  # once for each evaluation: workers see a server without state
-            server.state["npc_weight"], server.state["npc_bias"] = self.retrain(server)
-        npc = linear(server.model.encode(x), server.state["npc_weight"], server.state["npc_bias"])
+        if "npc" not in server.state:  # once for each evaluation: workers see a server without state
+            server.state["npc"] = self.retrain(server)
+        npc = logits(server.model.encode(x), server.state["npc"])
         adjusted = npc - self.tau * log_prior(server.task, npc)
         return {"npc": npc, "npc_adjusted": adjusted, **super().generic(server, x)}
 
-    def retrain(self, server: Server) -> tuple[Tensor, Tensor]:
-        """[C, D] and [C] of the head after softmax regression on noise, by its closed gradient."""
-        weight, bias = (server.model.get_parameter(f"head.{name}").detach().clone() for name in ("weight", "bias"))
-        classes, dim = weight.shape
-        generator = torch.Generator(weight.device).manual_seed(int(server.rng.integers(2**62)))
-        step, shift = torch.zeros_like(weight), torch.zeros_like(bias)
+    def retrain(self, server: Server) -> Tensor:
+        """[C, D + 1] the head after steps of softmax regression on noise."""
+        head = head_of(server.model)
+        classes, dim = len(head), head.shape[1] - 1
+        generator = torch.Generator(head.device).manual_seed(int(server.rng.integers(2**62)))
+        velocity = torch.zeros_like(head)
         for _ in range(self.epochs):
-            z = torch.randn(self.noise, dim, generator=generator, device=weight.device)
-            y = torch.randint(classes, (self.noise,), generator=generator, device=weight.device)
-            error = (linear(z, weight, bias).softmax(1) - one_hot(y, classes)) / self.noise
-            step = self.noise_momentum * step + error.T @ z
-            shift = self.noise_momentum * shift + error.sum(0)
-            weight, bias = weight - self.noise_lr * step, bias - self.noise_lr * shift
-        return weight, bias
+            noise = torch.randn(self.noise, dim, generator=generator, device=head.device)
+            labels = torch.randint(classes, (self.noise,), generator=generator, device=head.device)
+            velocity = self.noise_momentum * velocity + gradient(extend(noise), labels, head)
+            head = head - self.noise_lr * velocity
+        return head

@@ -30,7 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def run(
     scenario: ScenarioArgument = DEFAULT_SCENARIO,
     overrides: Overrides = None,
-    backend: Annotated[str | None, typer.Option(help="auto, inline, ray or flower.")] = None,
+    backend: Annotated[str | None, typer.Option(help="auto, inline, processes, ray or flower.")] = None,
     workers: Annotated[str | None, typer.Option(help="Worker processes; auto takes one per core.")] = None,
     out: Annotated[Path, typer.Option(help="Parent of the run folder; runs/ by default.", show_default=False)] = Path(
         "runs"

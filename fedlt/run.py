@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from server.grids import LocalGrid
     from server.ray_grid import RayGrid
 
-RAY_PAYS_FROM = (
-    2e12  # multiply-adds of a run (a minute of one core); below, starting workers takes longer than they save
-)
+PROCESSES_PAY_FROM = 1e11  # multiply-adds of a run (some three seconds of one core); below, one process is as quick
 
 
 def run(
@@ -113,31 +112,51 @@ def run_scenario(
 
 
 def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) -> str:
-    """The backend that `auto` stands for: this process for short runs and for a single worker, else Ray."""
+    """The backend that `auto` stands for: this process for short runs and for a single worker, Ray for GPUs and where
+    there is a cluster, else processes. Raises `ScenarioError` where the chosen one does not fit."""
+    from fedlt.assembly import pick_device
     from fedlt.nn.cost import multiply_adds
+    from server.process_grid import available
 
     chosen = scenario.resources.backend
     if chosen != "auto":
+        if chosen == "processes" and (not available() or pick_device(scenario.resources.device).type != "cpu"):
+            message = "processes are forked, on Linux and without a GPU (resources.device=cpu); take ray"
+            raise ScenarioError(Problem("resources.backend", message))
         return chosen
     if _workers(scenario) == 1 or parts.strategy.union:
         return "inline"
     settings = scenario.federation
     images = len(federation.clients.values) * settings.participation * scenario.local.epochs * settings.rounds
     arithmetic = 3 * images * multiply_adds(parts.model, parts.task.input_shape)  # backward is two forward passes
-    return "inline" if arithmetic < RAY_PAYS_FROM else "ray"
+    if arithmetic < PROCESSES_PAY_FROM:
+        return "inline"
+    alone = "RAY_ADDRESS" not in os.environ and pick_device(scenario.resources.device).type == "cpu"
+    return "processes" if alone and available() else "ray"
 
 
 class Grids:
-    """Grids by the way they are needed; Ray's workers are kept from run to run until the block ends."""
+    """Grids by the way they are needed; Ray's workers are kept from run to run until the block ends, forked ones are
+    made for each run."""
 
     def __init__(self) -> None:
         self._ray: tuple[tuple[int, str], Future[RayGrid]] | None = None
         self._ended = Event()
+        self._forked: LocalGrid | None = None
 
     def __enter__(self) -> Grids:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._end_forked()
+        self._end_ray()
+
+    def _end_forked(self) -> None:
+        if self._forked is not None:
+            self._forked.close()
+            self._forked = None
+
+    def _end_ray(self) -> None:
         if self._ray is not None:
             self._ray[1].result().close()
             self._ended.set()
@@ -147,7 +166,7 @@ class Grids:
         """Begin to start the workers, unless they run already: they import while this process goes on."""
         wanted = (_workers(scenario), scenario.resources.device)
         if self._ray is not None and self._ray[0] != wanted:
-            self.__exit__()
+            self._end_ray()
         if self._ray is None:
             self._ray, self._ended = (wanted, Future()), Event()
             Thread(target=_hold_ray, args=(*wanted, self._ray[1], self._ended), daemon=True).start()
@@ -161,6 +180,14 @@ class Grids:
 
             install(scenario, federation)
             return InlineGrid(app)
+        if backend == "processes":
+            from clients.app import app
+            from clients.worker import install
+            from server.process_grid import ProcessGrid
+
+            self._end_forked()
+            self._forked = ProcessGrid(app, _workers(scenario), partial(install, scenario, federation))
+            return self._forked
         self.start_ray(scenario)
         assert self._ray is not None
         grid = self._ray[1].result()

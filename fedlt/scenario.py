@@ -114,7 +114,7 @@ class Evaluation:
 class Resources:
     """Where the run is computed. Changes no bit of the result, except `precision`."""
 
-    backend: Literal["auto", "inline", "ray", "flower"] = "auto"  # auto: inline for short runs, else ray
+    backend: Literal["auto", "inline", "processes", "ray", "flower"] = "auto"  # auto: the quickest for the run
     workers: Annotated[int, ">= 1"] | Literal["auto"] = "auto"  # processes; auto: one per core
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
     precision: Literal["float32", "bfloat16"] = "float32"  # of the arithmetic in training; changes the result

@@ -31,6 +31,9 @@ States = dict[int, dict[str, Tensor]]
 UNION = -1
 """The id of the one site that holds all clients' data."""
 
+HEADER = 1024
+"""Bytes within which the header of the .npy format ends, for arrays of numbers."""
+
 
 @dataclass
 class Work:
@@ -191,7 +194,7 @@ def unpack_tensors(record: ArrayRecord) -> dict[str, Tensor]:
 
 def _view(array: Array) -> NDArray[Any]:
     """What `array.numpy()` gives, without copying: the values that follow the header of the .npy format."""
-    stream = io.BytesIO(array.data)
+    stream = io.BytesIO(memoryview(array.data)[:HEADER])
     version = np.lib.format.read_magic(stream)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read_header(stream)

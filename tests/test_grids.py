@@ -53,6 +53,8 @@ class Own(Strategy):
 
 Figures = tuple[str, list[Any], list[Any]]
 
+GRIDS = {"inline": "InlineGrid", "processes": "ProcessGrid", "ray": "RayGrid"}
+
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
@@ -82,13 +84,13 @@ def test_the_result_depends_on_neither_grid_nor_workers(
     bad = own_file("class Bad(Strategy):\n    def fit(self, client):\n        raise OSError('no luck')\n", "bad.py")
     found: dict[str, list[Figures]] = {"fedavg": [], "own": []}
     files: dict[str, set[bytes]] = {}
-    for backend, workers in (("inline", 1), ("ray", 1), ("ray", 2)):
+    for backend, workers in (("inline", 1), ("processes", 1), ("processes", 2), ("ray", 1), ("ray", 2)):
         out = tmp_path / f"{backend}{workers}"
         with Grids() as grids:
             for key, name in names.items():
                 where = [f"strategy={name}", f"resources.backend={backend}", f"resources.workers={workers}"]
                 run = run_scenario(load(tiny, [*changes, *where]), out, Console(quiet=True), False, "", grids)
-                assert run.summary["grid"] == {"inline": "InlineGrid", "ray": "RayGrid"}[backend]
+                assert run.summary["grid"] == GRIDS[backend]
                 assert run.rounds["clients"].tolist() == [4, 4, 4]
                 found[key].append(figures(run))
                 for path in run.folder.glob("*.safetensors"):
@@ -99,8 +101,9 @@ def test_the_result_depends_on_neither_grid_nor_workers(
                         load(tiny, [f"strategy={bad}:Bad", *where[1:]]), out, Console(quiet=True), False, "", grids
                     )
                 assert "in fit" in caught.value.remote_traceback
-    for three in found.values():
-        assert three[0] == three[1] == three[2]
+    for each in found.values():
+        assert len(each) == 5
+        assert all(one == each[0] for one in each)
     assert {name: len(contents) for name, contents in files.items()} == {
         "fedavg model.safetensors": 1,
         "own model.safetensors": 1,

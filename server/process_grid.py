@@ -1,0 +1,222 @@
+"""The process grid: forked workers of this machine, for CPU runs that need no cluster. The quickest and the smallest.
+
+A fork starts in milliseconds and shares with its parent what both only read: the interpreter, PyTorch, the data set.
+Large arrays travel through memory-mapped files of a memory file system, everything else through pipes.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import mmap
+import os
+import pickle
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import Message
+from flwr.clientapp import ClientApp
+
+from fedlt.errors import FedLTError
+from server.grids import LocalGrid, new_context
+
+LARGE = 2**16  # bytes; a smaller array is quicker through the pipe
+MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
+
+Setup = Callable[[], None]
+
+
+class ProcessGrid(LocalGrid):
+    """Messages go to whichever worker is free, in the order given: put the longest first.
+
+    setup: called once in every worker, before its first message.
+    """
+
+    eager = True
+
+    def __init__(self, client_app: ClientApp, workers: int, setup: Setup) -> None:
+        super().__init__(num_nodes=workers)
+        self._folder = Path(tempfile.mkdtemp(prefix="fedlt-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+        self._parcels = _Parcels(self._folder)
+        self._pipes: list[Connection] = []
+        self._processes = []
+        context = get_context("fork")
+        gc.collect()
+        gc.freeze()  # a collection in a worker would write to the pages of everything it inherits, and so copy them
+        for number in range(workers):
+            here, there = context.Pipe()
+            self._pipes.append(here)
+            arguments = (client_app, setup, there, self._pipes, self._folder)
+            process = context.Process(target=_serve, args=arguments, name=f"fedlt worker {number}", daemon=True)
+            with warnings.catch_warnings():  # threads of others may exist; workers use none of their locks
+                warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
+                process.start()
+            there.close()
+            self._processes.append(process)
+        gc.unfreeze()
+
+    def _answer(self, messages: list[Message]) -> Iterator[Message]:
+        waiting = iter(messages)
+        running: list[Connection] = []
+        with self._parcels.shared():
+            for pipe in self._pipes:
+                if (message := next(waiting, None)) is not None:
+                    self._send(pipe, message)
+                    running.append(pipe)
+            while running:
+                ready = wait(running)
+                for pipe in [pipe for pipe in running if pipe in ready]:
+                    reply = self._receive(pipe)
+                    if (message := next(waiting, None)) is not None:
+                        self._send(pipe, message)
+                    else:
+                        running.remove(pipe)
+                    yield reply
+
+    def _send(self, pipe: Connection, message: Message) -> None:
+        try:
+            pipe.send_bytes(self._parcels.pack(message))
+        except OSError:
+            raise self._death(pipe) from None
+
+    def _receive(self, pipe: Connection) -> Message:
+        try:
+            answer = self._parcels.unpack(pipe.recv_bytes(), keep=False)
+        except (EOFError, OSError):
+            raise self._death(pipe) from None
+        if isinstance(answer, str):
+            raise FedLTError(f"a worker failed:\n\n{answer.rstrip()}")
+        return answer  # type: ignore[no-any-return]
+
+    def _death(self, pipe: Connection) -> FedLTError:
+        process = self._processes[self._pipes.index(pipe)]
+        process.join(5)
+        return FedLTError(
+            f"{process.name} died (exit code {process.exitcode}; -9 is a kill, often for want of memory: "
+            "take fewer resources.workers)"
+        )
+
+    def close(self) -> None:
+        for process, pipe in zip(self._processes, self._pipes, strict=True):
+            pipe.close()
+            process.kill()
+            process.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def available() -> bool:
+    """Whether this system forks safely."""
+    return sys.platform == "linux"
+
+
+def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connection], folder: Path) -> None:
+    """A worker's life: answer messages until the other end of the pipe is closed."""
+    for other in others:  # held by this process too, they would outlive the parent
+        other.close()
+    torch.set_num_threads(1)  # OpenMP's threads stay behind in a fork: it would wait for them for ever
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
+    parcels = _Parcels(folder)
+    ready = False
+    while True:
+        try:
+            content = pipe.recv_bytes()
+        except EOFError:
+            return
+        try:
+            if not ready:
+                setup()
+                ready = True
+            message = parcels.unpack(content, keep=True)
+            answer: Message | str = app(message, new_context(message.metadata.dst_node_id))
+        except Exception:
+            answer = traceback.format_exc()
+        pipe.send_bytes(parcels.pack(answer))
+
+
+class _Parcels:
+    """Pickles objects; byte strings from `LARGE` on become files in `folder`, which the other side maps and deletes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._count = 0
+        self._shared: dict[int, str] | None = None
+        self._maps: dict[str, memoryview] = {}
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Within it, a byte string that several objects hold is written once, and the files stay until the end."""
+        self._shared = {}
+        try:
+            yield
+        finally:
+            for name in self._shared.values():
+                (self.folder / name).unlink(missing_ok=True)
+            self._shared = None
+
+    def pack(self, content: Any) -> bytes:
+        """The object as bytes, without what became files."""
+        stream = io.BytesIO()
+        _Pickler(stream, self._write).dump(content)
+        return stream.getvalue()
+
+    def unpack(self, packed: bytes, keep: bool) -> Any:
+        """keep: leave the files to the other side, and use a file's memory again where the next object names it."""
+        used: dict[str, memoryview] = {}
+
+        def read(name: str) -> memoryview:
+            used[name] = self._maps[name] if name in self._maps else _map(self.folder / name)
+            return used[name]
+
+        content = _Unpickler(io.BytesIO(packed), read).load()
+        if keep:
+            self._maps = used
+        else:
+            for name in used:
+                (self.folder / name).unlink()
+        return content
+
+    def _write(self, content: Any) -> str | None:
+        if type(content) is not bytes or len(content) < LARGE:
+            return None
+        if self._shared is not None and id(content) in self._shared:
+            return self._shared[id(content)]
+        self._count += 1
+        name = f"{os.getpid()}-{self._count}"
+        (self.folder / name).write_bytes(content)
+        if self._shared is not None:
+            self._shared[id(content)] = name
+        return name
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, stream: io.BytesIO, write: Callable[[Any], str | None]) -> None:
+        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
+        self._write = write
+
+    def persistent_id(self, content: Any) -> str | None:
+        return self._write(content)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO, read: Callable[[str], memoryview]) -> None:
+        super().__init__(stream)
+        self._read = read
+
+    def persistent_load(self, name: str) -> memoryview:
+        return self._read(name)
+
+
+def _map(path: Path) -> memoryview:
+    with path.open("rb") as file:  # a private mapping: nobody else sees what is written to it
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))

@@ -1,0 +1,152 @@
+"""Forked workers: large arrays through files that do not stay, small ones through pipes, and deaths that are told."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Message
+from flwr.clientapp import ClientApp
+
+import fedlt
+from fedlt.errors import FedLTError, ScenarioError
+from fedlt.run import Grids
+from server.grids import set_identity
+from server.messages import pack_tensors, unpack_tensors
+from server.process_grid import LARGE, ProcessGrid
+
+app = ClientApp()
+ready: list[str] = []
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+
+
+@app.train()
+def train(message: Message, context: Any) -> Message:
+    """Doubles `x` in place, says who it is and at which address `x` lay; or fails as asked for."""
+    records = message.content.array_records
+    if "fail" in records:
+        raise ArithmeticError("no luck")
+    if "die" in records:
+        os.kill(os.getpid(), signal.SIGKILL)
+    x = unpack_tensors(records["common"])["x"]
+    address = x.data_ptr()
+    extra = {"pid": torch.tensor(os.getpid()), "address": torch.tensor(address), "ready": torch.tensor(len(ready))}
+    return Message(type(message.content)({"answer": pack_tensors({"x": x + 1, **extra})}), reply_to=message)
+
+
+@pytest.fixture
+def grid() -> Iterator[ProcessGrid]:
+    made = ProcessGrid(app, 2, lambda: ready.append("set up"))
+    yield made
+    made.close()
+
+
+def ask(grid: ProcessGrid, *records: Any, name: str = "common") -> list[dict[str, torch.Tensor]]:
+    from flwr.app import RecordDict
+
+    set_identity(1)
+    messages = [Message(RecordDict({name: record}), 2, "train", group_id="1") for record in records]
+    return [unpack_tensors(reply.content.array_records["answer"]) for reply in grid.send_and_receive(messages)]
+
+
+@pytest.mark.parametrize(
+    "size", [3, LARGE // 4, LARGE]
+)  # floats: through the pipe; with its header just a file; a file
+def test_arrays_arrive_whatever_their_size_and_leave_no_file(grid: ProcessGrid, size: int) -> None:
+    folder = grid._folder
+    for start in (0.0, 5.0):
+        sent = [pack_tensors({"x": torch.arange(size) + start + k}) for k in range(5)]
+        answers = ask(grid, *sent)
+        assert [answer["x"].tolist() for answer in answers] == [
+            (torch.arange(size) + start + k + 1).tolist() for k in range(5)
+        ]
+        assert {int(answer["ready"]) for answer in answers} == {1}  # set up in the worker, once
+        assert not list(folder.iterdir())
+    assert not ready
+    grid.close()
+    assert not folder.exists()
+
+
+def test_what_messages_share_lies_once_in_a_worker_and_the_work_is_spread(grid: ProcessGrid) -> None:
+    common = pack_tensors({"x": torch.zeros(LARGE)})
+    answers = ask(grid, *[common] * 8)
+    pids = {int(answer["pid"]) for answer in answers}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    for pid in pids:
+        assert len({int(answer["address"]) for answer in answers if answer["pid"] == pid}) == 1
+
+
+def test_a_failure_and_a_death_are_told(grid: ProcessGrid) -> None:
+    one = pack_tensors({"x": torch.zeros(1)})
+    with pytest.raises(FedLTError, match=r"(?s)a worker failed:.*ArithmeticError: no luck"):
+        ask(grid, one, name="fail")
+    assert ask(grid, one)[0]["x"].tolist() == [1.0]
+    with pytest.raises(FedLTError, match=r"worker 0 died \(exit code -9.*resources.workers"):
+        ask(grid, one, name="die")
+
+
+def test_workers_end_with_their_grid(grid: ProcessGrid) -> None:
+    one = pack_tensors({"x": torch.zeros(1)})
+    pids = {int(answer["pid"]) for answer in ask(grid, *[one] * 8)}
+    grid.close()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_workers_start_after_the_parent_has_used_several_threads(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """OpenMP's threads do not come along in a fork: a worker that used them would wait for ever."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.zeros(2**20).add_(1.0)
+        run = fedlt.run(tiny, "model.width=4096", out=tmp_path, backend="processes", workers=2)
+    finally:
+        torch.set_num_threads(threads)
+    assert run.status == "finished"
+
+
+def test_auto_stands_for_processes_where_a_run_is_long(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from fedlt.assembly import assemble, pick_device
+    from fedlt.data.federation import federate
+    from fedlt.run import pick_backend
+
+    def picked(*overrides: str) -> str:
+        scenario = fedlt.load(tiny, [*overrides, "resources.device=cpu"])
+        federation = federate(scenario)
+        return pick_backend(scenario, federation, assemble(scenario, federation, pick_device("cpu")))
+
+    long = ("resources.workers=2", "federation.rounds=100000000")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert picked("resources.workers=2") == "inline"
+    assert picked(*long) == "processes"
+    assert picked("resources.workers=1", long[1]) == "inline"
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert picked(*long) == "ray"
+    assert picked(*long, "resources.backend=processes") == "processes"
+    monkeypatch.setattr("server.process_grid.available", lambda: False)
+    with pytest.raises(ScenarioError, match="take ray"):
+        picked(*long, "resources.backend=processes")
+
+
+def test_forked_workers_are_made_for_each_run(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """They inherit the run's data, which another run's would not be."""
+    from fedlt.console import Console
+    from fedlt.run import run_scenario
+
+    hashes = []
+    for backend in ("inline", "processes"):
+        with Grids() as grids:
+            for seed in (0, 1):
+                changes = [f"seed={seed}", f"resources.backend={backend}", "resources.workers=2"]
+                run = run_scenario(fedlt.load(tiny, changes), tmp_path / backend, Console(quiet=True), False, "", grids)
+                hashes.append(run.summary["model_hash"])
+    assert hashes[:2] == hashes[2:]
+    assert hashes[0] != hashes[1]

@@ -1,6 +1,6 @@
-"""Runs one system once: `python -m benchmarks.child SYSTEM WORKLOAD DATA FOLDER ROUNDS BLOCK`.
+"""Runs one system once: `python -m benchmarks.child ORDER`, the order as JSON (see `Order`). Prints one line of JSON.
 
-Prints one line of JSON. The parent (`benchmarks.speed`) starts it in a process of its own and measures from outside.
+The parent (`benchmarks.speed`, `benchmarks.scaling`) starts it in a process of its own and measures from outside.
 """
 
 from __future__ import annotations
@@ -8,21 +8,18 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.job import Job, steady
+from benchmarks.job import Job, Order, steady
 from benchmarks.systems import SYSTEMS
 from benchmarks.workloads import WORKLOADS, build_model
 
 
-def main(arguments: list[str]) -> None:
+def main(order: Order) -> None:
     """Run the system, then say what it did."""
-    system, name, data, folder, rounds, block = arguments
-    workload = replace(WORKLOADS[name], block=int(block))
-    job = Job(workload, Path(data), Path(folder), int(rounds))
-    outcome = SYSTEMS[system].run(job)
+    workload = replace(WORKLOADS[order.workload], **order.changes)
+    outcome = SYSTEMS[order.system].run(Job(workload, order.data, order.folder, order.rounds), order.options)
     if outcome is None:  # not the first of several processes
         return
     initial = {key: value.numpy() for key, value in build_model(workload).state_dict().items()}
@@ -32,4 +29,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(Order.from_json(sys.argv[1]))

@@ -1,19 +1,28 @@
-"""Runs a command and watches it from outside: processor time and memory of the whole tree of its processes.
+"""Runs a system and watches it from outside: processor time and memory of the whole tree of its processes.
 
 Memory is the sum of the proportional set sizes (Linux's PSS): a page that several processes share counts once.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from benchmarks.job import Order
+from benchmarks.systems import SYSTEMS
+
+LIMIT = 900.0  # seconds after which a child is given up
 
 CPU_EVERY = 0.2  # seconds between readings of the processor time
 MEMORY_EVERY = 1.0  # seconds between readings of the memory, which cost the kernel a walk through its page tables
@@ -40,6 +49,46 @@ class Watched:
         """Processor seconds used between two times (seconds since the epoch), interpolated between readings."""
         used = np.interp([start, end], self.times, self.cpu)
         return float(used[1] - used[0])
+
+
+def measure(
+    system: str,
+    workload: str,
+    data: Path,
+    rounds: int,
+    changes: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One run of one system in a process of its own. Raises RuntimeError with what it wrote where it fails."""
+    processes = SYSTEMS[system].processes
+    with tempfile.TemporaryDirectory(prefix="fedlt-speed-run-") as folder:
+        order = Order(system, workload, data, Path(folder), rounds, changes, options or {})
+        command = [sys.executable, "-m"]
+        if processes > 1:
+            command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+        command += ["benchmarks.child", order.to_json()]
+        watched = watch(command, Path(folder), {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}, LIMIT)
+    found = _answer(watched)
+    start, end = found.pop("window")
+    startup = found.pop("first_round_at") - watched.started
+    cpu = watched.cpu_between(start, end)
+    return {
+        **found,
+        "startup_seconds": startup,
+        "cpu_seconds": cpu,
+        "cpu_ms_per_image": 1000 * cpu / found["images"],
+        "peak_mb": watched.peak_bytes / 1e6,
+    }
+
+
+def _answer(watched: Watched) -> dict[str, Any]:
+    lines = [line for line in watched.stdout.splitlines() if line.startswith("{")]
+    if watched.status or not lines:
+        raise RuntimeError(
+            f"the child ended with {watched.status}:\n{watched.stdout[-2000:]}\n{watched.stderr[-4000:]}"
+        )
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
 
 
 def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str], limit: float) -> Watched:

@@ -34,6 +34,10 @@ def provenance() -> dict[str, Any]:
 def write(rows: Sequence[Row], json_path: Path | None, csv_path: Path | None) -> None:
     """All rows into the files that were asked for. The CSV file opens with comment lines (#)."""
     source = provenance()
+    rows = [{key: float(f"{v:.6g}") if isinstance(v, float) else v for key, v in row.items()} for row in rows]
+    for path in (json_path, csv_path):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
     if json_path is not None:
         json_path.write_text(json.dumps({**source, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     if csv_path is not None:

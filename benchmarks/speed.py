@@ -8,8 +8,6 @@ Every run is a process of its own; the systems take turns within a repeat, in an
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import sys
 import tempfile
@@ -18,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.measure import Watched, watch
+from benchmarks.measure import measure
 from benchmarks.systems import BARE, GROUPS, SYSTEMS
 from benchmarks.workloads import WORKLOADS, Workload, prepare
-
-LIMIT = 900.0  # seconds after which a child is given up
 
 HEAD = ("system", "images/s", "x bare", "s/round", "cpu ms/image", "x bare", "start s", "peak MB", "x bare")
 NOTE = (
@@ -48,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for system in systems[turn:] + systems[:turn]:
                 label = f"repeat {repeat}  {system:16s}"
                 try:
-                    found = measure(system, options.workload, data, rounds, block)
+                    count = max(workload.warmup + 2, round(rounds * SYSTEMS[system].share))
+                    found = measure(system, options.workload, data, count, {"block": block})
                 except RuntimeError as error:  # the others are still worth their hours
                     print(f"{label} failed: {error}", file=sys.stderr)
                     continue
@@ -58,38 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit("no system could be measured")
     print(f"{options.workload}: {_describe(workload, rounds, block)}\n\n{_table(rows)}\n\n{NOTE}")
     report.write(rows, options.json, options.csv)
-
-
-def measure(system: str, workload: str, data: Path, rounds: int, block: int) -> dict[str, Any]:
-    """One run of one system in a process of its own. Raises RuntimeError with what it wrote where it fails."""
-    settings = SYSTEMS[system]
-    count = max(WORKLOADS[workload].warmup + 2, round(rounds * settings.share))
-    with tempfile.TemporaryDirectory(prefix="fedlt-speed-run-") as folder:
-        command = [sys.executable, "-m"]
-        if settings.processes > 1:
-            command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={settings.processes}", "-m"]
-        command += ["benchmarks.child", system, workload, str(data), folder, str(count), str(block)]
-        watched = watch(command, Path(folder), {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}, LIMIT)
-    found = _answer(watched)
-    start, end = found.pop("window")
-    cpu = watched.cpu_between(start, end)
-    return {
-        **found,
-        "startup_seconds": found.pop("first_round_at") - watched.started,
-        "cpu_seconds": cpu,
-        "cpu_ms_per_image": 1000 * cpu / found["images"],
-        "peak_mb": watched.peak_bytes / 1e6,
-    }
-
-
-def _answer(watched: Watched) -> dict[str, Any]:
-    lines = [line for line in watched.stdout.splitlines() if line.startswith("{")]
-    if watched.status or not lines:
-        raise RuntimeError(
-            f"the child ended with {watched.status}:\n{watched.stdout[-2000:]}\n{watched.stderr[-4000:]}"
-        )
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
 
 
 def _available(systems: list[str]) -> list[str]:

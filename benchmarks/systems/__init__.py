@@ -30,9 +30,9 @@ class System:
         """How to get what it needs, or "" where it is there."""
         return f"pip install {self.pip}" if self.package and find_spec(self.package) is None else ""
 
-    def run(self, job: Job) -> Outcome | None:
+    def run(self, job: Job, options: Mapping[str, Any]) -> Outcome | None:
         """Run the job in this process; None where another process of the system answers."""
-        outcome: Outcome | None = import_module(f"{__name__}.{self.module}").run(job, **self.options)
+        outcome: Outcome | None = import_module(f"{__name__}.{self.module}").run(job, **{**self.options, **options})
         return outcome
 
 
@@ -42,6 +42,7 @@ SYSTEMS: dict[str, System] = {
     "bare-threads": System("bare", {"processes": 1, "threads": 2}),
     "bare-processes": System("bare", {"processes": 2, "threads": 1}),
     "fedlt-inline": System("fedlt_run", {"backend": "inline", **PLAIN}),
+    "fedlt-processes": System("fedlt_run", {"backend": "processes", **PLAIN}),
     "fedlt-ray": System("fedlt_run", {"backend": "ray", **PLAIN}),
     "fedlt-flower": System("fedlt_run", {"backend": "flower", **PLAIN}),
     "fedlt-ray-best": System("fedlt_run", {"backend": "ray"}),

@@ -11,6 +11,8 @@ import numpy as np
 from benchmarks.job import Job, Outcome
 from benchmarks.workloads import Workload
 
+PARTS = ("workers", "train_seconds", "evaluate_seconds", "move_seconds", "exchange_seconds", "aggregate_seconds")
+
 
 def run(
     job: Job,
@@ -19,15 +21,18 @@ def run(
     channels_last: bool | None = None,
     strategy: Any = "fedavg",
     every: int | None = None,
+    evaluated: int | None = None,
+    workers: int | str = "auto",
 ) -> Outcome:
     """Run the workload's scenario. channels_last: None leaves the choice to FedLT. every: evaluates after so many
-    rounds; None only after the last, which is not timed."""
+    rounds; None only after the last, which is not timed. evaluated: personal models that are tested; None: all."""
     import fedlt
 
     os.environ["FEDLT_CACHE"] = str(job.data.parent / "cache")
     content = scenario(job.workload, job.data, job.rounds, every or job.rounds + 1)
     content["strategy"] = strategy
-    content["resources"] = {"backend": backend, "precision": precision}
+    content["evaluation"]["clients"] = evaluated
+    content["resources"] = {"backend": backend, "precision": precision, "workers": workers}
     if channels_last is not None:
         content["model"]["channels_last"] = channels_last
     done = fedlt.run(content, out=job.folder, force=True)
@@ -39,6 +44,7 @@ def run(
         images=rows["samples"].tolist(),
         steps=rows["steps"].tolist(),
         weights=load_file(done.folder / "model.safetensors"),
+        parts={name: rows[name].tolist() for name in PARTS},
     )
 
 

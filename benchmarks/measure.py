@@ -33,7 +33,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Watched:
     """What a command printed and used.
 
-    started: when, in seconds since the epoch. times, cpu: readings of the processor seconds used until then.
+    started: when, in seconds since the epoch. times, cpu: readings of the processor seconds used until then. all_cpu:
+    likewise, of the whole machine.
     peak_bytes: largest sum of the proportional set sizes at one time.
     """
 
@@ -43,11 +44,20 @@ class Watched:
     started: float
     times: list[float]
     cpu: list[float]
+    all_cpu: list[float]
     peak_bytes: int
 
     def cpu_between(self, start: float, end: float) -> float:
         """Processor seconds used between two times (seconds since the epoch), interpolated between readings."""
-        used = np.interp([start, end], self.times, self.cpu)
+        return self._between(self.cpu, start, end)
+
+    def others_between(self, start: float, end: float) -> float:
+        """Share of the machine's processor time that other processes took."""
+        busy = self._between(self.all_cpu, start, end) - self.cpu_between(start, end)
+        return max(0.0, busy) / (end - start) / os.cpu_count()  # type: ignore[operator]
+
+    def _between(self, readings: list[float], start: float, end: float) -> float:
+        used = np.interp([start, end], self.times, readings)
         return float(used[1] - used[0])
 
 
@@ -77,6 +87,7 @@ def measure(
         "startup_seconds": startup,
         "cpu_seconds": cpu,
         "cpu_ms_per_image": 1000 * cpu / found["images"],
+        "others_cpu_share": watched.others_between(start, end),
         "peak_mb": watched.peak_bytes / 1e6,
     }
 
@@ -94,7 +105,9 @@ def _answer(watched: Watched) -> dict[str, Any]:
 def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str], limit: float) -> Watched:
     """Run a command until it ends; after `limit` seconds it is killed with all that it started."""
     out, err = folder / "stdout.txt", folder / "stderr.txt"
-    times, cpu, peak = [], [], 0
+    times: list[float] = []
+    cpu: list[float] = []
+    all_cpu, peak = [], 0
     with out.open("wb") as stdout, err.open("wb") as stderr:
         started = time.time()
         process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=dict(environment), start_new_session=True)
@@ -104,6 +117,7 @@ def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str], 
             tree = _tree(process.pid)
             times.append(now)
             cpu.append(max(sum(_cpu_seconds(stat) for stat in tree.values()), *cpu[-1:], 0.0))
+            all_cpu.append(_machine_seconds())
             if now >= next_memory:
                 peak = max(peak, sum(map(_pss, tree)))
                 next_memory = now + MEMORY_EVERY
@@ -113,7 +127,7 @@ def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str], 
     for pid in _session(process.pid):  # what a killed child left behind
         os.kill(pid, signal.SIGKILL)
     text = [path.read_text(encoding="utf-8", errors="replace") for path in (out, err)]
-    return Watched(process.returncode, text[0], text[1], started, times, cpu, peak)
+    return Watched(process.returncode, text[0], text[1], started, times, cpu, all_cpu, peak)
 
 
 def _stats() -> dict[int, list[str]]:
@@ -151,6 +165,13 @@ def _session(root: int) -> list[int]:
 def _cpu_seconds(fields: list[str]) -> float:
     """User and system time of a process and of its children that have ended."""
     return sum(map(int, fields[11:15])) / TICKS
+
+
+def _machine_seconds() -> float:
+    """Processor time that all processes of the machine have used."""
+    fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]
+    idle = int(fields[3]) + int(fields[4])  # and waiting for a disk
+    return (sum(map(int, fields[:8])) - idle) / TICKS
 
 
 def _pss(pid: int) -> int:

@@ -20,10 +20,11 @@ from benchmarks.measure import measure
 from benchmarks.systems import BARE, GROUPS, SYSTEMS
 from benchmarks.workloads import WORKLOADS, Workload, prepare
 
-HEAD = ("system", "images/s", "x bare", "s/round", "cpu ms/image", "x bare", "start s", "peak MB", "x bare")
+HEAD = ("system", "images/s", "x bare", "s/round", "cpu ms/image", "x bare", "start s", "peak MB", "x bare", "others %")
 NOTE = (
     "Medians. Steady state: warm-up rounds and the last evaluation left out; cpu: all processes, in the same rounds;\n"
     "start: process start to the first finished round; peak MB: proportional set sizes, all processes.\n"
+    "others: share of the machine's processor time that other programs took meanwhile;\n"
     "x bare: against the faster bare loop (the first system where there is none)."
 )
 
@@ -97,6 +98,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"{median(name, 'startup_seconds'):.1f}",
             f"{peak:.0f}",
             f"{peak / median(limit, 'peak_mb'):.2f}",
+            f"{100 * median(name, 'others_cpu_share'):.0f}",
         ))  # fmt: skip
     return report.table(HEAD, lines)
 

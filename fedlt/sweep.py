@@ -83,13 +83,14 @@ def how_many(jobs: Sequence[Job], parallel: int | str) -> int:
     """Processes to run the jobs in; 1: one after the other. Everything about the jobs is checked on the way.
 
     `auto`: a run alone on a core wastes nothing, while workers that share a run wait for each other in every round.
-    So runs go side by side where they fill the cores, or are too short for Ray to pay. They go one after the other
-    where fewer long runs than cores are left, where a GPU computes, and where the scenario names Ray or Flower.
+    So runs go side by side where they fill the cores, or are too short for several workers to pay. They go one after
+    the other where fewer long runs than cores are left, where a GPU computes, and where the scenario names a backend
+    of several workers.
     """
     if not jobs:
         return 1
     short = [backend == "inline" for backend in _backends(jobs)]
-    named = {job.scenario.resources.backend for job in jobs} & {"ray", "flower"}
+    named = {job.scenario.resources.backend for job in jobs} & {"processes", "ray", "flower"}
     if isinstance(parallel, int):
         if parallel < 1:
             raise ScenarioError(Problem("--parallel", f"expected auto or a whole number >= 1, got {parallel}"))

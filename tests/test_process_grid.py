@@ -113,7 +113,9 @@ def test_workers_start_after_the_parent_has_used_several_threads(tiny: dict[str,
     assert run.status == "finished"
 
 
-def test_auto_stands_for_processes_where_a_run_is_long(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_this_process_for_short_runs_then_processes_and_ray_where_there_is_a_cluster(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fedlt.assembly import assemble, pick_device
     from fedlt.data.federation import federate
     from fedlt.run import pick_backend
@@ -127,7 +129,10 @@ def test_auto_stands_for_processes_where_a_run_is_long(tiny: dict[str, Any], mon
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert picked("resources.workers=2") == "inline"
     assert picked(*long) == "processes"
-    assert picked("resources.workers=1", long[1]) == "inline"
+    assert picked(*long, "resources.workers=1") == "inline"
+    assert picked(*long, "strategy=centralized") == "inline"
+    assert picked(*long, "resources.backend=flower") == "flower"
+    assert picked("resources.backend=ray") == "ray"
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert picked(*long) == "ray"
     assert picked(*long, "resources.backend=processes") == "processes"

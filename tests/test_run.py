@@ -13,7 +13,6 @@ import pytest
 import fedlt
 from fedlt.errors import ClientError, FedLTError, ScenarioError
 from fedlt.results import open_run
-from fedlt.run import pick_backend
 from fedlt.scenario import load
 
 
@@ -349,21 +348,3 @@ def test_rows_of_features_run_like_images(tiny: dict[str, Any], tmp_path: Path) 
     longer = ["~data.longtail", "federation.participation=1", "federation.rounds=4"]
     run = fedlt.run(tiny, f"data.name={tmp_path / 'rows.npz'}", *longer, out=tmp_path)
     assert run.final["generic/accuracy"] > 0.6  # chance is 0.33
-
-
-def test_auto_stays_in_this_process_for_short_runs(tiny: dict[str, Any]) -> None:
-    from fedlt.assembly import assemble, pick_device
-    from fedlt.data.federation import federate
-
-    def picked(*overrides: str) -> str:
-        scenario = load(tiny, overrides)
-        federation = federate(scenario)
-        return pick_backend(scenario, federation, assemble(scenario, federation, pick_device("cpu")))
-
-    long = ["federation.rounds=100000000", "resources.workers=2"]
-    assert picked() == "inline"
-    assert picked(*long) == "ray"
-    assert picked(*long, "resources.workers=1") == "inline"
-    assert picked(*long, "strategy=centralized") == "inline"
-    assert picked(*long, "resources.backend=flower") == "flower"
-    assert picked("resources.backend=ray") == "ray"

@@ -140,7 +140,7 @@ class Grids:
     made for each run."""
 
     def __init__(self) -> None:
-        self._ray: tuple[tuple[int, str], Future[RayGrid]] | None = None
+        self._ray: tuple[tuple[int | str, str], Future[RayGrid]] | None = None
         self._ended = Event()
         self._forked: LocalGrid | None = None
 
@@ -164,7 +164,7 @@ class Grids:
 
     def start_ray(self, scenario: Scenario) -> None:
         """Begin to start the workers, unless they run already: they import while this process goes on."""
-        wanted = (_workers(scenario), scenario.resources.device)
+        wanted = scenario.resources.workers, scenario.resources.device
         if self._ray is not None and self._ray[0] != wanted:
             self._end_ray()
         if self._ray is None:
@@ -195,24 +195,16 @@ class Grids:
         return grid
 
 
-def _hold_ray(workers: int, device: str, grid: Future[RayGrid], ended: Event) -> None:
+def _hold_ray(workers: int | str, device: str, grid: Future[RayGrid], ended: Event) -> None:
     """Start Ray in this thread and stay: its processes are told to die with the thread that started them."""
     try:
-        grid.set_result(_ray_grid(workers, device))
+        from server.ray_grid import RayGrid
+
+        count = None if isinstance(workers, str) else workers
+        grid.set_result(RayGrid("clients.app:app", count, gpus=device != "cpu"))
     except BaseException as error:
         grid.set_exception(error)
     ended.wait()
-
-
-def _ray_grid(workers: int, device: str) -> RayGrid:
-    from server.ray_grid import RayGrid
-
-    share = 0.0
-    if device != "cpu":
-        import torch
-
-        share = torch.cuda.device_count() / workers
-    return RayGrid("clients.app:app", workers, share)
 
 
 def _workers(scenario: Scenario) -> int:

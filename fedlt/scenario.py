@@ -115,7 +115,7 @@ class Resources:
     """Where the run is computed. Changes no bit of the result, except `precision`."""
 
     backend: Literal["auto", "inline", "processes", "ray", "flower"] = "auto"  # auto: the quickest for the run
-    workers: Annotated[int, ">= 1"] | Literal["auto"] = "auto"  # processes; auto: one per core
+    workers: Annotated[int, ">= 1"] | Literal["auto"] = "auto"  # auto: one per core, four per GPU
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
     precision: Literal["float32", "bfloat16"] = "float32"  # of the arithmetic in training; changes the result
 
@@ -152,6 +152,12 @@ class Scenario:
         content["resources"] = {"precision": self.resources.precision}
         content["code"] = [choice.component.code_digest() for choice in (self.strategy, self.learner, self.model)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def numerics(self) -> str:
+        """The arithmetic of the training where it is not the usual one: results of two kinds are not comparable."""
+        together = f", {self.local.together} clients at once" if self.local.together > 1 else ""
+        return f"{self.resources.precision}{together}"
 
     @property
     def run_name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +15,12 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from flwr.app import Message
 
+from fedlt.assembly import available_cores
 from fedlt.catalog import ROOT
+from fedlt.errors import FedLTError
 from server.grids import LocalGrid, new_context, set_identity
+
+WORKERS_PER_GPU = 4  # small clients leave a GPU idle between their kernels
 
 
 class _Host:
@@ -43,19 +48,22 @@ class _Host:
 class RayGrid(LocalGrid):
     """Messages go to whichever worker is free, in the order given: put the longest first.
 
-    app: `module:name` of the ClientApp, which the workers import. Workers start at once and import while the caller
-    goes on; they are kept until `close`, so that several runs can share them.
+    app: `module:name` of the ClientApp, which the workers import. workers: None for as many as the cores or GPUs of
+    the machine or cluster carry. gpus: whether to use its GPUs, if it has some. Workers start at once and import while
+    the caller goes on; they are kept until `close`, so that several runs can share them.
     """
 
     eager = True
 
-    def __init__(self, app: str, workers: int, gpus_per_worker: float = 0.0) -> None:
-        super().__init__(num_nodes=workers)
+    def __init__(self, app: str, workers: int | None = None, gpus: bool = False) -> None:
         self._owned = not ray.is_initialized()
         if self._owned:
-            start_ray(workers)
-        host = ray.remote(num_cpus=1, num_gpus=gpus_per_worker)(_Host)
-        self._hosts = [host.remote(app) for _ in range(workers)]
+            start_ray(workers or available_cores())
+        held = ray.cluster_resources()
+        count, share = divide(workers, int(held.get("CPU", 0)), int(held.get("GPU", 0)) if gpus else 0)
+        super().__init__(num_nodes=count)
+        host = ray.remote(num_cpus=1, num_gpus=share)(_Host)
+        self._hosts = [host.remote(app) for _ in range(count)]
         self._installing: list[Any] = []
 
     def install(self, function: str, payload: Any) -> None:
@@ -82,6 +90,19 @@ class RayGrid(LocalGrid):
             ray.kill(host)
         if self._owned:
             ray.shutdown()
+
+
+def divide(workers: int | None, cpus: int, gpus: int) -> tuple[int, float]:
+    """The number of workers, and the share of a GPU that each gets; no worker lies across two GPUs.
+
+    workers: None for one per core, and not more than `WORKERS_PER_GPU` where there are GPUs. Raises FedLTError where
+    there are fewer cores than workers: Ray would wait for others to join.
+    """
+    if workers is None:
+        workers = max(1, min(cpus, WORKERS_PER_GPU * gpus) if gpus else cpus)
+    if workers > cpus:
+        raise FedLTError(f"resources.workers={workers}, and Ray has {cpus} cores; take at most as many workers")
+    return workers, 1 / math.ceil(workers / gpus) if gpus else 0.0
 
 
 def _named(name: str) -> Any:

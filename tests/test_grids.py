@@ -84,6 +84,7 @@ def test_the_result_depends_on_neither_grid_nor_workers(
     bad = own_file("class Bad(Strategy):\n    def fit(self, client):\n        raise OSError('no luck')\n", "bad.py")
     found: dict[str, list[Figures]] = {"fedavg": [], "own": []}
     files: dict[str, set[bytes]] = {}
+    hosts: dict[int, list[list[Any]]] = {}
     for backend, workers in (("inline", 1), ("processes", 1), ("processes", 2), ("ray", 1), ("ray", 2)):
         out = tmp_path / f"{backend}{workers}"
         with Grids() as grids:
@@ -91,6 +92,8 @@ def test_the_result_depends_on_neither_grid_nor_workers(
                 where = [f"strategy={name}", f"resources.backend={backend}", f"resources.workers={workers}"]
                 run = run_scenario(load(tiny, [*changes, *where]), out, Console(quiet=True), False, "", grids)
                 assert run.summary["grid"] == GRIDS[backend]
+                if grids._ray is not None:
+                    hosts.setdefault(workers, []).append(grids._ray[1].result()._hosts)
                 assert run.rounds["clients"].tolist() == [4, 4, 4]
                 found[key].append(figures(run))
                 for path in run.folder.glob("*.safetensors"):
@@ -101,6 +104,7 @@ def test_the_result_depends_on_neither_grid_nor_workers(
                         load(tiny, [f"strategy={bad}:Bad", *where[1:]]), out, Console(quiet=True), False, "", grids
                     )
                 assert "in fit" in caught.value.remote_traceback
+    assert {workers: len(one) for workers, (one, other) in hosts.items() if one == other} == {1: 1, 2: 2}
     for each in found.values():
         assert len(each) == 5
         assert all(one == each[0] for one in each)
@@ -111,6 +115,15 @@ def test_the_result_depends_on_neither_grid_nor_workers(
     }
     assert found["own"][0][0] != found["fedavg"][0][0]
     assert len(set(federate(load(tiny)).clients.sizes.tolist())) > 3
+
+
+@pytest.mark.usefixtures("_ray")
+def test_ray_runs_without_the_helpers_that_a_person_watching_needs() -> None:
+    import ray
+
+    kinds = set(ray._private.worker.global_worker.node.all_processes)
+    assert kinds >= {"raylet", "gcs_server"}
+    assert not kinds & {"monitor", "log_monitor", "dashboard"}
 
 
 def test_the_hash_tells_other_results_apart(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -70,5 +70,6 @@ def _fit_torchvision() -> None:
     """PyPI's torchvision cannot load its binary beside a CPU-only torch; fluke imports it, and uses none of it here."""
     try:
         import torchvision  # noqa: F401
-    except RuntimeError:  # one operator is registered even so, and only its declaration is missing
-        torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    except RuntimeError:  # some operators are registered even so, and only their declarations are missing
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")

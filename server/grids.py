@@ -24,6 +24,12 @@ def new_context(node_id: int) -> Context:
     return Context(run_id=1, node_id=node_id, node_config={}, state=RecordDict(), run_config={})
 
 
+def allowance(waiting: int, workers: int) -> int:
+    """Messages that a worker may hold at a time. While plenty are waiting it is two, so that it goes on at once when
+    one is done; the last are for whoever is free, so that all workers end at about the same time."""
+    return 2 if waiting > 2 * workers else 1
+
+
 class LocalGrid(Grid):
     """A grid without a network. Messages are answered by `_answer`, in any order.
 

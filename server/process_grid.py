@@ -17,8 +17,10 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -29,9 +31,9 @@ from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from fedlt.errors import FedLTError
-from server.grids import LocalGrid, new_context
+from server.grids import LocalGrid, allowance, new_context
 
-LARGE = 2**16  # bytes; a smaller array is quicker through the pipe
+LARGE = 2**15  # bytes; what is smaller is quicker through the pipe, which takes several times as much unread
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
 
 Setup = Callable[[], None]
@@ -67,21 +69,24 @@ class ProcessGrid(LocalGrid):
         gc.unfreeze()
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
-        waiting = iter(messages)
-        running: list[Connection] = []
+        waiting = deque(messages)
+        held = dict.fromkeys(self._pipes, 0)
+
+        def feed(pipe: Connection, limit: int) -> None:
+            while waiting and held[pipe] < limit:
+                self._send(pipe, waiting.popleft())
+                held[pipe] += 1
+
         with self._parcels.shared():
-            for pipe in self._pipes:
-                if (message := next(waiting, None)) is not None:
-                    self._send(pipe, message)
-                    running.append(pipe)
-            while running:
-                ready = wait(running)
-                for pipe in [pipe for pipe in running if pipe in ready]:
+            for number in (1, 2):
+                for pipe in self._pipes:
+                    feed(pipe, min(number, allowance(len(waiting), len(self._pipes))))
+            while busy := [pipe for pipe in self._pipes if held[pipe]]:
+                ready = wait(busy)
+                for pipe in [pipe for pipe in busy if pipe in ready]:
                     reply = self._receive(pipe)
-                    if (message := next(waiting, None)) is not None:
-                        self._send(pipe, message)
-                    else:
-                        running.remove(pipe)
+                    held[pipe] -= 1
+                    feed(pipe, allowance(len(waiting), len(self._pipes)))
                     yield reply
 
     def _send(self, pipe: Connection, message: Message) -> None:
@@ -165,10 +170,12 @@ class _Parcels:
             self._shared = None
 
     def pack(self, content: Any) -> bytes:
-        """The object as bytes, without what became files."""
+        """The object as bytes, without what became files; fewer than `LARGE`, so that a pipe takes several of them
+        before anybody reads."""
         stream = io.BytesIO()
         _Pickler(stream, self._write).dump(content)
-        return stream.getvalue()
+        packed = stream.getvalue()
+        return packed if len(packed) < LARGE else pickle.dumps(_Name(self._write_file(packed)))
 
     def unpack(self, packed: bytes, keep: bool) -> Any:
         """keep: leave the files to the other side, and use a file's memory again where the next object names it."""
@@ -179,6 +186,11 @@ class _Parcels:
             return used[name]
 
         content = _Unpickler(io.BytesIO(packed), read).load()
+        if isinstance(content, _Name):
+            path = self.folder / content.file
+            packed = path.read_bytes()
+            path.unlink()
+            content = _Unpickler(io.BytesIO(packed), read).load()
         if keep:
             self._maps = used
         else:
@@ -191,12 +203,23 @@ class _Parcels:
             return None
         if self._shared is not None and id(content) in self._shared:
             return self._shared[id(content)]
-        self._count += 1
-        name = f"{os.getpid()}-{self._count}"
-        (self.folder / name).write_bytes(content)
+        name = self._write_file(content)
         if self._shared is not None:
             self._shared[id(content)] = name
         return name
+
+    def _write_file(self, content: bytes) -> str:
+        self._count += 1
+        name = f"{os.getpid()}-{self._count}"
+        (self.folder / name).write_bytes(content)
+        return name
+
+
+@dataclass(frozen=True)
+class _Name:
+    """Stands for an object whose pickle is in a file, to be deleted by the reader."""
+
+    file: str
 
 
 class _Pickler(pickle.Pickler):

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # Before ray is imported: equal priority (its default niceness is 15).
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+import numpy as np
 import ray
 from flwr.app import Message
+from numpy.typing import NDArray
 
 from fedlt.assembly import available_cores
 from fedlt.catalog import ROOT
 from fedlt.errors import FedLTError
-from server.grids import LocalGrid, new_context, set_identity
+from server.grids import LocalGrid, allowance, new_context, set_identity
 
 WORKERS_PER_GPU = 4  # small clients leave a GPU idle between their kernels
 
@@ -67,29 +70,66 @@ class RayGrid(LocalGrid):
         self._installing: list[Any] = []
 
     def install(self, function: str, payload: Any) -> None:
-        """Call `module:name` with the payload in every worker. It is put into Ray's store once; arrays are shared."""
-        stored = ray.put(payload)
+        """Call `module:name` with the payload in every worker. It is put into Ray's store once; arrays are shared.
+        On a single node, arrays that are files mapped into memory travel as the names of these files."""
+        with _mapped_by_name(on=len(ray.nodes()) == 1):
+            stored = ray.put(payload)
         self._installing = [host.install.remote(function, [stored]) for host in self._hosts]
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
         ray.get(self._installing)  # raises what went wrong in a worker's installation
-        waiting = iter(_share(messages))
+        waiting = deque(_share(messages))
+        held = dict.fromkeys(self._hosts, 0)
         running: dict[Any, Any] = {}
-        for host in self._hosts:
-            if (call := next(waiting, None)) is not None:
-                running[host.answer.remote(*call)] = host
+
+        def feed(host: Any, limit: int) -> None:
+            while waiting and held[host] < limit:
+                running[host.answer.remote(*waiting.popleft())] = host
+                held[host] += 1
+
+        for number in (1, 2):
+            for host in self._hosts:
+                feed(host, min(number, allowance(len(waiting), len(self._hosts))))
         while running:
             done, _ = ray.wait(list(running), num_returns=1)
             host = running.pop(done[0])
-            if (call := next(waiting, None)) is not None:
-                running[host.answer.remote(*call)] = host
+            held[host] -= 1
+            feed(host, allowance(len(waiting), len(self._hosts)))
             yield ray.get(done[0])
 
     def close(self) -> None:
         for host in self._hosts:
             ray.kill(host)
+            # Ray numbers actors anew in every session: a handle that Python collects in the next session, because a
+            # traceback held it, would end the worker of the same number there. A weak handle ends nothing.
+            host._ray_weak_ref = True
         if self._owned:
             ray.shutdown()
+
+
+@contextmanager
+def _mapped_by_name(on: bool) -> Iterator[None]:
+    """Within it, whole memory-mapped files are pickled as their names."""
+    if on:
+        ray.util.register_serializer(np.memmap, serializer=_place, deserializer=_open)
+    try:
+        yield
+    finally:
+        if on:
+            ray.util.deregister_serializer(np.memmap)
+
+
+def _place(array: np.memmap[Any, Any]) -> Any:
+    if array.filename is None or array.base is not array._mmap:  # type: ignore[attr-defined]  # a copy, or a part
+        return np.array(array)
+    return str(array.filename), str(array.dtype), array.offset, array.shape
+
+
+def _open(place: Any) -> NDArray[Any]:
+    if isinstance(place, np.ndarray):
+        return place
+    name, dtype, offset, shape = place
+    return np.memmap(name, dtype, "r", offset, shape)
 
 
 def divide(workers: int | None, cpus: int, gpus: int) -> tuple[int, float]:

@@ -105,6 +105,8 @@ def test_the_result_depends_on_neither_grid_nor_workers(
                     )
                 assert "in fit" in caught.value.remote_traceback
     assert {workers: len(one) for workers, (one, other) in hosts.items() if one == other} == {1: 1, 2: 2}
+    # Nobody's garbage ends the workers of the next session, which have the same ids:
+    assert all(host._ray_weak_ref for handles in hosts.values() for host in handles[0])
     for each in found.values():
         assert len(each) == 5
         assert all(one == each[0] for one in each)
@@ -124,6 +126,25 @@ def test_ray_runs_without_the_helpers_that_a_person_watching_needs() -> None:
     kinds = set(ray._private.worker.global_worker.node.all_processes)
     assert kinds >= {"raylet", "gcs_server"}
     assert not kinds & {"monitor", "log_monitor", "dashboard"}
+
+
+@pytest.mark.usefixtures("_ray")
+def test_on_one_node_a_mapped_file_travels_by_its_name(tmp_path: Path) -> None:
+    """A data set of gigabytes is neither copied nor held twice; parts and copies of it travel as they are."""
+    import ray
+
+    from server.ray_grid import _mapped_by_name
+
+    np.save(tmp_path / "x.npy", np.arange(60, dtype=np.float32).reshape(20, 3))
+    array = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for on in (True, False):
+        with _mapped_by_name(on):
+            stored = ray.put([array, array[5:], array[[4, 2]]])
+        whole, part, copy = ray.get(stored)
+        assert getattr(whole, "filename", None) == (str(tmp_path / "x.npy") if on else None)
+        assert np.array_equal(whole, array)
+        assert np.array_equal(part, array[5:])
+        assert np.array_equal(copy, array[[4, 2]])
 
 
 def test_the_hash_tells_other_results_apart(tiny: dict[str, Any], tmp_path: Path) -> None:

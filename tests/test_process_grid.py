@@ -16,7 +16,7 @@ from flwr.clientapp import ClientApp
 import fedlt
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.run import Grids
-from server.grids import set_identity
+from server.grids import allowance, set_identity
 from server.messages import pack_tensors, unpack_tensors
 from server.process_grid import LARGE, ProcessGrid
 
@@ -37,7 +37,8 @@ def train(message: Message, context: Any) -> Message:
     x = unpack_tensors(records["common"])["x"]
     address = x.data_ptr()
     extra = {"pid": torch.tensor(os.getpid()), "address": torch.tensor(address), "ready": torch.tensor(len(ready))}
-    return Message(type(message.content)({"answer": pack_tensors({"x": x + 1, **extra})}), reply_to=message)
+    answer = {"answer": pack_tensors({"x": x + 1, **extra}), **message.content.config_records}
+    return Message(type(message.content)(answer), reply_to=message)
 
 
 @pytest.fixture
@@ -81,6 +82,24 @@ def test_what_messages_share_lies_once_in_a_worker_and_the_work_is_spread(grid: 
     assert os.getpid() not in pids
     for pid in pids:
         assert len({int(answer["address"]) for answer in answers if answer["pid"] == pid}) == 1
+
+
+def test_many_and_large_messages_do_not_block_each_other(grid: ProcessGrid) -> None:
+    """More text than a pipe holds goes both ways, with several messages under way to each worker."""
+    from flwr.app import ConfigRecord, RecordDict
+
+    set_identity(1)
+    arrays = pack_tensors({"x": torch.arange(3.0)})
+    text = ConfigRecord({"json": "x" * 10 * LARGE})
+    records: list[Any] = [RecordDict({"common": arrays, "echo": text}) for _ in range(40)]
+    replies = list(grid.send_and_receive([Message(record, 2, "train", group_id="1") for record in records]))
+    assert len(replies) == 40
+    assert all(reply.content.config_records["echo"] == text for reply in replies)
+    assert not list(grid._folder.iterdir())
+
+
+def test_a_worker_is_given_work_ahead_until_little_is_left() -> None:
+    assert [allowance(waiting, 2) for waiting in (9, 5, 4, 1, 0)] == [2, 2, 1, 1, 1]
 
 
 def test_a_failure_and_a_death_are_told(grid: ProcessGrid) -> None:

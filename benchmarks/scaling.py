@@ -61,7 +61,7 @@ class Point:
 AXES: dict[str, dict[str, Point]] = {
     # Private heads, 100 of which are tested every five rounds: partition, private state and metrics take part.
     "clients": {
-        f"{clients} clients": Point("tiny", 42, {"clients": clients, "rows": 20 * clients}, PRIVATE_HEADS)
+        f"{clients} clients": Point("tiny", 22, {"clients": clients, "rows": 20 * clients}, PRIVATE_HEADS)
         for clients in (100, 1_000, 10_000, 100_000)
     },
     "cohort": {
@@ -79,7 +79,7 @@ AXES: dict[str, dict[str, Point]] = {
         for workload in ("tiny", "cifar-cnn")
         for workers in (1, 2, 4)
     },
-    "rounds": {"1000 rounds": Point("tiny", 1_002, {"cohort": 20}, {**PRIVATE_HEADS, "evaluated": 20})},
+    "rounds": {"1000 rounds": Point("tiny", 1_002, {"cohort": 5}, {**PRIVATE_HEADS, "evaluated": 20})},
 }
 
 

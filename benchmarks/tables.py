@@ -1,15 +1,19 @@
-"""Markdown tables of committed results: `python -m benchmarks.tables benchmarks/results/*.csv`, as in
-docs/performance.md."""
+"""Markdown tables of committed results: `python -m benchmarks.tables`.
+
+Fills docs/performance.md: each `<!-- results: NAME -->` is followed by the table of benchmarks/results/NAME.csv.
+"""
 
 from __future__ import annotations
 
 import csv
+import re
 import statistics
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.systems import BARE
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 SPEED = (
     ("images/s", "images_per_second", 1.0, ".0f"),
@@ -23,13 +27,29 @@ RATIOS = ("images_per_second", "cpu_ms_per_image", "peak_mb")
 STARTUP = (("s", "seconds", 1.0, ".2f"), ("whole command s", "process_seconds", 1.0, ".2f"))
 
 
-def main(paths: Sequence[str]) -> None:
-    """Print the table of each file under the command that made it."""
-    for path in map(Path, paths):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        notes = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
-        rows = list(csv.DictReader(line for line in lines if not line.startswith("# ")))
-        print(f"\n`{path.name}`: {notes[0].removeprefix('command: ')}\n\n{table(rows)}")
+def main() -> None:
+    """Write the tables of all results that are there into the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    for name in re.findall(r"<!-- results: (.+?) -->", page):
+        path = RESULTS / f"{name}.csv"
+        text = section(path) if path.exists() else "Not measured yet."
+        page = re.sub(
+            rf"(<!-- results: {name} -->\n).*?(\n<!-- end -->)", lambda found, text=text: found[1] + text + found[2],
+            page, flags=re.DOTALL,
+        )  # fmt: skip
+    PAGE.write_text(page, encoding="utf-8")
+
+
+def section(path: Path) -> str:
+    """Command, machine and table of one file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    notes = dict(line.removeprefix("# ").split(": ", 1) for line in lines if line.startswith("# "))
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("# ")))
+    repeats = len({row["repeat"] for row in rows})
+    return (
+        f"```text\n{notes['command']}\n```\n\n{table(rows)}\n\n"
+        f"{repeats} repeat{'s' if repeats > 1 else ''}. {notes['machine']}; {notes['versions']}."
+    )
 
 
 def table(rows: list[dict[str, str]]) -> str:
@@ -57,4 +77,4 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -114,6 +114,7 @@ def test_the_result_depends_on_neither_grid_nor_workers(
         "fedavg model.safetensors": 1,
         "own model.safetensors": 1,
         "own clients.safetensors": 1,
+        "own outbox.safetensors": 1,
     }
     assert found["own"][0][0] != found["fedavg"][0][0]
     assert len(set(federate(load(tiny)).clients.sizes.tolist())) > 3

@@ -102,8 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found = measure("fedlt-ray", point.workload, data[name], point.rounds, point.changes, point.options)
                 rows.append({"axis": options.axis, "point": name, "repeat": repeat, **found})
                 print(f"repeat {repeat}  {name:24s} {found['seconds_per_round']:8.3f} s/round", file=sys.stderr)
+                report.write(rows, options.json, options.csv)  # what is measured is kept, whatever happens next
     print(f"{options.axis}\n\n{_table(rows)}\n\n{NOTE}")
-    report.write(rows, options.json, options.csv)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

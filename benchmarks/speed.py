@@ -52,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     continue
                 rows.append({"workload": options.workload, "system": system, "repeat": repeat, **found})
                 print(f"{label} {found['images_per_second']:10.1f} images/s", file=sys.stderr)
+                report.write(rows, options.json, options.csv)  # what is measured is kept, whatever happens next
     if not rows:
         raise SystemExit("no system could be measured")
     print(f"{options.workload}: {_describe(workload, rounds, block)}\n\n{_table(rows)}\n\n{NOTE}")
-    report.write(rows, options.json, options.csv)
 
 
 def _available(systems: list[str]) -> list[str]:

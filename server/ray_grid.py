@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections import Counter, deque
@@ -100,9 +101,11 @@ class RayGrid(LocalGrid):
     def close(self) -> None:
         for host in self._hosts:
             ray.kill(host)
-            # Ray numbers actors anew in every session: a handle that Python collects in the next session, because a
-            # traceback held it, would end the worker of the same number there. A weak handle ends nothing.
+            # Ray numbers actors and objects anew in every session: a handle that Python collects in the next session
+            # would end the worker of the same number there. A weak handle ends nothing.
             host._ray_weak_ref = True
+        self._hosts.clear()
+        self._installing.clear()
         if self._owned:
             ray.shutdown()
 
@@ -172,6 +175,7 @@ def _share(messages: list[Message]) -> list[tuple[Message, dict[str, list[Any]]]
 
 def start_ray(workers: int) -> None:
     """Join the cluster that RAY_ADDRESS names, or start Ray on this machine: loopback only, no dashboard."""
+    gc.collect()  # references of an earlier session, for the reason told in `RayGrid.close`
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     needed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}

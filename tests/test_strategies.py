@@ -256,6 +256,22 @@ def test_fedadam_is_adam_on_the_mean_update(tmp_path: Path, saved: bool) -> None
 
 
 @pytest.mark.parametrize("saved", [False, True])
+def test_fedyogi_is_yogi_on_the_mean_update(tmp_path: Path, saved: bool) -> None:
+    """Reddi et al., ICLR 2021, Algorithm 2: v moves by the sign of v - step^2."""
+    eta, beta_1, beta_2, tau = 0.3, 0.8, 0.95, 0.01
+    w, m, v = np.array(START), np.zeros(3), np.zeros(3)
+    expected = []
+    for mean in MEANS:
+        step = mean - w
+        m = beta_1 * m + (1 - beta_1) * step
+        v = v - (1 - beta_2) * step**2 * np.sign(v - step**2)
+        w = w + eta * m / (np.sqrt(v) + tau)
+        expected.append(w)
+    yogi = FlowerStrategy("FedYogi", {"eta": eta, "beta_1": beta_1, "beta_2": beta_2, "tau": tau})
+    assert np.allclose(rounds(yogi, tmp_path, saved), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("saved", [False, True])
 def test_fedavgm_keeps_its_momentum(tmp_path: Path, saved: bool) -> None:
     """Hsu et al., 2019: velocity <- 0.5 velocity + (w - mean), w <- w - 0.8 velocity."""
     w, velocity = np.array(START), np.zeros(3)

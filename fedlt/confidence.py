@@ -19,7 +19,8 @@ BINS = 15
 UNIT = 2**24
 """Parts of one in which probabilities and nats are counted; float32 knows no finer ones near 1."""
 RANKS = 1024
-"""Bins by log-odds of the confidence, in which right and wrong predictions are ranked."""
+"""Bins by log-odds of the confidence, or by the log of a model's own uncertainty, in which right and wrong predictions
+are ranked."""
 RANKS_PER_NAT, LOWEST_LOG_ODDS = 32, -8.0
 MOST_NATS = 20.0
 """The largest loss of one sample: a masked model gives an excluded class probability 0, whose log is not finite."""

@@ -56,9 +56,10 @@ def evaluate_generic(
     with torch.no_grad():  # inference mode would leave features in the cache that personal models cannot add to
         for index in chunks:
             for x, targets in test.parts(test.chunk_rows(index)):
-                logits = named_logits(strategy.generic(server, x))  # type: ignore[arg-type]
+                found = strategy.generic(server, x)  # type: ignore[arg-type]
+                logits = named_logits(found)
                 tally.add(logits, targets)
-                meters.add("generic", logits, targets)
+                meters.add("generic", logits, targets, uncertainty=_uncertainty(found))
     return tally.confusions()
 
 
@@ -76,12 +77,13 @@ def evaluate_personal(
     client.model.eval()
     for x, targets in test.parts(rows):
         with torch.no_grad():
-            logits = named_logits(strategy.personal(client, x))  # type: ignore[arg-type]
+            found = strategy.personal(client, x)  # type: ignore[arg-type]
+            logits, doubt = named_logits(found), _uncertainty(found)
             without = {name: value.masked_fill(unseen, -torch.inf) for name, value in logits.items()}
             plain.add(logits, targets)
             masked.add(without, targets)
-            meters.add("personal", logits, targets, client.id)
-            meters.add("personal_masked", without, targets, client.id)
+            meters.add("personal", logits, targets, client.id, doubt)
+            meters.add("personal_masked", without, targets, client.id, doubt)
     return plain.confusions(), masked.confusions()
 
 
@@ -139,3 +141,8 @@ def named_logits(logits: Logits) -> dict[str, Tensor]:
     if isinstance(logits, Tensor):
         return {"": logits}
     return {"": next(iter(logits.values())), **logits}
+
+
+def _uncertainty(logits: Logits) -> Tensor | None:
+    """[B] what the model itself says of it, where it does."""
+    return logits.uncertainty if isinstance(logits, Prediction) else None

@@ -36,7 +36,7 @@ METRICS: dict[str, str] = {
     "summed over the classes; 0 to 2.",
     "generic/failure_auroc": "Probability that a correct prediction has a higher confidence than a wrong one, ties "
     "counting one half: how well confidence tells failures. 0.5 is chance. NaN where all are right or all wrong. "
-    "Confidences are ranked by log-odds in steps of 1/32 nat.",
+    "Confidences are ranked by log-odds in steps of 1/32 nat; a model that reports an uncertainty of its own, by that.",
     "generic/nc1": "Neural collapse, variability: trace(S_W S_B^+) / C of the features of the global test set, with "
     "the covariances within and between classes. 0 where all features of a class are equal. Papyan et al., PNAS 2020. "
     "Theirs is over training samples.",

@@ -17,14 +17,23 @@ HELD = 2**22  # numbers held back at most; softmax over one client's few rows wo
 class Meters:
     """One `Confidence` for each model and variant, as `model:variant`."""
 
-    _held: dict[str, list[tuple[Tensor, Tensor, int]]] = field(default_factory=dict)
+    _held: dict[str, list[tuple[Tensor, Tensor, Tensor, int]]] = field(default_factory=dict)
     _done: dict[str, list[Confidence]] = field(default_factory=dict)
     _size: int = 0
 
-    def add(self, model: str, logits: dict[str, Tensor], targets: Tensor, client: int = -1) -> None:
-        """Logits [B, C] of each variant; targets: [B]; client: whose personal model it is."""
+    def add(
+        self,
+        model: str,
+        logits: dict[str, Tensor],
+        targets: Tensor,
+        client: int = -1,
+        uncertainty: Tensor | None = None,
+    ) -> None:
+        """Logits [B, C] of each variant; targets: [B]; client: whose personal model it is. uncertainty: [B] what the
+        model itself says of it; None: it follows from the confidence."""
+        own = torch.full((len(targets),), torch.nan, device=targets.device) if uncertainty is None else uncertainty
         for variant, value in logits.items():
-            self._held.setdefault(f"{model}:{variant}", []).append((value.detach(), targets, client))
+            self._held.setdefault(f"{model}:{variant}", []).append((value.detach(), targets, own.detach(), client))
             self._size += value.numel()
         if self._size > HELD:
             self._flush()
@@ -36,21 +45,22 @@ class Meters:
 
     def _flush(self) -> None:
         for key, parts in self._held.items():
-            logits, targets = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-            owners = np.repeat([part[2] for part in parts], [len(part[1]) for part in parts])
-            samples = _samples(logits, targets).cpu().numpy()
+            logits, targets, own = (torch.cat([part[i] for part in parts]) for i in range(3))  # type: ignore[misc]
+            owners = np.repeat([part[3] for part in parts], [len(part[1]) for part in parts])
+            samples = _samples(logits, targets, own).cpu().numpy()
             self._done.setdefault(key, []).append(Confidence.from_samples(samples, owners))
         self._held, self._size = {}, 0
 
 
-def _samples(logits: Tensor, targets: Tensor) -> Tensor:
-    """[N, 6] of logits [N, C]; see `Confidence.from_samples`. A row that is not finite counts as confidence 0."""
+def _samples(logits: Tensor, targets: Tensor, uncertainty: Tensor) -> Tensor:
+    """[N, 6] of logits [N, C] and uncertainties [N], NaN where the confidence is to tell; see
+    `Confidence.from_samples`. A row of logits that is not finite counts as confidence 0."""
     logs = torch.log_softmax(logits.float(), 1)
     probabilities = logs.exp()
     top = logs.amax(1)
     loss = -logs.gather(1, targets[:, None]).squeeze(1)
     brier = probabilities.square().sum(1) - 2 * (-loss).exp() + 1  # sum over classes of (p - [class is true])^2
-    log_odds = top - (-torch.expm1(top)).log()
+    sureness = torch.where(uncertainty.isnan(), top - (-torch.expm1(top)).log(), -uncertainty.float().log())
     confidence = top.exp().nan_to_num(0.0)
     columns = (
         (confidence * BINS).ceil().clamp(1, BINS) - 1,
@@ -58,6 +68,6 @@ def _samples(logits: Tensor, targets: Tensor) -> Tensor:
         confidence * UNIT,
         loss.nan_to_num(MOST_NATS).clamp(0.0, MOST_NATS) * UNIT,
         brier.nan_to_num(2.0) * UNIT,
-        ((log_odds.nan_to_num(-torch.inf) - LOWEST_LOG_ODDS) * RANKS_PER_NAT).floor().clamp(0, RANKS - 1),
+        ((sureness.nan_to_num(-torch.inf) - LOWEST_LOG_ODDS) * RANKS_PER_NAT).floor().clamp(0, RANKS - 1),
     )
     return torch.stack([column.round().long() for column in columns], 1)

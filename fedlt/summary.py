@@ -109,7 +109,9 @@ def plain(table: Table) -> str:
     from rich.console import Console
 
     text = io.StringIO()
-    Console(file=text, width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False).print(table)
+    Console(
+        file=text, width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False
+    ).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
 
 

@@ -106,3 +106,13 @@ def test_a_perfectly_calibrated_model_has_almost_no_error() -> None:
     assert measured(logits, targets).calibration_error() < 0.005
     assert measured(3 * logits, targets).calibration_error() > 0.05  # the same decisions, over-confident
     assert (BINS, UNIT) == (15, 2**24)
+
+
+def test_a_models_own_uncertainty_ranks_its_predictions() -> None:
+    # Confidence cannot tell the three apart; the uncertainty puts the wrong one last, and second among them in the end.
+    logits, targets = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([0, 0, 1])
+    for uncertainty, expected in (([0.1, 0.2, 0.9], 1.0), ([0.1, 0.9, 0.5], 0.5), ([0.0, 3.0, 2.0], 0.5)):
+        meters = Meters()
+        meters.add("generic", {"": logits}, targets, uncertainty=torch.tensor(uncertainty))
+        assert meters.results()["generic:"].failure_auroc() == expected
+    assert measured(logits.numpy(), targets.numpy()).failure_auroc() == 0.5

@@ -1,0 +1,62 @@
+"""The notebooks run from the first cell to the last, and what is committed are their outputs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SIZE = 400_000
+"""Bytes: pictures stay small, so that the repository does."""
+
+nbformat = pytest.importorskip("nbformat", reason="pip install -e '.[notebooks]' to run the notebooks")
+
+
+def code(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_all_five_are_there() -> None:
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_with_its_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert path.stat().st_size < SIZE
+    counts = [cell.execution_count for cell in code(notebook)]
+    assert counts == list(range(1, len(counts) + 1)), "run it from top to bottom before it is committed"
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs) or path.stem.startswith("03")
+    assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
+    text = path.read_text(encoding="utf-8")
+    assert str(ROOT) not in text
+    assert "/tmp/" not in text
+    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    assert words > 150, "a notebook explains itself"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="pip install -e '.[notebooks]' to run the notebooks")
+    pytest.importorskip("ipykernel", reason="pip install -e '.[notebooks]' to run the notebooks")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code(notebook):
+        cell.outputs, cell.source = [], quick(cell.source)
+    where = {"metadata": {"path": str(tmp_path)}}
+    client = nbclient.NotebookClient(notebook, timeout=300, startup_timeout=300, resources=where)
+    client.execute()
+    assert all(cell.execution_count for cell in code(notebook))
+
+
+def quick(source: str) -> str:
+    """Fewer rounds and one seed: what is tested is that the cells run."""
+    for old, new in (("rounds=20", "rounds=2"), ("every=4", "every=1"), ("rounds=15", "rounds=1"), ("== 20", "== 2")):
+        source = source.replace(old, new)
+    return source.replace("seeds=range(2)", "seeds=range(1)")

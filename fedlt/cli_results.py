@@ -14,7 +14,7 @@ from fedlt.errors import FedLTError, Problem, ScenarioError
 if TYPE_CHECKING:
     from fedlt.comparison import Comparison
 
-PLOTS = "curves, clients, classes, partition, accuracies, gain"
+PLOTS = "curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration"
 Paths = Annotated[list[str], typer.Argument(show_default=False)]
 
 

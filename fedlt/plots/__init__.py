@@ -13,12 +13,15 @@ from fedlt.plots.clients import client_gains, client_scatter
 from fedlt.plots.curves import learning_curves
 from fedlt.plots.figure import KINDS, draw, save
 from fedlt.plots.maps import accuracy_map, partition_map
+from fedlt.plots.measures import calibration_curve, class_norms
 from fedlt.plots.style import style
 
 __all__ = [
     "KINDS",
     "accuracy_map",
+    "calibration_curve",
     "class_accuracy",
+    "class_norms",
     "client_gains",
     "client_scatter",
     "draw",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedlt.plots.measured import by_name, series
-from fedlt.plots.style import looks, whole_numbers
+from fedlt.plots.style import Look, looks, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +25,8 @@ TITLES = {
     "generic/medium": "generic model, medium classes", "generic/few": "generic model, tail classes",
     "personal/accuracy": "personal models", "personal_masked/accuracy": "personal models, masked",
     "personal/worst_decile": "personal models, worst tenth of the clients",
+    "generic/nc1": "NC1: spread within the classes", "generic/nc2_norms": "NC2: uneven norms of the class means",
+    "generic/nc2_angles": "NC2: uneven angles of the class means", "generic/nc3": "NC3: head against class means",
 }  # fmt: skip
 
 
@@ -38,20 +43,25 @@ def learning_curves(
         rounds, values = series(methods[name], metric)
         if not len(rounds):
             continue
-        mean = scale * values.mean(axis=0)
-        seeds = len(values)
-        every = max(1, len(rounds) // 10)
-        ax.plot(rounds, mean, label=f"{name} (n = {seeds})", markevery=every, **look.line)
-        if seeds > 1:
-            std = scale * values.std(axis=0, ddof=1)
-            ax.fill_between(rounds, mean - std, mean + std, color=look.colour, alpha=0.15, linewidth=0)
-    ax.set(xlabel="round", ylabel="accuracy, %" if percent else metric, title=TITLES.get(metric, metric))
+        draw_band(ax, rounds, scale * values, f"{name} (n = {len(values)})", look)
+    ax.set(
+        xlabel="round", ylabel="accuracy, %" if percent else metric.partition("/")[2], title=TITLES.get(metric, metric)
+    )
     whole_numbers(ax.xaxis)
     ax.grid(axis="y", color="0.9", linewidth=0.5)
     if not ax.lines:
         ax.text(0.5, 0.5, "no such model", transform=ax.transAxes, ha="center", va="center", color="0.4")
     elif percent:
         _limit(ax)
+
+
+def draw_band(ax: Axes, x: NDArray[Any], values: NDArray[np.float64], label: str, look: Look) -> None:
+    """The mean of values [n, T] over the first axis as a line, with a band of one sample standard deviation."""
+    mean = values.mean(axis=0)
+    ax.plot(x, mean, label=label, markevery=max(1, len(x) // 10), **look.line)
+    if len(values) > 1:
+        std = values.std(axis=0, ddof=1)
+        ax.fill_between(x, mean - std, mean + std, color=look.colour, alpha=0.15, linewidth=0)
 
 
 def _limit(ax: Axes) -> None:

@@ -15,6 +15,7 @@ from fedlt.plots.clients import LARGEST, client_gains, client_scatter
 from fedlt.plots.curves import learning_curves
 from fedlt.plots.maps import accuracy_map, partition_map
 from fedlt.plots.measured import by_name, client_points, recalls, series, split_of
+from fedlt.plots.measures import calibration_curve, class_norms
 from fedlt.plots.style import looks, plain_number, style
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Methods = Mapping[str, Sequence["Run"]]
 PAGE = 7.0
 """Inches of a printed page between its margins."""
+COLLAPSE = ("generic/nc1", "generic/nc2_norms", "generic/nc2_angles", "generic/nc3")
 CURVES = ("generic/accuracy", "generic/few", "personal/accuracy", "personal_masked/accuracy")
 
 
@@ -134,8 +136,40 @@ def gain(methods: Methods, reference: str) -> Figure:
     return figure
 
 
+def norms(methods: Methods, reference: str) -> Figure:
+    """Norms of the head's rows over the rounds, a panel for each method."""
+    figure, axes = _panels(len(methods), columns=3, height=2.3, share=True)
+    for ax, (name, mine) in zip(axes, methods.items(), strict=True):
+        class_norms(ax, mine)
+        ax.set_title(name)
+        ax.label_outer()
+    _legend(figure, axes)
+    return figure
+
+
+def collapse(methods: Methods, reference: str) -> Figure:
+    """Measures of neural collapse over the rounds; all are 0 in a collapsed model."""
+    figure, axes = _panels(len(COLLAPSE), columns=2, height=2.3)
+    for ax, metric in zip(axes, COLLAPSE, strict=True):
+        learning_curves(ax, methods, metric, percent=False)
+        ax.set_ylim(bottom=0)
+    _legend(figure, axes)
+    return figure
+
+
+def calibration(methods: Methods, reference: str) -> Figure:
+    """Accuracy against confidence, of the generic and of the personal models."""
+    figure, axes = _panels(2, columns=2, height=3.3, share=True)
+    for ax, model in zip(axes, ("generic", "personal"), strict=True):
+        calibration_curve(ax, methods, model)
+        ax.label_outer()
+        ax.legend(loc="upper left")
+    return figure
+
+
 KINDS: dict[str, Callable[..., Figure]] = {
-    function.__name__: function for function in (curves, clients, classes, partition, accuracies, gain)
+    function.__name__: function
+    for function in (curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration)
 }
 
 

@@ -187,6 +187,44 @@ def test_clients_that_are_not_evaluated_are_white(tiny: dict[str, Any], tmp_path
     assert np.isnan(client_recalls(run)[2]).all()
 
 
+def test_norms_are_means_over_the_classes_of_each_group(axes: Axes, runs: list[Run]) -> None:
+    for run, norms in zip(of(runs, "fedavg"), ([1.0, 3.0, 2.0, 6.0], [3.0, 3.0, 4.0, 8.0]), strict=True):
+        # two evaluations of two classes: class 0 is a head class, class 1 a medium one
+        run.classes.assign(head_norm=norms).to_parquet(run.folder / "classes.parquet")
+    fresh = [open_run(run.folder) for run in of(runs, "fedavg")]
+    plots.class_norms(axes, fresh)
+    assert line(axes, "head classes").tolist() == [[3, 6], [2, 3]]
+    assert line(axes, "medium classes").tolist() == [[3, 6], [3, 7]]
+    assert len(axes.get_lines()) == 2
+    other = Figure().subplots()
+    plots.class_norms(other, of(runs, "local"))
+    assert other.texts[0].get_text() == "no generic model"
+
+
+def test_collapse_shows_the_measures_as_they_are(runs: list[Run]) -> None:
+    run = of(runs, "fedavg")[0]
+    rows = [{"round": 3, "metric": "generic/nc1", "value": 4.0}, {"round": 6, "metric": "generic/nc1", "value": 0.5}]
+    kept = run.metrics[~run.metrics.metric.str.contains("/nc1")]
+    pd.concat([kept, pd.DataFrame(rows)]).to_parquet(run.folder / "metrics.parquet")
+    figure = plots.draw("collapse", [open_run(run.folder)])
+    assert line(figure.axes[0], "fedavg (n = 1)").tolist() == [[3, 6], [4.0, 0.5]]
+    assert figure.axes[0].get_ylim()[0] == 0
+
+
+def test_calibration_is_pooled_over_seeds_by_samples(axes: Axes, runs: list[Run]) -> None:
+    for run, samples in zip(of(runs, "fedavg"), ([30, 0, 10], [10, 1, 349]), strict=True):
+        table = pd.DataFrame({
+            "round": 6, "model": "generic", "bin": [0, 1, 2], "samples": samples,
+            "confidence": [0.2, 0.5, 0.9], "accuracy": [0.1 * run.summary["seed"], 0.5, 0.8],
+        })  # fmt: skip
+        table.to_parquet(run.folder / "calibration.parquet")
+        run.summary["final"]["generic/ece"] = 0.1 + 0.2 * run.summary["seed"]
+    plots.calibration_curve(axes, of(runs, "fedavg"))
+    x, y = line(axes, "fedavg: error 20.0")
+    assert x.tolist() == pytest.approx([20, 90])  # the bin in between holds less than a hundredth of the samples
+    assert y.tolist() == pytest.approx([100 * 0.1 * 10 / 40, 80])
+
+
 # How it is drawn ------------------------------------------------------------------------------------------------------
 
 

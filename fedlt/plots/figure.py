@@ -167,10 +167,8 @@ def calibration(methods: Methods, reference: str) -> Figure:
     return figure
 
 
-KINDS: dict[str, Callable[..., Figure]] = {
-    function.__name__: function
-    for function in (curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration)
-}
+_ALL = (curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration)
+KINDS: dict[str, Callable[..., Figure]] = {function.__name__: function for function in _ALL}
 
 
 def _panels(number: int, columns: int, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:

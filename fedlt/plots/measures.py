@@ -34,15 +34,18 @@ def class_norms(ax: Axes, runs: Sequence[Run], column: str = "head_norm") -> Non
         if len(held) == len(tables):
             rounds = sorted(set.intersection(*(set(column.index) for column in held)))
             draw_band(ax, np.array(rounds), np.array([column.loc[rounds] for column in held]), NAMES[group], look)
-    if not ax.lines:
-        ax.text(0.5, 0.5, "no linear head", transform=ax.transAxes, ha="center", va="center", color="0.4")
+    if ax.lines:
+        ax.set_ylim(bottom=0)
+    else:
+        text = "no linear head" if any(len(run.classes) for run in runs) else "no generic model"
+        ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="0.4")
     ax.set(xlabel="round", ylabel="norm of the head's rows" if column == "head_norm" else "norm of the class means")
     whole_numbers(ax.xaxis)
     ax.grid(axis="y", color="0.9", linewidth=0.5)
 
 
 def calibration_curve(ax: Axes, runs: Runs, model: str = "generic", by: str | None = None) -> None:
-    """Accuracy against confidence at the last evaluation, in bins of confidence: on the diagonal a model can be trusted.
+    """Accuracy against confidence at the last evaluation, by bins: on the diagonal a model can be trusted.
 
     Samples are pooled over the seeds, and over the clients of personal models; a dot holds a hundredth of them at
     least. The legend gives the expected calibration error, mean over the seeds, in points.

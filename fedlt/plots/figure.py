@@ -132,7 +132,7 @@ def gain(methods: Methods, reference: str) -> Figure:
     for ax, masked in zip(axes, (False, True), strict=True):
         client_gains(ax, methods, reference, masked=masked)
         ax.label_outer()
-        ax.legend(loc="lower right")
+        _own_legend(ax, "lower right")
     return figure
 
 
@@ -163,7 +163,7 @@ def calibration(methods: Methods, reference: str) -> Figure:
     for ax, model in zip(axes, ("generic", "personal"), strict=True):
         calibration_curve(ax, methods, model)
         ax.label_outer()
-        ax.legend(loc="upper left")
+        _own_legend(ax, "upper left")
     return figure
 
 
@@ -192,6 +192,12 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     for ax in axes:
         found |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(4, max(1, len(found))))
+
+
+def _own_legend(ax: Axes, place: str) -> None:
+    """A legend within the panel, where there is something to tell."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc=place)
 
 
 def _scale(figure: Figure, axes: Sequence[Axes], image: AxesImage, label: str) -> None:

@@ -143,8 +143,7 @@ def classes(methods: Methods, model: str) -> Chart | None:
             "side": "right",
             "title": {"text": "training samples"},
             "showgrid": False,
-            "tickmode": "linear",
-            "dtick": 1,
+            "tickvals": [digit * 10**power for power in range(7) for digit in (1, 2, 5)],
         },
     }
     title = "Generic model, class by class" if model == "generic" else "Personal models, class by class"

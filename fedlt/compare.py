@@ -55,7 +55,8 @@ def compare(
             when: {m: _cell(figures[when], m, against[when] if against else None, level) for m in metrics}
             for when in WHEN
         }
-        rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells))
+        needs = tuple(found.methods[labels][0].summary.get("needs", ()))
+        rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells, needs))
     averaged = min(LAST, *(run.summary["evaluations"] for mine in found.methods.values() for run in mine))
     name = next((row.name for row in rows if (row.labels, row.variant) == base), "")
     return Comparison(found.by, tuple(metrics), tuple(rows), name, level, title, found.excluded, averaged)

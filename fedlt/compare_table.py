@@ -68,6 +68,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "reference": comparison.reference,
         "level": comparison.level,
         "seeds": {row.name: list(row.seeds) for row in comparison.rows},
+        "needs": {row.name: list(row.needs) for row in comparison.rows},
         "excluded": list(comparison.excluded),
         "rows": records,
     }
@@ -96,6 +97,9 @@ def caption(comparison: Comparison) -> list[str]:
             f"↑ ↓: higher or lower than {comparison.reference}; the {comparison.level:.0%} confidence interval of the "
             "paired differences over the same seeds excludes zero."
         )
+    told = {row.labels: f"{', '.join(row.labels)}: {', '.join(row.needs)}" for row in comparison.rows if row.needs}
+    if told:
+        notes.append(f"Beyond the model these have or send: {'; '.join(told.values())}.")
     notes += [f"left out: {run}" for run in comparison.excluded]
     return notes
 

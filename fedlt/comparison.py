@@ -56,13 +56,14 @@ class Cell:
 class Row:
     """One method. labels: values of the keys `by`. variant: of its models, "" for the headline.
 
-    cells: `last` or `last_five` -> metric -> figure.
+    cells: `last` or `last_five` -> metric -> figure. needs: what its strategy has beyond the model.
     """
 
     labels: tuple[str, ...]
     variant: str
     seeds: tuple[int, ...]
     cells: Mapping[str, Mapping[str, Cell]]
+    needs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

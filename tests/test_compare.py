@@ -21,6 +21,7 @@ from fedlt.compare import compare_each
 from fedlt.compare_table import render
 from fedlt.comparison import Comparison, Row, paired
 from fedlt.errors import ScenarioError
+from fedlt.scenario import load
 
 FEDAVG, FEDPROX = [61, 58, 64, 61], [66, 60, 71, 67]  # right of 100, seeds 0 to 3
 
@@ -217,6 +218,17 @@ def test_unfinished_runs_are_left_out_and_named(tiny: dict[str, Any], tmp_path: 
     assert f"left out: {going.folder} (running, round 3)" in str(found)
     with pytest.raises(ScenarioError, match="there is no finished run; left out: "):
         fedlt.compare(going)
+
+
+def test_what_a_method_has_beyond_the_model_stands_beneath_the_table(tiny: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("fedavg", "fedir", "fednh"):
+        make_run(tmp_path, tiny, f"strategy={name}")
+    found = fedlt.compare(tmp_path)
+    assert "Beyond the model these have or send: fedir: class_prior; fednh: prototypes." in str(found)
+    assert json.loads(render([found], "json"))["needs"] == {
+        "fedavg": [], "fedir": ["class_prior"], "fednh": ["prototypes"],
+    }  # fmt: skip
+    assert "Beyond" not in str(fedlt.compare(tmp_path / load(tiny, ["strategy=fedavg"]).run_name))
 
 
 def test_a_table_for_each_setting(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ travels, is averaged and is saved like running statistics. What stays at a site 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlt.samplers import shuffled
+from fedlt.samplers import Sampler, shuffled
 
 if TYPE_CHECKING:
     from fedlt.nn.net import Net
@@ -70,7 +69,7 @@ class Stage:
     name: str = "all"
     share: float = 1.0
     only: tuple[str, ...] = ("*",)
-    sampler: Callable[[Site], NDArray[np.int64]] = shuffled
+    sampler: Sampler = shuffled
     augment: str = ""
     cached: bool = False
 

@@ -47,8 +47,8 @@ class RunWriter:
         self._started = False
         self.summary: dict[str, Any] = {
             "status": "running", **meta, "versions": _versions(), "host": _host(), "started": _now(), "ended": None,
-            "timings": {}, "skipped": 0, "rounds": 0, "evaluations": 0, "final_round": None,
-            "final": {}, "last_five": {},
+            "timings": {}, "skipped": 0, "images": 0, "forward_images": 0, "rounds": 0, "evaluations": 0,
+            "final_round": None, "final": {}, "last_five": {},
         }  # fmt: skip
 
     def start(self) -> None:
@@ -92,7 +92,8 @@ class RunWriter:
         """Keeps one row of the round table: flat, with the key "round". It is on disk after the next evaluation."""
         self._rounds.append(dict(row))
         self.summary["rounds"] = max(self.summary["rounds"], row["round"])
-        self.summary["skipped"] += row.get("skipped", 0)
+        for name in ("skipped", "images", "forward_images"):
+            self.summary[name] += row.get(name, 0)
         if self._followed is not None:
             self._followed.log(row["round"], {k: v for k, v in row.items() if k != "round"}, "rounds/")
 

@@ -9,6 +9,7 @@ Recognition. ICLR 2020, section 3: instance-balanced (power 1), square root (1/2
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from fedlt.site import Site
+
+Sampler = Callable[["Site"], NDArray[np.int64]]
 
 
 def shuffled(site: Site) -> NDArray[np.int64]:

@@ -39,11 +39,14 @@ class Work:
     images: int = 0
     forward_images: int = 0
 
-    def count(self, loss: Tensor, clients: int, batch: int, images: bool = True) -> None:
-        """A step of each of `clients` clients on `batch` samples; loss: the sum of their mean losses."""
+    def count(self, loss: Tensor, clients: int, batch: int, images: int | None = None) -> None:
+        """A step of each of `clients` clients on `batch` samples; loss: the sum of their mean losses.
+
+        images: those that passed the backbone forward and backward; all of them unless given.
+        """
         self.loss_sum += loss.detach().float() * batch
         self.samples += clients * batch
-        self.images += clients * batch * images
+        self.images += clients * batch if images is None else images
         self.steps += clients
 
 
@@ -77,6 +80,7 @@ class Trainer:
         steps, step = passes * math.ceil(site.epoch_size / self.local.batch_size), 0
         site.generator = self.generator(site)
         known = self._known(site, names) if stage.cached else None
+        trained = any(name.startswith("backbone.") for name in names)
         for _ in range(passes):
             with torch.no_grad():
                 site.learner.epoch(site)
@@ -90,7 +94,8 @@ class Trainer:
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
-                self.work.count(value, 1, len(batch), images=known is None)
+                self.work.count(value, 1, len(batch), images=len(batch) if trained else 0)
+                self.work.forward_images += 0 if trained or known else len(batch)
                 site.num_steps += 1
                 step += 1
         site.travel += optimizer.travel

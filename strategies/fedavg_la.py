@@ -25,6 +25,7 @@ class FedAvgLA(FedAvg):
     """Local loss: cross-entropy of logits + tau log(N_c / N). Predictions leave the prior out."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_prior",)
+    uses_learner: ClassVar[bool] = False
 
     tau: Annotated[float, "> 0"] = 1.0  # strength of the adjustment
 

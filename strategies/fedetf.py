@@ -30,6 +30,7 @@ class FedETF(Strategy):
     """The prototypes are private: equal everywhere and untrained, until a client tunes them for its personal model."""
 
     private: ClassVar[tuple[str, ...]] = (PROTOTYPES,)
+    uses_learner: ClassVar[bool] = False
 
     scale: Annotated[float, "> 0"] = 1.0  # initial inverse temperature; it is learnt
     dim: Annotated[int, ">= 2"] | None = None  # of the simplex's space; null: the larger of classes and features

@@ -27,6 +27,7 @@ class FedGELA(Strategy):
     """Model: `backbone`, `head.projection` (shared), `head.prototypes` and `head.scale` (fixed, never sent)."""
 
     frozen: ClassVar[tuple[str, ...]] = ("head.prototypes", "head.scale")
+    uses_learner: ClassVar[bool] = False
 
     temperature: Annotated[float, "> 0"] = 0.2  # the official default
     dim: Annotated[int, ">= 2"] | None = None  # of the simplex's space; null: the larger of classes and features

@@ -26,6 +26,7 @@ class FedRoD(Strategy):
     """Model: `backbone` and `head` (shared), `local_head` (private, on detached features and logits)."""
 
     private: ClassVar[tuple[str, ...]] = ("local_head.*",)
+    uses_learner: ClassVar[bool] = False
 
     def build(self, model: Net, task: Task) -> None:
         model.local_head = nn.Linear(model.feature_dim, task.num_classes)

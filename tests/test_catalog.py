@@ -153,7 +153,7 @@ def test_unknown_names_come_with_the_nearest_or_with_all() -> None:
         ),
         ("model", "resnet19", r"unknown model 'resnet19'; did you mean 'resnet18'\?"),
         ("partition", "zzz", "unknown partition 'zzz'; known: dirichlet, dirichlet_per_class, iid"),
-        ("learner", "zzz", "known: cross_entropy.*or your own as './file.py:Learner'"),
+        ("learner", "zzz", "known: batchformer.*or your own as './file.py:Learner'"),
         ("strategy", "flower:Krun", r"Flower has no strategy 'Krun'; did you mean 'Krum'\?"),
     ):
         with pytest.raises(ScenarioError, match=message):

@@ -22,6 +22,11 @@ class BatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked = None
         self.updates = 0  # of the running statistics, which PyTorch does not count as edits of the buffers
 
+    def reset_running_stats(self) -> None:
+        for statistic, value in ((self.running_mean, 0.0), (self.running_var, 1.0)):
+            if statistic is not None:
+                statistic.fill_(value)
+
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)

@@ -69,6 +69,17 @@ class ResNetBackbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(F.relu(self.norm(self.stem(x)))).mean((2, 3))  # type: ignore[no-any-return]
 
+    def split(self) -> tuple[nn.Module, nn.Module]:
+        """The stem, and the blocks with what follows them, as modules of their own."""
+        return nn.Sequential(self.stem, self.norm, nn.ReLU()), nn.Sequential(*self.blocks, ImageMean())
+
+
+class ImageMean(nn.Module):
+    """[B, C, H, W] to [B, C]: the average over the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
 
 @dataclass(frozen=True)
 class ResNet(ImageModel):

@@ -1,0 +1,34 @@
+"""cRT: the representation is learnt on the data as they are, then the classifier anew on balanced draws.
+
+Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis: Decoupling Representation and Classifier for Long-Tailed
+Recognition. ICLR 2020. Both stages share one budget of rounds. The head starts again at zero, which is the same point
+for every client of a federation and loses nothing, since the second problem is convex. In the second stage running
+statistics are frozen like the weights; the official code lets them move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fedlt.learner import Stage
+from fedlt.learners.cross_entropy import CrossEntropy
+from fedlt.samplers import Power
+from fedlt.site import Site
+
+
+@dataclass(frozen=True)
+class CRT(CrossEntropy):
+    """Stages: representation (all parameters), classifier (the head, class-balanced)."""
+
+    classifier_share: Annotated[float, "> 0", "< 1"] = 0.2  # of the run's rounds
+    cached: bool = False  # train the head on features computed once a round, without augmentation
+
+    def stages(self) -> tuple[Stage, ...]:
+        classifier = Stage("classifier", self.classifier_share, ("head.*",), Power(0.0), cached=self.cached)
+        return Stage("representation", 1 - self.classifier_share), classifier
+
+    def begin(self, site: Site) -> None:
+        if site.stage.name == "classifier" and site.stage_begins:
+            for parameter in site.model.head.parameters():
+                parameter.zero_()

@@ -1,0 +1,71 @@
+"""Several experts on one stem: M copies of a backbone beyond its stem, each with a head of its own.
+
+Features of the experts lie side by side, [B, M * D], so that caches and heads of strategies see one backbone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from fedlt.nn.net import Net
+from fedlt.nn.resnet import ResNetBackbone
+
+
+class Experts(nn.Module):
+    """[B, ...] inputs to [B, M * D] features: a shared stem, then M branches."""
+
+    def __init__(self, stem: nn.Module, branches: list[nn.Module]) -> None:
+        super().__init__()
+        self.stem = stem
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shared = self.stem(x)
+        return torch.cat([branch(shared) for branch in self.branches], dim=1)
+
+
+class ExpertHeads(nn.Module):
+    """One head per expert. As a head of the model it gives the experts' mean logits."""
+
+    def __init__(self, heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def each(self, features: Tensor) -> Tensor:
+        """[M, B, C] logits of each expert, given the [B, M * D] features of all."""
+        parts = features.chunk(len(self.heads), dim=1)
+        return torch.stack([head(part) for head, part in zip(self.heads, parts, strict=True)])
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.each(features).mean(0)
+
+
+def add_experts(model: Net, count: int, make_head: Callable[[int], nn.Module]) -> None:
+    """Turn a model into `count` experts that share its stem, each initialised anew. make_head: D -> a head."""
+    stem, trunk = split(model.backbone)
+    branches = [trunk, *(copy.deepcopy(trunk) for _ in range(count - 1))]
+    for branch in branches[1:]:
+        for module in branch.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
+    model.head = ExpertHeads([make_head(model.feature_dim) for _ in branches])
+    model.backbone = Experts(stem, branches)
+    model.feature_dim *= count
+
+
+def split(backbone: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Stem (the first layer with parameters and what follows it) and the rest. Raises ValueError without a rest."""
+    if isinstance(backbone, ResNetBackbone):
+        return backbone.split()
+    layers = list(backbone) if isinstance(backbone, nn.Sequential) else []
+    weighted = (index for index, layer in enumerate(layers) if any(True for _ in layer.parameters()))
+    second = next(islice(weighted, 1, None), None)
+    if second is None:
+        raise ValueError("experts need a model with at least two layers before its head; take a deeper one")
+    return nn.Sequential(*layers[:second]), nn.Sequential(*layers[second:])

@@ -1,0 +1,41 @@
+"""What class counts say: the shared pieces of losses that know how rare a class is.
+
+Counts are [C] samples per class, of one site or of all; a class without samples gets no weight and no margin.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLOOR = 1e-9  # samples of an absent class: its logit is shifted so far down that its softmax is 0, and stays finite
+
+
+def log_prior(counts: Tensor) -> Tensor:
+    """[C] log of the class frequencies n_c / n. Menon and others, ICLR 2021; Ren and others, NeurIPS 2020."""
+    return (counts.clamp(min=FLOOR) / counts.sum()).log()
+
+
+def effective_weights(counts: Tensor, beta: float) -> Tensor:
+    """[C] weights (1 - beta) / (1 - beta^n_c), scaled to the mean 1 over the classes that are there.
+
+    Cui, Jia, Lin, Song, Belongie: Class-Balanced Loss Based on Effective Number of Samples. CVPR 2019, eq. 4.
+    """
+    there = counts > 0
+    weights = torch.where(there, (1 - beta) / (1 - beta ** counts.clamp(min=1).double()), 0.0)
+    return (weights * there.sum() / weights.sum()).float()
+
+
+def ldam_margins(counts: Tensor, largest: float) -> Tensor:
+    """[C] margins proportional to n_c^(-1/4), the rarest class's being `largest`.
+
+    Cao, Wei, Gaidon, Arechiga, Ma: Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss.
+    NeurIPS 2019, eq. 13.
+    """
+    margins = torch.where(counts > 0, counts.clamp(min=1).double() ** -0.25, 0.0)
+    return (largest * margins / margins.max()).float()
+
+
+def with_margin(logits: Tensor, y: Tensor, margins: Tensor) -> Tensor:
+    """[B, C] logits whose true class is lowered by its margin."""
+    return logits - margins[y][:, None] * torch.nn.functional.one_hot(y, logits.shape[1])

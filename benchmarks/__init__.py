@@ -1,1 +1,1 @@
-"""Speed, scale and start-up of FedLT beside a plain loop and its peers; see README.md."""
+"""Speed, scale and start-up of FedLT beside a plain loop and its peers; see docs/performance.md."""

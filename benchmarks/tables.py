@@ -6,6 +6,7 @@ Fills docs/performance.md: each `<!-- results: NAME -->` is followed by the tabl
 from __future__ import annotations
 
 import csv
+import math
 import re
 import statistics
 from pathlib import Path
@@ -22,6 +23,7 @@ SPEED = (
     ("start s", "startup_seconds", 1.0, ".1f"),
     ("peak MB", "peak_mb", 1.0, ".0f"),
     ("others %", "others_cpu_share", 100.0, ".0f"),
+    ("drift", "drift", 1.0, ".2f"),
 )
 RATIOS = ("images_per_second", "cpu_ms_per_image", "peak_mb")
 STARTUP = (("s", "seconds", 1.0, ".2f"), ("whole command s", "process_seconds", 1.0, ".2f"))
@@ -33,10 +35,8 @@ def main() -> None:
     for name in re.findall(r"<!-- results: (.+?) -->", page):
         path = RESULTS / f"{name}.csv"
         text = section(path) if path.exists() else "Not measured yet."
-        page = re.sub(
-            rf"(<!-- results: {name} -->\n).*?(\n<!-- end -->)", lambda found, text=text: found[1] + text + found[2],
-            page, flags=re.DOTALL,
-        )  # fmt: skip
+        pattern = rf"(<!-- results: {name} -->\n).*?(<!-- end -->)"
+        page = re.sub(pattern, lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page, flags=re.DOTALL)
     PAGE.write_text(page, encoding="utf-8")
 
 
@@ -46,20 +46,23 @@ def section(path: Path) -> str:
     notes = dict(line.removeprefix("# ").split(": ", 1) for line in lines if line.startswith("# "))
     rows = list(csv.DictReader(line for line in lines if not line.startswith("# ")))
     repeats = len({row["repeat"] for row in rows})
-    return (
-        f"```text\n{notes['command']}\n```\n\n{table(rows)}\n\n"
-        f"{repeats} repeat{'s' if repeats > 1 else ''}. {notes['machine']}; {notes['versions']}."
-    )
+    about = [
+        f"{repeats} repeat{'s' if repeats > 1 else ''}",
+        notes["machine"],
+        notes["versions"],
+        notes.get("note", ""),
+    ]
+    return f"```text\n{notes['command']}\n```\n\n{table(rows)}\n\n{'; '.join(filter(None, about))}."
 
 
 def table(rows: list[dict[str, str]]) -> str:
     """Medians by system, point or command; against the faster bare loop where there is one."""
     label = next(name for name in ("system", "point", "command") if name in rows[0])
-    columns = STARTUP if label == "command" else SPEED
+    columns = STARTUP if label == "command" else SPEED if label == "point" else SPEED[:-1]
     names = list(dict.fromkeys(row[label] for row in rows))
 
     def median(name: str, key: str) -> float:
-        return statistics.median(float(row[key]) for row in rows if row[label] == name)
+        return statistics.median(float(row[key] or "nan") for row in rows if row[label] == name)
 
     bare = [name for name in names if name in BARE]
     limit = max(bare, key=lambda name: median(name, "images_per_second")) if bare else None
@@ -69,7 +72,7 @@ def table(rows: list[dict[str, str]]) -> str:
         head += [title, "x bare"] if ratio else [title]
         for cells in body:
             value = median(cells[0], key)
-            cells.append(format(factor * value, form))
+            cells.append("-" if math.isnan(value) else format(factor * value, form))
             if limit is not None and ratio:
                 cells.append(f"{value / median(limit, key):.2f}")
     rule = ["---", *["--:"] * (len(head) - 1)]

@@ -6,7 +6,7 @@ Random pixels take as long to learn from as real ones: these files are about spe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from fedlt.nn.net import Net
 
 CLASSES = 10
+COMPARED = (
+    *("bare-threads", "bare-processes", "fedlt-inline", "fedlt-processes", "fedlt-ray", "fedlt-best", "fedlt-bf16"),
+    *("flower", "pfl-2", "fluke"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,7 @@ class Workload:
     momentum: float = 0.9
     warmup: int = 2
     seed: int = 0
-    systems: tuple[str, ...] = field(
-        default=("bare", "fedlt-inline", "fedlt-ray", "fedlt-ray-best", "fedlt-ray-bf16", "flower", "pfl", "pfl-2")
-    )
+    systems: tuple[str, ...] = COMPARED
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -45,6 +45,8 @@ SYSTEMS: dict[str, System] = {
     "fedlt-processes": System("fedlt_run", {"backend": "processes", **PLAIN}),
     "fedlt-ray": System("fedlt_run", {"backend": "ray", **PLAIN}),
     "fedlt-flower": System("fedlt_run", {"backend": "flower", **PLAIN}),
+    "fedlt-best": System("fedlt_run", {"backend": "processes"}),
+    "fedlt-bf16": System("fedlt_run", {"backend": "processes", "precision": "bfloat16"}),
     "fedlt-ray-best": System("fedlt_run", {"backend": "ray"}),
     "fedlt-ray-bf16": System("fedlt_run", {"backend": "ray", "precision": "bfloat16"}),
     "flower": System("flower_run", share=0.2),

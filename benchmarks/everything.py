@@ -1,0 +1,46 @@
+"""Measures all that docs/performance.md shows: `python -m benchmarks.everything` (half an hour on two quiet cores).
+
+The results go to benchmarks/results, the tables into the page. With names behind it, only these are measured.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks import tables
+
+COMMANDS = {
+    "tiny": "speed --workload tiny",
+    "cifar-cnn": "speed --workload cifar-cnn",
+    "large": "speed --workload large",
+    "personal": "speed --workload personal",
+    "cifar-resnet8": "speed --workload cifar-resnet8",
+    "startup": "startup",
+    "scaling-clients": "scaling --axis clients",
+    "scaling-model": "scaling --axis model",
+    "scaling-cohort": "scaling --axis cohort --repeats 1",
+    "scaling-workers": "scaling --axis workers --repeats 1",
+    "scaling-rounds": "scaling --axis rounds --repeats 1",
+}
+
+
+def main(names: Sequence[str]) -> None:
+    """Run the named measurements, or all; one that fails leaves the others alone."""
+    unknown = sorted(set(names) - set(COMMANDS))
+    if unknown:
+        raise SystemExit(f"unknown: {', '.join(unknown)}; there are: {', '.join(COMMANDS)}")
+    for name in names or COMMANDS:
+        path = tables.RESULTS.relative_to(tables.PAGE.parents[1]) / f"{name}.csv"
+        command = f"python -m benchmarks.{COMMANDS[name]} --csv {path}"
+        print(f"$ {command}", file=sys.stderr)
+        done = subprocess.run([sys.executable, *shlex.split(command)[1:]], check=False)
+        if done.returncode:
+            print(f"{name} ended with {done.returncode}", file=sys.stderr)
+        tables.main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

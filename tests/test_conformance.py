@@ -20,7 +20,13 @@ from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 from strategies.fedavg import FedAvg
 
-SMALLER: dict[str, dict[str, Any]] = {"creff": {"features": 4, "match_steps": 2, "head_epochs": 2}}
+SMALLER: dict[str, dict[str, Any]] = {
+    "creff": {"features": 4, "match_steps": 2, "head_epochs": 2},
+    "fedbabu": {"tune_epochs": 1},
+    "fedetf": {"turns": 1, "tune_epochs": 1},
+    "fednpc": {"noise": 200, "epochs": 2},
+    "rucr": {"head_epochs": 2},
+}
 """Fields that spare time, for strategies that work hard on the server."""
 
 

@@ -17,7 +17,7 @@ HELD = 2**22  # numbers held back at most; softmax over one client's few rows wo
 class Meters:
     """One `Confidence` for each model and variant, as `model:variant`."""
 
-    _held: dict[str, list[tuple[Tensor, Tensor, Tensor, int]]] = field(default_factory=dict)
+    _held: dict[str, list[tuple[Tensor, Tensor, Tensor | None, int]]] = field(default_factory=dict)
     _done: dict[str, list[Confidence]] = field(default_factory=dict)
     _size: int = 0
 
@@ -31,9 +31,8 @@ class Meters:
     ) -> None:
         """Logits [B, C] of each variant; targets: [B]; client: whose personal model it is. uncertainty: [B] what the
         model itself says of it; None: it follows from the confidence."""
-        own = torch.full((len(targets),), torch.nan, device=targets.device) if uncertainty is None else uncertainty
         for variant, value in logits.items():
-            self._held.setdefault(f"{model}:{variant}", []).append((value.detach(), targets, own.detach(), client))
+            self._held.setdefault(f"{model}:{variant}", []).append((value.detach(), targets, uncertainty, client))
             self._size += value.numel()
         if self._size > HELD:
             self._flush()
@@ -45,22 +44,32 @@ class Meters:
 
     def _flush(self) -> None:
         for key, parts in self._held.items():
-            logits, targets, own = (torch.cat([part[i] for part in parts]) for i in range(3))  # type: ignore[misc]
+            logits, targets = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+            own = None
+            if any(part[2] is not None for part in parts):
+                own = torch.cat([_unknown(part[1]) if part[2] is None else part[2].detach().float() for part in parts])
             owners = np.repeat([part[3] for part in parts], [len(part[1]) for part in parts])
             samples = _samples(logits, targets, own).cpu().numpy()
             self._done.setdefault(key, []).append(Confidence.from_samples(samples, owners))
         self._held, self._size = {}, 0
 
 
-def _samples(logits: Tensor, targets: Tensor, uncertainty: Tensor) -> Tensor:
-    """[N, 6] of logits [N, C] and uncertainties [N], NaN where the confidence is to tell; see
+def _unknown(targets: Tensor) -> Tensor:
+    """[B] uncertainties of a model that reports none."""
+    return torch.full((len(targets),), torch.nan, device=targets.device)
+
+
+def _samples(logits: Tensor, targets: Tensor, uncertainty: Tensor | None) -> Tensor:
+    """[N, 6] of logits [N, C] and uncertainties [N], NaN or None where the confidence is to tell; see
     `Confidence.from_samples`. A row of logits that is not finite counts as confidence 0."""
     logs = torch.log_softmax(logits.float(), 1)
     probabilities = logs.exp()
     top = logs.amax(1)
     loss = -logs.gather(1, targets[:, None]).squeeze(1)
     brier = probabilities.square().sum(1) - 2 * (-loss).exp() + 1  # sum over classes of (p - [class is true])^2
-    sureness = torch.where(uncertainty.isnan(), top - (-torch.expm1(top)).log(), -uncertainty.float().log())
+    sureness = top - (-torch.expm1(top)).log()
+    if uncertainty is not None:
+        sureness = torch.where(uncertainty.isnan(), sureness, -uncertainty.log())
     confidence = top.exp().nan_to_num(0.0)
     columns = (
         (confidence * BINS).ceil().clamp(1, BINS) - 1,

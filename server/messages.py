@@ -135,9 +135,11 @@ class Report:
         cells = [confusion.encode() for confusion in self.confusions.values()]
         if cells:  # one array for all: a thousand clients must not cost a thousand records
             tensors["confusions"] = torch.from_numpy(np.concatenate(cells))
-        for model, found in self.confidences.items():
-            tensors[f"confidence/{model}/cells"] = torch.from_numpy(found.cells)
-            tensors[f"confidence/{model}/clients"] = torch.from_numpy(found.clients)
+        if self.confidences:
+            tensors["confidence/cells"] = torch.from_numpy(np.stack([c.cells for c in self.confidences.values()]))
+            tensors["confidence/clients"] = torch.from_numpy(
+                np.concatenate([c.clients for c in self.confidences.values()])
+            )
         for chunk, moments in self.moments.items():
             for name in collapse.NAMES:
                 tensors[f"moments/{chunk}/{name}"] = torch.from_numpy(getattr(moments, name))
@@ -147,7 +149,7 @@ class Report:
         head = {
             "updates": updates,
             "confusions": [[*key, len(part)] for key, part in zip(keys, cells, strict=True)],
-            "confidences": list(self.confidences),
+            "confidences": {model: len(found.clients) for model, found in self.confidences.items()},
             "moments": list(self.moments),
             "failures": [asdict(failure) for failure in self.failures],
             "metrics": self.metrics,
@@ -170,9 +172,11 @@ class Report:
             cells = tensors["confusions"][start : start + length].numpy()
             report.confusions[model, client] = Confusion.decode(cells, num_classes)
             start += length
-        for model in head["confidences"]:
-            cells, rows = (tensors[f"confidence/{model}/{name}"].numpy() for name in ("cells", "clients"))
-            report.confidences[model] = Confidence(cells, rows)
+        start = 0
+        for index, (model, length) in enumerate(head["confidences"].items()):
+            rows = tensors["confidence/clients"][start : start + length].numpy()
+            report.confidences[model] = Confidence(tensors["confidence/cells"][index].numpy(), rows)
+            start += length
         for chunk in head["moments"]:
             report.moments[chunk] = Moments(*(tensors[f"moments/{chunk}/{name}"].numpy() for name in collapse.NAMES))
         prefix = "state/"

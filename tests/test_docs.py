@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 import fedlt
+from fedlt import catalog
 from fedlt.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -49,3 +50,32 @@ def test_links_between_pages_lead_somewhere() -> None:
     for path in DOCS.rglob("*.md"):
         for target in re.findall(r"\]\(([\w./-]+\.md)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).is_file() or target == "commands.md", (path, target)
+
+
+PAGES = [("strategies", "strategy"), ("learners", "learner")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "name"),
+    [(folder, kind, name) for folder, kind in PAGES for name in catalog.names(kind)],
+    ids=lambda value: str(value),
+)
+def test_every_strategy_and_learner_has_its_page(folder: str, kind: str, name: str) -> None:
+    page = DOCS / folder / f"{name}.md"
+    assert page.is_file(), f"write docs/{folder}/{name}.md"
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert re.search(rf"fedlt \w+ .*{kind}={name}\b", text), "the page gives the command that runs it"
+    assert len(text.splitlines()) >= 10
+
+
+def test_no_page_is_about_a_method_that_is_not_there() -> None:
+    for folder, kind in PAGES:
+        written = {page.stem for page in (DOCS / folder).glob("*.md")}
+        assert written <= {*catalog.names(kind), "flower"}
+
+
+def test_the_how_to_pages_are_there() -> None:
+    pages = {page.stem for page in (DOCS / "howto").glob("*.md")}
+    asked = {"own-data", "own-strategy", "own-learner", "gpu-shares", "ray-cluster", "flower"}
+    assert asked <= pages

@@ -160,8 +160,9 @@ def heading(jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> str
     """One line that says how much there is to do, and how it is done."""
     seeds, labels = {job.seed for job in jobs}, {job.label for job in jobs}
     how = f"{processes} side by side" if processes > 1 else "one after the other"
+    grid = f"{_count(len(labels), 'method')}, {_count(len(seeds), 'seed')}"
     return (
-        f"{jobs[0].scenario.name}: {len(jobs)} runs ({len(labels)} of each of {len(seeds)} seeds), "
+        f"{jobs[0].scenario.name}: {_count(len(jobs), 'run')} ({grid}), "
         f"{len(done)} finished before, {len(jobs) - len(done)} to do, {how}"
     )
 
@@ -176,3 +177,7 @@ def percent(run: Run, kind: str) -> str:
     """Accuracy of the last evaluation of a kind of model; `-` where there is none."""
     value = run.final.get(f"{kind}/accuracy", math.nan)
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

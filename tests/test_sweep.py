@@ -135,7 +135,7 @@ def test_a_sweep_ends_with_the_comparison_and_skips_what_is_finished(scenario: s
     first = call(*words, "--reference", "fedavg")
     assert first.exit_code == 0, first.output
     lines = first.stdout.splitlines()
-    assert lines[0] == "small: 4 runs (2 of each of 2 seeds), 0 finished before, 4 to do, one after the other"
+    assert lines[0] == "small: 4 runs (2 methods, 2 seeds), 0 finished before, 4 to do, one after the other"
     assert [line.partition(":")[0] for line in lines[1:5]] == [
         "[1/4] strategy=local seed 0",
         "[2/4] strategy=fedavg seed 0",

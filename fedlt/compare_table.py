@@ -136,10 +136,15 @@ def _difference(row: Row, metric: str, cell: Cell) -> str:
     pair = cell.paired
     if pair is None or math.isnan(pair.mean):
         return "-"
-    text = f"{100 * pair.mean:+.1f}"
+    text = _points(pair.mean)
     if not math.isnan(pair.low):
-        text += f" [{100 * pair.low:+.1f}, {100 * pair.high:+.1f}]"
+        text += f" [{_points(pair.low)}, {_points(pair.high)}]"
     return text + {1: " ↑", -1: " ↓", 0: ""}[pair.mark]
+
+
+def _points(share: float) -> str:
+    """With its sign; a zero is positive."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def plain_text(table: Table) -> str:

@@ -16,6 +16,12 @@ def log_prior(counts: Tensor) -> Tensor:
     return (counts.clamp(min=FLOOR) / counts.sum()).log()
 
 
+def correction(counts: Tensor) -> Tensor:
+    """[C] what a post-hoc adjustment subtracts: `log_prior`, and 0 for a class without samples, which the formula
+    would always prefer."""
+    return torch.where(counts > 0, log_prior(counts), 0.0)
+
+
 def effective_weights(counts: Tensor, beta: float) -> Tensor:
     """[C] weights (1 - beta) / (1 - beta^n_c), scaled to the mean 1 over the classes that are there.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from fedlt.priors import log_prior
 from fedlt.site import Batch
 from fedlt.strategy import Client
 from fedlt.task import Task
@@ -30,7 +31,7 @@ class FedAvgLA(FedAvg):
     tau: Annotated[float, "> 0"] = 1.0  # strength of the adjustment
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
-        return cross_entropy(client.model(batch.x) + self.tau * log_prior(client.task, batch.x), batch.y)
+        return cross_entropy(client.model(batch.x) + self.tau * log_prior(global_counts(client.task, batch.x)), batch.y)
 
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
         """The generic model is the headline; `own_prior` adds the log of the client's own class frequencies."""
@@ -38,7 +39,6 @@ class FedAvgLA(FedAvg):
         return {"generic": generic, "own_prior": generic + (client.class_counts / client.num_samples).log()}
 
 
-def log_prior(task: Task, like: Tensor) -> Tensor:
-    """[C] log N_c / N over all clients, on the device of `like`; minus infinity for a class that nobody has."""
-    counts = torch.as_tensor(task.class_counts, device=like.device)
-    return (counts / counts.sum()).log()
+def global_counts(task: Task, like: Tensor) -> Tensor:
+    """[C] training samples of each class over all clients, on the device of `like`."""
+    return torch.as_tensor(task.class_counts, device=like.device)

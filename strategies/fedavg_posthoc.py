@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from fedlt.nn.realign import scaled_rows
+from fedlt.priors import correction
 from fedlt.strategy import Client, Server
 from strategies.fedavg import FedAvg
-from strategies.fedavg_la import log_prior
+from strategies.fedavg_la import global_counts
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class FedAvgPosthoc(FedAvg):
         features, head = server.model.encode(x), server.model.head
         weight = server.model.get_parameter("head.weight")
         plain = head(features)
-        adjustment = self.tau * log_prior(server.task, plain)
+        adjustment = self.tau * correction(global_counts(server.task, plain))
         even = scaled_rows(weight, weight.norm(dim=1).mean(), self.tau_norm)
         normed = linear(features, even)  # as in the paper, without bias; at the mean norm, to go with the prior
         return {
@@ -46,4 +47,4 @@ class FedAvgPosthoc(FedAvg):
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
         plain = client.model(x)
         own = (client.class_counts / client.num_samples).log()
-        return {"plain": plain, "own_prior": plain - log_prior(client.task, plain) + own}
+        return {"plain": plain, "own_prior": plain - correction(global_counts(client.task, plain)) + own}

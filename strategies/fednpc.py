@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from fedlt.nn.softmax import extend, gradient, head_of, logits
+from fedlt.priors import correction
 from fedlt.strategy import Server
-from strategies.fedavg_la import log_prior
+from strategies.fedavg_la import global_counts
 from strategies.fedavg_posthoc import FedAvgPosthoc
 
 
@@ -32,7 +33,7 @@ class FedNPC(FedAvgPosthoc):
         if "npc" not in server.state:  # once for each evaluation: workers see a server without state
             server.state["npc"] = self.retrain(server)
         npc = logits(server.model.encode(x), server.state["npc"])
-        adjusted = npc - self.tau * log_prior(server.task, npc)
+        adjusted = npc - self.tau * correction(global_counts(server.task, npc))
         return {"npc": npc, "npc_adjusted": adjusted, **super().generic(server, x)}
 
     def retrain(self, server: Server) -> Tensor:

@@ -286,3 +286,11 @@ def test_learner_files_are_short() -> None:
         lengths[name] = len(text.splitlines()) - (docstring.end_lineno or 0)
     assert np.median(list(lengths.values())) < 100
     assert max(lengths[name] for name in ("focal", "logit_adjustment", "class_balanced", "cross_entropy")) <= 25
+
+
+def test_a_class_that_nobody_has_is_neither_learnt_nor_preferred() -> None:
+    """Training lowers its logit far, a correction afterwards leaves it where it is."""
+    counts = torch.tensor([3, 1, 0])
+    assert priors.log_prior(counts)[:2].tolist() == pytest.approx([np.log(0.75), np.log(0.25)])
+    assert -100 < priors.log_prior(counts)[2].item() < -20
+    assert priors.correction(counts).tolist() == pytest.approx([np.log(0.75), np.log(0.25), 0.0])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedlt.learners.cross_entropy import CrossEntropy
 from fedlt.nn.net import Net
-from fedlt.priors import log_prior
+from fedlt.priors import correction
 from fedlt.site import Site
 from fedlt.task import Task
 
@@ -37,5 +37,4 @@ class PosthocLogitAdjustment(CrossEntropy):
 
     def predict(self, model: Net, x: Tensor) -> dict[str, Tensor]:
         logits, prior = model(x), model.get_buffer("class_prior")
-        known = torch.where(prior > 0, log_prior(prior), 0.0)  # the formula would prefer a class without samples always
-        return {"adjusted": logits - self.tau * known, "plain": logits}
+        return {"adjusted": logits - self.tau * correction(prior), "plain": logits}

@@ -82,7 +82,10 @@ class FedLoGe(Strategy):
         features = server.model.encode(x)
         psi = _part(server.model, "head")
         realigned = linear(features, scaled_rows(psi.weight, self.head_norm), psi.bias)
-        return {"realigned": realigned, "psi": psi(features), "simplex": _part(server.model, "simplex")(features)}
+        heads = {"realigned": realigned, "psi": psi(features)}
+        if self.backbone_from == "simplex":
+            heads["simplex"] = _part(server.model, "simplex")(features)
+        return heads
 
 
 def norm_for(rounds: int) -> float:

@@ -217,6 +217,16 @@ def test_every_variant_is_reported_and_phi_never_leaves(tiny: dict[str, Any], tm
     assert not torch.equal(final["head.weight"], parts.model.get_parameter("head.weight"))
 
 
+def test_without_the_simplex_it_is_fedavg_with_further_heads(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """The ablation: psi and the backbone are FedAvg's, bit for bit, and what is said of the simplex is left out."""
+    run = fedlt.run(tiny, "strategy=fedloge", "strategy.backbone_from=psi", out=tmp_path)
+    plain = fedlt.run(tiny, out=tmp_path)
+    ours, theirs = (load_file(each.folder / "model.safetensors") for each in (run, plain))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    assert run.final["generic[psi]/accuracy"] == plain.final["generic/accuracy"]
+    assert "generic[simplex]/accuracy" not in run.final
+
+
 def test_each_personal_head_starts_from_its_own_numbers(tiny: dict[str, Any]) -> None:
     """Also that of a client which is evaluated before it was ever sampled."""
     scenario = load(tiny, ["strategy=fedloge", "local.lr=1e-9"])

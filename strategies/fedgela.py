@@ -29,7 +29,7 @@ class FedGELA(Strategy):
     frozen: ClassVar[tuple[str, ...]] = ("head.prototypes", "head.scale")
     uses_learner: ClassVar[bool] = False
 
-    temperature: Annotated[float, "> 0"] = 0.2  # the official default
+    temperature: Annotated[float, "> 0"] = 1.0  # the code's, 0.2, goes with features that are not of unit length
     dim: Annotated[int, ">= 2"] | None = None  # of the simplex's space; null: the larger of classes and features
 
     def build(self, model: Net, task: Task) -> None:

@@ -154,8 +154,8 @@ def test_fedetf_tunes_prototypes_and_projection_for_one_client(make_client: Any)
 
 
 def test_fedgela_scales_the_simplex_by_the_clients_frequencies(make_client: Any) -> None:
-    """Rows times 4 n_kc / 6 = 2, 2/3, 0, 4/3; the generic model has them as they are. The temperature is 0.2."""
-    strategy = FedGELA()
+    """Rows times 4 n_kc / 6 = 2, 2/3, 0, 4/3; the generic model has them as they are."""
+    strategy = FedGELA(temperature=0.2)
     client = client_of(make_client, strategy)
     w = tensors(client)
     ratio = np.array([2, 2 / 3, 0, 4 / 3])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from server.artifacts import model_hash
 from server.grids import SERVER_NODE, LocalGrid
 from server.messages import Job
 from server.rounds import Progress, Rounds
+from server.states import StateStore
 
 COHORTS = ((0, 1, 3, 4), (0, 2, 3, 4))  # client 5 is tested without having been sampled
 
@@ -81,7 +84,6 @@ def rehearse(
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
     digest = hashlib.sha256()
-    played: list[Progress] = []
 
     def on_evaluation(found: Evaluation) -> None:
         for kind in (found.personal, found.personal_masked):
@@ -91,25 +93,29 @@ def rehearse(
         for variant, confusion in sorted(found.generic.items()):
             digest.update(f"{variant}{confusion.encode().tolist()}".encode())
 
-    def on_round(row: dict[str, Any]) -> None:
+    def after_round() -> None:
         if saved:
-            _through_disk(played[0])
+            _through_disk(rounds.progress)
 
     stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)
-    rounds = _GivenCohorts(stage, scenario, federation, parts, on_round, on_evaluation)
-    played.append(rounds.progress)
-    progress = rounds.run()
-    digest.update(model_hash(progress).encode())
+    with TemporaryDirectory() as folder, closing(StateStore(Path(folder))) as states:
+        rounds = _GivenCohorts(stage, scenario, federation, parts, states, _ignore, on_evaluation, _ignore)
+        progress = rounds.run(after_round)
+        digest.update(model_hash(progress).encode())
     for box in (progress.server.state, progress.server.outbox):
         for name in sorted(box):
             digest.update(name.encode() + box[name].numpy().tobytes())
     return digest.hexdigest()
 
 
+def _ignore(event: object) -> None:
+    """Nobody reads what a rehearsal measures."""
+
+
 def _through_disk(progress: Progress) -> None:
     server = progress.server
     server.state, server.outbox = _loaded(server.state), _loaded(server.outbox)
-    progress.states = {client: _loaded(state) for client, state in progress.states.items()}
+    progress.states.restore(progress.states.flush())
 
 
 def _loaded(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from clients.guard import check, guard
 from fedlt import seeding
 from fedlt.assembly import Assembly, assemble, pick_device
 from fedlt.data.federation import Federation, federate
@@ -25,7 +23,7 @@ from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Update
 from fedlt.threads import one_thread
 from fedlt.trainer import Trainer
-from server.messages import UNION, Failure, Job, Report, Work
+from server.messages import UNION, Failure, Job, Report, States, Work
 
 
 class Worker:
@@ -37,7 +35,7 @@ class Worker:
         self.parts: Assembly = assemble(scenario, federation, self.device)
         self.flat, self.model, self.strategy = self.parts.flat, self.parts.model, self.parts.strategy
         self.trainer = Trainer(self.flat, scenario.local, self.device, scenario.resources.precision)
-        self.initial_private = self.flat.private.clone()
+        self.initial_private, self.initial_frozen = self.flat.private.clone(), self.flat.frozen.clone()
         self.fail = scenario.federation.on_error == "fail"
         self._held: tuple[int, Tensor, TestSet] | None = None
         moments = federation.mean, federation.std, self.device, self.parts.channels_last
@@ -69,15 +67,14 @@ class Worker:
         for work in job.works:
             for block, clients in work.blocks.items():
                 for group in self._groups(clients):
-                    with self._guard(group, report):
-                        for update in self._train_group(group, work.images, job, shared, outbox, report):
-                            report.metrics["bytes_down"] += down
-                            report.metrics["bytes_up"] += update.nbytes
-                            held = report.updates.setdefault(block, [])
-                            if held and self.strategy.foldable:
-                                held[0].add(update)
-                            else:
-                                held.append(update)
+                    for update in self._updates(group, work.images, job, shared, outbox, report):
+                        report.metrics["bytes_down"] += down
+                        report.metrics["bytes_up"] += update.nbytes
+                        held = report.updates.setdefault(block, [])
+                        if held and self.strategy.foldable:
+                            held[0].add(update)
+                        else:
+                            held.append(update)
                     if report.failures and self.fail:
                         return
         done = self.trainer.work
@@ -96,10 +93,38 @@ class Worker:
                 groups.append([client])
         return groups
 
-    def _train_group(
+    def _updates(
         self, group: list[int], images: int, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report
-    ) -> Iterator[Update]:
-        """Updates of the clients, whose states go into the report."""
+    ) -> list[Update]:
+        """Updates of the clients, whose states go into the report. A client that fails leaves no trace but the report
+        of its failure. Of several trained at once, each is then trained alone: only so the one shows that fails."""
+        work, failures = replace(self.trainer.work, loss_sum=self.trainer.work.loss_sum.clone()), list[Failure]()
+        with guard(group, "train", failures, self._limit(group)):
+            updates, states = self._train_group(group, images, job, shared, outbox)
+            report.states.update(states)
+            return updates
+        self.trainer.work = work
+        self._recover()
+        if len(group) == 1:
+            report.failures += failures
+            return []
+        alone = [self._updates([client], images, job, shared, outbox, report) for client in group]
+        return [update for updates in alone for update in updates]
+
+    def _limit(self, clients: list[int]) -> float | None:
+        limit = self.scenario.federation.timeout
+        return None if limit is None else limit * len(clients)
+
+    def _recover(self) -> None:
+        """Put the model in order after a client that was interrupted; the rest is loaded for each client anyway."""
+        self.model.eval()
+        self.flat.frozen.copy_(self.initial_frozen)
+        self.flat.stepped()
+
+    def _train_group(
+        self, group: list[int], images: int, job: Job, shared: Tensor, outbox: dict[str, Tensor]
+    ) -> tuple[list[Update], States]:
+        """Updates and states of the clients, all of them found in order."""
         self.flat.load_shared(shared)
         clients = [self._client(number, job, shared, outbox, "train") for number in group]
         if group == [UNION]:
@@ -111,19 +136,19 @@ class Worker:
             from fedlt.vectorized import train_together  # torch.func takes a while to import
 
             vectors = train_together(self.trainer, clients, self.strategy.loss, shared)
+        updates, states = [], {}
         for client, vector in zip(clients, vectors, strict=True):
-            if not (_is_finite(vector) and _is_finite(self.flat.private)):
-                raise FloatingPointError("the trained weights are not finite; a smaller local.lr may help")
             weight = self.strategy.weight(client)
-            if not math.isfinite(weight) or weight < 0:
-                raise ValueError(f"expected a finite weight >= 0, got {weight}")
+            values = {name: value[None].clone() for name, value in client.values.items()}
+            update = Update((client.id,), weight, vector * weight, client.extras, values)
+            check(update, self.flat.private)
+            updates.append(update)
             state = {f"state/{name}": value.clone() for name, value in client.state.items()}
             if len(self.flat.private):
                 state["private"] = self.flat.private.clone()
             if state:
-                report.states[client.id] = state
-            values = {name: value[None].clone() for name, value in client.values.items()}
-            yield Update((client.id,), weight, vector * weight, client.extras, values)
+                states[client.id] = state
+        return updates, states
 
     def _work(self, client: Client) -> None:
         """A client's work of one round."""
@@ -157,14 +182,17 @@ class Worker:
                 if self.flat.edits() != edits:  # the last client's hooks trained or loaded something
                     test = self._test_set(job, shared)
                     edits = self.flat.edits()
-                with self._guard([number], report):
+                found = len(report.failures)
+                with guard([number], "evaluate", report.failures, self._limit([number])):
                     client = self._client(number, job, shared, outbox, "evaluate")
                     index = torch.from_numpy(rows).to(self.device)
                     plain, masked = evaluate_personal(self.strategy, client, test, index, meters)
                     self._report(report, "personal", number, plain)
                     self._report(report, "personal_masked", number, masked)
-                if report.failures and self.fail:
-                    return
+                if len(report.failures) > found:
+                    if self.fail:
+                        return
+                    self._recover()
         report.confidences = meters.results()
 
     def _measure_features(self, test: TestSet, work: Work, report: Report) -> None:
@@ -240,19 +268,6 @@ class Worker:
         torch.default_generator.manual_seed(seed)  # torch.manual_seed() records a traceback at each call: 2 ms
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-
-    @contextmanager
-    def _guard(self, clients: list[int], report: Report) -> Iterator[None]:
-        """Any error of the clients' own code becomes a reported failure of each of them."""
-        try:
-            yield
-        except Exception:
-            report.failures += [Failure(client, traceback.format_exc()) for client in clients]
-
-
-def _is_finite(vector: Tensor) -> bool:
-    """One pass over the vector; a finite sum has finite terms, and only another sum needs the closer look."""
-    return math.isfinite(vector.sum().item()) or bool(torch.isfinite(vector).all())
 
 
 _workers: dict[str, Worker] = {}

@@ -36,14 +36,16 @@ def run(
         "runs"
     ),
     seeds: Annotated[str | None, typer.Option(help="Several runs: 0-2, or 0,3,7.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start over what is finished or was stopped.")] = False,
+    resume_from: Annotated[int | None, typer.Option(help="Go on from the checkpoint of this round.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
     track: Annotated[str, typer.Option(help="Trackers: tensorboard, mlflow, wandb.")] = "",
 ) -> None:
     """Run a scenario. The last line printed is the run folder's path.
 
     SCENARIO is a shipped scenario's name or the path of a .yaml file; digits_lt unless given. OVERRIDES: key=value
-    sets a key (strategy=fedprox strategy.mu=0.1), ~key goes back to its default; `fedlt ls keys` lists them.
+    sets a key (strategy=fedprox strategy.mu=0.1), ~key goes back to its default; `fedlt ls keys` lists them. What was
+    stopped goes on from its last checkpoint.
     """
     from fedlt.scenario import load
 
@@ -58,7 +60,7 @@ def run(
     command = "fedlt " + shlex.join(sys.argv[1:])
     with Grids() as grids:
         for checked in scenarios:
-            run_scenario(checked, out, Console(profile=profile), force, command, grids, names)
+            run_scenario(checked, out, Console(profile=profile), force, command, grids, names, resume_from)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
 
 DEFAULT_SCENARIO = "digits_lt"
 
@@ -18,7 +19,8 @@ Overrides = Annotated[list[str] | None, typer.Argument(show_default=False)]
 
 
 def guarded(function: Callable[..., None]) -> Callable[..., None]:
-    """Errors of ours end with a message: 2 for what the user wrote, 1 for a run that failed, 130 for Ctrl-C."""
+    """Errors of ours end with a message: 2 for what the user wrote, 1 for a run that failed, 130 for Ctrl-C and 143
+    for SIGTERM."""
 
     @wraps(function)
     def safe(*args: Any, **kwargs: Any) -> None:
@@ -30,6 +32,9 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
         except FedLTError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
+        except Interrupted as stop:
+            print(f"{stop}:\n  {_going_on(sys.argv[1:])}", file=sys.stderr)
+            raise typer.Exit(stop.exit_code) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise typer.Exit(130) from None
@@ -57,3 +62,13 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds:
         raise ScenarioError(Problem("--seeds", f"names no seed: {text!r}; write the smaller number first"))
     return seeds
+
+
+def _going_on(arguments: list[str]) -> str:
+    """The command that goes on with a stopped run: the same one, without what would start it elsewhere."""
+    kept: list[str] = []
+    for position, argument in enumerate(arguments):
+        value = position > 0 and arguments[position - 1] == "--resume-from"
+        if argument != "--force" and not argument.startswith("--resume-from") and not value:
+            kept.append(argument)
+    return "fedlt " + shlex.join(kept)

@@ -25,21 +25,24 @@ class Console:
         self._live: Any = None
         self._task: Any = None
         self._started = time.monotonic()
+        self._done = 0
 
-    def start(self, scenario: Scenario, federation: Federation) -> None:
-        """Say what is about to run."""
+    def start(self, scenario: Scenario, federation: Federation, done: int = 0) -> None:
+        """Say what is about to run. done: rounds that an earlier process has computed."""
         held = federation.clients.sizes
         self._print(
             f"{scenario.name}: {scenario.strategy.name}, {scenario.model.name}, {len(held)} clients with "
             f"{held.min()} to {held.max()} training samples ({held.sum()} in all), {scenario.federation.rounds} rounds"
+            + (f", going on after round {done}" if done else "")
         )
+        self._done = done
         self._started = time.monotonic()
         if not self.quiet and sys.stdout.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (TextColumn("round"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
             self._live = Progress(*columns, transient=True)
-            self._task = self._live.add_task("rounds", total=scenario.federation.rounds)
+            self._task = self._live.add_task("rounds", total=scenario.federation.rounds, completed=done)
             self._live.start()
 
     def round(self, number: int, total: int) -> None:
@@ -50,10 +53,14 @@ class Console:
     def evaluation(self, number: int, total: int, metrics: Mapping[str, float], writer: RunWriter) -> None:
         """An evaluation is over: one line, with the seconds since the start and an estimate of those to go."""
         elapsed = time.monotonic() - self._started
-        left = elapsed / number * (total - number)
+        left = elapsed / max(1, number - self._done) * (total - number)
         clock = f"{elapsed:6.1f} s" + (f", {left:.0f} s to go" if number < total else "")
         line = f"{evaluation_line(number, total, metrics)}  [{clock.strip()}]"
         writer.log(line)
+        self._print(line)
+
+    def note(self, line: str) -> None:
+        """Something that the user should know."""
         self._print(line)
 
     def close(self) -> None:

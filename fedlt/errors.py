@@ -45,3 +45,19 @@ class ClientError(FedLTError):
         self.client, self.round, self.remote_traceback = client, round, remote_traceback
         last = remote_traceback.strip().splitlines()[-1] if remote_traceback.strip() else "unknown error"
         super().__init__(f"client {client} failed in round {round}: {last}\n\n{remote_traceback.rstrip()}")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by a signal, after it had kept all that it needs to go on.
+
+    number: the signal's. round: the last complete round.
+    """
+
+    def __init__(self, number: int, round: int) -> None:
+        self.number, self.round = number, round
+        super().__init__(f"stopped after round {round}, which is kept; the same call goes on from there")
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that the signal ended."""
+        return 128 + self.number

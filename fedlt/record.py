@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 from fedlt.data.groups import by_count, by_mass, sizes
 from fedlt.evaluation import Derived, Evaluation, Split, mass_counts
 from fedlt.metrics import mean_of_last
-from fedlt.tables import TABLES, replace_file, rows_to_table, to_table, write_json, write_table
+from fedlt.tables import TABLES, flush, link, read_table, replace_file, rows_to_table, to_table, write_json, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 LAST = 5
 """Evaluations that `last_five` averages. The best one is never reported: it is chosen on the test set."""
+
+
+_COUNTERS = (
+    "started", "skipped", "images", "forward_images", "rounds", "evaluations", "final_round", "resumed",
+)  # fmt: skip
 
 
 class RunWriter:
@@ -47,8 +53,8 @@ class RunWriter:
         self._started = False
         self.summary: dict[str, Any] = {
             "status": "running", **meta, "versions": _versions(), "host": _host(), "started": _now(), "ended": None,
-            "timings": {}, "skipped": 0, "images": 0, "forward_images": 0, "rounds": 0, "evaluations": 0,
-            "final_round": None, "final": {}, "last_five": {},
+            "timings": {}, "resumed": [], "skipped": 0, "images": 0, "forward_images": 0, "rounds": 0,
+            "evaluations": 0, "final_round": None, "final": {}, "last_five": {},
         }  # fmt: skip
 
     def start(self) -> None:
@@ -59,6 +65,36 @@ class RunWriter:
         replace_file(self.folder / "scenario.yaml", lambda path: path.write_text(self._scenario_text, encoding="utf-8"))
         self._started = True
         self._write_summary()
+        if self._followed is not None:
+            self._followed.start(self.folder)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Keep the tables so far in `folder`, and return what else `resume` needs."""
+        if self._rounds:
+            write_table(folder / "rounds.parquet", [rows_to_table(self._rounds)])
+        for name, chunks in self._chunks.items():
+            if chunks:  # as they were written after the last evaluation
+                link(self.folder / f"{name}.parquet", folder / f"{name}.parquet")
+        return {name: self.summary[name] for name in _COUNTERS}
+
+    def resume(self, folder: Path, kept: Mapping[str, Any]) -> None:
+        """In place of `start`: go on from what `save` kept in `folder` and returned. The log goes on, too."""
+        self.summary |= kept
+        self.summary["resumed"] = [*kept.get("resumed", []), kept["rounds"]]
+        tables = {name: read_table(folder / f"{name}.parquet") for name in TABLES}
+        self._rounds = tables.pop("rounds").to_pylist()
+        self._chunks = {name: [table] if len(table) else [] for name, table in tables.items()}
+        for name, chunks in self._chunks.items():
+            if not chunks:  # what a later round had written
+                (self.folder / f"{name}.parquet").unlink(missing_ok=True)
+        history: dict[int, dict[str, float]] = {}
+        for row in tables["metrics"].to_pylist():
+            history.setdefault(row["round"], {})[row["metric"]] = row["value"]
+        self._history = list(history.values())
+        if self._history:
+            self.summary |= {"final": self._history[-1], "last_five": mean_of_last(self._history, LAST)}
+        self._started = True
+        self._write_tables()
         if self._followed is not None:
             self._followed.start(self.folder)
 
@@ -113,11 +149,7 @@ class RunWriter:
             "final": metrics,
             "last_five": mean_of_last(self._history, LAST),
         }
-        self._write_rounds()
-        for name, chunks in self._chunks.items():
-            if chunks:
-                write_table(self.folder / f"{name}.parquet", chunks)
-        self._write_summary()
+        self._write_tables()
         if self._followed is not None:
             self._followed.log(evaluation.round, metrics)
         return metrics
@@ -126,7 +158,11 @@ class RunWriter:
         """Ends the run. fields: what is known only now, such as model_hash and timings (seconds)."""
         self.summary |= {**fields, "status": status, "ended": _now()}
         self._write_rounds()
+        for path in self.folder.iterdir():  # all is on the disk before it says that the run has ended
+            if path.is_file():
+                flush(path)
         self._write_summary()
+        flush(self.folder)
         if self._followed is not None:
             self._followed.finish(status)
 
@@ -134,6 +170,13 @@ class RunWriter:
         """Ends the run as failed, with the error's message; what was measured until then is kept."""
         if self._started:
             self.finish("failed", error=str(error) or type(error).__name__)
+
+    def _write_tables(self) -> None:
+        self._write_rounds()
+        for name, chunks in self._chunks.items():
+            if chunks:
+                write_table(self.folder / f"{name}.parquet", chunks)
+        self._write_summary()
 
     def _write_rounds(self) -> None:
         if self._rounds:
@@ -152,6 +195,7 @@ def _host() -> dict[str, Any]:
     return {"cpus": os.cpu_count(), "machine": platform.machine(), "platform": platform.platform()}
 
 
+@cache
 def _versions() -> dict[str, str | None]:
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in ("fedlt", "torch", "flwr", "ray", "numpy"):

@@ -33,22 +33,25 @@ def run(
     backend: str | None = None,
     workers: int | str | None = None,
     force: bool = False,
+    resume_from: int | None = None,
     quiet: bool = True,
     track: Sequence[str] = (),
 ) -> Run:
-    """Run a scenario and return its run (see `fedlt.results.Run`).
+    """Run a scenario and return its run (see `fedlt.results.Run`). What was stopped goes on from its last checkpoint.
 
     scenario: a name, a path, a dictionary, or a checked scenario. overrides: `key=value`, `~key`. out: parent of the
-    run folder. backend, workers: as in `resources`. force: run again what is finished. track: names of trackers
-    (`fedlt.trackers`). Raises `ScenarioError` before
-    any work, `ClientError` where a client fails.
+    run folder. backend, workers: as in `resources`. force: start over, also what is finished. resume_from: go
+    on from the checkpoint of this round, not from the last one. track: names of trackers (`fedlt.trackers`). Raises
+    `ScenarioError` before any work, `ClientError` where a client fails, `Interrupted` (a KeyboardInterrupt) after a
+    signal.
     """
     chosen = _with_resources(overrides, backend, workers)
     checked = load(scenario.to_dict() if isinstance(scenario, Scenario) else scenario, chosen)
     if isinstance(scenario, Scenario):
         checked = replace(checked, name=scenario.name)
     with Grids() as grids:
-        return run_scenario(checked, Path(out), Console(quiet), force, f"fedlt.run({checked.name!r})", grids, track)
+        command = f"fedlt.run({checked.name!r})"
+        return run_scenario(checked, Path(out), Console(quiet), force, command, grids, track, resume_from)
 
 
 def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, float]:
@@ -75,8 +78,11 @@ def run_scenario(
     command: str,
     grids: Grids,
     track: Sequence[str] = (),
+    resume_from: int | None = None,
 ) -> Run:
-    """Run a checked scenario, or return the finished run of it."""
+    """Run a checked scenario, go on with what was stopped, or return the finished run of it."""
+    if force and resume_from is not None:
+        raise ScenarioError(Problem("--resume-from", "goes on with a run, and --force starts over; choose one"))
     out = out.expanduser().resolve()
     done = None if force else finished_run(out / scenario.run_name)
     if done is not None:
@@ -97,12 +103,13 @@ def run_scenario(
         if backend == "flower":
             from server.flower_runtime import run_under_flower
 
-            result = run_under_flower(scenario, out, not console.quiet, track)  # the ServerApp prints the table there
+            # The ServerApp prints the table there.
+            result = run_under_flower(scenario, out, not console.quiet, track, force, resume_from)
         else:
             from server.app import serve
 
             grid = grids.get(backend, scenario, federation)
-            result = serve(grid, scenario, federation, out, console, command, track)
+            result = serve(grid, scenario, federation, out, console, command, track, force, resume_from)
             console.finished(result)
     finally:
         console.close()

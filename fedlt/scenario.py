@@ -83,6 +83,7 @@ class Federation:
     held_out: Annotated[int, ">= 0"] = 0  # the last so many clients take no part; they join later: fedlt join
     block: Annotated[int, ">= 1"] = 5  # clients pre-summed together; part of the result's definition
     on_error: Literal["fail", "skip"] = "fail"  # when a client raises; skips are counted in the results
+    timeout: Annotated[float, "> 0"] | None = None  # seconds for one client's training or test; null: no limit
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class Resources:
     workers: Annotated[int, ">= 1"] | Literal["auto"] = "auto"  # auto: one per core, four per GPU
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
     precision: Literal["float32", "bfloat16"] = "float32"  # of the arithmetic in training; changes the result
+    checkpoint: Annotated[int, ">= 0"] | Literal["auto"] = "auto"  # rounds between two; auto: one a minute; 0: none
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,10 +90,22 @@ def write_table(path: Path, chunks: Sequence[pa.Table]) -> None:
     replace_file(path, lambda temporary: pyarrow.parquet.write_table(pa.concat_tables(chunks), temporary))
 
 
+def read_table(path: Path) -> pa.Table:
+    """What `write_table` wrote; one of the `TABLES` without rows where there is no such file."""
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(path) if path.exists() else schema(path.stem).empty_table()
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes strict JSON: NaN and infinities, which it does not know, become null."""
     text = json.dumps(_jsonable(value), indent=1, allow_nan=False, ensure_ascii=False)
-    replace_file(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        flush(temporary)
+
+    replace_file(path, write)
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -103,6 +116,23 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link(source: Path, target: Path) -> None:
+    """The present content of `source` under a second name. `source` may be replaced later, but is never edited."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def _jsonable(value: Any) -> Any:

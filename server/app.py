@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,32 @@ from fedlt.record import RunWriter
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.trackers import Followed, trackers
+from server import durable
 from server.artifacts import model_hash, save_models
+from server.checkpoint import Checkpoints
+from server.grids import LocalGrid
+from server.keeper import Keeper, check_space
 from server.rounds import Rounds
+from server.states import StateStore
 
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Entry under Flower's own runtime. Run-config keys: scenario, overrides (separated by spaces), out, cwd, force."""
+    """Entry under Flower's own runtime. Run-config keys: scenario, overrides (separated by spaces), out, cwd, force,
+    resume (a round; 0: the last one kept)."""
     config = context.run_config
     os.chdir(str(config["cwd"]) or ".")
     scenario = load(str(config["scenario"]), str(config["overrides"]).split())
     out = Path(str(config["out"]) or "runs").resolve()
     console = Console()
-    done = None if config["force"] else finished_run(out / scenario.run_name)
+    force, resume_from = bool(config["force"]), int(config["resume"]) or None
+    done = None if force else finished_run(out / scenario.run_name)
     if done is None:
         command = f"flwr run . (scenario {scenario.name})"
-        done = serve(grid, scenario, federate(scenario), out, console, command, str(config["track"]).split())
+        track = str(config["track"]).split()
+        done = serve(grid, scenario, federate(scenario), out, console, command, track, force, resume_from)
     console.finished(done)
 
 
@@ -49,14 +57,19 @@ def serve(
     console: Console,
     command: str,
     track: Sequence[str] = (),
+    force: bool = False,
+    resume_from: int | None = None,
 ) -> Run:
-    """Run the scenario and return its run. A failed run's folder is kept, with status `failed`. track: names of
-    trackers that follow it."""
-    started = time.perf_counter()
+    """Run the scenario, or go on from its last checkpoint, and return its run. A failed run's folder is kept.
+
+    track: names of trackers that follow it. force: start over. resume_from: the round whose checkpoint to go on from.
+    Raises `Interrupted` after a signal.
+    """
     parts = assemble(scenario, federation, torch.device("cpu"))
+    folder = out / scenario.run_name
+    check_space(folder, parts, len(federation.clients))
     followed = Followed(trackers(track), scenario.to_dict())
-    meta = _meta(scenario, federation, grid, command, parts)
-    writer = RunWriter(out / scenario.run_name, scenario.to_yaml(), meta, followed)
+    writer = RunWriter(folder, scenario.to_yaml(), _meta(scenario, federation, grid, command, parts), followed)
     total = scenario.federation.rounds
 
     def on_round(row: dict[str, Any]) -> None:
@@ -66,19 +79,22 @@ def serve(
     def on_evaluation(found: Evaluation) -> None:
         console.evaluation(found.round, total, writer.evaluation(found), writer)
 
-    rounds = Rounds(grid, scenario, federation, parts, on_round, on_evaluation)
-    writer.start()
-    try:
-        writer.partition(federation)
-        console.start(scenario, federation)
-        progress = rounds.run()
-        save_models(progress, writer.folder)
-        timings = {"total_seconds": time.perf_counter() - started}
-        writer.finish(model_hash=model_hash(progress), timings=timings)
-    except BaseException as error:
-        writer.fail(error)
-        raise
-    return open_run(writer.folder)
+    states = StateStore(folder / "checkpoints" / "states")
+    rounds = Rounds(grid, scenario, federation, parts, states, on_round, on_evaluation, writer.log)
+    checkpoints = Checkpoints(folder, scenario, federation.digest())
+    keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note)
+    with keeper.recording():
+        durable.make(folder)
+        with durable.exclusive(folder), keeper.interrupts.caught(), closing(states):
+            keeper.begin(rounds.progress, force, resume_from)
+            writer.partition(federation)
+            console.start(scenario, federation, rounds.progress.round)
+            progress = rounds.run(lambda: keeper.after_round(rounds.progress))
+            save_models(progress, folder)
+            replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
+            timings = {"total_seconds": keeper.seconds}
+            writer.finish(model_hash=model_hash(progress), timings=timings, workers_replaced=replaced)
+    return open_run(folder)
 
 
 def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, parts: Assembly) -> dict[str, Any]:

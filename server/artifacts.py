@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from server.messages import UNION
 from server.rounds import Progress
+from server.states import StateStore
 
 
 def save_models(progress: Progress, folder: Path) -> None:
     """`model.safetensors` (the generic model), `clients.safetensors` (what clients keep, if anything) and
     `outbox.safetensors` (what every client receives beside the model, if anything)."""
-    from safetensors.torch import save_file
-
     save_file(generic_tensors(progress), folder / "model.safetensors")
-    kept = client_tensors(progress)
-    if kept:
-        save_file(kept, folder / "clients.safetensors")
+    if _clients(progress.states):
+        _save_states(progress.states, folder / "clients.safetensors")
     outbox = progress.server.outbox
     if outbox:
         save_file({name: t.detach().cpu().contiguous() for name, t in outbox.items()}, folder / "outbox.safetensors")
@@ -30,18 +32,74 @@ def generic_tensors(progress: Progress) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in progress.server.flat.tensors.items()}
 
 
-def client_tensors(progress: Progress) -> dict[str, torch.Tensor]:
-    """What clients keep, by `client/name`, in ascending order; the site of centralized training is none of them."""
-    states = sorted((client, state) for client, state in progress.states.items() if client != UNION)
-    return {f"{client}/{name}": state[name].cpu().contiguous() for client, state in states for name in sorted(state)}
+def client_tensors(states: StateStore) -> Iterator[tuple[str, torch.Tensor]]:
+    """What clients keep, by `client/name`, in the order of these names; one client is in memory at a time."""
+    for client in sorted(_clients(states), key=lambda client: f"{client}/"):
+        state = states.read([client])[client]
+        for name in sorted(state):
+            yield f"{client}/{name}", state[name]
 
 
 def model_hash(progress: Progress) -> str:
     """SHA-256 over names, shapes and bytes of the generic model and of everything that clients keep."""
     digest = hashlib.sha256()
-    for part in (generic_tensors(progress), client_tensors(progress)):
-        for name in sorted(part):
-            tensor = part[name]
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(tensor.numpy().tobytes())
+
+    def add(name: str, tensor: torch.Tensor) -> None:
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+
+    for name, tensor in sorted(generic_tensors(progress).items()):
+        add(name, tensor)
+    for name, tensor in client_tensors(progress.states):
+        add(name, tensor)
     return digest.hexdigest()
+
+
+def _clients(states: StateStore) -> list[int]:
+    """Clients that keep something; the site of centralized training is none of them."""
+    return [client for client in states.clients() if client != UNION]
+
+
+def _save_states(states: StateStore, path: Path) -> None:
+    """All clients' tensors as one safetensors file, whose parts are copied from the clients' records one by one.
+
+    The file is its header's length (8 bytes), the header (JSON), and the tensors' bytes; wider types come first, so
+    that every tensor is aligned.
+    """
+    entries: dict[str, Any] = {}
+    widths: set[int] = set()
+    for client in _clients(states):
+        for name, entry, _ in _tensors(states.record(client)):
+            entries[f"{client}/{name}"] = entry
+            widths.add(_width(entry))
+    end = 0
+    placed: dict[str, Any] = {}
+    for width in sorted(widths, reverse=True):
+        for name, entry in entries.items():
+            if _width(entry) == width:
+                start, end = end, end + entry["data_offsets"][1] - entry["data_offsets"][0]
+                placed[name] = {**entry, "data_offsets": [start, end]}
+    header = json.dumps(placed).encode()
+    header += b" " * (-len(header) % 8)
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for width in sorted(widths, reverse=True):
+            for client in _clients(states):
+                for _, entry, content in _tensors(states.record(client)):
+                    if _width(entry) == width:
+                        file.write(content)
+
+
+def _tensors(record: bytes) -> Iterator[tuple[str, dict[str, Any], memoryview]]:
+    """Name, header entry and bytes of each tensor of a safetensors record."""
+    start = 8 + int.from_bytes(record[:8], "little")
+    for name, entry in json.loads(record[8:start]).items():
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            yield name, entry, memoryview(record)[start + first : start + last]
+
+
+def _width(entry: dict[str, Any]) -> int:
+    """Bytes of one number: the digits of a type's name (F32, I64, BF16), bits; one byte for BOOL and the like."""
+    digits = "".join(filter(str.isdigit, entry["dtype"].partition("_")[0]))
+    return int(digits) // 8 if digits else 1

@@ -25,9 +25,11 @@ from fedlt.scenario import Scenario
 START_SECONDS = 60.0
 
 
-def run_under_flower(scenario: Scenario, out: Path, echo: bool = True, track: Sequence[str] = ()) -> Run:
+def run_under_flower(
+    scenario: Scenario, out: Path, echo: bool, track: Sequence[str], force: bool, resume_from: int | None
+) -> Run:
     """Run the scenario with `flwr run` on a local SuperLink. out: absolute parent of the run folder. echo: show
-    Flower's lines while it runs. track: names of trackers.
+    Flower's lines while it runs. track: names of trackers. force, resume_from: see `server.app.serve`.
     """
     if not (ROOT / "pyproject.toml").is_file():
         raise FedLTError("Flower's runtime bundles the project, so it needs a checkout: pip install -e . in one")
@@ -36,7 +38,8 @@ def run_under_flower(scenario: Scenario, out: Path, echo: bool = True, track: Se
         copy.write_text(scenario.to_yaml(), encoding="utf-8")
         environment = _environment(Path(home))
         with _superlink(environment, Path(home)):
-            config = f'scenario="{copy}" out="{out}" cwd="{Path.cwd()}" track="{" ".join(track)}" force=true'
+            options = f'track="{" ".join(track)}" force={str(force).lower()} resume={resume_from or 0}'
+            config = f'scenario="{copy}" out="{out}" cwd="{Path.cwd()}" {options}'
             _flwr(["run", str(ROOT), "--stream", "--run-config", config], environment, echo)
     run = finished_run(out / scenario.run_name)
     if run is None:

@@ -44,6 +44,11 @@ class LocalGrid(Grid):
         self._nodes = list(range(SERVER_NODE + 1, SERVER_NODE + 1 + num_nodes))
         self._replies: dict[str, Message] = {}
 
+    @property
+    def replaced(self) -> int:
+        """Workers that were lost and replaced."""
+        return 0
+
     @abstractmethod
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
         """Replies to all messages."""

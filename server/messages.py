@@ -96,10 +96,20 @@ def pack_states(states: States) -> ArrayRecord:
 
 @dataclass
 class Failure:
-    """A client that raised, or that returned something that must not be averaged."""
+    """A client that raised, took too long, or returned something that must not be averaged.
+
+    purpose: what it failed in, "train" or "evaluate". memory: whether the machine had no memory left for it.
+    """
 
     client: int
     traceback: str
+    purpose: str = "train"
+    memory: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The last line of the traceback."""
+        return self.traceback.strip().splitlines()[-1] if self.traceback.strip() else "unknown error"
 
 
 @dataclass

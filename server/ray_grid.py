@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from fedlt.assembly import available_cores
 from fedlt.catalog import ROOT
 from fedlt.errors import FedLTError
-from server.grids import LocalGrid, allowance, new_context, set_identity
+from server.grids import LocalGrid, new_context, set_identity
+from server.ray_pool import Pool
 
 WORKERS_PER_GPU = 4  # small clients leave a GPU idle between their kernels
 
@@ -67,45 +68,25 @@ class RayGrid(LocalGrid):
         count, share = divide(workers, int(held.get("CPU", 0)), int(held.get("GPU", 0)) if gpus else 0)
         super().__init__(num_nodes=count)
         host = ray.remote(num_cpus=1, num_gpus=share)(_Host)
-        self._hosts = [host.remote(app) for _ in range(count)]
-        self._installing: list[Any] = []
+        self._pool = Pool(lambda: host.remote(app), count)
 
     def install(self, function: str, payload: Any) -> None:
         """Call `module:name` with the payload in every worker. It is put into Ray's store once; arrays are shared.
         On a single node, arrays that are files mapped into memory travel as the names of these files."""
         with _mapped_by_name(on=len(ray.nodes()) == 1):
             stored = ray.put(payload)
-        self._installing = [host.install.remote(function, [stored]) for host in self._hosts]
+        self._pool.install(function, [stored])
+
+    @property
+    def replaced(self) -> int:
+        """Workers that were lost and replaced."""
+        return self._pool.replaced
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
-        ray.get(self._installing)  # raises what went wrong in a worker's installation
-        waiting = deque(_share(messages))
-        held = dict.fromkeys(self._hosts, 0)
-        running: dict[Any, Any] = {}
-
-        def feed(host: Any, limit: int) -> None:
-            while waiting and held[host] < limit:
-                running[host.answer.remote(*waiting.popleft())] = host
-                held[host] += 1
-
-        for number in (1, 2):
-            for host in self._hosts:
-                feed(host, min(number, allowance(len(waiting), len(self._hosts))))
-        while running:
-            done, _ = ray.wait(list(running), num_returns=1)
-            host = running.pop(done[0])
-            held[host] -= 1
-            feed(host, allowance(len(waiting), len(self._hosts)))
-            yield ray.get(done[0])
+        yield from self._pool.answer(_share(messages))
 
     def close(self) -> None:
-        for host in self._hosts:
-            ray.kill(host)
-            # Ray numbers actors and objects anew in every session: a handle that Python collects in the next session
-            # would end the worker of the same number there. A weak handle ends nothing.
-            host._ray_weak_ref = True
-        self._hosts.clear()
-        self._installing.clear()
+        self._pool.close()
         if self._owned:
             ray.shutdown()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +18,15 @@ from fedlt.assembly import Assembly
 from fedlt.collapse import Moments
 from fedlt.confidence import Confidence
 from fedlt.data.auxiliary import auxiliary_rows
-from fedlt.errors import ClientError, FedLTError
+from fedlt.errors import FedLTError
 from fedlt.evaluation import Evaluation
 from fedlt.metrics import Confusion, named
 from fedlt.strategy import Server, Strategy
+from server.failures import Failures, evaluated_in_part, expect_finite
 from server.grids import LocalGrid
-from server.messages import UNION, Job, Report, States, pack_common, pack_states
+from server.messages import UNION, Job, Report, pack_common, pack_states
 from server.schedule import Unit, evaluation_units, spread, train_units
+from server.states import StateStore
 
 if TYPE_CHECKING:
     from fedlt.data.federation import Federation
@@ -34,15 +36,29 @@ if TYPE_CHECKING:
 
 @dataclass
 class Progress:
-    """All that a run has become so far: with the scenario, enough to go on from here."""
+    """All that a run has become so far: with the scenario, enough to go on from here. states: what clients keep."""
 
     server: Server
-    states: States = field(default_factory=dict)
+    states: StateStore
     round: int = 0
+
+    def separate(self) -> None:
+        """Give tensors that share memory a copy each, so that a run which goes on from a checkpoint, where they are
+        apart, does not differ from one that was never stopped."""
+        server = self.server
+        seen = {server.flat.storage.untyped_storage().data_ptr()}
+        for what, tensors in (("state", server.state), ("outbox", server.outbox)):
+            for name, value in tensors.items():
+                if not isinstance(value, torch.Tensor):
+                    raise FedLTError(f"server.{what}[{name!r}] is a {type(value).__name__}; keep tensors only")
+                if value.untyped_storage().data_ptr() in seen:
+                    tensors[name] = value = value.clone()
+                seen.add(value.untyped_storage().data_ptr())
 
 
 class Rounds:
-    """Runs the rounds of a scenario over a grid. `on_round` and `on_evaluation` hear of everything measured."""
+    """Runs the rounds of a scenario over a grid. `on_round` and `on_evaluation` hear of everything measured, `log`
+    of clients that are skipped."""
 
     def __init__(
         self,
@@ -50,11 +66,14 @@ class Rounds:
         scenario: Scenario,
         federation: Federation,
         parts: Assembly,
+        states: StateStore,
         on_round: Callable[[dict[str, Any]], None],
         on_evaluation: Callable[[Evaluation], None],
+        log: Callable[[str], None],
     ) -> None:
         self.grid, self.scenario, self.federation, self.parts = grid, scenario, federation, parts
         self.on_round, self.on_evaluation = on_round, on_evaluation
+        self.failures = Failures(scenario.federation.on_error, log)
         self.sizes = federation.clients.sizes
         self.test_sizes = federation.tests.sizes
         self.content = scenario.to_dict()
@@ -65,16 +84,18 @@ class Rounds:
             server.auxiliary = auxiliary_rows(federation, server.weights.device, parts.channels_last)
         server.rng = seeding.generator(scenario.seed, "server", 0)
         parts.strategy.setup(server)
-        self.progress = Progress(server)
+        self.progress = Progress(server, states)
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
 
-    def run(self) -> Progress:
-        """All rounds, then the evaluation of the last one's models."""
+    def run(self, after_round: Callable[[], None]) -> Progress:
+        """All rounds after that of the progress, then the evaluation of the last one's models. `after_round` is called
+        when a round's result is complete."""
         total, every = self.scenario.federation.rounds, self.scenario.evaluation.every
-        for round in range(1, total + 1):
+        for round in range(self.progress.round + 1, total + 1):
             due = round > 1 and (round - 1) % every == 0
             self._exchange(round, train=True, evaluate=due)
+            after_round()
         self._exchange(total + 1, train=False, evaluate=True)
         return self.progress
 
@@ -96,14 +117,16 @@ class Rounds:
         sent = time.perf_counter()
         reports = self._send(units)
         answered = time.perf_counter()
-        self._raise_failures(round, reports)
+        self.failures.settle(round, reports)
         if evaluate:
             self.on_evaluation(self._evaluation(round - 1, reports))
         if train:
             updates = self._take(reports)
+            expect_finite(round, updates)
             aggregating = time.perf_counter()
             if updates:
                 self.parts.strategy.aggregate(server, updates)
+                self.progress.separate()
             if not bool(torch.isfinite(server.weights).all()):
                 raise FedLTError(f"the generic model is not finite after round {round}; a smaller local.lr may help")
             self.progress.round = round
@@ -142,7 +165,7 @@ class Rounds:
         for number, bundle in enumerate(spread(units, len(units) if eager else len(self.nodes))):
             clients = tuple(sorted({client for unit in bundle for client in unit.clients if client in held}))
             if clients not in states:
-                states[clients] = pack_states({client: held[client] for client in clients})
+                states[clients] = pack_states(held.read(clients))
             job = Job(self.content, self.key, server.round, [unit.work for unit in bundle], server.weights)
             content = job.pack(common, states[clients])
             node = self.nodes[number % len(self.nodes)]
@@ -155,12 +178,6 @@ class Rounds:
         if len(reports) != len(messages):
             raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")
         return reports
-
-    def _raise_failures(self, round: int, reports: Sequence[Report]) -> None:
-        failures = [failure for report in reports for failure in report.failures]
-        if failures and self.scenario.federation.on_error == "fail":
-            first = min(failures, key=lambda failure: failure.client)
-            raise ClientError(first.client, round, first.traceback)
 
     def _take(self, reports: Sequence[Report]) -> list[Update]:
         """The round's updates in the order of their blocks; the sampled clients' states are kept."""
@@ -180,10 +197,12 @@ class Rounds:
         for report in reports:
             for key, confusion in report.confusions.items():
                 parts.setdefault(key, []).append(confusion)
+        dropped = evaluated_in_part(reports)
         found: dict[str, dict[str, dict[int, Confusion]]] = {"generic": {}, "personal": {}, "personal_masked": {}}
         for (model, client), several in parts.items():
             kind, _, variant = model.partition(":")
-            found[kind].setdefault(variant, {})[client] = Confusion.merge(several)
+            if client not in dropped:
+                found[kind].setdefault(variant, {})[client] = Confusion.merge(several)
         generic = {variant: clients[-1] for variant, clients in found["generic"].items()}
         ordered = {
             kind: {variant: dict(sorted(clients.items())) for variant, clients in found[kind].items()}

@@ -234,18 +234,6 @@ class KeepsOnTheModel(Strategy):
 
 
 @dataclass(frozen=True)
-class SharesStateWithItsOutbox(Strategy):
-    """The outbox follows the state only as long as both are one tensor in memory."""
-
-    def setup(self, server: Server) -> None:
-        server.state["c"] = server.outbox["c"] = torch.zeros(1)
-
-    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
-        super().aggregate(server, updates)
-        server.state["c"] += 1
-
-
-@dataclass(frozen=True)
 class CannotBeSaved(Strategy):
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         super().aggregate(server, updates)
@@ -277,7 +265,6 @@ BREACHES: list[tuple[type[Strategy], str]] = [
     (DrawsFromPython, "equal"),
     (DrawsOnTheServer, "equal"),
     (KeepsOnTheModel, "nodes"),
-    (SharesStateWithItsOutbox, "saved"),
     (CannotBeSaved, "saved"),
 ]
 

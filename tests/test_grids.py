@@ -93,7 +93,7 @@ def test_the_result_depends_on_neither_grid_nor_workers(
                 run = run_scenario(load(tiny, [*changes, *where]), out, Console(quiet=True), False, "", grids)
                 assert run.summary["grid"] == GRIDS[backend]
                 if grids._ray is not None:
-                    hosts.setdefault(workers, []).append(list(grids._ray[1].result()._hosts))
+                    hosts.setdefault(workers, []).append(list(grids._ray[1].result()._pool.workers))
                 assert run.rounds["clients"].tolist() == [4, 4, 4]
                 found[key].append(figures(run))
                 for path in run.folder.glob("*.safetensors"):

@@ -1,0 +1,83 @@
+"""What stands between a client's own code and everybody's results: a limit of time, checks, reports of failures."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+from torch import Tensor
+
+from fedlt.errors import FedLTError
+from fedlt.strategy import Update
+from server.messages import Failure
+
+AGAIN = 1.0  # seconds after which a client that has caught the first alarm hears another
+
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+class TooLong(BaseException):
+    """A client has passed its limit. No `Exception`: a client that catches those must not catch this one."""
+
+
+@contextmanager
+def guard(clients: list[int], purpose: str, failures: list[Failure], limit: float | None) -> Iterator[None]:
+    """Any error of the clients' own code becomes a failure of each of them. limit: seconds that the block may take."""
+    try:
+        with alarm(limit):
+            yield
+    except (Exception, TooLong) as error:
+        text = traceback.format_exc()
+        failures += [Failure(client, text, purpose, is_out_of_memory(error)) for client in clients]
+
+
+@contextmanager
+def alarm(limit: float | None) -> Iterator[None]:
+    """Raise `TooLong` in the block after `limit` seconds. Python code, sleeping and waiting are interrupted; a call
+    into native code that never returns is not."""
+    if limit is None:
+        yield
+        return
+    if threading.current_thread() is not threading.main_thread():
+        raise FedLTError("federation.timeout works in the main thread of a process only; take null, or another backend")
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TooLong(f"the client took longer than federation.timeout, {limit:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, limit, AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of this machine or of its GPU ran out, which says nothing about the client."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+
+
+def check(update: Update, private: Tensor) -> None:
+    """Raise where what a client would send or keep is not finite, or its weight is not a weight."""
+    if not math.isfinite(update.weight) or update.weight < 0:
+        raise ValueError(f"expected a finite weight >= 0, got {update.weight}")
+    if not (is_finite(update.total) and is_finite(private)):
+        raise FloatingPointError("the trained weights are not finite; a smaller local.lr may help")
+    for what, tensors in (("extras", update.sums), ("values", update.values)):
+        for name, value in tensors.items():
+            if not is_finite(value):
+                raise FloatingPointError(f"client.{what}[{name!r}] is not finite")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """One pass over the tensor; a finite sum has finite terms, and only another sum needs the closer look."""
+    return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())

@@ -1,0 +1,223 @@
+"""Checkpoints: with the scenario, all that a run needs to go on after a round as if nothing had happened.
+
+    checkpoints/000040/checkpoint.json      round, scenario, sums of all files; with a sum of its own
+                       server.safetensors   the generic model, the server's state and outbox
+                       *.parquet            the run's tables so far
+    checkpoints/states/*.states             what clients keep (see `server.states`)
+
+Positions of random generators are not among it: each is a function of seed, purpose, round and client
+(`fedlt.seeding`). Tensors are in the safetensors format; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save
+
+from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.tables import flush
+from server import durable
+from server.rounds import Progress
+from server.states import Extent
+
+if TYPE_CHECKING:
+    from fedlt.record import RunWriter
+    from fedlt.scenario import Scenario
+
+KEPT = 2  # checkpoints; the older one is for the case that the newer one is found damaged
+FORMAT = 1
+MANIFEST, SERVER = "checkpoint.json", "server.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was found whole."""
+
+    folder: Path
+    head: dict[str, Any]
+
+    @property
+    def round(self) -> int:
+        """The last round that is in it."""
+        return int(self.head["round"])
+
+    @property
+    def extents(self) -> list[Extent]:
+        return [(name, size, digest) for name, size, digest in self.head["states"]]
+
+
+class Checkpoints:
+    """The checkpoints of one run folder. partition_hash: that of the federation which the scenario gives now."""
+
+    def __init__(self, run_folder: Path, scenario: Scenario, partition_hash: str) -> None:
+        self.folder = run_folder / "checkpoints"
+        self.identity = {**identity(scenario), "partition_hash": partition_hash}
+
+    def save(self, progress: Progress, writer: RunWriter, seconds: float) -> None:
+        """Write a checkpoint; older ones than the last two are deleted. seconds: that the run took so far.
+
+        What it costs follows from the model and from what clients kept since the last one.
+        """
+        final = self.folder / f"{progress.round:06d}"
+        part = durable.part(final)
+        extents = progress.states.flush()
+        durable.write(part / SERVER, save(_server_tensors(progress)))
+        record = writer.save(part)
+        for path in part.iterdir():
+            flush(path)
+        files = {path.name: [path.stat().st_size, durable.checksum(path)] for path in sorted(part.iterdir())}
+        head = {
+            "format": FORMAT,
+            "round": progress.round,
+            "seconds": seconds,
+            **self.identity,
+            "versions": versions(),
+            "files": files,
+            "states": extents,
+            "record": record,
+        }
+        durable.write(part / MANIFEST, json.dumps({**head, "checksum": _sum(head)}).encode())
+        durable.publish(part, final)
+        self._prune(progress)
+
+    def restore(self, progress: Progress, round: int | None = None) -> tuple[Checkpoint | None, list[str]]:
+        """Make the progress that of the newest whole checkpoint, or of a round's. Returns it, and what to warn of.
+
+        Raises `ScenarioError` where it is of another scenario, or where a round was asked for that is not there.
+        """
+        warnings: list[str] = []
+        for folder in sorted(self._folders(), reverse=True):
+            if round is not None and int(folder.name) != round:
+                continue
+            try:
+                head = _read(folder)
+                self._refuse_others(head)
+                checkpoint = Checkpoint(folder, head)
+                self._load(checkpoint, progress)
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                warnings.append(f"the checkpoint of round {int(folder.name)} is damaged and left out: {error}")
+                continue
+            others = [f"{name} {v}" for name, v in head["versions"].items() if versions().get(name) != v]
+            if others:
+                warnings.append(f"the checkpoint was written with {', '.join(others)}: its last bits may differ")
+            return checkpoint, warnings
+        progress.states.close()
+        if round is not None:
+            there = ", ".join(str(int(folder.name)) for folder in sorted(self._folders())) or "none"
+            raise ScenarioError(Problem("--resume-from", f"no whole checkpoint of round {round}; there are: {there}"))
+        return None, warnings
+
+    def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
+        progress.states.restore(checkpoint.extents)
+        server = progress.server
+        tensors = load_file(checkpoint.folder / SERVER)
+        server.flat.storage.copy_(tensors.pop("model"))
+        server.flat.stepped()
+        server.state, server.outbox = {}, {}
+        for key, value in tensors.items():
+            kind, _, name = key.partition("/")
+            {"state": server.state, "outbox": server.outbox}[kind][name] = value.to(server.weights.device)
+        progress.round = checkpoint.round
+
+    def forget_after(self, round: int, progress: Progress) -> None:
+        """Delete the checkpoints of later rounds (damaged ones, or those that are to be computed again)."""
+        for folder in self._folders():
+            if int(folder.name) > round:
+                durable.discard(folder)
+        self._prune(progress)
+
+    def clear(self) -> None:
+        """Delete all checkpoints."""
+        durable.discard(self.folder)
+
+    def _prune(self, progress: Progress) -> None:
+        folders = sorted(self._folders())
+        for folder in folders[:-KEPT]:
+            durable.discard(folder)
+        durable.sweep(self.folder)
+        needed = set()
+        for folder in folders[-KEPT:]:
+            try:
+                needed |= {str(name) for name, _, _ in _read_head(folder)["states"]}
+            except (ValueError, KeyError, TypeError, OSError):
+                continue  # damaged: nobody will need its segments
+        progress.states.keep(needed)
+
+    def _folders(self) -> list[Path]:
+        return [path for path in self.folder.glob("*") if path.name.isdigit() and path.is_dir()]
+
+    def _refuse_others(self, head: dict[str, Any]) -> None:
+        here = self.identity
+        if all(head[key] == here[key] for key in ("scenario_hash", "partition_hash")):
+            return
+        there, now = _flatten(head["scenario"]), _flatten(here["scenario"])
+        keys = sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
+        differing = [f"{key} is {there.get(key)!r} there, {now.get(key)!r} here" for key in keys]
+        if head["code"] != here["code"]:
+            differing.append("the source file of the strategy, learner or model was edited")
+        if not differing:
+            differing = ["the data set was dealt otherwise"]
+        message = f"the checkpoint is of another scenario: {'; '.join(differing)}; --force starts over"
+        raise ScenarioError(Problem(str(self.folder), message))
+
+
+def identity(scenario: Scenario) -> dict[str, Any]:
+    """What a checkpoint says of its scenario, without where it is computed."""
+    content = scenario.to_dict()
+    content["resources"] = {"precision": scenario.resources.precision}
+    code = [choice.component.code_digest() for choice in (scenario.strategy, scenario.learner, scenario.model)]
+    return {"scenario": content, "code": code, "scenario_hash": scenario.hash}
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions on which the last bits of a result may depend."""
+    return {
+        "python": platform.python_version(), **{name: metadata.version(name) for name in ("fedlt", "torch", "numpy")}
+    }  # fmt: skip
+
+
+def _server_tensors(progress: Progress) -> dict[str, Any]:
+    server = progress.server
+    named = {"model": server.flat.storage}
+    named |= {f"state/{name}": value for name, value in server.state.items()}
+    named |= {f"outbox/{name}": value for name, value in server.outbox.items()}
+    return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The head of a checkpoint, all of whose files are as they were written; else ValueError."""
+    head = _read_head(folder)
+    for name, (size, digest) in head["files"].items():
+        path = folder / name
+        if path.stat().st_size != size or durable.checksum(path) != digest:
+            raise ValueError(f"{name} does not have the content that was written")
+    return head
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    head: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if head.pop("checksum", None) != _sum(head):
+        raise ValueError(f"{MANIFEST} does not have the content that was written")
+    if head["format"] != FORMAT:
+        raise FedLTError(f"{folder} was written by another version of this project; --force starts over")
+    return head
+
+
+def _sum(head: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
+
+
+def _flatten(content: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested dictionaries."""
+    if not isinstance(content, dict):
+        return {prefix.rstrip("."): content}
+    return {key: value for name, item in content.items() for key, value in _flatten(item, f"{prefix}{name}.").items()}

@@ -1,0 +1,107 @@
+"""Keeps a run so that it can go on: when a checkpoint is due, what a signal does, what to say when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
+from server.checkpoint import KEPT, Checkpoints
+from server.interrupts import Interrupts
+from server.rounds import Progress
+
+if TYPE_CHECKING:
+    from fedlt.assembly import Assembly
+    from fedlt.record import RunWriter
+
+AUTO_SECONDS = 60.0  # between two checkpoints; what a crash costs at most, beside the round that it meets
+TABLES_BYTES = 2**24  # room for the tables of a run
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+
+
+class Keeper:
+    """every: rounds between two checkpoints, "auto" (one a minute), or 0 (only when a signal ends the run)."""
+
+    def __init__(
+        self, checkpoints: Checkpoints, writer: RunWriter, every: int | str, say: Callable[[str], None]
+    ) -> None:
+        self.checkpoints, self.writer, self.every, self._say = checkpoints, writer, every, say
+        self.interrupts = Interrupts(say)
+        self._before = 0.0  # seconds that earlier processes have computed
+        self._started = self._last = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the run has taken so far, in this process and in those before it."""
+        return self._before + time.monotonic() - self._started
+
+    def begin(self, progress: Progress, force: bool, resume_from: int | None) -> None:
+        """Start the record anew, or go on from a checkpoint."""
+        warnings: list[str] = []
+        found = None
+        if not force:
+            found, warnings = self.checkpoints.restore(progress, resume_from)
+        if found is None:
+            self.checkpoints.clear()
+            self.writer.start()
+        else:
+            self.checkpoints.forget_after(found.round, progress)
+            self._before = float(found.head["seconds"])
+            self.writer.resume(found.folder, found.head["record"])
+            self.writer.log(f"going on after round {found.round}")
+        for warning in warnings:
+            self._say(f"warning: {warning}")
+            self.writer.log(f"warning: {warning}")
+
+    def after_round(self, progress: Progress) -> None:
+        """Write a checkpoint where one is due. Raises `Interrupted` where a signal has asked for the end."""
+        if self.interrupts.number is None and not self._due(progress.round):
+            return
+        self.checkpoints.save(progress, self.writer, self.seconds)
+        self._last = time.monotonic()
+        if self.interrupts.number is not None:
+            raise Interrupted(self.interrupts.number, progress.round)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record how the block ended if it did not finish, else delete the checkpoints. Raises `FedLTError` where the
+        disk was to blame."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(OSError):  # a full disk must not hide what went wrong
+                if isinstance(error, Interrupted):
+                    self.writer.finish("interrupted")
+                else:
+                    self.writer.fail(error)
+            if isinstance(error, OSError) and (error.errno in DISK or "No space left" in str(error)):
+                raise FedLTError(
+                    f"cannot write to {self.writer.folder}: {error.strerror or error}. The checkpoints there are "
+                    "whole: make room, and the same command goes on from the last one"
+                ) from error
+            raise
+        with suppress(OSError):  # leftovers harm nobody
+            self.checkpoints.clear()
+
+    def _due(self, round: int) -> bool:
+        if self.every == "auto":
+            return time.monotonic() - self._last >= AUTO_SECONDS
+        return self.every != 0 and round % int(self.every) == 0
+
+
+def check_space(folder: Path, parts: Assembly, clients: int) -> None:
+    """Raise `ScenarioError` where the disk has no room for the run's models and checkpoints (a lower bound of it)."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    model = parts.flat.storage.nbytes * (KEPT + 2)  # one being written, and the result
+    kept = parts.flat.private.nbytes * clients * 4  # twice what is up to date, the copy of that, and the result
+    needed, free = model + kept + TABLES_BYTES, shutil.disk_usage(existing).free
+    if free < needed:
+        message = (
+            f"{needed / 1e6:.0f} MB are needed in {existing} and {free / 1e6:.0f} MB are free; give another folder"
+        )
+        raise ScenarioError(Problem("--out", message))

@@ -1,0 +1,130 @@
+"""Ray workers that are replaced when they are lost, killed or gone with their node; what they were doing is done again.
+
+A message holds all that its answer follows from, so that the second answer is the first one's, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from flwr.app import Message
+
+from fedlt.errors import FedLTError
+from server.grids import allowance
+
+LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.OutOfMemoryError)
+"""A worker has ended, or its answer was lost with its node before it got here."""
+
+ENOUGH = 5  # losses of workers over the same message, or in a row while they start, that are no accident
+START_SECONDS = 300.0  # in which one worker must have started, where there is none at all
+
+
+@dataclass
+class _Call:
+    arguments: tuple[Any, ...]
+    losses: int = 0
+
+
+class Pool:
+    """start: starts a worker (a Ray actor with the methods `install` and `answer`). replaced: workers that were."""
+
+    def __init__(self, start: Callable[[], Any], count: int) -> None:
+        self._start = start
+        self.workers = [start() for _ in range(count)]
+        self._setup: tuple[Any, ...] = ()
+        self._starting: dict[Any, Any] = {}  # worker by the reference to the end of its installation
+        self._held: dict[Any, int] = {}  # calls that each worker has, of those that have started
+        self._false_starts = 0
+        self.replaced = 0
+
+    def install(self, *setup: Any) -> None:
+        """Call `install` in every worker, and in those that will replace one."""
+        self._setup, self._held = setup, {}
+        self._starting = {worker.install.remote(*setup): worker for worker in self.workers}
+
+    def answer(self, calls: Iterable[tuple[Any, ...]]) -> Iterator[Message]:
+        """Answers to the calls, in any order. A call goes to whichever worker is free first."""
+        waiting = deque(_Call(arguments) for arguments in calls)
+        running: dict[Any, tuple[Any, _Call]] = {}
+        while waiting or running:
+            self._feed(waiting, running)
+            done, _ = ray.wait([*running, *self._starting], num_returns=1, timeout=None if running else START_SECONDS)
+            if not done:
+                raise FedLTError(f"no Ray worker has started within {START_SECONDS:.0f} s; `ray status` tells why")
+            if done[0] in self._starting:
+                self._started(done[0])
+                continue
+            worker, call = running.pop(done[0])
+            try:
+                answer = ray.get(done[0])
+            except LOST as error:
+                self._replace(worker)
+                call.losses += 1
+                if call.losses == ENOUGH:
+                    raise FedLTError(f"workers end over the same clients again and again. {_advice(error)}") from None
+                waiting.appendleft(call)
+                continue
+            if worker in self._held:
+                self._held[worker] -= 1
+            self._feed(waiting, running)
+            yield answer
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self.workers:
+            _end(worker)
+        self.workers, self._held, self._starting = [], {}, {}
+
+    def _feed(self, waiting: deque[_Call], running: dict[Any, tuple[Any, _Call]]) -> None:
+        for number in (1, 2):
+            for worker in self._held:
+                limit = min(number, allowance(len(waiting), len(self._held)))
+                while waiting and self._held[worker] < limit:
+                    call = waiting.popleft()
+                    running[worker.answer.remote(*call.arguments)] = worker, call
+                    self._held[worker] += 1
+
+    def _started(self, reference: Any) -> None:
+        worker = self._starting.pop(reference)
+        try:
+            ray.get(reference)  # raises what went wrong in the installation itself
+        except LOST as error:
+            self._false_starts += 1
+            if self._false_starts == ENOUGH:
+                raise FedLTError(f"workers end while they start. {_advice(error)}") from None
+            self._replace(worker)
+        else:
+            self._false_starts = 0
+            self._held[worker] = 0
+
+    def _replace(self, worker: Any) -> None:
+        if worker not in self.workers:  # it had another call
+            return
+        self._held.pop(worker, None)
+        with suppress(ValueError, ray.exceptions.RayError):  # it may live: only its answer was lost
+            _end(worker)
+        other = self._start()
+        self.workers[self.workers.index(worker)] = other
+        self._starting[other.install.remote(*self._setup)] = other
+        self.replaced += 1
+
+
+def _end(worker: Any) -> None:
+    """End a worker. Ray numbers actors and objects anew in every session: a handle that Python collects in the next
+    session would end the worker of the same number there. A weak handle ends nothing."""
+    ray.kill(worker)
+    worker._ray_weak_ref = True
+
+
+def _advice(error: BaseException) -> str:
+    """What to do, and Ray's own words in one line."""
+    said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return (
+        "If memory ran out, take fewer workers (resources.workers), or a smaller local.batch_size or "
+        f"evaluation.batch_size. Ray says: {said.strip()}"
+    )

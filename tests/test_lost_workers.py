@@ -120,6 +120,7 @@ def test_a_node_of_a_cluster_may_go_away(
     import ray
     from ray.cluster_utils import Cluster
 
+    ray.shutdown()  # that of the other tests
     whole = fedlt.run(tiny, *mortal, out=tmp_path / "whole", backend="inline")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:

@@ -137,6 +137,7 @@ def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connecti
         try:
             content = pipe.recv_bytes()
         except EOFError:
+            shutil.rmtree(folder, ignore_errors=True)  # a parent that was killed could not
             return
         try:
             if not ready:

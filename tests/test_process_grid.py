@@ -120,6 +120,15 @@ def test_workers_end_with_their_grid(grid: ProcessGrid) -> None:
             os.kill(pid, 0)
 
 
+def test_workers_of_a_killed_parent_end_and_leave_no_file(grid: ProcessGrid) -> None:
+    for pipe in grid._pipes:
+        pipe.close()  # as the system does when it kills the parent
+    for process in grid._processes:
+        process.join(20)
+        assert process.exitcode == 0
+    assert not grid._folder.exists()
+
+
 def test_workers_start_after_the_parent_has_used_several_threads(tiny: dict[str, Any], tmp_path: Path) -> None:
     """OpenMP's threads do not come along in a fork: a worker that used them would wait for ever."""
     threads = torch.get_num_threads()

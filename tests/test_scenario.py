@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fedlt.catalog import names
 from fedlt.errors import Problem, ScenarioError
 from fedlt.scenario import Scenario, load
 from fedlt.scenario_file import scenario_names
@@ -181,7 +182,7 @@ def test_all_problems_are_found_at_once_with_key_and_nearest_spelling(tmp_path: 
         "strategy.muu": "unknown key of fedprox; did you mean 'mu'?",
         "strategy.mu": "expected a number >= 0, got -0.5",
         "model": "unknown model 'resnet9'; did you mean 'resnet8'?",
-        "learner": "expected the name of a learner (cross_entropy), got ['cross_entropy']",
+        "learner": f"expected the name of a learner ({', '.join(names('learner'))}), got ['cross_entropy']",
     }
 
 
@@ -202,7 +203,7 @@ def test_errors_read_well(tmp_path: Path) -> None:
         (["federation.partition=natural"], "federation.partition.column", "natural needs it"),
         (["strategy.mu=1"], "strategy.mu", "unknown key of fedavg, which has none"),
         (["strategy={mu: 1}"], "strategy.mu", "unknown key of fedavg, which has none"),
-        (["strategy=3"], "strategy", "expected the name of a strategy (centralized, "),
+        (["strategy=3"], "strategy", "expected the name of a strategy ("),
         (["strategy={name: 3}"], "strategy", "expected the name of a strategy"),
         (["=3"], "=3", "an override is written key=value"),
         (["~seed=3"], "~seed=3", "an override is written key=value"),

@@ -188,8 +188,8 @@ def test_one_after_the_other_keeps_one_set_of_ray_workers(
 ) -> None:
     module = sys.modules["fedlt.run"]
     made = []
-    start_grid = module._ray_grid
-    monkeypatch.setattr(module, "_ray_grid", lambda *wanted: made.append(wanted) or start_grid(*wanted))
+    hold = module._hold_ray
+    monkeypatch.setattr(module, "_hold_ray", lambda *wanted: made.append(wanted[:2]) or hold(*wanted))
     words = "resources.backend=ray", "resources.workers=1"
     over_ray = sweep(tiny, *words, seeds=[0, 1, 2], out=tmp_path / "ray")
     inline = sweep(tiny, seeds=[0, 1, 2], out=tmp_path / "inline", parallel=1)
@@ -285,11 +285,11 @@ def test_auto_follows_the_rule(tiny: dict[str, Any], monkeypatch: pytest.MonkeyP
     jobs = plan(tiny, [], range(5))
     monkeypatch.setattr("fedlt.assembly.available_cores", lambda: 4)
     assert how_many(jobs, "auto") == 4
-    assert how_many(jobs[:3], "auto") == 3  # short ones: Ray would not pay
+    assert how_many(jobs[:3], "auto") == 3  # short ones: several workers would not pay
     assert how_many(jobs[:1], "auto") == how_many([], "auto") == 1
-    monkeypatch.setattr(sys.modules["fedlt.run"], "RAY_PAYS_FROM", 0.0)
+    monkeypatch.setattr(sys.modules["fedlt.run"], "PROCESSES_PAY_FROM", 0.0)
     assert how_many(jobs, "auto") == 4  # long ones that fill the cores
-    assert how_many(jobs[:3], "auto") == 1  # long ones that do not: Ray's workers share each of them
+    assert how_many(jobs[:3], "auto") == 1  # long ones that do not: workers share each of them
     assert how_many(jobs[:3], 2) == 2
     assert how_many(plan(tiny, ["resources.backend=ray"], range(5)), "auto") == 1
 

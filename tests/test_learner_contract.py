@@ -305,16 +305,22 @@ def test_hooks_are_called_and_what_they_keep_is_kept(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path, strategy: str
 ) -> None:
     """Three rounds of two epochs with all clients; a buffer that `finish` sets decides the predictions."""
-    from server.rounds import Rounds
+    from server.rounds import Progress, Rounds
 
     path = own_file(TALLY, "tally.py")
     changes = ["federation.participation=1", "federation.rounds=3", "local.epochs=2", f"strategy={strategy}"]
-    kept: list[Any] = []
+    counts: dict[int, list[float]] = {}
+
+    def watched(self: Rounds, after_round: Callable[[], None]) -> Progress:
+        progress = whole(self, after_round)
+        states = progress.states.read(progress.states.clients())
+        counts.update({client: state["state/tally/hooks"].tolist() for client, state in states.items()})
+        return progress
+
     with pytest.MonkeyPatch.context() as patch:
         whole = Rounds.run
-        patch.setattr(Rounds, "run", lambda self: (kept.append(self.progress), whole(self))[1])
+        patch.setattr(Rounds, "run", watched)
         run = fedlt.run(tiny, f"learner={path}:Tally", *changes, out=tmp_path)
-    counts = {client: state["state/tally/hooks"].tolist() for client, state in kept[0].states.items()}
     assert len(counts) == (1 if strategy == "centralized" else 6)
     assert set(map(tuple, counts.values())) == {(3.0, 6.0, 3.0)}
     model = "personal" if strategy == "local" else "generic"

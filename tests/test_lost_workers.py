@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from fedlt.errors import FedLTError
 from fedlt.results import Run
 from fedlt.run import Grids, run_scenario
 from fedlt.scenario import load
+
+OWN_PROCESS = "FEDLT_TEST_OWN_PROCESS"  # set in the process that the cluster's test starts
 
 MORTAL = '''
 import os, signal
@@ -116,11 +120,20 @@ def test_a_client_that_always_kills_its_worker_ends_the_run_with_advice(
 def test_a_node_of_a_cluster_may_go_away(
     tiny: dict[str, Any], mortal: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two nodes of one core each on this machine; the second is taken away while its worker trains."""
+    """Two nodes of one core each on this machine; the second is taken away when it has trained.
+
+    In a process of its own: Ray's sessions of one process are not apart (see `RayGrid.close`).
+    """
+    if OWN_PROCESS not in os.environ:
+        test = f"{__file__}::test_a_node_of_a_cluster_may_go_away"
+        command = [sys.executable, "-m", "pytest", "-x", test]
+        alone = {**os.environ, OWN_PROCESS: "1"}
+        done = subprocess.run(command, env=alone, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout
+        return
     import ray
     from ray.cluster_utils import Cluster
 
-    ray.shutdown()  # that of the other tests
     whole = fedlt.run(tiny, *mortal, out=tmp_path / "whole", backend="inline")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:

@@ -16,6 +16,7 @@ from fedlt.data.federation import federate
 from fedlt.strategy import Server
 from server.grids import InlineGrid
 from server.rounds import Rounds
+from server.states import StateStore
 
 PRIVATE_HEAD = """
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def test_all_personal_heads_cost_one_pass_of_the_test_set(
 
 
 def test_a_round_costs_what_its_cohort_costs_not_what_there_are_clients(
-    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The clients that a round touches in any way: those of its cohort, whatever the number of all."""
     touched: list[int] = []
@@ -82,7 +83,7 @@ def test_a_round_costs_what_its_cohort_costs_not_what_there_are_clients(
         share = ["federation.partition={name: iid}", f"federation.clients={clients}"]
         scenario = fedlt.load(tiny, [*share, f"federation.participation={3 / clients}", "federation.rounds=4"])
         federation = federate(scenario)
-        rounds = small_rounds(scenario, federation)
+        rounds = small_rounds(scenario, federation, tmp_path / str(clients))
         touched.clear()
         for number in (1, 2):
             rounds._exchange(number, train=True, evaluate=False)
@@ -90,20 +91,25 @@ def test_a_round_costs_what_its_cohort_costs_not_what_there_are_clients(
         assert len(touched) == 6
 
 
-def small_rounds(scenario: Any, federation: Any) -> Rounds:
+def small_rounds(scenario: Any, federation: Any, folder: Path) -> Rounds:
     from clients.app import app
     from clients.worker import install
     from fedlt.assembly import assemble
 
     install(scenario, federation)
     parts = assemble(scenario, federation, torch.device("cpu"))
-    return Rounds(InlineGrid(app), scenario, federation, parts, lambda row: None, lambda found: None)
+    states = StateStore(folder / "states")
+    return Rounds(InlineGrid(app), scenario, federation, parts, states, _ignore, _ignore, _ignore)
 
 
-def test_blocks_come_back_as_one_vector_each(tiny: dict[str, Any]) -> None:
+def _ignore(found: Any) -> None:
+    """What the rounds tell is not looked at."""
+
+
+def test_blocks_come_back_as_one_vector_each(tiny: dict[str, Any], tmp_path: Path) -> None:
     """Five of six clients in blocks of two: three vectors, not five."""
     scenario = fedlt.load(tiny, ["federation.participation=0.84", "federation.block=2"])
-    rounds = small_rounds(scenario, federate(scenario))
+    rounds = small_rounds(scenario, federate(scenario), tmp_path)
     server = rounds.progress.server
     server.round, server.cohort = 1, tuple(rounds.cohort(1))
     updates = rounds._take(rounds._send(rounds._train_units()))
@@ -134,13 +140,16 @@ def test_where_a_run_is_computed_is_not_part_of_its_hash(tiny: dict[str, Any]) -
     assert len(hashes) == 1
 
 
-def test_a_server_keeps_state_of_the_clients_it_met_only(tiny: dict[str, Any], own_file: Callable[[str], Path]) -> None:
+def test_a_server_keeps_state_of_the_clients_it_met_only(
+    tiny: dict[str, Any], own_file: Callable[[str], Path], tmp_path: Path
+) -> None:
     changes = [f"strategy={own_file(PRIVATE_HEAD)}:PrivateHead", "federation.participation=0.34"]
     scenario = fedlt.load(tiny, changes)
-    rounds = small_rounds(scenario, federate(scenario))
+    rounds = small_rounds(scenario, federate(scenario), tmp_path)
     rounds._exchange(1, train=True, evaluate=False)
     assert isinstance(rounds.progress.server, Server)
-    assert sorted(rounds.progress.states) == rounds.cohort(1)
+    kept = rounds.progress.states
+    assert kept.clients() == rounds.cohort(1)
     assert len(rounds.cohort(1)) == 2
-    (one, other) = (state["private"] for state in rounds.progress.states.values())
+    (one, other) = (state["private"] for state in kept.read(kept.clients()).values())
     assert not np.array_equal(one.numpy(), other.numpy())

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlt.data.strong import recolour, zoomed
+
 
 class Inputs(Protocol):
     """The inputs of one data set, on one device."""
@@ -36,8 +38,12 @@ class Images:
 
     def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
         parts = () if augment == "none" else tuple(augment.split("_"))
-        pixels = _crop_flip(self.pixels, rows, parts, generator)
+        pixels = self.pixels[rows] if "zoom" in parts else _crop_flip(self.pixels, rows, parts, generator)
         x = pixels.permute(0, 3, 1, 2).to(torch.float32)  # keeps the order of the bytes: channels last
+        if "zoom" in parts:
+            x = zoomed(x, "flip" in parts, generator)
+        if "colour" in parts:
+            recolour(x, 255.0, generator)
         x = x.mul_(self.scale).add_(self.shift)
         if "cutout" in parts:
             _cut_out(x, generator)

@@ -1,8 +1,9 @@
 """LDAM: the true class must win by a margin, and by a larger one the rarer it is; class weights come late (DRW).
 
 Cao, Wei, Gaidon, Arechiga, Ma: Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss. NeurIPS 2019.
-As in the official code: cosine head, logits times 30, largest margin 1/2, and from 80 % of the run on the weights of
-`class_balanced`, normalised within the batch. Differs in that margins and weights follow the site's own counts.
+As in the official code: cosine head, logits times 30, largest margin 1/2, and from 80 % of the run on (of the stage, in
+methods that have several) the weights of `class_balanced`, normalised within the batch. Differs in that margins and
+weights follow the site's own counts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class LDAM(Learner):
 
     max_margin: Annotated[float, ">= 0"] = 0.5  # of the rarest class, in cosines
     scale: Annotated[float, "> 0"] = 30.0  # of the cosines
-    defer: Annotated[float, ">= 0", "<= 1"] | None = 0.8  # share of the run before class weights; null: LDAM without
+    defer: Annotated[float, ">= 0", "<= 1"] | None = 0.8  # share of the stage before class weights; null: LDAM without
     beta: Annotated[float, ">= 0", "< 1"] = 0.9999  # of the class weights
 
     def build(self, model: Net, task: Task) -> None:
@@ -35,7 +36,7 @@ class LDAM(Learner):
 
     def class_weights(self, site: Site) -> Tensor | None:
         """[C] once they are due."""
-        due = self.defer is not None and site.now >= self.defer
+        due = self.defer is not None and site.stage_progress >= self.defer
         return effective_weights(site.class_counts, self.beta) if due else None
 
     def margin_loss(self, site: Site, logits: Tensor, y: Tensor) -> Tensor:

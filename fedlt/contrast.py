@@ -1,0 +1,74 @@
+"""Two views of each image, and losses that draw together what belongs together on the unit sphere.
+
+Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual Representations. ICML 2020.
+Khosla and others: Supervised Contrastive Learning. NeurIPS 2020.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedlt.learner import Stage
+
+if TYPE_CHECKING:
+    from fedlt.nn.net import Net
+    from fedlt.site import Batch, Site
+    from fedlt.task import Task
+
+TRAINED = "backbone.*", "projection.*"
+VIEWS = "zoom_flip_colour"  # the augmentation of the views: crops of any size, mirrored, in other colours
+
+
+def add_projection(model: Net, task: Task, dim: int) -> None:
+    """Add `model.projection`, D -> D -> dim with ReLU between, which contrastive losses see and no prediction does.
+
+    Raises ValueError for inputs that are no images: they have no second view.
+    """
+    if len(task.input_shape) != 3:
+        raise ValueError(f"two views of a sample need images, and the inputs have shape {task.input_shape}")
+    inner = nn.Linear(model.feature_dim, model.feature_dim)
+    model.projection = nn.Sequential(inner, nn.ReLU(), nn.Linear(model.feature_dim, dim))
+
+
+def contrastive_stage(share: float) -> Stage:
+    """Backbone and projection on two views. A sample costs two images, forward and backward."""
+    return Stage("contrastive", share, TRAINED, augment=VIEWS)
+
+
+def projected(model: Net, x: Tensor) -> Tensor:
+    """[B, dim] unit vectors."""
+    return F.normalize(model.get_submodule("projection")(model.encode(x)))
+
+
+def two_views(site: Site, batch: Batch) -> Tensor:
+    """[2 B, dim] unit vectors of the batch, then those of another view of it, in one pass of the model."""
+    return projected(site.model, torch.cat([batch.x, site.view(batch)]))
+
+
+def own_view(count: int, device: torch.device) -> Tensor:
+    """[2 B, 2 B] whether two rows are the two views of one sample; count: 2 B."""
+    return torch.eye(count, dtype=torch.bool, device=device).roll(count // 2, 0)
+
+
+def alike(labels: Tensor) -> Tensor:
+    """[N, N] whether two rows have the same label."""
+    return labels[:, None] == labels
+
+
+def contrastive(z: Tensor, positives: Tensor, temperature: float | Tensor, rivals: Tensor | None = None) -> Tensor:
+    """[N] minus the mean over an anchor's positives p of log(exp(z z_p / T) / sum over its rivals a of exp(z z_a / T)).
+
+    z: [N, D] unit vectors. positives, rivals: [N, N] bool, the positives being among the rivals; never the anchor
+    itself; rivals: all unless given. temperature: one, or [N] that of each anchor. 0 for an anchor without positives.
+    """
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    heat = temperature[:, None] if isinstance(temperature, Tensor) else temperature
+    scores = z @ z.T / heat
+    left_out = itself if rivals is None else itself | ~rivals
+    logs = scores - scores.masked_fill(left_out, -torch.inf).logsumexp(1, keepdim=True)
+    drawn = positives & ~itself
+    return -torch.where(drawn, logs, 0.0).sum(1) / drawn.sum(1).clamp(min=1)

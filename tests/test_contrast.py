@@ -1,0 +1,250 @@
+"""Two views, contrastive losses, and subclasses of equal size: the blocks, and SBCL, against arithmetic in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fedlt.clusters import balanced, fill, subclasses
+from fedlt.contrast import contrastive, own_view
+from fedlt.data.inputs import Images
+from fedlt.data.strong import recolour, zoomed
+from fedlt.learners.sbcl import HEAT, ROUND, SBCL, SUBCLASS, width
+from fedlt.nn.net import Net
+from fedlt.scenario import Local
+from fedlt.site import Rows, Site
+from fedlt.task import Task
+
+Y = np.array([0, 0, 0, 0, 1, 1])
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3)).astype(np.uint8)
+
+
+def unit(rows: NDArray[Any]) -> NDArray[Any]:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def by_hand(z: NDArray[Any], positives: Any, rivals: Any, heat: Any) -> NDArray[Any]:
+    """[N] the loss of each anchor, sample by sample; positives(i, j) and rivals(i, j) say who is what."""
+    losses = []
+    for i in range(len(z)):
+        others = [j for j in range(len(z)) if j != i]
+        near = [j for j in others if positives(i, j)]
+        total = sum(np.exp(z[i] @ z[j] / heat[i]) for j in others if rivals(i, j))
+        losses.append(-np.mean([np.log(np.exp(z[i] @ z[j] / heat[i]) / total) for j in near]) if near else 0.0)
+    return np.array(losses)
+
+
+# Contrast -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_is_the_mean_over_positives_of_a_log_share_of_the_rivals() -> None:
+    rng = np.random.default_rng(1)
+    z, heat = unit(rng.normal(size=(5, 3))), rng.uniform(0.2, 1.0, 5)
+    positives, rivals = rng.random((5, 5)) < 0.4, rng.random((5, 5)) < 0.8
+    rivals |= positives
+    positives[4] = False
+    found = contrastive(*map(torch.as_tensor, (z, positives, heat, rivals)))
+    expected = by_hand(z, lambda i, j: positives[i, j], lambda i, j: rivals[i, j], heat)
+    assert found.numpy() == pytest.approx(expected, rel=1e-9)
+    assert (expected[:4] > 0).all()
+    assert found[4] == 0
+    everyone = contrastive(torch.as_tensor(z), torch.as_tensor(positives), 0.5)
+    assert everyone.numpy() == pytest.approx(
+        by_hand(z, lambda i, j: positives[i, j], lambda i, j: True, np.full(5, 0.5)), rel=1e-9
+    )
+
+
+def test_the_gradient_is_finite_where_an_anchor_has_no_positive() -> None:
+    z = torch.eye(3, requires_grad=True)
+    contrastive(z, torch.zeros(3, 3, dtype=torch.bool), 0.1).sum().backward()
+    assert z.grad is not None
+    assert torch.isfinite(z.grad).all()
+
+
+def test_the_two_views_of_a_sample_lie_a_batch_apart() -> None:
+    assert own_view(6, torch.device("cpu")).nonzero().tolist() == [[0, 3], [1, 4], [2, 5], [3, 0], [4, 1], [5, 2]]
+
+
+# Strong augmentation --------------------------------------------------------------------------------------------------
+
+
+def test_a_zoomed_gradient_stays_a_gradient_and_gets_flatter() -> None:
+    """A crop of a plane is a plane with smaller slopes, mirrored or not, and reaches no value beyond the image's."""
+    ramp = torch.arange(16.0).expand(200, 1, 16, 16)
+    found = zoomed(ramp, True, torch.Generator().manual_seed(0))
+    slopes = (found[..., 1:] - found[..., :-1])[:, 0, :, 4:10]  # off the border, which is repeated
+    assert torch.allclose(slopes, slopes[:, :1, :1], atol=1e-4)
+    steep = slopes[:, 0, 0]
+    assert 0.3 < steep.abs().min() < steep.abs().max() <= 1.0001
+    assert 60 < int((steep < 0).sum()) < 140
+    assert found.min() >= 0
+    assert found.max() <= 15
+    assert (zoomed(ramp, False, torch.Generator().manual_seed(0))[:, 0, 8].diff(dim=1) >= -1e-4).all()
+
+
+def test_colours_change_and_some_images_turn_gray() -> None:
+    x = torch.rand(400, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 255
+    found = x.clone()
+    recolour(found, 255.0, torch.Generator().manual_seed(1))
+    gray = (found.amax(1) - found.amin(1)).amax((1, 2)) < 1e-3
+    kept = (found - x).abs().amax((1, 2, 3)) < 1e-3
+    assert 0.15 < gray.float().mean() < 0.25
+    assert 0.1 < kept.float().mean() < 0.22  # a fifth, of which a fifth is gray
+    assert found.min() >= 0
+    assert found.max() <= 255
+
+
+# Subclasses -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_cluster_sends_the_next_best_sample_away() -> None:
+    """Three samples prefer the first cluster, which has room for two: the least similar goes to the second."""
+    similarity = np.array([[0.9, 0.1], [0.8, 0.7], [0.7, 0.2], [0.1, 0.5]])
+    assert fill(similarity, 2).tolist() == [0, 0, 1, 1]
+    assert fill(similarity, 4).tolist() == [0, 0, 0, 1]
+
+
+def test_clusters_are_found_and_of_equal_size() -> None:
+    rng = np.random.default_rng(0)
+    true = np.repeat(np.arange(3), 8)
+    features = unit(np.eye(3)[true] + 0.1 * rng.normal(size=(24, 3))).astype(np.float32)
+    found = balanced(features, 3, rng)
+    assert len({(a, b) for a, b in zip(true.tolist(), found.tolist(), strict=True)}) == 3
+    lopsided = balanced(unit(np.eye(2)[[0] * 9 + [1]] + 0.1 * rng.normal(size=(10, 2))).astype(np.float32), 2, rng)
+    assert np.bincount(lopsided).tolist() == [5, 5]
+
+
+def test_a_class_has_as_many_subclasses_as_the_smallest_size_goes_into_it() -> None:
+    labels = np.repeat([0, 1, 2], [25, 12, 4])
+    features = unit(np.random.default_rng(0).normal(size=(41, 5))).astype(np.float32)
+
+    def numbers(least: int) -> list[int]:
+        found = subclasses(features, labels, least, np.random.default_rng(0))
+        assert len(np.unique(found)) == found.max() + 1
+        return [len(np.unique(found[labels == label])) for label in range(3)]
+
+    assert numbers(1) == [6, 3, 1]  # the smallest class, 4
+    assert numbers(10) == [2, 1, 1]
+    assert numbers(100) == [1, 1, 1]
+
+
+def test_wide_classes_are_clipped_and_relative_to_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    counts = np.array([5, 4, 0, 3, 6])
+    labels = np.repeat(np.arange(5), counts)
+    z = unit(rng.normal(size=(18, 3)) * np.array([3, 1, 1, 0.1, 1])[labels][:, None] + 1)
+    phi = []
+    for label in (0, 1, 3, 4):
+        mine = z[labels == label]
+        phi.append(np.linalg.norm(mine - mine.mean(0), axis=1).mean() / np.log(len(mine) + 10))
+    clipped = np.clip(phi, *np.quantile(phi, (0.2, 0.8)))
+    assert (clipped != phi).sum() == 2
+    expected = np.insert(clipped / clipped.mean(), 2, 1.0)
+    found = width(torch.as_tensor(z).float(), torch.as_tensor(labels), torch.as_tensor(counts))
+    assert found.numpy() == pytest.approx(expected, rel=1e-5)
+
+
+# SBCL -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_site(make_client: Any) -> Any:
+    """A site with four and two images of two classes, under a linear model."""
+
+    def make(learner: SBCL, **fields: Any) -> Site:
+        torch.manual_seed(0)
+        net = Net(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), nn.Linear(5, 2), 5)
+        learner.build(net, Task("single", 2, (3, 4, 4)))
+        local = Local(epochs=1, batch_size=6, lr=0.1)
+        made: Site = make_client(net, np.zeros((6, 1)), Y, local, learner=learner, **{"span": 0.1, **fields})
+        inputs = Images(torch.as_tensor(PIXELS), torch.zeros(3), torch.ones(3), channels_last=False)
+        made.data = Rows(inputs, made.data.targets, made.data.index)
+        return made
+
+    return make
+
+
+def views(site: Site) -> tuple[float, NDArray[Any]]:
+    """The loss of the whole data, and the unit vectors that it saw."""
+    seen: list[torch.Tensor] = []
+    hook = site.model.get_submodule("projection").register_forward_hook(lambda m, i, output: seen.append(output))
+    site.generator = torch.Generator().manual_seed(3)
+    batch = site.trainer.batch(site, torch.arange(6))
+    value = float(site.learner.loss(site, batch).detach())
+    hook.remove()
+    return value, unit(seen[0].detach().double().numpy())
+
+
+def test_subclasses_are_drawn_together_and_classes_more_weakly(make_site: Any) -> None:
+    site = make_site(SBCL(temperature=0.5, gamma=0.3))
+    part, heat = np.array([0, 0, 0, 1, 2, 2]), np.array([0.8, 0.5])
+    site.state |= {SUBCLASS: torch.as_tensor(part), HEAT: torch.as_tensor(heat).float()}
+    found, z = views(site)
+    assert z.shape == (12, 128)
+    y, sub = np.tile(Y, 2), np.tile(part, 2)
+
+    def own(i: int, j: int) -> bool:
+        return abs(i - j) == 6
+
+    near = by_hand(z, lambda i, j: sub[i] == sub[j], lambda i, j: True, np.full(12, 0.5))
+    far = by_hand(
+        z,
+        lambda i, j: own(i, j) or (y[i] == y[j] and sub[i] != sub[j]),
+        lambda i, j: own(i, j) or sub[i] != sub[j],
+        heat[y],
+    )
+    assert found == pytest.approx((0.5 / 0.07 * near + 0.3 * far).mean(), rel=1e-4)
+    assert site.trainer.work.images == 6  # of the second view; the loop counts the first
+
+
+def test_without_subclasses_it_is_supervised_contrast_bit_for_bit(make_site: Any) -> None:
+    plain, z = views(make_site(SBCL(temperature=0.5)))
+    y = np.tile(Y, 2)
+    expected = by_hand(z, lambda i, j: y[i] == y[j], lambda i, j: True, np.full(12, 0.5)).mean()
+    assert plain == pytest.approx(0.5 / 0.07 * expected, rel=1e-4)
+    whole = make_site(SBCL(temperature=0.5, gamma=0.0, least=100))
+    whole.learner.begin(whole)
+    assert SUBCLASS not in whole.state  # in the warm-up
+    whole.progress = 0.5
+    whole.learner.begin(whole)
+    assert whole.state[SUBCLASS].tolist() == Y.tolist()
+    assert views(whole)[0] == plain
+
+
+def test_clusters_are_found_anew_every_so_many_rounds(make_site: Any) -> None:
+    site = make_site(SBCL(warmup=0.25, every=3, least=2))
+    found = []
+    for progress in np.arange(9) / 10:
+        site.progress = progress
+        site.learner.begin(site)
+        found.append(int(site.state[ROUND]) if ROUND in site.state else None)
+    assert found == [None, None, 2, 2, 2, 5, 5, 5, 5]  # the classifier's stage begins in round 8
+    assert site.trainer.work.forward_images == 12
+    assert len(site.state[SUBCLASS].unique()) == 3
+    assert site.state[HEAT][1] == site.learner.temperature  # the class that is not split
+    assert site.state[HEAT][0] != site.learner.temperature
+
+
+def test_the_first_stage_leaves_the_head_alone_and_the_second_the_rest(make_site: Any) -> None:
+    site = make_site(SBCL(least=2))
+    start = {name: tensor.clone() for name, tensor in site.flat.tensors.items()}
+    for progress, moved in (
+        (0.5, {"backbone.1.weight", "projection.0.weight", "projection.2.weight"}),
+        (0.8, {"head.weight"}),
+    ):
+        site.progress = progress
+        site.learner.begin(site)
+        site.train(site.learner.loss)
+        now = site.flat.tensors
+        assert {name for name in now if name.endswith("weight") and not torch.equal(now[name], start[name])} == moved
+        start = {name: tensor.clone() for name, tensor in now.items()}
+
+
+def test_views_need_images() -> None:
+    with pytest.raises(ValueError, match="two views of a sample need images"):
+        SBCL().build(Net(nn.Linear(4, 6), nn.Linear(6, 3), 6), Task("single", 3, (4,)))

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fedlt.task import Task
 
 TRAINED = "backbone.*", "projection.*"
-VIEWS = "zoom_flip_colour"  # the augmentation of the views: crops of any size, mirrored, in other colours
 
 
 def add_projection(model: Net, task: Task, dim: int) -> None:
@@ -36,7 +35,7 @@ def add_projection(model: Net, task: Task, dim: int) -> None:
 
 def contrastive_stage(share: float) -> Stage:
     """Backbone and projection on two views. A sample costs two images, forward and backward."""
-    return Stage("contrastive", share, TRAINED, augment=VIEWS)
+    return Stage("contrastive", share, TRAINED, augment="strong")
 
 
 def projected(model: Net, x: Tensor) -> Tensor:

@@ -73,10 +73,10 @@ def test_the_two_views_of_a_sample_lie_a_batch_apart() -> None:
 # Strong augmentation --------------------------------------------------------------------------------------------------
 
 
-def test_a_zoomed_gradient_stays_a_gradient_and_gets_flatter() -> None:
+def test_a_zoomed_gradient_stays_a_gradient_and_gets_flatter_or_turns() -> None:
     """A crop of a plane is a plane with smaller slopes, mirrored or not, and reaches no value beyond the image's."""
     ramp = torch.arange(16.0).expand(200, 1, 16, 16)
-    found = zoomed(ramp, True, torch.Generator().manual_seed(0))
+    found = zoomed(ramp, torch.Generator().manual_seed(0))
     slopes = (found[..., 1:] - found[..., :-1])[:, 0, :, 4:10]  # off the border, which is repeated
     assert torch.allclose(slopes, slopes[:, :1, :1], atol=1e-4)
     steep = slopes[:, 0, 0]
@@ -84,7 +84,6 @@ def test_a_zoomed_gradient_stays_a_gradient_and_gets_flatter() -> None:
     assert 60 < int((steep < 0).sum()) < 140
     assert found.min() >= 0
     assert found.max() <= 15
-    assert (zoomed(ramp, False, torch.Generator().manual_seed(0))[:, 0, 8].diff(dim=1) >= -1e-4).all()
 
 
 def test_colours_change_and_some_images_turn_gray() -> None:

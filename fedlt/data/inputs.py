@@ -38,11 +38,10 @@ class Images:
 
     def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
         parts = () if augment == "none" else tuple(augment.split("_"))
-        pixels = self.pixels[rows] if "zoom" in parts else _crop_flip(self.pixels, rows, parts, generator)
+        pixels = _crop_flip(self.pixels, rows, parts, generator)
         x = pixels.permute(0, 3, 1, 2).to(torch.float32)  # keeps the order of the bytes: channels last
-        if "zoom" in parts:
-            x = zoomed(x, "flip" in parts, generator)
-        if "colour" in parts:
+        if "strong" in parts:
+            x = zoomed(x, generator)
             recolour(x, 255.0, generator)
         x = x.mul_(self.scale).add_(self.shift)
         if "cutout" in parts:

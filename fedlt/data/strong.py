@@ -18,15 +18,15 @@ JITTER = 0.4  # factors of brightness, contrast and saturation are within 1 +- t
 RECOLOURED, GRAY = 0.8, 0.2  # shares of the images
 
 
-def zoomed(x: Tensor, flip: bool, generator: torch.Generator | None) -> Tensor:
-    """[B, C, H, W] a random crop of each image, brought back to its size by bilinear interpolation; flip: half of
-    them mirrored."""
+def zoomed(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """[B, C, H, W] a random crop of each image, brought back to its size by bilinear interpolation; half of
+    them are mirrored."""
     count, device = len(x), x.device
     draws = torch.rand(5, count, generator=generator, device=device)
     area = AREA[0] + (AREA[1] - AREA[0]) * draws[0]
     ratio = (math.log(RATIO[0]) + math.log(RATIO[1] / RATIO[0]) * draws[1]).exp()
     wide, high = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-    mirror = torch.where(draws[2] < 0.5, -1.0, 1.0) if flip else torch.ones(count, device=device)
+    mirror = torch.where(draws[2] < 0.5, -1.0, 1.0)
     theta = torch.zeros(count, 2, 3, device=device)
     theta[:, 0, 0], theta[:, 1, 1] = wide * mirror, high
     theta[:, 0, 2], theta[:, 1, 2] = (1 - wide) * (2 * draws[3] - 1), (1 - high) * (2 * draws[4] - 1)

@@ -99,9 +99,9 @@ class Local:
     nesterov: bool = False  # the gradient is corrected by the momentum that is to come
     weight_decay: Annotated[float, ">= 0"] = 0.0  # added to the gradient, times the weight
     together: Annotated[int, ">= 1"] = 1  # clients of a block trained in one batched step; changes the rounding
-    augment: Literal["none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout", "strong"] = (
-        "none"  # images
-    )
+    augment: Literal[
+        "none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout", "strong", "shift", "shift_flip"
+    ] = "none"  # of images; crop finds black beyond the image, shift the mean colour
 
 
 @dataclass(frozen=True)

@@ -177,8 +177,8 @@ def test_all_problems_are_found_at_once_with_key_and_nearest_spelling(tmp_path: 
         "federation.partition.alpha": "expected a number > 0, got -1.0",
         "local.lr": "expected a number, got nan",
         "local.epochs": "expected a whole number, got 1.5",
-        "local.augment": "expected one of none, crop, flip, crop_flip, crop_flip_cutout, crop_cutout, strong, "
-        "got 'crop_flp'; did you mean 'crop_flip'?",
+        "local.augment": "expected one of none, crop, flip, crop_flip, crop_flip_cutout, crop_cutout, strong, shift, "
+        "shift_flip, got 'crop_flp'; did you mean 'crop_flip'?",
         "strategy.muu": "unknown key of fedprox; did you mean 'mu'?",
         "strategy.mu": "expected a number >= 0, got -0.5",
         "model": "unknown model 'resnet9'; did you mean 'resnet8'?",

@@ -352,7 +352,7 @@ def test_cutout_zeroes_one_square_of_half_the_height() -> None:
     assert sizes == {(3, 3), (2, 3), (3, 2), (2, 2)}
 
 
-@pytest.mark.parametrize("augment", ["crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout"])
+@pytest.mark.parametrize("augment", ["crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout", "shift_flip"])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_augmentation_is_a_function_of_the_seed(augment: str, channels_last: bool) -> None:
     pixels = np.random.default_rng(0).integers(1, 256, (5, 16, 12, 3)).astype(np.uint8)
@@ -366,6 +366,16 @@ def test_augmentation_is_a_function_of_the_seed(augment: str, channels_last: boo
     assert not torch.equal(first, plain_batch)
     assert torch.equal(inputs.take(rows), plain_batch)  # the stored images stay as they are
     assert first.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+def test_beyond_the_image_a_crop_finds_black_and_a_shift_the_mean() -> None:
+    """One colour 9 throughout, mean 5 and deviation 1/2: (9 - 5) / 0.5 = 8 inside, -10 where black, 0 at the mean."""
+    pixels = np.full((1, 16, 16, 1), 9, np.uint8)
+    inputs = make_inputs(pixels, np.array([5 / 255]), np.array([0.5 / 255]), torch.device("cpu"), True)
+    cropped, shifted = (inputs.take(ROWS, augment, seeded(0)) for augment in ("crop", "shift"))
+    assert torch.allclose(cropped.unique(), torch.tensor([-10.0, 8.0]), atol=1e-5)
+    assert torch.allclose(shifted.unique(), torch.tensor([0.0, 8.0]), atol=1e-5)
+    assert torch.equal(shifted == 0, cropped < 0)
 
 
 def test_cutout_joins_in_where_it_is_named() -> None:

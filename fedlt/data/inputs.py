@@ -1,6 +1,8 @@
 """Inputs become model-ready batches here, and only here: all else treats them as opaque rows.
 
 Images stay uint8 [N, H, W, C], as stored; a batch is gathered by index, augmented, and normalised as one tensor.
+Beyond the image a `crop` finds black, as is usual, and a `shift` the mean colour, which is zero for the network, like
+the padding of its convolutions.
 """
 
 from __future__ import annotations
@@ -38,12 +40,16 @@ class Images:
 
     def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
         parts = () if augment == "none" else tuple(augment.split("_"))
-        pixels = _crop_flip(self.pixels, rows, parts, generator)
+        pixels, inside = _crop_flip(self.pixels, rows, parts, generator)
+        if inside is not None and "crop" in parts:
+            pixels = pixels * inside
         x = pixels.permute(0, 3, 1, 2).to(torch.float32)  # keeps the order of the bytes: channels last
         if "strong" in parts:
             x = zoomed(x, generator)
             recolour(x, 255.0, generator)
         x = x.mul_(self.scale).add_(self.shift)
+        if inside is not None and "shift" in parts:
+            x.mul_(inside.permute(0, 3, 1, 2))
         if "cutout" in parts:
             _cut_out(x, generator)
         return x if self.channels_last else x.contiguous()
@@ -88,26 +94,31 @@ def make_inputs(array: NDArray[Any], mean: NDArray[Any], std: NDArray[Any], devi
     return Images(data, centre, spread, channels_last)
 
 
-def _crop_flip(pixels: Tensor, rows: Tensor, parts: tuple[str, ...], generator: torch.Generator | None) -> Tensor:
-    """Random crop after zero-padding by an eighth of the height (4 on CIFAR), and random horizontal flip.
+def _crop_flip(
+    pixels: Tensor, rows: Tensor, parts: tuple[str, ...], generator: torch.Generator | None
+) -> tuple[Tensor, Tensor | None]:
+    """Random crop after padding by an eighth of the height (4 on CIFAR), and random horizontal flip.
 
-    Both in one gather: sample b's pixel (i, j) comes from row i + dy and column j + dx, or its mirror image.
+    Both in one gather: sample b's pixel (i, j) comes from row i + dy and column j + dx, or its mirror image. With them
+    [B, H, W, 1] which pixels lie inside the image; the caller fills the others. None without a crop.
     """
-    if "crop" not in parts and "flip" not in parts:
-        return pixels[rows]
+    moved = "crop" in parts or "shift" in parts
+    if not moved and "flip" not in parts:
+        return pixels[rows], None
     count, (height, width), device = len(rows), pixels.shape[1:3], pixels.device
     down = torch.arange(height, device=device).expand(count, height)
     right = torch.arange(width, device=device).expand(count, width)
     if "flip" in parts:
         mirrored = torch.rand(count, 1, generator=generator, device=device) < 0.5
         right = torch.where(mirrored, width - 1 - right, right)
-    if "crop" in parts:
-        pad = max(1, height // 8)
-        shifts = torch.randint(-pad, pad + 1, (2, count, 1), generator=generator, device=device)
-        down, right = down + shifts[0], right + shifts[1]
+    if not moved:
+        return pixels[rows[:, None, None], down[:, :, None], right[:, None, :]], None
+    pad = max(1, height // 8)
+    shifts = torch.randint(-pad, pad + 1, (2, count, 1), generator=generator, device=device)
+    down, right = down + shifts[0], right + shifts[1]
     inside = ((down >= 0) & (down < height))[:, :, None] & ((right >= 0) & (right < width))[:, None, :]
     source = down.clamp(0, height - 1)[:, :, None], right.clamp(0, width - 1)[:, None, :]
-    return pixels[rows[:, None, None], source[0], source[1]] * inside[..., None]
+    return pixels[rows[:, None, None], source[0], source[1]], inside[..., None]
 
 
 def _cut_out(x: Tensor, generator: torch.Generator | None) -> None:

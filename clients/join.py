@@ -23,7 +23,7 @@ from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.evaluate import named_logits
 from fedlt.metrics import named, personal_metrics
 from fedlt.results import Run
-from fedlt.scenario import load
+from fedlt.scenario import Attack, load
 from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Strategy
 from server.messages import Job, Report, States, Work
@@ -61,6 +61,7 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
     if run.status != "finished":
         raise FedLTError(f"{run.folder} is {run.status}, not finished: there is no model to receive")
     scenario = load(run.scenario)
+    scenario = replace(scenario, federation=replace(scenario.federation, attack=Attack()))  # newcomers do not attack
     federation = replace(federate(scenario, newcomers=True), class_counts=federate(scenario).class_counts)
     if not len(federation.clients):
         raise ScenarioError(Problem("federation.held_out", f"{run.folder} held no client out; run it with 1 or more"))

@@ -16,6 +16,7 @@ from fedlt.assembly import Assembly, assemble, pick_device
 from fedlt.data.federation import Federation, federate
 from fedlt.data.inputs import make_inputs
 from fedlt.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal, feature_moments
+from fedlt.faults import Attackers
 from fedlt.meter import Meters
 from fedlt.nn.net import FeatureCache
 from fedlt.scenario import Scenario, load
@@ -37,6 +38,7 @@ class Worker:
         self.trainer = Trainer(self.flat, scenario.local, self.device, scenario.resources.precision)
         self.initial_private, self.initial_frozen = self.flat.private.clone(), self.flat.frozen.clone()
         self.fail = scenario.federation.on_error == "fail"
+        self.attackers = Attackers.of(scenario, len(federation.clients))
         self._held: tuple[int, Tensor, TestSet] | None = None
         moments = federation.mean, federation.std, self.device, self.parts.channels_last
         self.train_inputs = make_inputs(federation.x_train, *moments)
@@ -140,7 +142,8 @@ class Worker:
         for client, vector in zip(clients, vectors, strict=True):
             weight = self.strategy.weight(client)
             values = {name: value[None].clone() for name, value in client.values.items()}
-            update = Update((client.id,), weight, vector * weight, client.extras, values)
+            sent = self.attackers.sent(client.id, vector, client.start)
+            update = Update((client.id,), weight, sent * weight, client.extras, values)
             check(update, self.flat.private)
             updates.append(update)
             state = {f"state/{name}": value.clone() for name, value in client.state.items()}
@@ -229,6 +232,9 @@ class Worker:
         rows = self.federation.union() if union else self.federation.clients[number]
         others = np.sort(self.federation.unlabelled.values) if union else self.federation.unlabelled[number]
         counts = self.federation.seen_counts() if union else self.federation.counts(number)
+        targets = self.train_targets
+        if purpose == "train" and self.attackers.flips(number):
+            counts, targets = counts[::-1].copy(), len(counts) - 1 - targets
         path = (job.round, number + 1)
         start = shared[: self.flat.num_trainable]
         state = job.states.get(number)
@@ -239,7 +245,7 @@ class Worker:
             flat=self.flat,
             task=self.parts.task,
             learner=self.parts.learner,
-            data=Rows(self.train_inputs, self.train_targets, torch.from_numpy(rows).to(self.device)),
+            data=Rows(self.train_inputs, targets, torch.from_numpy(rows).to(self.device)),
             class_counts=torch.from_numpy(counts).to(self.device),
             rng=seeding.generator(self.scenario.seed, purpose, *path),
             trainer=self.trainer,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedlt import seeding
+from fedlt import faults, seeding
 from fedlt.errors import Problem, ScenarioError
 from fedlt.nn.flat import Flat
 from fedlt.nn.model import ImageModel
@@ -59,6 +59,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             flat = Flat(model.to(device), strategy.private, strategy.frozen, channels_last)
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
+    faults.expect_meaning(scenario, strategy, len(federation.clients), len(flat.shared))
     parts = Assembly(strategy, learner, model, flat, task, channels_last)
     if scenario.local.together > 1:
         from fedlt.vectorized import obstacle

@@ -85,6 +85,9 @@ class Console:
                 print(plain(table))
         if run.summary.get("skipped"):
             print(f"{run.summary['skipped']} client updates were skipped after errors (federation.on_error=skip)")
+        told = [f"{run.summary[name]} {name}" for name in ("dropped", "late", "arrived") if run.summary.get(name)]
+        if told:
+            print(f"client updates by the scenario's faults: {', '.join(told)}")
         scenario = run.summary["scenario"]
         print(f"next: fedlt run {scenario} strategy=fedprox | fedlt show {scenario} --partition | fedlt ls strategies")
         self.path(run)

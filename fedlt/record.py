@@ -27,9 +27,10 @@ LAST = 5
 """Evaluations that `last_five` averages. The best one is never reported: it is chosen on the test set."""
 
 
-_COUNTERS = (
-    "started", "skipped", "images", "forward_images", "rounds", "evaluations", "final_round", "resumed",
-)  # fmt: skip
+_SUMMED = ("skipped", "dropped", "late", "arrived", "images", "forward_images")
+"""Columns of the round table whose sums stand in `run.json`."""
+
+_COUNTERS = ("started", *_SUMMED, "rounds", "evaluations", "final_round", "resumed")
 
 
 class RunWriter:
@@ -53,8 +54,8 @@ class RunWriter:
         self._started = False
         self.summary: dict[str, Any] = {
             "status": "running", **meta, "versions": _versions(), "host": _host(), "started": _now(), "ended": None,
-            "timings": {}, "resumed": [], "skipped": 0, "images": 0, "forward_images": 0, "rounds": 0,
-            "evaluations": 0, "final_round": None, "final": {}, "last_five": {},
+            "timings": {}, "resumed": [], **dict.fromkeys(_SUMMED, 0), "rounds": 0, "evaluations": 0,
+             "final_round": None, "final": {}, "last_five": {},
         }  # fmt: skip
 
     def start(self) -> None:
@@ -128,7 +129,7 @@ class RunWriter:
         """Keeps one row of the round table: flat, with the key "round". It is on disk after the next evaluation."""
         self._rounds.append(dict(row))
         self.summary["rounds"] = max(self.summary["rounds"], row["round"])
-        for name in ("skipped", "images", "forward_images"):
+        for name in _SUMMED:
             self.summary[name] += row.get(name, 0)
         if self._followed is not None:
             self._followed.log(row["round"], {k: v for k, v in row.items() if k != "round"}, "rounds/")

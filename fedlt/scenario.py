@@ -71,6 +71,25 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Late:
+    """Sampled clients whose answers arrive rounds later; the change is then made to the model of that round."""
+
+    chance: Annotated[float, ">= 0", "<= 1"] = 0.0  # that a sampled client's update comes late
+    rounds: Annotated[int, ">= 1"] | None = None  # by which it is late; null: 1
+    weight: Annotated[float, ">= 0", "<= 1"] | None = None  # its weight, times the usual; 0: discarded; null: 1
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Clients that lie. Their personal models are not tested."""
+
+    kind: Literal["none", "sign_flip", "scaled", "label_flip"] = "none"  # label_flip: learns class C - 1 - c for c
+    share: Annotated[float, "> 0", "< 1"] | None = None  # of the clients that attack, drawn by the seed
+    clients: list[int] | None = None  # these attack, in place of a share
+    factor: Annotated[float, "> 0"] | None = None  # size of the false change; null: 1 for sign_flip, 10 for scaled
+
+
+@dataclass(frozen=True)
 class Federation:
     """The clients, what each of them holds, and how often they take part."""
 
@@ -84,6 +103,9 @@ class Federation:
     block: Annotated[int, ">= 1"] = 5  # clients pre-summed together; part of the result's definition
     on_error: Literal["fail", "skip"] = "fail"  # when a client raises; skips are counted in the results
     timeout: Annotated[float, "> 0"] | None = None  # seconds for one client's training or test; null: no limit
+    dropout: Annotated[float, ">= 0", "< 1"] = 0.0  # chance that a sampled client never answers
+    late: Late = field(default_factory=Late)
+    attack: Attack = field(default_factory=Attack)
 
 
 @dataclass(frozen=True)
@@ -208,6 +230,26 @@ def _cross_check(scenario: Scenario, problems: list[Problem]) -> None:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
     if scenario.local.nesterov and not scenario.local.momentum:
         problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
+    _check_faults(federation.late, federation.attack, problems)
+
+
+def _check_faults(late: Late, attack: Attack, problems: list[Problem]) -> None:
+    """Refuse what is missing, and every option that would change nothing."""
+    unused = {f"late.{key}": "late.chance=0" for key in ("rounds", "weight")} if not late.chance else {}
+    given = {f"late.{f.name}": getattr(late, f.name) for f in fields(late)}
+    given |= {f"attack.{f.name}": getattr(attack, f.name) for f in fields(attack)}
+    lies = attack.kind in ("sign_flip", "scaled")
+    attack_keys = ("share", "clients", "factor") if attack.kind == "none" else () if lies else ("factor",)
+    unused |= {f"attack.{key}": f"attack.kind={attack.kind}" for key in attack_keys}
+    for key, setting in unused.items():
+        if given[key] is not None:
+            problems.append(Problem(f"federation.{key}", f"has no effect with {setting}; remove it"))
+    if attack.kind != "none" and (attack.share is None) == (attack.clients is None):
+        problems.append(Problem("federation.attack", "who attacks? Give either its share of the clients, or clients"))
+    if attack.clients == []:
+        problems.append(Problem("federation.attack.clients", "names nobody; remove it, or take attack.kind=none"))
+    if attack.kind == "scaled" and attack.factor == 1:
+        problems.append(Problem("federation.attack.factor", "1 is no attack: the weights are sent as they are"))
 
 
 def _plain(value: Any) -> Any:

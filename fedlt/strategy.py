@@ -137,9 +137,9 @@ class Server:
     """What the server half of a strategy sees. Workers that evaluate the generic model see it without `state`.
 
     state: tensors kept between rounds. outbox: tensors that every client of the coming rounds receives.
-    round: 1-based. cohort: the ids of this round's clients. num_clients, num_samples: of the whole federation. rng:
-    the server's generator of this round. auxiliary: labelled data of its own, for strategies that declare the need.
-    learner: how the clients learn, and how their models predict.
+    round: 1-based. cohort: the ids of the clients that train in this round. num_clients, num_samples: of the whole
+    federation. rng: the server's generator of this round. auxiliary: labelled data of its own, for strategies that
+    declare the need. learner: how the clients learn, and how their models predict.
     """
 
     model: Net
@@ -176,6 +176,7 @@ class Strategy:
     union: ClassVar[bool] = False  # True: one site holds the data of all clients
     needs: ClassVar[tuple[str, ...]] = ()  # what it is given or sends beyond the model; the words stand in `NEEDS`
     uses_learner: ClassVar[bool] = True  # False: its losses are its own, so only learner=cross_entropy has a meaning
+    prompt: ClassVar[str] = ""  # why an update that arrives rounds later has no meaning, as a sentence; "": it has
 
     def build(self, model: Net, task: Task) -> None:
         """Add heads or other modules to the model. Runs on the server and on every worker, seeded alike."""

@@ -16,6 +16,7 @@ from fedlt.assembly import Assembly, assemble
 from fedlt.console import Console
 from fedlt.data.federation import Federation, federate
 from fedlt.evaluation import Evaluation
+from fedlt.faults import attackers
 from fedlt.record import RunWriter
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
@@ -111,4 +112,5 @@ def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, 
         "grid": type(grid).__name__,
         "scenario_hash": scenario.hash,
         "partition_hash": federation.digest(),
+        "attackers": list(attackers(scenario, len(federation.clients))),
     }

@@ -1,7 +1,7 @@
 """Checkpoints: with the scenario, all that a run needs to go on after a round as if nothing had happened.
 
     checkpoints/000040/checkpoint.json      round, scenario, sums of all files; with a sum of its own
-                       server.safetensors   the generic model, the server's state and outbox
+                       server.safetensors   the generic model, the server's state and outbox, updates under way
                        *.parquet            the run's tables so far
     checkpoints/states/*.states             what clients keep (see `server.states`)
 
@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save
 
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.tables import flush
-from server import durable
+from server import durable, late
 from server.rounds import Progress
 from server.states import Extent
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fedlt.scenario import Scenario
 
 KEPT = 2  # checkpoints; the older one is for the case that the newer one is found damaged
-FORMAT = 1
+FORMAT = 2
 MANIFEST, SERVER = "checkpoint.json", "server.safetensors"
 
 
@@ -82,6 +82,7 @@ class Checkpoints:
             "versions": versions(),
             "files": files,
             "states": extents,
+            "late": late.pack(progress.late)[0],
             "record": record,
         }
         durable.write(part / MANIFEST, json.dumps({**head, "checksum": _sum(head)}).encode())
@@ -121,10 +122,13 @@ class Checkpoints:
         tensors = load_file(checkpoint.folder / SERVER)
         server.flat.storage.copy_(tensors.pop("model"))
         server.flat.stepped()
+        under_way: dict[str, Any] = {}
         server.state, server.outbox = {}, {}
         for key, value in tensors.items():
             kind, _, name = key.partition("/")
-            {"state": server.state, "outbox": server.outbox}[kind][name] = value.to(server.weights.device)
+            kept = {"state": server.state, "outbox": server.outbox, "late": under_way}[kind]
+            kept[name] = value.to(server.weights.device)
+        progress.late = late.unpack(checkpoint.head["late"], under_way)
         progress.round = checkpoint.round
 
     def forget_after(self, round: int, progress: Progress) -> None:
@@ -190,6 +194,7 @@ def _server_tensors(progress: Progress) -> dict[str, Any]:
     named = {"model": server.flat.storage}
     named |= {f"state/{name}": value for name, value in server.state.items()}
     named |= {f"outbox/{name}": value for name, value in server.outbox.items()}
+    named |= {f"late/{name}": value for name, value in late.pack(progress.late)[1].items()}
     return {name: value.detach().cpu().contiguous() for name, value in named.items()}
 
 

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
 from fedlt import seeding
 from fedlt.assembly import Assembly
-from fedlt.collapse import Moments
-from fedlt.confidence import Confidence
 from fedlt.data.auxiliary import auxiliary_rows
 from fedlt.errors import FedLTError
 from fedlt.evaluation import Evaluation
-from fedlt.metrics import Confusion, named
+from fedlt.faults import Attackers, Fates, fates
 from fedlt.strategy import Server, Strategy
-from server.failures import Failures, evaluated_in_part, expect_finite
+from server.failures import Failures, expect_finite
+from server.gather import gather
 from server.grids import LocalGrid
+from server.late import Held, hold
 from server.messages import UNION, Job, Report, pack_common, pack_states
 from server.schedule import Unit, evaluation_units, spread, train_units
 from server.states import StateStore
@@ -36,11 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Progress:
-    """All that a run has become so far: with the scenario, enough to go on from here. states: what clients keep."""
+    """All that a run has become so far: with the scenario, enough to go on from here. states: what clients keep.
+    late: updates that are under way."""
 
     server: Server
     states: StateStore
     round: int = 0
+    late: list[Held] = field(default_factory=list)
 
     def separate(self) -> None:
         """Give tensors that share memory a copy each, so that a run which goes on from a checkpoint, where they are
@@ -85,6 +85,7 @@ class Rounds:
         server.rng = seeding.generator(scenario.seed, "server", 0)
         parts.strategy.setup(server)
         self.progress = Progress(server, states)
+        self.attackers = Attackers.of(scenario, len(self.sizes)).clients
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
 
@@ -109,9 +110,10 @@ class Rounds:
     def _exchange(self, round: int, train: bool, evaluate: bool) -> None:
         started = time.perf_counter()
         server = self.progress.server
-        server.round, server.cohort = round, tuple(self.cohort(round)) if train else ()
+        fate = fates(self.scenario, round, self.cohort(round) if train else [])
+        server.round, server.cohort = round, tuple(sorted(fate.prompt + fate.late))
         server.rng = seeding.generator(self.scenario.seed, "server", round)
-        units = self._train_units() if train else []
+        units = self._train_units(fate) if train else []
         if evaluate:
             units += self._evaluation_units()
         sent = time.perf_counter()
@@ -119,9 +121,12 @@ class Rounds:
         answered = time.perf_counter()
         self.failures.settle(round, reports)
         if evaluate:
-            self.on_evaluation(self._evaluation(round - 1, reports))
+            tested = int(sum(self.test_sizes[self.evaluated] > 0))
+            self.on_evaluation(gather(round - 1, reports, self.parts, tested))
         if train:
-            updates = self._take(reports)
+            taken = self._take(reports)
+            prompt, arrived = self._delay(round, fate, taken)
+            updates = prompt + arrived
             expect_finite(round, updates)
             aggregating = time.perf_counter()
             if updates:
@@ -136,17 +141,24 @@ class Rounds:
                 "exchange_seconds": answered - sent,
                 "aggregate_seconds": now - aggregating,
             }
-            self.on_round(self._row(round, reports, updates, clock))
+            asked = 1 if self.parts.strategy.union else len(server.cohort)
+            counts = {
+                "skipped": asked - sum(len(update.clients) for update in taken),
+                "dropped": len(fate.dropped),
+                "late": len(fate.late),
+                "arrived": len(arrived),
+            }
+            self.on_round(self._row(round, reports, updates, clock | counts))
 
-    def _train_units(self) -> list[Unit]:
-        settings, local = self.scenario.federation, self.scenario.local
-        cohort = self.progress.server.cohort
-        units = train_units(cohort, self.sizes, settings.block, local.epochs)
+    def _train_units(self, fate: Fates) -> list[Unit]:
+        """One for each block of those who answer in time, then one for each who does not."""
+        block, epochs = self.scenario.federation.block, self.scenario.local.epochs
+        units = train_units(fate.prompt, self.sizes, block, epochs)
         if not self.parts.strategy.union:
-            return units
+            return units + train_units(fate.late, self.sizes, 1, epochs, first=len(units))
         whole = units[0]
         whole.work.blocks = {0: [UNION]}
-        whole.work.images = int(self.sizes[list(cohort)].sum())
+        whole.work.images = int(self.sizes[list(fate.prompt)].sum())
         whole.clients = [UNION]
         return [whole]
 
@@ -192,84 +204,52 @@ class Rounds:
             update.values = {name: value.to(device) for name, value in update.values.items()}
         return updates
 
-    def _evaluation(self, round: int, reports: Sequence[Report]) -> Evaluation:
-        parts: dict[tuple[str, int], list[Confusion]] = {}
-        for report in reports:
-            for key, confusion in report.confusions.items():
-                parts.setdefault(key, []).append(confusion)
-        dropped = evaluated_in_part(reports)
-        found: dict[str, dict[str, dict[int, Confusion]]] = {"generic": {}, "personal": {}, "personal_masked": {}}
-        for (model, client), several in parts.items():
-            kind, _, variant = model.partition(":")
-            if client not in dropped:
-                found[kind].setdefault(variant, {})[client] = Confusion.merge(several)
-        generic = {variant: clients[-1] for variant, clients in found["generic"].items()}
-        ordered = {
-            kind: {variant: dict(sorted(clients.items())) for variant, clients in found[kind].items()}
-            for kind in ("personal", "personal_masked")
-        }
-        skipped = sum(self.test_sizes[self.evaluated] > 0) - len(ordered["personal"].get("", {}))
-        moments = {chunk: part for report in reports for chunk, part in report.moments.items()}
-        return Evaluation(
-            round,
-            generic,
-            ordered["personal"],
-            ordered["personal_masked"],
-            int(skipped),
-            self._confidences(reports),
-            Moments.merge([moments[chunk] for chunk in sorted(moments)]) if moments else None,
-            self._head(),
-        )
-
-    @staticmethod
-    def _confidences(reports: Sequence[Report]) -> dict[str, Confidence]:
-        parts: dict[str, list[Confidence]] = {}
-        for report in reports:
-            for key, part in report.confidences.items():
-                parts.setdefault(key, []).append(part)
-        return {named(*key.split(":", 1)): Confidence.merge(parts[key]) for key in sorted(parts)}
-
-    def _head(self) -> NDArray[np.float64] | None:
-        """[C, D] rows of the generic model's head, where it is shared and has such rows."""
-        flat = self.progress.server.flat
-        weight = getattr(self.parts.model.head, "weight", None)
-        expected = (self.federation.num_classes, self.parts.model.feature_dim)
-        if weight is None or tuple(weight.shape) != expected or flat.is_private("head.weight"):
-            return None
-        return weight.detach().cpu().double().numpy()
+    def _delay(self, round: int, fate: Fates, taken: list[Update]) -> tuple[list[Update], list[Update]]:
+        """The updates that came in time, and those of earlier rounds that are due; the round's late ones are held."""
+        progress, late = self.progress, self.scenario.federation.late
+        weights, trainable = progress.server.weights, progress.server.flat.num_trainable
+        factor, due = (1.0 if late.weight is None else late.weight), round + (late.rounds or 1)
+        slow = [update for update in taken if update.clients[0] in fate.late]
+        if factor:
+            progress.late += [hold(update, weights, trainable, due, factor) for update in slow]
+        arrived = [held.arrive(weights, trainable) for held in progress.late if held.due == round]
+        progress.late = [held for held in progress.late if held.due > round]
+        return [update for update in taken if update.clients[0] not in fate.late], arrived
 
     def _row(
-        self, round: int, reports: Sequence[Report], updates: list[Update], clock: dict[str, float]
+        self, round: int, reports: Sequence[Report], updates: list[Update], measured: dict[str, float]
     ) -> dict[str, Any]:
+        """A row of the round table; all but what is `measured` follows from the reports and the updates."""
+
         def total(name: str) -> float:
             return sum(report.metrics.get(name, 0.0) for report in reports)
 
-        server = self.progress.server
-        clients = sum(len(update.clients) for update in updates)
+        clients = [client for update in updates for client in update.clients]
         samples = total("samples")
         return {
             "round": round,
-            **clock,
+            **measured,
             "workers": len(self.nodes),
             "train_seconds": total("train_seconds"),  # this one and the next two are summed over the workers
             "evaluate_seconds": total("evaluate_seconds"),
             "move_seconds": total("move_seconds"),
             "train_loss": total("loss_sum") / samples if samples else float("nan"),
-            "clients": clients,
+            "clients": len(clients),
+            "attackers": sum(client in self.attackers for client in clients),
             "samples": int(samples),
             "steps": int(total("steps")),
             "images": int(total("images")),
             "forward_images": int(total("forward_images")),
-            "skipped": (1 if self.parts.strategy.union else len(server.cohort)) - clients,
             "bytes_down": int(total("bytes_down")),
             "bytes_up": int(total("bytes_up")),
         }
 
     def _evaluated_clients(self) -> list[int]:
-        """Clients whose personal models are tested: all, or a fixed draw."""
-        limit, everyone = self.scenario.evaluation.clients, len(self.sizes)
-        if limit is None or limit >= everyone:
-            return list(range(everyone))
+        """Clients whose personal models are tested: all that do not attack, or a fixed draw of them."""
+        everyone = [client for client in range(len(self.sizes)) if client not in self.attackers]
+        limit = self.scenario.evaluation.clients
+        if limit is None or limit >= len(everyone):
+            return everyone
         rng = seeding.generator(self.scenario.seed, "evaluated")
         return sorted(rng.choice(everyone, limit, replace=False).tolist())
 

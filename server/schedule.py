@@ -22,10 +22,10 @@ class Unit:
     clients: list[int] = field(default_factory=list)
 
 
-def train_units(cohort: Sequence[int], sizes: NDArray[np.int64], block: int, epochs: int) -> list[Unit]:
-    """One unit for each block of consecutive clients of the (sorted) cohort."""
+def train_units(cohort: Sequence[int], sizes: NDArray[np.int64], block: int, epochs: int, first: int = 0) -> list[Unit]:
+    """One unit for each block of consecutive clients of the (sorted) cohort, the blocks being numbered from `first`."""
     units = []
-    for number, start in enumerate(range(0, len(cohort), block)):
+    for number, start in enumerate(range(0, len(cohort), block), first):
         clients = list(cohort[start : start + block])
         cost = 3.0 * epochs * float(sizes[clients].sum())  # a backward pass costs about two forward passes
         units.append(Unit(Work(blocks={number: clients}), cost, clients))

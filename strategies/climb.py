@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -21,6 +21,8 @@ from fedlt.strategy import Client, Server, Strategy, Update, combine
 @dataclass(frozen=True)
 class CLIMB(Strategy):
     """w += mean over the cohort of (1 + lambda_k - mean lambda)(w_k - w); clients count alike, whatever their size."""
+
+    prompt: ClassVar[str] = "the losses that it compares are those of one model"
 
     dual_lr: Annotated[float, ">= 0"] = 2.0  # step of the multipliers; 0 is FedAvg with equal weights
     tolerance: Annotated[float, ">= 0"] = 0.01  # by how much a client's loss may exceed the mean

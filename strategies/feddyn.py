@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -22,6 +22,8 @@ from fedlt.strategy import Client, Server, Strategy, Update, combine
 @dataclass(frozen=True)
 class FedDyn(Strategy):
     """Local loss + alpha_k (<h_k, w_k> + |w_k - w|^2 / 2), alpha_k = alpha * mean size / n_k; h_k <- h_k + w_k - w."""
+
+    prompt: ClassVar[str] = "the server's drift would no longer be the mean of the clients' own"
 
     alpha: Annotated[float, "> 0"] = 0.01  # weight of both terms; they act over about 1 / alpha of step size
 

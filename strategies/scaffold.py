@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -22,6 +22,8 @@ from fedlt.strategy import Client, Server, Strategy, Update, combine
 @dataclass(frozen=True)
 class SCAFFOLD(Strategy):
     """c_k <- c_k - c + (w - w_k) / travel; c <- c + sum of n_k / n times the changes of c_k."""
+
+    prompt: ClassVar[str] = "the control variates of clients and server would no longer agree"
 
     lr: Annotated[float, "> 0"] = 1.0  # step size of the server
 

@@ -1,7 +1,7 @@
 """Subclasses: clusters of about equal size within each class, found on unit features.
 
-Hou, Zhang, Wang, Zhou: Subclass-balancing Contrastive Learning for Long-tailed Recognition. ICCV 2023, section 3.2: a
-class of n_c samples has max(1, n_c // m) of them, m being the smallest class's size or `least` if that is larger.
+Hou, Zhang, Wang, Zhou: Subclass-balancing Contrastive Learning for Long-tailed Recognition. ICCV 2023: a class of n_c
+samples has max(1, n_c // m) of them, m being the smallest class's size, or `least` if that is larger.
 """
 
 from __future__ import annotations

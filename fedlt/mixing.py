@@ -17,16 +17,20 @@ from fedlt.site import Batch
 
 @dataclass(frozen=True)
 class Mixed:
-    """x: [B, ...] mixed inputs. y, partner: [B] the two targets. share: that of `y`, the rest is `partner`'s."""
+    """x: [B, ...] mixed inputs. y: [B] targets. order: [B] each sample's partner. share: the sample's, in (0, 1)."""
 
     x: Tensor
     y: Tensor
-    partner: Tensor
+    order: Tensor
     share: float
 
+    def blend(self, values: Tensor) -> Tensor:
+        """[B, ...] values of the samples, mixed like the samples themselves."""
+        return self.share * values + (1 - self.share) * values[self.order]
+
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """Mean cross-entropy with the soft target share * y + (1 - share) * partner."""
-        mine, other = F.cross_entropy(logits, self.y), F.cross_entropy(logits, self.partner)
+        """Mean cross-entropy with the soft target share * y + (1 - share) * the partner's."""
+        mine, other = F.cross_entropy(logits, self.y), F.cross_entropy(logits, self.y[self.order])
         return self.share * mine + (1 - self.share) * other
 
 
@@ -34,4 +38,4 @@ def mixup(batch: Batch, rng: np.random.Generator, alpha: float) -> Mixed:
     """Each sample mixed with another one of the batch; one share for the batch, drawn from Beta(alpha, alpha)."""
     share = float(rng.beta(alpha, alpha))
     order = torch.from_numpy(rng.permutation(len(batch))).to(batch.y.device)
-    return Mixed(share * batch.x + (1 - share) * batch.x[order], batch.y, batch.y[order], share)
+    return Mixed(share * batch.x + (1 - share) * batch.x[order], batch.y, order, share)

@@ -87,8 +87,10 @@ def checksum(path: Path) -> str:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder. The system lets go of it however this process ends."""
+    """Keep other processes out of a folder. The system lets go of it however this process ends; what it forks
+    meanwhile does not hold the folder."""
     descriptor = os.open(folder, os.O_RDONLY)
+    _locks.add(descriptor)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,4 +98,17 @@ def exclusive(folder: Path) -> Iterator[None]:
             raise FedLTError(f"another process is running in {folder}; wait for it, or give another --out") from error
         yield
     finally:
+        _locks.discard(descriptor)
         os.close(descriptor)
+
+
+_locks: set[int] = set()
+
+
+def _let_go() -> None:
+    for descriptor in _locks:
+        os.close(descriptor)
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -24,6 +24,10 @@ def new_context(node_id: int) -> Context:
     return Context(run_id=1, node_id=node_id, node_config={}, state=RecordDict(), run_config={})
 
 
+ENOUGH = 5
+"""Losses of workers over the same message, or in a row while they start, that are no accident."""
+
+
 def allowance(waiting: int, workers: int) -> int:
     """Messages that a worker may hold at a time. While plenty are waiting it is two, so that it goes on at once when
     one is done; the last are for whoever is free, so that all workers end at about the same time."""

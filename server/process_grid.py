@@ -1,7 +1,8 @@
 """The process grid: forked workers of this machine, for CPU runs that need no cluster. The quickest and the smallest.
 
 A fork starts in milliseconds and shares with its parent what both only read: the interpreter, PyTorch, the data set.
-Large arrays travel through memory-mapped files of a memory file system, everything else through pipes.
+Large arrays travel through memory-mapped files of a memory file system, everything else through pipes. A worker that
+dies is replaced, and what it held is computed again: a message holds all that its answer follows from.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from fedlt.errors import FedLTError
-from server.grids import LocalGrid, allowance, new_context
+from server.grids import ENOUGH, LocalGrid, allowance, new_context
 
 LARGE = 2**15  # bytes; what is smaller is quicker through the pipe, which takes several times as much unread
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
@@ -51,72 +53,98 @@ class ProcessGrid(LocalGrid):
         super().__init__(num_nodes=workers)
         self._folder = Path(tempfile.mkdtemp(prefix="fedlt-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
         self._parcels = _Parcels(self._folder)
-        self._pipes: list[Connection] = []
-        self._processes = []
+        self._app, self._setup = client_app, setup
+        self._workers: dict[Connection, ForkProcess] = {}
+        self._replaced = 0
+        self._start(workers)
+
+    def _start(self, workers: int) -> None:
         context = get_context("fork")
         gc.collect()
         gc.freeze()  # a collection in a worker would write to the pages of everything it inherits, and so copy them
-        for number in range(workers):
+        for _ in range(workers):
             here, there = context.Pipe()
-            self._pipes.append(here)
-            arguments = (client_app, setup, there, self._pipes, self._folder)
-            process = context.Process(target=_serve, args=arguments, name=f"fedlt worker {number}", daemon=True)
+            arguments = (self._app, self._setup, there, [here, *self._workers], self._folder)
+            process = context.Process(target=_serve, args=arguments, name="fedlt worker", daemon=True)
             with warnings.catch_warnings():  # threads of others may exist; workers use none of their locks
                 warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
                 process.start()
             there.close()
-            self._processes.append(process)
+            self._workers[here] = process
         gc.unfreeze()
+
+    @property
+    def replaced(self) -> int:
+        return self._replaced
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
         waiting = deque(messages)
-        held = dict.fromkeys(self._pipes, 0)
+        held: dict[Connection, deque[Message]] = {pipe: deque() for pipe in self._workers}
+        losses: Counter[int] = Counter()  # by message
 
         def feed(pipe: Connection, limit: int) -> None:
-            while waiting and held[pipe] < limit:
-                self._send(pipe, waiting.popleft())
-                held[pipe] += 1
+            while waiting and len(held[pipe]) < limit:
+                message = waiting.popleft()
+                held[pipe].append(message)
+                try:
+                    pipe.send_bytes(self._parcels.pack(message))
+                except OSError:  # it is dead, which is told where its answer is waited for
+                    return
+
+        def lose(pipe: Connection) -> None:
+            """Replace a dead worker; what it held is the next to be computed."""
+            lost = held.pop(pipe)
+            losses[id(lost[0])] += 1
+            exit_code = self._replace(pipe)
+            if losses[id(lost[0])] == ENOUGH:
+                raise FedLTError(
+                    f"workers die over the same clients again and again (exit code {exit_code}; -9 is a kill, often "
+                    "for want of memory: take fewer workers (resources.workers), or a smaller local.batch_size)"
+                )
+            waiting.extendleft(reversed(lost))
+            held.update((other, deque()) for other in self._workers if other not in held)
 
         with self._parcels.shared():
-            for number in (1, 2):
-                for pipe in self._pipes:
-                    feed(pipe, min(number, allowance(len(waiting), len(self._pipes))))
-            while busy := [pipe for pipe in self._pipes if held[pipe]]:
-                ready = wait(busy)
-                for pipe in [pipe for pipe in busy if pipe in ready]:
-                    reply = self._receive(pipe)
-                    held[pipe] -= 1
-                    feed(pipe, allowance(len(waiting), len(self._pipes)))
-                    yield reply
+            while waiting or any(held.values()):
+                for number in (1, 2):
+                    for pipe in self._workers:
+                        feed(pipe, min(number, allowance(len(waiting), len(held))))
+                ready = wait([pipe for pipe in held if held[pipe]])
+                for pipe in [pipe for pipe in held if pipe in ready]:
+                    try:
+                        packed = pipe.recv_bytes()
+                    except (EOFError, OSError):
+                        lose(pipe)
+                        continue
+                    held[pipe].popleft()
+                    feed(pipe, allowance(len(waiting), len(held)))  # before its answer is read: it need not wait
+                    yield self._read(packed)
 
-    def _send(self, pipe: Connection, message: Message) -> None:
-        try:
-            pipe.send_bytes(self._parcels.pack(message))
-        except OSError:
-            raise self._death(pipe) from None
-
-    def _receive(self, pipe: Connection) -> Message:
-        try:
-            answer = self._parcels.unpack(pipe.recv_bytes(), keep=False)
-        except (EOFError, OSError):
-            raise self._death(pipe) from None
+    def _read(self, packed: bytes) -> Message:
+        answer = self._parcels.unpack(packed, keep=False)
         if isinstance(answer, str):
             raise FedLTError(f"a worker failed:\n\n{answer.rstrip()}")
         return answer  # type: ignore[no-any-return]
 
-    def _death(self, pipe: Connection) -> FedLTError:
-        process = self._processes[self._pipes.index(pipe)]
-        process.join(5)
-        return FedLTError(
-            f"{process.name} died (exit code {process.exitcode}; -9 is a kill, often for want of memory: "
-            "take fewer resources.workers)"
-        )
+    def _replace(self, pipe: Connection) -> int | None:
+        """Start another worker in the place of a dead one, whose exit code it returns."""
+        process = self._end(pipe)
+        for path in self._folder.glob(f"{process.pid}-*"):  # of an answer that was not finished
+            path.unlink()
+        self._start(1)
+        self._replaced += 1
+        return process.exitcode
+
+    def _end(self, pipe: Connection) -> ForkProcess:
+        process = self._workers.pop(pipe)
+        pipe.close()
+        process.kill()
+        process.join()
+        return process
 
     def close(self) -> None:
-        for process, pipe in zip(self._processes, self._pipes, strict=True):
-            pipe.close()
-            process.kill()
-            process.join()
+        for pipe in list(self._workers):
+            self._end(pipe)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -127,10 +155,11 @@ def available() -> bool:
 
 def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connection], folder: Path) -> None:
     """A worker's life: answer messages until the other end of the pipe is closed."""
-    for other in others:  # held by this process too, they would outlive the parent
+    for other in others:  # the parent's ends: held by this process too, they would outlive the parent
         other.close()
     torch.set_num_threads(1)  # OpenMP's threads stay behind in a fork: it would wait for them for ever
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a worker that replaces another would inherit the run's handler
     parcels = _Parcels(folder)
     ready = False
     while True:
@@ -157,6 +186,7 @@ class _Parcels:
         self.folder = folder
         self._count = 0
         self._shared: dict[int, str] | None = None
+        self._whole: list[str] = []
         self._maps: dict[str, memoryview] = {}
 
     @contextmanager
@@ -166,9 +196,9 @@ class _Parcels:
         try:
             yield
         finally:
-            for name in self._shared.values():
+            for name in [*self._shared.values(), *self._whole]:  # the latter where nobody lived to read them
                 (self.folder / name).unlink(missing_ok=True)
-            self._shared = None
+            self._shared, self._whole = None, []
 
     def pack(self, content: Any) -> bytes:
         """The object as bytes, without what became files; fewer than `LARGE`, so that a pipe takes several of them
@@ -176,7 +206,12 @@ class _Parcels:
         stream = io.BytesIO()
         _Pickler(stream, self._write).dump(content)
         packed = stream.getvalue()
-        return packed if len(packed) < LARGE else pickle.dumps(_Name(self._write_file(packed)))
+        if len(packed) < LARGE:
+            return packed
+        name = self._write_file(packed)
+        if self._shared is not None:
+            self._whole.append(name)
+        return pickle.dumps(_Name(name))
 
     def unpack(self, packed: bytes, keep: bool) -> Any:
         """keep: leave the files to the other side, and use a file's memory again where the next object names it."""

@@ -15,12 +15,11 @@ import ray
 from flwr.app import Message
 
 from fedlt.errors import FedLTError
-from server.grids import allowance
+from server.grids import ENOUGH, allowance
 
 LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.OutOfMemoryError)
 """A worker has ended, or its answer was lost with its node before it got here."""
 
-ENOUGH = 5  # losses of workers over the same message, or in a row while they start, that are no accident
 START_SECONDS = 300.0  # in which one worker must have started, where there is none at all
 
 

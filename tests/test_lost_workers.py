@@ -1,4 +1,4 @@
-"""Ray workers that are killed in any phase, and a node that goes away: the run ends with the same bits."""
+"""Workers that are killed in any phase, and a node that goes away: the run ends with the same bits."""
 
 from __future__ import annotations
 
@@ -95,11 +95,12 @@ def run_on(backend: str, tiny: dict[str, Any], overrides: list[str], out: Path, 
 
 
 @pytest.mark.usefixtures("_ray")
-def test_killed_ray_workers_change_nothing(tiny: dict[str, Any], mortal: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["processes", "ray"])
+def test_killed_workers_change_nothing(tiny: dict[str, Any], mortal: list[str], tmp_path: Path, backend: str) -> None:
     whole = fedlt.run(tiny, *mortal, out=tmp_path / "whole", backend="inline")
     for name in DEATHS:
         (tmp_path / "deaths" / name).touch()
-    run, replaced = run_on("ray", tiny, mortal, tmp_path / "disturbed")
+    run, replaced = run_on(backend, tiny, mortal, tmp_path / "disturbed")
     assert not list((tmp_path / "deaths").iterdir())
     assert replaced == len(DEATHS)
     assert run.summary["model_hash"] == whole.summary["model_hash"]
@@ -107,14 +108,16 @@ def test_killed_ray_workers_change_nothing(tiny: dict[str, Any], mortal: list[st
 
 
 @pytest.mark.usefixtures("_ray")
+@pytest.mark.parametrize("backend", ["processes", "ray"])
 def test_a_client_that_always_kills_its_worker_ends_the_run_with_advice(
-    tiny: dict[str, Any], mortal: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], mortal: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     monkeypatch.setattr("server.ray_pool.ENOUGH", 2)
+    monkeypatch.setattr("server.process_grid.ENOUGH", 2)
     for number in range(3):
         (tmp_path / "deaths" / f"train2.{number}").touch()
-    with pytest.raises(FedLTError, match=r"again and again\. If memory ran out, take fewer workers"):
-        run_on("ray", tiny, [*mortal, "federation.participation=1"], tmp_path / "runs", workers=1)
+    with pytest.raises(FedLTError, match=r"again and again.*take fewer workers"):
+        run_on(backend, tiny, [*mortal, "federation.participation=1"], tmp_path / "runs", workers=1)
 
 
 def test_a_node_of_a_cluster_may_go_away(

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 
 import fedlt
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.run import Grids
-from server.grids import allowance, set_identity
+from server.grids import ENOUGH, allowance, set_identity
 from server.messages import pack_tensors, unpack_tensors
 from server.process_grid import LARGE, ProcessGrid
 
@@ -49,8 +49,6 @@ def grid() -> Iterator[ProcessGrid]:
 
 
 def ask(grid: ProcessGrid, *records: Any, name: str = "common") -> list[dict[str, torch.Tensor]]:
-    from flwr.app import RecordDict
-
     set_identity(1)
     messages = [Message(RecordDict({name: record}), 2, "train", group_id="1") for record in records]
     return [unpack_tensors(reply.content.array_records["answer"]) for reply in grid.send_and_receive(messages)]
@@ -86,7 +84,7 @@ def test_what_messages_share_lies_once_in_a_worker_and_the_work_is_spread(grid: 
 
 def test_many_and_large_messages_do_not_block_each_other(grid: ProcessGrid) -> None:
     """More text than a pipe holds goes both ways, with several messages under way to each worker."""
-    from flwr.app import ConfigRecord, RecordDict
+    from flwr.app import ConfigRecord
 
     set_identity(1)
     arrays = pack_tensors({"x": torch.arange(3.0)})
@@ -102,13 +100,38 @@ def test_a_worker_is_given_work_ahead_until_little_is_left() -> None:
     assert [allowance(waiting, 2) for waiting in (9, 5, 4, 1, 0)] == [2, 2, 1, 1, 1]
 
 
-def test_a_failure_and_a_death_are_told(grid: ProcessGrid) -> None:
+def test_a_failure_is_told_and_so_is_a_message_over_which_workers_die(grid: ProcessGrid) -> None:
     one = pack_tensors({"x": torch.zeros(1)})
     with pytest.raises(FedLTError, match=r"(?s)a worker failed:.*ArithmeticError: no luck"):
         ask(grid, one, name="fail")
     assert ask(grid, one)[0]["x"].tolist() == [1.0]
-    with pytest.raises(FedLTError, match=r"worker 0 died \(exit code -9.*resources.workers"):
+    with pytest.raises(FedLTError, match=r"again and again \(exit code -9.*resources.workers"):
         ask(grid, one, name="die")
+    assert grid.replaced == ENOUGH
+    assert ask(grid, one)[0]["x"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("size", [3, LARGE])
+def test_a_worker_that_dies_is_replaced_and_its_messages_are_answered(grid: ProcessGrid, size: int) -> None:
+    """Killed idle, with two messages in hand, and when it has answered one of them and half of another."""
+    set_identity(1)
+    one = pack_tensors({"x": torch.zeros(size)})
+    records: list[Any] = [RecordDict({"common": one, "pad": pack_tensors({"y": torch.ones(k)})}) for k in range(30)]
+    messages = [Message(record, 2, "train", group_id="1") for record in records]
+    killed = [int(next(iter(grid._workers.values())).pid or 0)]
+    os.kill(killed[0], signal.SIGKILL)
+    answers = []
+    for reply in grid._answer(messages):
+        answers.append(unpack_tensors(reply.content.array_records["answer"]))
+        if len(answers) in (4, 9):
+            pid = int(answers[-1]["pid"])
+            (grid._folder / f"{pid}-99").write_bytes(b"half of an answer")
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+    assert grid.replaced == len(set(killed)) == 3
+    assert len(answers) == 30
+    assert all(answer["x"].tolist() == [1.0] * size for answer in answers)
+    assert not list(grid._folder.iterdir())
 
 
 def test_workers_end_with_their_grid(grid: ProcessGrid) -> None:
@@ -121,9 +144,9 @@ def test_workers_end_with_their_grid(grid: ProcessGrid) -> None:
 
 
 def test_workers_of_a_killed_parent_end_and_leave_no_file(grid: ProcessGrid) -> None:
-    for pipe in grid._pipes:
+    for pipe in grid._workers:
         pipe.close()  # as the system does when it kills the parent
-    for process in grid._processes:
+    for process in grid._workers.values():
         process.join(20)
         assert process.exitcode == 0
     assert not grid._folder.exists()

@@ -313,6 +313,21 @@ def test_the_options_of_resources_change_neither_hash_nor_checkpoint(tiny: dict[
     assert hashes == {load(tiny).hash}
 
 
+def test_a_worker_that_was_forked_meanwhile_does_not_keep_the_folder(tmp_path: Path) -> None:
+    """It would, were the parent killed: a lock is held by whoever has inherited it."""
+    with exclusive(tmp_path):
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with exclusive(tmp_path):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_two_processes_do_not_write_into_one_folder(tiny: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / load(tiny).run_name
     folder.mkdir()

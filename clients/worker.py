@@ -21,7 +21,7 @@ from fedlt.meter import Meters
 from fedlt.nn.net import FeatureCache
 from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
-from fedlt.strategy import Client, Server, Update
+from fedlt.strategy import Client, Server, Strategy, Update
 from fedlt.threads import one_thread
 from fedlt.trainer import Trainer
 from server.messages import UNION, Failure, Job, Report, States, Work
@@ -259,8 +259,9 @@ class Worker:
             received=outbox,
         )
         if state is None:
-            self._seed_globally("begin", number + 1)
-            self.strategy.begin(client)
+            if type(self.strategy).begin is not Strategy.begin:
+                self._seed_globally("begin", number + 1)
+                self.strategy.begin(client)
         else:
             prefix = "state/"
             kept = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

@@ -6,6 +6,7 @@ A result may then depend on neither the order in which clients are visited nor t
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import numpy as np
 
@@ -25,5 +26,9 @@ def integer(seed: int, purpose: str, *path: int) -> int:
 
 
 def _sequence(seed: int, purpose: str, path: tuple[int, ...]) -> np.random.SeedSequence:
-    key = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
-    return np.random.SeedSequence([seed, key, *path])
+    return np.random.SeedSequence([seed, _key(purpose), *path])
+
+
+@cache
+def _key(purpose: str) -> int:
+    return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlt.nn.net import KnownFeatures
+from fedlt.nn.net import KnownFeatures, Switch
 from fedlt.sgd import SGD, schedule
 from fedlt.site import Batch, Site
 
@@ -57,6 +57,8 @@ class Trainer:
         self.flat, self.local, self.device, self.precision = flat, local, device, precision
         self.start_work()
         self._selected: tuple[tuple[tuple[str, ...], ...], tuple[str, ...]] = ((), ())
+        self._with_backbone: dict[tuple[str, ...], bool] = {}
+        self._switch, self._switch_backbone = Switch(flat.model), Switch(flat.model.backbone)
         self._sgd = SGD(flat, local.momentum, local.weight_decay, local.nesterov)
 
     @torch.enable_grad()  # a strategy may fine-tune while it predicts
@@ -84,13 +86,12 @@ class Trainer:
         for _ in range(passes):
             with torch.no_grad():
                 site.learner.epoch(site)
-            self._train_mode(site, stage)
+            self._train_mode(stage)
             order = torch.from_numpy(site.positions(site.epoch_size, sampler)).to(self.device)
             for positions in order.split(self.local.batch_size):
                 optimizer.lr = rate * self.pace(site, step, steps)
                 batch = self.batch(site, positions) if known is None else known.batch(site, positions)
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                    value = loss(site, batch)
+                value = self._loss(loss, site, batch)
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
@@ -100,7 +101,7 @@ class Trainer:
                 step += 1
         site.travel += optimizer.travel
         site.elapsed = 1.0
-        site.model.eval()
+        self._switch(False)
         if site.continuous and (velocity := optimizer.velocity) is not None:
             site.state[VELOCITY] = velocity
 
@@ -121,13 +122,21 @@ class Trainer:
             raise ValueError(f"the stage {site.stage.name!r} is cached, so it must leave the backbone's parameters out")
         return _Known(site.features())
 
-    @staticmethod
-    def _train_mode(site: Site, stage: Stage) -> None:
+    def _loss(self, loss: Callable[[Any, Batch], Tensor], site: Site, batch: Batch) -> Tensor:
+        if self.precision == "float32":  # even switched off, autocast costs a small model some per cent
+            return loss(site, batch)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return loss(site, batch)
+
+    def _train_mode(self, stage: Stage) -> None:
         """Training mode; a backbone that the stage leaves out stays as it is, running statistics included."""
-        site.model.train()
-        names = (f"backbone.{name}" for name, _ in site.model.backbone.named_parameters())
-        if not any(fnmatchcase(name, pattern) for name in names for pattern in stage.only):
-            site.model.backbone.eval()
+        if stage.only not in self._with_backbone:
+            names = [f"backbone.{name}" for name, _ in self.flat.model.backbone.named_parameters()]
+            matched = any(fnmatchcase(name, pattern) for name in names for pattern in stage.only)
+            self._with_backbone[stage.only] = matched
+        self._switch(True)
+        if not self._with_backbone[stage.only]:
+            self._switch_backbone(False)
 
     def start_work(self) -> None:
         """Count from zero."""

@@ -26,6 +26,10 @@ from server.messages import UNION, Job, Report, pack_common, pack_states
 from server.schedule import Unit, evaluation_units, spread, train_units
 from server.states import StateStore
 
+EAGER_PARCELS = 4
+"""Messages per worker and round where workers take the next one by themselves: more even out the workers' speeds
+better, but each costs about as much as a small client."""
+
 if TYPE_CHECKING:
     from fedlt.data.federation import Federation
     from fedlt.scenario import Scenario
@@ -173,8 +177,9 @@ class Rounds:
         eager = isinstance(self.grid, LocalGrid) and self.grid.eager
         common = pack_common(server.weights, server.outbox)
         states: dict[tuple[int, ...], ArrayRecord] = {}
+        parcels = min(len(units), EAGER_PARCELS * len(self.nodes)) if eager else len(self.nodes)
         messages = []
-        for number, bundle in enumerate(spread(units, len(units) if eager else len(self.nodes))):
+        for number, bundle in enumerate(spread(units, parcels)):
             clients = tuple(sorted({client for unit in bundle for client in unit.clients if client in held}))
             if clients not in states:
                 states[clients] = pack_states(held.read(clients))

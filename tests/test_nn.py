@@ -16,7 +16,7 @@ from fedlt.nn.cnn import CNN
 from fedlt.nn.flat import Flat
 from fedlt.nn.mlp import MLP
 from fedlt.nn.model import Model
-from fedlt.nn.net import CachedInputs, FeatureCache, Net
+from fedlt.nn.net import CachedInputs, FeatureCache, Net, Switch
 from fedlt.nn.norm import BatchNorm
 from fedlt.nn.resnet import ResNet8, ResNet18, ResNet32, ResNet34
 from fedlt.scenario import Local
@@ -426,3 +426,20 @@ def test_one_pass_serves_the_generic_and_all_personal_models(make_client: Any) -
 def test_a_recipe_without_a_backbone_says_so() -> None:
     with pytest.raises(NotImplementedError, match="Model defines no backbone"):
         Model().build(task(1, 8, 8))
+
+
+class Stubborn(nn.Linear):
+    """A layer that stays in evaluation mode."""
+
+    def train(self, mode: bool = True) -> Stubborn:
+        return super().train(False)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear, Stubborn])
+def test_switch_does_what_train_does(layer: type[nn.Linear]) -> None:
+    switched, expected = (nn.Sequential(layer(2, 2), nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2))) for _ in range(2))
+    switch = Switch(switched)
+    for training in (False, True):
+        switch(training)
+        expected.train(training)
+        assert [part.training for part in switched.modules()] == [part.training for part in expected.modules()]

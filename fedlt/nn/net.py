@@ -47,6 +47,25 @@ class LossModule(nn.Module):
         return self.loss(*arguments)
 
 
+class Switch:
+    """Puts a module into training or evaluation mode: `nn.Module.train` for a module whose parts stay the same.
+
+    PyTorch walks through all parts and their `__setattr__` each time, a twentieth of the time of a small client.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        parts = list(module.modules())
+        self._plain = [part.__dict__ for part in parts if type(part).train is nn.Module.train]
+        self._module = module if len(self._plain) < len(parts) else None  # some part has a way of its own
+
+    def __call__(self, training: bool) -> None:
+        if self._module is not None:
+            self._module.train(training)
+            return
+        for attributes in self._plain:
+            attributes["training"] = training
+
+
 def edits(module: nn.Module) -> int:
     """Changes whenever a tensor of the module is edited in place, running statistics included."""
     versions = sum(p._version for p in module.parameters()) + sum(b._version for b in module.buffers())

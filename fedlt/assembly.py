@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from fedlt import faults, seeding
 from fedlt.errors import Problem, ScenarioError
+from fedlt.learner import Learner
 from fedlt.nn.flat import Flat
 from fedlt.nn.model import ImageModel
 from fedlt.task import Task
 
 if TYPE_CHECKING:
     from fedlt.data.federation import Federation
-    from fedlt.learner import Learner
     from fedlt.nn.net import Net
     from fedlt.scenario import Scenario
     from fedlt.strategy import Strategy
@@ -54,6 +55,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         try:
             model = recipe.build(task)
             learner.build(model, task)
+            _expect_head(strategy, model.head, scenario.learner.name)
             strategy.build(model, task)
             channels_last = isinstance(recipe, ImageModel) and recipe.channels_last
             flat = Flat(model.to(device), strategy.private, strategy.frozen, channels_last)
@@ -71,14 +73,29 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
 
 
 def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
-    """Refuse a learner that the strategy would ignore, or that says it has no meaning there."""
+    """Refuse a learner that the strategy would ignore, or that has no meaning there."""
     kind = type(strategy).__name__
     if not strategy.uses_learner and name != "cross_entropy":
         reason = f"{kind} trains by losses of its own and would ignore {name}"
         raise ScenarioError(Problem("learner", f"{reason}; use learner=cross_entropy, or another strategy"))
     reason = learner.obstacle(strategy) or ""
+    if strategy.apart and any(stage.only != ("*",) for stage in learner.stages()):
+        reason = "the strategy trains head and backbone in turns, and so would the learner's stages"
+    elif strategy.own_prediction and type(learner).predict is not Learner.predict:
+        reason = "the strategy predicts by means of its own and would ignore the learner's"
     if reason:
-        raise ScenarioError(Problem("learner", f"{name} has no meaning inside {kind}: {reason}"))
+        raise _meaningless(strategy, name, reason)
+
+
+def _expect_head(strategy: Strategy, head: nn.Module, name: str) -> None:
+    """Refuse a learner with a head of its own where the strategy replaces the head, or computes with a linear one."""
+    if (strategy.own_head or strategy.own_prediction) and type(head) is not nn.Linear:
+        reason = f"the strategy {'replaces the head' if strategy.own_head else 'works on a linear head'}"
+        raise _meaningless(strategy, name, f"{reason}, and the learner brings its own, {type(head).__name__}")
+
+
+def _meaningless(strategy: Strategy, name: str, reason: str) -> ScenarioError:
+    return ScenarioError(Problem("learner", f"{name} has no meaning inside {type(strategy).__name__}: {reason}"))
 
 
 def pick_device(name: str) -> torch.device:

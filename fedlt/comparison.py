@@ -56,7 +56,8 @@ class Cell:
 class Row:
     """One method. labels: values of the keys `by`. variant: of its models, "" for the headline.
 
-    cells: `last` or `last_five` -> metric -> figure. needs: what its strategy has beyond the model.
+    cells: `last` or `last_five` -> metric -> figure. needs: what its strategy and its learner have
+    beyond the model.
     """
 
     labels: tuple[str, ...]

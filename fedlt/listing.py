@@ -21,7 +21,8 @@ PACKAGES = ("fedlt", "flwr", "ray", "torch", "numpy", "omegaconf", "flwr-dataset
 def listing(what: str) -> list[dict[str, str]]:
     """Rows with `name` and `summary` of one of `KINDS`.
 
-    Components also list their keys under `fields`, strategies what they need beyond the model under `needs`.
+    Components also list their keys under `fields`, strategies and learners under `needs` what they need beyond the
+    model.
     """
     if what == "scenarios":
         return [{"name": name, "summary": _first_comment(FOLDER / f"{name}.yaml")} for name in scenario_names()]
@@ -34,7 +35,7 @@ def listing(what: str) -> list[dict[str, str]]:
         found = catalog.find(_KIND[what], name)
         keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
         row = {"name": name, "summary": found.summary, "fields": keys}
-        rows.append({**row, "needs": ", ".join(found.needs)} if what == "strategies" else row)
+        rows.append({**row, "needs": ", ".join(found.needs)} if what in ("strategies", "learners") else row)
     if what == "strategies":
         for name in catalog.flower_names():
             found = catalog.find("strategy", name)

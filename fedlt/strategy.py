@@ -176,6 +176,11 @@ class Strategy:
     union: ClassVar[bool] = False  # True: one site holds the data of all clients
     needs: ClassVar[tuple[str, ...]] = ()  # what it is given or sends beyond the model; the words stand in `NEEDS`
     uses_learner: ClassVar[bool] = True  # False: its losses are its own, so only learner=cross_entropy has a meaning
+    apart: ClassVar[bool] = False  # True: it trains head and backbone in turns: no learner with such stages of its own
+    own_head: ClassVar[bool] = (
+        False  # True: it puts a head of its own in the place of the linear one: no learner's head
+    )
+    own_prediction: ClassVar[bool] = False  # True: it predicts by a linear head and never asks the learner how
     prompt: ClassVar[str] = ""  # why an update that arrives rounds later has no meaning, as a sentence; "": it has
 
     def build(self, model: Net, task: Task) -> None:

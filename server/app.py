@@ -102,7 +102,7 @@ def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, 
     return {
         "scenario": scenario.name,
         "strategy": scenario.strategy.name,
-        "needs": list(parts.strategy.needs),
+        "needs": list(dict.fromkeys((*parts.strategy.needs, *parts.learner.needs))),
         "learner": scenario.learner.name,
         "model": scenario.model.name,
         "parameters": sum(parameter.numel() for parameter in parts.model.parameters()),

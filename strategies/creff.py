@@ -31,6 +31,7 @@ class CReFF(Strategy):
     """Heads are one matrix [C, D + 1], the bias last; features are extended by a 1. M synthetic features a class."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_gradients",)
+    own_prediction: ClassVar[bool] = True
     prompt: ClassVar[str] = "the real gradients are matched under the head that they were taken with"
 
     features: Annotated[int, ">= 1"] = 100  # M

@@ -26,6 +26,7 @@ class FedAvgPosthoc(FedAvg):
     """Generic: logits - tau log prior is the headline. Personal: the plain model is; `own_prior` swaps the priors."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_prior",)
+    own_prediction: ClassVar[bool] = True
 
     tau: Annotated[float, "> 0"] = 1.0  # strength of the adjustment
     tau_norm: Annotated[float, ">= 0", "<= 1"] = 1.0  # 1: rows of equal norm; 0: as they are, without the bias

@@ -18,6 +18,7 @@ class FedBABU(Strategy):
     """FedAvg of all but the head, which is the initial one everywhere (declared private: it must not be sent)."""
 
     private: ClassVar[tuple[str, ...]] = ("head.*",)
+    apart: ClassVar[bool] = True
 
     tune: Literal["model", "head"] = "model"  # what is fine-tuned for the personal model
     tune_epochs: Annotated[int, ">= 0"] = 5  # passes over the client's data

@@ -42,6 +42,7 @@ class FedNH(Strategy):
     """W <- normalize(rho * W + (1 - rho) * normalize(sum over clients of n_kc times their normalised class means))."""
 
     needs: ClassVar[tuple[str, ...]] = ("prototypes",)
+    own_head: ClassVar[bool] = True
 
     rho: Annotated[float, ">= 0", "<= 1"] = 0.9  # how much of the prototypes stays; 1: they never move
     scale: Annotated[float, "> 0"] = 30.0  # of the cosines, at first

@@ -20,6 +20,7 @@ class FedRep(Strategy):
 
     private: ClassVar[tuple[str, ...]] = ("head.*",)
     has_generic: ClassVar[bool] = False
+    apart: ClassVar[bool] = True
 
     head_epochs: Annotated[int, ">= 0"] = 5  # passes that train the head, before local.epochs passes train the body
     head_lr: Annotated[float, "> 0"] | None = None  # null: local.lr

@@ -53,7 +53,7 @@ def make_run(
     checked = load(scenario, overrides)
     names = {"scenario": "toy", "strategy": checked.strategy.name, "learner": checked.learner.name}
     partition = partition_hash or f"partition of seed {checked.seed}"
-    needs = list(checked.strategy.component.needs)
+    needs = [*checked.strategy.component.needs, *checked.learner.component.needs]
     meta = {**names, "needs": needs, "model": checked.model.name, "seed": checked.seed, "partition_hash": partition}
     writer = RunWriter(out / checked.run_name, checked.to_yaml(), meta)
     writer.start()

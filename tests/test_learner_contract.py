@@ -365,6 +365,49 @@ def test_a_learner_says_where_it_has_no_meaning(tiny: dict[str, Any], own_file: 
     assert CliRunner().invoke(app, ["check", str(scenario), "strategy=centralized"]).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("strategy", "learner", "reason"),
+    [
+        ("fedrep", "crt", "trains head and backbone in turns"),
+        ("fedbabu", "crt", "trains head and backbone in turns"),
+        ("fedrep", "value_of_labels", "trains head and backbone in turns"),
+        ("fednh", "ldam", "replaces the head, and the learner brings its own, CosineHead"),
+        ("fednh", "tau_norm", "normalises the linear head, which the strategy replaces"),
+        ("creff", "ride", "works on a linear head, and the learner brings its own, ExpertHeads"),
+        ("fednpc", "posthoc_logit_adjustment", "would ignore the learner's"),
+        ("fedavg_posthoc", "ncm", "would ignore the learner's"),
+        ("fedloge", "ldam", "trains by losses of its own and would ignore ldam"),
+        ("fednh", "batchformer", ""),
+        ("fednh", "posthoc_logit_adjustment", ""),
+        ("fedper", "crt", ""),
+    ],
+)
+def test_stages_heads_and_predictions_that_a_strategy_has_of_its_own(
+    tiny: dict[str, Any], strategy: str, learner: str, reason: str
+) -> None:
+    """Where a strategy has them, a learner's would be lost, or fail in the middle of a run: it is refused at once."""
+    tiny["model"]["depth"] = 2  # experts need a second layer
+    scenario = load(tiny, [f"strategy={strategy}", f"learner={learner}"])
+    federation = federate(scenario)
+    if not reason:
+        assemble(scenario, federation, torch.device("cpu"))
+        return
+    with pytest.raises(ScenarioError, match=f"learner: .*{reason}"):
+        assemble(scenario, federation, torch.device("cpu"))
+
+
+def test_what_a_learner_needs_is_told(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """In the run's record, and beneath the table."""
+    for learner in ("cross_entropy", "ncm"):
+        fedlt.run(tiny, f"learner={learner}", "strategy=fedavg", out=tmp_path)
+    found = fedlt.compare(tmp_path)
+    assert {row.labels: row.needs for row in found.rows} == {
+        ("fedavg", "cross_entropy"): (),
+        ("fedavg", "ncm"): ("prototypes",),
+    }
+    assert "fedavg, ncm: prototypes" in str(found)
+
+
 BROKEN = '''
 from fedlt.learner import Learner
 

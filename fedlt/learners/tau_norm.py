@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from fedlt.learners.cross_entropy import CrossEntropy
 from fedlt.nn.net import Net
+from fedlt.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class TauNorm(CrossEntropy):
     """Predicts with rows w_c / ||w_c||^tau; the variant `plain` is without."""
 
     tau: Annotated[float, ">= 0", "<= 1"] = 1.0  # 0 keeps the norms, 1 makes them all one
+
+    def obstacle(self, strategy: Strategy) -> str | None:
+        return "it normalises the linear head, which the strategy replaces" if strategy.own_head else None
 
     def predict(self, model: Net, x: Tensor) -> dict[str, Tensor]:
         features, weight = model.encode(x), model.head.weight

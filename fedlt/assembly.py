@@ -48,6 +48,9 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
         raise ScenarioError(Problem("data.auxiliary", message))
+    if "unlabelled" in learner.needs and not len(federation.unlabelled.values):
+        message = f"{scenario.learner.name} needs samples without labels; set extra (further ones) or hidden"
+        raise ScenarioError(Problem("data.unlabelled", message))
     if len(task.input_shape) != 3 and scenario.local.augment != "none":
         raise ScenarioError(Problem("local.augment", f"{scenario.local.augment} is for images; use none"))
     with torch.random.fork_rng(devices=[]):

@@ -17,7 +17,8 @@ travels, is averaged and is saved like running statistics. What stays at a site 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -72,6 +73,18 @@ class Stage:
     sampler: Sampler = shuffled
     augment: str = ""
     cached: bool = False
+
+
+def within(share: float, stages: Iterable[Stage], parts: tuple[str, ...] = ("*",)) -> tuple[Stage, ...]:
+    """Stages that fill this share of the run instead of all of it, those of no length being left out.
+
+    parts: what stands for "all parameters" in them.
+    """
+    return tuple(
+        replace(stage, share=share * stage.share, only=parts if stage.only == ("*",) else stage.only)
+        for stage in stages
+        if stage.share
+    )
 
 
 @dataclass(frozen=True)

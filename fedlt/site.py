@@ -54,6 +54,11 @@ class Rows:
         """[n, ...] all inputs, without augmentation."""
         return self.inputs.take(self.index)
 
+    def joined(self, other: Rows) -> Rows:
+        """These rows, and then the other ones, of the same data set; each with its own targets."""
+        targets = self.targets.index_put((other.index,), other.y)
+        return Rows(self.inputs, targets, torch.cat([self.index, other.index]))
+
     def batch(self, positions: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Batch:
         """The batch at `positions` (in 0..n-1), augmented where asked for."""
         rows = self.index[positions]
@@ -153,16 +158,18 @@ class Site:
             taken.append(order[: count - have])
         return np.concatenate(taken) if taken else np.empty(0, np.int64)
 
-    def scan(self, of: Callable[[Batch], Tensor], chunk: int = 256) -> list[Tensor]:
+    def scan(self, of: Callable[[Batch], Tensor], chunk: int = 256, data: Rows | None = None) -> list[Tensor]:
         """What `of` gives for each chunk of the site's own samples, in their order and without augmentation.
 
-        The model is in evaluation mode, and no gradient is kept: features, losses and statistics are taken this way.
+        data: other rows instead. The model is in evaluation mode, and no gradient is kept: features, losses and
+        statistics are taken this way.
         """
+        rows = self.data if data is None else data
         self.model.eval()
-        self.trainer.work.forward_images += self.num_samples
-        positions = torch.arange(self.num_samples, device=self.data.index.device)
+        self.trainer.work.forward_images += len(rows)
+        positions = torch.arange(len(rows), device=rows.index.device)
         with torch.no_grad():
-            return [of(self.data.batch(part)) for part in positions.split(chunk)]
+            return [of(rows.batch(part)) for part in positions.split(chunk)]
 
     def encoded(self) -> Self:
         """This site with the features of its samples under the present backbone in place of its inputs.

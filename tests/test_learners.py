@@ -244,7 +244,13 @@ def test_servers_pool_priors_and_class_means(tiny: dict[str, Any], tmp_path: Pat
 
 # All ------------------------------------------------------------------------------------------------------------------
 
-TWO_LAYERS = ("model.depth=2", "federation.rounds=3", "evaluation.every=3", "local.schedule=cosine")
+TWO_LAYERS = (
+    "model.depth=2",
+    "federation.rounds=3",
+    "evaluation.every=3",
+    "local.schedule=cosine",
+    "data.unlabelled.hidden=0.2",
+)
 
 
 @pytest.mark.parametrize("strategy", ["centralized", "fedavg", "local"])

@@ -31,7 +31,7 @@ def test_each_image_is_turned_by_its_own_number_of_quarters() -> None:
 @pytest.fixture
 def site(make_client: Any) -> Site:
     torch.manual_seed(0)
-    learner = ValueOfLabels(0.5)
+    learner = ValueOfLabels(pretrain=0.5)
     net = Net(nn.Sequential(nn.Flatten(), nn.Linear(9, 4)), nn.Linear(4, 2), 4)
     learner.build(net, Task("single", 2, (1, 3, 3)))
     made = make_client(

@@ -2,8 +2,8 @@
 
 Yang, Xu: Rethinking the Value of Labels for Improving Class-Imbalanced Learning. NeurIPS 2020: labels under a long
 tail carry its bias into the representation, rotations do not. As in the official code each image is turned once, at
-random; then all but the last layer is kept and trained by cross-entropy. Both stages share one budget of rounds (the
-code adds the first). The paper's other half, pseudo-labels for unlabelled data, is not here.
+random; then all but the last layer is kept and trained by cross-entropy, after which the head may be trained anew as in
+cRT. All stages share one budget of rounds (the code adds the first). The paper's other half is `pseudo_labels`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Annotated, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedlt.learner import Stage
-from fedlt.learners.cross_entropy import CrossEntropy
+from fedlt.learner import Stage, within
+from fedlt.learners.crt import CRT
 from fedlt.nn.net import Net
 from fedlt.pretext import TURNS, rotated
 from fedlt.site import Batch, Site
@@ -23,12 +23,13 @@ from fedlt.task import Task
 
 
 @dataclass(frozen=True)
-class ValueOfLabels(CrossEntropy):
-    """Stages: rotation (the backbone and a head of its own), labels (all by cross-entropy)."""
+class ValueOfLabels(CRT):
+    """Stages: rotation (the backbone and a head of its own), then those of `crt`, of which the last may be left out."""
 
     alone: ClassVar[bool] = True
 
     pretrain: Annotated[float, "> 0", "< 1"] = 0.5  # share of the run's rounds without labels
+    classifier_share: Annotated[float, ">= 0", "< 1"] = 0.0  # of the rounds with labels: balanced draws for the head
 
     def build(self, model: Net, task: Task) -> None:
         if len(task.input_shape) != 3 or task.input_shape[1] != task.input_shape[2]:
@@ -36,11 +37,11 @@ class ValueOfLabels(CrossEntropy):
         model.rotation = nn.Linear(model.feature_dim, TURNS)
 
     def stages(self) -> tuple[Stage, ...]:
-        labels = Stage("labels", 1 - self.pretrain, ("backbone.*", "head.*"))
-        return Stage("rotation", self.pretrain, ("backbone.*", "rotation.*")), labels
+        rotation = Stage("rotation", self.pretrain, ("backbone.*", "rotation.*"))
+        return rotation, *within(1 - self.pretrain, super().stages(), ("backbone.*", "head.*"))
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
-        if site.stage.name == "labels":
+        if site.stage.name != "rotation":
             return super().loss(site, batch)
         x, turns = rotated(batch.x, site.rng)
         return F.cross_entropy(site.model.get_submodule("rotation")(site.model.encode(x)), turns)

@@ -17,7 +17,7 @@ from fedlt.learners.ride import RIDE, divergence_from_mean
 from fedlt.learners.tlc import TLC
 from fedlt.nn import evidence
 from fedlt.nn.cosine import CosineHead
-from fedlt.nn.experts import ExpertHeads, Experts, add_experts
+from fedlt.nn.experts import ExpertHeads, Experts, Router, add_experts
 from fedlt.nn.net import Net
 from fedlt.nn.resnet import ResNet8
 from fedlt.scenario import Local
@@ -99,6 +99,60 @@ def test_ride_is_ldam_minus_the_divergence_from_the_mean(make_site: Any) -> None
     )
     assert float(site.learner.loss(site, whole(site)).detach()) == pytest.approx(losses - 0.3 * apart, rel=1e-4)
     assert float(divergence_from_mean(torch.as_tensor(each))) == pytest.approx(apart, rel=1e-6)
+
+
+def test_the_router_learns_where_a_later_expert_would_help(make_site: Any) -> None:
+    learner = RIDE(experts=3, router=0.25, wanted=7.0)
+    site = make_site(learner, progress=0.75)
+    each, y = experts_of(site), Y
+    with torch.no_grad():
+        features = site.model.encode(torch.as_tensor(X))
+    router, parts, losses, needs = site.model.get_submodule("router"), features.chunk(3, 1), [], []
+    assert isinstance(router, Router)
+    for index in (0, 1):
+        mean = each[: index + 1].mean(0)
+        direction = parts[index].double().numpy()
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        weights = {name: p.detach().double().numpy() for name, p in router.named_parameters()}
+        seen = direction @ weights[f"reduce.{index}.weight"].T + weights[f"reduce.{index}.bias"]
+        sorted_logits = -np.sort(-mean, 1)
+        both = np.concatenate([np.maximum(seen, 0), sorted_logits], 1)
+        score = both @ weights[f"decide.{index}.weight"][0] + weights[f"decide.{index}.bias"]
+        later = (each[index + 1 :].argmax(2) == y).any(0)
+        needed = (mean.argmax(1) != y) & later
+        chance = 1 / (1 + np.exp(-score))
+        losses.append(-np.where(needed, 7 * np.log(chance), np.log(1 - chance)).mean())
+        needs.append(needed)
+    assert 0 < needs[0].sum() < 10
+    assert float(learner.loss(site, whole(site)).detach()) == pytest.approx(np.mean(losses), rel=1e-4)
+    before = {name: tensor.clone() for name, tensor in site.flat.tensors.items()}
+    site.train(learner.loss)
+    moved = {name.split(".")[0] for name, tensor in site.flat.tensors.items() if not torch.equal(tensor, before[name])}
+    assert moved == {"router"}
+    assert site.trainer.work.images == 0
+    assert site.trainer.work.forward_images == 10
+
+
+def test_a_routed_prediction_averages_the_experts_that_were_asked(make_site: Any) -> None:
+    learner = RIDE(experts=3, router=0.25)
+    site = make_site(learner)
+    each, router = torch.as_tensor(experts_of(site)), site.model.get_submodule("router")
+    with torch.no_grad():
+        features = site.model.encode(torch.as_tensor(X)).chunk(3, 1)
+        first, second = (router(i, features[i], each[: i + 1].mean(0).float()) for i in (0, 1))
+        on = first > first.median()
+        further = second > second[on].median()
+        router.decide[0].bias -= first.median()
+        router.decide[1].bias -= second[on].median()
+        found = learner.predict(site.model, torch.as_tensor(X))
+    assert isinstance(found, Prediction)
+    assert found.experts is not None
+    asked = 1 + on * (1 + further.int())
+    assert sorted(set(asked.tolist())) == [1, 2, 3]
+    assert found.experts.tolist() == asked.tolist()
+    expected = torch.stack([each[:count, row].mean(0) for row, count in enumerate(asked.tolist())])
+    assert torch.allclose(found.logits.double(), expected, atol=1e-5)
+    assert isinstance(RIDE().predict(site.model, torch.as_tensor(X)), torch.Tensor)
 
 
 # Evidence -------------------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
-"""RIDE: experts on one stem, each trained for itself and driven apart, and averaged when predicting.
+"""RIDE: experts on one stem, each trained for itself and driven apart, and a router that asks as many as it takes.
 
 Wang, Lian, Miao, Liu, Yu: Long-tailed Recognition by Routing Diverse Distribution-Aware Experts. ICLR 2021. Each
-expert has LDAM-DRW's loss, minus its divergence from the experts' mean. Differs from the official code: only the stem
-is shared (there, the first of three groups of blocks too), the experts keep their full width, the divergence has one
-temperature, and there is no second stage that trains a router, so that every expert sees every sample.
+expert has LDAM-DRW's loss, minus its divergence from the experts' mean. Then, if asked for, a router is trained on the
+frozen experts: after an expert another one is wanted if the mean so far is wrong and some later expert is right.
+Differs from the official code: only the stem is shared (there, the first of three groups of blocks too), the experts
+keep their full width, the divergence has one temperature, and both stages share one budget of rounds.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.learner import Logits, Prediction, Stage
 from fedlt.learners.ldam import LDAM
 from fedlt.nn.cosine import CosineHead
-from fedlt.nn.experts import ExpertHeads, add_experts
+from fedlt.nn.experts import ExpertHeads, Router, add_experts, cascade
 from fedlt.nn.net import Net
 from fedlt.site import Batch, Site
 from fedlt.task import Task
@@ -24,21 +27,57 @@ from fedlt.task import Task
 
 @dataclass(frozen=True)
 class RIDE(LDAM):
-    """Sum over experts of LDAM-DRW's loss - diversity * KL(mean || expert)."""
+    """Stages: experts (sum of LDAM-DRW's losses - diversity * KL(mean || expert)), router (if it has a share)."""
 
     experts: Annotated[int, ">= 2"] = 3  # branches beyond the shared stem
     diversity: Annotated[float, ">= 0"] = 0.45  # weight of the divergence from the mean
+    router: Annotated[float, ">= 0", "< 1"] = 0.0  # share of the run's rounds; 0: every expert sees every sample
+    wanted: Annotated[float, "> 0"] = 100.0  # weight of the samples that need a further expert, in the router's loss
 
     def build(self, model: Net, task: Task) -> None:
+        dim = model.feature_dim
         add_experts(model, self.experts, lambda dim: CosineHead(dim, task.num_classes, self.scale))
+        if self.router:
+            model.router = Router(dim, task.num_classes, self.experts)
+
+    def stages(self) -> tuple[Stage, ...]:
+        if not self.router:
+            return (Stage("experts"),)
+        experts = Stage("experts", 1 - self.router, ("backbone.*", "head.*"))
+        return experts, Stage("router", self.router, ("router.*",), cached=True)
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
-        heads = site.model.head
-        assert isinstance(heads, ExpertHeads)
-        each = heads.each(site.model.encode(batch.x))
-        apart = divergence_from_mean(each)
+        features = site.model.encode(batch.x)
+        each = _heads(site.model).each(features)
+        if site.stage.name == "router":
+            return self.routing_loss(_router(site.model), features, each.detach(), batch.y)
         losses = [self.margin_loss(site, logits, batch.y) for logits in each]
-        return sum(losses, -self.diversity * apart)
+        return sum(losses, -self.diversity * divergence_from_mean(each))
+
+    def routing_loss(self, router: Router, features: Tensor, each: Tensor, y: Tensor) -> Tensor:
+        """Mean over experts but the last of the weighted binary cross-entropy of "another one is needed".
+
+        features: [B, M * D]. each: [M, B, C] logits, for which there is no gradient.
+        """
+        right, parts, losses = each.argmax(2) == y, features.chunk(len(each), 1), []
+        for index in range(len(each) - 1):
+            mean = each[: index + 1].mean(0)
+            needed = (mean.argmax(1) != y) & right[index + 1 :].any(0)
+            weight = torch.tensor(self.wanted, device=y.device)
+            score = router(index, parts[index], mean)
+            losses.append(F.binary_cross_entropy_with_logits(score, needed.float(), pos_weight=weight))
+        return torch.stack(losses).mean()
+
+    def predict(self, model: Net, x: Tensor) -> Logits:
+        if not self.router:
+            return model(x)
+        router = _router(model)
+        return cascade(
+            model,
+            x,
+            lambda each: Prediction(each.mean(0)),
+            lambda index, features, found: router(index, features, found.logits) > 0,
+        )
 
 
 def divergence_from_mean(each: Tensor) -> Tensor:
@@ -48,3 +87,14 @@ def divergence_from_mean(each: Tensor) -> Tensor:
     """
     mean = F.log_softmax(each.mean(0).detach(), 1).expand_as(each)
     return F.kl_div(F.log_softmax(each, 2), mean, reduction="sum", log_target=True) / each.shape[1]
+
+
+def _heads(model: Net) -> ExpertHeads:
+    assert isinstance(model.head, ExpertHeads)
+    return model.head
+
+
+def _router(model: Net) -> Router:
+    router = model.get_submodule("router")
+    assert isinstance(router, Router)
+    return router

@@ -20,8 +20,8 @@ from fedlt.learner import Prediction
 from fedlt.learners.ldam import LDAM
 from fedlt.nn import evidence
 from fedlt.nn.cosine import CosineHead
-from fedlt.nn.experts import ExpertHeads, Experts, add_experts
-from fedlt.nn.net import CachedInputs, Net
+from fedlt.nn.experts import ExpertHeads, add_experts, cascade
+from fedlt.nn.net import Net
 from fedlt.priors import ldam_margins, with_margin
 from fedlt.site import Batch, Site
 from fedlt.task import Task
@@ -72,28 +72,17 @@ class TLC(LDAM):
 
     def predict(self, model: Net, x: Tensor) -> Prediction:
         if not self.exit_below:
-            return evidence.fuse(_heads(model).each(model.encode(x)), self.eta)
-        return self._cascade(model, x.inputs() if isinstance(x, CachedInputs) else x)
+            return self.fused(_heads(model).each(model.encode(x)))
+        return cascade(model, x, self.fused, self.unsure)
 
-    def _cascade(self, model: Net, x: Tensor) -> Prediction:
-        """Experts one after the other, on the samples whose joint uncertainty is still high."""
-        assert isinstance(model.backbone, Experts)
-        shared, each = model.backbone.stem(x), []
-        asked = torch.arange(len(x), device=x.device)
-        used = torch.zeros(len(x), device=x.device)
-        result = Prediction(torch.empty(0))
-        for branch, head in zip(model.backbone.branches, _heads(model).heads, strict=True):
-            each.append(head(branch(shared[asked])))
-            found = evidence.fuse(torch.stack(each), self.eta)
-            assert found.uncertainty is not None
-            if result.uncertainty is None:
-                result = found
-            else:
-                result.logits[asked], result.uncertainty[asked] = found.logits, found.uncertainty
-            used[asked] += 1
-            open_ = found.uncertainty >= self.exit_below
-            asked, each = asked[open_], [logits[open_] for logits in each]
-        return Prediction(result.logits, result.uncertainty, used)
+    def fused(self, each: Tensor) -> Prediction:
+        """The joint prediction of the experts' logits [M, B, C]."""
+        return evidence.fuse(each, self.eta)
+
+    def unsure(self, index: int, features: Tensor, found: Prediction) -> Tensor:
+        """[B] whether a further expert should be asked."""
+        assert found.uncertainty is not None
+        return found.uncertainty >= self.exit_below
 
 
 def _heads(model: Net) -> ExpertHeads:

@@ -11,9 +11,13 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from fedlt.nn.net import Net
+from fedlt.learner import Prediction
+from fedlt.nn.net import CachedInputs, Net
 from fedlt.nn.resnet import ResNetBackbone
+
+TOP_LOGITS, REDUCED = 30, 16  # what a router sees of the logits, and of a feature
 
 
 class Experts(nn.Module):
@@ -43,6 +47,59 @@ class ExpertHeads(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.each(features).mean(0)
+
+
+class Router(nn.Module):
+    """Says after each expert but the last whether the next one should be asked, as a logit.
+
+    It sees the direction of the expert's feature in a few dimensions, and the largest of the mean logits so far.
+    """
+
+    def __init__(self, dim: int, classes: int, experts: int) -> None:
+        super().__init__()
+        self.top = min(classes, TOP_LOGITS)
+        self.reduce = nn.ModuleList(nn.Linear(dim, REDUCED) for _ in range(experts - 1))
+        self.decide = nn.ModuleList(nn.Linear(REDUCED + self.top, 1) for _ in range(experts - 1))
+
+    def forward(self, index: int, features: Tensor, logits: Tensor) -> Tensor:
+        """[B] logits, after expert `index`. features: [B, D] of that expert. logits: [B, C] the mean so far."""
+        seen = self.reduce[index](F.normalize(features)).relu()
+        return self.decide[index](torch.cat([seen, logits.topk(self.top).values], 1))[:, 0]  # type: ignore[no-any-return]
+
+
+def cascade(
+    model: Net,
+    x: Tensor | CachedInputs,
+    fuse: Callable[[Tensor], Prediction],
+    more: Callable[[int, Tensor, Prediction], Tensor],
+) -> Prediction:
+    """Experts one after the other, each on the samples for which another one was wanted.
+
+    fuse: [M', B, C] logits of the experts asked so far to their joint prediction. more: (index of the last expert
+    asked, its features [B, D], the joint prediction) to [B] bool.
+    """
+    assert isinstance(model.backbone, Experts)
+    assert isinstance(model.head, ExpertHeads)
+    inputs = x.inputs() if isinstance(x, CachedInputs) else x
+    shared, each = model.backbone.stem(inputs), list[Tensor]()
+    asked = torch.arange(len(inputs), device=inputs.device)
+    used = torch.zeros(len(inputs), device=inputs.device)
+    result = Prediction(torch.empty(0))
+    for index, (branch, head) in enumerate(zip(model.backbone.branches, model.head.heads, strict=True)):
+        features = branch(shared[asked])
+        each.append(head(features))
+        found = fuse(torch.stack(each))
+        if not index:
+            result = found
+        else:
+            result.logits[asked] = found.logits
+            if result.uncertainty is not None and found.uncertainty is not None:
+                result.uncertainty[asked] = found.uncertainty
+        used[asked] += 1
+        if index + 1 < len(model.backbone.branches):
+            wanted = more(index, features, found)
+            asked, each = asked[wanted], [logits[wanted] for logits in each]
+    return Prediction(result.logits, result.uncertainty, used)
 
 
 def add_experts(model: Net, count: int, make_head: Callable[[int], nn.Module]) -> None:

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.centralized.trained import passed, trained
 from clients.worker import Worker
-from fedlt.data.federation import federate
 from fedlt.data.inputs import Inputs
 from fedlt.nn import evidence
 from fedlt.nn.experts import ExpertHeads
 from fedlt.results import Run
-from fedlt.scenario import load
 
 PER_CLASS = 100  # validation images of each class
 TOLERATED = 0.0025  # of validation accuracy
@@ -33,16 +31,12 @@ class Exit:
 
 def early_exit(run: Run) -> Exit:
     """Choose on validation images the largest threshold that costs little, and say what it does on the test set."""
-    scenario = load(run.folder / "scenario.yaml", ["resources.device=cpu"])
-    federation = federate(scenario)
-    worker = Worker(scenario, federation)
-    for name, tensor in load_file(run.folder / "model.safetensors").items():
-        worker.flat.tensors[name].copy_(tensor)
-    worker.model.eval()
+    worker = trained(run)
+    federation = worker.federation
     unused = np.setdiff1d(np.arange(len(federation.y_train)), federation.clients.values)
     labels = federation.y_train[unused]
     held_out = np.concatenate([unused[labels == label][:PER_CLASS] for label in range(federation.num_classes)])
-    eta = float(scenario.learner.options["eta"])
+    eta = float(worker.scenario.learner.options["eta"])
     validation = _outputs(worker, worker.train_inputs, torch.from_numpy(held_out))
     y = torch.from_numpy(federation.y_train[held_out])
     best = 0.0
@@ -61,12 +55,11 @@ def early_exit(run: Run) -> Exit:
     return Exit(1 - asked / len(test), plain - quick, wrong, right)
 
 
-@torch.no_grad()
 def _outputs(worker: Worker, inputs: Inputs, rows: Tensor) -> Tensor:
     """[M, N, C] logits of each expert."""
-    heads = worker.model.head
+    model, heads = worker.model, worker.model.head
     assert isinstance(heads, ExpertHeads)
-    return torch.cat([heads.each(worker.model.encode(inputs.take(part))) for part in rows.split(256)], dim=1)
+    return passed(lambda x: heads.each(model.encode(x)).transpose(0, 1), inputs, rows).transpose(0, 1)
 
 
 def _accuracy(each: Tensor, y: Tensor, threshold: float, eta: float) -> tuple[float, float]:

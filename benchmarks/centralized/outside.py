@@ -1,0 +1,32 @@
+"""Images of another data set: does a trained model say that it does not know them?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.centralized.trained import passed, trained
+from fedlt.data.inputs import make_inputs
+from fedlt.results import Run
+from fedlt.separation import auroc, uncertainty
+
+
+def outside_auroc(run: Run, name: str) -> float:
+    """Area under the ROC curve of the uncertainty, in %: the run's test images against those of another data set.
+
+    name: an .npz file in $FEDLT_DATA with `x_test` of the same shape. The images are prepared as the model's own.
+    """
+    worker = trained(run)
+    with np.load(Path(os.environ["FEDLT_DATA"]) / f"{name}.npz") as content:
+        images = content["x_test"]
+    federation = worker.federation
+    others = make_inputs(images, federation.mean, federation.std, worker.device, worker.parts.channels_last)
+    learner, model = worker.parts.learner, worker.model
+    known, unknown = (
+        passed(lambda x: uncertainty(learner.predict(model, x)), inputs, torch.arange(size))
+        for inputs, size in ((worker.test_inputs, len(worker.test_targets)), (others, len(images)))
+    )
+    return 100 * auroc(known, unknown)

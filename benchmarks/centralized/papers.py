@@ -1,6 +1,6 @@
 """What the papers' methods promise, at the size of a CPU core: pass or fail, with the figures.
 
-    FEDLT_DATA=... python -m benchmarks.centralized.papers sbcl labels noise outside --seeds 0-2 --out runs
+    FEDLT_DATA=... python -m benchmarks.centralized.papers sbcl substructure labels noise outside --seeds 0-2 --out runs
 
 Finished runs in OUT are read, the others are made first; `sbcl` takes six runs of about seven minutes on a free core,
 `labels` eight of one to two minutes for each seed, `noise` seconds.
@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.centralized.acceptance import Check, Runs, at_least, main, spread
 from benchmarks.centralized.gaussian_heads import heads
 from benchmarks.centralized.outside import outside_auroc
+from benchmarks.centralized.substructure import purity, superclasses
 
 SBCL = (
     "sbcl federation.rounds=250 evaluation.every=250 local.batch_size=256 local.lr=0.2 local.weight_decay=0.0001 "
@@ -36,6 +37,18 @@ def sbcl(runs: Runs) -> Iterable[Check]:
     table(found)
     for key, least in (("all", 2.0), ("few", 3.0)):
         yield at_least(f"sbcl over supcon, {key}", (found["sbcl"][key] - found["supcon"][key]).mean(), least)
+
+
+def substructure(runs: Runs) -> Iterable[Check]:
+    """Row 5, its other part: SBCL's features keep the fine classes within a class better than supervised contrast's."""
+    keys = f"data.name={superclasses(runs.out)} data.longtail.largest=400 data.longtail.imbalance_factor=10"
+    found = {
+        name: np.array([purity(run) for run in runs.of(f"{SBCL} {keys} {more}")])
+        for name, more in (("supcon", "learner.warmup=1.0"), ("sbcl", "learner.warmup=0.05"))
+    }
+    for name, values in found.items():
+        print(f"      {name}: mutual information with the fine classes {spread(values)}", flush=True)
+    yield at_least("sbcl over supcon, mutual information in %", (found["sbcl"] - found["supcon"]).mean(), 2.0)
 
 
 def labels(runs: Runs) -> Iterable[Check]:
@@ -98,6 +111,7 @@ def outside(runs: Runs) -> Iterable[Check]:
 
 ROWS: dict[str, Callable[[Runs], Iterable[Check]]] = {
     "sbcl": sbcl,
+    "substructure": substructure,
     "labels": labels,
     "noise": noise,
     "outside": outside,

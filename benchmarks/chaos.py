@@ -1,10 +1,11 @@
 """Kills workers and servers at random moments, over many runs, and compares what comes out with undisturbed runs.
 
-    python -m benchmarks.chaos --servers 80 --workers 24 --json benchmarks/results/chaos.json
+    python -m benchmarks.chaos --servers 40 --processes 60 --ray 20 --json benchmarks/results/chaos.json
 
-Servers: SIGKILL to the process of an inline run, at a moment drawn uniformly from the length of an undisturbed run; the
-same call goes on until the run is finished. Workers: SIGKILL to a Ray worker of the run, every few seconds, while it
-starts, trains or evaluates. A result counts as changed where a hash, a final figure or a row of a table differs.
+Servers: SIGKILL to the process of a run, in this process alone or over forked workers, at a moment drawn uniformly from
+the length of an undisturbed run; the same call goes on until the run is finished. Workers: SIGKILL to a worker of the
+run, forked or Ray's, every so often, whatever it does: it starts, trains, evaluates, or waits. A result counts as
+changed where a hash, a final figure or a row of a table differs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Sequence
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -28,44 +30,79 @@ SCENARIO = (
     "federation.rounds=12", "evaluation.every=3", "local.epochs=1", "resources.checkpoint=1",
     "model.width=8", "model.hidden=32",
 )  # fmt: skip
-PAUSE = (1.0, 8.0)  # seconds between two kills of workers, drawn uniformly
+PHASES = "FEDLT_CHAOS_PHASES"  # names the folder where workers write down what they do
+KINDS = ("servers", "processes", "ray")
+PAUSE = {"processes": (0.05, 0.8), "ray": (1.0, 6.0)}  # seconds between two kills of workers, drawn uniformly
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Kill, compare, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--servers", type=int, default=80, help="kills of servers")
-    parser.add_argument("--workers", type=int, default=24, help="kills of workers")
+    parser.add_argument("--servers", type=int, default=40, help="kills of servers")
+    parser.add_argument("--processes", type=int, default=60, help="kills of forked workers")
+    parser.add_argument("--ray", type=int, default=20, help="kills of Ray workers")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--json", type=Path, help="where the figures go")
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
-    found: dict[str, Any] = {"server_kills": 0, "worker_kills": 0, "workers_replaced": 0, "runs": 0, "lost": 0}
-    found |= {"changed": 0, "rounds_when_resumed": []}
+    wanted = {kind: getattr(options, kind) for kind in KINDS}
+    found: dict[str, Any] = {"seed": options.seed, "kills": dict.fromkeys(KINDS, 0), "runs": dict.fromkeys(KINDS, 0)}
+    found |= {"phases": {}, "workers_replaced": 0, "lost": 0, "changed": 0, "rounds_when_resumed": []}
     import fedlt.run  # noqa: F401  # before the forks: each kill would else cost the imports
     from clients import worker  # noqa: F401
     from server import app  # noqa: F401
 
+    _watch_phases()
     with tempfile.TemporaryDirectory(prefix="fedlt-chaos-") as folder:
-        for number in range(10**6):
-            kind = "worker" if found["worker_kills"] < options.workers and number % 2 else "server"
-            if found["server_kills"] >= options.servers and found["worker_kills"] >= options.workers:
-                break
-            if kind == "server" and found["server_kills"] >= options.servers:
-                kind = "worker"
-            strategy = STRATEGIES[number % len(STRATEGIES)]
-            seed, out = number, Path(folder) / str(number)
-            length = _reference(strategy, seed, out / "whole")
-            disturb = _kill_servers if kind == "server" else _kill_workers
-            disturb(strategy, seed, out / "disturbed", length, rng, found)
-            _compare(out, found)
+        number = 0
+        while open_kinds := [kind for kind in KINDS if found["kills"][kind] < wanted[kind]]:
+            kind = open_kinds[number % len(open_kinds)]
+            strategy, out = STRATEGIES[number // len(open_kinds) % len(STRATEGIES)], Path(folder) / str(number)
+            (out / "phases").mkdir(parents=True)
+            os.environ[PHASES] = str(out / "phases")
+            length = _reference(strategy, number, out / "whole")
+            if kind == "servers":
+                backend = rng.choice(("inline", "processes"))
+                _kill_servers(strategy, number, out / "disturbed", backend, length, rng, found)
+            else:
+                _kill_workers(strategy, number, out / "disturbed", kind, rng, found)
+            _compare(out, kind, found)
             print(json.dumps({**found, "rounds_when_resumed": len(found["rounds_when_resumed"])}), flush=True)
-    print(json.dumps(found))
+            number += 1
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def _start(strategy: str, seed: int, out: Path, backend: str) -> multiprocessing.Process:
+def _watch_phases() -> None:
+    """Let forked workers write down what they do, each in a file of its own. (Ray's tell the method by their title.)"""
+    from clients.worker import Worker
+
+    def noting(name: str, phase: str) -> None:
+        kept = getattr(Worker, name)
+
+        def noted(*arguments: Any) -> Any:
+            path = Path(os.environ[PHASES]) / str(os.getpid())
+            path.write_text(phase)
+            try:
+                return kept(*arguments)
+            finally:
+                path.write_text("waits")
+
+        setattr(Worker, name, noted)
+
+    for name, phase in (("__init__", "starts"), ("_train", "trains"), ("_evaluate", "evaluates")):
+        noting(name, phase)
+
+
+def _phase(pid: int) -> str:
+    path = Path(os.environ[PHASES]) / str(pid)
+    title = processes.title(pid)
+    if title.startswith("ray::"):
+        return {"ray::_Host.answer": "trains or evaluates", "ray::_Host": "waits"}.get(title.split("(")[0], "starts")
+    return (path.read_text() or "waits") if path.exists() else "starts"  # empty while it is being written anew
+
+
+def _start(strategy: str, seed: int, out: Path, backend: str) -> ForkProcess:
     process = multiprocessing.get_context("fork").Process(target=_run, args=(strategy, seed, out, backend))
     process.start()
     return process
@@ -89,43 +126,52 @@ def _reference(strategy: str, seed: int, out: Path) -> float:
 
 
 def _kill_servers(
-    strategy: str, seed: int, out: Path, length: float, rng: random.Random, found: dict[str, Any]
+    strategy: str, seed: int, out: Path, backend: str, length: float, rng: random.Random, found: dict[str, Any]
 ) -> None:
     while True:
-        process = _start(strategy, seed, out, "inline")
+        process = _start(strategy, seed, out, backend)
         process.join(rng.uniform(0, length))
         if process.exitcode is None:
             process.kill()
             process.join()
-            found["server_kills"] += 1
+            found["kills"]["servers"] += 1
         else:
             found["lost"] += bool(process.exitcode)
             return
 
 
-def _kill_workers(
-    strategy: str, seed: int, out: Path, length: float, rng: random.Random, found: dict[str, Any]
-) -> None:
-    process = _start(strategy, seed, out, "ray")
+def _kill_workers(strategy: str, seed: int, out: Path, backend: str, rng: random.Random, found: dict[str, Any]) -> None:
+    process = _start(strategy, seed, out, backend)
     assert process.pid is not None
     while process.exitcode is None:
-        process.join(rng.uniform(*PAUSE))
-        workers = [pid for pid in processes.tree(process.pid) if processes.title(pid).startswith("ray::_Host")]
-        if workers:
-            try:
-                os.kill(rng.choice(workers), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            found["worker_kills"] += 1
+        process.join(rng.uniform(*PAUSE[backend]))
+        workers = [pid for pid in processes.tree(process.pid) if _is_worker(pid, process.pid, backend)]
+        if not workers:
+            continue
+        chosen = rng.choice(workers)
+        phase = f"{backend}: {_phase(chosen)}"
+        try:
+            os.kill(chosen, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        found["kills"][backend] += 1
+        found["phases"][phase] = found["phases"].get(phase, 0) + 1
     found["lost"] += bool(process.exitcode)
 
 
-def _compare(out: Path, found: dict[str, Any]) -> None:
+def _is_worker(pid: int, server: int, backend: str) -> bool:
+    """Forked workers are all the descendants that the server has; Ray has further ones."""
+    if not processes.alive(pid):
+        return False
+    return pid != server if backend == "processes" else processes.title(pid).startswith("ray::_Host")
+
+
+def _compare(out: Path, kind: str, found: dict[str, Any]) -> None:
     import pandas as pd
 
     from fedlt.results import load
 
-    found["runs"] += 1
+    found["runs"][kind] += 1
     (whole,), (run,) = load(out / "whole"), load(out / "disturbed")
     found["rounds_when_resumed"] += run.summary["resumed"]
     found["workers_replaced"] += run.summary.get("workers_replaced", 0)

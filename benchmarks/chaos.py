@@ -32,7 +32,8 @@ SCENARIO = (
 )  # fmt: skip
 PHASES = "FEDLT_CHAOS_PHASES"  # names the folder where workers write down what they do
 KINDS = ("servers", "processes", "ray")
-PAUSE = {"processes": (0.05, 0.8), "ray": (1.0, 6.0)}  # seconds between two kills of workers, drawn uniformly
+PAUSE = {"processes": (0.1, 0.6), "ray": (1.0, 5.0)}
+"""Between two kills of workers, drawn uniformly, in lengths of the undisturbed run: a slow machine goes on, too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 backend = rng.choice(("inline", "processes"))
                 _kill_servers(strategy, number, out / "disturbed", backend, length, rng, found)
             else:
-                _kill_workers(strategy, number, out / "disturbed", kind, rng, found)
+                _kill_workers(strategy, number, out / "disturbed", kind, length, rng, found)
             _compare(out, kind, found)
             print(json.dumps({**found, "rounds_when_resumed": len(found["rounds_when_resumed"])}), flush=True)
             number += 1
@@ -140,11 +141,13 @@ def _kill_servers(
             return
 
 
-def _kill_workers(strategy: str, seed: int, out: Path, backend: str, rng: random.Random, found: dict[str, Any]) -> None:
+def _kill_workers(
+    strategy: str, seed: int, out: Path, backend: str, length: float, rng: random.Random, found: dict[str, Any]
+) -> None:
     process = _start(strategy, seed, out, backend)
     assert process.pid is not None
     while process.exitcode is None:
-        process.join(rng.uniform(*PAUSE[backend]))
+        process.join(length * rng.uniform(*PAUSE[backend]))
         workers = [pid for pid in processes.tree(process.pid) if _is_worker(pid, process.pid, backend)]
         if not workers:
             continue

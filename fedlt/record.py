@@ -16,7 +16,8 @@ import numpy as np
 from fedlt.data.groups import by_count, by_mass, sizes
 from fedlt.evaluation import Derived, Evaluation, Split, mass_counts
 from fedlt.metrics import mean_of_last
-from fedlt.tables import TABLES, flush, link, read_table, replace_file, rows_to_table, to_table, write_json, write_table
+from fedlt.pieces import Growing, read_pieces
+from fedlt.tables import flush, replace_file, rows_to_table, to_table, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,9 +49,9 @@ class RunWriter:
         self._followed = followed
         self._scenario_text = scenario_text
         self._split: Split | None = None
-        self._rounds: list[dict[str, Any]] = []
-        self._history: list[dict[str, float]] = []
-        self._chunks: dict[str, list[pa.Table]] = {name: [] for name in TABLES if name != "rounds"}
+        self._rounds: list[dict[str, Any]] = []  # that are not on disk yet
+        self._history: list[dict[str, float]] = []  # the last evaluations
+        self._tables = Growing(self.folder)
         self._started = False
         self.summary: dict[str, Any] = {
             "status": "running", **meta, "versions": _versions(), "host": _host(), "started": _now(), "ended": None,
@@ -61,8 +62,9 @@ class RunWriter:
     def start(self) -> None:
         """Creates the folder. Nothing is on disk before. Files of an earlier run in the same folder are removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("run.json", "log.txt", "partition.npz", *(f"{table}.parquet" for table in TABLES)):
+        for name in ("run.json", "log.txt", "partition.npz"):
             (self.folder / name).unlink(missing_ok=True)
+        self._tables.clear()
         replace_file(self.folder / "scenario.yaml", lambda path: path.write_text(self._scenario_text, encoding="utf-8"))
         self._started = True
         self._write_summary()
@@ -71,31 +73,24 @@ class RunWriter:
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Keep the tables so far in `folder`, and return what else `resume` needs."""
-        if self._rounds:
-            write_table(folder / "rounds.parquet", [rows_to_table(self._rounds)])
-        for name, chunks in self._chunks.items():
-            if chunks:  # as they were written after the last evaluation
-                link(self.folder / f"{name}.parquet", folder / f"{name}.parquet")
+        self._write_rounds()
+        self._tables.save(folder)
         return {name: self.summary[name] for name in _COUNTERS}
 
     def resume(self, folder: Path, kept: Mapping[str, Any]) -> None:
         """In place of `start`: go on from what `save` kept in `folder` and returned. The log goes on, too."""
         self.summary |= kept
         self.summary["resumed"] = [*kept.get("resumed", []), kept["rounds"]]
-        tables = {name: read_table(folder / f"{name}.parquet") for name in TABLES}
-        self._rounds = tables.pop("rounds").to_pylist()
-        self._chunks = {name: [table] if len(table) else [] for name, table in tables.items()}
-        for name, chunks in self._chunks.items():
-            if not chunks:  # what a later round had written
-                (self.folder / f"{name}.parquet").unlink(missing_ok=True)
+        self._tables.restore(folder)
+        self._rounds = []
         history: dict[int, dict[str, float]] = {}
-        for row in tables["metrics"].to_pylist():
+        for row in read_pieces(folder, "metrics").to_pylist():
             history.setdefault(row["round"], {})[row["metric"]] = row["value"]
-        self._history = list(history.values())
+        self._history = list(history.values())[-LAST:]
         if self._history:
             self.summary |= {"final": self._history[-1], "last_five": mean_of_last(self._history, LAST)}
         self._started = True
-        self._write_tables()
+        self._write_summary()
         if self._followed is not None:
             self._followed.start(self.folder)
 
@@ -135,22 +130,26 @@ class RunWriter:
             self._followed.log(row["round"], {k: v for k, v in row.items() if k != "round"}, "rounds/")
 
     def evaluation(self, evaluation: Evaluation) -> dict[str, float]:
-        """Derives the metrics, writes all tables and `run.json`, and returns the metrics."""
+        """Derives the metrics, adds them to the tables and to `run.json`, and returns them."""
         if self._split is None:
             raise RuntimeError("partition() comes before evaluation(): class groups follow from who holds what")
         derived = Derived(evaluation, self._split)
         metrics = derived.metrics
+        chunks: dict[str, list[pa.Table]] = {}
         for table, columns in derived.rows():
-            self._chunks[table].append(to_table(table, columns))
-        self._history.append(metrics)
+            chunks.setdefault(table, []).append(to_table(table, columns))
+        for table, parts in chunks.items():
+            self._tables.append(table, parts)
+        self._write_rounds()
+        self._history = [*self._history, metrics][-LAST:]
         self.summary["skipped"] += evaluation.skipped
         self.summary |= {
-            "evaluations": len(self._history),
+            "evaluations": self.summary["evaluations"] + 1,
             "final_round": evaluation.round,
             "final": metrics,
             "last_five": mean_of_last(self._history, LAST),
         }
-        self._write_tables()
+        self._write_summary()
         if self._followed is not None:
             self._followed.log(evaluation.round, metrics)
         return metrics
@@ -159,6 +158,7 @@ class RunWriter:
         """Ends the run. fields: what is known only now, such as model_hash and timings (seconds)."""
         self.summary |= {**fields, "status": status, "ended": _now()}
         self._write_rounds()
+        self._tables.finish()
         for path in self.folder.iterdir():  # all is on the disk before it says that the run has ended
             if path.is_file():
                 flush(path)
@@ -172,16 +172,10 @@ class RunWriter:
         if self._started:
             self.finish("failed", error=str(error) or type(error).__name__)
 
-    def _write_tables(self) -> None:
-        self._write_rounds()
-        for name, chunks in self._chunks.items():
-            if chunks:
-                write_table(self.folder / f"{name}.parquet", chunks)
-        self._write_summary()
-
     def _write_rounds(self) -> None:
         if self._rounds:
-            write_table(self.folder / "rounds.parquet", [rows_to_table(self._rounds)])
+            self._tables.append("rounds", [rows_to_table(self._rounds)])
+            self._rounds = []
 
     def _write_summary(self) -> None:
         write_json(self.folder / "run.json", self.summary)

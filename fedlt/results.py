@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedlt.errors import FedLTError
 from fedlt.evaluation import Evaluation
+from fedlt.pieces import read_table
 from fedlt.record import RunWriter
-from fedlt.tables import schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,12 +87,7 @@ class Run:
         return self._table("confusion")
 
     def _table(self, name: str) -> pd.DataFrame:
-        path = self.folder / f"{name}.parquet"
-        if not path.exists():
-            return cast("pd.DataFrame", schema(name).empty_table().to_pandas())
-        import pandas as pd
-
-        return pd.read_parquet(path)
+        return cast("pd.DataFrame", read_table(self.folder, name).to_pandas())
 
 
 def open_run(path: str | Path) -> Run:

@@ -11,8 +11,8 @@
     calibration.parquet  one row per evaluation, model and bin of confidence
     confusion.parquet    the confusion matrices from which all figures are derived
 
-A file is written beside its final name and then moved over it, so that a reader meets whole files only, at any moment
-of a run, and a crash leaves the older file.
+While a run goes on, its tables are in pieces (`fedlt.pieces`). A file is written beside its final name and then moved
+over it, so that a reader meets whole files only, at any moment of a run, and a crash leaves the older file.
 """
 
 from __future__ import annotations
@@ -80,21 +80,6 @@ def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: [row.get(name) for row in rows] for name in names})
-
-
-def write_table(path: Path, chunks: Sequence[pa.Table]) -> None:
-    """Writes the chunks one below the other as one Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    replace_file(path, lambda temporary: pyarrow.parquet.write_table(pa.concat_tables(chunks), temporary))
-
-
-def read_table(path: Path) -> pa.Table:
-    """What `write_table` wrote; one of the `TABLES` without rows where there is no such file."""
-    import pyarrow.parquet
-
-    return pyarrow.parquet.read_table(path) if path.exists() else schema(path.stem).empty_table()
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

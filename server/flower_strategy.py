@@ -8,6 +8,7 @@ hidden in it: what it keeps between rounds is saved and resumed like any other s
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from fedlt.strategy import Server, Strategy, Update
 from server.grids import InlineGrid
 
 KEY = "weights"
+
+logging.getLogger("flwr").setLevel(logging.WARNING)  # it would say two lines in each round
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
+from fedlt.memory import give_back
 from server.checkpoint import KEPT, Checkpoints
 from server.interrupts import Interrupts
 from server.rounds import Progress
@@ -63,6 +64,7 @@ class Keeper:
         if self.interrupts.number is None and not self._due(progress.round):
             return
         self.checkpoints.save(progress, self.writer, self.seconds)
+        give_back()
         self._last = time.monotonic()
         if self.interrupts.number is not None:
             raise Interrupted(self.interrupts.number, progress.round)

@@ -227,7 +227,7 @@ def test_a_failed_run_keeps_what_it_measured(writer: RunWriter) -> None:
 
 def test_a_crash_while_writing_leaves_the_older_file(writer: RunWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     writer.evaluation(evaluation(1))
-    before = {path.name: path.read_bytes() for path in writer.folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in writer.folder.rglob("*.*")}
 
     def crash(*_: object) -> None:
         raise OSError("killed")
@@ -237,7 +237,7 @@ def test_a_crash_while_writing_leaves_the_older_file(writer: RunWriter, monkeypa
         writer.evaluation(evaluation(2))
     with pytest.raises(OSError, match="killed"):
         write_json(writer.folder / "run.json", {"status": "broken"})
-    assert {path.name: path.read_bytes() for path in writer.folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in writer.folder.rglob("*.*")} == before
     assert open_run(writer.folder).metrics["round"].unique().tolist() == [1]
 
 

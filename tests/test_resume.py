@@ -315,12 +315,15 @@ def test_the_options_of_resources_change_neither_hash_nor_checkpoint(tiny: dict[
 
 def test_a_worker_that_was_forked_meanwhile_does_not_keep_the_folder(tmp_path: Path) -> None:
     """It would, were the parent killed: a lock is held by whoever has inherited it."""
+    told, tell = os.pipe()
     with exclusive(tmp_path):
         child = os.fork()
         if not child:
+            os.write(tell, b"here")
             time.sleep(60)
             os._exit(0)
     try:
+        os.read(told, 4)
         with exclusive(tmp_path):
             pass
     finally:

@@ -16,18 +16,17 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from fedlt.nn.net import Net
-from fedlt.nn.softmax import extend, fresh_head, gradient, logits, regress
-from fedlt.strategy import Client, Server, Strategy, Update, combine
-from fedlt.task import Task
+from fedlt.nn.softmax import extend, fresh_head, gradient, regress
+from fedlt.retrained_head import RetrainedHead
+from fedlt.strategy import Client, Server, Update, combine
 from fedlt.threads import one_thread
 
 
 @dataclass(frozen=True)
-class CReFF(Strategy):
+class CReFF(RetrainedHead):
     """Heads are one matrix [C, D + 1], the bias last; features are extended by a 1. M synthetic features a class."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_gradients",)
@@ -40,10 +39,6 @@ class CReFF(Strategy):
     head_epochs: Annotated[int, ">= 0"] = 300  # of re-training the head on the synthetic features, each round
     head_lr: Annotated[float, "> 0"] = 0.01
     head_batch: Annotated[int, ">= 1"] = 32
-
-    def build(self, model: Net, task: Task) -> None:
-        if not isinstance(model.head, nn.Linear) or model.head.bias is None:
-            raise ValueError("creff matches gradients of a linear head with a bias, and this model has another head")
 
     def setup(self, server: Server) -> None:
         size = server.task.num_classes, self.features, server.model.feature_dim
@@ -94,14 +89,3 @@ class CReFF(Strategy):
         y = torch.arange(classes, device=synthetic.device).repeat_interleave(each)
         head, features = fresh_head(classes, dim, rng, synthetic), synthetic.flatten(0, 1)
         return regress(features, y, head, rng, self.head_epochs, self.head_lr, self.head_batch)
-
-    def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
-        return _variants(client.model, client.received, x)
-
-    def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
-        return _variants(server.model, server.outbox, x)
-
-
-def _variants(model: Net, box: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    features = model.encode(x)
-    return {"retrained": logits(features, box["head"]), "averaged": model.head(features)}

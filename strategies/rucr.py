@@ -15,22 +15,22 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from fedlt.nn.net import Net
-from fedlt.nn.softmax import head_of, logits, regress
+from fedlt.nn.softmax import head_of, regress
+from fedlt.retrained_head import RetrainedHead
 from fedlt.site import Batch
-from fedlt.strategy import Client, Server, Strategy, Update, combine
-from fedlt.task import Task
+from fedlt.strategy import Client, Server, Update, combine
 
 
 @dataclass(frozen=True)
-class RUCR(Strategy):
+class RUCR(RetrainedHead):
     """Cross-entropy, plus `pull` times a softmax over cosines with the prototypes of the client's classes."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_counts", "prototypes")
     uses_learner: ClassVar[bool] = False
+    variant: ClassVar[str] = "rectified"
 
     pull: Annotated[float, ">= 0"] = 0.15
     temperature: Annotated[float, "> 0"] = 0.9  # of the cosines
@@ -41,10 +41,6 @@ class RUCR(Strategy):
     head_epochs: Annotated[int, ">= 0"] = 50
     head_lr: Annotated[float, "> 0"] = 0.01
     head_batch: Annotated[int, ">= 1"] = 256
-
-    def build(self, model: Net, task: Task) -> None:
-        if not isinstance(model.head, nn.Linear) or model.head.bias is None:
-            raise ValueError("rucr re-trains a linear head with a bias, and this model has another head")
 
     def setup(self, server: Server) -> None:
         classes, like = server.task.num_classes, server.weights
@@ -91,16 +87,3 @@ class RUCR(Strategy):
         if "head" in whole.sums:
             outbox["head"] = whole.sums["head"] / whole.weight
         server.weights = whole.mean
-
-    def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
-        return _variants(client.model, client.received, x)
-
-    def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
-        return _variants(server.model, server.outbox, x)
-
-
-def _variants(model: Net, box: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    """Before the last rounds there is no re-trained head, and both are the averaged one."""
-    features = model.encode(x)
-    averaged = model.head(features)
-    return {"rectified": logits(features, box["head"]) if "head" in box else averaged, "averaged": averaged}

@@ -1,4 +1,4 @@
-"""Holds a balanced fifth of a training set out as a validation set, so that nothing is ever chosen on the test set.
+"""Holds a fifth of each class of a training set out for validation, so that nothing is ever chosen on the test set.
 
 python -m benchmarks.fedloge.validation $FEDLT_DATA/cifar100.npz $FEDLT_DATA/cifar100_validation.npz
 fedlt run fedloge_cifar100_if100_a05_k40_cpu data.name=$FEDLT_DATA/cifar100_validation.npz
@@ -13,15 +13,22 @@ import numpy as np
 
 
 def hold_out(source: Path, target: Path, share: float = 0.2, seed: int = 0) -> None:
-    """Writes `source` without its test set: `share` of each training class takes the test set's place."""
+    """Writes `source` without its test set: `share` of each training class takes the test set's place.
+
+    Columns of groups go along. The validation set is balanced where the training set is.
+    """
     with np.load(source, allow_pickle=False) as file:
-        x, y, names = file["x_train"], file["y_train"], file["class_names"]
+        columns = {name.removesuffix("_train"): file[name] for name in file.files if name.endswith("_train")}
+        others = {name: file[name] for name in file.files if not name.endswith(("_train", "_test"))}
+    y = columns["y"]
     rng = np.random.default_rng(seed)
     held = np.zeros(len(y), bool)
-    for label in range(len(names)):
+    for label in np.unique(y):
         rows = rng.permutation(np.flatnonzero(y == label))
         held[rows[: int(share * len(rows))]] = True
-    np.savez(target, x_train=x[~held], y_train=y[~held], x_test=x[held], y_test=y[held], class_names=names)
+    split = {f"{name}_train": column[~held] for name, column in columns.items()}
+    split |= {f"{name}_test": column[held] for name, column in columns.items()}
+    np.savez(target, **split, **others)
 
 
 if __name__ == "__main__":

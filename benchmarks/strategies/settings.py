@@ -1,0 +1,83 @@
+"""The settings of the tables, the strategies that stand in them, and the learning rates that tune.py has chosen."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fedlt import catalog
+from fedlt.grid import Job, plan
+
+RATES = Path(__file__).with_name("rates.csv")
+FLOWER = ("flower:FedAdam", "flower:FedYogi", "flower:Krum", "flower:FedTrimmedAvg")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One question that all strategies answer.
+
+    changes: overrides of the scenario. options: strategy -> keys that differ from its defaults here (README.md gives
+    the reasons). ablations: of FedLoGe, at its rate. leave_out: strategies that do not fit. tuning: rounds of a run
+    that tunes; 0 where nothing is tuned. rates_from: the setting whose tuned rates are taken; "": its own, where it
+    has any, and else the scenario's.
+    """
+
+    scenario: str
+    changes: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    ablations: tuple[str, ...] = ("sparsity: 0.0", "backbone_from: psi")
+    leave_out: tuple[str, ...] = ()
+    tuning: int = 0
+    rates_from: str = ""
+
+    def rows(self) -> list[str]:
+        """What `strategy=` takes: all that are built in, some of Flower's, and the ablations of FedLoGe."""
+        names = [name for name in (*catalog.names("strategy"), *FLOWER) if name not in self.leave_out]
+        return [self._row(name) for name in names] + [self._row("fedloge", ablation) for ablation in self.ablations]
+
+    def _row(self, name: str, *more: str) -> str:
+        keys = [*more, *(text for strategy, text in self.options if strategy == name)]
+        return f"{{{', '.join([f'name: {name}', *keys])}}}" if keys else name
+
+
+SETTINGS = {
+    "cifar10": Setting("fedloge_cifar10_if100_a05_k40_cpu", options=(("fedloge", "norm: 1.0"),), tuning=10),
+    "ham10000": Setting(
+        "ham10000_sites",
+        ("model.stem_stride=4", "local.epochs=1", "federation.rounds=15", "evaluation.every=15"),
+        rates_from="cifar10",
+    ),
+    "digits": Setting("digits_lt", leave_out=("fedbn",)),  # the model has no normalisation layers
+}
+
+
+def name_of(row: str) -> str:
+    """`fedloge` of `{name: fedloge, norm: 1.0}`."""
+    return row.strip("{}").removeprefix("name: ").partition(",")[0]
+
+
+def chosen_rates(setting: str) -> dict[str, float]:
+    """strategy -> the learning rate that tune.py has chosen for it; empty where nothing was tuned."""
+    source = SETTINGS[setting].rates_from or setting
+    return {line["strategy"]: float(line["chosen"]) for line in tuned() if line["setting"] == source}
+
+
+def tuned() -> list[dict[str, str]]:
+    """The lines of rates.csv."""
+    if not RATES.exists():
+        return []
+    with RATES.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def jobs(setting: Setting, rates: dict[str, Sequence[float]], seeds: Sequence[int], *changes: str) -> list[Job]:
+    """The runs, seed by seed. rates: row -> its learning rates; a row without any keeps the scenario's."""
+    found = []
+    for row in rates:
+        for rate in [f"local.lr={rate:g}" for rate in rates[row]] or [""]:
+            words = [*setting.changes, "resources.backend=inline", f"strategy={row}", *([rate] if rate else [])]
+            label = f"{row} {rate}".strip()
+            found += [replace(job, label=label) for job in plan(setting.scenario, [*words, *changes], seeds)]
+    return sorted(found, key=lambda job: job.seed)  # stable: whatever has finished can be compared

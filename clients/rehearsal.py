@@ -29,7 +29,8 @@ from fedlt.scenario import Scenario, load
 from server.artifacts import model_hash
 from server.grids import SERVER_NODE, LocalGrid
 from server.messages import Job
-from server.rounds import Progress, Rounds
+from server.progress import Progress
+from server.rounds import Rounds
 from server.states import StateStore
 
 COHORTS = ((0, 1, 3, 4), (0, 2, 3, 4))  # client 5 is tested without having been sampled
@@ -57,6 +58,10 @@ class _GivenCohorts(Rounds):
         return list(COHORTS[round - 1])
 
 
+class _Stopped(Exception):
+    """The run ends here, as if its process had been killed."""
+
+
 def stage_set(strategy: Choice) -> tuple[Scenario, Federation]:
     """A scenario of two rounds, and clients with one sample, one class, two classes, or many."""
     content: dict[str, Any] = {
@@ -76,13 +81,13 @@ def rehearse(
     noise: int,
     nodes: int = 1,
     saved: bool = False,
+    resumed: bool = False,
 ) -> str:
     """A hash of all that the rounds left: models, states, outbox and every confusion matrix.
 
-    noise: see `Stage`. saved: all states go through their form on disk after every round. Raises whatever the strategy
-    raises.
+    noise: see `Stage`. saved: all states go through their form on disk after every round. resumed: after the first
+    round, server and workers are made anew and given what a checkpoint holds. Raises whatever the strategy raises.
     """
-    parts = assemble(scenario, federation, torch.device("cpu"))
     digest = hashlib.sha256()
 
     def on_evaluation(found: Evaluation) -> None:
@@ -93,14 +98,27 @@ def rehearse(
         for variant, confusion in sorted(found.generic.items()):
             digest.update(f"{variant}{confusion.encode().tolist()}".encode())
 
+    def begin(states: StateStore) -> Rounds:
+        stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)
+        parts = assemble(scenario, federation, torch.device("cpu"))
+        return _GivenCohorts(stage, scenario, federation, parts, states, _ignore, on_evaluation, _ignore)
+
     def after_round() -> None:
         if saved:
             _through_disk(rounds.progress)
+        if resumed and rounds.progress.round == 1:
+            raise _Stopped
 
-    stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)
     with TemporaryDirectory() as folder, closing(StateStore(Path(folder))) as states:
-        rounds = _GivenCohorts(stage, scenario, federation, parts, states, _ignore, on_evaluation, _ignore)
-        progress = rounds.run(after_round)
+        rounds = begin(states)
+        try:
+            progress = rounds.run(after_round)
+        except _Stopped:
+            held, extents = _loaded(rounds.progress.tensors()), states.flush()
+            rounds = begin(states)
+            rounds.progress.load(held, 1)
+            states.restore(extents)
+            progress = rounds.run(lambda: None)
         digest.update(model_hash(progress).encode())
     for box in (progress.server.state, progress.server.outbox):
         for name in sorted(box):

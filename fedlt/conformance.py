@@ -41,6 +41,7 @@ CHECKS = {
     "equal": "two equal runs give equal bits, whatever the global generators of NumPy and Python hold",
     "nodes": "one worker and three give equal bits",
     "saved": "states that were saved and loaded after every round give equal bits",
+    "resumed": "what a checkpoint holds suffices: new instances, models and workers go on from it to equal bits",
 }
 
 
@@ -82,6 +83,7 @@ class Suite:
             ("equal", scenario, {}),
             ("nodes", scenario, {"nodes": 3}),
             ("saved", scenario, {"saved": True}),
+            ("resumed", scenario, {"resumed": True}),
         ]
         ends: list[str] = []
         for seed, (check, played, how) in enumerate(runs):

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from server.messages import UNION
-from server.rounds import Progress
+from server.progress import Progress
 from server.states import StateStore
 
 

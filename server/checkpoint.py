@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.tables import flush
 from server import durable, late
-from server.rounds import Progress
+from server.progress import Progress
 from server.states import Extent
 
 if TYPE_CHECKING:
@@ -118,18 +118,12 @@ class Checkpoints:
 
     def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
         progress.states.restore(checkpoint.extents)
-        server = progress.server
         tensors = load_file(checkpoint.folder / SERVER)
-        server.flat.storage.copy_(tensors.pop("model"))
-        server.flat.stepped()
-        under_way: dict[str, Any] = {}
-        server.state, server.outbox = {}, {}
-        for key, value in tensors.items():
-            kind, _, name = key.partition("/")
-            kept = {"state": server.state, "outbox": server.outbox, "late": under_way}[kind]
-            kept[name] = value.to(server.weights.device)
-        progress.late = late.unpack(checkpoint.head["late"], under_way)
-        progress.round = checkpoint.round
+        under_way = {name: tensors.pop(name) for name in list(tensors) if name.startswith("late/")}
+        progress.load(tensors, checkpoint.round)
+        device = progress.server.weights.device
+        named = {name.removeprefix("late/"): value.to(device) for name, value in under_way.items()}
+        progress.late = late.unpack(checkpoint.head["late"], named)
 
     def forget_after(self, round: int, progress: Progress) -> None:
         """Delete the checkpoints of later rounds (damaged ones, or those that are to be computed again)."""
@@ -190,12 +184,8 @@ def versions() -> dict[str, str]:
 
 
 def _server_tensors(progress: Progress) -> dict[str, Any]:
-    server = progress.server
-    named = {"model": server.flat.storage}
-    named |= {f"state/{name}": value for name, value in server.state.items()}
-    named |= {f"outbox/{name}": value for name, value in server.outbox.items()}
-    named |= {f"late/{name}": value for name, value in late.pack(progress.late)[1].items()}
-    return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+    under_way = late.pack(progress.late)[1].items()
+    return progress.tensors() | {f"late/{name}": value.detach().cpu().contiguous() for name, value in under_way}
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
 from fedlt.memory import give_back
 from server.checkpoint import KEPT, Checkpoints
 from server.interrupts import Interrupts
-from server.rounds import Progress
+from server.progress import Progress
 
 if TYPE_CHECKING:
     from fedlt.assembly import Assembly

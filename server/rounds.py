@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,8 +20,9 @@ from fedlt.strategy import Server, Strategy
 from server.failures import Failures, expect_finite
 from server.gather import gather
 from server.grids import LocalGrid
-from server.late import Held, hold
+from server.late import hold
 from server.messages import UNION, Job, Report, pack_common, pack_states
+from server.progress import Progress
 from server.schedule import Unit, evaluation_units, spread, train_units
 from server.states import StateStore
 
@@ -34,30 +34,6 @@ if TYPE_CHECKING:
     from fedlt.data.federation import Federation
     from fedlt.scenario import Scenario
     from fedlt.strategy import Update
-
-
-@dataclass
-class Progress:
-    """All that a run has become so far: with the scenario, enough to go on from here. states: what clients keep.
-    late: updates that are under way."""
-
-    server: Server
-    states: StateStore
-    round: int = 0
-    late: list[Held] = field(default_factory=list)
-
-    def separate(self) -> None:
-        """Give tensors that share memory a copy each, so that a run which goes on from a checkpoint, where they are
-        apart, does not differ from one that was never stopped."""
-        server = self.server
-        seen = {server.flat.storage.untyped_storage().data_ptr()}
-        for what, tensors in (("state", server.state), ("outbox", server.outbox)):
-            for name, value in tensors.items():
-                if not isinstance(value, torch.Tensor):
-                    raise FedLTError(f"server.{what}[{name!r}] is a {type(value).__name__}; keep tensors only")
-                if value.untyped_storage().data_ptr() in seen:
-                    tensors[name] = value = value.clone()
-                seen.add(value.untyped_storage().data_ptr())
 
 
 class Rounds:

@@ -240,6 +240,26 @@ class CannotBeSaved(Strategy):
         server.state["view"] = torch.arange(6.0).view(2, 3).T
 
 
+class _Memo:
+    rounds = 0
+
+
+@dataclass(frozen=True)
+class HidesAnObjectOnTheInstance(Strategy):
+    """The server's step depends on how many there were before it, and only an attribute knows."""
+
+    foldable: ClassVar[bool] = False
+
+    def setup(self, server: Server) -> None:
+        object.__setattr__(self, "memo", _Memo())
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        before = server.weights.clone()
+        super().aggregate(server, updates)
+        self.memo.rounds += 1  # type: ignore[attr-defined]
+        server.weights = before + (server.weights - before) / self.memo.rounds  # type: ignore[attr-defined]
+
+
 BREACHES: list[tuple[type[Strategy], str]] = [
     (NeedsManySamples, "runs"),
     (NeedsEveryClass, "runs"),
@@ -266,6 +286,7 @@ BREACHES: list[tuple[type[Strategy], str]] = [
     (DrawsOnTheServer, "equal"),
     (KeepsOnTheModel, "nodes"),
     (CannotBeSaved, "saved"),
+    (HidesAnObjectOnTheInstance, "resumed"),
 ]
 
 

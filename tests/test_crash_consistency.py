@@ -30,7 +30,7 @@ from fedlt.tables import flush
 from server import durable
 from server.checkpoint import Checkpoints
 from server.keeper import Keeper
-from server.rounds import Progress
+from server.progress import Progress
 from server.states import StateStore
 
 ROUNDS = 4

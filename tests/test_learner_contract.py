@@ -305,7 +305,8 @@ def test_hooks_are_called_and_what_they_keep_is_kept(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path, strategy: str
 ) -> None:
     """Three rounds of two epochs with all clients; a buffer that `finish` sets decides the predictions."""
-    from server.rounds import Progress, Rounds
+    from server.progress import Progress
+    from server.rounds import Rounds
 
     path = own_file(TALLY, "tally.py")
     changes = ["federation.participation=1", "federation.rounds=3", "local.epochs=2", f"strategy={strategy}"]

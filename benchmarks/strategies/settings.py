@@ -43,10 +43,15 @@ class Setting:
 
 
 SETTINGS = {
-    "cifar10": Setting("fedloge_cifar10_if100_a05_k40_cpu", options=(("fedloge", "norm: 1.0"),), tuning=10),
+    "cifar10": Setting(
+        "fedloge_cifar10_if100_a05_k40_cpu",
+        ("federation.rounds=20", "evaluation.every=20"),
+        options=(("fedloge", "norm: 1.0"),),
+        tuning=8,
+    ),
     "ham10000": Setting(
         "ham10000_sites",
-        ("model.stem_stride=4", "local.epochs=1", "federation.rounds=15", "evaluation.every=15"),
+        ("model.stem_stride=4", "local.epochs=1", "federation.rounds=10", "evaluation.every=10"),
         rates_from="cifar10",
     ),
     "digits": Setting("digits_lt", leave_out=("fedbn",)),  # the model has no normalisation layers

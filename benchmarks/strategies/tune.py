@@ -3,9 +3,8 @@
     python -m benchmarks.fedloge.validation $FEDLT_DATA/cifar10.npz $FEDLT_DATA/cifar10_validation.npz
     FEDLT_DATA=/your/data python -m benchmarks.strategies.tune cifar10 --data $FEDLT_DATA/cifar10_validation.npz
 
-The rule: one seed that no table uses; both middle rates of `GRID`, then the better one's outer neighbour; the best of
-the three by the generic model's accuracy, or by the personal models' where there is no generic one. Repeat the command
-to go on after an interruption.
+The rule: one seed that no table uses, and the rate of `GRID` that is best by the generic model's accuracy, or by the
+personal models' where there is no generic one. Repeat the command to go on after an interruption.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from fedlt.results import Run
 from fedlt.sweep import run_jobs
 from fedlt.sweep_view import view
 
-GRID = (0.01, 0.03, 0.1, 0.3)
+GRID = (0.03, 0.1)
 SEED = 100
 
 
@@ -33,11 +32,6 @@ def judged(run: Run) -> float:
 def best(accuracies: dict[float, float]) -> float:
     """The rate of the highest accuracy, the smaller one of equals; runs that failed are not in there."""
     return max(sorted(accuracies), key=lambda rate: accuracies[rate])
-
-
-def outer(accuracies: dict[float, float]) -> float:
-    """The end of the grid on the side of the better one of its middle rates; the low one where both failed."""
-    return GRID[-1] if accuracies and best(accuracies) == GRID[2] else GRID[0]
 
 
 def record(setting: str, found: dict[str, dict[float, float]]) -> None:
@@ -65,14 +59,13 @@ def main() -> None:
     changes = [f"data.name={given.data}", f"federation.rounds={setting.tuning}", f"evaluation.every={setting.tuning}"]
     rows = {name_of(row): row for row in reversed(setting.rows())}  # of FedLoGe, the method itself and not an ablation
     found: dict[str, dict[float, float]] = {name: {} for name in reversed(rows)}
-    for ask in (lambda name: GRID[1:3], lambda name: (outer(found[name]),)):
-        work = jobs(setting, {rows[name]: ask(name) for name in found}, [SEED], *changes)
-        for run in run_jobs(work, given.out, parallel, False, view()).runs:
-            accuracy, strategy = judged(run), run.scenario["strategy"]
-            name = strategy if isinstance(strategy, str) else strategy["name"]
-            if not math.isnan(accuracy):
-                found[name][run.scenario["local"]["lr"]] = accuracy
-        record(given.setting, {name: accuracies for name, accuracies in found.items() if accuracies})
+    work = jobs(setting, {rows[name]: GRID for name in found}, [SEED], *changes)
+    for run in run_jobs(work, given.out, parallel, False, view()).runs:
+        accuracy, strategy = judged(run), run.scenario["strategy"]
+        name = strategy if isinstance(strategy, str) else strategy["name"]
+        if not math.isnan(accuracy):
+            found[name][run.scenario["local"]["lr"]] = accuracy
+    record(given.setting, {name: accuracies for name, accuracies in found.items() if accuracies})
 
 
 if __name__ == "__main__":

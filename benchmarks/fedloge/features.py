@@ -1,0 +1,105 @@
+"""Draws what motivates the sparse simplex: few features answer strongly to a class, the others weakly and noisily.
+
+python -m benchmarks.fedloge.features runs/fedloge/cifar100 --csv features.csv --picture features.svg
+
+Finished runs' generic models see the test set. The features of each class are ranked by their mean over the class's
+images; what is drawn are means and standard deviations by rank, as parts of the strongest feature's mean, averaged
+over classes and runs. Measures of neural collapse of the same models are printed beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from clients.worker import Worker
+from fedlt import plots, results
+from fedlt.data.federation import federate
+from fedlt.plots.measured import by_name
+from fedlt.plots.style import looks
+from fedlt.results import Run
+from fedlt.scenario import load
+
+ROWS = "strategy,strategy.backbone_from,strategy.sparsity"
+COLLAPSE = ("nc1", "nc2_norms", "nc2_angles", "nc3")
+Curves = NDArray[np.float64]
+
+
+def ranked(features: NDArray[np.float32], y: NDArray[np.int64]) -> Curves:
+    """[2, D] mean and standard deviation of features [N, D] within a class, by rank of the mean, over the classes."""
+    curves = []
+    for label in np.unique(y):
+        own = features[y == label]
+        mean, std = own.mean(axis=0), own.std(axis=0)
+        order = np.argsort(-mean)
+        curves.append(np.stack([mean[order], std[order]]) / mean.max())
+    return np.mean(curves, axis=0, dtype=np.float64)
+
+
+def encoded(run: Run, chunk: int = 1000) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The test set's features [N, D] under the run's generic model, and its classes [N]."""
+    scenario = load(run.scenario)
+    worker = Worker(scenario, federate(scenario))
+    for name, tensor in load_file(run.folder / "model.safetensors").items():
+        worker.flat.tensors[name].copy_(tensor)
+    worker.model.eval()
+    with torch.no_grad():
+        rows = torch.arange(len(worker.test_inputs)).split(chunk)
+        features = torch.cat([worker.model.encode(worker.test_inputs.take(part)) for part in rows])
+    return features.numpy(), worker.test_targets.numpy()
+
+
+def draw(curves: Mapping[str, Curves], path: Path) -> None:
+    """Means on the left, spread in parts of the mean on the right; both by rank."""
+    from matplotlib.figure import Figure
+
+    with plots.style():
+        figure = Figure(figsize=(6.9, 2.7), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for name, look in looks(curves).items():
+            mean, std = curves[name]
+            ranks = np.arange(1, len(mean) + 1)
+            line = look.line | {"markevery": max(1, len(ranks) // 8)}
+            left.plot(ranks, mean, label=name, **line)
+            right.plot(ranks, std / mean, **line)
+        left.set(xlabel="feature, by its mean", ylabel="mean, strongest = 1", ylim=(0, None))
+        right.set(xlabel="feature, by its mean", ylabel="standard deviation / mean", yscale="log")
+        figure.legend(loc="outside lower center", ncols=len(curves))
+        plots.save(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="run folders, or folders that hold runs")
+    parser.add_argument("--methods", default="", help="names of methods to draw, by commas; all unless given")
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--picture", type=Path)
+    given = parser.parse_args()
+    methods = by_name(results.load(*given.runs), ROWS)
+    chosen = given.methods.split(",") if given.methods else list(methods)
+    curves = {name: np.mean([ranked(*encoded(run)) for run in methods[name]], axis=0) for name in chosen}
+    for name in chosen:
+        figures = ((f, [run.final[f"generic/{f}"] for run in methods[name]]) for f in COLLAPSE)
+        shown = "  ".join(f"{f} {np.mean(v):.3g} ± {np.std(v, ddof=1) if len(v) > 1 else 0:.2g}" for f, v in figures)
+        mean, std = curves[name]
+        weak = f"features below a tenth of the strongest: {100 * (mean < 0.1).mean():.0f} %"
+        print(f"{name} (n = {len(methods[name])}): {shown}; {weak}; std / mean, median: {np.median(std / mean):.2f}")
+    if given.csv:
+        with given.csv.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["method", "rank", "mean", "std"])
+            for name, (mean, std) in curves.items():
+                writer.writerows([name, i, f"{m:.4f}", f"{s:.4f}"] for i, (m, s) in enumerate(zip(mean, std), 1))
+    if given.picture:
+        draw(curves, given.picture)
+
+
+if __name__ == "__main__":
+    main()

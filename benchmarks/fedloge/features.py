@@ -96,7 +96,7 @@ def main() -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["method", "rank", "mean", "std"])
             for name, (mean, std) in curves.items():
-                writer.writerows([name, i, f"{m:.4f}", f"{s:.4f}"] for i, (m, s) in enumerate(zip(mean, std), 1))
+                writer.writerows([name, i + 1, f"{mean[i]:.4f}", f"{std[i]:.4f}"] for i in range(len(mean)))
     if given.picture:
         draw(curves, given.picture)
 

@@ -24,6 +24,7 @@ METRICS = (*ACCURACIES, "personal_masked/worst_decile", *COSTS)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("setting", choices=SETTINGS)
+    parser.add_argument("--only", default="", help="strategies, by commas; all unless given")
     parser.add_argument("--seeds", default="0-2", help="first-last")
     parser.add_argument("--out", type=Path, default=Path("runs/strategies"))
     parser.add_argument("--parallel", default="auto", help="runs side by side")
@@ -31,7 +32,9 @@ def main() -> None:
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
     setting, chosen = SETTINGS[given.setting], chosen_rates(given.setting)
-    rates = {row: [chosen[name_of(row)]] if name_of(row) in chosen else [] for row in setting.rows()}
+    wanted = given.only.split(",") if given.only else [name_of(row) for row in setting.rows()]
+    rows = [row for row in setting.rows() if name_of(row) in wanted]
+    rates = {row: [chosen[name_of(row)]] if name_of(row) in chosen else [] for row in rows}
     work = jobs(setting, rates, range(int(first), int(last or first) + 1))
     parallel = given.parallel if given.parallel == "auto" else int(given.parallel)
     done = run_jobs(work, given.out, parallel, False, view())

@@ -1,0 +1,42 @@
+"""The table of all strategies: who stands in it, and how learning rates are chosen and taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.fedloge.validation import hold_out
+from benchmarks.strategies import settings, tune
+from fedlt import catalog
+
+
+def test_every_strategy_has_a_row_and_fedloge_its_ablations() -> None:
+    rows = settings.SETTINGS["cifar10"].rows()
+    names = [settings.name_of(row) for row in rows]
+    assert set(catalog.names("strategy")) <= set(names)
+    assert "{name: fedloge, backbone_from: psi, norm: 1.0}" in rows and names.count("fedloge") == 3
+
+
+def test_chosen_rates_are_recorded_and_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.1 is better for one strategy; the other failed with it. ham10000 takes the rates of cifar10."""
+    for module in (settings, tune):
+        monkeypatch.setattr(module, "RATES", tmp_path / "rates.csv")
+    tune.record("cifar10", {"fedavg": {0.03: 0.2, 0.1: 0.3}, "feddyn": {0.03: 0.1}})
+    tune.record("digits", {"fedavg": {0.03: 0.9, 0.1: 0.8}})
+    assert settings.chosen_rates("cifar10") == settings.chosen_rates("ham10000") == {"fedavg": 0.1, "feddyn": 0.03}
+    assert settings.chosen_rates("digits") == {"fedavg": 0.03}
+    found = settings.jobs(settings.SETTINGS["digits"], {"fedavg": [0.03], "local": []}, [0, 1])
+    assert [(job.seed, job.scenario.local.lr) for job in found] == [(0, 0.03), (0, 0.05), (1, 0.03), (1, 0.05)]
+
+
+def test_validation_rows_come_from_training_and_keep_their_columns(tmp_path: Path) -> None:
+    y, rows = np.repeat([0, 1], [10, 5]), np.arange(15)
+    given = {"x_train": rows, "y_train": y, "site_train": rows % 3, "x_test": rows + 100, "y_test": y}
+    np.savez(tmp_path / "all.npz", class_names=np.array(["a", "b"]), **given)
+    hold_out(tmp_path / "all.npz", tmp_path / "held.npz")
+    with np.load(tmp_path / "held.npz") as file:
+        assert sorted([*file["x_train"], *file["x_test"]]) == rows.tolist()
+        assert np.bincount(file["y_test"]).tolist() == [2, 1]
+        assert np.array_equal(file["site_test"], file["x_test"] % 3)

@@ -1,6 +1,8 @@
-"""Draws what motivates the sparse simplex: few features answer strongly to a class, the others weakly and noisily.
+r"""Draws what motivates the sparse simplex: few features answer strongly to a class, the others weakly and noisily.
 
-python -m benchmarks.fedloge.features runs/fedloge/cifar100 --csv features.csv --picture features.svg
+python -m benchmarks.fedloge.features 'runs/fedloge/cifar100/*-s[0-2]-*' \
+    --methods 'fednpc=FedAvg,fedloge simplex 0.0=dense simplex,fedloge simplex 0.6=sparse simplex' \
+    --csv benchmarks/fedloge/features.csv --picture docs/strategies/fedloge-features.svg
 
 Finished runs' generic models see the test set. The features of each class are ranked by their mean over the class's
 images; what is drawn are means and standard deviations by rank, as parts of the strongest feature's mean, averaged
@@ -78,14 +80,16 @@ def draw(curves: Mapping[str, Curves], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", help="run folders, or folders that hold runs")
-    parser.add_argument("--methods", default="", help="names of methods to draw, by commas; all unless given")
+    parser.add_argument("--methods", default="", help="to draw, with labels: fednpc=FedAvg,...; all unless given")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     methods = by_name(results.load(*given.runs), ROWS)
-    chosen = given.methods.split(",") if given.methods else list(methods)
-    curves = {name: np.mean([ranked(*encoded(run)) for run in methods[name]], axis=0) for name in chosen}
-    for name in chosen:
+    if given.methods:
+        labels = (text.partition("=") for text in given.methods.split(","))
+        methods = {label or name: methods[name] for name, _, label in labels}
+    curves = {name: np.mean([ranked(*encoded(run)) for run in mine], axis=0) for name, mine in methods.items()}
+    for name in methods:
         figures = ((f, [run.final[f"generic/{f}"] for run in methods[name]]) for f in COLLAPSE)
         shown = "  ".join(f"{f} {np.mean(v):.3g} ± {np.std(v, ddof=1) if len(v) > 1 else 0:.2g}" for f, v in figures)
         mean, std = curves[name]

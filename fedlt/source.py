@@ -66,7 +66,9 @@ def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.Class
         except ValueError as error:
             message = f"the default of {node.name}.{item.target.id} must be a plain literal, so that it can be shown"
             raise ScenarioError(Problem("", message)) from error
-        doc = comments.get(item.end_lineno or item.lineno, "")
+        # Formatters put the comment of a long field behind its default, inside the brackets.
+        ends = (part.end_lineno or part.lineno for part in (item, item.value) if part is not None)
+        doc = next((comments[line] for line in ends if line in comments), "")
         fields.append(Field(item.target.id, annotation, default, item.value is None, doc))
     return fields
 

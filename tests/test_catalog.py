@@ -49,6 +49,8 @@ def test_comments_become_documentation() -> None:
     assert fields["channels_last"].doc.startswith(
         "memory order of images and 4-d weights"
     )  # behind a mark for type checkers
+    bracketed = next(field for field in catalog.find("learner", "rcal").fields if field.name == "ridge")
+    assert bracketed.doc.startswith("added to a rare class's variances")
     (mu,) = catalog.find("strategy", "fedprox").fields
     assert (mu.doc, mu.default, mu.annotation) == ("weight of the proximal term", 0.01, "Annotated[float, '>= 0']")
 

@@ -3,7 +3,7 @@
     FEDLT_DATA=... python -m benchmarks.centralized.acceptance baselines batchformer tlc --seeds 0-2 --out runs
 
 Finished runs in OUT are read, the others are made first (`lt_small`, a minute each on a free core). Figures are of the
-last round, in %; few, medium and many are the last three, the middle four and the first three classes by count.
+last round, in %, by the groups of `table.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 
 import fedlt
 from benchmarks.centralized.early_exit import early_exit
+from benchmarks.centralized.table import figures, spread
 from fedlt.results import Run
 
 CONTROLS = Path(__file__).with_name("controls.py")
-GROUPS = {"many": slice(0, 3), "medium": slice(3, 7), "few": slice(7, 10)}
 
 REFERENCE = {
     "ce": (38.3, 0.9, 3.7, 0.6),
@@ -55,17 +55,6 @@ class Runs:
         model = f"generic[{variant}]" if variant else "generic"
         rows = [figures(run, model) for run in self.of(learner)]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def figures(run: Run, model: str) -> dict[str, float]:
-    """Accuracy over all classes and by group, and the calibration error, in %."""
-    table = run.classes
-    last = table[(table.model == model) & (table["round"] == table["round"].max())].sort_values(
-        "train_count", ascending=False
-    )
-    recall = 100 * last.recall.to_numpy()
-    groups = {name: float(recall[part].mean()) for name, part in GROUPS.items()}
-    return {"all": float(recall.mean()), **groups, "ece": 100 * run.final.get(f"{model}/ece", np.nan)}
 
 
 @dataclass(frozen=True)
@@ -137,11 +126,6 @@ def tlc(runs: Runs) -> Iterable[Check]:
 
 
 ROWS: dict[str, Callable[[Runs], Iterable[Check]]] = {"baselines": baselines, "batchformer": batchformer, "tlc": tlc}
-
-
-def spread(values: np.ndarray) -> str:
-    """Mean ± standard deviation."""
-    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" if len(values) > 1 else f"{values.mean():.1f}"
 
 
 def main(rows: dict[str, Callable[[Runs], Iterable[Check]]]) -> int:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from benchmarks.centralized.acceptance import Check, Runs, at_least, main, spread
+from benchmarks.centralized.acceptance import Check, Runs, at_least, main
 from benchmarks.centralized.gaussian_heads import heads
 from benchmarks.centralized.outside import outside_auroc
 from benchmarks.centralized.substructure import purity, superclasses
+from benchmarks.centralized.table import spread
 
 SBCL = (
     "sbcl federation.rounds=250 evaluation.every=250 local.batch_size=256 local.lr=0.2 local.weight_decay=0.0001 "

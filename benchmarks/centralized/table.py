@@ -51,6 +51,7 @@ def rows(*sources: str | Path) -> pd.DataFrame:
     """One row per learner, variant of its model and seed."""
     found = []
     grouped = group(*sources)
+    told = [len(set(values)) > 1 for values in zip(*grouped.methods, strict=True)]  # a label all share tells nothing
     for labels, runs in grouped.methods.items():
         for run in runs:
             models = [name for name in run.classes.model.unique() if name.startswith("generic")]
@@ -59,9 +60,15 @@ def rows(*sources: str | Path) -> pd.DataFrame:
                 same = np.array_equal(run.classes[run.classes.model == model].recall.to_numpy(), headline)
                 if model != models[0] and same and "plain" not in model:
                     continue  # the headline under its own name
-                name = row_name(labels, model.partition("[")[2].removesuffix("]"))
+                shown = tuple(label for label, tells in zip(labels, told, strict=True) if tells)
+                name = row_name(shown, model.partition("[")[2].removesuffix("]"))
                 found.append({"method": name, "seed": run.summary["seed"], **figures(run, model), **costs(run)})
     return pd.DataFrame(found)
+
+
+def spread(values: np.ndarray) -> str:
+    """Mean ± sample standard deviation."""
+    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" if len(values) > 1 else f"{values.mean():.1f}"
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -69,7 +76,7 @@ def markdown(table: pd.DataFrame) -> str:
     lines = [f"| method | seeds | {' | '.join(SHOWN)} | images / 1000 | parameters / 1000 |"]
     lines.append("|---|---|" + "---|" * (len(SHOWN) + 2))
     for method, part in table.groupby("method", sort=False):
-        cells = [f"{part[name].mean():.1f} ± {part[name].std():.1f}" for name in SHOWN]
+        cells = [spread(part[name].to_numpy()) for name in SHOWN]
         cost = [f"{part[name].iloc[0]:.0f}" for name in ("images", "parameters")]
         lines.append(f"| `{method}` | {len(part)} | {' | '.join(cells + cost)} |")
     return "\n".join(lines)

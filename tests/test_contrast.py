@@ -146,6 +146,8 @@ def test_wide_classes_are_clipped_and_relative_to_the_mean() -> None:
     expected = np.insert(clipped / clipped.mean(), 2, 1.0)
     found = width(torch.as_tensor(z).float(), torch.as_tensor(labels), torch.as_tensor(counts))
     assert found.numpy() == pytest.approx(expected, rel=1e-5)
+    points = torch.eye(2)[[0, 0, 0, 1, 1]]  # both classes have fallen onto a point each
+    assert width(points, torch.tensor([0, 0, 0, 1, 1]), torch.tensor([3, 2])).tolist() == pytest.approx([0.1, 0.1])
 
 
 # SBCL -----------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ from fedlt.task import Task
 SUBCLASS, HEAT, ROUND = "sbcl/subclass", "sbcl/heat", "sbcl/round"  # state: [n], [C] temperatures, when they were found
 BASE = 0.07  # temperature at which the loss has weight one, as in supervised contrast's official code
 
+NARROWEST = 0.1  # relative width of a class: one that has fallen onto a point would have temperature zero
+
 
 @dataclass(frozen=True)
 class SBCL(LDAM):
@@ -80,10 +82,11 @@ class SBCL(LDAM):
 
 def width(z: Tensor, y: Tensor, counts: Tensor) -> Tensor:
     """[C] how wide each class lies, relative to the others: mean distance to its centre / log(n_c + 10), clipped to
-    the middle 60 % of the classes and divided by the mean. 1 for an absent class."""
+    the middle 60 % of the classes and divided by the mean. 1 for an absent class, and at least `NARROWEST`."""
     there = counts > 0
     centres = torch.zeros(len(counts), z.shape[1], device=z.device).index_add_(0, y, z) / counts.clamp(min=1)[:, None]
     distance = torch.zeros(len(counts), device=z.device).index_add_(0, y, (z - centres[y]).norm(dim=1))
     phi = (distance / counts.clamp(min=1) / (counts + 10.0).log())[there]
     phi = phi.clamp(*(float(torch.quantile(phi, share)) for share in (0.2, 0.8)))
-    return torch.ones(len(counts), device=z.device).masked_scatter(there, phi / phi.mean().clamp(min=1e-12))
+    relative = (phi / phi.mean().clamp(min=1e-12)).clamp(min=NARROWEST)
+    return torch.ones(len(counts), device=z.device).masked_scatter(there, relative)

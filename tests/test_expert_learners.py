@@ -191,6 +191,18 @@ def test_the_regulariser_by_quadrature() -> None:
     assert float(evidence.against_none(torch.tensor([[5.0, -40.0]]), torch.tensor([0]))) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize("score", [-2.0, 5.0, 15.0, 30.0])
+def test_the_regulariser_and_its_gradient_at_large_evidence(score: float) -> None:
+    """Two classes, y = 0, evidence e = exp(z) for class 1: log(1 + e) - e / (1 + e), whose slope in z is its square."""
+    logits = torch.tensor([[0.0, score]], requires_grad=True)
+    found = evidence.against_none(logits, torch.tensor([0]))
+    found.sum().backward()
+    share = 1 / (1 + np.exp(-score))
+    assert float(found.detach()) == pytest.approx(np.log1p(np.exp(score)) - share, abs=0.1 if score > 20 else 1e-4)
+    assert logits.grad is not None
+    assert logits.grad[0].tolist() == pytest.approx([0.0, share**2], abs=0.05 if score > 20 else 1e-4)
+
+
 # TLC ------------------------------------------------------------------------------------------------------------------
 
 

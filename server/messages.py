@@ -12,7 +12,7 @@ import math
 import time
 import warnings
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -74,13 +74,13 @@ class Job:
     @staticmethod
     def unpack(content: RecordDict) -> Job:
         """The job that `pack` packed."""
-        head = json.loads(str(content.config_records["job"]["json"]))
-        common = unpack_tensors(content.array_records["common"])
+        head = json.loads(str(_config(content, "job")["json"]))
+        common = unpack_tensors(_arrays(content, "common"))
         works = [Work(**work) for work in head["works"]]
         for work in works:
             work.blocks = {int(number): clients for number, clients in work.blocks.items()}
         outbox = {name.removeprefix("outbox/"): t for name, t in common.items() if name.startswith("outbox/")}
-        states = _by_client(unpack_tensors(content.array_records["states"]))
+        states = _by_client(unpack_tensors(_arrays(content, "states")))
         return Job(head["scenario"], head["key"], head["round"], works, common["shared"], outbox, states)
 
 
@@ -169,8 +169,8 @@ class Report:
     @staticmethod
     def unpack(content: RecordDict) -> Report:
         """The report that `pack` packed."""
-        head = json.loads(str(content.config_records["report"]["json"]))
-        tensors = unpack_tensors(content.array_records["arrays"])
+        head = json.loads(str(_config(content, "report")["json"]))
+        tensors = unpack_tensors(_arrays(content, "arrays"))
         report = Report(metrics=head["metrics"], failures=[Failure(**failure) for failure in head["failures"]])
         for block, index, clients, weight, sum_names, value_names in head["updates"]:
             sums = {name: tensors[f"sum/{block}/{index}/{name}"] for name in sum_names}
@@ -192,6 +192,16 @@ class Report:
         prefix = "state/"
         report.states = _by_client({n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)})
         return report
+
+
+def _arrays(content: RecordDict, name: str) -> ArrayRecord:
+    """Not by `content.array_records`: that view refers to itself, so that all records of a message would stay in memory
+    until the garbage collector looks for cycles, which it seldom does."""
+    return cast(ArrayRecord, content[name])
+
+
+def _config(content: RecordDict, name: str) -> ConfigRecord:
+    return cast(ConfigRecord, content[name])
 
 
 def pack_tensors(tensors: dict[str, Tensor]) -> ArrayRecord:

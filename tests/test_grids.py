@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -187,6 +189,22 @@ def test_a_job_survives_its_journey() -> None:
     assert same(found.outbox, outbox)
     assert list(found.states) == [3, 12]
     assert all(same(found.states[client], states[client]) for client in states)
+
+
+def test_messages_that_were_read_leave_the_memory_at_once() -> None:
+    """Without the garbage collector: it comes so seldom that tens of models would wait for it."""
+    shared = torch.zeros(5)
+    gc.collect()
+    gc.disable()
+    try:
+        job = Job({}, "", 1, [], shared).pack(pack_common(shared, {}), pack_states({}))
+        report = Report({0: [Update((1,), 1.0, shared)]}).pack()
+        left = [weakref.ref(record) for content in (job, report) for record in content.values()]
+        read = Job.unpack(job), Report.unpack(report)
+        del job, report, read
+        assert [record() for record in left] == [None] * len(left)
+    finally:
+        gc.enable()
 
 
 def test_a_report_survives_its_journey() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.centralized.trained import passed, trained
 from fedlt.data.inputs import make_inputs
@@ -14,10 +15,11 @@ from fedlt.results import Run
 from fedlt.separation import auroc, uncertainty
 
 
-def outside_auroc(run: Run, name: str) -> float:
+def outside_auroc(run: Run, name: str, variant: str = "") -> float:
     """Area under the ROC curve of the uncertainty, in %: the run's test images against those of another data set.
 
     name: an .npz file in $FEDLT_DATA with `x_test` of the same shape. The images are prepared as the model's own.
+    variant: of the model's predictions, the headline unless given.
     """
     worker = trained(run)
     with np.load(Path(os.environ["FEDLT_DATA"]) / f"{name}.npz") as content:
@@ -25,8 +27,13 @@ def outside_auroc(run: Run, name: str) -> float:
     federation = worker.federation
     others = make_inputs(images, federation.mean, federation.std, worker.device, worker.parts.channels_last)
     learner, model = worker.parts.learner, worker.model
+
+    def doubt(x: Tensor) -> Tensor:
+        found = learner.predict(model, x)
+        return uncertainty(found[variant] if isinstance(found, dict) and variant else found)
+
     known, unknown = (
-        passed(lambda x: uncertainty(learner.predict(model, x)), inputs, torch.arange(size))
+        passed(doubt, inputs, torch.arange(size))
         for inputs, size in ((worker.test_inputs, len(worker.test_targets)), (others, len(images)))
     )
     return 100 * auroc(known, unknown)

@@ -68,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             else:
                 _kill_workers(strategy, number, out / "disturbed", kind, length, rng, found)
             _compare(out, kind, found)
-            print(json.dumps({**found, "rounds_when_resumed": len(found["rounds_when_resumed"])}), flush=True)
+            print(json.dumps(found), flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             number += 1
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _watch_phases() -> None:

@@ -33,6 +33,7 @@ class Keeper:
     ) -> None:
         self.checkpoints, self.writer, self.every, self._say = checkpoints, writer, every, say
         self.interrupts = Interrupts(say)
+        self._evaluations = 0  # after which memory was given back
         self._before = 0.0  # seconds that earlier processes have computed
         self._started = self._last = time.monotonic()
 
@@ -61,6 +62,9 @@ class Keeper:
 
     def after_round(self, progress: Progress) -> None:
         """Write a checkpoint where one is due. Raises `Interrupted` where a signal has asked for the end."""
+        if self._evaluations != self.writer.summary["evaluations"]:
+            self._evaluations = self.writer.summary["evaluations"]
+            give_back()
         if self.interrupts.number is None and not self._due(progress.round):
             return
         self.checkpoints.save(progress, self.writer, self.seconds)

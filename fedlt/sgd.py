@@ -1,4 +1,4 @@
-"""Stochastic gradient descent on a flat model: a few operations on whole vectors, whatever the number of tensors.
+"""Stochastic gradient descent on a flat model, without a copy that it does not need.
 
 The arithmetic is that of `torch.optim.SGD` (momentum without dampening, Nesterov's variant, coupled weight decay); a
 test compares them.
@@ -32,21 +32,32 @@ def schedule(kind: str, warmup: float, progress: float) -> float:
 
 
 def descend(
-    weights: Tensor,
-    gradient: Tensor,
-    velocity: Tensor | None,
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    velocity: list[Tensor] | None,
     lr: float,
     momentum: float,
     weight_decay: float,
     nesterov: bool = False,
+    first: bool = False,
 ) -> None:
-    """One step in place, on vectors of any equal shapes; the gradient is used up. velocity: None without momentum."""
+    """One step in place, on tensors that match in shape; the gradients are used up.
+
+    velocity: None without momentum. first: the velocity begins at zero, whatever is in its memory.
+    """
     if weight_decay:
-        gradient.add_(weights, alpha=weight_decay)
+        torch._foreach_add_(gradients, weights, alpha=weight_decay)
     if velocity is not None:
-        velocity.mul_(momentum).add_(gradient)
-        gradient = gradient.add_(velocity, alpha=momentum) if nesterov else velocity
-    weights.add_(gradient, alpha=-lr)
+        if first:
+            torch._foreach_copy_(velocity, gradients)
+        else:
+            torch._foreach_mul_(velocity, momentum)
+            torch._foreach_add_(velocity, gradients)
+        if nesterov:
+            torch._foreach_add_(gradients, velocity, alpha=momentum)
+        else:
+            gradients = velocity
+    torch._foreach_add_(weights, gradients, alpha=-lr)
 
 
 class SGD:
@@ -59,36 +70,52 @@ class SGD:
     def __init__(self, flat: Flat, momentum: float, weight_decay: float, nesterov: bool = False) -> None:
         self.flat, self.momentum, self.weight_decay, self.nesterov = flat, momentum, weight_decay, nesterov
         self.lr = self.travel = self._pull = 0.0
-        self._parts: list[slice] = []
-        self._backbone = True
+        self._chosen: list[tuple[Tensor, Tensor, Tensor | None]] = []  # parameter, its weights, its velocity
+        self._names: tuple[str, ...] = ()
+        self._backbone, self._first = True, True
         self._velocity = torch.zeros_like(flat.storage) if momentum else None
+        self._velocities = {} if self._velocity is None else flat.views(self._velocity)
 
     def reset(self, names: tuple[str, ...], lr: float, velocity: Tensor | None = None) -> None:
         """Train these parameters from now on, with this momentum (as `velocity` gave it) or with none."""
         self.lr, self.travel, self._pull = lr, 0.0, 0.0
-        self._parts = self.flat.segments(names)
-        self._backbone = any(name.startswith("backbone.") for name in names)
-        if self._velocity is not None:
-            if velocity is None:
-                self._velocity.zero_()
-            else:
-                self._velocity.copy_(velocity)
+        if names != self._names:
+            self._names = names
+            self._chosen = [(self.flat.trainable[n], self.flat.tensors[n], self._velocities.get(n)) for n in names]
+            self._backbone = any(name.startswith("backbone.") for name in names)
+        self._first = velocity is None
+        if self._velocity is not None and velocity is not None:
+            self._velocity.copy_(velocity)
 
     @property
     def velocity(self) -> Tensor | None:
-        """A copy of the momentum of all parameters; None where there is none."""
-        return None if self._velocity is None else self._velocity.clone()
+        """A copy of the momentum of all parameters, zero for those that are not trained; None where there is none."""
+        if self._velocity is None:
+            return None
+        if self._first:
+            return torch.zeros_like(self._velocity)
+        kept = torch.zeros_like(self._velocity)
+        for part in self.flat.segments(self._names):
+            kept[part] = self._velocity[part]
+        return kept
 
     def zero_grad(self) -> None:
-        """Clear the gradients of all parameters."""
-        self.flat.gradient.zero_()
+        """Drop the gradients of all parameters: the next ones take their place without a copy."""
+        for parameter in self.flat.trainable.values():
+            parameter.grad = None
 
+    @torch.no_grad()
     def step(self) -> None:
         """One update from the gradients at hand."""
         self._pull = self.momentum * self._pull + 1  # the velocity of a weight whose gradient is always one
         self.travel += self.lr * (1 + self.momentum * self._pull if self.nesterov else self._pull)
-        for part in self._parts:
-            velocity = None if self._velocity is None else self._velocity[part]
-            weights, gradient = self.flat.storage[part], self.flat.gradient[part]
-            descend(weights, gradient, velocity, self.lr, self.momentum, self.weight_decay, self.nesterov)
+        weights, gradients, velocities = [], [], []
+        for parameter, values, velocity in self._chosen:
+            weights.append(values)
+            gradients.append(torch.zeros_like(values) if parameter.grad is None else parameter.grad)
+            if velocity is not None:
+                velocities.append(velocity)
+        settings = self.lr, self.momentum, self.weight_decay, self.nesterov, self._first
+        descend(weights, gradients, velocities or None, *settings)
+        self._first = False
         self.flat.stepped(self._backbone)

@@ -91,10 +91,9 @@ def train_together(
             batches = [trainer.batch(client, rows) for client, rows in zip(clients, positions, strict=True)]
             x, y = torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches])
             gradient, values = step(weights, x, y, positions, counts)
-            for part in parts:
-                change = None if velocity is None else velocity[:, part]
-                settings = lr, local.momentum, local.weight_decay, local.nesterov
-                descend(weights[:, part], gradient[:, part], change, *settings)
+            changes = None if velocity is None else [velocity[:, part] for part in parts]
+            settings = lr, local.momentum, local.weight_decay, local.nesterov
+            descend([weights[:, part] for part in parts], [gradient[:, part] for part in parts], changes, *settings)
             done += 1
             trainer.work.count(values.sum(), len(clients), positions.shape[1])
     for client in clients:

@@ -232,14 +232,14 @@ def test_segments_join_neighbours() -> None:
     assert flat.segments([]) == []
 
 
-def test_gradients_are_views_into_one_vector() -> None:
+def test_a_vector_is_cut_as_the_storage_is() -> None:
     flat = Flat(small(), private=["head.*"])
-    vector = flat.gradient
-    flat.model(images(2)).sum().backward()
-    bias = flat.model.get_parameter("head.bias").grad
-    assert bias is not None
-    assert bias.tolist() == [2.0] * 5 == vector[-5:].tolist()
-    assert flat.gradient is vector
+    vector = torch.arange(float(len(flat.storage)))
+    flat.storage.copy_(vector)
+    views = flat.views(vector)
+    assert views.keys() == flat.tensors.keys()
+    assert all(torch.equal(views[name], tensor) for name, tensor in flat.tensors.items())
+    assert views["head.bias"].data_ptr() == vector[-5:].data_ptr()
 
 
 def test_the_weights_vector_hands_its_gradient_to_the_parameters() -> None:
@@ -426,6 +426,12 @@ def test_one_pass_serves_the_generic_and_all_personal_models(make_client: Any) -
 def test_a_recipe_without_a_backbone_says_so() -> None:
     with pytest.raises(NotImplementedError, match="Model defines no backbone"):
         Model().build(task(1, 8, 8))
+
+
+def test_weights_come_back_from_a_plain_dictionary() -> None:
+    models = [ResNet8().build(task(3, 16, 16)) for _ in range(2)]
+    models[1].load_state_dict({name: value + 1 for name, value in models[0].state_dict().items()})
+    assert torch.equal(models[1].backbone.norm.running_var, models[0].backbone.norm.running_var + 1)
 
 
 class Stubborn(nn.Linear):

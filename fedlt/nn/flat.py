@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,13 +62,9 @@ class Flat:
         self.private_backbone = any(n.startswith("backbone.") for n in own)
         self._steps = 0
 
-    @cached_property
-    def gradient(self) -> Tensor:
-        """[S + Q + F] gradients in the layout of `storage`; the parameters' `.grad` are views into it."""
-        vector = torch.zeros_like(self.storage)
-        for name, parameter in self.trainable.items():
-            parameter.grad = self._view(vector, self._spans[name][0], parameter.shape)
-        return vector
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """[S + Q + F] cut into views with the names and shapes of the model's tensors."""
+        return {name: self._view(vector, self._spans[name][0], held.shape) for name, held in self.tensors.items()}
 
     def segments(self, names: Sequence[str]) -> list[slice]:
         """The parts of `storage` that these tensors take, neighbours joined."""

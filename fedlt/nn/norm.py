@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +21,12 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels)
         self.num_batches_tracked = None
         self.updates = 0  # of the running statistics, which PyTorch does not count as edits of the buffers
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: dict[str, Any], *others: Any, **named: Any
+    ) -> None:
+        """A plain dictionary tells no version; PyTorch would take it for an old one, and put the counter in."""
+        super()._load_from_state_dict(state_dict, prefix, {**local_metadata, "version": 2}, *others, **named)
 
     def reset_running_stats(self) -> None:
         for statistic, value in ((self.running_mean, 0.0), (self.running_var, 1.0)):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fedlt.errors import FedLTError
+from fedlt.nn.flat import is_finite
 from fedlt.strategy import Update
 from server.messages import Failure
 
@@ -76,8 +77,3 @@ def check(update: Update, private: Tensor) -> None:
         for name, value in tensors.items():
             if not is_finite(value):
                 raise FloatingPointError(f"client.{what}[{name!r}] is not finite")
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """One pass over the tensor; a finite sum has finite terms, and only another sum needs the closer look."""
-    return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())

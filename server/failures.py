@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from fedlt.errors import ClientError, FedLTError
+from fedlt.nn.flat import is_finite
 from fedlt.strategy import Update
 from server.messages import Failure, Report
 
@@ -50,6 +49,6 @@ def evaluated_in_part(reports: Sequence[Report]) -> set[int]:
 def expect_finite(round: int, updates: Sequence[Update]) -> None:
     """Each client's update is finite, or it would not be here; the sums of many may still be too large."""
     for update in updates:
-        if not all(bool(torch.isfinite(t).all()) for t in (update.total, *update.sums.values())):
+        if not all(is_finite(t) for t in (update.total, *update.sums.values())):
             clients = ", ".join(map(str, update.clients))
             raise FedLTError(f"the updates of clients {clients} in round {round} are too large to be added up")

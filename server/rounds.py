@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
 
@@ -16,6 +15,7 @@ from fedlt.data.auxiliary import auxiliary_rows
 from fedlt.errors import FedLTError
 from fedlt.evaluation import Evaluation
 from fedlt.faults import Attackers, Fates, fates
+from fedlt.nn.flat import is_finite
 from fedlt.strategy import Server, Strategy
 from server.failures import Failures, expect_finite
 from server.gather import gather
@@ -112,7 +112,7 @@ class Rounds:
             if updates:
                 self.parts.strategy.aggregate(server, updates)
                 self.progress.separate()
-            if not bool(torch.isfinite(server.weights).all()):
+            if not is_finite(server.weights):
                 raise FedLTError(f"the generic model is not finite after round {round}; a smaller local.lr may help")
             self.progress.round = round
             now = time.perf_counter()

@@ -6,6 +6,7 @@ so that loading a model is one copy and reading it is none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,11 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return None, *ctx.flat.trainable_views(gradients[0]).values()
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """One pass over the tensor; a finite sum has finite terms, and only another sum needs the closer look."""
+    return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

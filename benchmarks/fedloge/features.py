@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 
 from clients.worker import Worker
 from fedlt import plots, results
+from fedlt.collapse import Moments, collapse_figures
 from fedlt.data.federation import federate
 from fedlt.plots.measured import by_name
 from fedlt.plots.style import looks
@@ -45,8 +46,8 @@ def ranked(features: NDArray[np.float32], y: NDArray[np.int64]) -> Curves:
     return np.mean(curves, axis=0, dtype=np.float64)
 
 
-def encoded(run: Run, chunk: int = 1000) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The test set's features [N, D] under the run's generic model, and its classes [N]."""
+def encoded(run: Run, chunk: int = 1000) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """The test set's features [N, D] under the run's generic model, its classes [N], and the rows of the head [C, D]."""
     scenario = load(run.scenario)
     worker = Worker(scenario, federate(scenario))
     for name, tensor in load_file(run.folder / "model.safetensors").items():
@@ -55,7 +56,16 @@ def encoded(run: Run, chunk: int = 1000) -> tuple[NDArray[np.float32], NDArray[n
     with torch.no_grad():
         rows = torch.arange(len(worker.test_inputs)).split(chunk)
         features = torch.cat([worker.model.encode(worker.test_inputs.take(part)) for part in rows])
-    return features.numpy(), worker.test_targets.numpy()
+    head = worker.model.get_parameter("head.weight").detach().double()
+    return features.numpy(), worker.test_targets.numpy(), head.numpy()
+
+
+def collapse(features: NDArray[np.float32], y: NDArray[np.int64], head: NDArray[np.float64]) -> dict[str, float]:
+    """The measures of `fedlt.collapse`, by name."""
+    h, onehot = features.astype(np.float64), np.eye(len(head))[y]
+    none = np.zeros((0, h.shape[1])), np.zeros((0, len(head)))
+    moments = Moments(onehot.sum(axis=0), onehot.T @ h, h.T @ h, np.zeros(0), *none)
+    return collapse_figures(moments, head, "")
 
 
 def draw(curves: Mapping[str, Curves], path: Path) -> None:
@@ -88,13 +98,15 @@ def main() -> None:
     if given.methods:
         labels = (text.partition("=") for text in given.methods.split(","))
         methods = {label or name: methods[name] for name, _, label in labels}
-    curves = {name: np.mean([ranked(*encoded(run)) for run in mine], axis=0) for name, mine in methods.items()}
-    for name in methods:
-        figures = ((f, [run.final[f"generic/{f}"] for run in methods[name]]) for f in COLLAPSE)
-        shown = "  ".join(f"{f} {np.mean(v):.3g} ± {np.std(v, ddof=1) if len(v) > 1 else 0:.2g}" for f, v in figures)
-        mean, std = curves[name]
+    curves = {}
+    for name, mine in methods.items():
+        seen = [encoded(run) for run in mine]
+        mean, std = curves[name] = np.mean([ranked(features, y) for features, y, _ in seen], axis=0)
+        found = [collapse(*parts) for parts in seen]
+        values = {figure: [one[f"/{figure}"] for one in found] for figure in COLLAPSE}
+        shown = "  ".join(f"{f} {np.mean(v):.3g} ± {np.std(v, ddof=1):.2g}" for f, v in values.items())
         weak = f"features below a tenth of the strongest: {100 * (mean < 0.1).mean():.0f} %"
-        print(f"{name} (n = {len(methods[name])}): {shown}; {weak}; std / mean, median: {np.median(std / mean):.2f}")
+        print(f"{name} (n = {len(mine)}): {shown}; {weak}; std / mean, median: {np.median(std / mean):.2f}")
     if given.csv:
         with given.csv.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -66,6 +66,13 @@ def test_golden_losses_of_the_official_recipe() -> None:
     assert losses[2] == pytest.approx(-1.662, abs=0.002)
 
 
+def test_only_the_mask_is_zero_in_single_precision() -> None:
+    """At C = 10 and D = 512 the official steps leave 22 kept entries between 1e-204 and 1e-136."""
+    weight = etf._single(torch.tensor([0.0, 1e-204, -1e-60, 0.5], dtype=torch.float64))
+    assert weight.dtype == torch.float32
+    assert weight.tolist() == [0.0, 2.0**-126, -(2.0**-126), 0.5]
+
+
 def test_the_objective_is_its_formula() -> None:
     """Three rows at 90, 135 and 135 degrees, of norms 1, 1, 2: (0 + 0 + 1) - mean of the nearest angles."""
     weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-math.sqrt(2), -math.sqrt(2)]], dtype=torch.float64)

@@ -47,7 +47,7 @@ def ranked(features: NDArray[np.float32], y: NDArray[np.int64]) -> Curves:
 
 
 def encoded(run: Run, chunk: int = 1000) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
-    """The test set's features [N, D] under the run's generic model, its classes [N], and the rows of the head [C, D]."""
+    """The test set's features [N, D] under the run's generic model, its classes [N], and the head's rows [C, D]."""
     scenario = load(run.scenario)
     worker = Worker(scenario, federate(scenario))
     for name, tensor in load_file(run.folder / "model.safetensors").items():

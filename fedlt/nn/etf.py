@@ -130,17 +130,23 @@ def _adam(weight: Tensor, mask: Tensor, norm: float, lr: float, steps: int) -> T
 @lru_cache(maxsize=16)
 def _cached(num_classes: int, feature_dim: int, sparsity: float, norm: float, seed: int, recipe: Recipe) -> Tensor:
     """The sparse simplex from the disk, else made and put there."""
-    name = f"sparse-etf-1-c{num_classes}-d{feature_dim}-b{sparsity!r}-n{norm!r}-s{seed}-{recipe}.npy"  # 1: format
+    name = f"sparse-etf-2-c{num_classes}-d{feature_dim}-b{sparsity!r}-n{norm!r}-s{seed}-{recipe}.npy"  # 2: format
     path = cache_folder() / name
     if path.is_file():
         return torch.from_numpy(np.load(path, allow_pickle=False))
     with one_thread():
-        weight = _sparse(num_classes, feature_dim, sparsity, norm, seed, recipe, STEPS[recipe]).float()
+        weight = _single(_sparse(num_classes, feature_dim, sparsity, norm, seed, recipe, STEPS[recipe]))
     try:
         _write(path, weight)
     except OSError as error:
         warnings.warn(f"the sparse simplex is not kept: {path} cannot be written ({error})", stacklevel=3)
     return weight
+
+
+def _single(weight: Tensor) -> Tensor:
+    """float32 in which only the mask's entries are zero: 10,000 steps drive a few others below its smallest number."""
+    tiny = torch.finfo(torch.float32).tiny
+    return (weight.sign() * weight.abs().clamp(min=tiny)).float()
 
 
 def _write(path: Path, weight: Tensor) -> None:

@@ -82,7 +82,7 @@ def draw(curves: Mapping[str, Curves], path: Path) -> None:
             left.plot(ranks, mean, label=name, **line)
             right.plot(ranks, std / mean, **line)
         left.set(xlabel="feature, by its mean", ylabel="mean, strongest = 1", ylim=(0, None))
-        right.set(xlabel="feature, by its mean", ylabel="standard deviation / mean", yscale="log")
+        right.set(xlabel="feature, by its mean", ylabel="standard deviation / mean", ylim=(0, None))
         figure.legend(loc="outside lower center", ncols=len(curves))
         plots.save(figure, path)
 

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 from benchmarks import tables
 
+LARGER = "bare,fedlt-processes,fedlt-ray,fedlt-best,fedlt-bf16,flower,pfl-2"  # where a run takes minutes
+
 COMMANDS = {
     "tiny": "speed --workload tiny",
-    "cifar-cnn": "speed --workload cifar-cnn",
-    "large": "speed --workload large",
+    "cifar-cnn": f"speed --workload cifar-cnn --rounds 8 --systems {LARGER}",
+    "large": f"speed --workload large --systems {LARGER}",
     "personal": "speed --workload personal",
-    "cifar-resnet8": "speed --workload cifar-resnet8",
+    "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --systems {LARGER}",
     "startup": "startup",
     "scaling-clients": "scaling --axis clients",
     "scaling-model": "scaling --axis model",

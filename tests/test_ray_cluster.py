@@ -19,6 +19,7 @@ SCRIPT = """
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import ray
@@ -50,7 +51,11 @@ ray.put = noted
 with Grids() as grids:
     run = run_scenario(fedlt.load(scenario), out, Console(quiet=True), False, "", grids)
     (federation,) = stored
-    where = ray.experimental.get_object_locations([federation])[federation]["node_ids"]
+    for _ in range(600):  # the run may be over before the second worker has started
+        where = ray.experimental.get_object_locations([federation])[federation]["node_ids"]
+        if len(where) == 2:
+            break
+        time.sleep(0.1)
 print(json.dumps({"folder": str(run.folder), "where": where, "nodes": [node.node_id for node in nodes]}))
 cluster.shutdown()
 """

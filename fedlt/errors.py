@@ -21,7 +21,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.message}" if self.key else self.message
+        key = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in self.key)
+        return f"{key}: {self.message}" if key else self.message
 
 
 class ScenarioError(FedLTError):

@@ -130,6 +130,7 @@ BAD_ARRAYS: list[tuple[dict[str, Any], str]] = [
     ({"y_train": np.array([-1, 0, 1])}, "training labels must lie in 0..1"),
     ({"y_test": LABELS[:0], "x_test": GRAY[:0]}, "test set is empty"),
     ({"class_names": np.array(["a", "b", "c"])}, "1 of 3 classes (class 2 first)"),
+    ({"class_names": np.array("a")}, "class_names must be one text per class, got shape []"),
 ]
 
 

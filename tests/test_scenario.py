@@ -193,6 +193,7 @@ def test_errors_read_well(tmp_path: Path) -> None:
         "2 problems in scenario\n  local: expected keys and values, got 3\n  seed: expected a whole number >= 0, got -1"
     )
     assert str(ScenarioError(Problem("", "there is none"))) == "1 problem\n  there is none"
+    assert str(Problem("a\r\u202e.b", "is strange")) == "a\\r\\u202e.b: is strange"
 
 
 @pytest.mark.parametrize(

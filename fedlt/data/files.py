@@ -58,6 +58,8 @@ class Npz:
         groups = config.group_columns or self._group_columns(train, arrays[target + train].shape)
         columns = self._arrays([g + train for g in groups], optional=[g + test for g in groups])
         names = arrays.get("class_names", np.zeros(0, np.str_))
+        if names.ndim != 1:
+            raise refuse(f"{self.path}: class_names must be one text per class, got shape {list(names.shape)}")
         if config.target_column is not None:
             names = names[:0]  # they name the classes of y
         return checked_labels(

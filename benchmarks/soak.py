@@ -89,7 +89,9 @@ def _figures(
         if second and last:
             words = titles[pid].split()
             name = "server" if pid == root else Path(words[0]).name if words else "?"
-            if name.startswith("python") and len(words) > 1:
+            if pid != root and titles[pid] == titles.get(root):
+                name = "forked worker"
+            elif name.startswith("python") and len(words) > 1:
                 name = Path(next((word for word in words[1:] if not word.startswith("-")), words[0])).name
             figures = {"second_mb": second / 1e6, "last_mb": last / 1e6, "growth": last / second - 1}
             rows.append({"process": name, **figures})

@@ -178,7 +178,8 @@ def start_ray(workers: int) -> None:
     before = dict(os.environ)
     os.environ.update(needed)  # inherited by the workers; a runtime environment would take Ray a second more to set up
     try:
-        ray.init(num_cpus=workers, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        # "local": without an address Ray would join whatever cluster was last started on this machine
+        ray.init("local", num_cpus=workers, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -79,6 +79,18 @@ def test_two_nodes_give_the_same_bits_and_hold_the_data_once_each(tiny: dict[str
     assert there.summary["model_hash"] == here.summary["model_hash"]
 
 
+def test_a_cluster_that_nobody_named_is_left_alone(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Ray notes which cluster was started last on a machine, and joins it where it is given no address."""
+    script = (
+        "import json, sys, fedlt\nfrom ray._private import services\n"
+        "services.get_ray_address_from_environment = lambda *_: '127.0.0.1:1'\n"
+        "fedlt.run(json.loads(sys.argv[1]), out=sys.argv[2], backend='ray', workers=1)\n"
+    )
+    command = [sys.executable, "-c", script, json.dumps(tiny), tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("workers", "cpus", "gpus", "expected"),
     [

@@ -44,6 +44,7 @@ class Worker:
         self.train_inputs = make_inputs(federation.x_train, *moments)
         self.test_inputs = make_inputs(federation.x_test, *moments)
         self.train_targets = torch.from_numpy(federation.y_train).to(self.device)
+        self.flipped_targets = self.parts.task.num_classes - 1 - self.train_targets  # what label flippers learn
         self.no_targets = torch.tensor(-1, device=self.device).expand(len(self.train_targets))
         self.test_targets = torch.from_numpy(federation.y_test).to(self.device)
 
@@ -234,7 +235,7 @@ class Worker:
         counts = self.federation.seen_counts() if union else self.federation.counts(number)
         targets = self.train_targets
         if purpose == "train" and self.attackers.flips(number):
-            counts, targets = counts[::-1].copy(), len(counts) - 1 - targets
+            counts, targets = counts[::-1].copy(), self.flipped_targets
         path = (job.round, number + 1)
         start = shared[: self.flat.num_trainable]
         state = job.states.get(number)

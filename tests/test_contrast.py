@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from few_images import Y, site_of
 from numpy.typing import NDArray
 from torch import nn
 
 from fedlt.clusters import balanced, fill, subclasses
 from fedlt.contrast import contrastive, own_view
-from fedlt.data.inputs import Images
 from fedlt.data.strong import recolour, zoomed
 from fedlt.learners.sbcl import HEAT, ROUND, SBCL, SUBCLASS, width
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
-from fedlt.site import Rows, Site
+from fedlt.site import Site
 from fedlt.task import Task
-
-Y = np.array([0, 0, 0, 0, 1, 1])
-PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3)).astype(np.uint8)
 
 
 def unit(rows: NDArray[Any]) -> NDArray[Any]:
@@ -155,19 +152,7 @@ def test_wide_classes_are_clipped_and_relative_to_the_mean() -> None:
 
 @pytest.fixture
 def make_site(make_client: Any) -> Any:
-    """A site with four and two images of two classes, under a linear model."""
-
-    def make(learner: SBCL, **fields: Any) -> Site:
-        torch.manual_seed(0)
-        net = Net(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), nn.Linear(5, 2), 5)
-        learner.build(net, Task("single", 2, (3, 4, 4)))
-        local = Local(epochs=1, batch_size=6, lr=0.1)
-        made: Site = make_client(net, np.zeros((6, 1)), Y, local, learner=learner, **{"span": 0.1, **fields})
-        inputs = Images(torch.as_tensor(PIXELS), torch.zeros(3), torch.ones(3), channels_last=False)
-        made.data = Rows(inputs, made.data.targets, made.data.index)
-        return made
-
-    return make
+    return partial(site_of, make_client, features=5)
 
 
 def views(site: Site) -> tuple[float, NDArray[Any]]:

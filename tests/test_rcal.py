@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from few_images import PIXELS, Y, site_of
 from numpy.typing import NDArray
-from torch import nn
 
-from fedlt.data.inputs import Images
 from fedlt.gaussians import Gaussians, calibrated, factors, inliers, robust_gaussians
 from fedlt.learners.rcal import ANCHOR, FACTOR, MEAN, RCAL
-from fedlt.nn.net import Net
-from fedlt.scenario import Local
-from fedlt.site import Rows, Site
-from fedlt.task import Task
-
-Y = np.array([0, 0, 0, 0, 1, 1])
-PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3)).astype(np.uint8)
+from fedlt.site import Site
 
 # Gaussians ------------------------------------------------------------------------------------------------------------
 
@@ -106,19 +100,7 @@ def test_points_bring_back_a_rare_class_under_noise() -> None:
 
 @pytest.fixture
 def make_site(make_client: Any) -> Any:
-    """A site with four and two images of two classes, under a linear model."""
-
-    def make(learner: RCAL, **fields: Any) -> Site:
-        torch.manual_seed(0)
-        net = Net(nn.Sequential(nn.Flatten(), nn.Linear(48, 3)), nn.Linear(3, 2), 3)
-        learner.build(net, Task("single", 2, (3, 4, 4)))
-        local = Local(epochs=1, batch_size=6, lr=0.1)
-        made: Site = make_client(net, np.zeros((6, 1)), Y, local, learner=learner, **{"span": 0.1, **fields})
-        inputs = Images(torch.as_tensor(PIXELS), torch.zeros(3), torch.ones(3), channels_last=False)
-        made.data = Rows(inputs, made.data.targets, made.data.index)
-        return made
-
-    return make
+    return partial(site_of, make_client, features=3)
 
 
 def features(site: Site, pixels: NDArray[Any]) -> NDArray[Any]:

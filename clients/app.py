@@ -21,6 +21,8 @@ def train(message: Message, context: Context) -> Message:
     os.chdir(str(context.run_config.get("cwd", "")) or ".")  # Flower starts its nodes in a folder of its own
     job = Job.unpack(message.content)
     unpacked = time.perf_counter() - started
-    report = worker_for(job.key, job.scenario).run(job)
+    worker = worker_for(job.key, job.scenario)
+    worker.vectors.recycle()  # the last report has left
+    report = worker.run(job)
     report.metrics["move_seconds"] = unpacked
-    return Message(report.pack(), reply_to=message)
+    return Message(report.pack(in_place=bool(context.run_config.get("moved"))), reply_to=message)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clients.guard import check, guard
+from clients.vectors import Vectors
 from fedlt import seeding
 from fedlt.assembly import Assembly, assemble, pick_device
 from fedlt.data.federation import Federation, federate
@@ -36,6 +37,7 @@ class Worker:
         self.parts: Assembly = assemble(scenario, federation, self.device)
         self.flat, self.model, self.strategy = self.parts.flat, self.parts.model, self.parts.strategy
         self.trainer = Trainer(self.flat, scenario.local, self.device, scenario.resources.precision)
+        self.vectors = Vectors(len(self.flat.shared), self.device)
         self.initial_private, self.initial_frozen = self.flat.private.clone(), self.flat.frozen.clone()
         self.fail = scenario.federation.on_error == "fail"
         self.attackers = Attackers.of(scenario, len(federation.clients))
@@ -76,6 +78,7 @@ class Worker:
                         held = report.updates.setdefault(block, [])
                         if held and self.strategy.foldable:
                             held[0].add(update)
+                            self.vectors.give(update.total)
                         else:
                             held.append(update)
                     if report.failures and self.fail:
@@ -144,7 +147,8 @@ class Worker:
             weight = self.strategy.weight(client)
             values = {name: value[None].clone() for name, value in client.values.items()}
             sent = self.attackers.sent(client.id, vector, client.start)
-            update = Update((client.id,), weight, sent * weight, client.extras, values)
+            total = torch.mul(sent, weight, out=self.vectors.take())
+            update = Update((client.id,), weight, total, client.extras, values)
             check(update, self.flat.private)
             updates.append(update)
             state = {f"state/{name}": value.clone() for name, value in client.state.items()}

@@ -19,9 +19,12 @@ def set_identity(run_id: int) -> None:
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, SERVER_NODE, run_id
 
 
-def new_context(node_id: int) -> Context:
-    """A Flower context without any state: simulated clients keep theirs in the messages."""
-    return Context(run_id=1, node_id=node_id, node_config={}, state=RecordDict(), run_config={})
+def new_context(node_id: int, moved: bool = False) -> Context:
+    """A Flower context without any state: simulated clients keep theirs in the messages.
+
+    moved: tells the ClientApp that its reply is copied before the next message comes.
+    """
+    return Context(run_id=1, node_id=node_id, node_config={}, state=RecordDict(), run_config={"moved": moved})
 
 
 ENOUGH = 5
@@ -37,10 +40,12 @@ def allowance(waiting: int, workers: int) -> int:
 class LocalGrid(Grid):
     """A grid without a network. Messages are answered by `_answer`, in any order.
 
-    eager: whether one message per unit of work is better than one per node.
+    eager: whether one message per unit of work is better than one per node. moves: whether messages and replies are
+    copied on their way, so that the memory they are packed in can be used again.
     """
 
     eager = False
+    moves = False
 
     def __init__(self, num_nodes: int) -> None:
         set_identity(run_id=1)

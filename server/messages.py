@@ -6,19 +6,14 @@ Tensors travel as flat arrays in an ArrayRecord, everything else as one JSON tex
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import time
-import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
-from flwr.common.constant import SType
-from numpy.typing import NDArray
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from fedlt import collapse
@@ -26,14 +21,12 @@ from fedlt.collapse import Moments
 from fedlt.confidence import Confidence
 from fedlt.metrics import Confusion
 from fedlt.strategy import Update
+from server.arrays import pack_tensors, unpack_tensors
 
 States = dict[int, dict[str, Tensor]]
 
 UNION = -1
 """The id of the one site that holds all clients' data."""
-
-HEADER = 1024
-"""Bytes within which the header of the .npy format ends, for arrays of numbers."""
 
 
 @dataclass
@@ -85,9 +78,9 @@ class Job:
         return Job(head["scenario"], head["key"], head["round"], works, common["shared"], outbox, states)
 
 
-def pack_common(shared: Tensor, outbox: dict[str, Tensor]) -> ArrayRecord:
-    """What every worker receives in a round."""
-    return pack_tensors({"shared": shared, **{f"outbox/{name}": t for name, t in outbox.items()}})
+def pack_common(shared: Tensor, outbox: dict[str, Tensor], in_place: bool = False) -> ArrayRecord:
+    """What every worker receives in a round. in_place: see `pack_tensors`."""
+    return pack_tensors({"shared": shared, **{f"outbox/{name}": t for name, t in outbox.items()}}, in_place)
 
 
 def pack_states(states: States) -> ArrayRecord:
@@ -127,8 +120,8 @@ class Report:
     confidences: dict[str, Confidence] = field(default_factory=dict)
     moments: dict[int, Moments] = field(default_factory=dict)
 
-    def pack(self) -> RecordDict:
-        """Records of this report."""
+    def pack(self, in_place: bool = False) -> RecordDict:
+        """Records of this report. in_place: see `pack_tensors`."""
         tensors: dict[str, Tensor] = {}
         updates = []
         for block, parts in self.updates.items():
@@ -155,7 +148,7 @@ class Report:
             for name in collapse.NAMES:
                 tensors[f"moments/{chunk}/{name}"] = torch.from_numpy(getattr(moments, name))
         started = time.perf_counter()
-        arrays = pack_tensors(tensors)
+        arrays = pack_tensors(tensors, in_place)
         self.metrics["move_seconds"] = self.metrics.get("move_seconds", 0.0) + time.perf_counter() - started
         head = {
             "updates": updates,
@@ -203,37 +196,6 @@ def _arrays(content: RecordDict, name: str) -> ArrayRecord:
 
 def _config(content: RecordDict, name: str) -> ConfigRecord:
     return cast(ConfigRecord, content[name])
-
-
-def pack_tensors(tensors: dict[str, Tensor]) -> ArrayRecord:
-    """Tensors of any device and type as a record."""
-    return ArrayRecord({name: _array(np.ascontiguousarray(t.detach().cpu().numpy())) for name, t in tensors.items()})
-
-
-def unpack_tensors(record: ArrayRecord) -> dict[str, Tensor]:
-    """The tensors of a record, on the CPU and read-only: they share the record's memory."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {name: torch.from_numpy(_view(array)) for name, array in record.items()}
-
-
-def _array(values: NDArray[Any]) -> Array:
-    """What `Array(values)` gives, with one copy of the values in place of three."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(values))
-    data = b"".join((header.getvalue(), values.reshape(-1).view(np.uint8).data))
-    return Array(str(values.dtype), values.shape, SType.NUMPY, data)
-
-
-def _view(array: Array) -> NDArray[Any]:
-    """What `array.numpy()` gives, without copying: the values that follow the header of the .npy format."""
-    stream = io.BytesIO(memoryview(array.data)[:HEADER])
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read_header(stream)
-    if fortran or dtype.hasobject:
-        return array.numpy()
-    return np.frombuffer(array.data, dtype, offset=stream.tell(), count=math.prod(shape)).reshape(shape)
 
 
 def _by_client(tensors: dict[str, Tensor]) -> States:

@@ -28,6 +28,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from flwr.app import Message
 from flwr.clientapp import ClientApp
@@ -48,6 +49,7 @@ class ProcessGrid(LocalGrid):
     """
 
     eager = True
+    moves = True
 
     def __init__(self, client_app: ClientApp, workers: int, setup: Setup) -> None:
         super().__init__(num_nodes=workers)
@@ -173,14 +175,15 @@ def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connecti
                 setup()
                 ready = True
             message = parcels.unpack(content, keep=True)
-            answer: Message | str = app(message, new_context(message.metadata.dst_node_id))
+            answer: Message | str = app(message, new_context(message.metadata.dst_node_id, moved=True))
         except Exception:
             answer = traceback.format_exc()
         pipe.send_bytes(parcels.pack(answer))
 
 
 class _Parcels:
-    """Pickles objects; byte strings from `LARGE` on become files in `folder`, which the other side maps and deletes."""
+    """Pickles objects; byte strings from `LARGE` on, NumPy's uint8 as well, become files in `folder`, which the other
+    side maps and deletes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -235,7 +238,7 @@ class _Parcels:
         return content
 
     def _write(self, content: Any) -> str | None:
-        if type(content) is not bytes or len(content) < LARGE:
+        if not _is_bytes(content) or len(content) < LARGE:
             return None
         if self._shared is not None and id(content) in self._shared:
             return self._shared[id(content)]
@@ -244,11 +247,16 @@ class _Parcels:
             self._shared[id(content)] = name
         return name
 
-    def _write_file(self, content: bytes) -> str:
+    def _write_file(self, content: Any) -> str:
         self._count += 1
         name = f"{os.getpid()}-{self._count}"
         (self.folder / name).write_bytes(content)
         return name
+
+
+def _is_bytes(content: Any) -> bool:
+    """Whether it is a byte string, or the same in NumPy's form."""
+    return type(content) is bytes or (type(content) is np.ndarray and content.dtype == np.uint8 and content.ndim == 1)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class _Host:
         self.common = {ref: self.common[ref] if ref in self.common else ray.get(ref) for ref in held.values()}
         for name, reference in held.items():
             message.content[name] = self.common[reference]
-        reply: Message = self.app(message, new_context(message.metadata.dst_node_id))
+        reply: Message = self.app(message, new_context(message.metadata.dst_node_id, moved=True))
         for record in reply.content.array_records.values():
             _expose(record)
         return reply
@@ -62,6 +62,7 @@ class RayGrid(LocalGrid):
     """
 
     eager = True
+    moves = True
 
     def __init__(self, app: str, workers: int | None = None, gpus: bool = False) -> None:
         self._owned = not ray.is_initialized()

@@ -17,6 +17,7 @@ from fedlt.evaluation import Evaluation
 from fedlt.faults import Attackers, Fates, fates
 from fedlt.nn.flat import is_finite
 from fedlt.strategy import Server, Strategy
+from server.arrays import with_room
 from server.failures import Failures, expect_finite
 from server.gather import gather
 from server.grids import LocalGrid
@@ -68,6 +69,7 @@ class Rounds:
         self.attackers = Attackers.of(scenario, len(self.sizes)).clients
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
+        self._sent = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
 
     def run(self, after_round: Callable[[], None]) -> Progress:
         """All rounds after that of the progress, then the evaluation of the last one's models. `after_round` is called
@@ -151,7 +153,7 @@ class Rounds:
     def _send(self, units: list[Unit]) -> list[Report]:
         server, held = self.progress.server, self.progress.states
         eager = isinstance(self.grid, LocalGrid) and self.grid.eager
-        common = pack_common(server.weights, server.outbox)
+        common = self._pack_common()
         states: dict[tuple[int, ...], ArrayRecord] = {}
         parcels = min(len(units), EAGER_PARCELS * len(self.nodes)) if eager else len(self.nodes)
         messages = []
@@ -171,6 +173,13 @@ class Rounds:
         if len(reports) != len(messages):
             raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")
         return reports
+
+    def _pack_common(self) -> ArrayRecord:
+        """What every worker receives; where messages are copied on their way, in memory that lasts."""
+        server = self.progress.server
+        if self._sent is None:
+            return pack_common(server.weights, server.outbox)
+        return pack_common(self._sent.copy_(server.weights), server.outbox, in_place=True)
 
     def _take(self, reports: Sequence[Report]) -> list[Update]:
         """The round's updates in the order of their blocks; the sampled clients' states are kept."""

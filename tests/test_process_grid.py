@@ -16,8 +16,8 @@ from flwr.clientapp import ClientApp
 import fedlt
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.run import Grids
+from server.arrays import pack_tensors, unpack_tensors
 from server.grids import ENOUGH, allowance, set_identity
-from server.messages import pack_tensors, unpack_tensors
 from server.process_grid import LARGE, ProcessGrid
 
 app = ClientApp()

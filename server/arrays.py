@@ -51,7 +51,7 @@ def unpack_tensors(record: ArrayRecord) -> dict[str, Tensor]:
 
 def _array(tensor: Tensor, in_place: bool) -> Array:
     """What `Array(values)` gives, with one copy of the values in place of three, or with none."""
-    values = np.ascontiguousarray(tensor.cpu().numpy())
+    values = np.asarray(tensor.cpu().numpy(), order="C")  # ascontiguousarray makes a vector of a number
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(values))
     header = stream.getvalue()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from typing import cast
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -31,10 +32,10 @@ ENOUGH = 5
 """Losses of workers over the same message, or in a row while they start, that are no accident."""
 
 
-def allowance(waiting: int, workers: int) -> int:
-    """Messages that a worker may hold at a time. While plenty are waiting it is two, so that it goes on at once when
-    one is done; the last are for whoever is free, so that all workers end at about the same time."""
-    return 2 if waiting > 2 * workers else 1
+def cost_of(message: Message) -> float:
+    """What the sender expects a message to cost beside others; 1 where it says nothing."""
+    job = message.content.get("job")
+    return cast(float, job["cost"]) if isinstance(job, ConfigRecord) and "cost" in job else 1.0
 
 
 class LocalGrid(Grid):

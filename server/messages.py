@@ -47,7 +47,8 @@ class Work:
 
 @dataclass
 class Job:
-    """A message to a worker. scenario: as `Scenario.to_dict` gives it. shared: [S]. states: of the clients it names."""
+    """A message to a worker. scenario: as `Scenario.to_dict` gives it. shared: [S]. states: of the clients it names.
+    cost: of its works, for the schedule alone."""
 
     scenario: dict[str, Any]
     key: str
@@ -56,13 +57,15 @@ class Job:
     shared: Tensor
     outbox: dict[str, Tensor] = field(default_factory=dict)
     states: States = field(default_factory=dict)
+    cost: float = 1.0
 
     def pack(self, common: ArrayRecord, states: ArrayRecord) -> RecordDict:
         """Records of this job. `common` (see `pack_common`) and, where jobs name the same clients, `states` (see
         `pack_states`) are the same objects in several jobs of a round, so that a grid may move them once."""
         works = [asdict(work) for work in self.works]
         head = {"scenario": self.scenario, "key": self.key, "round": self.round, "works": works}
-        records = {"common": common, "states": states, "job": ConfigRecord({"json": json.dumps(head)})}
+        job = ConfigRecord({"json": json.dumps(head), "cost": self.cost})
+        records = {"common": common, "states": states, "job": job}
         return RecordDict(records)  # type: ignore[arg-type]
 
     @staticmethod

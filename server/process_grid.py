@@ -20,7 +20,7 @@ import traceback
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -34,7 +34,8 @@ from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from fedlt.errors import FedLTError
-from server.grids import ENOUGH, LocalGrid, allowance, new_context
+from server.deal import Deal
+from server.grids import ENOUGH, LocalGrid, cost_of, new_context
 
 LARGE = 2**15  # bytes; what is smaller is quicker through the pipe, which takes several times as much unread
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
@@ -43,7 +44,7 @@ Setup = Callable[[], None]
 
 
 class ProcessGrid(LocalGrid):
-    """Messages go to whichever worker is free, in the order given: put the longest first.
+    """Messages are dealt to the workers by their cost.
 
     setup: called once in every worker, before its first message.
     """
@@ -80,18 +81,17 @@ class ProcessGrid(LocalGrid):
         return self._replaced
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
-        waiting = deque(messages)
+        waiting = Deal(messages, [cost_of(message) for message in messages], len(self._workers))
         held: dict[Connection, deque[Message]] = {pipe: deque() for pipe in self._workers}
         losses: Counter[int] = Counter()  # by message
 
-        def feed(pipe: Connection, limit: int) -> None:
-            while waiting and len(held[pipe]) < limit:
-                message = waiting.popleft()
-                held[pipe].append(message)
-                try:
-                    pipe.send_bytes(self._parcels.pack(message))
-                except OSError:  # it is dead, which is told where its answer is waited for
-                    return
+        def feed(pipe: Connection) -> None:
+            message = waiting.take(pipe, len(held[pipe]))
+            if message is None:
+                return
+            held[pipe].append(message)
+            with suppress(OSError):  # it is dead, which is told where its answer is waited for
+                pipe.send_bytes(self._parcels.pack(message))
 
         def lose(pipe: Connection) -> None:
             """Replace a dead worker; what it held is the next to be computed."""
@@ -103,14 +103,14 @@ class ProcessGrid(LocalGrid):
                     f"workers die over the same clients again and again (exit code {exit_code}; -9 is a kill, often "
                     "for want of memory: take fewer workers (resources.workers), or a smaller local.batch_size)"
                 )
-            waiting.extendleft(reversed(lost))
+            waiting.lose(pipe, lost)
             held.update((other, deque()) for other in self._workers if other not in held)
 
         with self._parcels.shared():
-            while waiting or any(held.values()):
-                for number in (1, 2):
+            while len(waiting) or any(held.values()):
+                for _ in range(2):  # the first for everybody before the second for anybody
                     for pipe in self._workers:
-                        feed(pipe, min(number, allowance(len(waiting), len(held))))
+                        feed(pipe)
                 ready = wait([pipe for pipe in held if held[pipe]])
                 for pipe in [pipe for pipe in held if pipe in ready]:
                     try:
@@ -119,7 +119,7 @@ class ProcessGrid(LocalGrid):
                         lose(pipe)
                         continue
                     held[pipe].popleft()
-                    feed(pipe, allowance(len(waiting), len(held)))  # before its answer is read: it need not wait
+                    feed(pipe)  # before its answer is read: it need not wait
                     yield self._read(packed)
 
     def _read(self, packed: bytes) -> Message:

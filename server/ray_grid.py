@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fedlt.assembly import available_cores
 from fedlt.catalog import ROOT
 from fedlt.errors import FedLTError
-from server.grids import LocalGrid, new_context, set_identity
+from server.grids import LocalGrid, cost_of, new_context, set_identity
 from server.ray_pool import Pool
 
 WORKERS_PER_GPU = 4  # small clients leave a GPU idle between their kernels
@@ -54,7 +54,7 @@ class _Host:
 
 
 class RayGrid(LocalGrid):
-    """Messages go to whichever worker is free, in the order given: put the longest first.
+    """Messages are dealt to the workers by their cost.
 
     app: `module:name` of the ClientApp, which the workers import. workers: None for as many as the cores or GPUs of
     the machine or cluster carry. gpus: whether to use its GPUs, if it has some. Workers start at once and import while
@@ -87,7 +87,7 @@ class RayGrid(LocalGrid):
         return self._pool.replaced
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
-        yield from self._pool.answer(_share(messages))
+        yield from self._pool.answer(_share(messages), [cost_of(message) for message in messages])
 
     def close(self) -> None:
         self._pool.close()

@@ -5,8 +5,7 @@ A message holds all that its answer follows from, so that the second answer is t
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ import ray
 from flwr.app import Message
 
 from fedlt.errors import FedLTError
-from server.grids import ENOUGH, allowance
+from server.deal import Deal
+from server.grids import ENOUGH
 
 LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.OutOfMemoryError)
 """A worker has ended, or its answer was lost with its node before it got here."""
@@ -46,9 +46,9 @@ class Pool:
         self._setup, self._held = setup, {}
         self._starting = {worker.install.remote(*setup): worker for worker in self.workers}
 
-    def answer(self, calls: Iterable[tuple[Any, ...]]) -> Iterator[Message]:
-        """Answers to the calls, in any order. A call goes to whichever worker is free first."""
-        waiting = deque(_Call(arguments) for arguments in calls)
+    def answer(self, calls: Sequence[tuple[Any, ...]], costs: Sequence[float]) -> Iterator[Message]:
+        """Answers to the calls, in any order. costs: what they are expected to cost, beside each other."""
+        waiting = Deal([_Call(arguments) for arguments in calls], costs, len(self.workers))
         running: dict[Any, tuple[Any, _Call]] = {}
         while waiting or running:
             self._feed(waiting, running)
@@ -63,10 +63,10 @@ class Pool:
                 answer = ray.get(done[0])
             except LOST as error:
                 self._replace(worker)
+                waiting.lose(worker, [call])
                 call.losses += 1
                 if call.losses == ENOUGH:
                     raise FedLTError(f"workers end over the same clients again and again. {_advice(error)}") from None
-                waiting.appendleft(call)
                 continue
             if worker in self._held:
                 self._held[worker] -= 1
@@ -79,12 +79,11 @@ class Pool:
             _end(worker)
         self.workers, self._held, self._starting = [], {}, {}
 
-    def _feed(self, waiting: deque[_Call], running: dict[Any, tuple[Any, _Call]]) -> None:
-        for number in (1, 2):
-            for worker in self._held:
-                limit = min(number, allowance(len(waiting), len(self._held)))
-                while waiting and self._held[worker] < limit:
-                    call = waiting.popleft()
+    def _feed(self, waiting: Deal[_Call], running: dict[Any, tuple[Any, _Call]]) -> None:
+        for _ in range(2):  # the first for everybody before the second for anybody
+            for worker, held in self._held.items():
+                call = waiting.take(worker, held)
+                if call is not None:
                     running[worker.answer.remote(*call.arguments)] = worker, call
                     self._held[worker] += 1
 

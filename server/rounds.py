@@ -28,8 +28,11 @@ from server.schedule import Unit, evaluation_units, spread, train_units
 from server.states import StateStore
 
 EAGER_PARCELS = 4
-"""Messages per worker and round where workers take the next one by themselves: more even out the workers' speeds
-better, but each costs about as much as a small client."""
+"""Messages per worker and round, at least, where workers take the next one by themselves."""
+
+PARCEL_SECONDS = 0.05
+"""What a message should keep a worker busy for, so that there may be more of them: the more there are, the closer
+together all workers end, but each costs about as much as a small client."""
 
 if TYPE_CHECKING:
     from fedlt.data.federation import Federation
@@ -69,6 +72,7 @@ class Rounds:
         self.attackers = Attackers.of(scenario, len(self.sizes)).clients
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
+        self._last_seconds = 0.0
         self._sent = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
 
     def run(self, after_round: Callable[[], None]) -> Progress:
@@ -101,6 +105,7 @@ class Rounds:
         sent = time.perf_counter()
         reports = self._send(units)
         answered = time.perf_counter()
+        self._last_seconds = answered - sent
         self.failures.settle(round, reports)
         if evaluate:
             tested = int(sum(self.test_sizes[self.evaluated] > 0))
@@ -155,13 +160,14 @@ class Rounds:
         eager = isinstance(self.grid, LocalGrid) and self.grid.eager
         common = self._pack_common()
         states: dict[tuple[int, ...], ArrayRecord] = {}
-        parcels = min(len(units), EAGER_PARCELS * len(self.nodes)) if eager else len(self.nodes)
+        parcels = min(len(units), self._parcels()) if eager else len(self.nodes)
         messages = []
         for number, bundle in enumerate(spread(units, parcels)):
             clients = tuple(sorted({client for unit in bundle for client in unit.clients if client in held}))
             if clients not in states:
                 states[clients] = pack_states(held.read(clients))
             job = Job(self.content, self.key, server.round, [unit.work for unit in bundle], server.weights)
+            job.cost = sum(unit.cost for unit in bundle)
             content = job.pack(common, states[clients])
             node = self.nodes[number % len(self.nodes)]
             messages.append(Message(content, node, "train", group_id=str(server.round)))
@@ -173,6 +179,10 @@ class Rounds:
         if len(reports) != len(messages):
             raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")
         return reports
+
+    def _parcels(self) -> int:
+        """Messages of a round, by the time that the last one took. Results do not depend on it."""
+        return len(self.nodes) * max(EAGER_PARCELS, int(self._last_seconds / PARCEL_SECONDS))
 
     def _pack_common(self) -> ArrayRecord:
         """What every worker receives; where messages are copied on their way, in memory that lasts."""

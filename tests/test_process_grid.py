@@ -17,7 +17,7 @@ import fedlt
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.run import Grids
 from server.arrays import pack_tensors, unpack_tensors
-from server.grids import ENOUGH, allowance, set_identity
+from server.grids import ENOUGH, set_identity
 from server.process_grid import LARGE, ProcessGrid
 
 app = ClientApp()
@@ -94,10 +94,6 @@ def test_many_and_large_messages_do_not_block_each_other(grid: ProcessGrid) -> N
     assert len(replies) == 40
     assert all(reply.content.config_records["echo"] == text for reply in replies)
     assert not list(grid._folder.iterdir())
-
-
-def test_a_worker_is_given_work_ahead_until_little_is_left() -> None:
-    assert [allowance(waiting, 2) for waiting in (9, 5, 4, 1, 0)] == [2, 2, 1, 1, 1]
 
 
 def test_a_failure_is_told_and_so_is_a_message_over_which_workers_die(grid: ProcessGrid) -> None:

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from clients.worker import Worker
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError, Problem, ScenarioError
-from fedlt.evaluate import named_logits
+from fedlt.measures.evaluate import named_logits
 from fedlt.metrics import named, personal_metrics
 from fedlt.results import Run
 from fedlt.scenario import Attack, load

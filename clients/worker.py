@@ -16,14 +16,14 @@ from fedlt import seeding
 from fedlt.assembly import Assembly, assemble, pick_device
 from fedlt.data.federation import Federation, federate
 from fedlt.data.inputs import make_inputs
-from fedlt.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal, feature_moments
 from fedlt.faults import Attackers
-from fedlt.meter import Meters
+from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal, feature_moments
+from fedlt.measures.meter import Meters
 from fedlt.nn.net import FeatureCache
+from fedlt.process.threads import one_thread
 from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Strategy, Update
-from fedlt.threads import one_thread
 from fedlt.trainer import Trainer
 from server.messages import UNION, Failure, Job, Report, States, Work
 

@@ -11,10 +11,10 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fedlt.private_by_default import keep_private
+from fedlt.process.private_by_default import keep_private
 
 if TYPE_CHECKING:
-    from fedlt.compare import compare
+    from fedlt.comparing.compare import compare
     from fedlt.conformance import check_strategy
     from fedlt.learner import Learner, Stage
     from fedlt.results import Run
@@ -48,14 +48,14 @@ __all__ = [
 
 _HOMES = {
     "fedlt.conformance": ("check_strategy",),
-    "fedlt.compare": ("compare",),
+    "fedlt.comparing.compare": ("compare",),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.results": ("Run",),
     "fedlt.run": ("join", "run"),
     "fedlt.scenario": ("Scenario", "load"),
     "fedlt.site": ("Batch", "Site"),
     "fedlt.strategy": ("Client", "Server", "Strategy", "Update", "combine"),
-    "fedlt.sweep": ("sweep",),
+    "fedlt.sweeps.sweep": ("sweep",),
 }
 
 
@@ -72,8 +72,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps `fedlt.run` the function, and others like it: importing the module of that name would set the attribute to
-    the module."""
+    """Keeps `fedlt.run` the function: importing the module of that name would set the attribute to the module."""
 
     functions = frozenset(name for names in _HOMES.values() for name in names)
 

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from fedlt import cli_report, cli_results
-from fedlt.cli_shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, guarded, parse_seeds, split
+from fedlt.commands import report, results
+from fedlt.commands.shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, guarded, parse_seeds, split
 from fedlt.errors import Problem, ScenarioError
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def run(
     changes += [f"resources.{key}={value}" for key, value in (("backend", backend), ("workers", workers)) if value]
     each = [[*changes, f"seed={seed}"] for seed in parse_seeds(seeds)] if seeds else [changes]
     scenarios = [load(name, chosen) for chosen in each]  # all are checked before the first runs
-    from fedlt.console import Console
+    from fedlt.recording.console import Console
     from fedlt.run import Grids, run_scenario
 
     names = [name for name in track.replace(",", " ").split() if name]
@@ -80,7 +80,7 @@ def show(
     if plot is not None and not partition:
         raise ScenarioError(Problem("--plot", "goes with --partition"))
     if partition:
-        from fedlt.partition_view import partition_figures, partition_text, save_partition_plot
+        from fedlt.commands.partition_view import partition_figures, partition_text, save_partition_plot
 
         figures = partition_figures(checked)
         if plot is not None:
@@ -123,7 +123,7 @@ def ls(
 
     WHAT: scenarios, strategies, learners, models, partitions, datasets or keys; all of them unless given.
     """
-    from fedlt.listing import KINDS, listing
+    from fedlt.commands.listing import KINDS, listing
 
     if what and what not in KINDS:
         from fedlt.schema import suggest
@@ -185,19 +185,19 @@ def join(
 @guarded
 def doctor(as_json: AsJson = False) -> None:
     """Versions, cores, GPUs, and which data sets are at hand."""
-    from fedlt.listing import doctor_report
+    from fedlt.commands.listing import doctor_report
 
-    report = doctor_report()
+    found = doctor_report()
     if as_json:
-        print(json.dumps(report, indent=1))
+        print(json.dumps(found, indent=1))
         return
-    for section, rows in report.items():
+    for section, rows in found.items():
         print(f"{section}:")
         for name, value in rows.items():
             print(f"  {name:<16} {value}")
 
 
-for function in (*cli_results.COMMANDS, *cli_report.COMMANDS):
+for function in (*results.COMMANDS, *report.COMMANDS):
     app.command()(guarded(function))
 
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.collapse import Moments, class_columns, client_alignment, collapse_figures
-from fedlt.confidence import Confidence
 from fedlt.data.groups import by_count, by_mass
+from fedlt.measures.collapse import Moments, class_columns, client_alignment, collapse_figures
+from fedlt.measures.confidence import Confidence
 from fedlt.metrics import GROUPS, Confusion, generic_metrics, named, personal_columns, personal_summary
 
 Columns = Mapping[str, Any]
@@ -74,7 +74,7 @@ class Derived:
     """What follows from an evaluation.
 
     metrics: value by name; those of a variant carry it in brackets: `generic[psi]/accuracy`,
-    `personal_masked[psi]/few`. rows(): (table, columns) pairs for `fedlt.tables`.
+    `personal_masked[psi]/few`. rows(): (table, columns) pairs for `fedlt.recording.tables`.
     """
 
     def __init__(self, evaluation: Evaluation, split: Split) -> None:

@@ -1,4 +1,4 @@
-"""Reading runs: `load("runs/**")` for many, `open_run(path)` for one. The writer is `fedlt.record.RunWriter`."""
+"""Reading runs: `load("runs/**")` for many, `open_run(path)` for one. The writer is in `fedlt.recording.record`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedlt.errors import FedLTError
 from fedlt.evaluation import Evaluation
-from fedlt.pieces import read_table
-from fedlt.record import RunWriter
+from fedlt.recording.pieces import read_table
+from fedlt.recording.record import RunWriter
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from fedlt.console import Console
 from fedlt.errors import Problem, ScenarioError
+from fedlt.recording.console import Console
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.trackers import trackers
@@ -62,7 +62,7 @@ def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, f
     run folder.
     """
     from clients.join import join as join_run
-    from fedlt.tables import write_json
+    from fedlt.recording.tables import write_json
 
     opened = run if isinstance(run, Run) else open_run(run)
     metrics = join_run(opened, rounds, epochs)

@@ -13,11 +13,11 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedlt.assembly import Assembly, assemble
-from fedlt.console import Console
 from fedlt.data.federation import Federation, federate
 from fedlt.evaluation import Evaluation
 from fedlt.faults import attackers
-from fedlt.record import RunWriter
+from fedlt.recording.console import Console
+from fedlt.recording.record import RunWriter
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.trackers import Followed, trackers

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save
 
 from fedlt.errors import FedLTError, Problem, ScenarioError
-from fedlt.tables import flush
+from fedlt.recording.tables import flush
 from server import durable, late
 from server.progress import Progress
 from server.states import Extent
 
 if TYPE_CHECKING:
-    from fedlt.record import RunWriter
+    from fedlt.recording.record import RunWriter
     from fedlt.scenario import Scenario
 
 KEPT = 2  # checkpoints; the older one is for the case that the newer one is found damaged

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
-from fedlt.memory import give_back
+from fedlt.process.memory import give_back
 from server.checkpoint import KEPT, Checkpoints
 from server.interrupts import Interrupts
 from server.progress import Progress
 
 if TYPE_CHECKING:
     from fedlt.assembly import Assembly
-    from fedlt.record import RunWriter
+    from fedlt.recording.record import RunWriter
 
 AUTO_SECONDS = 60.0  # between two checkpoints; what a crash costs at most, beside the round that it meets
 TABLES_BYTES = 2**24  # room for the tables of a run

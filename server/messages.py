@@ -16,9 +16,9 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from fedlt import collapse
-from fedlt.collapse import Moments
-from fedlt.confidence import Confidence
+from fedlt.measures import collapse
+from fedlt.measures.collapse import Moments
+from fedlt.measures.confidence import Confidence
 from fedlt.metrics import Confusion
 from fedlt.strategy import Update
 from server.arrays import pack_tensors, unpack_tensors

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from safetensors.torch import load, save
 
-from fedlt.tables import flush
+from fedlt.recording.tables import flush
 from server import durable
 from server.messages import States
 

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.blocks.retrained_head import RetrainedHead
 from fedlt.nn.softmax import extend, fresh_head, gradient, regress
-from fedlt.retrained_head import RetrainedHead
+from fedlt.process.threads import one_thread
 from fedlt.strategy import Client, Server, Update, combine
-from fedlt.threads import one_thread
 
 
 @dataclass(frozen=True)

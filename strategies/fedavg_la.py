@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from fedlt.priors import log_prior
+from fedlt.blocks.priors import log_prior
 from fedlt.site import Batch
 from fedlt.strategy import Client
 from fedlt.task import Task

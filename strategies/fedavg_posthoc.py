@@ -14,8 +14,8 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 from torch.nn.functional import linear
 
+from fedlt.blocks.priors import correction
 from fedlt.nn.realign import scaled_rows
-from fedlt.priors import correction
 from fedlt.strategy import Client, Server
 from strategies.fedavg import FedAvg
 from strategies.fedavg_la import global_counts

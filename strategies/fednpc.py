@@ -13,8 +13,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from fedlt.blocks.priors import correction
 from fedlt.nn.softmax import extend, gradient, head_of, logits
-from fedlt.priors import correction
 from fedlt.strategy import Server
 from strategies.fedavg_la import global_counts
 from strategies.fedavg_posthoc import FedAvgPosthoc

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.blocks.retrained_head import RetrainedHead
 from fedlt.nn.softmax import head_of, regress
-from fedlt.retrained_head import RetrainedHead
 from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Update, combine
 

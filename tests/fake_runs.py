@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedlt.metrics import Confusion
-from fedlt.record import Evaluation, RunWriter
+from fedlt.recording.record import Evaluation, RunWriter
 from fedlt.results import Run, open_run
 from fedlt.scenario import load
 

@@ -13,8 +13,8 @@ import torch
 
 import fedlt
 from clients.worker import Worker
-from fedlt.collapse import NAMES, Moments, class_columns, client_alignment, collapse_figures
 from fedlt.data.federation import federate
+from fedlt.measures.collapse import NAMES, Moments, class_columns, client_alignment, collapse_figures
 from fedlt.scenario import load
 from server.messages import Job, Report
 from server.schedule import evaluation_units

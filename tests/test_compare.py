@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.cli import app
-from fedlt.compare import compare_each
-from fedlt.compare_table import render
-from fedlt.comparison import Comparison, Row, paired
+from fedlt.comparing.compare import compare_each
+from fedlt.comparing.comparison import Comparison, Row, paired
+from fedlt.comparing.table import render
 from fedlt.errors import ScenarioError
 from fedlt.scenario import load
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from fedlt.confidence import BINS, CELLS, MOST_NATS, UNIT, Confidence
-from fedlt.meter import Meters
+from fedlt.measures.confidence import BINS, CELLS, MOST_NATS, UNIT, Confidence
+from fedlt.measures.meter import Meters
 
 
 def measured(logits: np.ndarray, targets: np.ndarray, clients: list[int] | None = None) -> Confidence:

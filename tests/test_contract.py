@@ -13,10 +13,10 @@ from torch import nn
 
 import fedlt
 from fedlt.assembly import assemble
+from fedlt.commands.listing import listing
 from fedlt.data.auxiliary import auxiliary_rows, set_apart
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError, ScenarioError
-from fedlt.listing import listing
 from fedlt.nn.net import Net
 from fedlt.scenario import Local, load
 from fedlt.strategy import NEEDS, Update, combine

@@ -12,8 +12,8 @@ from few_images import Y, site_of
 from numpy.typing import NDArray
 from torch import nn
 
-from fedlt.clusters import balanced, fill, subclasses
-from fedlt.contrast import contrastive, own_view
+from fedlt.blocks.clusters import balanced, fill, subclasses
+from fedlt.blocks.contrast import contrastive, own_view
 from fedlt.data.strong import recolour, zoomed
 from fedlt.learners.sbcl import HEAT, ROUND, SBCL, SUBCLASS, width
 from fedlt.nn.net import Net

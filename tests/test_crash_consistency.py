@@ -22,11 +22,11 @@ from fedlt.assembly import Assembly, assemble
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError
 from fedlt.metrics import Confusion
-from fedlt.record import Evaluation, RunWriter
+from fedlt.recording.record import Evaluation, RunWriter
+from fedlt.recording.tables import flush
 from fedlt.results import finished_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.strategy import Server
-from fedlt.tables import flush
 from server import durable
 from server.checkpoint import Checkpoints
 from server.keeper import Keeper

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 import fedlt
 from fedlt import glossary
 from fedlt.cli import app
-from fedlt.comparison import ACCURACIES, COSTS
+from fedlt.comparing.comparison import ACCURACIES, COSTS
 from fedlt.errors import ScenarioError
-from fedlt.tables import TABLES
+from fedlt.recording.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
 

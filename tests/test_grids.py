@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import fedlt
-from fedlt.console import Console
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError
 from fedlt.metrics import Confusion
+from fedlt.recording.console import Console
 from fedlt.results import Run
 from fedlt.run import Grids, run_scenario
 from fedlt.scenario import load

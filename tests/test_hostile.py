@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 
 from fedlt import catalog
 from fedlt.cli import app
-from fedlt.listing import listing
+from fedlt.commands.listing import listing
 
 SECONDS = 30  # an example that takes longer hangs
 MEMORY = 12 * 2**30  # bytes of address space

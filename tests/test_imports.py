@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,16 +29,16 @@ def modules() -> list[Path]:
 
 
 def imports(tree: ast.AST, late: bool = False) -> Iterator[tuple[str, bool, int]]:
-    """(top-level package, whether within a function or for type checkers only, line) of every import."""
+    """(dotted name, whether within a function or for type checkers only, line) of every import."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name.split(".")[0], late, node.lineno) for alias in node.names)
+            yield from ((alias.name, late, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.split(".")[0], late, node.lineno
+            yield from ((f"{node.module}.{alias.name}", late, node.lineno) for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
             name = node.args[0] if node.args else None
             if isinstance(name, ast.Constant):
-                yield str(name.value).split(".")[0], late, node.lineno
+                yield str(name.value), late, node.lineno
         later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         later |= isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         yield from imports(node, late or later)
@@ -47,9 +48,9 @@ def trespasses(name: str, source: str) -> list[str]:
     """Imports of a module (`fedlt/run.py`) that go against the direction."""
     forbidden = FORBIDDEN[name.split("/")[0]]
     return [
-        f"{name}:{line} imports {package}"
-        for package, late, line in imports(ast.parse(source))
-        if package in forbidden and not (late and name in LATE)
+        f"{name}:{line} imports {module.split('.')[0]}"
+        for module, late, line in imports(ast.parse(source))
+        if module.split(".")[0] in forbidden and not (late and name in LATE)
     ]
 
 
@@ -95,6 +96,34 @@ def test_every_package_is_walked() -> None:
         "clients/worker.py",
         "server/app.py",
     } <= names
+
+
+def parts(sources: dict[str, str]) -> dict[str, set[str]]:
+    """What each part of `fedlt` imports while it is imported; a part is a module at the top, or a whole sub-package.
+
+    sources: the text of each module by its path within `fedlt` (`nn/flat.py`).
+    """
+    found: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        part = name.removesuffix(".py").split("/")[0]
+        names = (module.split(".") for module, late, _ in imports(ast.parse(source)) if not late)
+        found.setdefault(part, set()).update(path[1] for path in names if path[0] == "fedlt" and len(path) > 1)
+    return {part: used - {part} for part, used in found.items()}
+
+
+def test_the_parts_of_the_library_import_one_way() -> None:
+    library = ROOT / "fedlt"
+    graph = parts({path.relative_to(library).as_posix(): path.read_text("utf-8") for path in library.rglob("*.py")})
+    assert {"blocks", "learner", "nn", "recording", "results"} <= graph.keys()
+    TopologicalSorter(graph).prepare()  # raises CycleError with the parts that import each other
+    assert [part for part, used in graph.items() if "commands" in used] == ["cli"]
+
+
+def test_the_check_above_notices_a_circle_of_sub_packages() -> None:
+    text = {"nn/a.py": "from fedlt.data.b import c", "data/b.py": "c = 1", "data/d.py": "from fedlt import nn"}
+    assert parts(text) == {"nn": {"data"}, "data": {"nn"}}
+    with pytest.raises(CycleError):
+        TopologicalSorter(parts(text)).prepare()
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())

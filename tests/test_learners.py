@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
-from fedlt import catalog, priors
+from fedlt import catalog
+from fedlt.blocks import priors
 from fedlt.data.federation import federate
 from fedlt.errors import ScenarioError
 from fedlt.learner import Learner

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fedlt.memory import _trim, give_back
+from fedlt.process.memory import _trim, give_back
 
 benchmarks = pytest.importorskip("benchmarks.processes")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fedlt.private_by_default import LOOPBACK, NO_REPORTS
+from fedlt.process.private_by_default import LOOPBACK, NO_REPORTS
 from fedlt.scenario import load
 
 PROC = Path("/proc")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from fedlt import catalog
-from fedlt.evaluate import TestSet, evaluate_generic, evaluate_personal
-from fedlt.meter import Meters
+from fedlt.measures.evaluate import TestSet, evaluate_generic, evaluate_personal
+from fedlt.measures.meter import Meters
 from fedlt.nn.cnn import CNN
 from fedlt.nn.flat import Flat
 from fedlt.nn.mlp import MLP

@@ -22,8 +22,8 @@ import pandas as pd
 import pytest
 
 import fedlt
-from fedlt.console import Console
 from fedlt.errors import FedLTError
+from fedlt.recording.console import Console
 from fedlt.results import Run, open_run
 from fedlt.run import Grids, run_scenario
 from fedlt.scenario import load

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from fedlt import plots
 from fedlt.cli import app
-from fedlt.cli_results import PLOTS
+from fedlt.commands.results import PLOTS
 from fedlt.errors import ScenarioError
 from fedlt.plots.measured import client_points, client_recalls, gains, recalls, series, split_of
 from fedlt.plots.style import COLOURS, looks, shades

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from fedlt.blocks.pretext import rotated
 from fedlt.data.inputs import Images
 from fedlt.learners.value_of_labels import ValueOfLabels
 from fedlt.nn.net import Net
-from fedlt.pretext import rotated
 from fedlt.scenario import Local
 from fedlt.site import Rows, Site
 from fedlt.task import Task

@@ -190,7 +190,7 @@ def test_auto_is_this_process_for_short_runs_then_processes_and_ray_where_there_
 
 def test_forked_workers_are_made_for_each_run(tiny: dict[str, Any], tmp_path: Path) -> None:
     """They inherit the run's data, which another run's would not be."""
-    from fedlt.console import Console
+    from fedlt.recording.console import Console
     from fedlt.run import run_scenario
 
     hashes = []

@@ -27,7 +27,7 @@ import ray.experimental
 from ray.cluster_utils import Cluster
 
 import fedlt
-from fedlt.console import Console
+from fedlt.recording.console import Console
 from fedlt.run import Grids, run_scenario
 
 out, scenario = Path(sys.argv[1]), json.loads(sys.argv[2])

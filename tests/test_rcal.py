@@ -11,7 +11,7 @@ import torch
 from few_images import PIXELS, Y, site_of
 from numpy.typing import NDArray
 
-from fedlt.gaussians import Gaussians, calibrated, factors, inliers, robust_gaussians
+from fedlt.blocks.gaussians import Gaussians, calibrated, factors, inliers, robust_gaussians
 from fedlt.learners.rcal import ANCHOR, FACTOR, MEAN, RCAL
 from fedlt.site import Site
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.cli import app
-from fedlt.listing import listing
+from fedlt.commands.listing import listing
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ import fedlt
 from fedlt.errors import ScenarioError
 from fedlt.evaluation import Evaluation
 from fedlt.metrics import Confusion
-from fedlt.record import RunWriter
+from fedlt.recording.record import RunWriter
 from fedlt.scenario import load
 
 pytest.importorskip("plotly", reason="pip install -e '.[report]' to write reports")

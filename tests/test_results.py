@@ -14,8 +14,8 @@ import pytest
 
 from fedlt.errors import FedLTError
 from fedlt.metrics import Confusion
+from fedlt.recording.tables import replace_file, write_json
 from fedlt.results import Evaluation, Run, RunWriter, load, open_run
-from fedlt.tables import replace_file, write_json
 
 SCENARIO = "data:\n  name: toy\nlocal:\n  lr: 1e-3\nseed: 3\n"
 META = {"command": "fedlt run toy", "scenario": "toy", "strategy": "fedavg", "seed": 3, "partition_hash": "abc"}

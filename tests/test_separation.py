@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedlt.learner import Prediction
-from fedlt.separation import auroc, false_positives, uncertainty
+from fedlt.measures.separation import auroc, false_positives, uncertainty
 
 
 def test_the_area_counts_pairs_and_half_the_ties() -> None:

@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 import fedlt
 from fedlt.cli import app
 from fedlt.errors import ScenarioError
-from fedlt.grid import Job, plan, split_values
 from fedlt.results import Run, load
 from fedlt.scenario import load as load_scenario
-from fedlt.sweep import how_many, sweep
-from fedlt.sweep_view import Live, Quiet
+from fedlt.sweeps.grid import Job, plan, split_values
+from fedlt.sweeps.sweep import how_many, sweep
+from fedlt.sweeps.view import Live, Quiet
 
 FAILING = "class Bad(Strategy):\n    def fit(self, client):\n        raise OSError('no luck')\n"
 
@@ -299,7 +299,7 @@ def test_auto_follows_the_rule(tiny: dict[str, Any], monkeypatch: pytest.MonkeyP
 
 
 def test_the_view_of_a_terminal_shows_the_grid(tiny: dict[str, Any], tmp_path: Path) -> None:
-    from fedlt.compare_table import plain_text
+    from fedlt.comparing.table import plain_text
 
     jobs: list[Job] = plan(tiny, ["strategy=local,fedavg"], [0, 1])
     run = fedlt.run(tiny, out=tmp_path)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.blocks.gaussians import Gaussians, calibrated, factors, robust_gaussians
 from fedlt.data.federation import federate
-from fedlt.gaussians import Gaussians, calibrated, factors, robust_gaussians
 from fedlt.scenario import load
 
 DIMENSIONS, CLASSES, FEW = 40, 10, slice(7, 10)

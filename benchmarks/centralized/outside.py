@@ -11,8 +11,8 @@ from torch import Tensor
 
 from benchmarks.centralized.trained import passed, trained
 from fedlt.data.inputs import make_inputs
+from fedlt.measures.separation import auroc, uncertainty
 from fedlt.results import Run
-from fedlt.separation import auroc, uncertainty
 
 
 def outside_auroc(run: Run, name: str, variant: str = "") -> float:

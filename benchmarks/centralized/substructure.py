@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from benchmarks.centralized.trained import passed, trained
-from fedlt.clusters import balanced, unit
-from fedlt.contrast import projected
+from fedlt.blocks.clusters import balanced, unit
+from fedlt.blocks.contrast import projected
 from fedlt.results import Run
 
 FINE = 5  # fine classes of each superclass

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fedlt.comparing.methods import group, row_name
 from fedlt.data.groups import by_count
-from fedlt.methods import group, row_name
 from fedlt.results import Run
 
 NAMES = ("many", "medium", "few")

@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 
 from clients.worker import Worker
 from fedlt import plots, results
-from fedlt.collapse import Moments, collapse_figures
 from fedlt.data.federation import federate
+from fedlt.measures.collapse import Moments, collapse_figures
 from fedlt.plots.measured import by_name
 from fedlt.plots.style import looks
 from fedlt.results import Run
@@ -61,7 +61,7 @@ def encoded(run: Run, chunk: int = 1000) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def collapse(features: NDArray[np.float32], y: NDArray[np.int64], head: NDArray[np.float64]) -> dict[str, float]:
-    """The measures of `fedlt.collapse`, by name."""
+    """The measures of `fedlt.measures.collapse`, by name."""
     h, onehot = features.astype(np.float64), np.eye(len(head))[y]
     none = np.zeros((0, h.shape[1])), np.zeros((0, len(head)))
     moments = Moments(onehot.sum(axis=0), onehot.T @ h, h.T @ h, np.zeros(0), *none)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedlt import catalog
-from fedlt.grid import Job, plan
+from fedlt.sweeps.grid import Job, plan
 
 RATES = Path(__file__).with_name("rates.csv")
 FLOWER = ("flower:FedAdam", "flower:FedYogi", "flower:Krum", "flower:FedTrimmedAvg")

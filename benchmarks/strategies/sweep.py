@@ -11,11 +11,11 @@ import argparse
 from pathlib import Path
 
 from benchmarks.strategies.settings import SETTINGS, chosen_rates, jobs, name_of
-from fedlt.compare import compare
-from fedlt.compare_table import render
-from fedlt.comparison import ACCURACIES, COSTS
-from fedlt.sweep import run_jobs
-from fedlt.sweep_view import view
+from fedlt.comparing.compare import compare
+from fedlt.comparing.comparison import ACCURACIES, COSTS
+from fedlt.comparing.table import render
+from fedlt.sweeps.sweep import run_jobs
+from fedlt.sweeps.view import view
 
 ROWS = "strategy,strategy.backbone_from,strategy.sparsity"
 METRICS = (*ACCURACIES, "personal_masked/worst_decile", *COSTS)

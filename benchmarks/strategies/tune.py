@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmarks.strategies.settings import RATES, SETTINGS, jobs, name_of, tuned
 from fedlt.results import Run
-from fedlt.sweep import run_jobs
-from fedlt.sweep_view import view
+from fedlt.sweeps.sweep import run_jobs
+from fedlt.sweeps.view import view
 
 GRID = (0.03, 0.1)
 SEED = 100

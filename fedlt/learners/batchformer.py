@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedlt.blocks.priors import log_prior
 from fedlt.learner import Learner
 from fedlt.nn.net import Net
-from fedlt.priors import log_prior
 from fedlt.site import Batch, Site
 from fedlt.task import Task
 

@@ -14,10 +14,10 @@ from typing import Annotated
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.blocks.priors import effective_weights, ldam_margins, with_margin
 from fedlt.learner import Learner
 from fedlt.nn.cosine import CosineHead
 from fedlt.nn.net import Net
-from fedlt.priors import effective_weights, ldam_margins, with_margin
 from fedlt.site import Batch, Site
 from fedlt.task import Task
 

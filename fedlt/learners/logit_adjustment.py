@@ -13,8 +13,8 @@ from typing import Annotated
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.blocks.priors import log_prior
 from fedlt.learner import Learner
-from fedlt.priors import log_prior
 from fedlt.site import Batch, Site
 
 

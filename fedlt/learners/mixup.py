@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
+from fedlt.blocks.mixing import mixup
 from fedlt.learner import Learner
-from fedlt.mixing import mixup
 from fedlt.site import Batch, Site
 
 

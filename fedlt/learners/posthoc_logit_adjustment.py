@@ -14,9 +14,9 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
+from fedlt.blocks.priors import correction
 from fedlt.learners.cross_entropy import CrossEntropy
 from fedlt.nn.net import Net
-from fedlt.priors import correction
 from fedlt.site import Site
 from fedlt.task import Task
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedlt.contrast import add_projection, contrastive, contrastive_stage, own_view, two_views
-from fedlt.gaussians import calibrated, factors, robust_gaussians
+from fedlt.blocks.contrast import add_projection, contrastive, contrastive_stage, own_view, two_views
+from fedlt.blocks.gaussians import calibrated, factors, robust_gaussians
+from fedlt.blocks.mixing import mixup
 from fedlt.learner import Learner, Stage
-from fedlt.mixing import mixup
 from fedlt.nn.net import Net
 from fedlt.site import Batch, Site
 from fedlt.task import Task

@@ -16,8 +16,8 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from fedlt.clusters import subclasses
-from fedlt.contrast import add_projection, alike, contrastive, contrastive_stage, own_view, projected, two_views
+from fedlt.blocks.clusters import subclasses
+from fedlt.blocks.contrast import add_projection, alike, contrastive, contrastive_stage, own_view, projected, two_views
 from fedlt.learner import Stage
 from fedlt.learners.ldam import LDAM
 from fedlt.nn.net import Net

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.blocks.priors import ldam_margins, with_margin
 from fedlt.learner import Prediction
 from fedlt.learners.ldam import LDAM
 from fedlt.nn import evidence
 from fedlt.nn.cosine import CosineHead
 from fedlt.nn.experts import ExpertHeads, add_experts, cascade
 from fedlt.nn.net import Net
-from fedlt.priors import ldam_margins, with_margin
 from fedlt.site import Batch, Site
 from fedlt.task import Task
 

@@ -14,10 +14,10 @@ from typing import Annotated, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedlt.blocks.pretext import TURNS, rotated
 from fedlt.learner import Stage, within
 from fedlt.learners.crt import CRT
 from fedlt.nn.net import Net
-from fedlt.pretext import TURNS, rotated
 from fedlt.site import Batch, Site
 from fedlt.task import Task
 

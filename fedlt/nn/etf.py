@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 
 from fedlt.data.cache import cache_folder
 from fedlt.nn.realign import scaled_rows
-from fedlt.threads import one_thread
+from fedlt.process.threads import one_thread
 
 Recipe = Literal["fast", "official"]
 

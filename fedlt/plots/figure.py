@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedlt.comparing.methods import Source, collect, find_row
 from fedlt.errors import Problem, ScenarioError
-from fedlt.methods import Source, collect, find_row
 from fedlt.plots.classes import class_accuracy
 from fedlt.plots.clients import LARGEST, client_gains, client_scatter
 from fedlt.plots.curves import learning_curves

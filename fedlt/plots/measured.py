@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.methods import Source, group, row_name
+from fedlt.comparing.methods import Source, group, row_name
 from fedlt.metrics import named
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedlt.compare import compare
-from fedlt.compare_table import caption
-from fedlt.comparison import ACCURACIES, COSTS
+from fedlt.comparing.compare import compare
+from fedlt.comparing.comparison import ACCURACIES, COSTS
+from fedlt.comparing.methods import collect
+from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys
+from fedlt.comparing.table import caption
 from fedlt.errors import Problem, ScenarioError
-from fedlt.methods import collect
 from fedlt.plots import draw
 from fedlt.plots.measured import by_name
 from fedlt.report import charts
 from fedlt.report.charts import Chart
 from fedlt.report.tables import CONFIDENCE, FEATURES, class_table, client_table, comparison_tables
-from fedlt.run_keys import differing, is_setting, lookup, run_keys
 
 if TYPE_CHECKING:
     from fedlt.results import Run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedlt import glossary
-from fedlt.comparison import COSTS, WHEN, Cell, Comparison
+from fedlt.comparing.comparison import COSTS, WHEN, Cell, Comparison
 from fedlt.plots.measured import last, recalls, split_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fedlt.grid import Job
     from fedlt.results import Run
+    from fedlt.sweeps.grid import Job
 
 
 class Listener(Protocol):

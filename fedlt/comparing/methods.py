@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedlt.comparing.run_keys import Keys, differing, is_setting, lookup, run_keys, setting_problems, values_text
 from fedlt.errors import Problem, ScenarioError
 from fedlt.results import Run, load
-from fedlt.run_keys import Keys, differing, is_setting, lookup, run_keys, setting_problems, values_text
 from fedlt.schema import suggest
 
 Source = str | Path | Run | Iterable[Run]

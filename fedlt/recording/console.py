@@ -11,7 +11,7 @@ from fedlt.summary import evaluation_line, final_table, plain, profile_table
 
 if TYPE_CHECKING:
     from fedlt.data.federation import Federation
-    from fedlt.record import RunWriter
+    from fedlt.recording.record import RunWriter
     from fedlt.results import Run
     from fedlt.scenario import Scenario
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlt.confidence import BINS, LOWEST_LOG_ODDS, MOST_NATS, RANKS, RANKS_PER_NAT, UNIT, Confidence
+from fedlt.measures.confidence import BINS, LOWEST_LOG_ODDS, MOST_NATS, RANKS, RANKS_PER_NAT, UNIT, Confidence
 
 HELD = 2**22  # numbers held back at most; softmax over one client's few rows would cost its call, not its arithmetic
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedlt.collapse import Moments
 from fedlt.learner import Logits, Prediction
-from fedlt.meter import Meters
+from fedlt.measures.collapse import Moments
+from fedlt.measures.meter import Meters
 from fedlt.metrics import Confusion
 from fedlt.nn.net import CachedInputs, FeatureCache
 from fedlt.strategy import Client, Server, Strategy

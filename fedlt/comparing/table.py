@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fedlt.comparison import COSTS, WHEN, Cell, Comparison, Row
-from fedlt.record import LAST
+from fedlt.comparing.comparison import COSTS, WHEN, Cell, Comparison, Row
+from fedlt.recording.record import LAST
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,8 +11,8 @@
     calibration.parquet  one row per evaluation, model and bin of confidence
     confusion.parquet    the confusion matrices from which all figures are derived
 
-While a run goes on, its tables are in pieces (`fedlt.pieces`). A file is written beside its final name and then moved
-over it, so that a reader meets whole files only, at any moment of a run, and a crash leaves the older file.
+While a run goes on, its tables are in pieces (`fedlt.recording.pieces`). A file is written beside its final name and
+then moved over it, so that a reader meets whole files only, at any moment of a run, and a crash leaves the older file.
 """
 
 from __future__ import annotations

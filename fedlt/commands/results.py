@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedlt.cli_shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, parse_seeds, split
+from fedlt.commands.shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, parse_seeds, split
 from fedlt.errors import FedLTError, Problem, ScenarioError
 
 if TYPE_CHECKING:
-    from fedlt.comparison import Comparison
+    from fedlt.comparing.comparison import Comparison
 
 PLOTS = "curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration"
 Paths = Annotated[list[str], typer.Argument(show_default=False)]
@@ -35,14 +35,14 @@ def sweep(
     brackets do not count, so a value may be a component with keys of its own: 'strategy=fedavg,{name: fedprox, mu:
     0.1}'. All combinations are checked before the first runs. Repeat the command to go on after an interruption.
     """
-    from fedlt.grid import plan
+    from fedlt.sweeps.grid import plan
 
     name, words = split(scenario, overrides)
     if parallel != "auto" and not parallel.isdecimal():
         raise ScenarioError(Problem("--parallel", f"expected auto or a whole number >= 1, got {parallel!r}"))
     jobs = plan(name, words, parse_seeds(seeds) if seeds else ())
-    from fedlt.sweep import run_jobs
-    from fedlt.sweep_view import view
+    from fedlt.sweeps.sweep import run_jobs
+    from fedlt.sweeps.view import view
 
     result = run_jobs(jobs, out, int(parallel) if parallel != "auto" else parallel, force, view())
     if result.runs:
@@ -72,9 +72,9 @@ def compare(
     keys in which the runs differ, unless given. Runs whose data, partition or evaluation differ are refused; --each
     KEY makes a table for each of its values. Unfinished runs are left out and named.
     """
-    from fedlt.compare import compare_each
-    from fedlt.compare_table import ENDINGS, FORMATS, render
-    from fedlt.comparison import ACCURACIES, COSTS
+    from fedlt.comparing.compare import compare_each
+    from fedlt.comparing.comparison import ACCURACIES, COSTS
+    from fedlt.comparing.table import ENDINGS, FORMATS, render
 
     if not 0 < level < 1:
         raise ScenarioError(Problem("--level", f"expected a number between 0 and 1, got {level}"))
@@ -122,7 +122,7 @@ def plot(
 
 def print_tables(tables: list[Comparison]) -> None:
     """On a terminal, as wide as it is; else as text."""
-    from fedlt.compare_table import caption, render, rich_tables
+    from fedlt.comparing.table import caption, render, rich_tables
 
     if not sys.stdout.isatty():
         print(render(tables, "text"))

@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlt.console import Console
 from fedlt.errors import FedLTError, Problem, ScenarioError
-from fedlt.grid import Job, plan
+from fedlt.recording.console import Console
 from fedlt.results import Run, finished_run
 from fedlt.run import Grids, pick_backend, run_scenario
-from fedlt.sweep_view import Quiet
+from fedlt.sweeps.grid import Job, plan
+from fedlt.sweeps.view import Quiet
 
 if TYPE_CHECKING:
-    from fedlt.comparison import Comparison
-    from fedlt.sweep_view import Listener, View
+    from fedlt.comparing.comparison import Comparison
+    from fedlt.sweeps.view import Listener, View
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Sweep:
 
     def compare(self, **options: Any) -> list[Comparison]:
         """A comparison of the runs for each setting of data, partition and evaluation; options as in `compare`."""
-        from fedlt.compare import compare_each
+        from fedlt.comparing.compare import compare_each
 
         return compare_each(self.runs, **options)
 
@@ -52,8 +52,8 @@ def sweep(
 ) -> Sweep:
     """Run every combination of the overrides' values for every seed, and return what became of them.
 
-    overrides: `key=value,value`, as `fedlt.grid` reads them. seeds: the scenario's own unless given. parallel: runs
-    side by side, or `auto`. force: run again what is finished. Raises `ScenarioError` before any work; a run that
+    overrides: `key=value,value`, as `fedlt.sweeps.grid` reads them. seeds: the scenario's own unless given. parallel:
+    runs side by side, or `auto`. force: run again what is finished. Raises `ScenarioError` before any work; a run that
     fails is found in the result.
     """
     return run_jobs(plan(scenario, overrides, list(seeds)), Path(out), parallel, force, Quiet())
@@ -68,7 +68,7 @@ def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, v
     view.begin(jobs, done, processes)
     try:
         if processes > 1:
-            from fedlt.sweep_workers import side_by_side
+            from fedlt.sweeps.workers import side_by_side
 
             side_by_side(left, processes, out, force, view)
         else:

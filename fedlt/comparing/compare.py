@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from fedlt.comparison import ACCURACIES, COSTS, WHEN, Cell, Comparison, Row, paired
-from fedlt.methods import Source, check_known, collect, find_row, group
-from fedlt.record import LAST
+from fedlt.comparing.comparison import ACCURACIES, COSTS, WHEN, Cell, Comparison, Row, paired
+from fedlt.comparing.methods import Source, check_known, collect, find_row, group
+from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys
+from fedlt.recording.record import LAST
 from fedlt.results import Run
-from fedlt.run_keys import differing, is_setting, lookup, run_keys
 
 
 def compare(

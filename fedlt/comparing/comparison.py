@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedlt.methods import row_name
-from fedlt.record import LAST
+from fedlt.comparing.methods import row_name
+from fedlt.recording.record import LAST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,12 +110,12 @@ class Comparison:
         return lines
 
     def __str__(self) -> str:
-        from fedlt.compare_table import render
+        from fedlt.comparing.table import render
 
         return render([self], "text")
 
     def _repr_markdown_(self) -> str:
-        from fedlt.compare_table import render
+        from fedlt.comparing.table import render
 
         return render([self], "markdown")
 

@@ -26,9 +26,9 @@ from fedlt.catalog import ROOT
 from fedlt.results import open_run
 
 if TYPE_CHECKING:
-    from fedlt.grid import Job
     from fedlt.results import Run
-    from fedlt.sweep_view import View
+    from fedlt.sweeps.grid import Job
+    from fedlt.sweeps.view import View
 
 PATIENCE = 10.0
 """Seconds that an interrupted worker has to write down what it knows."""
@@ -40,7 +40,7 @@ class _Member:
     def __init__(self) -> None:
         self.pipe, theirs = Pipe()
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-c", f"from fedlt.sweep_workers import work; work({theirs.fileno()})"]
+        command = [sys.executable, "-c", f"from fedlt.sweeps.workers import work; work({theirs.fileno()})"]
         self.process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
@@ -153,7 +153,7 @@ def work(descriptor: int) -> None:
     from dataclasses import replace
 
     from fedlt.run import Grids
-    from fedlt.sweep import attempt
+    from fedlt.sweeps.sweep import attempt
 
     reporter = _Reporter(pipe)
     with suppress(KeyboardInterrupt, BrokenPipeError), Grids() as grids:

@@ -1,4 +1,4 @@
-"""Recording a run: the writer of a run folder. What the folder holds is told in `fedlt.tables`."""
+"""Recording a run: the writer of a run folder. What the folder holds is told in `fedlt.recording.tables`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import numpy as np
 from fedlt.data.groups import by_count, by_mass, sizes
 from fedlt.evaluation import Derived, Evaluation, Split, mass_counts
 from fedlt.metrics import mean_of_last
-from fedlt.pieces import Growing, read_pieces
-from fedlt.tables import flush, replace_file, rows_to_table, to_table, write_json
+from fedlt.recording.pieces import Growing, read_pieces
+from fedlt.recording.tables import flush, replace_file, rows_to_table, to_table, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

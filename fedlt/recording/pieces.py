@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedlt.tables import TABLES, link, replace_file, schema
+from fedlt.recording.tables import TABLES, link, replace_file, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,0 +1,1 @@
+"""What several learners or strategies share: losses, priors, clusters, mixtures, heads."""

@@ -1,0 +1,1 @@
+"""How models are tested, and the statistics of a test that add up over clients."""

@@ -8,10 +8,7 @@ dies is replaced, and what it held is computed again: a message holds all that i
 from __future__ import annotations
 
 import gc
-import io
-import mmap
 import os
-import pickle
 import shutil
 import signal
 import sys
@@ -20,15 +17,12 @@ import traceback
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from flwr.app import Message
 from flwr.clientapp import ClientApp
@@ -36,8 +30,8 @@ from flwr.clientapp import ClientApp
 from fedlt.errors import FedLTError
 from server.deal import Deal
 from server.grids import ENOUGH, LocalGrid, cost_of, new_context
+from server.parcels import Parcels
 
-LARGE = 2**15  # bytes; what is smaller is quicker through the pipe, which takes several times as much unread
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
 
 Setup = Callable[[], None]
@@ -55,7 +49,7 @@ class ProcessGrid(LocalGrid):
     def __init__(self, client_app: ClientApp, workers: int, setup: Setup) -> None:
         super().__init__(num_nodes=workers)
         self._folder = Path(tempfile.mkdtemp(prefix="fedlt-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
-        self._parcels = _Parcels(self._folder)
+        self._parcels = Parcels(self._folder)
         self._app, self._setup = client_app, setup
         self._workers: dict[Connection, ForkProcess] = {}
         self._replaced = 0
@@ -162,7 +156,7 @@ def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connecti
     torch.set_num_threads(1)  # OpenMP's threads stay behind in a fork: it would wait for them for ever
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a worker that replaces another would inherit the run's handler
-    parcels = _Parcels(folder)
+    parcels = Parcels(folder)
     ready = False
     while True:
         try:
@@ -179,111 +173,3 @@ def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connecti
         except Exception:
             answer = traceback.format_exc()
         pipe.send_bytes(parcels.pack(answer))
-
-
-class _Parcels:
-    """Pickles objects; byte strings from `LARGE` on, NumPy's uint8 as well, become files in `folder`, which the other
-    side maps and deletes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._count = 0
-        self._shared: dict[int, str] | None = None
-        self._whole: list[str] = []
-        self._maps: dict[str, memoryview] = {}
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Within it, a byte string that several objects hold is written once, and the files stay until the end."""
-        self._shared = {}
-        try:
-            yield
-        finally:
-            for name in [*self._shared.values(), *self._whole]:  # the latter where nobody lived to read them
-                (self.folder / name).unlink(missing_ok=True)
-            self._shared, self._whole = None, []
-
-    def pack(self, content: Any) -> bytes:
-        """The object as bytes, without what became files; fewer than `LARGE`, so that a pipe takes several of them
-        before anybody reads."""
-        stream = io.BytesIO()
-        _Pickler(stream, self._write).dump(content)
-        packed = stream.getvalue()
-        if len(packed) < LARGE:
-            return packed
-        name = self._write_file(packed)
-        if self._shared is not None:
-            self._whole.append(name)
-        return pickle.dumps(_Name(name))
-
-    def unpack(self, packed: bytes, keep: bool) -> Any:
-        """keep: leave the files to the other side, and use a file's memory again where the next object names it."""
-        used: dict[str, memoryview] = {}
-
-        def read(name: str) -> memoryview:
-            used[name] = self._maps[name] if name in self._maps else _map(self.folder / name)
-            return used[name]
-
-        content = _Unpickler(io.BytesIO(packed), read).load()
-        if isinstance(content, _Name):
-            path = self.folder / content.file
-            packed = path.read_bytes()
-            path.unlink()
-            content = _Unpickler(io.BytesIO(packed), read).load()
-        if keep:
-            self._maps = used
-        else:
-            for name in used:
-                (self.folder / name).unlink()
-        return content
-
-    def _write(self, content: Any) -> str | None:
-        if not _is_bytes(content) or len(content) < LARGE:
-            return None
-        if self._shared is not None and id(content) in self._shared:
-            return self._shared[id(content)]
-        name = self._write_file(content)
-        if self._shared is not None:
-            self._shared[id(content)] = name
-        return name
-
-    def _write_file(self, content: Any) -> str:
-        self._count += 1
-        name = f"{os.getpid()}-{self._count}"
-        (self.folder / name).write_bytes(content)
-        return name
-
-
-def _is_bytes(content: Any) -> bool:
-    """Whether it is a byte string, or the same in NumPy's form."""
-    return type(content) is bytes or (type(content) is np.ndarray and content.dtype == np.uint8 and content.ndim == 1)
-
-
-@dataclass(frozen=True)
-class _Name:
-    """Stands for an object whose pickle is in a file, to be deleted by the reader."""
-
-    file: str
-
-
-class _Pickler(pickle.Pickler):
-    def __init__(self, stream: io.BytesIO, write: Callable[[Any], str | None]) -> None:
-        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
-        self._write = write
-
-    def persistent_id(self, content: Any) -> str | None:
-        return self._write(content)
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO, read: Callable[[str], memoryview]) -> None:
-        super().__init__(stream)
-        self._read = read
-
-    def persistent_load(self, name: str) -> memoryview:
-        return self._read(name)
-
-
-def _map(path: Path) -> memoryview:
-    with path.open("rb") as file:  # a private mapping: nobody else sees what is written to it
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))

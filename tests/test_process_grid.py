@@ -16,9 +16,10 @@ from flwr.clientapp import ClientApp
 import fedlt
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.run import Grids
-from server.arrays import pack_tensors, unpack_tensors
+from server.arrays import pack_tensors, unpack_tensors, with_room
 from server.grids import ENOUGH, set_identity
-from server.process_grid import LARGE, ProcessGrid
+from server.parcels import FREE, LARGE, Parcels
+from server.process_grid import ProcessGrid
 
 app = ClientApp()
 ready: list[str] = []
@@ -70,6 +71,25 @@ def test_arrays_arrive_whatever_their_size_and_leave_no_file(grid: ProcessGrid, 
     assert not ready
     grid.close()
     assert not folder.exists()
+
+
+def test_the_files_of_vectors_are_written_again_once_nobody_reads_them(tmp_path: Path) -> None:
+    here, there = Parcels(tmp_path), Parcels(tmp_path)
+    vector = with_room(LARGE)
+
+    def send(number: float) -> dict[str, torch.Tensor]:
+        record = pack_tensors({"x": vector.fill_(number)}, in_place=True)
+        return unpack_tensors(there.unpack(here.pack(record), keep=False))
+
+    first, second = send(1.0), send(2.0)
+    assert [float(first["x"].mean()), float(second["x"].mean())] == [1.0, 2.0]
+    inodes = {path.stat().st_ino for path in tmp_path.iterdir()}
+    assert len(inodes) == 2
+    del first
+    assert [path.name.startswith(FREE) for path in tmp_path.iterdir()].count(True) == 1
+    third = send(3.0)
+    assert [float(second["x"].mean()), float(third["x"].mean())] == [2.0, 3.0]
+    assert {path.stat().st_ino for path in tmp_path.iterdir()} == inodes
 
 
 def test_what_messages_share_lies_once_in_a_worker_and_the_work_is_spread(grid: ProcessGrid) -> None:

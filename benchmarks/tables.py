@@ -9,6 +9,7 @@ import csv
 import math
 import re
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.systems import BARE
@@ -31,13 +32,22 @@ STARTUP = (("s", "seconds", 1.0, ".2f"), ("whole command s", "process_seconds", 
 
 def main() -> None:
     """Write the tables of all results that are there into the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    for name in re.findall(r"<!-- results: (.+?) -->", page):
+
+    def text(name: str) -> str:
         path = RESULTS / f"{name}.csv"
-        text = section(path) if path.exists() else "Not measured yet."
-        pattern = rf"(<!-- results: {name} -->\n).*?(<!-- end -->)"
-        page = re.sub(pattern, lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page, flags=re.DOTALL)
-    PAGE.write_text(page, encoding="utf-8")
+        return section(path) if path.exists() else "Not measured yet."
+
+    fill(PAGE, text)
+
+
+def fill(page: Path, text: Callable[[str], str]) -> None:
+    """Put text(NAME) behind each `<!-- results: NAME -->` of a page, up to `<!-- end -->`."""
+
+    def put(found: re.Match[str]) -> str:
+        return f"{found[1]}{text(found[2])}\n{found[3]}"
+
+    pattern = r"(<!-- results: (.+?) -->\n).*?(<!-- end -->)"
+    page.write_text(re.sub(pattern, put, page.read_text(encoding="utf-8"), flags=re.DOTALL), encoding="utf-8")
 
 
 def section(path: Path) -> str:

@@ -66,7 +66,7 @@ METRICS: dict[str, str] = {
     "personal/nll": f"Mean negative log-likelihood of the true class in nats, at most 20 a sample. {MEAN}.",
     "personal/brier": f"Brier score as for `generic/brier`. {MEAN}.",
     "personal/failure_auroc": f"As for `generic/failure_auroc`. {POOLED}.",
-    "cost/seconds": "Seconds per round, all of it, mean over the rounds. In comparisons.",
+    "cost/seconds": "Seconds per round, all of it, median over the rounds. In comparisons.",
     "cost/mb_up": "Megabytes (10^6 bytes) that a client sends per round. In comparisons.",
     "cost/mb_down": "Megabytes (10^6 bytes) that a client receives per round. In comparisons.",
 }

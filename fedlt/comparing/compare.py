@@ -100,11 +100,11 @@ def _values(runs: Sequence[Run], variant: str, metrics: Sequence[str]) -> dict[s
 
 
 def cost(run: Run) -> dict[str, float]:
-    """Mean seconds of a round, and megabytes up and down per client and round."""
+    """Median seconds of a round (a pause of the machine is no cost), and megabytes up and down per client and round."""
     rounds = run.rounds
     clients = rounds["clients"].sum() if len(rounds) else 0
     traffic = {name: rounds[f"bytes_{name}"].sum() / clients / 1e6 if clients else math.nan for name in ("up", "down")}
-    seconds = float(rounds["seconds"].mean()) if len(rounds) else math.nan
+    seconds = float(rounds["seconds"].median()) if len(rounds) else math.nan
     return {"cost/seconds": seconds, "cost/mb_up": float(traffic["up"]), "cost/mb_down": float(traffic["down"])}
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import fedlt
-from clients.worker import Worker
+from clients.worker import Worker, worker_for
 from fedlt.assembly import assemble
 from fedlt.data.federation import federate, plan
 from fedlt.nn.flat import Flat
@@ -126,6 +126,16 @@ def test_no_head_but_the_simplex_reaches_the_backbone(make_client: Any) -> None:
         strategy.fit(client)
         assert np.array_equal(tensors(client)["backbone.0.weight"], start["backbone.0.weight"]) == still
         assert not np.array_equal(tensors(client)["head.weight"], start["head.weight"])
+
+
+def test_the_simplex_is_the_same_after_fifty_rounds(tiny: dict[str, Any], tmp_path: Path) -> None:
+    overrides = ["strategy=fedloge", "federation.rounds=50", "evaluation.every=50", "local.weight_decay=0.01"]
+    scenario = load(tiny, overrides)
+    run = fedlt.run(scenario, out=tmp_path, backend="inline")
+    assert len(run.rounds) == 50
+    simplex = worker_for(scenario.hash, {}).flat.tensors["simplex.weight"]  # of the worker that has trained
+    assert torch.equal(simplex, Worker(scenario, federate(scenario)).flat.tensors["simplex.weight"])
+    assert int((simplex == 0).sum()) == int(0.6 * simplex.numel())
 
 
 def test_the_norm_follows_the_rounds_unless_it_is_given() -> None:

@@ -198,7 +198,7 @@ def test_a_seed_counts_once(tiny: dict[str, Any], tmp_path: Path) -> None:
 
 def test_variants_are_rows_when_asked_for(tiny: dict[str, Any], tmp_path: Path) -> None:
     for seed in (0, 1):
-        make_run(tmp_path, tiny, f"seed={seed}", right=[60], variants={"psi": 70 + seed, "raw": 50})
+        make_run(tmp_path, tiny, f"seed={seed}", right=[60], variants={"plain": 60, "psi": 70 + seed, "raw": 59 + seed})
         make_run(tmp_path, tiny, f"seed={seed}", "strategy=fedprox", right=[62])
     assert [r.name for r in fedlt.compare(tmp_path).rows] == ["fedavg", "fedprox"]
     found = fedlt.compare(tmp_path, variants="*", reference="fedavg")
@@ -207,6 +207,8 @@ def test_variants_are_rows_when_asked_for(tiny: dict[str, Any], tmp_path: Path) 
     assert math.isnan(row(found, "fedavg [psi]").cells["last"]["personal/accuracy"].mean)
     assert [r.name for r in fedlt.compare(tmp_path, variants=["ps*"]).rows][1:] == ["fedavg [psi]", "fedprox"]
     assert fedlt.compare(tmp_path, variants="*", reference="fedavg [psi]").reference == "fedavg [psi]"
+    # `plain` is the headline, which has its row; `raw` agrees with it in one seed of two:
+    assert [r.name for r in fedlt.compare(tmp_path, variants="plain").rows] == ["fedavg", "fedavg [plain]", "fedprox"]
 
 
 def test_unfinished_runs_are_left_out_and_named(tiny: dict[str, Any], tmp_path: Path) -> None:

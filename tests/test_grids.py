@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from remembering import REMEMBERING
 
 import fedlt
 from fedlt.data.federation import federate
@@ -27,31 +28,6 @@ from server.messages import Failure, Job, Report, Work, pack_common, pack_states
 from server.schedule import Unit, evaluation_units, spread, train_units
 
 # One machine, many numbers of workers ---------------------------------------------------------------------------------
-
-OWN = '''
-@dataclass(frozen=True)
-class Own(Strategy):
-    """Private heads, something kept by clients and server, an outbox, extras, and draws from two generators."""
-
-    private: ClassVar[tuple[str, ...]] = ("head.*",)
-
-    def begin(self, client):
-        client.state["memory"] = torch.rand(4)
-
-    def fit(self, client):
-        super().fit(client)
-        client.state["memory"] = client.state["memory"] * 0.5 + float(client.rng.random()) * torch.rand(4)
-        client.extras["memory"] = client.state["memory"] + client.received.get("mean", torch.zeros(4))
-
-    def personal(self, client, x):
-        return super().personal(client, x) + client.received.get("mean", torch.zeros(4)).sum()
-
-    def aggregate(self, server, updates):
-        whole = combine(updates)
-        server.weights = whole.mean
-        server.outbox["mean"] = whole.sums["memory"] / len(whole.clients) + float(server.rng.random())
-'''
-
 
 Figures = tuple[str, list[Any], list[Any]]
 
@@ -82,7 +58,7 @@ def test_the_result_depends_on_neither_grid_nor_workers(
 ) -> None:
     """Two strategies, one after the other on the same workers; 30 % of unequal clients stay out of each round."""
     changes = ["federation.rounds=3", "federation.participation=0.7", "evaluation.batch_size=32"]
-    names = {"fedavg": "fedavg", "own": f"{own_file(OWN)}:Own"}
+    names = {"fedavg": "fedavg", "own": REMEMBERING}
     bad = own_file("class Bad(Strategy):\n    def fit(self, client):\n        raise OSError('no luck')\n", "bad.py")
     found: dict[str, list[Figures]] = {"fedavg": [], "own": []}
     files: dict[str, set[bytes]] = {}

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from remembering import REMEMBERING
 
 import fedlt
 from fedlt.errors import FedLTError, Interrupted, ScenarioError
@@ -24,36 +25,6 @@ from fedlt.results import Run
 from fedlt.scenario import load
 from server.durable import exclusive
 from server.states import StateStore
-
-OWN = '''
-@dataclass(frozen=True)
-class Own(Strategy):
-    """Private heads; clients and server keep something; an outbox that shares its memory with the server's state."""
-
-    private: ClassVar[tuple[str, ...]] = ("head.*",)
-    stop_after: int = 0
-    how: str = "raise"
-
-    def begin(self, client):
-        client.state["memory"] = torch.rand(4)
-        client.state["visits"] = torch.zeros((), dtype=torch.int64)
-
-    def fit(self, client):
-        super().fit(client)
-        client.state["memory"] = client.state["memory"] * 0.5 + float(client.rng.random()) * torch.rand(4)
-        client.state["visits"] += 1
-        client.extras["memory"] = client.state["memory"] + client.received.get("mean", torch.zeros(4))
-
-    def personal(self, client, x):
-        return super().personal(client, x) + client.received.get("mean", torch.zeros(4)).sum()
-
-    def aggregate(self, server, updates):
-        whole = combine(updates)
-        server.weights = whole.mean
-        if "mean" not in server.state:
-            server.state["mean"] = server.outbox["mean"] = torch.zeros(4)
-        server.state["mean"] += whole.sums["memory"] / len(whole.clients) + float(server.rng.random())
-'''
 
 STOP = """
 import os, signal, sys
@@ -93,9 +64,9 @@ def assert_equal(found: Run, expected: Run) -> None:
 
 
 @pytest.fixture
-def own(own_file: Callable[..., Path]) -> list[str]:
+def own() -> list[str]:
     where = ["resources.backend=inline", "resources.checkpoint=1"]
-    return [f"strategy={own_file(OWN)}:Own", "federation.rounds=5", "evaluation.every=2", *where]
+    return [f"strategy={REMEMBERING}", "federation.rounds=5", "evaluation.every=2", *where]
 
 
 def stopped_by(
@@ -300,9 +271,9 @@ def test_a_checkpoint_of_another_scenario_is_refused_with_what_differs(
     tiny: dict[str, Any], own: list[str], tmp_path: Path, raising: Callable[[int], None]
 ) -> None:
     folder = crash(raising, 4, partial(fedlt.run, tiny, *own, out=tmp_path))
-    changed = ["local.lr=0.04", "strategy.stop_after=1"]
+    changed = ["local.lr=0.04", "strategy.decay=0.4"]
     folder.rename(tmp_path / load(tiny, [*own, *changed]).run_name)
-    expected = r"local\.lr is 0\.05 there, 0\.04 here; strategy\.stop_after is 0 there, 1 here; --force starts over"
+    expected = r"local\.lr is 0\.05 there, 0\.04 here; strategy\.decay is 0\.5 there, 0\.4 here; --force starts over"
     with pytest.raises(ScenarioError, match=expected):
         fedlt.run(tiny, *own, *changed, out=tmp_path)
     assert fedlt.run(tiny, *own, *changed, out=tmp_path, force=True).status == "finished"

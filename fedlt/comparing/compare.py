@@ -80,10 +80,26 @@ def compare_each(*sources: Source, each: Sequence[str] | None = None, **options:
 
 
 def _variants(runs: Sequence[Run], patterns: Sequence[str]) -> list[str]:
-    """Variants of the runs' models that match a pattern, in order of appearance."""
+    """Variants of the runs' models that match a pattern, in order of appearance.
+
+    The headline is also a variant under a name of its own; it has its row already, and gets another only by that name.
+    """
     names = (name.partition("/")[0] for run in runs for name in run.final)
     found = dict.fromkeys(name.partition("[")[2].removesuffix("]") for name in names if "[" in name)
-    return [name for name in found if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    matching = (name for name in found if any(fnmatchcase(name, pattern) for pattern in patterns))
+    return [name for name in matching if name in patterns or not all(_is_headline(run, name) for run in runs)]
+
+
+def _is_headline(run: Run, variant: str) -> bool:
+    """Whether all figures of a variant are the headline's."""
+    mark = f"[{variant}]"
+    pairs = (
+        (value, figures[name.replace(mark, "")])
+        for figures in (run.final, run.last_five)
+        for name, value in figures.items()
+        if mark in name
+    )
+    return all(own == plain or (math.isnan(own) and math.isnan(plain)) for own, plain in pairs)
 
 
 def _values(runs: Sequence[Run], variant: str, metrics: Sequence[str]) -> dict[str, dict[int, dict[str, float]]]:

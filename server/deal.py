@@ -45,11 +45,14 @@ class Deal(Generic[T]):
         hand.extendleft(reversed(list(items)))
 
     def _hand(self, worker: Hashable) -> deque[T]:
-        """The worker's hand: the fullest that nobody plays; one of no cards for more workers than hands."""
+        """The worker's hand: the fullest that nobody plays, or else a new one without cards."""
         if worker not in self._players:
             played = [id(hand) for hand in self._players.values()]
             free = [hand for hand in self._hands if id(hand) not in played]
-            self._players[worker] = max(free, key=self._load) if free else deque()
+            if not free:
+                free = [deque()]
+                self._hands += free  # among the others: what this worker loses must be found again
+            self._players[worker] = max(free, key=self._load)
         return self._players[worker]
 
     def _load(self, hand: deque[T]) -> float:

@@ -66,4 +66,7 @@ def test_nothing_is_lost_with_a_worker_nor_done_twice(workers: int) -> None:
 def test_more_workers_than_hands_take_from_the_others() -> None:
     deal = Deal([[1], [2]], [1, 2], 1)
     assert deal.take("a", 0) == [2]
-    assert deal.take("late", 0) == [1]
+    taken = deal.take("late", 0)
+    assert taken == [1]
+    deal.lose("late", [taken])
+    assert deal.take("a", 0) == [1]

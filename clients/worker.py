@@ -20,6 +20,7 @@ from fedlt.faults import Attackers
 from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal, feature_moments
 from fedlt.measures.meter import Meters
 from fedlt.nn.net import FeatureCache
+from fedlt.process.memory import keep_freed
 from fedlt.process.threads import one_thread
 from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
@@ -32,6 +33,7 @@ class Worker:
     """Trains and evaluates clients of one scenario. Everything that a client does is a function of the job alone."""
 
     def __init__(self, scenario: Scenario, federation: Federation) -> None:
+        keep_freed()
         self.scenario, self.federation = scenario, federation
         self.device = pick_device(scenario.resources.device)
         self.parts: Assembly = assemble(scenario, federation, self.device)
@@ -265,21 +267,15 @@ class Worker:
         )
         if state is None:
             if type(self.strategy).begin is not Strategy.begin:
-                self._seed_globally("begin", number + 1)
+                seeding.torch_generators(self.device, self.scenario.seed, "begin", number + 1)
                 self.strategy.begin(client)
         else:
             prefix = "state/"
             kept = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
             client.state = {name: value.to(self.device, copy=True) for name, value in kept.items()}
         # For dropout and for strategies that draw from PyTorch's global generator: seeded per client, never shared.
-        self._seed_globally(purpose, *path)
+        seeding.torch_generators(self.device, self.scenario.seed, purpose, *path)
         return client
-
-    def _seed_globally(self, purpose: str, *path: int) -> None:
-        seed = seeding.integer(self.scenario.seed, purpose, *path)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed() records a traceback at each call: 2 ms
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
 
 
 _workers: dict[str, Worker] = {}

@@ -1,17 +1,21 @@
-"""Free memory goes back to the system."""
+"""Freed memory is kept between the steps of a training, and goes back to the system when it should."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
-from fedlt.process.memory import _trim, give_back
+from fedlt.process.memory import _of_glibc, give_back
 
 benchmarks = pytest.importorskip("benchmarks.processes")
 
 
-@pytest.mark.skipif(_trim() is None, reason="another C library")
+@pytest.mark.skipif(_of_glibc("malloc_trim") is None, reason="another C library")
 def test_free_pages_between_objects_that_live_on_are_returned() -> None:
     size = 2**16  # bytes; the C library takes it from the heap, not from the system
     held = [bytearray(size) for _ in range(2000)]
@@ -23,3 +27,36 @@ def test_free_pages_between_objects_that_live_on_are_returned() -> None:
     give_back()
     assert full - benchmarks.resident(os.getpid()) > 0.8 * 2000 * size
     assert len(kept) == 40
+
+
+STEPS = """
+import json, resource, sys
+import torch
+from clients.worker import Worker
+from fedlt.data.federation import federate
+from fedlt.scenario import load
+
+scenario = load(json.loads(sys.argv[1]))
+worker = Worker(scenario, federate(scenario))
+faults = []
+for _ in range(4):  # the memory of a step, which is freed at its end
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    activations = [torch.full((2**20,), 1.0) for _ in range(25)]  # more than the library holds on to
+    del activations
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(faults[-1])
+"""
+
+
+@pytest.mark.skipif(_of_glibc("mallopt") is None, reason="another C library")
+def test_a_worker_keeps_the_memory_of_a_step_for_the_next(tiny: dict[str, Any]) -> None:
+    def faults(**variables: str) -> int:
+        """Pages that the system had to find for the last of several equal steps."""
+        command = [sys.executable, "-c", STEPS, json.dumps(tiny)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **variables})
+        return int(done.stdout)
+
+    step = 25 * 2**22 // os.sysconf("SC_PAGESIZE")
+    assert faults() < step // 10
+    given_back = {"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}  # the user's choice counts
+    assert faults(**given_back) > step // 2

@@ -39,10 +39,9 @@ from fedlt.scenario import load
 scenario = load(json.loads(sys.argv[1]))
 worker = Worker(scenario, federate(scenario))
 faults = []
-for _ in range(4):  # the memory of a step, which is freed at its end
+for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    activations = [torch.full((2**20,), 1.0) for _ in range(25)]  # more than the library holds on to
-    del activations
+    torch.full((10 * 2**20,), 1.0)  # freed at once; left to itself, the library keeps blocks up to 32 MiB at most
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(faults[-1])
 """
@@ -56,7 +55,7 @@ def test_a_worker_keeps_the_memory_of_a_step_for_the_next(tiny: dict[str, Any]) 
         done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **variables})
         return int(done.stdout)
 
-    step = 25 * 2**22 // os.sysconf("SC_PAGESIZE")
+    step = 40 * 2**20 // os.sysconf("SC_PAGESIZE")
     assert faults() < step // 10
-    given_back = {"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}  # the user's choice counts
+    given_back = {"MALLOC_TRIM_THRESHOLD_": "131072"}  # the user's choice counts
     assert faults(**given_back) > step // 2

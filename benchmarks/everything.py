@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from benchmarks import tables
 
 LARGER = "bare,fedlt-processes,fedlt-ray,fedlt-best,fedlt-bf16,flower,pfl-2"  # where a run takes minutes
+FEWER = "fedlt-processes,fedlt-ray,fedlt-best,fedlt-bf16,pfl-2"
 
 COMMANDS = {
     "tiny": "speed --workload tiny",
     "cifar-cnn": f"speed --workload cifar-cnn --rounds 8 --systems {LARGER}",
-    "large": f"speed --workload large --systems {LARGER}",
+    "large": f"speed --workload large --systems bare,{FEWER}",
     "personal": "speed --workload personal",
-    "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --systems {LARGER}",
+    "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --repeats 5 --systems bare-processes,{FEWER}",
     "startup": "startup",
     "scaling-clients": "scaling --axis clients",
     "scaling-model": "scaling --axis model",

@@ -39,17 +39,17 @@ def descend(
     momentum: float,
     weight_decay: float,
     nesterov: bool = False,
-    first: bool = False,
-) -> None:
-    """One step in place, on tensors that match in shape; the gradients are used up.
+) -> list[Tensor] | None:
+    """One step in place, on tensors that match in shape. The velocity after it, None without momentum.
 
-    velocity: None without momentum. first: the velocity begins at zero, whatever is in its memory.
+    velocity: what the step before returned; None where there was none. The gradients are used up: after a first step
+    they are the velocity.
     """
     if weight_decay:
         torch._foreach_add_(gradients, weights, alpha=weight_decay)
-    if velocity is not None:
-        if first:
-            torch._foreach_copy_(velocity, gradients)
+    if momentum:
+        if velocity is None:
+            velocity = [gradient.clone() for gradient in gradients] if nesterov else gradients
         else:
             torch._foreach_mul_(velocity, momentum)
             torch._foreach_add_(velocity, gradients)
@@ -58,6 +58,7 @@ def descend(
         else:
             gradients = velocity
     torch._foreach_add_(weights, gradients, alpha=-lr)
+    return velocity
 
 
 class SGD:
@@ -70,34 +71,34 @@ class SGD:
     def __init__(self, flat: Flat, momentum: float, weight_decay: float, nesterov: bool = False) -> None:
         self.flat, self.momentum, self.weight_decay, self.nesterov = flat, momentum, weight_decay, nesterov
         self.lr = self.travel = self._pull = 0.0
-        self._chosen: list[tuple[Tensor, Tensor, Tensor | None]] = []  # parameter, its weights, its velocity
         self._names: tuple[str, ...] = ()
-        self._backbone, self._first = True, True
-        self._velocity = torch.zeros_like(flat.storage) if momentum else None
-        self._velocities = {} if self._velocity is None else flat.views(self._velocity)
+        self._chosen: list[tuple[Tensor, Tensor]] = []  # parameter, its weights
+        self._backbone = True
+        self._velocity: list[Tensor] | None = None  # of the chosen, once there was a step
 
     def reset(self, names: tuple[str, ...], lr: float, velocity: Tensor | None = None) -> None:
         """Train these parameters from now on, with this momentum (as `velocity` gave it) or with none."""
         self.lr, self.travel, self._pull = lr, 0.0, 0.0
         if names != self._names:
             self._names = names
-            self._chosen = [(self.flat.trainable[n], self.flat.tensors[n], self._velocities.get(n)) for n in names]
+            self._chosen = [(self.flat.trainable[name], self.flat.tensors[name]) for name in names]
             self._backbone = any(name.startswith("backbone.") for name in names)
-        self._first = velocity is None
-        if self._velocity is not None and velocity is not None:
-            self._velocity.copy_(velocity)
+        self._velocity = None
+        if velocity is not None:
+            views = self.flat.views(velocity.clone())
+            self._velocity = [views[name] for name in names]
 
     @property
     def velocity(self) -> Tensor | None:
-        """A copy of the momentum of all parameters, zero for those that are not trained; None where there is none."""
-        if self._velocity is None:
+        """[S + Q + F] the momentum of all parameters, zero for those that are not trained; None where there is none."""
+        if not self.momentum:
             return None
-        if self._first:
-            return torch.zeros_like(self._velocity)
-        kept = torch.zeros_like(self._velocity)
-        for part in self.flat.segments(self._names):
-            kept[part] = self._velocity[part]
-        return kept
+        whole = torch.zeros_like(self.flat.storage)
+        if self._velocity is not None:
+            views = self.flat.views(whole)
+            for name, value in zip(self._names, self._velocity, strict=True):
+                views[name].copy_(value)
+        return whole
 
     def zero_grad(self) -> None:
         """Drop the gradients of all parameters: the next ones take their place without a copy."""
@@ -109,13 +110,11 @@ class SGD:
         """One update from the gradients at hand."""
         self._pull = self.momentum * self._pull + 1  # the velocity of a weight whose gradient is always one
         self.travel += self.lr * (1 + self.momentum * self._pull if self.nesterov else self._pull)
-        weights, gradients, velocities = [], [], []
-        for parameter, values, velocity in self._chosen:
+        weights, gradients = [], []
+        for parameter, values in self._chosen:
             weights.append(values)
             gradients.append(torch.zeros_like(values) if parameter.grad is None else parameter.grad)
-            if velocity is not None:
-                velocities.append(velocity)
-        settings = self.lr, self.momentum, self.weight_decay, self.nesterov, self._first
-        descend(weights, gradients, velocities or None, *settings)
-        self._first = False
+            parameter.grad = None  # it is used up, and may be the velocity from here on
+        settings = self.lr, self.momentum, self.weight_decay, self.nesterov
+        self._velocity = descend(weights, gradients, self._velocity, *settings)
         self.flat.stepped(self._backbone)

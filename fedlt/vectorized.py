@@ -69,7 +69,7 @@ def train_together(
     parts = flat.segments(names)
     module = LossModule(first.model, loss)
     weights = shared.expand(len(clients), -1).clone()
-    velocity = torch.zeros_like(weights) if local.momentum else None
+    velocity: list[Tensor] | None = None
     counts = torch.stack([client.class_counts for client in clients])
     for client in clients:
         client.generator = trainer.generator(client)
@@ -91,9 +91,9 @@ def train_together(
             batches = [trainer.batch(client, rows) for client, rows in zip(clients, positions, strict=True)]
             x, y = torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches])
             gradient, values = step(weights, x, y, positions, counts)
-            changes = None if velocity is None else [velocity[:, part] for part in parts]
+            held, slopes = [weights[:, part] for part in parts], [gradient[:, part] for part in parts]
             settings = lr, local.momentum, local.weight_decay, local.nesterov
-            descend([weights[:, part] for part in parts], [gradient[:, part] for part in parts], changes, *settings)
+            velocity = descend(held, slopes, velocity, *settings)
             done += 1
             trainer.work.count(values.sum(), len(clients), positions.shape[1])
     for client in clients:

@@ -37,6 +37,8 @@ METRICS: dict[str, str] = {
     "generic/failure_auroc": "Probability that a correct prediction has a higher confidence than a wrong one, ties "
     "counting one half: how well confidence tells failures. 0.5 is chance. NaN where all are right or all wrong. "
     "Confidences are ranked by log-odds in steps of 1/32 nat; a model that reports an uncertainty of its own, by that.",
+    "generic/experts": "Mean number of experts asked for a test sample; of learners that may ask fewer than they have "
+    "(`tlc` with `exit_below`, `ride` with `router`).",
     "generic/nc1": "Neural collapse, variability: trace(S_W S_B^+) / C of the features of the global test set, with "
     "the covariances within and between classes. 0 where all features of a class are equal. Papyan et al., PNAS 2020. "
     "Theirs is over training samples.",
@@ -66,11 +68,12 @@ METRICS: dict[str, str] = {
     "personal/nll": f"Mean negative log-likelihood of the true class in nats, at most 20 a sample. {MEAN}.",
     "personal/brier": f"Brier score as for `generic/brier`. {MEAN}.",
     "personal/failure_auroc": f"As for `generic/failure_auroc`. {POOLED}.",
+    "personal/experts": f"As for `generic/experts`. {POOLED}.",
     "cost/seconds": "Seconds per round, all of it, median over the rounds. In comparisons.",
     "cost/mb_up": "Megabytes (10^6 bytes) that a client sends per round. In comparisons.",
     "cost/mb_down": "Megabytes (10^6 bytes) that a client receives per round. In comparisons.",
 }
-"""Metrics by name, for the headline models. All but costs, losses and norms are fractions."""
+"""Metrics by name, for the headline models. All but costs, losses, norms and experts are fractions."""
 
 MASKED = (
     "Masked: classes without a training sample at the client cannot be predicted by its personal model. Always "

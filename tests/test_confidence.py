@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
+from fedlt.learner import Prediction
 from fedlt.measures.confidence import BINS, CELLS, MOST_NATS, UNIT, Confidence
 from fedlt.measures.meter import Meters
 
@@ -95,7 +96,7 @@ def test_excluded_classes_and_overflow_stay_finite() -> None:
 
 def test_all_right_or_no_sample_define_no_failure_prediction() -> None:
     assert math.isnan(measured(np.array([[1.0, 0]]), np.array([0])).failure_auroc())
-    empty = Confidence.from_samples(np.zeros((0, 6), np.int64), np.zeros(0, np.int64))
+    empty = Confidence.from_samples(np.zeros((0, 7), np.int64), np.zeros(0, np.int64))
     assert all(math.isnan(value) for value in empty.figures("m").values())
 
 
@@ -113,6 +114,16 @@ def test_a_models_own_uncertainty_ranks_its_predictions() -> None:
     logits, targets = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([0, 0, 1])
     for uncertainty, expected in (([0.1, 0.2, 0.9], 1.0), ([0.1, 0.9, 0.5], 0.5), ([0.0, 3.0, 2.0], 0.5)):
         meters = Meters()
-        meters.add("generic", {"": logits}, targets, uncertainty=torch.tensor(uncertainty))
+        meters.add("generic", {"": logits}, targets, said=Prediction(logits, torch.tensor(uncertainty)))
         assert meters.results()["generic:"].failure_auroc() == expected
     assert measured(logits.numpy(), targets.numpy()).failure_auroc() == 0.5
+
+
+def test_experts_asked_are_averaged_where_the_model_says_how_many() -> None:
+    meters = Meters()
+    for experts in ([1.0, 3.0], [2.0, 1.0, 1.0]):
+        logits = torch.zeros(len(experts), 2)
+        said = Prediction(logits, experts=torch.tensor(experts))
+        meters.add("generic", {"": logits}, torch.zeros(len(experts), dtype=torch.long), said=said)
+    assert meters.results()["generic:"].figures("generic")["generic/experts"] == 8 / 5
+    assert "m/experts" not in measured(*draw(10)).figures("m")

@@ -33,7 +33,9 @@ def test_every_figure_of_a_run_is_explained(tiny: dict[str, Any], tmp_path: Path
 
 def test_no_entry_explains_what_is_not_there(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, out=tmp_path)
-    assert set(glossary.METRICS) <= {*run.final, *COSTS}
+    asking = fedlt.run(tiny, "learner={name: tlc, exit_below: 0.5}", "model={name: mlp, depth: 2}", out=tmp_path)
+    assert set(glossary.METRICS) <= {*run.final, *asking.final, *COSTS}
+    assert 1 <= asking.final["generic/experts"] <= 3
     known = {f"{table}.{name}" for table, found in TABLES.items() for name in found}
     assert set(glossary.COLUMNS) <= known | {f"rounds.{name}" for name in run.rounds}
 

@@ -26,8 +26,8 @@ MOST_NATS = 20.0
 """The largest loss of one sample: a masked model gives an excluded class probability 0, whose log is not finite."""
 
 _COUNT, _CORRECT, _CONFIDENCE = slice(0, BINS), slice(BINS, 2 * BINS), slice(2 * BINS, 3 * BINS)
-_NLL, _BRIER = 3 * BINS, 3 * BINS + 1
-_RANKS = slice(3 * BINS + 2, 3 * BINS + 2 + 2 * RANKS)
+_NLL, _BRIER, _EXPERTS = range(3 * BINS, 3 * BINS + 3)
+_RANKS = slice(3 * BINS + 3, 3 * BINS + 3 + 2 * RANKS)
 CELLS = _RANKS.stop
 
 
@@ -35,9 +35,9 @@ CELLS = _RANKS.stop
 class Confidence:
     """Sums over the predictions of one model, or of one kind of personal model.
 
-    cells: int64 [CELLS], pooled over all samples: by bin the samples, the correct ones and the confidences; then loss
-    and Brier score; then, by rank, the wrong and the correct predictions. clients: int64 [K, 4] rows of client,
-    samples, loss and Brier score, in ascending order of clients; none for a generic model.
+    cells: int64 [CELLS], pooled over all samples: by bin the samples, the correct ones and the confidences; then loss,
+    Brier score and experts asked; then, by rank, the wrong and the correct predictions. clients: int64 [K, 4] rows of
+    client, samples, loss and Brier score, in ascending order of clients; none for a generic model.
     """
 
     cells: NDArray[np.int64]
@@ -45,14 +45,14 @@ class Confidence:
 
     @classmethod
     def from_samples(cls, samples: NDArray[np.int64], owners: NDArray[np.int64]) -> Confidence:
-        """samples: int64 [N, 6] of bin, correct (0 or 1), confidence, loss, Brier score, rank. owners: int64 [N],
-        each sample's client, -1 for none."""
-        bins, correct, confidence, loss, brier, rank = samples.T
+        """samples: int64 [N, 7] of bin, correct (0 or 1), confidence, loss, Brier score, rank, experts asked (0: not
+        said). owners: int64 [N], each sample's client, -1 for none."""
+        bins, correct, confidence, loss, brier, rank, experts = samples.T
         cells = np.zeros(CELLS, np.int64)
         np.add.at(cells[_COUNT], bins, 1)
         np.add.at(cells[_CORRECT], bins, correct)
         np.add.at(cells[_CONFIDENCE], bins, confidence)
-        cells[_NLL], cells[_BRIER] = loss.sum(), brier.sum()
+        cells[_NLL], cells[_BRIER], cells[_EXPERTS] = loss.sum(), brier.sum(), experts.sum()
         np.add.at(cells[_RANKS], 2 * rank + correct, 1)
         held = owners >= 0
         sums = np.stack([np.ones_like(loss), loss, brier], axis=1)[held]
@@ -101,12 +101,15 @@ class Confidence:
 
     def figures(self, prefix: str) -> dict[str, float]:
         """`prefix/ece`, `nll`, `brier`, `failure_auroc`. Loss and Brier score of personal models are unweighted means
-        over the clients; the other two need more samples than a client has, and are pooled."""
+        over the clients; the other two need more samples than a client has, and are pooled. And `prefix/experts`, mean
+        experts asked for a sample, where the model says so."""
         if len(self.clients):
             nll, brier = (self.per_client()[1:].mean(axis=1)).tolist()
         else:
             nll, brier = (_ratio(self.cells[[_NLL, _BRIER]] / UNIT, self.total)).tolist()
         figures = {"ece": self.calibration_error(), "nll": nll, "brier": brier, "failure_auroc": self.failure_auroc()}
+        if self.cells[_EXPERTS]:
+            figures["experts"] = int(self.cells[_EXPERTS]) / self.total
         return {f"{prefix}/{name}": value for name, value in figures.items()}
 
     def per_client(self) -> NDArray[np.float64]:

@@ -59,7 +59,7 @@ def evaluate_generic(
                 found = strategy.generic(server, x)  # type: ignore[arg-type]
                 logits = named_logits(found)
                 tally.add(logits, targets)
-                meters.add("generic", logits, targets, uncertainty=_uncertainty(found))
+                meters.add("generic", logits, targets, said=_said(found))
     return tally.confusions()
 
 
@@ -78,12 +78,12 @@ def evaluate_personal(
     for x, targets in test.parts(rows):
         with torch.no_grad():
             found = strategy.personal(client, x)  # type: ignore[arg-type]
-            logits, doubt = named_logits(found), _uncertainty(found)
+            logits, said = named_logits(found), _said(found)
             without = {name: value.masked_fill(unseen, -torch.inf) for name, value in logits.items()}
             plain.add(logits, targets)
             masked.add(without, targets)
-            meters.add("personal", logits, targets, client.id, doubt)
-            meters.add("personal_masked", without, targets, client.id, doubt)
+            meters.add("personal", logits, targets, client.id, said)
+            meters.add("personal_masked", without, targets, client.id, said)
     return plain.confusions(), masked.confusions()
 
 
@@ -143,6 +143,6 @@ def named_logits(logits: Logits) -> dict[str, Tensor]:
     return {"": next(iter(logits.values())), **logits}
 
 
-def _uncertainty(logits: Logits) -> Tensor | None:
-    """[B] what the model itself says of it, where it does."""
-    return logits.uncertainty if isinstance(logits, Prediction) else None
+def _said(found: Logits) -> Prediction | None:
+    """What the model says beside its logits, where it does."""
+    return found if isinstance(found, Prediction) else None

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlt.learner import Prediction
 from fedlt.measures.confidence import BINS, LOWEST_LOG_ODDS, MOST_NATS, RANKS, RANKS_PER_NAT, UNIT, Confidence
 
 HELD = 2**22  # numbers held back at most; softmax over one client's few rows would cost its call, not its arithmetic
@@ -17,7 +18,7 @@ HELD = 2**22  # numbers held back at most; softmax over one client's few rows wo
 class Meters:
     """One `Confidence` for each model and variant, as `model:variant`."""
 
-    _held: dict[str, list[tuple[Tensor, Tensor, Tensor | None, int]]] = field(default_factory=dict)
+    _held: dict[str, list[_Part]] = field(default_factory=dict)
     _done: dict[str, list[Confidence]] = field(default_factory=dict)
     _size: int = 0
 
@@ -27,12 +28,12 @@ class Meters:
         logits: dict[str, Tensor],
         targets: Tensor,
         client: int = -1,
-        uncertainty: Tensor | None = None,
+        said: Prediction | None = None,
     ) -> None:
-        """Logits [B, C] of each variant; targets: [B]; client: whose personal model it is. uncertainty: [B] what the
-        model itself says of it; None: it follows from the confidence."""
+        """Logits [B, C] of each variant; targets: [B]; client: whose personal model it is. said: what the model itself
+        says of its uncertainty, which otherwise follows from the confidence, and of the experts asked."""
         for variant, value in logits.items():
-            self._held.setdefault(f"{model}:{variant}", []).append((value.detach(), targets, uncertainty, client))
+            self._held.setdefault(f"{model}:{variant}", []).append(_Part(value.detach(), targets, said, client))
             self._size += value.numel()
         if self._size > HELD:
             self._flush()
@@ -44,24 +45,37 @@ class Meters:
 
     def _flush(self) -> None:
         for key, parts in self._held.items():
-            logits, targets = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-            own = None
-            if any(part[2] is not None for part in parts):
-                own = torch.cat([_unknown(part[1]) if part[2] is None else part[2].detach().float() for part in parts])
-            owners = np.repeat([part[3] for part in parts], [len(part[1]) for part in parts])
-            samples = _samples(logits, targets, own).cpu().numpy()
+            logits, targets = torch.cat([part.logits for part in parts]), torch.cat([part.targets for part in parts])
+            owners = np.repeat([part.client for part in parts], [len(part.targets) for part in parts])
+            said = _said(parts, "uncertainty", torch.nan), _said(parts, "experts", 0)
+            samples = _samples(logits, targets, *said).cpu().numpy()
             self._done.setdefault(key, []).append(Confidence.from_samples(samples, owners))
         self._held, self._size = {}, 0
 
 
-def _unknown(targets: Tensor) -> Tensor:
-    """[B] uncertainties of a model that reports none."""
-    return torch.full((len(targets),), torch.nan, device=targets.device)
+@dataclass(frozen=True)
+class _Part:
+    logits: Tensor
+    targets: Tensor
+    said: Prediction | None
+    client: int
 
 
-def _samples(logits: Tensor, targets: Tensor, uncertainty: Tensor | None) -> Tensor:
-    """[N, 6] of logits [N, C] and uncertainties [N], NaN or None where the confidence is to tell; see
-    `Confidence.from_samples`. A row of logits that is not finite counts as confidence 0."""
+def _said(parts: list[_Part], name: str, missing: float) -> Tensor | None:
+    """[N] of what the models say, `missing` where one does not; None where none does."""
+    each = [getattr(part.said, name, None) for part in parts]
+    if all(value is None for value in each):
+        return None
+    filled = [
+        torch.full((len(part.targets),), missing, device=part.targets.device) if value is None else value.detach()
+        for part, value in zip(parts, each, strict=True)
+    ]
+    return torch.cat([value.float() for value in filled])
+
+
+def _samples(logits: Tensor, targets: Tensor, uncertainty: Tensor | None, experts: Tensor | None) -> Tensor:
+    """[N, 7] of logits [N, C], uncertainties [N], NaN or None where the confidence is to tell, and experts asked [N];
+    see `Confidence.from_samples`. A row of logits that is not finite counts as confidence 0."""
     logs = torch.log_softmax(logits.float(), 1)
     probabilities = logs.exp()
     top = logs.amax(1)
@@ -78,5 +92,6 @@ def _samples(logits: Tensor, targets: Tensor, uncertainty: Tensor | None) -> Ten
         loss.nan_to_num(MOST_NATS).clamp(0.0, MOST_NATS) * UNIT,
         brier.nan_to_num(2.0) * UNIT,
         ((sureness.nan_to_num(-torch.inf) - LOWEST_LOG_ODDS) * RANKS_PER_NAT).floor().clamp(0, RANKS - 1),
+        torch.zeros_like(loss) if experts is None else experts,
     )
     return torch.stack([column.round().long() for column in columns], 1)

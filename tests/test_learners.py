@@ -67,7 +67,7 @@ def nll(logits: Array, y: NDArray[np.int64] = Y) -> Array:
 
 
 def value(site: Site) -> float:
-    return float(site.learner.loss(site, whole(site)))
+    return float(site.learner.loss(site, whole(site)).detach())
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from fedlt.scenario import load
 scenario = load(json.loads(sys.argv[1]))
 worker = Worker(scenario, federate(scenario))
 faults = []
-for _ in range(3):
+for _ in range(20):  # the first ones find their places
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.full((10 * 2**20,), 1.0)  # freed at once; left to itself, the library keeps blocks up to 32 MiB at most
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

@@ -1,0 +1,58 @@
+"""Puts the figures of the tables into README.md: `python -m benchmarks.centralized.summary`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.centralized.table import markdown
+from benchmarks.tables import fill
+
+HERE = Path(__file__).parent
+COLUMNS = (
+    ("FedAvg: generic", "fedavg", "generic/accuracy"),
+    ("few", "fedavg", "generic/few"),
+    ("personal", "fedavg", "personal/accuracy"),
+    ("masked", "fedavg", "personal_masked/accuracy"),
+    ("centralized: generic", "centralized", "generic/accuracy"),
+    ("few", "centralized", "generic/few"),
+    ("local: personal", "local", "personal/accuracy"),
+    ("masked", "local", "personal_masked/accuracy"),
+)
+
+
+def main() -> None:
+    """Fill the page."""
+    fill(HERE / "README.md", text)
+
+
+def text(name: str) -> str:
+    """The table of one setting."""
+    path = HERE / f"{name}.csv"
+    if not path.exists():
+        return "Not run yet."
+    return federation(pd.read_csv(path)) if name == "federation" else markdown(pd.read_csv(path))
+
+
+def federation(found: pd.DataFrame) -> str:
+    """Learners, and variants of their models, inside FedAvg, centralized and local: mean ± standard deviation, in %."""
+    last = found[found.evaluation == "last"].assign(variant=found.variant.fillna("").replace("-", ""))
+    lines = [f"| learner | seeds | {' | '.join(title for title, *_ in COLUMNS)} |", "|---|---|" + "---|" * len(COLUMNS)]
+    for (learner, variant), part in last.groupby(["learner", "variant"], sort=False):
+        values = part.set_index(["strategy", "metric"])
+        cells = [_cell(values, strategy, metric) for _, strategy, metric in COLUMNS]
+        name = f"`{learner}`, variant `{variant}`" if variant else f"`{learner}`"
+        lines.append(f"| {name} | {int(part.n.max())} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(values: pd.DataFrame, strategy: str, metric: str) -> str:
+    if (strategy, metric) not in values.index:
+        return "-"
+    mean, std = 100 * values.loc[(strategy, metric), ["mean", "std"]].to_numpy(float)
+    return f"{mean:.1f} ± {std:.1f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ FEWER = "fedlt-processes,fedlt-ray,fedlt-best,fedlt-bf16,pfl-2"
 COMMANDS = {
     "tiny": "speed --workload tiny",
     "cifar-cnn": f"speed --workload cifar-cnn --rounds 8 --systems {LARGER}",
-    "large": f"speed --workload large --systems bare,{FEWER}",
+    "large": f"speed --workload large --rounds 5 --systems bare-processes,{FEWER}",
     "personal": "speed --workload personal",
     "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --repeats 5 --systems bare-processes,{FEWER}",
     "startup": "startup",

@@ -142,7 +142,10 @@ def test_the_size_of_a_block_is_part_of_the_result_and_the_pieces_of_a_test_set_
     usual = fedlt.run(tiny, out=tmp_path)
     pieces = fedlt.run(tiny, "evaluation.batch_size=7", out=tmp_path)
     assert pieces.summary["model_hash"] == usual.summary["model_hash"]
-    assert pieces.final == pytest.approx(usual.final, abs=1e-6, nan_ok=True)
+    rounded = {name for name in usual.final if name.endswith(("/nll", "/brier"))}  # in parts of 2^-24 for each sample
+    for name, value in usual.final.items():
+        limit = 2**-24 if name in rounded else 1e-9
+        assert pieces.final[name] == pytest.approx(value, abs=limit, nan_ok=True), name
     assert fedlt.run(tiny, "federation.block=6", out=tmp_path).folder != usual.folder
 
 

@@ -77,6 +77,7 @@ def test_reset_forgets_the_momentum_and_sets_the_rate() -> None:
         sgd.zero_grad()
         (2 * flat.model.get_parameter("head.weight")).sum().backward()
         sgd.step()
+        assert flat.model.get_parameter("head.weight").grad is None  # later gradients must not add to the velocity
         seen.append(round(float(flat.storage), 5))
     assert seen == [0.8, 0.5, -1.5]
 

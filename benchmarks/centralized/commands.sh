@@ -25,3 +25,4 @@ case ${1:-all} in lt_small100 | all) # CIFAR-100-LT, four minutes of one core fo
     fedlt sweep lt_small100 strategy=centralized "learner=$first" --seeds 0-2 --out "$out/lt_small100"
     python -m benchmarks.centralized.table "$out/lt_small100" "$here/lt_small100.csv" ;;
 esac
+python -m benchmarks.centralized.summary # the tables of README.md

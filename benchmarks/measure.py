@@ -1,10 +1,11 @@
-"""Runs a system and watches it from outside: processor time and memory of the whole tree of its processes.
+"""Runs systems and watches them from outside: processor time and memory of the whole tree of their processes.
 
 Memory is the sum of the proportional set sizes (Linux's PSS): a page that several processes share counts once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,42 +24,130 @@ from benchmarks.job import Order
 from benchmarks.systems import SYSTEMS
 
 LIMIT = 900.0  # seconds after which a child is given up
+FIRST_TURN = 15.0  # seconds, so that no system is stopped while it starts
 
 CPU_EVERY = 0.2  # seconds between readings of the processor time
 MEMORY_EVERY = 1.0  # seconds between readings of the memory, which cost the kernel a walk through its page tables
 TICKS = os.sysconf("SC_CLK_TCK")
+UNTIMED = ("images", "images_all", "steps_all", "rounds", "moved")  # of a child's figures
 
 
 @dataclass(frozen=True)
 class Watched:
     """What a command printed and used.
 
-    started: when, in seconds since the epoch. times, cpu: readings of the processor seconds used until then. all_cpu:
-    likewise, of the whole machine.
-    peak_bytes: largest sum of the proportional set sizes at one time.
+    turns: when it ran, from and to, in seconds since the epoch; between them it stood still. times, cpu: readings of
+    the processor seconds used until then. all_cpu: likewise, of the whole machine.
+    peak_bytes: largest sum of the proportional set sizes at one time; 0 where the memory was not read.
     """
 
     status: int
     stdout: str
     stderr: str
-    started: float
+    turns: list[tuple[float, float]]
     times: list[float]
     cpu: list[float]
     all_cpu: list[float]
     peak_bytes: int
 
+    @property
+    def started(self) -> float:
+        """When, in seconds since the epoch."""
+        return self.turns[0][0]
+
+    def seconds_between(self, start: float, end: float) -> float:
+        """Seconds of two times (since the epoch) in which it ran."""
+        return sum(to - since for since, to in self._turns_between(start, end))
+
     def cpu_between(self, start: float, end: float) -> float:
-        """Processor seconds used between two times (seconds since the epoch), interpolated between readings."""
-        return self._between(self.cpu, start, end)
+        """Processor seconds used between two times, interpolated between readings."""
+        return self._used(self.cpu, start, end)
 
     def others_between(self, start: float, end: float) -> float:
-        """Share of the machine's processor time that other processes took."""
-        busy = self._between(self.all_cpu, start, end) - self.cpu_between(start, end)
-        return max(0.0, busy) / (end - start) / os.cpu_count()  # type: ignore[operator]
+        """Share of the machine's processor time that other processes took while it ran."""
+        busy = sum(self._used(self.all_cpu, *turn) for turn in self._turns_between(start, end))
+        free = self.seconds_between(start, end) * os.cpu_count()  # type: ignore[operator]
+        return max(0.0, busy - self.cpu_between(start, end)) / free
 
-    def _between(self, readings: list[float], start: float, end: float) -> float:
+    def _turns_between(self, start: float, end: float) -> list[tuple[float, float]]:
+        parts = [(max(since, start), min(to, end)) for since, to in self.turns]
+        return [part for part in parts if part[0] < part[1]]
+
+    def _used(self, readings: list[float], start: float, end: float) -> float:
         used = np.interp([start, end], self.times, readings)
         return float(used[1] - used[0])
+
+
+class Watch:
+    """Starts a command and reads what it uses, turn by turn: between its turns all its processes stand still.
+
+    memory: whether it is read. Beside other trees it would be too small: pages of libraries that they share count less.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], memory: bool) -> None:
+        self._files = folder / "stdout.txt", folder / "stderr.txt"
+        self._memory = memory
+        self._turns: list[tuple[float, float]] = []
+        self._times: list[float] = []
+        self._cpu: list[float] = []
+        self._all_cpu: list[float] = []
+        self._peak = 0
+        self._next_memory = 0.0
+        self._began = time.time()
+        with self._files[0].open("wb") as stdout, self._files[1].open("wb") as stderr:
+            self._process = subprocess.Popen(
+                command, stdout=stdout, stderr=stderr, env=dict(environment), start_new_session=True
+            )
+
+    def turn(self, seconds: float) -> bool:
+        """Let it run for so long; whether it has ended, or is to be ended after LIMIT seconds."""
+        if self._turns:
+            self._began = time.time()
+            self._signal(signal.SIGCONT)
+        while (ended := self._process.poll() is not None) is False and time.time() < self._began + seconds:
+            self._read()
+            time.sleep(CPU_EVERY)
+        if not ended:
+            self._stop()
+            self._read()
+        self._turns.append((self._began, time.time()))
+        return ended or sum(to - since for since, to in self._turns) >= LIMIT
+
+    def end(self) -> Watched:
+        """Kill what still runs, and tell what there was."""
+        self._signal(signal.SIGKILL)
+        status = self._process.wait()
+        text = [path.read_text(encoding="utf-8", errors="replace") for path in self._files]
+        return Watched(status, text[0], text[1], self._turns, self._times, self._cpu, self._all_cpu, self._peak)
+
+    def _read(self) -> None:
+        now, tree = time.time(), _tree(self._process.pid)
+        self._times.append(now)
+        self._cpu.append(max(sum(map(_cpu_seconds, tree.values())), *self._cpu[-1:], 0.0))
+        self._all_cpu.append(_machine_seconds())
+        if self._memory and now >= self._next_memory:
+            self._peak = max(self._peak, sum(map(_pss, tree)))
+            self._next_memory = now + MEMORY_EVERY
+
+    def _stop(self) -> None:
+        while self._process.poll() is None and any(f[0] not in "TZ" for f in _tree(self._process.pid).values()):
+            self._signal(signal.SIGSTOP)
+            time.sleep(0.001)
+
+    def _signal(self, number: int) -> None:
+        for pid in _tree(self._process.pid):
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, number)
+
+
+def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Watched:
+    """Run a command until it ends; after LIMIT seconds it is killed with all that it started."""
+    watched = Watch(command, folder, environment, memory=True)
+    try:
+        watched.turn(LIMIT)
+    finally:
+        found = watched.end()
+    return found
 
 
 def measure(
@@ -70,25 +159,67 @@ def measure(
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One run of one system in a process of its own. Raises RuntimeError with what it wrote where it fails."""
-    processes = SYSTEMS[system].processes
     with tempfile.TemporaryDirectory(prefix="fedlt-speed-run-") as folder:
         order = Order(system, workload, data, Path(folder), rounds, changes, options or {})
-        command = [sys.executable, "-m"]
-        if processes > 1:
-            command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-        command += ["benchmarks.child", order.to_json()]
-        watched = watch(command, Path(folder), {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}, LIMIT)
+        return _found(watch(_command(order), order.folder, _environment()))
+
+
+def measure_in_turns(
+    rounds: Mapping[str, int], workload: str, data: Path, changes: Mapping[str, Any], seconds: float
+) -> Iterator[tuple[str, dict[str, Any] | RuntimeError]]:
+    """One run of each system, all begun at once, of which one may run for `seconds` while the others stand still.
+
+    What slows the machine down for minutes then slows all of them alike. rounds: by system. Yields each system as it
+    ends, with its figures or with what went wrong. Memory is not measured.
+    """
+    systems, running = list(rounds), {}
+    with tempfile.TemporaryDirectory(prefix="fedlt-speed-runs-") as folder:
+        try:
+            for system in systems:
+                order = Order(system, workload, data, Path(folder, system), rounds[system], changes)
+                order.folder.mkdir()
+                running[system] = Watch(_command(order), order.folder, _environment(), memory=False)
+                running[system].turn(FIRST_TURN)
+            while running:
+                for system in filter(running.__contains__, tuple(systems)):
+                    if running[system].turn(seconds):
+                        watched = running.pop(system).end()
+                        try:
+                            yield system, _found(watched)
+                        except RuntimeError as error:
+                            yield system, error
+                systems.append(systems.pop(0))  # another order
+        finally:
+            for left in running.values():
+                left.end()
+
+
+def _command(order: Order) -> list[str]:
+    processes = SYSTEMS[order.system].processes
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    return [sys.executable, "-m", *(launcher if processes > 1 else []), "benchmarks.child", order.to_json()]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def _found(watched: Watched) -> dict[str, Any]:
+    """The child's figures, in seconds in which it ran, and those from outside."""
     found = _answer(watched)
-    start, end = found.pop("window")
-    startup = found.pop("first_round_at") - watched.started
-    cpu = watched.cpu_between(start, end)
+    (start, end), first = found.pop("window"), found.pop("first_round_at")
+    seconds, cpu = watched.seconds_between(start, end), watched.cpu_between(start, end)
+    if len(watched.turns) > 1:  # all else that it timed holds the time in which it stood still
+        found = {key: found[key] for key in UNTIMED} | {"seconds_per_round": found["seconds_per_round"]}
     return {
         **found,
-        "startup_seconds": startup,
+        "images_per_second": found["images"] / seconds,
+        "seconds_per_round": found["seconds_per_round"] * seconds / (end - start),
+        "startup_seconds": watched.seconds_between(watched.started, first),
         "cpu_seconds": cpu,
         "cpu_ms_per_image": 1000 * cpu / found["images"],
         "others_cpu_share": watched.others_between(start, end),
-        "peak_mb": watched.peak_bytes / 1e6,
+        "peak_mb": watched.peak_bytes / 1e6 or None,
     }
 
 
@@ -100,34 +231,6 @@ def _answer(watched: Watched) -> dict[str, Any]:
         )
     found: dict[str, Any] = json.loads(lines[-1])
     return found
-
-
-def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str], limit: float) -> Watched:
-    """Run a command until it ends; after `limit` seconds it is killed with all that it started."""
-    out, err = folder / "stdout.txt", folder / "stderr.txt"
-    times: list[float] = []
-    cpu: list[float] = []
-    all_cpu, peak = [], 0
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        started = time.time()
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=dict(environment), start_new_session=True)
-        next_memory = started
-        while process.poll() is None:
-            now = time.time()
-            tree = _tree(process.pid)
-            times.append(now)
-            cpu.append(max(sum(_cpu_seconds(stat) for stat in tree.values()), *cpu[-1:], 0.0))
-            all_cpu.append(_machine_seconds())
-            if now >= next_memory:
-                peak = max(peak, sum(map(_pss, tree)))
-                next_memory = now + MEMORY_EVERY
-            if now - started > limit:
-                os.killpg(process.pid, signal.SIGKILL)
-            time.sleep(CPU_EVERY)
-    for pid in _session(process.pid):  # what a killed child left behind
-        os.kill(pid, signal.SIGKILL)
-    text = [path.read_text(encoding="utf-8", errors="replace") for path in (out, err)]
-    return Watched(process.returncode, text[0], text[1], started, times, cpu, all_cpu, peak)
 
 
 def _stats() -> dict[int, list[str]]:
@@ -156,10 +259,6 @@ def _tree(root: int) -> dict[int, list[str]]:
             tree[pid] = stats[pid]
             wanted += children.get(pid, [])
     return tree
-
-
-def _session(root: int) -> list[int]:
-    return [pid for pid, fields in _stats().items() if int(fields[3]) == root and pid != root]
 
 
 def _cpu_seconds(fields: list[str]) -> float:

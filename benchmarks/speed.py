@@ -2,21 +2,24 @@
 
     python -m benchmarks.speed --workload tiny --systems bare,fedlt-ray,flower,pfl --repeats 3 --json tiny.json
 
-Every run is a process of its own; the systems take turns within a repeat, in another order in each.
+Every run is a process of its own; the systems run one after the other within a repeat, in another order in each. With
+`--turns SECONDS` all are begun, and each runs for so long while the others stand still: on a machine whose speed varies
+from minute to minute, this compares them fairly.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.measure import measure
+from benchmarks.measure import measure, measure_in_turns
 from benchmarks.systems import BARE, GROUPS, SYSTEMS
 from benchmarks.workloads import WORKLOADS, Workload, prepare
 
@@ -35,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     workload = WORKLOADS[options.workload]
     chosen = options.systems.split(",") if options.systems else workload.systems
     systems = _available([name for item in chosen for name in GROUPS.get(item, (item,))])
+    if options.turns and "flower" in systems and len(systems) > 1:
+        raise SystemExit("flower joins the Ray cluster of another system that runs: measure it without --turns")
     rounds, block = options.rounds or workload.rounds, options.block or workload.block
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="fedlt-speed-") as folder:
@@ -42,13 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prepare(workload, data)
         for repeat in range(options.repeats):
             turn = repeat % len(systems)
-            for system in systems[turn:] + systems[:turn]:
+            counts = {
+                system: max(workload.warmup + 2, round(rounds * SYSTEMS[system].share))
+                for system in systems[turn:] + systems[:turn]
+            }
+            for system, found in _measured(counts, options.workload, data, {"block": block}, options.turns):
                 label = f"repeat {repeat}  {system:16s}"
-                try:
-                    count = max(workload.warmup + 2, round(rounds * SYSTEMS[system].share))
-                    found = measure(system, options.workload, data, count, {"block": block})
-                except RuntimeError as error:  # the others are still worth their hours
-                    print(f"{label} failed: {error}", file=sys.stderr)
+                if isinstance(found, RuntimeError):  # the others are still worth their hours
+                    print(f"{label} failed: {found}", file=sys.stderr)
                     continue
                 rows.append({"workload": options.workload, "system": system, "repeat": repeat, **found})
                 print(f"{label} {found['images_per_second']:10.1f} images/s", file=sys.stderr)
@@ -56,6 +62,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not rows:
         raise SystemExit("no system could be measured")
     print(f"{options.workload}: {_describe(workload, rounds, block)}\n\n{_table(rows)}\n\n{NOTE}")
+
+
+def _measured(
+    rounds: Mapping[str, int], workload: str, data: Path, changes: Mapping[str, Any], turns: float | None
+) -> Iterator[tuple[str, dict[str, Any] | RuntimeError]]:
+    """One repeat: the systems one after the other, or in turns of so many seconds."""
+    if turns is not None:
+        yield from measure_in_turns(rounds, workload, data, changes, turns)
+        return
+    for system, count in rounds.items():
+        try:
+            yield system, measure(system, workload, data, count, changes)
+        except RuntimeError as error:
+            yield system, error
 
 
 def _available(systems: list[str]) -> list[str]:
@@ -80,7 +100,8 @@ def _describe(workload: Workload, rounds: int, block: int) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     def median(system: str, key: str) -> float:
-        return statistics.median(row[key] for row in rows if row["system"] == system)
+        values = [row[key] for row in rows if row["system"] == system]
+        return math.nan if None in values else statistics.median(values)
 
     systems = list(dict.fromkeys(row["system"] for row in rows))
     bare = [name for name in systems if name in BARE] or systems[:1]
@@ -110,9 +131,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rounds", type=int, help="default: the workload's; slow systems run a share of them")
     parser.add_argument("--block", type=int, help="clients that FedLT adds up before they travel")
+    parser.add_argument(
+        "--turns", type=float, help="seconds: all systems are begun and take turns; not beside `flower`"
+    )
     parser.add_argument("--json", type=Path, help="write every run and the machine to this file")
     parser.add_argument("--csv", type=Path, help="likewise as CSV, with comment lines on top")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.turns is not None and options.turns <= 0:
+        parser.error(f"--turns {options.turns}: give seconds above 0")
+    return options
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import fedlt
 from benchmarks.centralized.early_exit import early_exit
-from benchmarks.centralized.table import figures, spread
+from benchmarks.centralized.table import SHOWN, costs, figures, spread
 from fedlt.results import Run
 
 CONTROLS = Path(__file__).with_name("controls.py")
@@ -35,11 +37,12 @@ REFERENCE = {
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs by method. seeds: those that every method has. out: where run folders are."""
+    """Runs by method. seeds: those that every method has. out: where run folders are. told: figures for a table."""
 
     seeds: tuple[int, ...]
     out: Path
     done: dict[tuple[str, int], Run] = field(default_factory=dict)
+    told: list[dict[str, Any]] = field(default_factory=list)
 
     def of(self, learner: str) -> list[Run]:
         """One run for each seed. learner: its name, and changes of the scenario's keys behind it."""
@@ -51,10 +54,19 @@ class Runs:
         return [self.done[learner, seed] for seed in self.seeds]
 
     def figures(self, learner: str, variant: str = "") -> dict[str, np.ndarray]:
-        """[seeds] of each figure; variant: of the model, the headline unless given."""
+        """[seeds] of each figure and cost; variant: of the model, the headline unless given."""
         model = f"generic[{variant}]" if variant else "generic"
-        rows = [figures(run, model) for run in self.of(learner)]
+        rows = [figures(run, model) | costs(run) for run in self.of(learner)]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    def tell(self, setting: str, found: dict[str, dict[str, np.ndarray]]) -> None:
+        """Keep the figures [seeds] of each method; print the spread of all and few, or of what there is."""
+        for method, row in found.items():
+            shown = [key for key in ("all", "few") if key in row] or list(row)
+            print(f"      {method}: " + ", ".join(f"{key} {spread(row[key])}" for key in shown), flush=True)
+            for place, seed in enumerate(self.seeds):
+                values = {key: value[place] for key, value in row.items()}
+                self.told.append({"setting": setting, "method": method, "seed": seed, **values})
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ def baselines(runs: Runs) -> Iterable[Check]:
 
 def beside_reference(name: str, found: dict[str, np.ndarray]) -> Iterable[Check]:
     """Means within two standard deviations (the reference's and ours, added as squares) of the reference."""
-    print(f"      {name}: " + ", ".join(f"{key} {spread(values)}" for key, values in found.items()))
+    print(f"      {name}: " + ", ".join(f"{key} {spread(found[key])}" for key in SHOWN))
     expected = REFERENCE[name]
     for key, mean, deviation in (("all", *expected[:2]), ("few", *expected[2:])):
         own = found[key].std(ddof=1) if len(found[key]) > 1 else 0.0
@@ -134,6 +146,7 @@ def main(rows: dict[str, Callable[[Runs], Iterable[Check]]]) -> int:
     parser.add_argument("rows", nargs="*", choices=[*rows, []], default=list(rows))
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--csv", type=Path, help="write the figures of every seed that the rows tell to this file")
     options = parser.parse_args()
     first, _, last = options.seeds.partition("-")
     runs = Runs(tuple(range(int(first), int(last or first) + 1)), options.out)
@@ -143,6 +156,8 @@ def main(rows: dict[str, Callable[[Runs], Iterable[Check]]]) -> int:
         for check in rows[row](runs):
             print(check, flush=True)
             failed += not check.holds
+        if options.csv is not None and runs.told:
+            pd.DataFrame(runs.told).to_csv(options.csv, index=False, float_format="%.2f", lineterminator="\n")
     return int(failed > 0)
 
 

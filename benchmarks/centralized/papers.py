@@ -16,7 +16,6 @@ from benchmarks.centralized.acceptance import Check, Runs, at_least, main
 from benchmarks.centralized.gaussian_heads import heads
 from benchmarks.centralized.outside import outside_auroc
 from benchmarks.centralized.substructure import purity, superclasses
-from benchmarks.centralized.table import spread
 
 SBCL = (
     "sbcl federation.rounds=250 evaluation.every=250 local.batch_size=256 local.lr=0.2 local.weight_decay=0.0001 "
@@ -27,16 +26,10 @@ OTHERS = "cifar100"  # whose images no class of CIFAR-10 is in
 EXTRA = 3.9  # times the labelled samples; with imbalance 100 the largest class then takes all that CIFAR-10 has left
 
 
-def table(found: dict[str, dict[str, np.ndarray]]) -> None:
-    """Print mean ± standard deviation of all and few."""
-    for name, row in found.items():
-        print(f"      {name}: " + ", ".join(f"{key} {spread(row[key])}" for key in ("all", "few")), flush=True)
-
-
 def sbcl(runs: Runs) -> Iterable[Check]:
     """Row 5: better than supervised contrast (the same run without subclasses), under the same head."""
     found = {"supcon": runs.figures(f"{SBCL} learner.warmup=1.0"), "sbcl": runs.figures(SBCL)}
-    table(found)
+    runs.tell("sbcl", found)
     for key, least in (("all", 2.0), ("few", 3.0)):
         yield at_least(f"sbcl over supcon, {key}", (found["sbcl"][key] - found["supcon"][key]).mean(), least)
 
@@ -48,8 +41,7 @@ def substructure(runs: Runs) -> Iterable[Check]:
         name: np.array([purity(run) for run in runs.of(f"{SBCL} {keys} {more}")])
         for name, more in (("supcon", "learner.warmup=1.0"), ("sbcl", "learner.warmup=0.05"))
     }
-    for name, values in found.items():
-        print(f"      {name}: mutual information with the fine classes {spread(values)}", flush=True)
+    runs.tell("substructure", {name: {"mutual_information": values} for name, values in found.items()})
     yield at_least("sbcl over supcon, mutual information in %", (found["sbcl"] - found["supcon"]).mean(), 2.0)
 
 
@@ -70,7 +62,7 @@ def labels(runs: Runs) -> Iterable[Check]:
     for factor in (1, 25, 100):
         keys = f"data.unlabelled.extra={EXTRA} data.unlabelled.imbalance_factor={factor}"
         found[f"pseudo-labels, imbalance {factor}"] = runs.figures(f"pseudo_labels {twice} {keys}")
-    table(found)
+    runs.tell("labels", found)
     mean = {name: float(row["all"].mean()) for name, row in found.items()}
     yield at_least("rotation + ce over ce", mean["rotation + ce"] - mean["ce"], 0.5)
     yield at_least("rotation + ce over ce, twice as long", mean["rotation + ce"] - mean["ce, twice as long"], 0.5)
@@ -89,7 +81,7 @@ def noise(runs: Runs) -> Iterable[Check]:
         each = [heads(rate, seed) for seed in runs.seeds]
         found = {name: {key: np.array([row[name][key] for row in each]) for key in ("all", "few")} for name in each[0]}
         print(f"      {rate:.0%} of the labels are wrong")
-        table(found)
+        runs.tell(f"noise {rate}", found)
         if rate != 0.3:
             continue
         best = found["calibrated"]
@@ -107,8 +99,7 @@ def outside(runs: Runs) -> Iterable[Check]:
         "ldam-drw": np.array([outside_auroc(run, OTHERS) for run in runs.of("ldam")]),
         "tlc": np.array([outside_auroc(run, OTHERS) for run in runs.of("tlc")]),
     }
-    for name, areas in found.items():
-        print(f"      {name}: AUROC {spread(areas)}", flush=True)
+    runs.tell("outside", {name: {"auroc": areas} for name, areas in found.items()})
     yield at_least("tlc over ce", (found["tlc"] - found["ce"]).mean(), 2.0)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +42,32 @@ def test_a_notebook_is_committed_with_its_outputs(path: Path) -> None:
     assert words > 150, "a notebook explains itself"
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Future[Any]]]:
+    """All notebooks, two at a time."""
+    for package in ("nbclient", "ipykernel"):
+        pytest.importorskip(package, reason="pip install -e '.[notebooks]' to run the notebooks")
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield {path: pool.submit(executed, path, tmp_path_factory.mktemp(path.stem)) for path in NOTEBOOKS}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nbclient = pytest.importorskip("nbclient", reason="pip install -e '.[notebooks]' to run the notebooks")
-    pytest.importorskip("ipykernel", reason="pip install -e '.[notebooks]' to run the notebooks")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_a_notebook_runs(path: Path, runs: dict[Path, Future[Any]]) -> None:
+    assert all(cell.execution_count for cell in code(runs[path].result()))
+
+
+def executed(path: Path, folder: Path) -> Any:
+    """The notebook, run in the folder."""
+    import nbclient
+
     notebook = nbformat.read(path, as_version=4)
     for cell in code(notebook):
-        cell.outputs, cell.source = [], quick(cell.source)
-    where = {"metadata": {"path": str(tmp_path)}}
-    client = nbclient.NotebookClient(notebook, timeout=300, startup_timeout=300, resources=where)
-    client.execute()
-    assert all(cell.execution_count for cell in code(notebook))
+        cell.outputs, cell.execution_count, cell.source = [], None, quick(cell.source)
+    where = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=300, startup_timeout=300, resources=where).execute()
+    return notebook
 
 
 def quick(source: str) -> str:

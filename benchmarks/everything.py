@@ -21,6 +21,8 @@ COMMANDS = {
     "large": f"speed --workload large --rounds 5 --systems bare-processes,{FEWER}",
     "personal": "speed --workload personal",
     "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --repeats 5 --systems bare-processes,{FEWER}",
+    "cifar-cnn-turns": f"speed --workload cifar-cnn --rounds 12 --turns 4 --systems bare-processes,{FEWER}",
+    "cifar-resnet8-turns": f"speed --workload cifar-resnet8 --rounds 10 --turns 5 --systems bare-processes,{FEWER}",
     "startup": "startup",
     "scaling-clients": "scaling --axis clients",
     "scaling-model": "scaling --axis model",

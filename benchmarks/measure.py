@@ -201,7 +201,8 @@ def _command(order: Order) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    """RAY_worker_register_timeout_seconds: Ray may stand still while it starts a worker."""
+    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_register_timeout_seconds": "600"}
 
 
 def _found(watched: Watched) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Before ray is imported: equal priority (its default niceness is 15).
+# Before ray is imported: equal priority (its default niceness is 15), and no worker before one is asked for, since
+# `ray.init` would wait for these, and for ever where one dies while it starts.
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import numpy as np
 import ray

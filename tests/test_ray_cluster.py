@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,23 @@ def test_a_cluster_that_nobody_named_is_left_alone(tiny: dict[str, Any], tmp_pat
     command = [sys.executable, "-c", script, json.dumps(tiny), tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_ray_starts_though_a_worker_dies_meanwhile(tmp_path: Path) -> None:
+    """Whatever worker Ray starts on its own account dies at once; `ray.init` must not wait for it."""
+    dies = "import os, sys\nif any('default_worker' in word for word in sys.orig_argv):\n    os._exit(1)\n"
+    (tmp_path / "sitecustomize.py").write_text(dies)
+    script = "import ray\nfrom server.ray_grid import start_ray\nstart_ray(1)\nprint('started')\nray.shutdown()\n"
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout == "started\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ def text(name: str) -> str:
     path = HERE / f"{name}.csv"
     if not path.exists():
         return "Not run yet."
-    return federation(pd.read_csv(path)) if name == "federation" else markdown(pd.read_csv(path))
+    found = pd.read_csv(path)
+    return federation(found) if name == "federation" else markdown(found.dropna(subset=["all", "ece"]))
 
 
 def federation(found: pd.DataFrame) -> str:

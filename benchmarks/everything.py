@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from benchmarks import tables
 
 LARGER = "bare,fedlt-processes,fedlt-ray,fedlt-best,fedlt-bf16,flower,pfl-2"  # where a run takes minutes
+EXACT = "bare-processes,fedlt-processes,fedlt-ray,fedlt-best,pfl-2"
 FEWER = "fedlt-processes,fedlt-ray,fedlt-best,fedlt-bf16,pfl-2"
 
 COMMANDS = {
@@ -21,7 +22,7 @@ COMMANDS = {
     "large": f"speed --workload large --rounds 5 --systems bare-processes,{FEWER}",
     "personal": "speed --workload personal",
     "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --repeats 5 --systems bare-processes,{FEWER}",
-    "cifar-resnet8-turns": f"speed --workload cifar-resnet8 --rounds 10 --turns 3 --systems bare-processes,{FEWER}",
+    "cifar-resnet8-turns": f"speed --workload cifar-resnet8 --rounds 16 --turns 2 --repeats 5 --systems {EXACT}",
     "startup": "startup",
     "scaling-clients": "scaling --axis clients",
     "scaling-model": "scaling --axis model --repeats 1",

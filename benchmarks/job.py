@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,42 +48,27 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a system did.
+class Told:
+    """What a child tells of a run.
 
     finished: time at which each round was over (seconds since the epoch). images, steps: of each round, all clients
-    together. weights: the final generic model by tensor name. parts: seconds of each round by what took them, where
-    the system tells.
+    together. moved: distance between the initial and the final weights. parts: seconds of each round by what took
+    them, where the system tells.
     """
+
+    finished: list[float]
+    images: list[int]
+    steps: list[int]
+    moved: float
+    parts: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a system did: as `Told`, and weights: the final generic model by tensor name."""
 
     finished: list[float]
     images: list[int]
     steps: list[int]
     weights: dict[str, NDArray[np.float32]]
     parts: dict[str, list[float]] = field(default_factory=dict)
-
-
-def steady(outcome: Outcome, warmup: int) -> dict[str, Any]:
-    """Figures of the rounds after the warm-up, which ends with the round before them.
-
-    images_per_second, seconds_per_round; window: start and end of the steady state, seconds since the epoch;
-    images: trained in it; images_all, steps_all: of all rounds; first_round_at: end of the first round. drift: median
-    seconds of the last tenth of these rounds over that of the first tenth. Parts: means, in seconds per round.
-    """
-    if len(outcome.finished) <= warmup:
-        raise ValueError(f"{len(outcome.finished)} rounds leave none after {warmup} rounds of warm-up; use more")
-    start, end = outcome.finished[warmup - 1], outcome.finished[-1]
-    images, rounds = sum(outcome.images[warmup:]), len(outcome.finished) - warmup
-    seconds, tenth = np.diff(outcome.finished[warmup - 1 :]).tolist(), -(-rounds // 10)
-    return {
-        "images_per_second": images / (end - start),
-        "seconds_per_round": (end - start) / rounds,
-        "window": [start, end],
-        "images": images,
-        "images_all": sum(outcome.images),
-        "steps_all": sum(outcome.steps),
-        "rounds": len(outcome.finished),
-        "first_round_at": outcome.finished[0],
-        "drift": statistics.median(seconds[-tenth:]) / statistics.median(seconds[:tenth]),
-        **{name: statistics.fmean(values[warmup:]) for name, values in outcome.parts.items()},
-    }

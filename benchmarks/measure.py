@@ -6,9 +6,11 @@ Memory is the sum of the proportional set sizes (Linux's PSS): a page that sever
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,8 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.job import Order
+from benchmarks import processes
+from benchmarks.job import Order, Told
 from benchmarks.systems import SYSTEMS
+from benchmarks.workloads import WORKLOADS
 
 LIMIT = 900.0  # seconds after which a child is given up
 FIRST_TURN = 15.0  # seconds, so that no system is stopped while it starts
@@ -29,7 +33,6 @@ FIRST_TURN = 15.0  # seconds, so that no system is stopped while it starts
 CPU_EVERY = 0.2  # seconds between readings of the processor time
 MEMORY_EVERY = 1.0  # seconds between readings of the memory, which cost the kernel a walk through its page tables
 TICKS = os.sysconf("SC_CLK_TCK")
-UNTIMED = ("images", "images_all", "steps_all", "rounds", "moved")  # of a child's figures
 
 
 @dataclass(frozen=True)
@@ -121,21 +124,22 @@ class Watch:
         return Watched(status, text[0], text[1], self._turns, self._times, self._cpu, self._all_cpu, self._peak)
 
     def _read(self) -> None:
-        now, tree = time.time(), _tree(self._process.pid)
+        now, tree = time.time(), processes.tree(self._process.pid)
         self._times.append(now)
         self._cpu.append(max(sum(map(_cpu_seconds, tree.values())), *self._cpu[-1:], 0.0))
         self._all_cpu.append(_machine_seconds())
         if self._memory and now >= self._next_memory:
-            self._peak = max(self._peak, sum(map(_pss, tree)))
+            self._peak = max(self._peak, sum(map(processes.proportional, tree)))
             self._next_memory = now + MEMORY_EVERY
 
     def _stop(self) -> None:
-        while self._process.poll() is None and any(f[0] not in "TZ" for f in _tree(self._process.pid).values()):
+        pid = self._process.pid
+        while self._process.poll() is None and any(fields[0] not in "TZ" for fields in processes.tree(pid).values()):
             self._signal(signal.SIGSTOP)
             time.sleep(0.001)
 
     def _signal(self, number: int) -> None:
-        for pid in _tree(self._process.pid):
+        for pid in processes.tree(self._process.pid):
             with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
                 os.kill(pid, number)
 
@@ -161,7 +165,14 @@ def measure(
     """One run of one system in a process of its own. Raises RuntimeError with what it wrote where it fails."""
     with tempfile.TemporaryDirectory(prefix="fedlt-speed-run-") as folder:
         order = Order(system, workload, data, Path(folder), rounds, changes, options or {})
-        return _found(watch(_command(order), order.folder, _environment()))
+        watched = watch(_command(order), order.folder, _environment())
+        told = _told(watched)
+        since, until = _steady(told, WORKLOADS[workload].warmup)
+        figures = _figures(watched, told, since, until)
+    if told.parts:
+        part = slice(WORKLOADS[workload].warmup, None)
+        figures |= {name: statistics.fmean(values[part]) for name, values in told.parts.items()}
+    return figures
 
 
 def measure_in_turns(
@@ -169,35 +180,52 @@ def measure_in_turns(
 ) -> Iterator[tuple[str, dict[str, Any] | RuntimeError]]:
     """One run of each system, all begun at once, of which one may run for `seconds` while the others stand still.
 
-    What slows the machine down for minutes then slows all of them alike. rounds: by system. Yields each system as it
-    ends, with its figures or with what went wrong. Memory is not measured.
+    What slows the machine down for minutes then slows all of them alike. Only the time counts in which all are in
+    their steady state. rounds: by system. Yields each system with its figures or with what went wrong, when all have
+    ended. Memory and the parts of a round are not measured.
     """
-    systems, running = list(rounds), {}
+    systems, watches, ended = list(rounds), {}, {}
     with tempfile.TemporaryDirectory(prefix="fedlt-speed-runs-") as folder:
         try:
             for system in systems:
                 order = Order(system, workload, data, Path(folder, system), rounds[system], changes)
                 order.folder.mkdir()
-                running[system] = Watch(_command(order), order.folder, _environment(), memory=False)
-                running[system].turn(FIRST_TURN)
-            while running:
-                for system in filter(running.__contains__, tuple(systems)):
-                    if running[system].turn(seconds):
-                        watched = running.pop(system).end()
-                        try:
-                            yield system, _found(watched)
-                        except RuntimeError as error:
-                            yield system, error
+                watches[system] = Watch(_command(order), order.folder, _environment(), memory=False)
+                watches[system].turn(FIRST_TURN)
+            while left := [system for system in systems if system not in ended]:
+                for system in left:
+                    if watches[system].turn(seconds):
+                        ended[system] = watches[system].end()
                 systems.append(systems.pop(0))  # another order
         finally:
-            for left in running.values():
-                left.end()
+            for system in watches.keys() - ended.keys():
+                watches[system].end()
+    yield from compared(ended, WORKLOADS[workload].warmup).items()
+
+
+def compared(ended: Mapping[str, Watched], warmup: int) -> dict[str, dict[str, Any] | RuntimeError]:
+    """Figures of the time in which all systems were in their steady state, but for those that failed."""
+    told: dict[str, Told] = {}
+    found: dict[str, dict[str, Any] | RuntimeError] = {}
+    for system, watched in ended.items():
+        try:
+            told[system] = _told(watched)
+        except RuntimeError as error:
+            found[system] = error
+    windows = [_steady(each, warmup) for each in told.values()]
+    since, until = max((start for start, _ in windows), default=0.0), min((end for _, end in windows), default=0.0)
+    for system, each in told.items():
+        try:
+            found[system] = _figures(ended[system], each, since, until)
+        except RuntimeError as error:
+            found[system] = error
+    return found
 
 
 def _command(order: Order) -> list[str]:
-    processes = SYSTEMS[order.system].processes
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    return [sys.executable, "-m", *(launcher if processes > 1 else []), "benchmarks.child", order.to_json()]
+    count = SYSTEMS[order.system].processes
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"]
+    return [sys.executable, "-m", *(launcher if count > 1 else []), "benchmarks.child", order.to_json()]
 
 
 def _environment() -> dict[str, str]:
@@ -205,61 +233,48 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_register_timeout_seconds": "600"}
 
 
-def _found(watched: Watched) -> dict[str, Any]:
-    """The child's figures, in seconds in which it ran, and those from outside."""
-    found = _answer(watched)
-    (start, end), first = found.pop("window"), found.pop("first_round_at")
-    seconds, cpu = watched.seconds_between(start, end), watched.cpu_between(start, end)
-    if len(watched.turns) > 1:  # all else that it timed holds the time in which it stood still
-        found = {key: found[key] for key in UNTIMED} | {"seconds_per_round": found["seconds_per_round"]}
-    return {
-        **found,
-        "images_per_second": found["images"] / seconds,
-        "seconds_per_round": found["seconds_per_round"] * seconds / (end - start),
-        "startup_seconds": watched.seconds_between(watched.started, first),
-        "cpu_seconds": cpu,
-        "cpu_ms_per_image": 1000 * cpu / found["images"],
-        "others_cpu_share": watched.others_between(start, end),
-        "peak_mb": watched.peak_bytes / 1e6 or None,
-    }
-
-
-def _answer(watched: Watched) -> dict[str, Any]:
+def _told(watched: Watched) -> Told:
     lines = [line for line in watched.stdout.splitlines() if line.startswith("{")]
     if watched.status or not lines:
         raise RuntimeError(
             f"the child ended with {watched.status}:\n{watched.stdout[-2000:]}\n{watched.stderr[-4000:]}"
         )
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
+    return Told(**json.loads(lines[-1]))
 
 
-def _stats() -> dict[int, list[str]]:
-    """Fields of /proc/PID/stat after the command's name, of every process."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                text = Path("/proc", entry, "stat").read_text(encoding="utf-8", errors="replace")
-            except OSError:  # it has ended meanwhile
-                continue
-            found[int(entry)] = text.rpartition(")")[2].split()
-    return found
+def _steady(told: Told, warmup: int) -> tuple[float, float]:
+    """From the end of the last round of the warm-up to that of the last round, in seconds since the epoch."""
+    return told.finished[min(warmup, len(told.finished)) - 1], told.finished[-1]
 
 
-def _tree(root: int) -> dict[int, list[str]]:
-    """The process and all that descend from it, or that stayed in its session."""
-    stats = _stats()
-    children: dict[int, list[int]] = {}
-    for pid, fields in stats.items():
-        children.setdefault(int(fields[1]), []).append(pid)
-    wanted, tree = [root, *(pid for pid, fields in stats.items() if int(fields[3]) == root)], {}
-    while wanted:
-        pid = wanted.pop()
-        if pid in stats and pid not in tree:
-            tree[pid] = stats[pid]
-            wanted += children.get(pid, [])
-    return tree
+def _figures(watched: Watched, told: Told, since: float, until: float) -> dict[str, Any]:
+    """Figures of the rounds that lie between two times, in seconds in which the system ran.
+
+    drift: median seconds of the last tenth of these rounds over that of the first tenth.
+    """
+    held = [i for i, end in enumerate(told.finished) if since <= end <= until]
+    if len(held) < 2:
+        raise RuntimeError(f"of {len(told.finished)} rounds none lies within the steady state; give more --rounds")
+    ends = [told.finished[i] for i in held]
+    seconds = [watched.seconds_between(*pair) for pair in itertools.pairwise(ends)]
+    images, cpu = sum(told.images[i] for i in held[1:]), watched.cpu_between(ends[0], ends[-1])
+    tenth = -(-len(seconds) // 10)
+    return {
+        "images_per_second": images / sum(seconds),
+        "seconds_per_round": statistics.fmean(seconds),
+        "images": images,
+        "images_all": sum(told.images),
+        "steps_all": sum(told.steps),
+        "rounds": len(told.finished),
+        "rounds_steady": len(seconds),
+        "moved": told.moved,
+        "drift": statistics.median(seconds[-tenth:]) / statistics.median(seconds[:tenth]),
+        "startup_seconds": watched.seconds_between(watched.started, told.finished[0]),
+        "cpu_seconds": cpu,
+        "cpu_ms_per_image": 1000 * cpu / images,
+        "others_cpu_share": watched.others_between(ends[0], ends[-1]),
+        "peak_mb": watched.peak_bytes / 1e6 or None,
+    }
 
 
 def _cpu_seconds(fields: list[str]) -> float:
@@ -272,11 +287,3 @@ def _machine_seconds() -> float:
     fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]
     idle = int(fields[3]) + int(fields[4])  # and waiting for a disk
     return (sum(map(int, fields[:8])) - idle) / TICKS
-
-
-def _pss(pid: int) -> int:
-    try:
-        lines = Path("/proc", str(pid), "smaps_rollup").read_text(encoding="utf-8").splitlines()
-    except OSError:  # it has ended meanwhile
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

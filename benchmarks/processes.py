@@ -8,17 +8,18 @@ from pathlib import Path
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def tree(root: int) -> list[int]:
-    """The process and all its living descendants."""
+def tree(root: int) -> dict[int, list[str]]:
+    """The process, all that descend from it and all that stayed in its session: the fields of their `stat`."""
+    stats = {int(entry): fields for entry in os.listdir("/proc") if entry.isdigit() and (fields := _stat(int(entry)))}
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (fields := _stat(int(entry))):
-            children.setdefault(int(fields[1]), []).append(int(entry))
-    found, wanted = [], [root]
+    for process, fields in stats.items():
+        children.setdefault(int(fields[1]), []).append(process)
+    found, wanted = {}, [root, *(process for process, fields in stats.items() if int(fields[3]) == root)]
     while wanted:
         process = wanted.pop()
-        found.append(process)
-        wanted += children.get(process, [])
+        if process in stats and process not in found:
+            found[process] = stats[process]
+            wanted += children.get(process, [])
     return found
 
 
@@ -54,6 +55,7 @@ def proportional(process: int) -> int:
 
 
 def _stat(process: int) -> list[str]:
+    """Its `stat` behind the command's name: state, parent, group, session, ...; [] where it has ended."""
     try:
         return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:

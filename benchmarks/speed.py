@@ -3,8 +3,9 @@
     python -m benchmarks.speed --workload tiny --systems bare,fedlt-ray,flower,pfl --repeats 3 --json tiny.json
 
 Every run is a process of its own; the systems run one after the other within a repeat, in another order in each. With
-`--turns SECONDS` all are begun, and each runs for so long while the others stand still: on a machine whose speed varies
-from minute to minute, this compares them fairly.
+`--turns SECONDS` all are begun, and each runs for so long while the others stand still; the time counts in which all
+are past their warm-up and none has ended. On a machine whose speed varies from minute to minute, this compares them
+fairly.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ VARIANT = "Brackets name a variant of the model that the strategy reports beside
 
 COLUMNS: dict[str, str] = {
     "rounds.round": "1-based.",
+    "rounds.ended": "Time at which the round was over, in seconds since 1970-01-01 UTC.",
     "rounds.seconds": "All of the round: exchange, evaluation of the last round's models, aggregation.",
     "rounds.exchange_seconds": "From sending the messages to the last answer.",
     "rounds.aggregate_seconds": "The strategy's aggregation on the server.",

@@ -124,6 +124,7 @@ class Rounds:
             self.progress.round = round
             now = time.perf_counter()
             clock = {
+                "ended": time.time(),
                 "seconds": now - started,
                 "exchange_seconds": answered - sent,
                 "aggregate_seconds": now - aggregating,

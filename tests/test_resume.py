@@ -45,7 +45,8 @@ main()
 
 def every_figure(run: Run) -> tuple[Any, ...]:
     """All that a run says, without its timings."""
-    rounds = run.rounds.drop(columns=[name for name in run.rounds if name.endswith("seconds")] + ["workers"])
+    timings = [name for name in run.rounds if name.endswith("seconds")]
+    rounds = run.rounds.drop(columns=[*timings, "ended", "workers"])
     tables = {"rounds": rounds, "metrics": run.metrics, "clients": run.clients, "classes": run.classes}
     for table in tables.values():
         table.attrs.clear()

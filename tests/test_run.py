@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def test_the_run_folder_holds_everything(tiny: dict[str, Any], tmp_path: Path) -
         64,
     )
     assert summary["timings"]["total_seconds"] > 0
+    assert (run.rounds.ended.diff()[1:] >= run.rounds.seconds[1:]).all()
+    assert run.rounds.ended.iloc[0] < time.time() < run.rounds.ended.iloc[0] + 600
     assert {"torch", "flwr", "fedlt"} <= set(summary["versions"])
     assert len((run.folder / "log.txt").read_text(encoding="utf-8").splitlines()) == 2
     assert load(run.folder / "scenario.yaml").hash == scenario.hash

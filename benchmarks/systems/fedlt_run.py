@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.job import Job, Outcome
 from benchmarks.workloads import Workload
 
@@ -40,7 +38,7 @@ def run(
     from safetensors.numpy import load_file
 
     return Outcome(
-        finished=round_ends(done.folder, rows["seconds"].to_numpy()),
+        finished=rows["ended"].tolist(),
         images=rows["samples"].tolist(),
         steps=rows["steps"].tolist(),
         weights=load_file(done.folder / "model.safetensors"),
@@ -69,10 +67,3 @@ def scenario(workload: Workload, data: Path, rounds: int, every: int) -> dict[st
         "evaluation": {"every": every},
         "seed": workload.seed,
     }
-
-
-def round_ends(folder: Path, seconds: np.ndarray) -> list[float]:
-    """When each round was over, in seconds since the epoch: the partition is written just before the first."""
-    started = (folder / "partition.npz").stat().st_mtime
-    ends: list[float] = (started + np.cumsum(seconds)).tolist()
-    return ends

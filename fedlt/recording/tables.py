@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
 TABLES: dict[str, dict[str, str]] = {
     "rounds": {
-        "round": "int64", "seconds": "double", "train_loss": "double", "clients": "int64", "samples": "int64",
-        "steps": "int64", "images": "int64", "forward_images": "int64", "skipped": "int64", "dropped": "int64",
-        "late": "int64", "arrived": "int64", "attackers": "int64", "bytes_up": "int64", "bytes_down": "int64",
+        "round": "int64", "ended": "double", "seconds": "double", "train_loss": "double", "clients": "int64",
+        "samples": "int64", "steps": "int64", "images": "int64", "forward_images": "int64", "skipped": "int64",
+        "dropped": "int64", "late": "int64", "arrived": "int64", "attackers": "int64", "bytes_up": "int64",
+        "bytes_down": "int64",
     },
     "metrics": {"round": "int64", "metric": "string", "value": "double"},
     "clients": {

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Before ray is imported: equal priority (its default niceness is 15), and no worker before one is asked for, since
-# `ray.init` would wait for these, and for ever where one dies while it starts.
+# Before ray is imported: equal priority (its default niceness is 15); no worker before one is asked for, since
+# `ray.init` would wait for these, and for ever where one dies while it starts; and updates of half a megabyte travel in
+# the answer itself, as those of 100 kB do without it: Ray's store costs its processes some milliseconds for each, and
+# pays only above a megabyte.
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+os.environ.setdefault("RAY_max_direct_call_object_size", "500000")
 
 import numpy as np
 import ray

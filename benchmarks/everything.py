@@ -22,7 +22,7 @@ COMMANDS = {
     "large": f"speed --workload large --rounds 5 --systems bare-processes,{FEWER}",
     "personal": "speed --workload personal",
     "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --repeats 5 --systems bare-processes,{FEWER}",
-    "cifar-resnet8-turns": f"speed --workload cifar-resnet8 --rounds 16 --turns 6 --repeats 5 --systems {EXACT}",
+    "cifar-resnet8-turns": f"speed --workload cifar-resnet8 --rounds 16 --turns 6 --systems {EXACT}",
     "startup": "startup",
     "scaling-clients": "scaling --axis clients",
     "scaling-model": "scaling --axis model --repeats 1",

@@ -1,4 +1,4 @@
-"""Measures all that docs/performance.md shows: `python -m benchmarks.everything` (half an hour on two quiet cores).
+"""Measures all that docs/performance.md shows: `python -m benchmarks.everything` (more than an hour on two cores).
 
 The results go to benchmarks/results, the tables into the page. With names behind it, only these are measured.
 """

@@ -233,7 +233,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 240.0) -> None:
 
 def start(*words: str) -> tuple[subprocess.Popen[str], list[int]]:
     """A sweep with two workers in a process of its own, in which one run at least is finished, and its workers."""
-    command = [sys.executable, "-c", "from fedlt.cli import main; main()", "sweep", *words, "--parallel", "2"]
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a script's background does not
+    command = [sys.executable, "-c", f"{hears}; from fedlt.cli import main; main()", "sweep", *words, "--parallel", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: any(map(is_finished, load("runs*"))))
     workers = children_of(process.pid)

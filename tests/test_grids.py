@@ -108,6 +108,16 @@ def test_ray_runs_without_the_helpers_that_a_person_watching_needs() -> None:
 
 
 @pytest.mark.usefixtures("_ray")
+def test_small_answers_do_not_pass_rays_store() -> None:
+    import ray
+
+    answers = [ray.remote(lambda size=size: bytes(size)).remote() for size in (400_000, 2_000_000)]
+    ray.wait(answers, num_returns=2)
+    places = ray.experimental.get_object_locations(answers)
+    assert [bool(places[answer]["node_ids"]) for answer in answers] == [False, True]
+
+
+@pytest.mark.usefixtures("_ray")
 def test_on_one_node_a_mapped_file_travels_by_its_name(tmp_path: Path) -> None:
     """A data set of gigabytes is neither copied nor held twice; parts and copies of it travel as they are."""
     import ray

@@ -24,7 +24,7 @@ def only_run(out: Path) -> dict[str, Any]:
 
 
 def test_the_run_folder_holds_everything(tiny: dict[str, Any], tmp_path: Path) -> None:
-    scenario = load(tiny)
+    scenario, before = load(tiny), time.time()
     run = fedlt.run(tiny, out=tmp_path)
     assert run.folder == tmp_path / scenario.run_name
     assert {path.name for path in run.folder.iterdir()} == {
@@ -49,8 +49,9 @@ def test_the_run_folder_holds_everything(tiny: dict[str, Any], tmp_path: Path) -
         64,
     )
     assert summary["timings"]["total_seconds"] > 0
-    assert (run.rounds.ended.diff()[1:] >= run.rounds.seconds[1:]).all()
-    assert run.rounds.ended.iloc[0] < time.time() < run.rounds.ended.iloc[0] + 600
+    assert (before <= run.rounds.ended - run.rounds.seconds).all()
+    assert (run.rounds.ended <= time.time()).all()
+    assert run.rounds.ended.is_monotonic_increasing
     assert {"torch", "flwr", "fedlt"} <= set(summary["versions"])
     assert len((run.folder / "log.txt").read_text(encoding="utf-8").splitlines()) == 2
     assert load(run.folder / "scenario.yaml").hash == scenario.hash

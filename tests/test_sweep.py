@@ -173,6 +173,21 @@ def test_a_failing_run_does_not_stop_the_others(scenario: str, own_file: Callabl
     assert "left out" not in result.stdout  # a failed run of this sweep is told once, below
 
 
+def test_failures_are_told_in_the_order_of_the_grid(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def last_first(jobs: Any, processes: int, out: Path, force: bool, view: Any) -> None:
+        for job in reversed(jobs):
+            view.failed(job, "no luck")
+
+    monkeypatch.setattr("fedlt.sweeps.workers.side_by_side", last_first)
+    result = sweep(tiny, "strategy=local,fedavg", seeds=[0, 1], out=tmp_path, parallel=2)
+    assert [name.removeprefix("strategy=") for name in result.failures] == [
+        "local seed 0",
+        "fedavg seed 0",
+        "local seed 1",
+        "fedavg seed 1",
+    ]
+
+
 def test_side_by_side_gives_equal_bits(tiny: dict[str, Any], tmp_path: Path) -> None:
     words = ("strategy=fedavg,fedprox",)
     apart = sweep(tiny, *words, seeds=[0, 1], out=tmp_path / "one", parallel=1)

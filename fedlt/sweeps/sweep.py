@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What became of a grid. runs: the finished ones, in the order of the grid. failures: job -> what went wrong."""
+    """What became of a grid, in its order. runs: the finished ones. failures: job -> what went wrong."""
 
     runs: tuple[Run, ...]
     failures: Mapping[str, str]
@@ -76,7 +76,8 @@ def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, v
     finally:
         view.close()
     runs = {job.name: finished_run(out / job.scenario.run_name) for job in jobs if job.name not in view.failures}
-    return Sweep(tuple(run for run in runs.values() if run is not None), dict(view.failures))
+    failures = {job.name: view.failures[job.name] for job in jobs if job.name in view.failures}
+    return Sweep(tuple(run for run in runs.values() if run is not None), failures)
 
 
 def how_many(jobs: Sequence[Job], parallel: int | str) -> int:

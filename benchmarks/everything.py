@@ -18,7 +18,9 @@ FEWER = "fedlt-processes,fedlt-ray,fedlt-best,fedlt-bf16,pfl-2"
 
 COMMANDS = {
     "tiny": "speed --workload tiny",
+    "tiny-turns": f"speed --workload tiny --rounds 240 --turns 4 --systems {EXACT}",
     "cifar-cnn": f"speed --workload cifar-cnn --rounds 8 --systems {LARGER}",
+    "cifar-cnn-turns": f"speed --workload cifar-cnn --rounds 24 --turns 6 --systems {EXACT}",
     "large": f"speed --workload large --rounds 5 --systems bare-processes,{FEWER}",
     "personal": "speed --workload personal",
     "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --repeats 5 --systems bare-processes,{FEWER}",

@@ -77,6 +77,11 @@ class Parcels:
                 self._release(name, content_of)
         return content
 
+    def clear_after(self, pid: int | None) -> None:
+        """Delete what a process has left that ended before its parcel was sent."""
+        for path in self.folder.glob(f"{pid}-*"):
+            path.unlink(missing_ok=True)
+
     def _release(self, name: str, mapped: memoryview) -> None:
         """Delete a file that is mapped; or free it for another content of its size, when its memory is let go."""
         path = self.folder / name

@@ -8,11 +8,8 @@ dies is replaced, and what it held is computed again: a message holds all that i
 from __future__ import annotations
 
 import gc
-import os
-import shutil
 import signal
 import sys
-import tempfile
 import traceback
 import warnings
 from collections import Counter, deque
@@ -21,7 +18,6 @@ from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from pathlib import Path
 
 import torch
 from flwr.app import Message
@@ -30,9 +26,8 @@ from flwr.clientapp import ClientApp
 from fedlt.errors import FedLTError
 from server.deal import Deal
 from server.grids import ENOUGH, LocalGrid, cost_of, new_context
+from server.memory_folder import MemoryFolder
 from server.parcels import Parcels
-
-MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
 
 Setup = Callable[[], None]
 
@@ -48,8 +43,8 @@ class ProcessGrid(LocalGrid):
 
     def __init__(self, client_app: ClientApp, workers: int, setup: Setup) -> None:
         super().__init__(num_nodes=workers)
-        self._folder = Path(tempfile.mkdtemp(prefix="fedlt-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
-        self._parcels = Parcels(self._folder)
+        self._folder = MemoryFolder()
+        self._parcels = Parcels(self._folder.path)
         self._app, self._setup = client_app, setup
         self._workers: dict[Connection, ForkProcess] = {}
         self._replaced = 0
@@ -125,8 +120,7 @@ class ProcessGrid(LocalGrid):
     def _replace(self, pipe: Connection) -> int | None:
         """Start another worker in the place of a dead one, whose exit code it returns."""
         process = self._end(pipe)
-        for path in self._folder.glob(f"{process.pid}-*"):  # of an answer that was not finished
-            path.unlink()
+        self._parcels.clear_after(process.pid)
         self._start(1)
         self._replaced += 1
         return process.exitcode
@@ -141,7 +135,7 @@ class ProcessGrid(LocalGrid):
     def close(self) -> None:
         for pipe in list(self._workers):
             self._end(pipe)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.delete()
 
 
 def available() -> bool:
@@ -149,20 +143,20 @@ def available() -> bool:
     return sys.platform == "linux"
 
 
-def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connection], folder: Path) -> None:
+def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connection], folder: MemoryFolder) -> None:
     """A worker's life: answer messages until the other end of the pipe is closed."""
     for other in others:  # the parent's ends: held by this process too, they would outlive the parent
         other.close()
     torch.set_num_threads(1)  # OpenMP's threads stay behind in a fork: it would wait for them for ever
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a worker that replaces another would inherit the run's handler
-    parcels = Parcels(folder)
+    parcels = Parcels(folder.path)
     ready = False
     while True:
         try:
             content = pipe.recv_bytes()
         except EOFError:
-            shutil.rmtree(folder, ignore_errors=True)  # a parent that was killed could not
+            folder.delete()  # a parent that was killed could not
             return
         try:
             if not ready:

@@ -5,30 +5,30 @@ from __future__ import annotations
 import gc
 import math
 import os
-from collections import Counter
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Before ray is imported: equal priority (its default niceness is 15); no worker before one is asked for, since
-# `ray.init` would wait for these, and for ever where one dies while it starts; and updates of half a megabyte travel in
-# the answer itself, as those of 100 kB do without it: Ray's store costs its processes some milliseconds for each, and
-# pays only above a megabyte.
+# Before ray is imported: equal priority (its default niceness is 15), and no worker before one is asked for: `ray.init`
+# would wait for these, and for ever where one dies while it starts.
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
-os.environ.setdefault("RAY_max_direct_call_object_size", "500000")
 
 import numpy as np
 import ray
-from flwr.app import ArrayRecord, Message
+from flwr.app import Message
 from numpy.typing import NDArray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fedlt.assembly import available_cores
 from fedlt.catalog import ROOT
 from fedlt.errors import FedLTError
-from server.grids import LocalGrid, cost_of, new_context, set_identity
+from server.grids import LocalGrid, new_context, set_identity
+from server.memory_folder import MemoryFolder
 from server.ray_pool import Pool
+from server.ray_transport import Files, Store, Transport
 
 WORKERS_PER_GPU = 4  # small clients leave a GPU idle between their kernels
 
@@ -36,26 +36,18 @@ WORKERS_PER_GPU = 4  # small clients leave a GPU idle between their kernels
 class _Host:
     """A worker process. Its ClientApp lives in an importable module, so the module's caches last."""
 
-    def __init__(self, app: str) -> None:
+    def __init__(self, app: str, transport: Transport) -> None:
         set_identity(run_id=1)
-        self.app = _named(app)
-        self.common: dict[Any, Any] = {}
+        self.app, self.transport = _named(app), transport
 
-    def install(self, function: str, payload: list[Any]) -> None:
-        """payload: a list with a reference to the function's arguments."""
+    def install(self, function: str, payload: list[Any]) -> int:
+        """payload: a list with a reference to the function's arguments. Returns the process id."""
         _named(function)(*ray.get(payload[0]))
+        return os.getpid()
 
-    def answer(self, message: Message, common: dict[str, list[Any]]) -> Message:
-        """common: for each record that several messages share, its name and a reference to it in a list (a bare
-        reference would be fetched anew for every message)."""
-        held = {name: reference for name, (reference,) in common.items()}
-        self.common = {ref: self.common[ref] if ref in self.common else ray.get(ref) for ref in held.values()}
-        for name, reference in held.items():
-            message.content[name] = self.common[reference]
-        reply: Message = self.app(message, new_context(message.metadata.dst_node_id, moved=True))
-        for record in reply.content.array_records.values():
-            _expose(record)
-        return reply
+    def answer(self, *call: Any) -> Any:
+        message = self.transport.receive(*call)
+        return self.transport.reply(self.app(message, new_context(message.metadata.dst_node_id, moved=True)))
 
 
 class RayGrid(LocalGrid):
@@ -76,13 +68,16 @@ class RayGrid(LocalGrid):
         held = ray.cluster_resources()
         count, share = divide(workers, int(held.get("CPU", 0)), int(held.get("GPU", 0)) if gpus else 0)
         super().__init__(num_nodes=count)
-        host = ray.remote(num_cpus=1, num_gpus=share)(_Host)
-        self._pool = Pool(lambda: host.remote(app), count)
+        self._folder = MemoryFolder() if _alone() else None
+        transport = Store() if self._folder is None else Files(self._folder.path)
+        where = "DEFAULT" if self._folder is None else _here()
+        host = ray.remote(num_cpus=1, num_gpus=share, scheduling_strategy=where)(_Host)
+        self._transport, self._pool = transport, Pool(lambda: host.remote(app, transport), count)
 
     def install(self, function: str, payload: Any) -> None:
         """Call `module:name` with the payload in every worker. It is put into Ray's store once; arrays are shared.
-        On a single node, arrays that are files mapped into memory travel as the names of these files."""
-        with _mapped_by_name(on=len(ray.nodes()) == 1):
+        On one machine, arrays that are files mapped into memory travel as the names of these files."""
+        with _mapped_by_name(on=self._folder is not None):
             stored = ray.put(payload)
         self._pool.install(function, [stored])
 
@@ -92,10 +87,15 @@ class RayGrid(LocalGrid):
         return self._pool.replaced
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
-        yield from self._pool.answer(_share(messages), [cost_of(message) for message in messages])
+        with self._transport.sending(messages) as call:
+            yield from map(self._transport.read, self._pool.answer(messages, call))
+        while self._pool.lost:  # not before all answers have been read
+            self._transport.clear_after(self._pool.lost.pop())
 
     def close(self) -> None:
         self._pool.close()
+        if self._folder is not None:
+            self._folder.delete()
         if self._owned:
             ray.shutdown()
 
@@ -146,30 +146,15 @@ def _named(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def _share(messages: list[Message]) -> list[tuple[Message, dict[str, list[Any]]]]:
-    """Records that several messages hold (the model, above all) are put into Ray's store once and taken out of them."""
-    uses = Counter(id(record) for message in messages for record in message.content.values())
-    stored: dict[int, Any] = {}
-    calls = []
-    for message in messages:
-        for arrays in message.content.array_records.values():
-            _expose(arrays)
-        common: dict[str, list[Any]] = {}
-        for name, record in list(message.content.items()):
-            if uses[id(record)] > 1:
-                if id(record) not in stored:
-                    stored[id(record)] = ray.put(record)
-                common[name] = [stored[id(record)]]
-                del message.content[name]
-        calls.append((message, common))
-    return calls
+def _alone() -> bool:
+    """Whether the cluster is this machine, so that its workers read the files of this process."""
+    hosts = [node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]]
+    return bool(hosts == [socket.gethostname()])
 
 
-def _expose(record: ArrayRecord) -> None:
-    """Let Ray see the bytes of the arrays as NumPy's, which it shares where bytes are pickled, and copied thrice."""
-    for array in record.values():
-        if isinstance(array.data, bytes):
-            array.data = np.frombuffer(array.data, np.uint8)  # type: ignore[assignment]
+def _here() -> NodeAffinitySchedulingStrategy:
+    """Workers start on this node, others that join it notwithstanding."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def start_ray(workers: int) -> None:

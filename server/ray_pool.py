@@ -15,7 +15,8 @@ from flwr.app import Message
 
 from fedlt.errors import FedLTError
 from server.deal import Deal
-from server.grids import ENOUGH
+from server.grids import ENOUGH, cost_of
+from server.ray_transport import Call
 
 LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.OutOfMemoryError)
 """A worker has ended, or its answer was lost with its node before it got here."""
@@ -24,73 +25,77 @@ START_SECONDS = 300.0  # in which one worker must have started, where there is n
 
 
 @dataclass
-class _Call:
-    arguments: tuple[Any, ...]
+class _Task:
+    message: Message
     losses: int = 0
 
 
 class Pool:
-    """start: starts a worker (a Ray actor with the methods `install` and `answer`). replaced: workers that were."""
+    """start: starts a worker, a Ray actor with the methods `install`, which returns its process id, and `answer`.
+    replaced: workers that were. lost: the process ids of those that had started."""
 
     def __init__(self, start: Callable[[], Any], count: int) -> None:
         self._start = start
         self.workers = [start() for _ in range(count)]
         self._setup: tuple[Any, ...] = ()
         self._starting: dict[Any, Any] = {}  # worker by the reference to the end of its installation
-        self._held: dict[Any, int] = {}  # calls that each worker has, of those that have started
+        self._held: dict[Any, int] = {}  # messages that each worker has, of those that have started
+        self._pids: dict[Any, int] = {}
         self._false_starts = 0
         self.replaced = 0
+        self.lost: list[int] = []
 
     def install(self, *setup: Any) -> None:
         """Call `install` in every worker, and in those that will replace one."""
         self._setup, self._held = setup, {}
         self._starting = {worker.install.remote(*setup): worker for worker in self.workers}
 
-    def answer(self, calls: Sequence[tuple[Any, ...]], costs: Sequence[float]) -> Iterator[Message]:
-        """Answers to the calls, in any order. costs: what they are expected to cost, beside each other."""
-        waiting = Deal([_Call(arguments) for arguments in calls], costs, len(self.workers))
-        running: dict[Any, tuple[Any, _Call]] = {}
+    def answer(self, messages: Sequence[Message], call: Call) -> Iterator[Any]:
+        """The workers' answers, in any order. call: what `answer` is called with for a message."""
+        costs = [cost_of(message) for message in messages]
+        waiting = Deal([_Task(message) for message in messages], costs, len(self.workers))
+        running: dict[Any, tuple[Any, _Task]] = {}
         while waiting or running:
-            self._feed(waiting, running)
+            self._feed(waiting, running, call)
             done, _ = ray.wait([*running, *self._starting], num_returns=1, timeout=None if running else START_SECONDS)
             if not done:
                 raise FedLTError(f"no Ray worker has started within {START_SECONDS:.0f} s; `ray status` tells why")
             if done[0] in self._starting:
                 self._started(done[0])
                 continue
-            worker, call = running.pop(done[0])
+            worker, task = running.pop(done[0])
             try:
                 answer = ray.get(done[0])
             except LOST as error:
                 self._replace(worker)
-                waiting.lose(worker, [call])
-                call.losses += 1
-                if call.losses == ENOUGH:
+                waiting.lose(worker, [task])
+                task.losses += 1
+                if task.losses == ENOUGH:
                     raise FedLTError(f"workers end over the same clients again and again. {_advice(error)}") from None
                 continue
             if worker in self._held:
                 self._held[worker] -= 1
-            self._feed(waiting, running)
+            self._feed(waiting, running, call)
             yield answer
 
     def close(self) -> None:
         """End all workers."""
         for worker in self.workers:
             _end(worker)
-        self.workers, self._held, self._starting = [], {}, {}
+        self.workers, self._held, self._starting, self._pids = [], {}, {}, {}
 
-    def _feed(self, waiting: Deal[_Call], running: dict[Any, tuple[Any, _Call]]) -> None:
+    def _feed(self, waiting: Deal[_Task], running: dict[Any, tuple[Any, _Task]], call: Call) -> None:
         for _ in range(2):  # the first for everybody before the second for anybody
             for worker, held in self._held.items():
-                call = waiting.take(worker, held)
-                if call is not None:
-                    running[worker.answer.remote(*call.arguments)] = worker, call
+                task = waiting.take(worker, held)
+                if task is not None:
+                    running[worker.answer.remote(*call(task.message))] = worker, task
                     self._held[worker] += 1
 
     def _started(self, reference: Any) -> None:
         worker = self._starting.pop(reference)
         try:
-            ray.get(reference)  # raises what went wrong in the installation itself
+            self._pids[worker] = ray.get(reference)  # raises what went wrong in the installation itself
         except LOST as error:
             self._false_starts += 1
             if self._false_starts == ENOUGH:
@@ -104,6 +109,8 @@ class Pool:
         if worker not in self.workers:  # it had another call
             return
         self._held.pop(worker, None)
+        if worker in self._pids:
+            self.lost.append(self._pids.pop(worker))
         with suppress(ValueError, ray.exceptions.RayError):  # it may live: only its answer was lost
             _end(worker)
         other = self._start()

@@ -24,15 +24,8 @@ from server.grids import LocalGrid
 from server.late import hold
 from server.messages import UNION, Job, Report, pack_common, pack_states
 from server.progress import Progress
-from server.schedule import Unit, evaluation_units, spread, train_units
+from server.schedule import Unit, cut, deal, evaluation_units, train_units
 from server.states import StateStore
-
-EAGER_PARCELS = 4
-"""Messages per worker and round, at least, where workers take the next one by themselves."""
-
-PARCEL_SECONDS = 0.05
-"""What a message should keep a worker busy for, so that there may be more of them: the more there are, the closer
-together all workers end, but each costs about as much as a small client."""
 
 if TYPE_CHECKING:
     from fedlt.data.federation import Federation
@@ -72,7 +65,7 @@ class Rounds:
         self.attackers = Attackers.of(scenario, len(self.sizes)).clients
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
-        self._last_seconds = 0.0
+        self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
         self._sent = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
 
     def run(self, after_round: Callable[[], None]) -> Progress:
@@ -105,7 +98,8 @@ class Rounds:
         sent = time.perf_counter()
         reports = self._send(units)
         answered = time.perf_counter()
-        self._last_seconds = answered - sent
+        if cost := sum(unit.cost for unit in units):
+            self._pace = (answered - sent) * len(self.nodes) / cost
         self.failures.settle(round, reports)
         if evaluate:
             tested = int(sum(self.test_sizes[self.evaluated] > 0))
@@ -161,9 +155,11 @@ class Rounds:
         eager = isinstance(self.grid, LocalGrid) and self.grid.eager
         common = self._pack_common()
         states: dict[tuple[int, ...], ArrayRecord] = {}
-        parcels = min(len(units), self._parcels()) if eager else len(self.nodes)
+        bundles = deal(units, len(self.nodes))
+        if eager:
+            bundles = [piece for hand in bundles for piece in cut(hand, self._pace)]
         messages = []
-        for number, bundle in enumerate(spread(units, parcels)):
+        for number, bundle in enumerate(bundles):
             clients = tuple(sorted({client for unit in bundle for client in unit.clients if client in held}))
             if clients not in states:
                 states[clients] = pack_states(held.read(clients))
@@ -180,10 +176,6 @@ class Rounds:
         if len(reports) != len(messages):
             raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")
         return reports
-
-    def _parcels(self) -> int:
-        """Messages of a round, by the time that the last one took. Results do not depend on it."""
-        return len(self.nodes) * max(EAGER_PARCELS, int(self._last_seconds / PARCEL_SECONDS))
 
     def _pack_common(self) -> ArrayRecord:
         """What every worker receives; where messages are copied on their way, in memory that lasts."""

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from server.messages import Work
 
+SHORTEST, LONGEST = 0.02, 0.25
+"""Seconds that a message should keep a worker busy, at least and at most."""
+
 EVALUATION_PARTS = 4  # pieces of an evaluation; part of the result's definition, as rows are evaluated together
 
 
@@ -57,13 +60,32 @@ def evaluation_units(
     return units
 
 
-def spread(units: list[Unit], bundles: int) -> list[list[Unit]]:
-    """The units in at most `bundles` lists of about equal cost, the longest first."""
-    loads = [0.0] * bundles
-    bundled: list[list[Unit]] = [[] for _ in range(bundles)]
+def deal(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
+    """The units in a hand for each worker, of about equal cost; in each the longest first. No hand is empty."""
+    loads = [0.0] * workers
+    hands: list[list[Unit]] = [[] for _ in range(workers)]
     for unit in sorted(units, key=lambda unit: -unit.cost):
-        slot = min(range(bundles), key=loads.__getitem__)
-        loads[slot] += unit.cost
-        bundled[slot].append(unit)
-    order = sorted(range(bundles), key=lambda slot: -loads[slot])
-    return [bundled[slot] for slot in order if bundled[slot]]
+        least = min(range(workers), key=loads.__getitem__)
+        loads[least] += unit.cost
+        hands[least].append(unit)
+    return [hand for hand in hands if hand]
+
+
+def cut(hand: Sequence[Unit], pace: float | None) -> list[list[Unit]]:
+    """A hand in pieces that travel apart: each half of what is left, within `SHORTEST` and `LONGEST`.
+
+    Each piece costs about as much as a small client, but when one worker ends its hand, another may be in the middle of
+    a piece. So the last ones are small. pace: expected seconds for a cost of one; None: the hand is taken to last one.
+    """
+    cost = sum(unit.cost for unit in hand)
+    pace = 1 / (cost or 1.0) if pace is None else pace
+    left = pace * cost
+    room, pieces = 0.0, list[list[Unit]]()
+    for unit in hand:
+        if room <= pace * unit.cost / 4:
+            room = min(LONGEST, max(SHORTEST, left / 2))
+            pieces.append([])
+        pieces[-1].append(unit)
+        room -= pace * unit.cost
+        left -= pace * unit.cost
+    return pieces

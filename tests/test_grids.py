@@ -25,7 +25,8 @@ from fedlt.scenario import load
 from fedlt.strategy import Update
 from server.grids import InlineGrid, set_identity
 from server.messages import Failure, Job, Report, Work, pack_common, pack_states
-from server.schedule import Unit, evaluation_units, spread, train_units
+from server.parcels import FREE
+from server.schedule import Unit, cut, deal, evaluation_units, train_units
 
 # One machine, many numbers of workers ---------------------------------------------------------------------------------
 
@@ -108,13 +109,28 @@ def test_ray_runs_without_the_helpers_that_a_person_watching_needs() -> None:
 
 
 @pytest.mark.usefixtures("_ray")
-def test_small_answers_do_not_pass_rays_store() -> None:
+def test_on_one_machine_rays_store_carries_no_model(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models and updates are files, which are used again; with the grid they go."""
     import ray
 
-    answers = [ray.remote(lambda size=size: bytes(size)).remote() for size in (400_000, 2_000_000)]
-    ray.wait(answers, num_returns=2)
-    places = ray.experimental.get_object_locations(answers)
-    assert [bool(places[answer]["node_ids"]) for answer in answers] == [False, True]
+    put: list[Any] = []
+    store = ray.put
+    monkeypatch.setattr(ray, "put", lambda value: put.append(value) or store(value))
+    large = load(tiny, ["model.width=256", "resources.backend=ray", "resources.workers=2"])
+    with Grids() as grids:
+        over_ray = run_scenario(large, tmp_path / "ray", Console(quiet=True), False, "", grids)
+        assert grids._ray is not None
+        folder = grids._ray[1].result()._folder.path
+        gc.collect()
+        left = [path.name for path in folder.iterdir()]
+        assert left
+        assert all(name.startswith(FREE) for name in left)
+    assert not folder.exists()
+    assert [type(value) for value in put] == [tuple]  # scenario and federation
+    inline = fedlt.run(large, out=tmp_path / "inline", backend="inline")
+    assert over_ray.summary["model_hash"] == inline.summary["model_hash"]
 
 
 @pytest.mark.usefixtures("_ray")
@@ -267,9 +283,9 @@ def test_blocks_are_neighbours_in_the_cohort_whatever_the_workers() -> None:
     assert [unit.work.blocks for unit in units] == [{0: [0, 2]}, {1: [3, 5]}, {2: [6]}]
     assert [unit.cost for unit in units] == [3 * 3 * 25, 3 * 3 * 10, 3 * 3 * 3]
     assert [unit.clients for unit in units] == [[0, 2], [3, 5], [6]]
-    for bundles in (1, 2, 3, 8):
+    for workers in (1, 2, 3, 8):
         blocks: dict[int, list[int]] = {}
-        for unit in chain(*spread(units, bundles)):
+        for unit in chain(*deal(units, workers)):
             assert not blocks.keys() & unit.work.blocks.keys()
             blocks |= unit.work.blocks
         assert dict(sorted(blocks.items())) == {0: [0, 2], 1: [3, 5], 2: [6]}
@@ -294,17 +310,36 @@ def test_evaluation_covers_every_row_and_client_once() -> None:
     assert [unit.work.chunks for unit in evaluation_units(15, 10, True, [], sizes, shared=False)] == [[0], [1]]
 
 
-def test_spreading_loses_nothing_and_balances() -> None:
+def test_a_deal_loses_nothing_and_balances() -> None:
     """The longest first, each to the least loaded: 9 | 7 | 6, then 5 to 6, 4 to 7, 3 to 9: 12, 11 and 11."""
     units = [Unit(Work(blocks={k: [k]}), float(cost), [k]) for k, cost in enumerate((3, 9, 4, 7, 5, 6))]
-    bundles = spread(units, 3)
-    assert [[unit.cost for unit in bundle] for bundle in bundles] == [[9, 3], [7, 4], [6, 5]]
-    assert sorted(client for unit in chain(*bundles) for client in unit.clients) == list(range(6))
-    assert [len(bundle) for bundle in spread(units, 9)] == [1] * 6
-    assert [bundle[0].cost for bundle in spread(units, 9)] == [9, 7, 6, 5, 4, 3]
-    assert spread([], 3) == []
+    hands = deal(units, 3)
+    assert [[unit.cost for unit in hand] for hand in hands] == [[9, 3], [7, 4], [6, 5]]
+    assert sorted(client for unit in chain(*hands) for client in unit.clients) == list(range(6))
+    assert [[unit.cost for unit in hand] for hand in deal(units, 9)] == [[9], [7], [6], [5], [4], [3]]
+    assert deal([], 3) == []
     rng = np.random.default_rng(0)
     many = [Unit(Work(chunks=[k]), float(cost)) for k, cost in enumerate(rng.integers(1, 20, 200))]
-    loads = [sum(unit.cost for unit in bundle) for bundle in spread(many, 7)]
+    loads = [sum(unit.cost for unit in hand) for hand in deal(many, 7)]
     assert max(loads) - min(loads) <= 19
     assert sum(loads) == sum(unit.cost for unit in many)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pieces"),
+    [
+        (10.0, [1] * 16),
+        (2.0, [2, 2, 2, 2, 2, 2, 2, 1, 1]),  # not more than a quarter of a second
+        (0.4, [8, 4, 2, 1, 1]),
+        (0.1, [8, 4, 3, 1]),  # 25 ms are left for the last four, and a piece has not less than 20 ms
+        (0.2, [8, 4, 2, 2]),
+        (0.02, [16]),
+        (None, [4, 4, 4, 2, 1, 1]),  # as one second
+    ],
+)
+def test_pieces_of_a_hand_get_shorter_within_bounds(seconds: float | None, pieces: list[int]) -> None:
+    hand = [Unit(Work(chunks=[k]), 3.0) for k in range(16)]
+    found = cut(hand, None if seconds is None else seconds / 48)
+    assert [len(piece) for piece in found] == pieces
+    assert list(chain(*found)) == hand
+    assert cut([Unit(Work(personal=[1]), 0.0)], None) == [[Unit(Work(personal=[1]), 0.0)]]

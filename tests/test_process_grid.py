@@ -59,7 +59,7 @@ def ask(grid: ProcessGrid, *records: Any, name: str = "common") -> list[dict[str
     "size", [3, LARGE // 4, LARGE]
 )  # floats: through the pipe; with its header just a file; a file
 def test_arrays_arrive_whatever_their_size_and_leave_no_file(grid: ProcessGrid, size: int) -> None:
-    folder = grid._folder
+    folder = grid._folder.path
     for start in (0.0, 5.0):
         sent = [pack_tensors({"x": torch.arange(size) + start + k}) for k in range(5)]
         answers = ask(grid, *sent)
@@ -113,7 +113,7 @@ def test_many_and_large_messages_do_not_block_each_other(grid: ProcessGrid) -> N
     replies = list(grid.send_and_receive([Message(record, 2, "train", group_id="1") for record in records]))
     assert len(replies) == 40
     assert all(reply.content.config_records["echo"] == text for reply in replies)
-    assert not list(grid._folder.iterdir())
+    assert not list(grid._folder.path.iterdir())
 
 
 def test_a_failure_is_told_and_so_is_a_message_over_which_workers_die(grid: ProcessGrid) -> None:
@@ -141,13 +141,13 @@ def test_a_worker_that_dies_is_replaced_and_its_messages_are_answered(grid: Proc
         answers.append(unpack_tensors(reply.content.array_records["answer"]))
         if len(answers) in (4, 9):
             pid = int(answers[-1]["pid"])
-            (grid._folder / f"{pid}-99").write_bytes(b"half of an answer")
+            (grid._folder.path / f"{pid}-99").write_bytes(b"half of an answer")
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
     assert grid.replaced == len(set(killed)) == 3
     assert len(answers) == 30
     assert all(answer["x"].tolist() == [1.0] * size for answer in answers)
-    assert not list(grid._folder.iterdir())
+    assert not list(grid._folder.path.iterdir())
 
 
 def test_workers_end_with_their_grid(grid: ProcessGrid) -> None:
@@ -165,7 +165,7 @@ def test_workers_of_a_killed_parent_end_and_leave_no_file(grid: ProcessGrid) -> 
     for process in grid._workers.values():
         process.join(20)
         assert process.exitcode == 0
-    assert not grid._folder.exists()
+    assert not grid._folder.path.exists()
 
 
 def test_workers_start_after_the_parent_has_used_several_threads(tiny: dict[str, Any], tmp_path: Path) -> None:

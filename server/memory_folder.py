@@ -1,0 +1,47 @@
+"""A folder of files in memory that lasts no longer than its process, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
+PREFIX = "fedlt-parcels-"
+
+
+class MemoryFolder:
+    """`path`: an empty folder, in memory where that is possible, else among the temporary files.
+
+    The owner holds it locked, until it and what it has forked have ended. Whoever makes another one deletes those that
+    nobody holds any more: a process that is killed cannot do it.
+    """
+
+    def __init__(self) -> None:
+        home = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+        for left in home.glob(f"{PREFIX}*"):
+            _delete_unless_held(left)
+        draft = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=home))  # a name that is not looked for before it is held
+        self._held: int | None = os.open(draft, os.O_RDONLY)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
+        self.path = draft.rename(home / draft.name.removeprefix("."))
+
+    def delete(self) -> None:
+        """Delete it with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+
+def _delete_unless_held(folder: Path) -> None:
+    with suppress(OSError):  # it is gone by now, or somebody else's, or held
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
+ROOM = 2**30  # bytes that must be free there: containers often have 64 MB, too little for the models of a round
 PREFIX = "fedlt-parcels-"
 
 
@@ -21,7 +22,7 @@ class MemoryFolder:
     """
 
     def __init__(self) -> None:
-        home = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+        home = MEMORY if _has_room(MEMORY) else Path(tempfile.gettempdir())
         for left in home.glob(f"{PREFIX}*"):
             _delete_unless_held(left)
         draft = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=home))  # a name that is not looked for before it is held
@@ -35,6 +36,10 @@ class MemoryFolder:
         if self._held is not None:
             os.close(self._held)
             self._held = None
+
+
+def _has_room(home: Path) -> bool:
+    return os.access(home, os.W_OK) and shutil.disk_usage(home).free >= ROOM
 
 
 def _delete_unless_held(folder: Path) -> None:

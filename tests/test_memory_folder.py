@@ -69,10 +69,15 @@ def test_a_forked_worker_holds_the_folder_of_its_killed_parent(home: Path) -> No
     assert not ours.path.exists()
 
 
-def test_without_a_file_system_in_memory_it_lies_among_the_temporary_files(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lacking", ["missing", "small"])
+def test_without_room_in_memory_it_lies_among_the_temporary_files(
+    home: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
-    monkeypatch.setattr(memory_folder, "MEMORY", home / "missing")
+    memory = home / "memory"
+    if lacking == "small":
+        memory.mkdir()
+        monkeypatch.setattr(memory_folder, "ROOM", 2**80)
+    monkeypatch.setattr(memory_folder, "MEMORY", memory)
     monkeypatch.setattr("tempfile.tempdir", str(home))
     folder = MemoryFolder()
     assert folder.path.parent == home

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from fedlt.errors import FedLTError
+
 LARGE = 2**15  # bytes; what is smaller is quicker through a pipe, which takes several times as much unread
 AGAIN = ".again"  # ends the name of a file that is used again
 FREE = "free-"  # begins the name of such a file while nobody uses it; its size in bytes follows
@@ -103,18 +105,18 @@ class Parcels:
 
     def _write_file(self, content: Any) -> str:
         self._count += 1
-        name = f"{os.getpid()}-{self._count}"
-        if type(content) is not np.ndarray:
-            (self.folder / name).write_bytes(content)
-            return name
-        name += AGAIN
-        path = self.folder / name
-        if any(_rename(free, path) for free in self.folder.glob(f"{FREE}{len(content)}-*")):
-            with path.open("r+b", buffering=0) as file:
-                file.write(content.data)
-        else:
-            path.write_bytes(content.data)
-        return name
+        again = type(content) is np.ndarray
+        path = self.folder / f"{os.getpid()}-{self._count}{AGAIN if again else ''}"
+        free = self.folder.glob(f"{FREE}{len(content)}-*") if again else ()
+        try:
+            with path.open("r+b" if any(_rename(file, path) for file in free) else "wb") as file:
+                file.write(memoryview(content))
+        except OSError as error:
+            raise FedLTError(
+                f"a message of {len(content) / 1e6:.1f} MB cannot be written to {self.folder}: {error.strerror}; make "
+                "room there, or take fewer workers (resources.workers)"
+            ) from error
+        return path.name
 
 
 def _rename(path: Path, name: Path) -> bool:

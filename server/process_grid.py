@@ -8,6 +8,7 @@ dies is replaced, and what it held is computed again: a message holds all that i
 from __future__ import annotations
 
 import gc
+import pickle
 import signal
 import sys
 import traceback
@@ -78,9 +79,10 @@ class ProcessGrid(LocalGrid):
             message = waiting.take(pipe, len(held[pipe]))
             if message is None:
                 return
+            packed = self._parcels.pack(message)
             held[pipe].append(message)
             with suppress(OSError):  # it is dead, which is told where its answer is waited for
-                pipe.send_bytes(self._parcels.pack(message))
+                pipe.send_bytes(packed)
 
         def lose(pipe: Connection) -> None:
             """Replace a dead worker; what it held is the next to be computed."""
@@ -163,7 +165,7 @@ def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connecti
                 setup()
                 ready = True
             message = parcels.unpack(content, keep=True)
-            answer: Message | str = app(message, new_context(message.metadata.dst_node_id, moved=True))
+            answer = parcels.pack(app(message, new_context(message.metadata.dst_node_id, moved=True)))
         except Exception:
-            answer = traceback.format_exc()
-        pipe.send_bytes(parcels.pack(answer))
+            answer = pickle.dumps(traceback.format_exc())
+        pipe.send_bytes(answer)

@@ -150,6 +150,25 @@ def test_a_worker_that_dies_is_replaced_and_its_messages_are_answered(grid: Proc
     assert not list(grid._folder.path.iterdir())
 
 
+@pytest.mark.parametrize("side", ["server", "worker"])
+def test_a_message_that_cannot_be_written_ends_the_exchange_with_advice(
+    monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    def full(parcels: Parcels, content: Any) -> str:
+        if (os.getpid() == server) == (side == "server"):
+            parcels.folder = parcels.folder / "missing"
+        return write(parcels, content)
+
+    server, write = os.getpid(), Parcels._write_file
+    monkeypatch.setattr(Parcels, "_write_file", full)
+    grid = ProcessGrid(app, 1, lambda: None)
+    try:
+        with pytest.raises(FedLTError, match=r"a message of 0\.1 MB cannot be written to .*: No such file"):
+            ask(grid, pack_tensors({"x": torch.zeros(LARGE)}))
+    finally:
+        grid.close()
+
+
 def test_workers_end_with_their_grid(grid: ProcessGrid) -> None:
     one = pack_tensors({"x": torch.zeros(1)})
     pids = {int(answer["pid"]) for answer in ask(grid, *[one] * 8)}

@@ -92,12 +92,15 @@ def select_settings(
     """
     weights = parse_figures(figures)
     runs = collect(sources)
+
+    # `group` takes all keys in which runs differ for names of methods; here they are parted into names and settings.
     every = group(runs)
     varied = [key for place, key in enumerate(every.by) if len({labels[place] for labels in every.methods}) > 1]
     named = by.split(",") if isinstance(by, str) else by or ("strategy", *(key for key in varied if key == "learner"))
     names = tuple(name.strip() for name in named)
     keys = tuple(key for key in varied if key not in names)
     found = group(runs, by=(*names, *keys))  # every setting of every method, in the order of the values
+
     _check_runs(weights, [run for mine in found.methods.values() for run in mine])
 
     methods: dict[Labels, dict[Labels, list[Run]]] = {}
@@ -127,8 +130,10 @@ def select_settings(
         raise ScenarioError(problems, source="the selection")
 
     for method in (method for method in methods if method not in chosen):
-        text = f"left out: {row_name(method)}, for which {_formula(weights)} is not defined in any setting"
-        notes.append(f"{text}; select by a figure that every method has.")
+        cells = [trial.cells for trial in trials if trial.method == method]
+        nowhere = [f for place, f in enumerate(weights) if all(math.isnan(row[place].mean) for row in cells)]
+        text = f"left out: {row_name(method)}, none of whose settings has {', '.join(nowhere or weights)} in every seed"
+        notes.append(f"{text}; select by figures that every method has.")
     notes = [_explanation(weights), *_unequal(methods), *notes, *_edges(keys, trials)]
     return Selection(weights, names, keys, tuple(trials), tuple(notes)), Grouped(names, chosen, found.excluded)
 

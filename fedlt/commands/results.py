@@ -27,6 +27,9 @@ def sweep(
         "runs"
     ),
     reference: Annotated[str, typer.Option(help="Row of the comparison to which differences are taken.")] = "",
+    select: Annotated[
+        str, typer.Option(help="Validation figure that chooses each method's setting; see compare.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
 ) -> None:
     """Run every combination of values, skip what is finished, and compare.
@@ -41,13 +44,17 @@ def sweep(
     if parallel != "auto" and not parallel.isdecimal():
         raise ScenarioError(Problem("--parallel", f"expected auto or a whole number >= 1, got {parallel!r}"))
     jobs = plan(name, words, parse_seeds(seeds) if seeds else ())
+    if select:
+        from fedlt.comparing.select import check_scenarios
+
+        check_scenarios(select, (job.scenario for job in jobs))
     from fedlt.sweeps.sweep import run_jobs
     from fedlt.sweeps.view import view
 
     result = run_jobs(jobs, out, int(parallel) if parallel != "auto" else parallel, force, view())
     if result.runs:
         print()
-        print_tables(result.compare(reference=reference))
+        print_tables(result.compare(reference=reference, select=select))
     if result.failures:
         failed = "\n".join(f"  {name}: {error}" for name, error in result.failures.items())
         raise FedLTError(f"{len(result.failures)} of {len(jobs)} runs failed\n{failed}")
@@ -57,6 +64,7 @@ def compare(
     paths: Paths,
     by: Annotated[str | None, typer.Option(help="Keys that make the rows: strategy,local.lr.")] = None,
     reference: Annotated[str, typer.Option(help="Row to which paired differences are taken.")] = "",
+    select: Annotated[str, typer.Option(help="Validation figure that chooses each method's setting.")] = "",
     variants: Annotated[str, typer.Option(help="Variants of models that get rows: names or '*'.")] = "",
     metrics: Annotated[str, typer.Option(help="Columns, such as generic/accuracy,personal/few.")] = "",
     each: Annotated[str, typer.Option(help="Keys of the setting: a table for each value.")] = "",
@@ -71,6 +79,10 @@ def compare(
     PATHS are run folders, folders that hold runs, or globs. A row holds the runs that agree in all keys of --by; all
     keys in which the runs differ, unless given. Runs whose data, partition or evaluation differ are refused; --each
     KEY makes a table for each of its values. Unfinished runs are left out and named.
+
+    --select validation/generic/accuracy keeps, of each method's settings, the one with the highest mean of that figure,
+    and compares only the kept ones; a method is then strategy and learner, unless --by says otherwise. A weighted mean:
+    0.7*validation/generic/accuracy,0.3*validation/personal/few.
     """
     from fedlt.comparing.compare import compare_each
     from fedlt.comparing.comparison import ACCURACIES, COSTS
@@ -82,8 +94,8 @@ def compare(
     if chosen not in FORMATS:
         raise ScenarioError(Problem("--format", f"expected one of {', '.join(FORMATS)}, got {chosen!r}"))
     tables = compare_each(
-        *paths, each=_words(each), by=by, reference=reference, variants=_words(variants), level=level,
-        metrics=_words(metrics) or (*ACCURACIES, *COSTS),
+        *paths, each=_words(each), by=by, reference=reference, variants=_words(variants), select=select,
+        level=level, metrics=_words(metrics) or (*ACCURACIES, *COSTS),
     )  # fmt: skip
     if output is not None:
         output.write_text(render(tables, chosen) + "\n", encoding="utf-8")

@@ -21,6 +21,7 @@ import numpy as np
 from fedlt.comparing.comparison import ACCURACIES, COSTS, WHEN, Cell, Comparison, Row, paired
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys
+from fedlt.comparing.select import select_settings
 from fedlt.recording.record import LAST
 from fedlt.results import Run
 
@@ -31,17 +32,26 @@ def compare(
     reference: str = "",
     metrics: Sequence[str] = (*ACCURACIES, *COSTS),
     variants: str | Sequence[str] = (),
+    select: str = "",
     level: float = 0.95,
     title: str = "",
 ) -> Comparison:
     """Compare runs, given as paths, globs or `Run`s.
 
-    by: keys whose values make the rows, such as `strategy,local.lr`; all in which the runs differ unless given.
-    reference: a row's name; the others then get paired differences. variants: names or patterns (`*`) of models'
-    variants that get rows of their own. level: of the confidence interval. Raises `ScenarioError` with the keys in
-    which runs differ that should not.
+    by: keys whose values make the rows, such as `strategy,local.lr`; all in which the runs differ unless given. With
+        `select`: strategy and learner unless given.
+    reference: a row's name; the others then get paired differences.
+    variants: names or patterns (`*`) of models' variants that get rows of their own.
+    select: validation figure by which each method's setting is chosen, or a weighted mean of several; see
+        `fedlt.comparing.select`.
+    level: of the confidence interval.
+
+    Raises `ScenarioError` with the keys in which runs differ that should not.
     """
-    found = group(*sources, by=by)
+    if select:
+        selection, found = select_settings(sources, select, by)
+    else:
+        selection, found = None, group(*sources, by=by)
     patterns = [variants] if isinstance(variants, str) else list(variants)
     values: dict[tuple[tuple[str, ...], str], dict[str, dict[int, dict[str, float]]]] = {}
     for labels, mine in found.methods.items():
@@ -56,10 +66,11 @@ def compare(
             for when in WHEN
         }
         needs = tuple(found.methods[labels][0].summary.get("needs", ()))
-        rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells, needs))
+        setting, tried = (selection.setting(labels), selection.tried(labels)) if selection else ("", 0)
+        rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells, needs, setting, tried))
     averaged = min(LAST, *(run.summary["evaluations"] for mine in found.methods.values() for run in mine))
     name = next((row.name for row in rows if (row.labels, row.variant) == base), "")
-    return Comparison(found.by, tuple(metrics), tuple(rows), name, level, title, found.excluded, averaged)
+    return Comparison(found.by, tuple(metrics), tuple(rows), name, level, title, found.excluded, averaged, selection)
 
 
 def compare_each(*sources: Source, each: Sequence[str] | None = None, **options: Any) -> list[Comparison]:
@@ -125,7 +136,7 @@ def cost(run: Run) -> dict[str, float]:
 
 
 def _of_variant(metric: str, variant: str) -> str:
-    model, slash, figure = metric.partition("/")
+    model, slash, figure = metric.rpartition("/")  # the model may be `validation/generic`
     return f"{model}[{variant}]{slash}{figure}" if variant else metric
 
 

@@ -15,6 +15,8 @@ from fedlt.recording.record import LAST
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fedlt.comparing.select import Selection
+
 ACCURACIES = (
     "generic/accuracy", "generic/many", "generic/medium", "generic/few", "personal/accuracy",
     "personal_masked/accuracy", "personal/worst_decile",
@@ -57,7 +59,8 @@ class Row:
     """One method. labels: values of the keys `by`. variant: of its models, "" for the headline.
 
     cells: `last` or `last_five` -> metric -> figure. needs: what its strategy and its learner have
-    beyond the model.
+    beyond the model. setting: the one chosen on validation data; tried: how many it was chosen from. Empty and 0 where
+    nothing was chosen.
     """
 
     labels: tuple[str, ...]
@@ -65,6 +68,8 @@ class Row:
     seeds: tuple[int, ...]
     cells: Mapping[str, Mapping[str, Cell]]
     needs: tuple[str, ...] = ()
+    setting: str = ""
+    tried: int = 0
 
     @property
     def name(self) -> str:
@@ -76,7 +81,8 @@ class Row:
 class Comparison:
     """A table of methods. excluded: what was left out because it is not finished, with its state.
 
-    averaged: evaluations that the mean of the last five is over at least; fewer than five in short runs.
+    averaged: evaluations that the mean of the last five is over at least; fewer than five in short runs. selection: how
+    each method's setting was chosen on validation data; None where rows are all that was run.
     """
 
     by: tuple[str, ...]
@@ -87,6 +93,7 @@ class Comparison:
     title: str = ""
     excluded: tuple[str, ...] = ()
     averaged: int = LAST
+    selection: Selection | None = None
 
     def frame(self) -> pd.DataFrame:
         """Long form: a line per method, evaluation and metric, with mean, std, n and the paired difference."""
@@ -98,12 +105,13 @@ class Comparison:
         """The lines of `frame` as dictionaries. Accuracies are fractions."""
         lines = []
         for row in self.rows:
+            choice = {"chosen": row.setting, "tried": row.tried} if self.selection else {}
             for when, cells in row.cells.items():
                 for metric, cell in cells.items():
                     pair = cell.paired or Paired(math.nan, math.nan, math.nan, 0)
                     lines.append({
                         "setting": self.title, **dict(zip(self.by, row.labels, strict=True)),
-                        "variant": row.variant, "evaluation": when,
+                        "variant": row.variant, **choice, "evaluation": when,
                         "metric": metric, "mean": cell.mean, "std": cell.std, "n": cell.n, "difference": pair.mean,
                         "low": pair.low, "high": pair.high, "pairs": pair.n, "mark": pair.mark,
                     })  # fmt: skip

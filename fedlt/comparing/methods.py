@@ -123,10 +123,11 @@ def _row_problems(
 
 def _order(labels: tuple[str, ...]) -> list[tuple[float, str]]:
     """Numbers by size, before texts."""
-    return [(float(text), "") if _is_number(text) else (math.inf, text) for text in labels]
+    return [(float(text), "") if is_number(text) else (math.inf, text) for text in labels]
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether the text is a finite number."""
     try:
         return math.isfinite(float(text))
     except ValueError:

@@ -16,6 +16,8 @@ from fedlt.recording.record import LAST
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from fedlt.comparing.select import Selection
+
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 ENDINGS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".txt": "text"}
 _HEADERS = {
@@ -70,13 +72,36 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "seeds": {row.name: list(row.seeds) for row in comparison.rows},
         "needs": {row.name: list(row.needs) for row in comparison.rows},
         "excluded": list(comparison.excluded),
+        **({"selection": _selection_dict(comparison.selection)} if comparison.selection else {}),
         "rows": records,
     }
 
 
+def _selection_dict(selection: Selection) -> dict[str, Any]:
+    return {
+        "figures": dict(selection.weights),
+        "by": list(selection.by),
+        "keys": list(selection.keys),
+        "trials": [
+            {
+                "method": list(trial.method),
+                "setting": list(trial.setting),
+                "seeds": list(trial.seeds),
+                "means": [None if math.isnan(cell.mean) else cell.mean for cell in trial.cells],
+                "chosen": trial.chosen,
+            }
+            for trial in selection.trials
+        ],
+        "notes": list(selection.notes),
+    }
+
+
 def sheets(comparison: Comparison) -> list[Sheet]:
-    """Means for both kinds of evaluation; with a reference, the differences to it as well."""
-    found = []
+    """Means for both kinds of evaluation; with a reference, the differences to it as well.
+
+    Where settings were chosen on validation data, what was tried stands first.
+    """
+    found = [_tried_sheet(comparison.selection)] if comparison.selection else []
     for when, title in WHEN.items():
         found.append(_sheet(comparison, when, f"accuracy in %, {title}", comparison.metrics, _mean))
     if comparison.reference:
@@ -90,6 +115,7 @@ def sheets(comparison: Comparison) -> list[Sheet]:
 def caption(comparison: Comparison) -> list[str]:
     """What the reader must know, one note a line."""
     notes = ["Mean ± sample standard deviation over n seeds; n in brackets where a figure is defined for fewer."]
+    notes += comparison.selection.notes if comparison.selection else ()
     if comparison.averaged < LAST:
         notes.append(f"Some runs have only {comparison.averaged} evaluations: their mean is over these.")
     if comparison.reference:
@@ -111,13 +137,33 @@ def rich_tables(comparison: Comparison) -> list[tuple[str, Table]]:
 
 def _sheet(comparison: Comparison, when: str, title: str, metrics: Sequence[str], show: Any) -> Sheet:
     variants = any(row.variant for row in comparison.rows)
-    header = (*comparison.by, *(["variant"] if variants else []), "n", *(_HEADERS.get(m, m) for m in metrics))
+    chosen = comparison.selection is not None
+    header = (*comparison.by, *(["variant"] if variants else []), *(["chosen setting", "tried"] if chosen else []), "n",
+              *(_HEADERS.get(m, m) for m in metrics))  # fmt: skip
     lines = tuple(
-        (*row.labels, *([row.variant or "-"] if variants else []), str(len(row.seeds)),
-         *(show(row, metric, row.cells[when][metric]) for metric in metrics))
+        (*row.labels, *([row.variant or "-"] if variants else []), *([row.setting, str(row.tried)] if chosen else []),
+         str(len(row.seeds)), *(show(row, metric, row.cells[when][metric]) for metric in metrics))
         for row in comparison.rows
     )  # fmt: skip
-    return Sheet(title, header, lines, len(comparison.by) + variants)
+    return Sheet(title, header, lines, len(comparison.by) + variants + chosen)
+
+
+def _tried_sheet(selection: Selection) -> Sheet:
+    """Every setting of every method with its validation figures, by which the settings were chosen."""
+    mean = ["weighted mean"] if len(selection.weights) > 1 else []
+    header = (*selection.by, *selection.keys, "chosen", "n", *selection.weights, *mean)
+    lines = tuple(
+        (*trial.method, *trial.setting, "yes" if trial.chosen else "", str(len(trial.seeds)),
+         *(_percent(cell) for cell in trial.cells))
+        for trial in selection.trials
+    )  # fmt: skip
+    labels = len(selection.by) + len(selection.keys) + 1
+    return Sheet("settings tried, validation figures in %, last evaluation", header, lines, labels)
+
+
+def _percent(cell: Cell) -> str:
+    text = "-" if math.isnan(cell.mean) else f"{100 * cell.mean:.1f}"
+    return text if math.isnan(cell.std) else f"{text} ± {100 * cell.std:.1f}"
 
 
 def _mean(row: Row, metric: str, cell: Cell) -> str:

@@ -1,0 +1,273 @@
+"""Settings chosen on validation data: each method is compared at the best of its own settings.
+
+    compare("runs", select="validation/generic/accuracy")
+    compare("runs", select="0.7*validation/generic/accuracy,0.3*validation/personal_masked/few")
+
+A method is what the keys `by` say, strategy and learner unless given; whatever else varies is a setting. Of a method's
+settings, the one with the highest mean over the seeds of a validation figure at the last evaluation is kept, and only
+the kept ones are compared on the test set. All methods are judged by the same figure: one without it is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedlt import glossary
+from fedlt.comparing.comparison import Cell
+from fedlt.comparing.methods import Grouped, Labels, Source, collect, group, is_number, row_name
+from fedlt.errors import Problem, ScenarioError
+from fedlt.schema import suggest
+
+if TYPE_CHECKING:
+    from fedlt.results import Run
+    from fedlt.scenario import Scenario
+
+PREFIX = "validation/"
+REMEDY = "set data.validation, for example data.validation=0.2, and run again"
+_NO_SCORES = ("std", "clients", "experts", "ece", "nll", "brier", "nc1", "nc2_norms", "nc2_angles", "nc3", "head_norms",
+              "head_angles")  # fmt: skip
+"""Figures of which more is not better."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of one method.
+
+    method: values of the keys that name methods.
+    setting: values of the keys that are selected; `-` for a key that the method does not have.
+    seeds: those that all settings of the method have, over which it is judged.
+    cells: the validation figures; the last one, of several their weighted mean, is the one by which it is judged.
+    chosen: whether it is the method's best.
+    """
+
+    method: Labels
+    setting: Labels
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was tried, and what was chosen.
+
+    weights: validation figure -> its share in the weighted mean; they add up to 1.
+    by: keys that name methods.
+    keys: keys whose values are selected.
+    trials: all settings of all methods.
+    notes: what the reader must know, one line each.
+    """
+
+    weights: Mapping[str, float]
+    by: tuple[str, ...]
+    keys: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    notes: tuple[str, ...]
+
+    def setting(self, method: Labels) -> str:
+        """The method's chosen setting in one text: `local.lr=0.1, strategy.mu=0.01`."""
+        return next(_text(self.keys, trial.setting) for trial in self.trials if trial.method == method and trial.chosen)
+
+    def tried(self, method: Labels) -> int:
+        """How many settings of the method were tried."""
+        return sum(trial.method == method for trial in self.trials)
+
+
+def select_settings(
+    sources: Iterable[Source], figures: str, by: str | Sequence[str] | None = None
+) -> tuple[Selection, Grouped]:
+    """Choose each method's setting, and return the choice and the methods with the runs of their chosen settings.
+
+    figures: as `parse_figures` reads them.
+    by: keys that name methods; strategy and learner unless given.
+
+    Of equally good settings the first in the order of their values is chosen, which is the same however the runs were
+    found. Raises `ScenarioError` where runs have no such figure, or where the settings of a method share no seed.
+    """
+    weights = parse_figures(figures)
+    runs = collect(sources)
+    every = group(runs)
+    varied = [key for place, key in enumerate(every.by) if len({labels[place] for labels in every.methods}) > 1]
+    named = by.split(",") if isinstance(by, str) else by or ("strategy", *(key for key in varied if key == "learner"))
+    names = tuple(name.strip() for name in named)
+    keys = tuple(key for key in varied if key not in names)
+    found = group(runs, by=(*names, *keys))  # every setting of every method, in the order of the values
+    _check_runs(weights, [run for mine in found.methods.values() for run in mine])
+
+    methods: dict[Labels, dict[Labels, list[Run]]] = {}
+    for labels, mine in found.methods.items():
+        methods.setdefault(labels[: len(names)], {})[labels[len(names) :]] = mine
+
+    trials: list[Trial] = []
+    notes: list[str] = []
+    problems: list[Problem] = []
+    for method, settings in methods.items():
+        seeds = {setting: {int(run.summary["seed"]) for run in mine} for setting, mine in settings.items()}
+        shared = set.intersection(*seeds.values())
+        missing = _missing(keys, seeds)
+        if not shared:
+            text = f"the settings of {row_name(method)} share no seed, over which they could be compared"
+            problems.append(Problem("seed", f"{text}; run what is missing: {missing}"))
+            continue
+        if missing:
+            text = f"{row_name(method)}: settings are compared on {_seeds(shared)}, which all of them have"
+            notes.append(f"{text}; missing: {missing}.")
+        trials += _trials(method, settings, shared, weights)
+
+    chosen = {trial.method: methods[trial.method][trial.setting] for trial in trials if trial.chosen}
+    if not chosen and not problems:
+        problems.append(Problem("--select", f"{_formula(weights)} is not defined for any method"))
+    if problems:
+        raise ScenarioError(problems, source="the selection")
+
+    for method in (method for method in methods if method not in chosen):
+        text = f"left out: {row_name(method)}, for which {_formula(weights)} is not defined in any setting"
+        notes.append(f"{text}; select by a figure that every method has.")
+    notes = [_explanation(weights), *_unequal(methods), *notes, *_edges(keys, trials)]
+    return Selection(weights, names, keys, tuple(trials), tuple(notes)), Grouped(names, chosen, found.excluded)
+
+
+def parse_figures(text: str) -> dict[str, float]:
+    """Validation figures and their weights, scaled to add up to 1.
+
+    text: names with commas between them; none or each with a weight before it, as in
+    `0.7*validation/generic/accuracy,0.3*validation/personal_masked/few`.
+    """
+    weights: dict[str, float] = {}
+    problems: list[Problem] = []
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        factor, star, name = (part.strip() for part in word.rpartition("*"))
+        if not name.startswith(PREFIX):
+            such = f"{PREFIX}generic/accuracy"
+            problems.append(Problem("--select", f"nothing is chosen on the test set: expected {such}, got {name!r}"))
+        elif name.rpartition("/")[2] in _NO_SCORES:
+            problems.append(Problem("--select", f"expected a figure of which more is better, got {name!r}"))
+        elif name in weights:
+            problems.append(Problem("--select", f"{name!r} is named twice"))
+        elif star and not (is_number(factor) and float(factor) > 0):
+            problems.append(Problem("--select", f"expected a weight > 0 before {name!r}, got {factor!r}"))
+        weights[name] = float(factor) if star and is_number(factor) else 1.0
+    if len({"*" in word for word in words}) > 1:
+        problems.append(Problem("--select", f"give every figure a weight or none, got {text!r}"))
+    if problems:
+        raise ScenarioError(problems, source="the selection")
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def check_scenarios(figures: str, scenarios: Iterable[Scenario]) -> None:
+    """Raises `ScenarioError` where runs of these scenarios would not have the figures, so that it is told before."""
+    weights = parse_figures(figures)
+    masked = (name.replace("personal/", "personal_masked/") for name in glossary.METRICS)
+    known = {f"{PREFIX}{name}" for name in (*glossary.METRICS, *masked) if not name.startswith("cost/")}
+    plain = [re.sub(r"\[[^]]*\]", "", name) for name in weights]  # which variants there are, the strategies know
+    problems = _unknown(plain, known)
+    if not all(scenario.to_dict()["data"].get("validation") for scenario in scenarios):
+        problems.append(Problem("data.validation", f"--select needs validation data; {REMEDY}"))
+    if problems:
+        raise ScenarioError(problems, source="the selection")
+
+
+def _check_runs(figures: Iterable[str], runs: Sequence[Run]) -> None:
+    bare = [run.folder.name for run in runs if not any(name.startswith(PREFIX) for name in run.final)]
+    if bare:
+        text = f"{len(bare)} of {len(runs)} runs have no validation figures ({bare[0]}{', ...' if bare[1:] else ''})"
+        raise ScenarioError(Problem("data.validation", f"{text}; {REMEDY}"), source="the selection")
+    problems = _unknown(figures, {name for run in runs for name in run.final if name.startswith(PREFIX)})
+    if problems:
+        raise ScenarioError(problems, source="the selection")
+
+
+def _unknown(figures: Iterable[str], known: set[str]) -> list[Problem]:
+    return [Problem("--select", f"unknown figure {f!r}{suggest(f, known)}") for f in figures if f not in known]
+
+
+def _trials(
+    method: Labels, settings: Mapping[Labels, Sequence[Run]], seeds: set[int], weights: Mapping[str, float]
+) -> list[Trial]:
+    """All settings of one method, of which the first with the highest figure is chosen; none where all are NaN."""
+    cells = {setting: _cells(runs, seeds, weights) for setting, runs in settings.items()}
+    best = max(cells, key=lambda setting: _rank(cells[setting]))
+
+    # A single setting is kept without a figure, too: nothing has to be chosen.
+    some = len(settings) == 1 or not math.isnan(cells[best][-1].mean)
+    return [Trial(method, s, tuple(sorted(seeds)), cells[s], some and s == best) for s in settings]
+
+
+def _cells(runs: Sequence[Run], seeds: set[int], weights: Mapping[str, float]) -> tuple[Cell, ...]:
+    """Mean and standard deviation over the seeds of each figure and, where there are several, of their weighted mean.
+    A figure that is not defined in one of the seeds has no mean."""
+    values = np.array([[run.final.get(f, math.nan) for f in weights] for run in runs if run.summary["seed"] in seeds])
+    columns = list(values.T)
+    if len(weights) > 1:
+        columns.append(values @ np.array(list(weights.values())))
+    return tuple(
+        Cell(float(c.mean()), float(c.std(ddof=1)) if len(c) > 1 else math.nan, int((~np.isnan(c)).sum()))
+        for c in columns
+    )
+
+
+def _rank(cells: Sequence[Cell]) -> float:
+    """By which the best setting is found. Equal figures may differ by the rounding of a mean; NaN is the worst."""
+    mean = cells[-1].mean
+    return -math.inf if math.isnan(mean) else round(mean, 12)
+
+
+def _missing(keys: Sequence[str], seeds: Mapping[Labels, set[int]]) -> str:
+    """`local.lr=0.1 seed 2; local.lr=1.0 seeds 0, 2`: what some settings lack of the seeds that others have."""
+    every = set.union(*seeds.values())
+    lacking = ((_text(keys, setting), every - mine) for setting, mine in seeds.items() if mine != every)
+    return "; ".join(f"{text} {_seeds(seeds)}" for text, seeds in lacking)
+
+
+def _explanation(weights: Mapping[str, float]) -> str:
+    return (
+        f"Each method has the setting with the highest {_formula(weights)} (mean over seeds, last evaluation); the "
+        "test set had no part in the choice."
+    )
+
+
+def _unequal(methods: Mapping[Labels, Mapping[Labels, Sequence[Run]]]) -> list[str]:
+    counts = {row_name(method): len(settings) for method, settings in methods.items()}
+    if len(set(counts.values())) == 1:
+        return []
+    shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return [f"Unequal numbers of settings were tried ({shown}): the best of more is better by chance alone."]
+
+
+def _edges(keys: Sequence[str], trials: Sequence[Trial]) -> list[str]:
+    """Chosen numbers beyond which none was tried."""
+    notes = []
+    for trial in (trial for trial in trials if trial.chosen):
+        others = [other.setting for other in trials if other.method == trial.method]
+        for place, key in enumerate(keys):
+            value, values = trial.setting[place], {setting[place] for setting in others} - {"-"}
+            if value == "-" or len(values) == 1 or not all(map(is_number, values)):
+                continue
+            for bound, edge, further in ((min, "smallest", "smaller"), (max, "largest", "larger")):
+                if float(value) == bound(map(float, values)):
+                    text = f"{row_name(trial.method)}: the best {key}, {value}, is the {edge} tried"
+                    notes.append(f"{text}; a {further} one may be better.")
+    return notes
+
+
+def _formula(weights: Mapping[str, float]) -> str:
+    """`validation/generic/accuracy`, or `0.7 validation/generic/accuracy + 0.3 validation/personal/few`."""
+    return next(iter(weights)) if len(weights) == 1 else " + ".join(f"{w:.3g} {name}" for name, w in weights.items())
+
+
+def _text(keys: Sequence[str], setting: Labels) -> str:
+    shown = (f"{key}={value}" for key, value in zip(keys, setting, strict=True) if value != "-")
+    return ", ".join(shown) or "-"
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    shown = [str(seed) for seed in sorted(seeds)]
+    return f"seed{'s' if len(shown) > 1 else ''} {', '.join(shown)}"

@@ -11,22 +11,22 @@ import torch
 from torch import Tensor
 
 from clients.guard import check, guard
+from clients.testing import Tests
 from clients.vectors import Vectors
 from fedlt import seeding
 from fedlt.assembly import Assembly, assemble, pick_device
 from fedlt.data.federation import Federation, federate
 from fedlt.data.inputs import make_inputs
 from fedlt.faults import Attackers
-from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal, feature_moments
+from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal
 from fedlt.measures.meter import Meters
-from fedlt.nn.net import FeatureCache
 from fedlt.process.memory import keep_freed
 from fedlt.process.threads import one_thread
 from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Strategy, Update
 from fedlt.trainer import Trainer
-from server.messages import UNION, Failure, Job, Report, States, Work
+from server.messages import UNION, Failure, Job, Report, States
 
 
 class Worker:
@@ -43,14 +43,12 @@ class Worker:
         self.initial_private, self.initial_frozen = self.flat.private.clone(), self.flat.frozen.clone()
         self.fail = scenario.federation.on_error == "fail"
         self.attackers = Attackers.of(scenario, len(federation.clients))
-        self._held: tuple[int, Tensor, TestSet] | None = None
         moments = federation.mean, federation.std, self.device, self.parts.channels_last
         self.train_inputs = make_inputs(federation.x_train, *moments)
-        self.test_inputs = make_inputs(federation.x_test, *moments)
         self.train_targets = torch.from_numpy(federation.y_train).to(self.device)
         self.flipped_targets = self.parts.task.num_classes - 1 - self.train_targets  # what label flippers learn
         self.no_targets = torch.tensor(-1, device=self.device).expand(len(self.train_targets))
-        self.test_targets = torch.from_numpy(federation.y_test).to(self.device)
+        self.tests = Tests(federation, self.train_inputs, moments, scenario.evaluation.batch_size)
 
     def run(self, job: Job) -> Report:
         """Do what the job asks for. With `on_error=fail` the first failing client ends it."""
@@ -173,59 +171,48 @@ class Worker:
         works = [work for work in job.works if work.chunks or work.personal]
         if not works:
             return
-        test = self._test_set(job, shared)
+        sets = self._test_sets(job, shared)
         edits = self.flat.edits()
         parts = self.parts
         server = Server(self.model, self.flat, parts.task, {}, outbox, job.round, learner=parts.learner)
         meters = Meters()
         for work in works:  # all before any client's parameters are loaded
             if work.chunks:
-                self._report(report, "generic", -1, evaluate_generic(self.strategy, server, test, work.chunks, meters))
-                self._measure_features(test, work, report)
+                test = sets[work.validation]
+                found = evaluate_generic(self.strategy, server, test, work.chunks, meters)
+                self._report(report, f"{test.prefix}generic", -1, found)
+                if not work.validation:
+                    self.tests.measure_features(work, report)
+
         for work in works:
             for number in work.personal:
-                rows = self.federation.tests[number]
-                if work.span is not None:
-                    rows = rows[slice(*np.searchsorted(rows, work.span))]
-                if not len(rows):
+                own = self.tests.own_rows(number, work)
+                if not own:
                     continue
                 if self.flat.edits() != edits:  # the last client's hooks trained or loaded something
-                    test = self._test_set(job, shared)
+                    sets = self._test_sets(job, shared)
                     edits = self.flat.edits()
-                found = len(report.failures)
+
+                failed = len(report.failures)
                 with guard([number], "evaluate", report.failures, self._limit([number])):
                     client = self._client(number, job, shared, outbox, "evaluate")
-                    index = torch.from_numpy(rows).to(self.device)
-                    plain, masked = evaluate_personal(self.strategy, client, test, index, meters)
-                    self._report(report, "personal", number, plain)
-                    self._report(report, "personal_masked", number, masked)
-                if len(report.failures) > found:
+                    self.strategy.adapt(client)
+                    for which, rows in own.items():
+                        plain, masked = evaluate_personal(self.strategy, client, sets[which], rows, meters)
+                        self._report(report, f"{sets[which].prefix}personal", number, plain)
+                        self._report(report, f"{sets[which].prefix}personal_masked", number, masked)
+                if len(report.failures) > failed:
                     if self.fail:
                         return
                     self._recover()
         report.confidences = meters.results()
 
-    def _measure_features(self, test: TestSet, work: Work, report: Report) -> None:
-        clients = work.personal if work.span is not None else []
-        rows = [self.federation.tests[client] for client in clients]
-        moments = feature_moments(test, work.chunks, self.parts.task.num_classes, clients, rows)
-        if moments is not None:
-            report.moments[work.chunks[0]] = moments
-
-    def _test_set(self, job: Job, shared: Tensor) -> TestSet:
-        """The test set under the generic model, which is loaded; features are kept over the messages of a round."""
+    def _test_sets(self, job: Job, shared: Tensor) -> list[TestSet]:
+        """The test set, then the validation set if there is one, under the generic model, which is loaded."""
         self.flat.load_shared(shared)
         self.flat.load_private(self.initial_private)
         self.model.eval()
-        held = self._held
-        if held is not None and held[0] == job.round and held[1].data_ptr() == job.shared.data_ptr():
-            held[2].cache.revalidate()
-            return held[2]
-        chunk, size = self.scenario.evaluation.batch_size, len(self.test_targets)
-        cache = FeatureCache(self.model, self.test_inputs.take, size, chunk)
-        test = TestSet(self.test_inputs, self.test_targets, chunk, cache)
-        self._held = job.round, job.shared, test
-        return test
+        return self.tests.under(self.model, job)
 
     @staticmethod
     def _report(report: Report, model: str, client: int, confusions: Confusions) -> None:

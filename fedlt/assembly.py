@@ -58,12 +58,16 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         try:
             model = recipe.build(task)
             learner.build(model, task)
-            _expect_head(strategy, model.head, scenario.learner.name)
-            strategy.build(model, task)
-            channels_last = isinstance(recipe, ImageModel) and recipe.channels_last
-            flat = Flat(model.to(device), strategy.private, strategy.frozen, channels_last)
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
+        _expect_head(strategy, model.head, scenario.learner.name)
+        channels_last = isinstance(recipe, ImageModel) and recipe.channels_last
+        try:
+            strategy.build(model, task)
+            flat = Flat(model.to(device), strategy.private, strategy.frozen, channels_last)
+        except ValueError as error:
+            pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
+            raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
     faults.expect_meaning(scenario, strategy, len(federation.clients), len(flat.shared))
     parts = Assembly(strategy, learner, model, flat, task, channels_last)
     if scenario.local.together > 1:

@@ -27,6 +27,12 @@ class Rows(Protocol):
     def offsets(self) -> NDArray[np.int64]: ...
 
 
+class SetApart(Protocol):
+    """What the record needs of `fedlt.data.validation.ValidationSet`."""
+
+    def summary(self) -> dict[str, Any]: ...
+
+
 class Split(Protocol):
     """What the record needs of `fedlt.data.federation.Federation`."""
 
@@ -42,6 +48,8 @@ class Split(Protocol):
     def clients(self) -> Rows: ...
     @property
     def tests(self) -> Rows: ...
+    @property
+    def validation(self) -> SetApart | None: ...
     def counts(self, k: int, /) -> NDArray[np.int64]: ...
 
 
@@ -52,7 +60,8 @@ class Evaluation:
     generic: on the global test set. personal: client -> on its own test set. personal_masked: the same, with the
     classes that the client never saw in training excluded from its predictions. skipped: clients that failed in it.
     confidence: by the model's name in metrics (`generic`, `personal[psi]`). features: moments of the global test set's
-    features under the generic backbone. head: [C, D] rows of the generic head.
+    features under the generic backbone. head: [C, D] rows of the generic head. validation: the same on the validation
+    set, without features and head; None where nothing is set apart.
     """
 
     round: int
@@ -63,6 +72,16 @@ class Evaluation:
     confidence: dict[str, Confidence] = field(default_factory=dict)
     features: Moments | None = None
     head: NDArray[np.float64] | None = None
+    validation: Evaluation | None = None
+
+
+VALIDATION = "validation/"
+"""What names of figures on the validation set begin with."""
+
+
+def validation_figures(validation: Evaluation, split: Split) -> dict[str, float]:
+    """Every figure of the validation set: `validation/generic/accuracy`, `validation/personal_masked[phi]/few`, ..."""
+    return {f"{VALIDATION}{name}": value for name, value in Derived(validation, split).metrics.items()}
 
 
 def mass_counts(split: Split) -> NDArray[np.int64]:
@@ -74,7 +93,8 @@ class Derived:
     """What follows from an evaluation.
 
     metrics: value by name; those of a variant carry it in brackets: `generic[psi]/accuracy`,
-    `personal_masked[psi]/few`. rows(): (table, columns) pairs for `fedlt.recording.tables`.
+    `personal_masked[psi]/few`; those on the validation set begin with `validation/`. rows(): (table, columns) pairs for
+    `fedlt.recording.tables`.
     """
 
     def __init__(self, evaluation: Evaluation, split: Split) -> None:
@@ -93,6 +113,8 @@ class Derived:
             self.metrics |= confidence.figures(model)
         if evaluation.features is not None:
             self.metrics |= collapse_figures(evaluation.features, evaluation.head)
+        if evaluation.validation is not None:
+            self.metrics |= validation_figures(evaluation.validation, split)
 
     def rows(self) -> Iterator[tuple[str, Columns]]:
         """All rows of this evaluation, by table."""

@@ -81,6 +81,11 @@ MASKED = (
 )
 VARIANT = "Brackets name a variant of the model that the strategy reports beside its headline."
 
+VALIDATION = (
+    "On validation data (`data.validation`): the generic model on a balanced global set, personal models on a share of "
+    "each client's own samples that was set apart. For choosing; the figure without `validation/` is the result."
+)
+
 COLUMNS: dict[str, str] = {
     "rounds.round": "1-based.",
     "rounds.ended": "Time at which the round was over, in seconds since 1970-01-01 UTC.",
@@ -161,11 +166,13 @@ def entries() -> list[Entry]:
 def explain(name: str) -> list[Entry]:
     """The entries that a name stands for: a metric (`personal_masked[psi]/few`), a column (`clients.nll`), or the
     last part of either (`few`). Raises `ScenarioError` with the nearest right spelling."""
-    plain = re.sub(r"\[[^]]*\]", "", name)
+    tested = name.removeprefix("validation/")
+    plain = re.sub(r"\[[^]]*\]", "", tested)
     found = plain.replace("personal_masked/", "personal/")
     exact = {**METRICS, **COLUMNS}.get(found)
     if exact is not None:
-        notes = [exact, *([MASKED] if found != plain else []), *([VARIANT] if plain != name else [])]
+        notes = [exact, *([MASKED] if found != plain else []), *([VARIANT] if plain != tested else [])]
+        notes += [VALIDATION] if tested != name else []
         return [Entry(name, " ".join(notes))]
     matches = [entry for entry in entries() if re.split("[/.]", entry.name)[-1] == found]
     if matches:
@@ -181,6 +188,7 @@ def page() -> str:
         "A metric's name says whose model and which figure: `generic/few`, `personal/accuracy`. All accuracies are "
         "fractions; NaN\nmeans that a figure is not defined. `fedlt explain METRIC` prints an entry.\n\n"
         f"{wrap(f'`personal_masked/...` — {MASKED}')}\n\n{wrap(f'`generic[name]/...` — {VARIANT}')}\n\n"
+        f"{wrap(f'`validation/...` — {VALIDATION}')}\n\n"
         "A run reports the last evaluation (`final`) and the mean of the last five (`last_five`), never the best "
         "round:\nthat one is chosen on the test set.\n"
     )

@@ -48,6 +48,11 @@ class Run:
         """Means of the metrics over the last five evaluations, or as many as there are."""
         return _figures(self.summary["last_five"])
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is off with the finished run, and what to try (`fedlt.recording.run_warnings`); mostly nothing."""
+        return list(self.summary.get("warnings", []))
+
     @cached_property
     def scenario(self) -> dict[str, Any]:
         """The resolved scenario."""

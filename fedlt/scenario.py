@@ -13,11 +13,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fedlt.catalog import Choice
 from fedlt.errors import Problem, ScenarioError
 from fedlt.scenario_file import Reader, apply, locate, read
+from fedlt.scenario_rules import cross_check
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,30 @@ class Unlabelled:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """Samples set apart to choose by; nobody trains on them. `data.validation=0.2` sets the share alone."""
+
+    shorthand: ClassVar[str] = "share"
+
+    share: Annotated[float, ">= 0", "< 1"] | None = (
+        None  # of each client's own samples; null: none, or 0.2 beside per_class
+    )
+    per_class: Annotated[int, ">= 0"] | None = (
+        None  # global samples of each class; null: the share of a class, at most 100
+    )
+    seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is set apart."""
+        return bool(self.share) or bool(self.per_class)
+
+
+@dataclass(frozen=True)
 class Data:
     """The data set: built in, a hub name, a folder, or an .npz file."""
+
+    young: ClassVar[tuple[str, ...]] = ("validation",)  # `to_dict` leaves them out at their defaults: hashes stay
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
     input_column: str | None = None  # null: found by its type
@@ -66,6 +89,7 @@ class Data:
     test_split: str = "test"  # likewise
     auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
     longtail: LongTail = field(default_factory=LongTail)
+    validation: Validation = field(default_factory=Validation)
     noise: Noise = field(default_factory=Noise)
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
 
@@ -130,9 +154,13 @@ class Local:
 class Evaluation:
     """When and how the models are tested."""
 
+    young: ClassVar[tuple[str, ...]] = ("patience", "watch")
+
     every: Annotated[int, ">= 1"] = 10  # rounds between evaluations; the last round is always evaluated
     batch_size: Annotated[int, ">= 1"] = 256  # test samples in one forward pass; part of the result's definition
     clients: Annotated[int, ">= 1"] | None = None  # personal models evaluated each time (drawn by the seed); null: all
+    patience: Annotated[int, ">= 1"] | None = None  # evaluations without a better one after which the run stops
+    watch: str | None = None  # what patience follows; null: validation/generic/accuracy
 
 
 @dataclass(frozen=True)
@@ -212,52 +240,23 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = ()) -
     if problems:
         raise ScenarioError(problems, source=name)
     result = Scenario(name=name, **sections)
-    _cross_check(result, problems)
+    cross_check(result, problems)
     if problems:
         raise ScenarioError(problems, source=name)
     return result
-
-
-def _cross_check(scenario: Scenario, problems: list[Problem]) -> None:
-    federation = scenario.federation
-    natural = federation.partition.name == "natural"
-    if federation.clients is None and not natural:
-        problems.append(Problem("federation.clients", "expected a whole number; null is for the natural partition"))
-    tail = scenario.data.longtail
-    if scenario.data.auxiliary and tail.mode == "official" and tail.profile != "none":
-        problems.append(Problem("data.auxiliary", "the official subsets leave nothing aside; use longtail.mode=seeded"))
-    if federation.local_test == "natural" and not natural:
-        problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
-    if scenario.local.nesterov and not scenario.local.momentum:
-        problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
-    _check_faults(federation.late, federation.attack, problems)
-
-
-def _check_faults(late: Late, attack: Attack, problems: list[Problem]) -> None:
-    """Refuse what is missing, and every option that would change nothing."""
-    unused = {f"late.{key}": "late.chance=0" for key in ("rounds", "weight")} if not late.chance else {}
-    given = {f"late.{f.name}": getattr(late, f.name) for f in fields(late)}
-    given |= {f"attack.{f.name}": getattr(attack, f.name) for f in fields(attack)}
-    lies = attack.kind in ("sign_flip", "scaled")
-    attack_keys = ("share", "clients", "factor") if attack.kind == "none" else () if lies else ("factor",)
-    unused |= {f"attack.{key}": f"attack.kind={attack.kind}" for key in attack_keys}
-    for key, setting in unused.items():
-        if given[key] is not None:
-            problems.append(Problem(f"federation.{key}", f"has no effect with {setting}; remove it"))
-    if attack.kind != "none" and (attack.share is None) == (attack.clients is None):
-        problems.append(Problem("federation.attack", "who attacks? Give either its share of the clients, or clients"))
-    if attack.clients == []:
-        problems.append(Problem("federation.attack.clients", "names nobody; remove it, or take attack.kind=none"))
-    if attack.kind == "scaled" and attack.factor == 1:
-        problems.append(Problem("federation.attack.factor", "1 is no attack: the weights are sent as they are"))
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Choice):
         return {"name": value.name, **value.options}
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if not _left_out(f.name, value)}
     return value
+
+
+def _left_out(name: str, owner: Any) -> bool:
+    """Whether a section's field is younger than the scenarios that lie about, and at its default."""
+    return name in getattr(owner, "young", ()) and getattr(owner, name) == getattr(type(owner)(), name)
 
 
 def _short(name: str) -> str:

@@ -71,7 +71,7 @@ def apply(raw: dict[str, Any], overrides: list[str], problems: list[Problem]) ->
         except Exception as error:  # the YAML parser raises many kinds
             problems.append(Problem(key, f"cannot read the value {text!r}: {' '.join(str(error).split())}"))
             continue
-        _assign(raw, key.split("."), value)
+        _assign(raw, key.split("."), value, problems)
     raw.setdefault("seed", 0)
     try:
         return OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[return-value]
@@ -80,12 +80,15 @@ def apply(raw: dict[str, Any], overrides: list[str], problems: list[Problem]) ->
         return {}
 
 
-def _assign(raw: dict[str, Any], path: list[str], value: Any) -> None:
+def _assign(raw: dict[str, Any], path: list[str], value: Any, problems: list[Problem]) -> None:
     node = raw
-    for part in path[:-1]:
+    for depth, part in enumerate(path[:-1]):
         child = node.get(part)
         if isinstance(child, str):
             child = {"name": child}
+        if isinstance(child, int | float):  # a section's shorthand: it must not be lost in silence
+            where = ".".join(path[: depth + 1])
+            problems.append(Problem(where, f"is {child} already; write each of its keys, as in {where}.share={child}"))
         if not isinstance(child, dict):
             child = {}
         node[part] = child
@@ -128,7 +131,9 @@ class Reader:
             where = f"{prefix}{name}"
             nested = hints[name]
             if isinstance(nested, type) and is_dataclass(nested) and nested is not Choice:
-                result[name] = nested(**self.section(nested, _or_empty(content.get(name)), f"{where}."))
+                result[name] = nested(
+                    **self.section(nested, _or_empty(_spelt_out(nested, content.get(name))), f"{where}.")
+                )
             elif str(item.type).startswith("Annotated[Choice"):
                 given = content.get(name, item.default)
                 if isinstance(given, dict) and "name" not in given:
@@ -174,6 +179,12 @@ class Reader:
             else:
                 options[spec.name] = spec.default
         return Choice(component.name, options, component)
+
+
+def _spelt_out(section: type, value: Any) -> Any:
+    """A single value in the place of a section stands for the key that the section names as its `shorthand`."""
+    key = getattr(section, "shorthand", None)
+    return value if key is None or value is None or isinstance(value, dict) else {key: value}
 
 
 def _or_empty(value: Any) -> Any:

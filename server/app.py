@@ -28,6 +28,7 @@ from server.grids import LocalGrid
 from server.keeper import Keeper, check_space
 from server.rounds import Rounds
 from server.states import StateStore
+from server.stopping import Patience
 
 app = ServerApp()
 
@@ -77,9 +78,15 @@ def serve(
         writer.round(row)
         console.round(row["round"], total)
 
-    def on_evaluation(found: Evaluation) -> None:
+    def on_evaluation(found: Evaluation) -> bool:
+        if patience.active:
+            if patience.hear(found):
+                keeper.keep(rounds.progress)
+            writer.summary["early_stopping"] = patience.state
         console.evaluation(found.round, total, writer.evaluation(found), writer)
+        return patience.exhausted
 
+    patience = Patience(scenario, federation)
     states = StateStore(folder / "checkpoints" / "states")
     rounds = Rounds(grid, scenario, federation, parts, states, on_round, on_evaluation, writer.log)
     checkpoints = Checkpoints(folder, scenario, federation.digest())
@@ -88,9 +95,14 @@ def serve(
         durable.make(folder)
         with durable.exclusive(folder), keeper.interrupts.caught(), closing(states):
             keeper.begin(rounds.progress, force, resume_from)
+            patience.state = writer.summary.get("early_stopping", {})
             writer.partition(federation)
             console.start(scenario, federation, rounds.progress.round)
             progress = rounds.run(lambda: keeper.after_round(rounds.progress))
+            if patience.active:
+                keeper.back_to(patience.state["round"], progress)
+                writer.keep(patience.state["round"])
+                console.note(patience.text(total))
             save_models(progress, folder)
             replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
             timings = {"total_seconds": keeper.seconds}

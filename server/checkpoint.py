@@ -62,11 +62,14 @@ class Checkpoints:
         self.identity = {**identity(scenario), "partition_hash": partition_hash}
 
     def save(self, progress: Progress, writer: RunWriter, seconds: float) -> None:
-        """Write a checkpoint; older ones than the last two are deleted. seconds: that the run took so far.
+        """Write a checkpoint; older ones than the last two are deleted, but for that of the best evaluation under early
+        stopping. One that is there already stays. seconds: that the run took so far.
 
         What it costs follows from the model and from what clients kept since the last one.
         """
         final = self.folder / f"{progress.round:06d}"
+        if final.is_dir():
+            return
         part = durable.part(final)
         extents = progress.states.flush()
         durable.write(part / SERVER, save(_server_tensors(progress)))
@@ -138,16 +141,24 @@ class Checkpoints:
 
     def _prune(self, progress: Progress) -> None:
         folders = sorted(self._folders())
-        for folder in folders[:-KEPT]:
-            durable.discard(folder)
+        heads = {folder: head for folder in folders if (head := _readable_head(folder)) is not None}
+
+        # Each of the last ones may be what the run goes on from, and names the best evaluation until then.
+        best = {
+            heads[folder]["record"].get("early_stopping", {}).get("round")
+            for folder in folders[-KEPT:]
+            if folder in heads
+        }
+        kept = [folder for folder in folders if folder in folders[-KEPT:] or int(folder.name) in best]
+        for folder in folders:
+            if folder not in kept:
+                durable.discard(folder)
         durable.sweep(self.folder)
-        needed = set()
-        for folder in folders[-KEPT:]:
-            try:
-                needed |= {str(name) for name, _, _ in _read_head(folder)["states"]}
-            except (ValueError, KeyError, TypeError, OSError):
-                continue  # damaged: nobody will need its segments
-        progress.states.keep(needed)
+
+        # Nobody will need the segments of a damaged one.
+        progress.states.keep(
+            {str(name) for folder in kept if folder in heads for name, _, _ in heads[folder]["states"]}
+        )
 
     def _folders(self) -> list[Path]:
         return [path for path in self.folder.glob("*") if path.name.isdigit() and path.is_dir()]
@@ -205,6 +216,14 @@ def _read_head(folder: Path) -> dict[str, Any]:
     if head["format"] != FORMAT:
         raise FedLTError(f"{folder} was written by another version of this project; --force starts over")
     return head
+
+
+def _readable_head(folder: Path) -> dict[str, Any] | None:
+    """The head of a checkpoint; None where it is damaged."""
+    try:
+        return _read_head(folder)
+    except (ValueError, KeyError, TypeError, OSError):
+        return None
 
 
 def _sum(head: dict[str, Any]) -> str:

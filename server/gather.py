@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.assembly import Assembly
-from fedlt.evaluation import Evaluation
+from fedlt.evaluation import VALIDATION, Evaluation
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
 from fedlt.metrics import Confusion, named
@@ -23,30 +24,50 @@ def gather(round: int, reports: Sequence[Report], parts: Assembly, tested: int) 
         for key, confusion in report.confusions.items():
             confusions.setdefault(key, []).append(confusion)
     dropped = evaluated_in_part(reports)
-    found: dict[str, dict[str, dict[int, Confusion]]] = {"generic": {}, "personal": {}, "personal_masked": {}}
+    merged: dict[str, dict[str, dict[int, Confusion]]] = {}
     for (model, client), several in confusions.items():
         kind, _, variant = model.partition(":")
         if client not in dropped:
-            found[kind].setdefault(variant, {})[client] = Confusion.merge(several)
-    generic = {variant: clients[-1] for variant, clients in found["generic"].items()}
-    ordered = {
-        kind: {variant: dict(sorted(clients.items())) for variant, clients in found[kind].items()}
-        for kind in ("personal", "personal_masked")
-    }
+            merged.setdefault(kind, {}).setdefault(variant, {})[client] = Confusion.merge(several)
+
+    confidences = _confidences(reports)
+    evaluation = _evaluation(round, "", merged, confidences)
     moments = {chunk: part for report in reports for chunk, part in report.moments.items()}
-    return Evaluation(
-        round,
-        generic,
-        ordered["personal"],
-        ordered["personal_masked"],
-        tested - len(ordered["personal"].get("", {})),
-        _confidences(reports),
-        Moments.merge([moments[chunk] for chunk in sorted(moments)]) if moments else None,
-        _head(parts),
+    return replace(
+        evaluation,
+        skipped=tested - len(evaluation.personal.get("", {})),
+        features=Moments.merge([moments[chunk] for chunk in sorted(moments)]) if moments else None,
+        head=_head(parts),
+        validation=_evaluation(round, VALIDATION, merged, confidences) if any(map(_is_validation, merged)) else None,
     )
 
 
+def _evaluation(
+    round: int,
+    prefix: str,
+    merged: Mapping[str, Mapping[str, dict[int, Confusion]]],
+    confidences: Mapping[str, Confidence],
+) -> Evaluation:
+    """What was found on one set of samples, whose models' names begin with the prefix."""
+
+    def by_client(kind: str) -> dict[str, dict[int, Confusion]]:
+        return {variant: dict(sorted(found.items())) for variant, found in merged.get(prefix + kind, {}).items()}
+
+    generic = {variant: found[-1] for variant, found in by_client("generic").items()}
+    inside = {
+        model.removeprefix(prefix): found
+        for model, found in confidences.items()
+        if _is_validation(model) == bool(prefix)
+    }
+    return Evaluation(round, generic, by_client("personal"), by_client("personal_masked"), confidence=inside)
+
+
+def _is_validation(model: str) -> bool:
+    return model.startswith(VALIDATION)
+
+
 def _confidences(reports: Sequence[Report]) -> dict[str, Confidence]:
+    """Merged confidences by the model's name in metrics."""
     parts: dict[str, list[Confidence]] = {}
     for report in reports:
         for key, part in report.confidences.items():

@@ -73,6 +73,15 @@ class Keeper:
         if self.interrupts.number is not None:
             raise Interrupted(self.interrupts.number, progress.round)
 
+    def keep(self, progress: Progress) -> None:
+        """Write a checkpoint of what is best so far, whether or not one is due."""
+        self.checkpoints.save(progress, self.writer, self.seconds)
+
+    def back_to(self, round: int, progress: Progress) -> None:
+        """Make the progress again that of a round which was kept."""
+        if round != progress.round:
+            self.checkpoints.restore(progress, round)
+
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Record how the block ended if it did not finish, else delete the checkpoints. Raises `FedLTError` where the

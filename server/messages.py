@@ -35,7 +35,8 @@ class Work:
 
     blocks: clients to train, by block number. images: training images of the union's one site (0: train clients).
     chunks: pieces of the global test set for the generic model. personal: clients whose models are tested; `span`
-    limits them to the test rows from the first to before the second number (None: all rows of theirs).
+    limits them to the test rows from the first to before the second number (None: all rows of theirs, of the test and
+    of the validation set). validation: whether chunks and span are of the validation set instead.
     """
 
     blocks: dict[int, list[int]] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Work:
     chunks: list[int] = field(default_factory=list)
     personal: list[int] = field(default_factory=list)
     span: tuple[int, int] | None = None
+    validation: bool = False
 
 
 @dataclass
@@ -111,8 +113,11 @@ class Failure:
 
 @dataclass
 class Report:
-    """A worker's answer. updates: by block number. confusions: (model, client or -1) -> statistic. confidences: by
-    model, all clients together. moments: of features, by the first chunk of the piece of the test set.
+    """A worker's answer.
+
+    updates: by block number. confusions: (model, client or -1) -> statistic; names of models that were tested on the
+    validation set begin with `validation/`. confidences: by model, all clients together. moments: of features, by the
+    first chunk of the piece of the test set.
     """
 
     updates: dict[int, list[Update]] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from server.grids import LocalGrid
 from server.late import hold
 from server.messages import UNION, Job, Report, pack_common, pack_states
 from server.progress import Progress
-from server.schedule import Unit, cut, deal, evaluation_units, train_units
+from server.schedule import Unit, cut, deal, evaluation_units, train_units, validation_units
 from server.states import StateStore
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 class Rounds:
     """Runs the rounds of a scenario over a grid. `on_round` and `on_evaluation` hear of everything measured, `log`
-    of clients that are skipped."""
+    of clients that are skipped. Where `on_evaluation` returns True, the run ends with the models it was told of."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Rounds:
         parts: Assembly,
         states: StateStore,
         on_round: Callable[[dict[str, Any]], None],
-        on_evaluation: Callable[[Evaluation], None],
+        on_evaluation: Callable[[Evaluation], bool | None],
         log: Callable[[str], None],
     ) -> None:
         self.grid, self.scenario, self.federation, self.parts = grid, scenario, federation, parts
@@ -74,7 +74,8 @@ class Rounds:
         total, every = self.scenario.federation.rounds, self.scenario.evaluation.every
         for round in range(self.progress.round + 1, total + 1):
             due = round > 1 and (round - 1) % every == 0
-            self._exchange(round, train=True, evaluate=due)
+            if self._exchange(round, train=True, evaluate=due):
+                return self.progress
             after_round()
         self._exchange(total + 1, train=False, evaluate=True)
         return self.progress
@@ -86,7 +87,8 @@ class Rounds:
         rng = seeding.generator(self.scenario.seed, "cohort", round)
         return sorted(rng.choice(clients, count, replace=False).tolist())
 
-    def _exchange(self, round: int, train: bool, evaluate: bool) -> None:
+    def _exchange(self, round: int, train: bool, evaluate: bool) -> bool:
+        """Train a round and evaluate the models before it; whether the run ends here, without what was trained."""
         started = time.perf_counter()
         server = self.progress.server
         fate = fates(self.scenario, round, self.cohort(round) if train else [])
@@ -103,7 +105,8 @@ class Rounds:
         self.failures.settle(round, reports)
         if evaluate:
             tested = int(sum(self.test_sizes[self.evaluated] > 0))
-            self.on_evaluation(gather(round - 1, reports, self.parts, tested))
+            if self.on_evaluation(gather(round - 1, reports, self.parts, tested)):
+                return True
         if train:
             taken = self._take(reports)
             prompt, arrived = self._delay(round, fate, taken)
@@ -131,6 +134,7 @@ class Rounds:
                 "arrived": len(arrived),
             }
             self.on_round(self._row(round, reports, updates, clock | counts))
+        return False
 
     def _train_units(self, fate: Fates) -> list[Unit]:
         """One for each block of those who answer in time, then one for each who does not."""
@@ -148,7 +152,12 @@ class Rounds:
         strategy, flat = self.parts.strategy, self.parts.flat
         shared = not flat.private_backbone and type(strategy).adapt is Strategy.adapt
         rows, chunk = len(self.federation.y_test), self.scenario.evaluation.batch_size
-        return evaluation_units(rows, chunk, strategy.has_generic, self.evaluated, self.test_sizes, shared)
+        units = evaluation_units(rows, chunk, strategy.has_generic, self.evaluated, self.test_sizes, shared)
+        held = self.federation.validation
+        if held is not None:
+            rows = len(held.rows)
+            units += validation_units(rows, held.size, chunk, strategy.has_generic, self.evaluated, shared)
+        return units
 
     def _send(self, units: list[Unit]) -> list[Report]:
         server, held = self.progress.server, self.progress.states

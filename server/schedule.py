@@ -43,20 +43,41 @@ def evaluation_units(
     shared: whether all models have the same backbone. Then each part of the test set passes it once, for all models
     together; else each personal model is tested as a whole. The cuts are the same for any number of workers.
     """
-    chunks = -(-num_rows // chunk)
-    units = []
-    for part in np.array_split(np.arange(chunks), min(EVALUATION_PARTS, chunks)):
-        rows = (int(part[0]) * chunk, min((int(part[-1]) + 1) * chunk, num_rows))
-        work = Work(chunks=part.tolist() if generic else [])
-        if shared and len(clients):
-            work.personal, work.span = list(clients), rows
-        if generic or work.personal:
-            units.append(Unit(work, float(rows[1] - rows[0]), work.personal))
+    units = _set_units(num_rows, num_rows, chunk, generic, clients if shared else [])
     if shared or not len(clients):
         return units
     for group in np.array_split(np.asarray(clients), min(EVALUATION_PARTS, len(clients))):
         whole = Work(personal=group.tolist())
         units.append(Unit(whole, float(sizes[group].sum()), whole.personal))
+    return units
+
+
+def validation_units(
+    num_rows: int, size: int, chunk: int, generic: bool, clients: Sequence[int], shared: bool
+) -> list[Unit]:
+    """The same for the validation set, of whose rows the generic model is tested on the first `size`.
+
+    Personal models that are tested as a whole need no unit of their own: those of the test set cover both sets.
+    """
+    units = _set_units(num_rows if shared else size, size, chunk, generic, clients if shared else [])
+    for unit in units:
+        unit.work.validation = True
+    return units
+
+
+def _set_units(num_rows: int, size: int, chunk: int, generic: bool, clients: Sequence[int]) -> list[Unit]:
+    """A set's rows in a few parts; in each the generic model on the rows below `size`, and `clients` on their own."""
+    chunks = -(-num_rows // chunk)
+    units = []
+    for part in np.array_split(np.arange(chunks), max(1, min(EVALUATION_PARTS, chunks))):
+        if not len(part):
+            continue
+        rows = (int(part[0]) * chunk, min((int(part[-1]) + 1) * chunk, num_rows))
+        work = Work(chunks=[index for index in part.tolist() if index * chunk < size] if generic else [])
+        if len(clients):
+            work.personal, work.span = list(clients), rows
+        if work.chunks or work.personal:
+            units.append(Unit(work, float(rows[1] - rows[0]), work.personal))
     return units
 
 

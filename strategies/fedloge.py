@@ -7,13 +7,15 @@ learn on the features without touching them. Head norms are then realigned (its 
 those of phi for the personal ones.
 
 Where code, README and paper differ, this file follows the code, and reports the other forms beside it. It differs on
-purpose in four points: the simplex has no bias unless asked for (the code's has a frozen random one), its norm follows
-the number of rounds, the mask of absent classes is the engine's (from training counts, for every method alike), and
-the realigned heads are tested at every evaluation (the code's logs hold other variants). docs/strategies/fedloge.md
+purpose in five points, of which `heads=official`, with `bias=official`, takes three back: psi and phi read standardised
+features, the simplex has no bias (the code's has a frozen random one), and its norm follows the scale of the features.
+The mask of absent classes is the engine's (from training counts, for every method alike), and the realigned heads are
+tested at every evaluation (the code's logs hold other variants). docs/strategies/fedloge.md
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -24,9 +26,14 @@ from torch.nn.functional import cross_entropy, linear
 from fedlt.nn.etf import sparse_etf
 from fedlt.nn.net import Net
 from fedlt.nn.realign import scaled_rows
+from fedlt.nn.standardised import StandardisedHead
+from fedlt.process.threads import one_thread
 from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Strategy
 from fedlt.task import Task
+
+INITIAL_LOGITS = 4.0
+"""Norm of the simplex's rows times the norm of the initial features; chosen on validation data (benchmarks/fedloge)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,8 @@ class FedLoGe(Strategy):
     uses_learner: ClassVar[bool] = False
 
     sparsity: Annotated[float, ">= 0", "< 1"] = 0.6  # share of the simplex's entries that are 0; 0: a dense simplex
-    norm: Annotated[float, "> 0"] | None = None  # of the simplex's rows; null: min(0.4, max(0.1, 20 / rounds))
+    norm: Annotated[float, "> 0"] | None = None  # of the simplex's rows; null: by the norm of the initial features
+    heads: Literal["standardised", "official"] = "standardised"  # what psi and phi read; official: features as they are
     recipe: Literal["fast", "official"] = "fast"  # how the simplex is made; official: 10,000 steps
     bias: Literal["none", "official"] = "none"  # of the simplex; official: frozen random numbers up to 1 / sqrt(D)
     head_norm: Annotated[float, "> 0"] = 1.7  # of the generic head's rows after realignment; matters beside its bias
@@ -48,56 +56,98 @@ class FedLoGe(Strategy):
         """Adds the simplex, whose seed is drawn from the model's, and the personal head."""
         dim, classes = model.feature_dim, task.num_classes
         seed = int(torch.randint(2**31, ()))
-        norm = norm_for(task.rounds) if self.norm is None else self.norm
+        norm = self.norm or (norm_by_features(model, task) if self._standardised else norm_by_rounds(task.rounds))
+
         simplex = nn.Linear(dim, classes, bias=self.bias == "official")  # the bias: PyTorch's initial one
         simplex.weight.data.copy_(sparse_etf(classes, dim, self.sparsity, norm, seed, self.recipe))
         model.simplex = simplex
+
         model.local_head = nn.Linear(dim, classes)
+        if self._standardised:
+            model.head = StandardisedHead(_linear(model, "head"))
 
     def begin(self, client: Client) -> None:
         """Every personal head starts from random numbers of its own."""
-        _part(client.model, "local_head").reset_parameters()
+        _linear(client.model, "local_head").reset_parameters()
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
         """Three cross-entropies in one backward pass; that of the simplex alone reaches the backbone."""
         model, y = client.model, batch.y
         features = model.encode(batch.x)
-        detached = features.detach()
-        phi = cross_entropy(_part(model, "local_head")(detached), y)
+        inputs = _inputs(model, features.detach())
+        phi = cross_entropy(_linear(model, "local_head")(inputs), y)
         if self.backbone_from == "psi":
             return cross_entropy(model.head(features), y) + phi
-        psi = cross_entropy(model.head(detached), y)
-        return cross_entropy(_part(model, "simplex")(features), y) + psi + phi
+        psi = cross_entropy(linear(inputs, *_weight_and_bias(model.head)), y)
+        return cross_entropy(_linear(model, "simplex")(features), y) + psi + phi
 
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
-        """The code's realigned form is the headline: phi(h) + psi(h) with psi's rows times the norms of phi's."""
-        features = client.model.encode(x)
-        psi, phi = _part(client.model, "head"), _part(client.model, "local_head")
-        shared, own = psi(features), phi(features)
-        moved = linear(features, psi.weight * phi.weight.norm(dim=1, keepdim=True), psi.bias)
-        return {"realigned": own + moved, "phi": own, "psi": shared, "phi_psi": own + shared, "readme": moved + shared}
+        """The code's realigned form is the headline: phi(z) + psi(z) with psi's rows times the norms of phi's."""
+        model = client.model
+        inputs = _inputs(model, model.encode(x))
+        weight, bias = _weight_and_bias(model.head)
+        head = _linear(model, "local_head")
+        shared, own = linear(inputs, weight, bias), head(inputs)
+
+        rows = weight * head.weight.norm(dim=1, keepdim=True)
+        realigned, readme = own + linear(inputs, rows, bias), linear(inputs, rows, head.bias) + shared
+        return {"realigned": realigned, "phi": own, "psi": shared, "phi_psi": own + shared, "readme": readme}
 
     def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
         """Psi with rows of equal norm is the headline; the two others are what the code's logs hold."""
-        features = server.model.encode(x)
-        psi = _part(server.model, "head")
-        realigned = linear(features, scaled_rows(psi.weight, self.head_norm), psi.bias)
-        heads = {"realigned": realigned, "psi": psi(features)}
+        model = server.model
+        features = model.encode(x)
+        inputs = _inputs(model, features)
+        weight, bias = _weight_and_bias(model.head)
+
+        realigned = linear(inputs, scaled_rows(weight, self.head_norm), bias)
+        heads = {"realigned": realigned, "psi": linear(inputs, weight, bias)}
         if self.backbone_from == "simplex":
-            heads["simplex"] = _part(server.model, "simplex")(features)
+            heads["simplex"] = _linear(model, "simplex")(features)
         return heads
 
+    @property
+    def _standardised(self) -> bool:
+        """Not where psi trains the backbone, whose features then suit its step size as those of any other model do."""
+        return self.heads == "standardised" and self.backbone_from == "simplex"
 
-def norm_for(rounds: int) -> float:
-    """Norm of the simplex's rows for a budget of rounds: 0.4 up to 50, 0.2 at 100, 0.1 from 200 on.
 
-    The norm scales the backbone's gradient. In the official sweep (CIFAR-100-LT, 5 local epochs) these are the norms
-    whose simplex head is best at 50, 100, 200 and 500 rounds.
+def norm_by_rounds(rounds: int) -> float:
+    """Norm of the simplex's rows for `heads=official`: 0.4 up to 50 rounds, 0.2 at 100, 0.1 from 200 on.
+
+    In the official sweep (CIFAR-100-LT, 5 local epochs) these are the norms whose simplex head is best at 50, 100, 200
+    and 500 rounds.
     """
     return min(0.4, max(0.1, 20 / rounds))
 
 
-def _part(model: Net, name: str) -> nn.Linear:
+def norm_by_features(model: Net, task: Task) -> float:
+    """Norm of the simplex's rows such that it times the norm of the initial features is `INITIAL_LOGITS`.
+
+    Features of a model grow until the logits can be as large as the loss asks for. If the norm is much smaller than
+    this they have far to go, and the larger it is, the faster the backbone is thrown about by its step size. Features
+    are those of standardised random inputs, batch statistics included; two digits are kept, so that rounding on another
+    machine makes no other norm.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad(), one_thread():
+        features = deepcopy(model.backbone).train()(torch.randn(16, *task.input_shape, generator=generator))
+        size = float(features.square().sum(1).mean().sqrt())
+    return float(f"{INITIAL_LOGITS / max(size, 1e-3):.2g}")
+
+
+def _inputs(model: Net, features: Tensor) -> Tensor:
+    """[B, D] what psi and phi read of features [B, D]."""
+    return model.head.standardise(features) if isinstance(model.head, StandardisedHead) else features
+
+
+def _weight_and_bias(head: nn.Module) -> tuple[Tensor, Tensor]:
+    """Psi's weight [C, D] and bias [C], for inputs that `_inputs` has made."""
+    assert isinstance(head, nn.Linear | StandardisedHead)
+    return head.weight, head.bias
+
+
+def _linear(model: Net, name: str) -> nn.Linear:
     part = model.get_submodule(name)
     assert isinstance(part, nn.Linear)
     return part

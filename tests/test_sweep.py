@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -22,9 +23,10 @@ from fedlt.errors import ScenarioError
 from fedlt.results import Run, load
 from fedlt.scenario import load as load_scenario
 from fedlt.sweeps.grid import Job, plan, split_values
-from fedlt.sweeps.sweep import how_many, sweep
+from fedlt.sweeps.sweep import check, how_many, sweep
 from fedlt.sweeps.view import Live, Quiet
 
+ODD = "class Odd(Strategy):\n    def build(self, model, task):\n        raise ValueError('too odd')\n"
 FAILING = "class Bad(Strategy):\n    def fit(self, client):\n        raise OSError('no luck')\n"
 
 
@@ -111,12 +113,14 @@ def test_every_mistake_of_the_grid_is_told_at_once(
         plan(tiny, words, seeds)
 
 
-def test_nothing_runs_where_one_combination_does_not_fit(scenario: str, own_file: Callable[..., Path]) -> None:
-    own_file("class Odd(Strategy):\n    def build(self, model, task):\n        raise ValueError('it does not fit')\n")
+def test_nothing_runs_where_the_grid_or_the_data_are_wrong_or_no_combination_fits(
+    scenario: str, own_file: Callable[..., Path]
+) -> None:
+    own_file(ODD)
     for words, message in (
         (["local.lr=0.1,-1"], r"local\.lr: expected a number > 0, got -1"),
         (["federation.clients=6,5000"], r"federation\.clients: 5000 clients cannot share"),
-        (["strategy=fedavg,./mine.py:Odd"], "model: it does not fit"),
+        (["strategy=./mine.py:Odd"], r"1 problem in the grid\n  model: \S+mine.py:Odd does not fit mlp; .*: too odd"),
         (["--parallel", "many"], "--parallel: expected auto or a whole number >= 1, got 'many'"),
         (["--parallel", "0"], "--parallel: expected auto or a whole number >= 1, got 0"),
         (["resources.backend=ray", "--parallel", "2", "seed=0,1"], "--parallel: runs side by side are inline, but"),
@@ -299,16 +303,91 @@ def test_ctrl_c_ends_a_sweep_and_its_workers_and_marks_their_runs(scenario: str,
 
 
 def test_auto_follows_the_rule(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def processes(jobs: list[Job], parallel: int | str) -> int:
+        backends, refused = check(jobs)
+        assert not refused
+        return how_many(jobs, parallel, backends)
+
     jobs = plan(tiny, [], range(5))
     monkeypatch.setattr("fedlt.assembly.available_cores", lambda: 4)
-    assert how_many(jobs, "auto") == 4
-    assert how_many(jobs[:3], "auto") == 3  # short ones: several workers would not pay
-    assert how_many(jobs[:1], "auto") == how_many([], "auto") == 1
+    assert processes(jobs, "auto") == 4
+    assert processes(jobs[:3], "auto") == 3  # short ones: several workers would not pay
+    assert processes(jobs[:1], "auto") == processes([], "auto") == 1
     monkeypatch.setattr(sys.modules["fedlt.run"], "PROCESSES_PAY_FROM", 0.0)
-    assert how_many(jobs, "auto") == 4  # long ones that fill the cores
-    assert how_many(jobs[:3], "auto") == 1  # long ones that do not: workers share each of them
-    assert how_many(jobs[:3], 2) == 2
-    assert how_many(plan(tiny, ["resources.backend=ray"], range(5)), "auto") == 1
+    assert processes(jobs, "auto") == 4  # long ones that fill the cores
+    assert processes(jobs[:3], "auto") == 1  # long ones that do not: workers share each of them
+    assert processes(jobs[:3], 2) == 2
+    assert processes(plan(tiny, ["resources.backend=ray"], range(5)), "auto") == 1
+
+
+# What cannot run ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parallel", ["1", "2"])
+def test_what_cannot_run_is_named_before_any_work_and_at_the_end_and_the_others_run(
+    scenario: str, own_file: Callable[..., Path], parallel: str
+) -> None:
+    own_file(ODD)
+    words = "strategy=./mine.py:Odd,fedavg,fedloge,local", "learner=cross_entropy,focal"
+    result = call(scenario, *words, "--seeds", "0-1", "--parallel", parallel)
+    assert result.exit_code == 1
+    how = "one after the other" if parallel == "1" else "2 side by side"
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"small: 16 runs (8 methods, 2 seeds), 0 finished before, 6 cannot run, 10 to do, {how}"
+    odd = (
+        "strategy=./mine.py:Odd learner=cross_entropy, strategy=./mine.py:Odd learner=focal: "
+        f"model: {Path.cwd()}/mine.py:Odd does not fit mlp; change one of the two: too odd"
+    )
+    focal = (
+        "strategy=fedloge learner=focal: learner: FedLoGe trains by losses of its own and would ignore focal; "
+        "use learner=cross_entropy, or another strategy"
+    )
+    assert lines[1:3] == [f"cannot run: {odd}", f"cannot run: {focal}"]
+    assert [line.split("]")[0] for line in lines[3:13]] == [f"[{number}/16" for number in range(7, 17)]
+    assert result.stderr == f"error: 6 of 16 runs could not run\n  {odd}\n  {focal}\n"
+    assert len(load("runs")) == 10
+    assert {run.status for run in load("runs")} == {"finished"}
+
+    again = call(scenario, *words, "--seeds", "0-1", "--parallel", parallel)
+    assert (again.exit_code, again.stderr) == (1, result.stderr)
+    assert "10 finished before, 6 cannot run, 0 to do, one after the other" in again.stdout
+
+
+def test_what_cannot_run_and_what_fails_are_told_apart(scenario: str, own_file: Callable[..., Path]) -> None:
+    own_file(ODD + "\n\n" + FAILING)
+    words = [scenario, "strategy=./mine.py:Odd,./mine.py:Bad,fedavg", "--parallel", "1", "--reference"]
+    result = call(*words, "./mine.py:Odd")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: 1 of 3 runs failed\n  strategy=./mine.py:Bad seed 0: client ")
+    assert result.stderr.partition("1 of 3 runs could not run\n  strategy=./mine.py:Odd: model: ")[2]
+    assert "no differences: --reference: './mine.py:Odd' names no single row" in result.stdout
+    assert "accuracy in %, last evaluation" in result.stdout
+
+
+def test_python_finds_what_could_not_run_among_the_failures(tiny: dict[str, Any], tmp_path: Path) -> None:
+    result = sweep(tiny, "strategy=fedbn,fedavg", seeds=[0, 1], out=tmp_path, parallel=1)
+    names = ("strategy=fedbn seed 0", "strategy=fedbn seed 1")
+    assert tuple(result.failures) == result.refused == names
+    assert result.failures[names[0]].startswith("model: fedbn does not fit mlp; change one of the two: the private ")
+    assert [run.summary["strategy"] for run in result.runs] == ["fedavg", "fedavg"]
+
+
+def test_where_nothing_can_run_what_all_have_is_told_once(tiny: dict[str, Any], tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).normal(size=(600, 5)).astype(np.float32), np.arange(600) % 10
+    np.savez(tmp_path / "rows.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    words = f"data.name={tmp_path}/rows.npz", "model=cnn"
+    with pytest.raises(ScenarioError, match=r"^1 problem in the grid\n  model: cnn needs images[^\n]*$"):
+        sweep(tiny, "strategy=fedavg,fedprox", *words, seeds=[0, 1], out=tmp_path / "runs")
+
+    with pytest.raises(ScenarioError) as caught:
+        sweep(tiny, "strategy=fedbn,local,centralized", "local.together=2", out=tmp_path / "runs")
+    told = [str(problem).partition(" clients ")[0].partition(" does ")[0] for problem in caught.value.problems]
+    assert told == [
+        "strategy=fedbn: model: fedbn",
+        "strategy=local: local.together:",
+        "strategy=centralized: local.together:",
+    ]
+    assert not (tmp_path / "runs").exists()
 
 
 # Its view -------------------------------------------------------------------------------------------------------------
@@ -317,16 +396,17 @@ def test_auto_follows_the_rule(tiny: dict[str, Any], monkeypatch: pytest.MonkeyP
 def test_the_view_of_a_terminal_shows_the_grid(tiny: dict[str, Any], tmp_path: Path) -> None:
     from fedlt.comparing.table import plain_text
 
-    jobs: list[Job] = plan(tiny, ["strategy=local,fedavg"], [0, 1])
+    jobs: list[Job] = plan(tiny, ["strategy=local,fedavg,fedprox"], [0, 1])
     run = fedlt.run(tiny, out=tmp_path)
     shown = Live()
-    Quiet.begin(shown, jobs, {jobs[1].name: run}, 2)
+    Quiet.begin(shown, jobs, {jobs[1].name: run}, 2, {jobs[4].name: "too odd"})
     shown.started(jobs[0])
-    shown.started(jobs[2])
+    shown.started(jobs[3])
     shown.round(jobs[0], 1, 2)
-    shown.failed(jobs[2], "no luck")
+    shown.failed(jobs[3], "no luck")
     text = plain_text(shown.table())
     generic, personal = (f"{100 * run.final[f'{kind}/accuracy']:.1f}" for kind in ("generic", "personal"))
     assert re.search(r"strategy=local +round 1/2 +failed\n", text)
-    assert re.search(rf"strategy=fedavg +{generic} / {personal} +·\n", text)
-    assert re.search(r"1 of 3 done, 1 failed; 0 s, about \d+ s to go", text)
+    assert re.search(rf"strategy=fedavg +{generic} / {personal} +cannot run\n", text)
+    assert re.search(r"strategy=fedprox +· +·\n", text)
+    assert re.search(r"1 of 4 done, 1 failed; 0 s, about \d+ s to go", text)

@@ -13,6 +13,7 @@ from fedlt.errors import FedLTError, Problem, ScenarioError
 
 if TYPE_CHECKING:
     from fedlt.comparing.comparison import Comparison
+    from fedlt.sweeps.sweep import Sweep
 
 PLOTS = "curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration"
 Paths = Annotated[list[str], typer.Argument(show_default=False)]
@@ -36,7 +37,8 @@ def sweep(
 
     OVERRIDES: key=value,value sets a key to each value in turn: strategy=fedavg,fedprox local.lr=0.01,0.1. Commas in
     brackets do not count, so a value may be a component with keys of its own: 'strategy=fedavg,{name: fedprox, mu:
-    0.1}'. All combinations are checked before the first runs. Repeat the command to go on after an interruption.
+    0.1}'. All combinations are checked before the first runs; those whose parts do not fit together are named, and the
+    others run. Repeat the command to go on after an interruption.
     """
     from fedlt.sweeps.grid import plan
 
@@ -49,15 +51,33 @@ def sweep(
 
         check_scenarios(select, (job.scenario for job in jobs))
     from fedlt.sweeps.sweep import run_jobs
-    from fedlt.sweeps.view import view
+    from fedlt.sweeps.view import by_reason, view
 
     result = run_jobs(jobs, out, int(parallel) if parallel != "auto" else parallel, force, view())
     if result.runs:
         print()
-        print_tables(result.compare(reference=reference, select=select))
+        print_tables(_compared(result, reference, select))
+        names = {job.scenario.run_name: job.name for job in jobs}
+        for run in result.runs:
+            if run.warnings:
+                print(f"warning: {names[run.folder.name]}: {'; '.join(run.warnings)}")
     if result.failures:
-        failed = "\n".join(f"  {name}: {error}" for name, error in result.failures.items())
-        raise FedLTError(f"{len(result.failures)} of {len(jobs)} runs failed\n{failed}")
+        could_not = {name: result.failures[name] for name in result.refused}
+        failed = [f"{name}: {error}" for name, error in result.failures.items() if name not in could_not]
+        parts = [(len(failed), "failed", failed), (len(could_not), "could not run", by_reason(jobs, could_not))]
+        told = ["\n  ".join([f"{count} of {len(jobs)} runs {what}", *lines]) for count, what, lines in parts if count]
+        raise FedLTError("\n".join(told))
+
+
+def _compared(result: Sweep, reference: str, select: str) -> list[Comparison]:
+    """The sweep's comparison; without differences where the reference is among what did not run."""
+    try:
+        return result.compare(reference=reference, select=select)
+    except ScenarioError as error:
+        if not reference or not result.failures:
+            raise
+        print(f"no differences: {'; '.join(map(str, error.problems))}")
+        return result.compare(select=select)
 
 
 def compare(

@@ -17,6 +17,7 @@ from fedlt.data.partition import Natural, partition
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
 from fedlt.data.unlabelled import add_extra, extra_rows, hide
+from fedlt.data.validation import ValidationSet, draw_global, draw_local
 from fedlt.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Federation:
     rows of the training and of the test set for each client; tests may overlap and may be empty. unlabelled: training
     rows that clients hold without labels. class_counts: int64 [C], labelled training samples over all clients by
     their true classes. input_shape: (C, H, W) or (F,). auxiliary: training rows that the server holds, class by class.
-    mean, std: float32, per channel of x_train / 255 or per feature, over the whole source.
+    mean, std: float32, per channel of x_train / 255 or per feature, over the whole source. validation: samples that
+    nobody trains on, to choose by; None where none are set apart.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Federation:
     auxiliary: NDArray[np.int64]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    validation: ValidationSet | None = None
 
     @property
     def num_classes(self) -> int:
@@ -74,7 +77,7 @@ class Federation:
 
     def digest(self) -> str:
         """SHA-256 of the labels and of every client's rows: equal for equal partitions of the same data set."""
-        return _digest(self.y_train, self.y_test, self.clients, self.tests, self.unlabelled)
+        return _digest(self.y_train, self.y_test, self.clients, self.tests, self.unlabelled, self.validation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +121,7 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers:
         auxiliary=dealt.auxiliary,
         mean=raw.mean,
         std=raw.std,
+        validation=dealt.validation,
     )
 
 
@@ -126,7 +130,7 @@ def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
     labels = sources.labels(scenario.data, cache_dir)
     dealt = _deal(scenario, labels)
     classes = len(labels.class_names)
-    parts = dealt.y_train, labels.y_test, dealt.clients, dealt.tests, dealt.unlabelled
+    parts = dealt.y_train, labels.y_test, dealt.clients, dealt.tests, dealt.unlabelled, dealt.validation
     return Plan(
         name=labels.name,
         class_names=labels.class_names,
@@ -139,13 +143,14 @@ def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
 
 @dataclass(frozen=True)
 class _Dealt:
-    """Rows of each client, of its tests, without labels and of the server, and the labels as they are seen."""
+    """Rows of each client, of its tests, without labels, of the server and for validation, and the labels as seen."""
 
     clients: Ragged
     tests: Ragged
     unlabelled: Ragged
     auxiliary: NDArray[np.int64]
     y_train: NDArray[np.int64]
+    validation: ValidationSet | None
 
 
 def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _Dealt:
@@ -155,6 +160,9 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
     scheme: Any = config.partition.create() if hasattr(config.partition, "create") else config.partition
     auxiliary, others = set_apart(labels.y_train, data.auxiliary, seed)
     kept = others[longtail.select(labels.y_train[others], data.longtail, seed)]
+    chosen = from_training = np.zeros(0, np.int64)
+    if data.validation.active:
+        chosen, kept, from_training = draw_global(labels.y_train, kept, others, data.validation, seed)
     groups = {column: values[kept] for column, values in labels.train_groups.items()}
     positions = partition(scheme, labels.y_train[kept], groups, config.clients, seed, config.empty)
     clients = Ragged(kept[positions.values], positions.offsets)
@@ -167,11 +175,15 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
         np.unique(natural.values(groups)) if natural else None,
         labels.test_groups.get(natural.column) if natural else None,
     )
+    # After the tests are drawn, so that setting samples apart leaves every client its test set.
+    local = Ragged.from_owner(np.zeros(0, np.int64), len(clients))
+    if data.validation.active:
+        clients, local = draw_local(clients, labels.y_train, data.validation, seed)
     unlabelled = Ragged.from_owner(np.zeros(0, np.int64), len(clients))
     if data.unlabelled.hidden:
         clients, unlabelled = hide(clients, data.unlabelled, seed)
     if data.unlabelled.extra:
-        free = np.setdiff1d(others, kept)
+        free = np.setdiff1d(others, np.concatenate([kept, chosen]))
         extra = extra_rows(labels.y_train, free, clients.values, data.unlabelled, seed)
         unlabelled = add_extra(unlabelled, extra, data.unlabelled, seed)
     y_train = noisy_labels(labels.y_train, np.sort(clients.values), classes, data.noise, seed)
@@ -179,17 +191,26 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
     if stay < 1:
         message = f"expected fewer than the {len(clients)} clients, got {config.held_out}"
         raise ScenarioError(Problem("federation.held_out", message))
-    clients, tests, unlabelled = (rows.split(stay)[newcomers] for rows in (clients, tests, unlabelled))
-    return _Dealt(clients, tests, unlabelled, auxiliary, y_train)
+    clients, tests, unlabelled, local = (rows.split(stay)[newcomers] for rows in (clients, tests, unlabelled, local))
+    active = data.validation.active
+    validation = ValidationSet.of(labels.y_train, chosen, local, from_training) if active else None
+    return _Dealt(clients, tests, unlabelled, auxiliary, y_train, validation)
 
 
 def _digest(
-    y_train: NDArray[np.int64], y_test: NDArray[np.int64], clients: Ragged, tests: Ragged, unlabelled: Ragged
+    y_train: NDArray[np.int64],
+    y_test: NDArray[np.int64],
+    clients: Ragged,
+    tests: Ragged,
+    unlabelled: Ragged,
+    validation: ValidationSet | None,
 ) -> str:
     content = hashlib.sha256()
     arrays = [y_train, y_test, clients.values, clients.offsets, tests.values, tests.offsets]
     if len(unlabelled.values):
         arrays += [unlabelled.values, unlabelled.offsets]
+    if validation is not None:
+        arrays += [validation.rows, validation.clients.offsets]
     for array in arrays:
         content.update(len(array).to_bytes(8, "little"))
         content.update(np.ascontiguousarray(array, "<i8").tobytes())

@@ -83,6 +83,19 @@ class Encoded:
         return self.rows[rows]
 
 
+class Chosen:
+    """Some rows of other inputs, numbered anew from 0."""
+
+    def __init__(self, inputs: Inputs, rows: Tensor) -> None:
+        self.inputs, self.rows = inputs, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
+        return self.inputs.take(self.rows[rows], augment, generator)
+
+
 def make_inputs(array: NDArray[Any], mean: NDArray[Any], std: NDArray[Any], device: Any, channels_last: bool) -> Inputs:
     """The inputs of a data set. On the CPU the array's memory is used as it is (it may be shared and read-only)."""
     with warnings.catch_warnings():

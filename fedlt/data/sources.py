@@ -15,7 +15,7 @@ import numpy as np
 
 from fedlt.data.cache import Entry
 from fedlt.data.files import Npz, folder_source, without_columns
-from fedlt.data.known import KNOWN
+from fedlt.data.known import ENCODED, KNOWN, Known
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
 from fedlt.data.tables import Hub, columns_of
 
@@ -72,6 +72,34 @@ class Digits:
         return self.read().labels()
 
 
+@dataclass(frozen=True)
+class Unmade:
+    """Features of a frozen encoder that are not on this machine: whatever is asked, the answer is how to make them."""
+
+    config: Data
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def identity(self) -> list[Any]:
+        """Raises `ScenarioError`."""
+        pictures = self.name.removesuffix(ENCODED)
+        raise refuse(
+            f"{self.name!r} was not found ($FEDLT_DATA names the folder that holds {self.name}.npz). It is made of the "
+            f"pictures of {pictures!r} in some minutes, in a checkout of FedLT: "
+            f"python -m benchmarks.features {pictures} --to $FEDLT_DATA"
+        )
+
+    def read(self) -> RawData:
+        """Raises `ScenarioError`."""
+        raise AssertionError(self.identity())
+
+    def read_labels(self) -> RawLabels:
+        """Raises `ScenarioError`."""
+        raise AssertionError(self.identity())
+
+
 def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
     """The data set, inputs memory-mapped from the cache.
 
@@ -90,19 +118,22 @@ def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:
     `ScenarioError` for a set that is not found or not usable.
     """
     source = _find(config)
-    if isinstance(source, Hub) and _counts_suffice(config):
-        return KNOWN[config.name].labels(config.name)
+    known = _known(config)
+    if isinstance(source, Hub | Unmade) and known is not None:
+        return known.labels(config.name)
     return Entry.of(cache_dir, source.name, source.identity()).labels() or source.read_labels()
 
 
-def _counts_suffice(config: Data) -> bool:
-    known = KNOWN.get(config.name)
-    return (
+def _known(config: Data) -> Known | None:
+    """The well-known set, pictures or their features, where its public class counts say all that is asked for."""
+    known = KNOWN.get(config.name.removesuffix(ENCODED))
+    suffices = (
         known is not None
         and config.target_column in (None, known.target)
         and not config.group_columns
         and (config.train_split, config.test_split) == ("train", "test")
     )
+    return known if suffices else None
 
 
 def _find(config: Data) -> Source:
@@ -119,6 +150,8 @@ def _find(config: Data) -> Source:
         return Digits(config)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise refuse(f"no such file or folder: {path.absolute()}")
+    if name.endswith(ENCODED):
+        return Unmade(config)
     if name in KNOWN:
         known = KNOWN[name]
         return Hub(replace(config, target_column=config.target_column or known.target), known.hub)

@@ -27,7 +27,11 @@ Confusions = dict[str, Confusion]  # by variant of the model; "" is the headline
 
 @dataclass
 class TestSet:
-    """The global test set under the present backbone. chunk: samples in one forward pass."""
+    """The global test set, or the validation set, under the present backbone.
+
+    chunk: samples in one forward pass. size: rows that the generic model is tested on, the first ones; None: all.
+    prefix: what the names of models that are tested on it begin with.
+    """
 
     __test__ = False  # not a test class, whatever pytest makes of the name
 
@@ -35,6 +39,8 @@ class TestSet:
     targets: Tensor
     chunk: int
     cache: FeatureCache
+    size: int | None = None
+    prefix: str = ""
 
     def parts(self, rows: Tensor) -> Iterator[tuple[CachedInputs, Tensor]]:
         """The rows in pieces of at most `chunk`, with their targets."""
@@ -43,7 +49,7 @@ class TestSet:
 
     def chunk_rows(self, index: int) -> Tensor:
         """Rows of the chunk with that index."""
-        stop = min((index + 1) * self.chunk, len(self.targets))
+        stop = min((index + 1) * self.chunk, len(self.targets) if self.size is None else self.size)
         return torch.arange(index * self.chunk, stop, device=self.targets.device)
 
 
@@ -59,21 +65,20 @@ def evaluate_generic(
                 found = strategy.generic(server, x)  # type: ignore[arg-type]
                 logits = named_logits(found)
                 tally.add(logits, targets)
-                meters.add("generic", logits, targets, said=_said(found))
+                meters.add(f"{test.prefix}generic", logits, targets, said=_said(found))
     return tally.confusions()
 
 
 def evaluate_personal(
     strategy: Strategy, client: Client, test: TestSet, rows: Tensor, meters: Meters
 ) -> tuple[Confusions, Confusions]:
-    """Confusions of a client's personal model on its own test rows, unmasked and masked.
+    """Confusions of a client's personal model on its own rows of the set, unmasked and masked.
 
-    Masked: classes that the client never saw in training cannot be predicted. A strategy's hooks may train or
-    load (fine-tuning, whole private models); features are then recomputed.
+    Masked: classes that the client never saw in training cannot be predicted. The strategy's `adapt` comes first; what
+    it trained or loaded (fine-tuning, whole private models) makes features be recomputed.
     """
     plain, masked = Tally(client.task.num_classes), Tally(client.task.num_classes)
     unseen = client.class_counts == 0
-    strategy.adapt(client)
     client.model.eval()
     for x, targets in test.parts(rows):
         with torch.no_grad():
@@ -82,8 +87,8 @@ def evaluate_personal(
             without = {name: value.masked_fill(unseen, -torch.inf) for name, value in logits.items()}
             plain.add(logits, targets)
             masked.add(without, targets)
-            meters.add("personal", logits, targets, client.id, said)
-            meters.add("personal_masked", without, targets, client.id, said)
+            meters.add(f"{test.prefix}personal", logits, targets, client.id, said)
+            meters.add(f"{test.prefix}personal_masked", without, targets, client.id, said)
     return plain.confusions(), masked.confusions()
 
 

@@ -35,6 +35,8 @@ class Console:
             f"{held.min()} to {held.max()} training samples ({held.sum()} in all), {scenario.federation.rounds} rounds"
             + (f", going on after round {done}" if done else "")
         )
+        if federation.validation is not None:
+            self._print(federation.validation.text())
         self._done = done
         self._started = time.monotonic()
         if not self.quiet and sys.stdout.isatty():

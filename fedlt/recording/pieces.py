@@ -142,6 +142,18 @@ class Growing:
                 link(piece.path, path)
                 self._sizes[name].append((Piece.at(path), pyarrow.parquet.read_metadata(path).num_rows))
 
+    def cut(self, table: str, round: int) -> None:
+        """Leave out a table's rows of later rounds than this one."""
+        import pyarrow.compute as pc
+
+        held = self._sizes[table]
+        if held:
+            content = read_pieces(self.folder, table)
+            content = content.filter(pc.less_equal(content["round"], round))
+            for piece, _ in held:
+                piece.path.unlink()
+            self._sizes[table] = [(self._write(table, 1, held[-1][0].last, content), len(content))]
+
     def finish(self) -> None:
         """Make each table one file, piece by piece, and delete the pieces."""
         for name, held in self._sizes.items():

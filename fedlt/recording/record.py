@@ -16,7 +16,7 @@ import numpy as np
 from fedlt.data.groups import by_count, by_mass, sizes
 from fedlt.evaluation import Derived, Evaluation, Split, mass_counts
 from fedlt.metrics import mean_of_last
-from fedlt.recording.pieces import Growing, read_pieces
+from fedlt.recording.pieces import Growing, read_pieces, read_table
 from fedlt.recording.tables import flush, replace_file, rows_to_table, to_table, write_json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ LAST = 5
 _SUMMED = ("skipped", "dropped", "late", "arrived", "images", "forward_images")
 """Columns of the round table whose sums stand in `run.json`."""
 
-_COUNTERS = ("started", *_SUMMED, "rounds", "evaluations", "final_round", "resumed")
+_COUNTERS = ("started", *_SUMMED, "rounds", "evaluations", "final_round", "resumed", "early_stopping")
 
 
 class RunWriter:
@@ -75,7 +75,7 @@ class RunWriter:
         """Keep the tables so far in `folder`, and return what else `resume` needs."""
         self._write_rounds()
         self._tables.save(folder)
-        return {name: self.summary[name] for name in _COUNTERS}
+        return {name: self.summary[name] for name in _COUNTERS if name in self.summary}
 
     def resume(self, folder: Path, kept: Mapping[str, Any]) -> None:
         """In place of `start`: go on from what `save` kept in `folder` and returned. The log goes on, too."""
@@ -83,10 +83,7 @@ class RunWriter:
         self.summary["resumed"] = [*kept.get("resumed", []), kept["rounds"]]
         self._tables.restore(folder)
         self._rounds = []
-        history: dict[int, dict[str, float]] = {}
-        for row in read_pieces(folder, "metrics").to_pylist():
-            history.setdefault(row["round"], {})[row["metric"]] = row["value"]
-        self._history = list(history.values())[-LAST:]
+        self._history = list(_by_round(read_pieces(folder, "metrics")).values())[-LAST:]
         if self._history:
             self.summary |= {"final": self._history[-1], "last_five": mean_of_last(self._history, LAST)}
         self._started = True
@@ -118,6 +115,8 @@ class RunWriter:
             "groups_count": list(sizes(by_count(split.class_counts))),
             "groups_mass": list(sizes(by_mass(mass_counts(split)))),
         }
+        if split.validation is not None:
+            self.summary["validation"] = split.validation.summary()
         self._write_summary()
 
     def round(self, row: Mapping[str, Any]) -> None:
@@ -154,6 +153,21 @@ class RunWriter:
             self._followed.log(evaluation.round, metrics)
         return metrics
 
+    def keep(self, round: int) -> None:
+        """Make the evaluation of this round the run's last one, as that of the models which it keeps.
+
+        The tables of rounds and of metrics go on to the end of the training, so that curves show what was waited for.
+        """
+        found = {
+            number: metrics
+            for number, metrics in _by_round(read_table(self.folder, "metrics")).items()
+            if number <= round
+        }
+        until = list(found.values())
+        self.summary |= {"final": until[-1], "last_five": mean_of_last(until, LAST), "final_round": round}
+        for table in ("clients", "classes", "calibration", "confusion"):
+            self._tables.cut(table, round)
+
     def finish(self, status: str = "finished", **fields: Any) -> None:
         """Ends the run. fields: what is known only now, such as model_hash and timings (seconds)."""
         self.summary |= {**fields, "status": status, "ended": _now()}
@@ -179,6 +193,14 @@ class RunWriter:
 
     def _write_summary(self) -> None:
         write_json(self.folder / "run.json", self.summary)
+
+
+def _by_round(metrics: pa.Table) -> dict[int, dict[str, float]]:
+    """Metrics by name for each evaluated round, of the table of metrics."""
+    found: dict[int, dict[str, float]] = {}
+    for row in metrics.to_pylist():
+        found.setdefault(row["round"], {})[row["metric"]] = row["value"]
+    return found
 
 
 def _now() -> str:

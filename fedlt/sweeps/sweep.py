@@ -25,15 +25,21 @@ from fedlt.sweeps.view import Quiet
 
 if TYPE_CHECKING:
     from fedlt.comparing.comparison import Comparison
+    from fedlt.data.federation import Federation
     from fedlt.sweeps.view import Listener, View
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What became of a grid, in its order. runs: the finished ones. failures: job -> what went wrong."""
+    """What became of a grid, in its order.
+
+    runs: the finished ones. failures: job -> what went wrong. refused: those of the failures that never began, because
+    their parts do not fit together.
+    """
 
     runs: tuple[Run, ...]
     failures: Mapping[str, str]
+    refused: tuple[str, ...] = ()
 
     def compare(self, **options: Any) -> list[Comparison]:
         """A comparison of the runs for each setting of data, partition and evaluation; options as in `compare`."""
@@ -53,8 +59,9 @@ def sweep(
     """Run every combination of the overrides' values for every seed, and return what became of them.
 
     overrides: `key=value,value`, as `fedlt.sweeps.grid` reads them. seeds: the scenario's own unless given. parallel:
-    runs side by side, or `auto`. force: run again what is finished. Raises `ScenarioError` before any work; a run that
-    fails is found in the result.
+    runs side by side, or `auto`. force: run again what is finished. Raises `ScenarioError` before any work, where the
+    grid or the data are wrong or no combination can run; a run that fails, or cannot run beside others that can, is
+    found in the result.
     """
     return run_jobs(plan(scenario, overrides, list(seeds)), Path(out), parallel, force, Quiet())
 
@@ -63,9 +70,14 @@ def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, v
     """Run the jobs that are not finished; `view` hears of everything."""
     out = out.expanduser().resolve()
     done = {} if force else {job.name: run for job in jobs if (run := finished_run(out / job.scenario.run_name))}
-    left = [job for job in jobs if job.name not in done]
-    processes = how_many(left, parallel)
-    view.begin(jobs, done, processes)
+    backends, refused = check([job for job in jobs if job.name not in done])
+    if refused and len(refused) == len(jobs):
+        raise _nothing_fits(jobs, refused)
+    told = {name: "; ".join(map(str, error.problems)) for name, error in refused.items()}
+
+    left = [job for job in jobs if job.name in backends]
+    processes = how_many(left, parallel, backends)
+    view.begin(jobs, done, processes, told)
     try:
         if processes > 1:
             from fedlt.sweeps.workers import side_by_side
@@ -75,13 +87,65 @@ def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, v
             _one_after_another(left, out, force, view)
     finally:
         view.close()
-    runs = {job.name: finished_run(out / job.scenario.run_name) for job in jobs if job.name not in view.failures}
-    failures = {job.name: view.failures[job.name] for job in jobs if job.name in view.failures}
-    return Sweep(tuple(run for run in runs.values() if run is not None), failures)
+    wrong = told | view.failures
+    runs = (finished_run(out / job.scenario.run_name) for job in jobs if job.name not in wrong)
+    failures = {job.name: wrong[job.name] for job in jobs if job.name in wrong}
+    return Sweep(tuple(run for run in runs if run is not None), failures, tuple(told))
 
 
-def how_many(jobs: Sequence[Job], parallel: int | str) -> int:
-    """Processes to run the jobs in; 1: one after the other. Everything about the jobs is checked on the way.
+def check(jobs: Sequence[Job]) -> tuple[dict[str, str], dict[str, ScenarioError]]:
+    """By the jobs' names, the backend that each would have if it ran alone, and why the others cannot run.
+
+    Loads each partition and builds each model once. Raises `ScenarioError` where the data are wrong.
+    """
+    from fedlt.data.federation import federate
+
+    federations = {}
+    for job in jobs:  # before torch is imported, so that errors in the data are told at once
+        key = _data_key(job)
+        if key not in federations:
+            federations[key] = federate(job.scenario)
+
+    # Whether the parts fit does not depend on the seed, and may take a while to find out.
+    found: dict[str, str | ScenarioError] = {}
+    for job in jobs:
+        key = str(replace(job.scenario, seed=0))
+        if key not in found:
+            found[key] = _backend(job, federations[_data_key(job)])
+
+    results = {job.name: found[str(replace(job.scenario, seed=0))] for job in jobs}
+    backends = {name: result for name, result in results.items() if isinstance(result, str)}
+    refused = {name: result for name, result in results.items() if isinstance(result, ScenarioError)}
+    return backends, refused
+
+
+def _backend(job: Job, federation: Federation) -> str | ScenarioError:
+    """The job's backend if it ran alone, or why it cannot run."""
+    from fedlt.assembly import assemble, pick_device
+
+    try:
+        return pick_backend(job.scenario, federation, assemble(job.scenario, federation, pick_device("cpu")))
+    except ScenarioError as error:
+        return error
+
+
+def _nothing_fits(jobs: Sequence[Job], refused: Mapping[str, ScenarioError]) -> ScenarioError:
+    """The problems of all jobs; those that not all have, with the labels of the jobs that have them."""
+    labels: dict[Problem, dict[str, None]] = {}
+    for job in jobs:
+        for problem in refused[job.name].problems:
+            labels.setdefault(problem, {})[job.label] = None
+
+    everywhere = len({job.label for job in jobs})
+    problems = [
+        problem if len(held) == everywhere else Problem("", f"{', '.join(held)}: {problem}")
+        for problem, held in labels.items()
+    ]
+    return ScenarioError(problems, source="the grid")
+
+
+def how_many(jobs: Sequence[Job], parallel: int | str, backends: Mapping[str, str]) -> int:
+    """Processes to run the jobs in; 1: one after the other. backends: as `check` finds them.
 
     `auto`: a run alone on a core wastes nothing, while workers that share a run wait for each other in every round.
     So runs go side by side where they fill the cores, or are too short for several workers to pay. They go one after
@@ -90,7 +154,7 @@ def how_many(jobs: Sequence[Job], parallel: int | str) -> int:
     """
     if not jobs:
         return 1
-    short = [backend == "inline" for backend in _backends(jobs)]
+    short = [backends[job.name] == "inline" for job in jobs]
     named = {job.scenario.resources.backend for job in jobs} & {"processes", "ray", "flower"}
     if isinstance(parallel, int):
         if parallel < 1:
@@ -106,29 +170,6 @@ def how_many(jobs: Sequence[Job], parallel: int | str) -> int:
     if named or on_gpu or not (all(short) or len(jobs) >= cores):
         return 1
     return min(cores, len(jobs))
-
-
-def _backends(jobs: Sequence[Job]) -> list[str]:
-    """The backend that each job would have if it ran alone. Loads each partition and builds each model once."""
-    from fedlt.data.federation import federate
-
-    federations = {}
-    for job in jobs:  # before torch is imported, so that errors in the data are told at once
-        key = _data_key(job)
-        if key not in federations:
-            federations[key] = federate(job.scenario)
-    from fedlt.assembly import assemble, pick_device
-
-    found: dict[str, str] = {}
-    backends = []
-    for job in jobs:
-        key = str(replace(job.scenario, seed=0))
-        if key not in found:
-            federation = federations[_data_key(job)]
-            parts = assemble(job.scenario, federation, pick_device("cpu"))
-            found[key] = pick_backend(job.scenario, federation, parts)
-        backends.append(found[key])
-    return backends
 
 
 def _data_key(job: Job) -> str:

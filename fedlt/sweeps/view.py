@@ -29,7 +29,9 @@ class Listener(Protocol):
 class View(Listener, Protocol):
     """Hears of the sweep as a whole, too."""
 
-    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> None: ...
+    def begin(
+        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]
+    ) -> None: ...
     def close(self) -> None: ...
 
 
@@ -40,14 +42,16 @@ class Quiet:
         self.failures: dict[str, str] = {}
         self.jobs: list[Job] = []
         self.done: dict[str, Run] = {}
+        self.refused: dict[str, str] = {}
         self.rounds: dict[str, tuple[int, int]] = {}
         self.begun: dict[str, float] = {}
         self.left: set[str] = set()
 
-    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> None:
-        """jobs: the whole grid. done: those of them that were finished before. processes: runs side by side."""
-        self.jobs, self.done = list(jobs), dict(done)
-        self.left = {job.name for job in jobs if job.name not in done}
+    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> None:
+        """jobs: the whole grid. done: those of them that were finished before. processes: runs side by side.
+        refused: job -> why it cannot run."""
+        self.jobs, self.done, self.refused = list(jobs), dict(done), dict(refused)
+        self.left = {job.name for job in jobs if job.name not in done and job.name not in refused}
 
     def started(self, job: Job) -> None:
         """A run begins."""
@@ -72,9 +76,9 @@ class Quiet:
 class Lines(Quiet):
     """Plain lines, one for each run: for pipes and log files."""
 
-    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> None:
-        super().begin(jobs, done, processes)
-        print(heading(jobs, done, processes), flush=True)
+    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> None:
+        super().begin(jobs, done, processes, refused)
+        print(heading(jobs, done, processes, refused), flush=True)
 
     def ended(self, job: Job, run: Run) -> None:
         super().ended(job, run)
@@ -85,7 +89,8 @@ class Lines(Quiet):
         self._say(job, f"failed: {error.strip().splitlines()[0]}")
 
     def _say(self, job: Job, text: str) -> None:
-        print(f"[{len(self.done) + len(self.failures)}/{len(self.jobs)}] {job.name}: {text}", flush=True)
+        over = len(self.done) + len(self.failures) + len(self.refused)
+        print(f"[{over}/{len(self.jobs)}] {job.name}: {text}", flush=True)
 
 
 class Live(Quiet):
@@ -96,12 +101,12 @@ class Live(Quiet):
         self._live: Any = None
         self._since = time.monotonic()
 
-    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> None:
+    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> None:
         from rich.live import Live as Rich
 
-        super().begin(jobs, done, processes)
+        super().begin(jobs, done, processes, refused)
         self._since = time.monotonic()
-        print(heading(jobs, done, processes))
+        print(heading(jobs, done, processes, refused))
         self._live = Rich(get_renderable=self.table, refresh_per_second=4)
         self._live.start()
 
@@ -132,6 +137,8 @@ class Live(Quiet):
         return table
 
     def _state(self, job: Job) -> str:
+        if job.name in self.refused:
+            return "cannot run"
         if job.name in self.failures:
             return "failed"
         if job.name in self.done:
@@ -156,15 +163,29 @@ def view() -> Live | Lines:
     return Live() if sys.stdout.isatty() else Lines()
 
 
-def heading(jobs: Sequence[Job], done: Mapping[str, Run], processes: int) -> str:
-    """One line that says how much there is to do, and how it is done."""
+def heading(jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> str:
+    """One line that says how much there is to do, and how it is done; beneath it, what cannot run."""
     seeds, labels = {job.seed for job in jobs}, {job.label for job in jobs}
     how = f"{processes} side by side" if processes > 1 else "one after the other"
     grid = f"{_count(len(labels), 'method')}, {_count(len(seeds), 'seed')}"
-    return (
-        f"{jobs[0].scenario.name}: {_count(len(jobs), 'run')} ({grid}), "
-        f"{len(done)} finished before, {len(jobs) - len(done)} to do, {how}"
+    cannot = f"{len(refused)} cannot run, " if refused else ""
+    first = (
+        f"{jobs[0].scenario.name}: {_count(len(jobs), 'run')} ({grid}), {len(done)} finished before, "
+        f"{cannot}{len(jobs) - len(done) - len(refused)} to do, {how}"
     )
+    return "\n".join([first, *(f"cannot run: {line}" for line in by_reason(jobs, refused))])
+
+
+def by_reason(jobs: Sequence[Job], reasons: Mapping[str, str]) -> list[str]:
+    """A line for each reason, with the labels of all jobs that it holds for: seeds share theirs.
+
+    reasons: job -> its reason; jobs without one are passed over.
+    """
+    labels: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        if job.name in reasons:
+            labels.setdefault(reasons[job.name], {})[job.label or job.name] = None
+    return [f"{', '.join(held)}: {reason}" for reason, held in labels.items()]
 
 
 def figures(run: Run) -> str:

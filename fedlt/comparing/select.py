@@ -22,13 +22,13 @@ from fedlt import glossary
 from fedlt.comparing.comparison import Cell
 from fedlt.comparing.methods import Grouped, Labels, Source, collect, group, is_number, row_name
 from fedlt.errors import Problem, ScenarioError
+from fedlt.evaluation import VALIDATION
 from fedlt.schema import suggest
 
 if TYPE_CHECKING:
     from fedlt.results import Run
     from fedlt.scenario import Scenario
 
-PREFIX = "validation/"
 REMEDY = "set data.validation, for example data.validation=0.2, and run again"
 _NO_SCORES = ("std", "clients", "experts", "ece", "nll", "brier", "nc1", "nc2_norms", "nc2_angles", "nc3", "head_norms",
               "head_angles")  # fmt: skip
@@ -149,8 +149,8 @@ def parse_figures(text: str) -> dict[str, float]:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         factor, star, name = (part.strip() for part in word.rpartition("*"))
-        if not name.startswith(PREFIX):
-            such = f"{PREFIX}generic/accuracy"
+        if not name.startswith(VALIDATION):
+            such = f"{VALIDATION}generic/accuracy"
             problems.append(Problem("--select", f"nothing is chosen on the test set: expected {such}, got {name!r}"))
         elif name.rpartition("/")[2] in _NO_SCORES:
             problems.append(Problem("--select", f"expected a figure of which more is better, got {name!r}"))
@@ -171,21 +171,21 @@ def check_scenarios(figures: str, scenarios: Iterable[Scenario]) -> None:
     """Raises `ScenarioError` where runs of these scenarios would not have the figures, so that it is told before."""
     weights = parse_figures(figures)
     masked = (name.replace("personal/", "personal_masked/") for name in glossary.METRICS)
-    known = {f"{PREFIX}{name}" for name in (*glossary.METRICS, *masked) if not name.startswith("cost/")}
+    known = {f"{VALIDATION}{name}" for name in (*glossary.METRICS, *masked) if not name.startswith("cost/")}
     plain = [re.sub(r"\[[^]]*\]", "", name) for name in weights]  # which variants there are, the strategies know
     problems = _unknown(plain, known)
-    if not all(scenario.to_dict()["data"].get("validation") for scenario in scenarios):
+    if not all(scenario.data.validation.active for scenario in scenarios):
         problems.append(Problem("data.validation", f"--select needs validation data; {REMEDY}"))
     if problems:
         raise ScenarioError(problems, source="the selection")
 
 
 def _check_runs(figures: Iterable[str], runs: Sequence[Run]) -> None:
-    bare = [run.folder.name for run in runs if not any(name.startswith(PREFIX) for name in run.final)]
+    bare = [run.folder.name for run in runs if not any(name.startswith(VALIDATION) for name in run.final)]
     if bare:
         text = f"{len(bare)} of {len(runs)} runs have no validation figures ({bare[0]}{', ...' if bare[1:] else ''})"
         raise ScenarioError(Problem("data.validation", f"{text}; {REMEDY}"), source="the selection")
-    problems = _unknown(figures, {name for run in runs for name in run.final if name.startswith(PREFIX)})
+    problems = _unknown(figures, {name for run in runs for name in run.final if name.startswith(VALIDATION)})
     if problems:
         raise ScenarioError(problems, source="the selection")
 

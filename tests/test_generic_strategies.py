@@ -217,6 +217,19 @@ def test_four_rounds_are_those_of_the_paper(
         assert np.abs(plain.round(cohort) - expected).max() > 0.01  # in disguise it would be FedAvg
 
 
+def test_feddyn_fades_equally_fast_whatever_the_local_steps(make_client: Any) -> None:
+    """Two passes over six samples (the mean size) in fours, at 0.05 with momentum 0.5, move by 0.3: alpha is 1 / 3."""
+    local = Local(epochs=2, batch_size=4, lr=0.05, momentum=0.5)
+    client = make_client(net(), np.eye(8, DIM), np.arange(8) % CLASSES, local)
+    client.received, client.state["drift"] = {"mean_size": torch.tensor([6.0])}, torch.full((12,), 0.5)
+    client.start = client.weights().detach() - 2.0
+    batch = client.batch(np.arange(8))
+
+    penalty = FedDyn().loss(client, batch) - FedAvg().loss(client, batch)
+    terms = 0.5 * client.weights().sum() + 12 * 2.0**2 / 2
+    assert penalty.item() == pytest.approx((1 / 3) * (6 / 8) * terms.item(), rel=1e-4)
+
+
 # Fixed points ---------------------------------------------------------------------------------------------------------
 
 

@@ -251,6 +251,19 @@ def test_noise_evens_out_the_row_norms(make_client: Any) -> None:
     assert after < before / 2
 
 
+def test_noise_stops_before_the_head_turns_round(make_client: Any) -> None:
+    """The descent ends at equal rows, and its momentum goes on: after 27 steps the head has changed its sign."""
+    client = client_of(make_client, FedNPC())
+    server, trained = server_of(client), client.flat.tensors["head.weight"]
+
+    def agreement(weight: torch.Tensor) -> float:
+        first, second = ((rows - rows.mean(0)).flatten() for rows in (weight, trained))
+        return float(first @ second / first.norm() / second.norm())
+
+    assert agreement(FedNPC(likeness=-1.0).retrain(server)[:, :-1]) < -0.3
+    assert 0.95 <= agreement(FedNPC().retrain(server)[:, :-1]) < 0.995  # as far as it may go, and not less far
+
+
 # In a run -------------------------------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ def split() -> Any:
     tests = SimpleNamespace(values=np.tile(np.arange(TESTED), 3), offsets=TESTED * np.arange(4))
     return SimpleNamespace(
         class_names=("cat", "dog"), class_counts=np.bincount(y_train), y_train=y_train, y_test=y_test,
-        clients=rows, tests=tests, counts=lambda k: np.bincount(held[k], minlength=2),
+        clients=rows, tests=tests, validation=None, counts=lambda k: np.bincount(held[k], minlength=2),
     )  # fmt: skip
 
 

@@ -22,13 +22,13 @@ from fedlt import glossary
 from fedlt.comparing.comparison import Cell
 from fedlt.comparing.methods import Grouped, Labels, Source, collect, group, is_number, row_name
 from fedlt.errors import Problem, ScenarioError
+from fedlt.evaluation import VALIDATION
 from fedlt.schema import suggest
 
 if TYPE_CHECKING:
     from fedlt.results import Run
     from fedlt.scenario import Scenario
 
-PREFIX = "validation/"
 REMEDY = "set data.validation, for example data.validation=0.2, and run again"
 _NO_SCORES = ("std", "clients", "experts", "ece", "nll", "brier", "nc1", "nc2_norms", "nc2_angles", "nc3", "head_norms",
               "head_angles")  # fmt: skip
@@ -92,12 +92,15 @@ def select_settings(
     """
     weights = parse_figures(figures)
     runs = collect(sources)
+
+    # `group` takes all keys in which runs differ for names of methods; here they are parted into names and settings.
     every = group(runs)
     varied = [key for place, key in enumerate(every.by) if len({labels[place] for labels in every.methods}) > 1]
     named = by.split(",") if isinstance(by, str) else by or ("strategy", *(key for key in varied if key == "learner"))
     names = tuple(name.strip() for name in named)
     keys = tuple(key for key in varied if key not in names)
     found = group(runs, by=(*names, *keys))  # every setting of every method, in the order of the values
+
     _check_runs(weights, [run for mine in found.methods.values() for run in mine])
 
     methods: dict[Labels, dict[Labels, list[Run]]] = {}
@@ -127,8 +130,10 @@ def select_settings(
         raise ScenarioError(problems, source="the selection")
 
     for method in (method for method in methods if method not in chosen):
-        text = f"left out: {row_name(method)}, for which {_formula(weights)} is not defined in any setting"
-        notes.append(f"{text}; select by a figure that every method has.")
+        cells = [trial.cells for trial in trials if trial.method == method]
+        nowhere = [f for place, f in enumerate(weights) if all(math.isnan(row[place].mean) for row in cells)]
+        text = f"left out: {row_name(method)}, none of whose settings has {', '.join(nowhere or weights)} in every seed"
+        notes.append(f"{text}; select by figures that every method has.")
     notes = [_explanation(weights), *_unequal(methods), *notes, *_edges(keys, trials)]
     return Selection(weights, names, keys, tuple(trials), tuple(notes)), Grouped(names, chosen, found.excluded)
 
@@ -144,8 +149,8 @@ def parse_figures(text: str) -> dict[str, float]:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         factor, star, name = (part.strip() for part in word.rpartition("*"))
-        if not name.startswith(PREFIX):
-            such = f"{PREFIX}generic/accuracy"
+        if not name.startswith(VALIDATION):
+            such = f"{VALIDATION}generic/accuracy"
             problems.append(Problem("--select", f"nothing is chosen on the test set: expected {such}, got {name!r}"))
         elif name.rpartition("/")[2] in _NO_SCORES:
             problems.append(Problem("--select", f"expected a figure of which more is better, got {name!r}"))
@@ -166,21 +171,21 @@ def check_scenarios(figures: str, scenarios: Iterable[Scenario]) -> None:
     """Raises `ScenarioError` where runs of these scenarios would not have the figures, so that it is told before."""
     weights = parse_figures(figures)
     masked = (name.replace("personal/", "personal_masked/") for name in glossary.METRICS)
-    known = {f"{PREFIX}{name}" for name in (*glossary.METRICS, *masked) if not name.startswith("cost/")}
+    known = {f"{VALIDATION}{name}" for name in (*glossary.METRICS, *masked) if not name.startswith("cost/")}
     plain = [re.sub(r"\[[^]]*\]", "", name) for name in weights]  # which variants there are, the strategies know
     problems = _unknown(plain, known)
-    if not all(scenario.to_dict()["data"].get("validation") for scenario in scenarios):
+    if not all(scenario.data.validation.active for scenario in scenarios):
         problems.append(Problem("data.validation", f"--select needs validation data; {REMEDY}"))
     if problems:
         raise ScenarioError(problems, source="the selection")
 
 
 def _check_runs(figures: Iterable[str], runs: Sequence[Run]) -> None:
-    bare = [run.folder.name for run in runs if not any(name.startswith(PREFIX) for name in run.final)]
+    bare = [run.folder.name for run in runs if not any(name.startswith(VALIDATION) for name in run.final)]
     if bare:
         text = f"{len(bare)} of {len(runs)} runs have no validation figures ({bare[0]}{', ...' if bare[1:] else ''})"
         raise ScenarioError(Problem("data.validation", f"{text}; {REMEDY}"), source="the selection")
-    problems = _unknown(figures, {name for run in runs for name in run.final if name.startswith(PREFIX)})
+    problems = _unknown(figures, {name for run in runs for name in run.final if name.startswith(VALIDATION)})
     if problems:
         raise ScenarioError(problems, source="the selection")
 

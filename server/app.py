@@ -18,6 +18,7 @@ from fedlt.evaluation import Evaluation
 from fedlt.faults import attackers
 from fedlt.recording.console import Console
 from fedlt.recording.record import RunWriter
+from fedlt.recording.run_warnings import run_warnings
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.trackers import Followed, trackers
@@ -77,8 +78,14 @@ def serve(
         writer.round(row)
         console.round(row["round"], total)
 
+    warnings: list[str] = []
+
     def on_evaluation(found: Evaluation) -> None:
         console.evaluation(found.round, total, writer.evaluation(found), writer)
+        if found.round == total:
+            last_stage = list(parts.learner.stages())[-1].share
+            names, lr = federation.class_names, scenario.local.lr
+            warnings.extend(run_warnings(found, names, writer.losses(), lr, last_stage))
 
     states = StateStore(folder / "checkpoints" / "states")
     rounds = Rounds(grid, scenario, federation, parts, states, on_round, on_evaluation, writer.log)
@@ -94,7 +101,8 @@ def serve(
             save_models(progress, folder)
             replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
             timings = {"total_seconds": keeper.seconds}
-            writer.finish(model_hash=model_hash(progress), timings=timings, workers_replaced=replaced)
+            ends = {"timings": timings, "workers_replaced": replaced, "warnings": warnings}
+            writer.finish(model_hash=model_hash(progress), **ends)
     return open_run(folder)
 
 

@@ -121,6 +121,7 @@ def test_a_value_with_commas_is_for_no_sweep(tiny: dict[str, Any], tmp_path: Pat
     run = fedlt.run(tiny, out=tmp_path)
     columns = "data.input_column=a,b"  # one value to a run, two to a sweep
     assert next_steps(run, ["mine.yaml", columns]) == [f"fedlt run mine.yaml {columns} strategy=fedloge"]
+    assert len(next_steps(run, ["mine.yaml", "data.name=a(b"])) == 1  # which a sweep cannot read
     assert len(next_steps(run, ["mine.yaml", "data.longtail.counts=[60,60]", "--seeds", "0,3"])) == 2
 
 

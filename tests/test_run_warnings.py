@@ -106,7 +106,7 @@ def test_a_gap_within_the_errors_of_a_small_test_set_is_not_told() -> None:
 
 def test_a_loss_that_falls_or_stays_says_nothing() -> None:
     assert not loss_has_risen(FALLING)
-    assert not loss_has_risen([2.3, 2.3, 2.3, 2.35, 2.4, 2.4])  # nothing learnt, and no more than a tenth lost
+    assert not loss_has_risen([2.3, 2.3, 2.3, 2.5, 2.7, 2.7])  # nothing learnt, and less than a fifth lost
     assert not loss_has_risen([2.0, 1.8, 0.01, 0.01, 0.03, 0.04])  # many times its lowest, and nothing of the gain
     assert not loss_has_risen([2.0, 2.0, 1.0, 1.0, 1.4, 1.4])  # a term that comes in late
     assert not loss_has_risen([1.0, 5.0, 5.0])  # too short to tell
@@ -115,13 +115,13 @@ def test_a_loss_that_falls_or_stays_says_nothing() -> None:
 def test_a_loss_that_ends_above_its_start_is_told() -> None:
     found = loss_has_risen([2.0, 2.0, 2.2, 2.4, 2.5, 2.5])
     assert found == "the training loss rose: 2 in the first 2 rounds, 2 at its lowest, 2.5 in the last 2"
-    assert loss_has_risen([-2.0, -2.0, -2.0, -1.7, -1.7])  # control variates may make it negative
+    assert loss_has_risen([-2.0, -2.0, -2.0, -1.5, -1.5])  # control variates may make it negative
 
 
 def test_a_loss_that_loses_half_of_what_it_had_gained_is_told() -> None:
     found = loss_has_risen([2.0, 2.0, 1.0, 1.0, 1.5, 1.5])
     assert found == "the training loss rose: 2 in the first 2 rounds, 1 at its lowest, 1.5 in the last 2"
-    assert not loss_has_risen([2.0, 2.0, 1.7, 1.7, 1.95, 1.95])  # a gain below a fifth is noise of the cohorts
+    assert not loss_has_risen([2.0, 2.0, 1.1, 1.1, 2.1, 2.1])  # cohorts and decaying steps undo a smaller gain
 
 
 def test_rounds_in_which_nobody_trained_are_passed_over() -> None:
@@ -250,6 +250,26 @@ def test_the_losses_of_a_run_are_looked_at(tiny: dict[str, Any], tmp_path: Path,
     first, last = run.rounds.train_loss[:2].mean(), run.rounds.train_loss[-2:].mean()
     assert f"{first:.3g} in the first 2 rounds" in run.warnings[-1]
     assert f"{last:.3g} in the last 2; try a smaller step, such as local.lr=0.02" in run.warnings[-1]
+
+
+TWO_STAGES = """
+from fedlt import Stage
+from fedlt.learners.cross_entropy import CrossEntropy
+
+class Two(CrossEntropy):
+    def stages(self):
+        return Stage("first", share=0.5), Stage("second", share=0.5)
+
+    def loss(self, site, batch):
+        return super().loss(site, batch) + 5.0 * (site.stage.name == "second")
+"""
+
+
+def test_a_stage_with_a_larger_loss_is_no_rise(tiny: dict[str, Any], tmp_path: Path, own_file: Any) -> None:
+    words = f"learner={own_file(TWO_STAGES)}:Two", "federation.rounds=8", "federation.participation=1"
+    run = fedlt.run(tiny, *words, out=tmp_path / "runs")
+    assert run.rounds.train_loss.iloc[-1] > 2 * run.rounds.train_loss.iloc[0]
+    assert not any("loss rose" in word for word in run.warnings)
 
 
 def test_losses_from_before_a_resume_count(tmp_path: Path) -> None:

@@ -51,14 +51,21 @@ def _sweep(run: Run, words: Sequence[str], kind: str, other: str, reference: str
 
     reference: to which of the two differences are taken; the other one unless given.
     """
-    from fedlt.sweeps.grid import split_values
-
     rest = _without(words, kind)
-    values = [word.partition("=")[2] for word in rest[1:]]
-    if not words or any(len(split_values(value)) > 1 for value in values):
-        return ""  # a value with commas would be several ones in a sweep
+    if not words or not all(_is_one_value(word.partition("=")[2]) for word in rest[1:]):
+        return ""
     own = _value(run, words, kind)
     return _command("sweep", [*rest, f"{kind}={own},{other}", "--reference", reference or other])
+
+
+def _is_one_value(text: str) -> bool:
+    """Whether a sweep would take an override's value as one value, as a run does."""
+    from fedlt.sweeps.grid import split_values
+
+    try:
+        return len(split_values(text)) == 1
+    except ValueError:  # a bracket in a file's name
+        return False
 
 
 def _without(words: Sequence[str], kind: str) -> list[str]:
@@ -92,8 +99,9 @@ def _fits_fedloge(run: Run) -> bool:
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as tensors:
-        classes, features = tensors.get_slice("head.weight").get_shape()
-    return 2 <= classes <= features  # type: ignore[no-any-return]
+        names = set(tensors.keys())
+        shape = tensors.get_slice("head.weight").get_shape() if "head.weight" in names else []
+    return len(shape) == 2 and 2 <= shape[0] <= shape[1]
 
 
 def _command(name: str, words: Sequence[str]) -> str:

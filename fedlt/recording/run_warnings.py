@@ -27,10 +27,10 @@ ONE_CLASS, HELD_AT_MOST = 0.95, 0.8
 GAP, GAP_ERRORS = 0.1, 3.0
 """How far a variant is above the headline, at least: as a difference of accuracies, and in standard errors of it."""
 
-RISE = 1.1
+RISE = 1.2
 """Last training loss over the first, from which on it has risen."""
 
-GAINED, LOST_AGAIN = 0.2, 0.5
+GAINED, LOST_AGAIN = 0.5, 0.5
 """Share of the first loss that training must have gained, and share of that gain which is lost at the end."""
 
 
@@ -121,8 +121,9 @@ def loss_has_risen(losses: Sequence[float]) -> str:
     """What is to be said where training made the loss larger in the end; "" where it did not.
 
     The means of the first, the last and the lowest tenth of the rounds are compared, since the rounds' cohorts differ.
-    A loss that grows by design (a ramp, a term that comes in later) may stay above its lowest level, and a small one
-    may double and mean nothing: only what undoes half of the gain counts.
+    A loss may grow by design (a ramp, a term that comes in later, a decaying step size with which clients no longer fit
+    their own few classes within a round), and a small one may double and mean nothing. So only what undoes half of a
+    large gain counts.
 
     losses: by round, NaN where nobody trained; those of one stage of the learner.
     """

@@ -18,6 +18,7 @@ from fedlt.evaluation import Evaluation
 from fedlt.faults import attackers
 from fedlt.recording.console import Console
 from fedlt.recording.record import RunWriter
+from fedlt.recording.run_warnings import run_warnings
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.trackers import Followed, trackers
@@ -78,13 +79,20 @@ def serve(
         writer.round(row)
         console.round(row["round"], total)
 
+    warnings: list[str] = []
+
     def on_evaluation(found: Evaluation) -> bool:
         if patience.active:
             if patience.hear(found):
                 keeper.keep(rounds.progress)
             writer.summary["early_stopping"] = patience.state
         console.evaluation(found.round, total, writer.evaluation(found), writer)
-        return patience.exhausted
+        ends = patience.exhausted
+        if ends or found.round == total:
+            last_stage = list(parts.learner.stages())[-1].share
+            names, lr = federation.class_names, scenario.local.lr
+            warnings.extend(run_warnings(found, names, writer.losses(), lr, last_stage))
+        return ends
 
     patience = Patience(scenario, federation)
     states = StateStore(folder / "checkpoints" / "states")
@@ -106,7 +114,8 @@ def serve(
             save_models(progress, folder)
             replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
             timings = {"total_seconds": keeper.seconds}
-            writer.finish(model_hash=model_hash(progress), timings=timings, workers_replaced=replaced)
+            ends = {"timings": timings, "workers_replaced": replaced, "warnings": warnings}
+            writer.finish(model_hash=model_hash(progress), **ends)
     return open_run(folder)
 
 

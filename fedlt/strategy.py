@@ -182,6 +182,7 @@ class Strategy:
         False  # True: it puts a head of its own in the place of the linear one: no learner's head
     )
     own_prediction: ClassVar[bool] = False  # True: it predicts by a linear head and never asks the learner how
+    young: ClassVar[tuple[str, ...]] = ()  # fields that scenarios leave out at their defaults, so that hashes stay
     prompt: ClassVar[str] = ""  # why an update that arrives rounds later has no meaning, as a sentence; "": it has
 
     def build(self, model: Net, task: Task) -> None:

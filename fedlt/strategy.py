@@ -188,6 +188,10 @@ class Strategy:
     def build(self, model: Net, task: Task) -> None:
         """Add heads or other modules to the model. Runs on the server and on every worker, seeded alike."""
 
+    def remarks(self, cohort: int) -> Iterable[str]:
+        """Lines that a run of so many sampled clients says at its start: what of its settings has no effect, say."""
+        return ()
+
     def setup(self, server: Server) -> None:
         """Prepare the server before the first round: its state, and the outbox that the first clients receive."""
 

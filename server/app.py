@@ -27,7 +27,7 @@ from server.artifacts import model_hash, save_models
 from server.checkpoint import Checkpoints
 from server.grids import LocalGrid
 from server.keeper import Keeper, check_space
-from server.rounds import Rounds
+from server.rounds import Rounds, cohort_size
 from server.states import StateStore
 from server.stopping import Patience
 
@@ -69,6 +69,7 @@ def serve(
     Raises `Interrupted` after a signal.
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
+    remarks = list(parts.strategy.remarks(cohort_size(scenario, len(federation.clients))))
     folder = out / scenario.run_name
     check_space(folder, parts, len(federation.clients))
     followed = Followed(trackers(track), scenario.to_dict())
@@ -106,6 +107,9 @@ def serve(
             patience.state = writer.summary.get("early_stopping", {})
             writer.partition(federation)
             console.start(scenario, federation, rounds.progress.round)
+            for line in remarks:
+                console.note(line)
+                writer.log(line)
             progress = rounds.run(lambda: keeper.after_round(rounds.progress))
             if patience.active:
                 keeper.back_to(patience.state["round"], progress)

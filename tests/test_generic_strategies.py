@@ -18,9 +18,11 @@ from torch import nn
 import fedlt
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
+from fedlt.nn.norm import BatchNorm
 from fedlt.scenario import Local
 from fedlt.strategy import Client, Server, Strategy, Update
 from fedlt.task import Task
+from strategies.climb import CLIMB
 from strategies.fedavg import FedAvg
 from strategies.fedavgm import FedAvgM
 from strategies.feddyn import FedDyn
@@ -264,6 +266,24 @@ def test_fednova_repairs_unequal_numbers_of_steps(make_client: Any) -> None:
     nova, average = (settled(Play(make_client, given, s), 115) for s in (FedNova(), FedAvg()))
     assert distance(nova, best) < 0.05 < 0.15 < distance(average, best)
     assert distance(average, skewed) < 0.05 < 0.15 < distance(nova, skewed)
+
+
+@pytest.mark.parametrize(
+    "strategy", [SCAFFOLD(lr=2.0), FedAvgM(lr=2.0), FedDyn(), FedNova(), CLIMB()], ids=lambda s: type(s).__name__
+)
+def test_buffers_take_the_mean_however_the_server_steps(strategy: Strategy) -> None:
+    """Variances .2 and .6, weights 1 and 1, from 1: the mean is .4; twice the step from 1 would end at -.2."""
+    net = Net(BatchNorm(1), nn.Identity(), 1)
+    server = Server(net, Flat(net), Task("single", 2, (1,)), num_clients=2, num_samples=2)
+    strategy.setup(server)
+    server.weights = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    updates = []
+    for client, variance in enumerate((0.2, 0.6)):
+        sums = {"control": torch.zeros(2), "travel": torch.tensor([1.0])}
+        total = torch.tensor([1.0, 0.5, 0.3, variance])
+        updates.append(Update((client,), 1.0, total, sums, {"loss": torch.zeros(1)}))
+    strategy.aggregate(server, updates)
+    assert server.weights[2:].tolist() == pytest.approx([0.3, 0.4])
 
 
 def test_all_of_them_run_as_scenarios(tiny: dict[str, Any], tmp_path: Any) -> None:

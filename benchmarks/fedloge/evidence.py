@@ -3,11 +3,11 @@
     FEDLT_DATA=/your/data python -m benchmarks.fedloge.evidence tune cifar100_lt_features
     FEDLT_DATA=/your/data python -m benchmarks.fedloge.evidence run cifar100_lt_features --seeds 0-4
 
-`tune` gives every method `TRIALS` settings of rate and one own parameter, on one seed that no table uses, and writes all
-of them with their validation figures to tuned.csv. The setting with the highest mean of generic and masked personal
-accuracy is chosen (of a method with one of them, by that one), since both models count. `run` takes the chosen settings,
-trains on all data, and writes NAME.csv: every variant, mean and standard deviation, paired differences to FedAvg. Both go
-on after an interruption. Test figures are in the runs that tune as well, and nothing here reads them.
+`tune` gives every method `TRIALS` settings of rate and one own parameter, on one seed that no table uses, and writes
+all of them with their validation figures to tuned.csv. The setting with the highest mean of generic and masked personal
+accuracy is chosen (of a method with one of them, by that one), since both models count. `run` takes the chosen
+settings, trains on all data, and writes NAME.csv: every variant, mean and standard deviation, paired differences to
+FedAvg. Both go on after an interruption. Test figures are in the runs that tune as well, and nothing here reads them.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +124,9 @@ def make(raw: RawData, to: Path, load: Callable[[], Encoder] = efficientnet_lite
             pool.shutdown(cancel_futures=True)
             raise
 
-    columns = {split: np.concatenate([np.load(p.file) for p in parts if p.split == split]) for split in splits}
+    columns: dict[str, Any] = {}
+    for split in splits:
+        columns[split] = np.concatenate([np.load(part.file) for part in parts if part.split == split])
     columns |= {"y_train": raw.y_train, "y_test": raw.y_test, "class_names": np.array(raw.class_names)}
     columns |= {f"{name}_train": values for name, values in raw.train_groups.items()}
     columns |= {f"{name}_test": values for name, values in raw.test_groups.items()}
@@ -136,7 +139,7 @@ def _identity(raw: RawData) -> str:
     """What an unfinished pass must have alike to be gone on with: the pictures and all that decides the bits."""
     content = hashlib.sha256(repr((SIZE, BATCH, PART, torch.__version__)).encode())
     for x in (raw.x_train, raw.x_test):
-        content.update(np.ascontiguousarray(x))
+        content.update(np.ascontiguousarray(x).data)
     return content.hexdigest()[:16]
 
 

@@ -53,7 +53,8 @@ class Component:
     """A component that a scenario can name.
 
     target: `module:Class`, or `/path/file.py:Class` for a user's own file. fields: its keys, inherited ones first.
-    needs: what a strategy is given or sends beyond the model (`fedlt.strategy.NEEDS`).
+    needs: what a strategy is given or sends beyond the model (`fedlt.strategy.NEEDS`). young: its keys that scenarios
+    leave out at their defaults.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Component:
     summary: str
     fields: tuple[Field, ...]
     needs: tuple[str, ...] = ()
+    young: tuple[str, ...] = ()
 
     def create(self, options: dict[str, Any]) -> Any:
         """An instance with the given fields. Imports the component's module."""
@@ -103,7 +105,7 @@ class Made(Component):
     @classmethod
     def of(cls, like: Component, make: Callable[[dict[str, Any]], Any]) -> Made:
         """A component that shows itself like another one."""
-        return cls(like.kind, like.name, like.target, like.summary, like.fields, like.needs, make)
+        return cls(like.kind, like.name, like.target, like.summary, like.fields, like.needs, like.young, make)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,13 @@ class Choice:
     name: str
     options: dict[str, Any]
     component: Component
+
+    def written(self) -> dict[str, Any]:
+        """The name and the fields as a scenario holds them, without young ones at their defaults."""
+        usual = {field.name: field.default for field in self.component.fields if field.name in self.component.young}
+        return {"name": self.name} | {
+            name: value for name, value in self.options.items() if name not in usual or value != usual[name]
+        }
 
     def create(self) -> Any:
         """An instance of the component. Imports its module; what its constructor refuses is a `ScenarioError`."""
@@ -248,5 +257,5 @@ def _component(kind: str, name: str, path: Path, attribute: str | None, module: 
     fields = {field.name: field for field in dataclass_fields(tree, comments, classes[attribute])}
     text = ast.get_docstring(tree) if len(classes) == 1 else ast.get_docstring(classes[attribute])
     summary = (text or ast.get_docstring(classes[attribute]) or "").strip().splitlines() or [""]
-    needs = class_literal(tree, classes[attribute], "needs") or ()
-    return Component(kind, name, f"{module}:{attribute}", summary[0], tuple(fields.values()), needs)
+    needs, young = (class_literal(tree, classes[attribute], what) or () for what in ("needs", "young"))
+    return Component(kind, name, f"{module}:{attribute}", summary[0], tuple(fields.values()), needs, young)

@@ -56,11 +56,14 @@ def run(
     from fedlt.recording.console import Console
     from fedlt.run import Grids, run_scenario
 
-    names = [name for name in track.replace(",", " ").split() if name]
+    followers = track.replace(",", " ").split()
     command = "fedlt " + shlex.join(sys.argv[1:])
+    options = [*(["--seeds", seeds] if seeds else []), *(["--out", str(out)] if out != Path("runs") else [])]
+    words = [name, *changes, *options]
     with Grids() as grids:
         for checked in scenarios:
-            run_scenario(checked, out, Console(profile=profile), force, command, grids, names, resume_from)
+            console = Console(profile=profile, words=words)
+            run_scenario(checked, out, console, force, command, grids, followers, resume_from)
 
 
 @app.command()

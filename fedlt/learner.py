@@ -92,6 +92,7 @@ class Learner:
     """Base of every local or centralized method. Override the smallest thing that differs."""
 
     needs: ClassVar[tuple[str, ...]] = ()  # what it must be given beyond its site's data, as in `Strategy.needs`
+    young: ClassVar[tuple[str, ...]] = ()  # as in `Strategy.young`
     alone: ClassVar[bool] = False  # True: the loss draws numbers or further batches, so clients train one by one
 
     def obstacle(self, strategy: Strategy) -> str | None:

@@ -51,7 +51,9 @@ def run(
         checked = replace(checked, name=scenario.name)
     with Grids() as grids:
         command = f"fedlt.run({checked.name!r})"
-        return run_scenario(checked, Path(out), Console(quiet), force, command, grids, track, resume_from)
+        options = [] if Path(out) == Path("runs") else ["--out", str(out)]
+        words = [str(scenario), *chosen, *options] if isinstance(scenario, str | Path) else []
+        return run_scenario(checked, Path(out), Console(quiet, words=words), force, command, grids, track, resume_from)
 
 
 def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, float]:

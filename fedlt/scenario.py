@@ -248,7 +248,7 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = ()) -
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Choice):
-        return {"name": value.name, **value.options}
+        return value.written()
     if is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if not _left_out(f.name, value)}
     return value

@@ -182,10 +182,15 @@ class Strategy:
         False  # True: it puts a head of its own in the place of the linear one: no learner's head
     )
     own_prediction: ClassVar[bool] = False  # True: it predicts by a linear head and never asks the learner how
+    young: ClassVar[tuple[str, ...]] = ()  # fields that scenarios leave out at their defaults, so that hashes stay
     prompt: ClassVar[str] = ""  # why an update that arrives rounds later has no meaning, as a sentence; "": it has
 
     def build(self, model: Net, task: Task) -> None:
         """Add heads or other modules to the model. Runs on the server and on every worker, seeded alike."""
+
+    def remarks(self, cohort: int) -> Iterable[str]:
+        """Lines that a run of so many sampled clients says at its start: what of its settings has no effect, say."""
+        return ()
 
     def setup(self, server: Server) -> None:
         """Prepare the server before the first round: its state, and the outbox that the first clients receive."""

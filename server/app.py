@@ -18,6 +18,7 @@ from fedlt.evaluation import Evaluation
 from fedlt.faults import attackers
 from fedlt.recording.console import Console
 from fedlt.recording.record import RunWriter
+from fedlt.recording.run_warnings import run_warnings
 from fedlt.results import Run, finished_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.trackers import Followed, trackers
@@ -26,7 +27,7 @@ from server.artifacts import model_hash, save_models
 from server.checkpoint import Checkpoints
 from server.grids import LocalGrid
 from server.keeper import Keeper, check_space
-from server.rounds import Rounds
+from server.rounds import Rounds, cohort_size
 from server.states import StateStore
 from server.stopping import Patience
 
@@ -68,6 +69,7 @@ def serve(
     Raises `Interrupted` after a signal.
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
+    remarks = list(parts.strategy.remarks(cohort_size(scenario, len(federation.clients))))
     folder = out / scenario.run_name
     check_space(folder, parts, len(federation.clients))
     followed = Followed(trackers(track), scenario.to_dict())
@@ -78,13 +80,20 @@ def serve(
         writer.round(row)
         console.round(row["round"], total)
 
+    warnings: list[str] = []
+
     def on_evaluation(found: Evaluation) -> bool:
         if patience.active:
             if patience.hear(found):
                 keeper.keep(rounds.progress)
             writer.summary["early_stopping"] = patience.state
         console.evaluation(found.round, total, writer.evaluation(found), writer)
-        return patience.exhausted
+        ends = patience.exhausted
+        if ends or found.round == total:
+            last_stage = list(parts.learner.stages())[-1].share
+            names, lr = federation.class_names, scenario.local.lr
+            warnings.extend(run_warnings(found, names, writer.losses(), lr, last_stage))
+        return ends
 
     patience = Patience(scenario, federation)
     states = StateStore(folder / "checkpoints" / "states")
@@ -98,6 +107,9 @@ def serve(
             patience.state = writer.summary.get("early_stopping", {})
             writer.partition(federation)
             console.start(scenario, federation, rounds.progress.round)
+            for line in remarks:
+                console.note(line)
+                writer.log(line)
             progress = rounds.run(lambda: keeper.after_round(rounds.progress))
             if patience.active:
                 keeper.back_to(patience.state["round"], progress)
@@ -106,7 +118,8 @@ def serve(
             save_models(progress, folder)
             replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
             timings = {"total_seconds": keeper.seconds}
-            writer.finish(model_hash=model_hash(progress), timings=timings, workers_replaced=replaced)
+            ends = {"timings": timings, "workers_replaced": replaced, "warnings": warnings}
+            writer.finish(model_hash=model_hash(progress), **ends)
     return open_run(folder)
 
 

@@ -2,13 +2,17 @@
 
     fedlt run digits_lt strategy=flower:FedAdam strategy.eta=0.03
 
-The client half is FedAvg's. Flower's object is rebuilt from `server.state` in every round, so that nothing is
-hidden in it: what it keeps between rounds is saved and resumed like any other state.
+The client half is FedAvg's. Flower's strategies see the trainable weights alone: clipped, noised, compared and stepped
+like them, running statistics would come out wrong, and an adaptive step makes a variance negative. Buffers take the
+mean over the cohort, weighted by numbers of samples, whatever the strategy. Flower's object is rebuilt from
+`server.state` in every round, so that nothing is hidden in it: what it keeps between rounds is saved and resumed like
+any other state.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,11 +23,12 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from fedlt.errors import FedLTError
-from fedlt.strategy import Server, Strategy, Update
+from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.strategy import Server, Strategy, Update, combine
 from server.grids import InlineGrid
 
 KEY = "weights"
+MANY = 1_000_000  # more clients than any cohort: adaptive clipping allows more noise the more clients there are
 
 logging.getLogger("flwr").setLevel(logging.WARNING)  # it would say two lines in each round
 
@@ -38,23 +43,59 @@ class FlowerStrategy(Strategy):
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._create(clients=1)  # what Flower's constructor refuses is told before the run starts
+        self._create(clients=MANY)  # what Flower's constructor refuses is told before the run starts
+
+    def remarks(self, cohort: int) -> list[str]:
+        """What it leaves out of account, and which of its settings do nothing in a cohort of this size.
+
+        Raises `ScenarioError` for settings that Flower refuses for so few clients.
+        """
+        name = f"flower:{self.strategy}"
+        try:
+            inner = self._create(cohort)
+        except ValueError as error:
+            message = f"{name} cannot serve {cohort} clients a round: {error}"
+            raise ScenarioError(Problem("strategy", message)) from error
+        lines = []
+        if isinstance(inner, flower.FedMedian | flower.FedTrimmedAvg | flower.Krum | flower.Bulyan):
+            lines.append(f"{name} leaves the clients' numbers of samples out of account: all count alike")
+        if isinstance(inner, flower.FedTrimmedAvg) and int(inner.beta * cohort) == 0:
+            least = f"; it takes {math.ceil(1 / inner.beta)} clients or more" if inner.beta else ""
+            lines.append(f"{name} cuts nothing off: {inner.beta:g} of {cohort} clients is less than one{least}")
+        if isinstance(inner, flower.MultiKrum):
+            lines += _krum_remarks(name, inner, cohort)
+        if isinstance(inner, flower.Bulyan) and cohort < 4 * inner.num_malicious_nodes + 3:
+            lines.append(f"{name} needs {4 * inner.num_malicious_nodes + 3} clients a round, and there are {cohort}")
+        if isinstance(inner, flower.Bulyan) and not inner.num_malicious_nodes:
+            lines.append(f"{name} with num_malicious_nodes=0 leaves out nobody: it is the mean of all, without weights")
+        if hasattr(inner, "eta_l"):
+            lines.append(f"{name} makes no use of eta_l: the clients' learning rate is local.lr")
+        if isinstance(inner, flower.FedAvgM) and not inner.server_opt:
+            lines.append(f"{name} with server_momentum=0 and server_learning_rate=1 is FedAvg")
+        if self.strategy.startswith("DifferentialPrivacy"):
+            lines.append(
+                f"{name} sets its noise for clients of equal size, while the mean counts numbers of samples; buffers "
+                "are neither clipped nor noised"
+            )
+        return lines
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         parts = list(updates)
+        mean, trainable = combine(parts).mean, slice(server.flat.num_trainable)
         inner = self._create(len(parts))
         for name, value in server.state.items():
             _restore(inner, name, value.numpy())
-        before = ArrayRecord({KEY: Array(server.weights.cpu().numpy())})
+        before = ArrayRecord({KEY: Array(server.weights[trainable].cpu().numpy())})
         grid = _Cohort([update.clients[0] for update in parts])
         # Flower samples among the given nodes (all of them) and draws its noise from the global generators.
         random.seed(int(server.rng.integers(2**32)))
         np.random.seed(int(server.rng.integers(2**32)))
         list(inner.configure_train(server.round, before, ConfigRecord(), grid))
-        after, _ = inner.aggregate_train(server.round, [_reply(update) for update in parts])
+        after, _ = inner.aggregate_train(server.round, [_reply(update, trainable) for update in parts])
         if after is None:
             raise FedLTError(f"Flower's {self.strategy} returned no model for {len(parts)} updates")
-        server.weights = torch.from_numpy(next(iter(after.values())).numpy().astype(np.float32))
+        mean[trainable] = torch.from_numpy(next(iter(after.values())).numpy().astype(np.float32)).to(mean)
+        server.weights = mean
         server.state = {name: torch.from_numpy(value) for name, value in _kept(inner).items()}
 
     def _create(self, clients: int) -> flower.Strategy:
@@ -73,10 +114,21 @@ class _Cohort(InlineGrid):
         self._nodes = clients
 
 
-def _reply(update: Update) -> Message:
+def _krum_remarks(name: str, inner: flower.MultiKrum, cohort: int) -> list[str]:
+    lines = []
+    if inner.num_nodes_to_select == 1:
+        lines.append(f"{name} takes over the weights of one client, the one nearest to the others")
+    elif inner.num_nodes_to_select >= cohort:
+        lines.append(f"{name} selects all {cohort} clients: it is FedAvg")
+    if cohort - inner.num_malicious_nodes - 2 < 1:
+        lines.append(f"{name} compares each of {cohort} clients with its nearest neighbour alone")
+    return lines
+
+
+def _reply(update: Update, trainable: slice) -> Message:
     """What Flower expects of a node that trained."""
     records = {
-        "arrays": ArrayRecord({KEY: Array(update.mean.cpu().numpy())}),
+        "arrays": ArrayRecord({KEY: Array(update.mean[trainable].cpu().numpy())}),
         "metrics": MetricRecord({"num-examples": update.weight}),
     }
     return Message(RecordDict(records), dst_node_id=update.clients[0], message_type="train")  # type: ignore[arg-type]

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from fedlt.strategy import Update
 
 
+def cohort_size(scenario: Scenario, clients: int) -> int:
+    """How many of so many clients are sampled in each round."""
+    return max(1, int(scenario.federation.participation * clients + 0.5))
+
+
 class Rounds:
     """Runs the rounds of a scenario over a grid. `on_round` and `on_evaluation` hear of everything measured, `log`
     of clients that are skipped. Where `on_evaluation` returns True, the run ends with the models it was told of."""
@@ -82,8 +87,8 @@ class Rounds:
 
     def cohort(self, round: int) -> list[int]:
         """The sampled clients of a round, in ascending order."""
-        share, clients = self.scenario.federation.participation, len(self.sizes)
-        count = max(1, int(share * clients + 0.5))
+        clients = len(self.sizes)
+        count = cohort_size(self.scenario, clients)
         rng = seeding.generator(self.scenario.seed, "cohort", round)
         return sorted(rng.choice(clients, count, replace=False).tolist())
 

@@ -2,10 +2,12 @@
 
 Zexi Li, Xinyi Shang, Rui He, Tao Lin, Chao Wu: No Fear of Classifier Biases: Neural Collapse Inspired Federated
 Learning with Synthetic and Fixed Classifier. ICCV 2023. All clients learn towards the same class vectors, so that no
-classifier can be biased. For its personal model a client tunes class vectors and projection in turn. Differences from
-the official code: its projection has as many outputs as there are classes, ours as many as the larger of classes and
-features; its personal models take a round of full local training and 20 turns of 2 x 3 epochs, ours `turns` turns on
-the features of images without augmentation, with one learning rate for both parts.
+classifier can be biased. For its personal model a client tunes class vectors and projection in turn. A class that a
+client lacks counts as one sample in its loss, as in the official code, on which the reported figures rest; the paper's
+formula, where it counts as none and is left out, is `absent=0`. Differences from the official code: its projection has
+as many outputs as there are classes, ours as many as the larger of classes and features; its personal models take a
+round of full local training and 20 turns of 2 x 3 epochs, ours `turns` turns on the features of images without
+augmentation, with one learning rate for both parts.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from fedlt.blocks.priors import log_counts
 from fedlt.nn.etf import EtfHead
 from fedlt.nn.net import Net
 from fedlt.site import Batch
@@ -34,6 +37,7 @@ class FedETF(Strategy):
 
     scale: Annotated[float, "> 0"] = 1.0  # initial inverse temperature; it is learnt
     dim: Annotated[int, ">= 2"] | None = None  # of the simplex's space; null: the larger of classes and features
+    absent: Annotated[float, ">= 0"] = 1.0  # samples that a class counts as which the client lacks; 0: it is left out
     turns: Annotated[int, ">= 0"] = 5  # of tuning prototypes, then projection; 0: the generic model for every client
     tune_epochs: Annotated[int, ">= 1"] = 3
     tune_lr: Annotated[float, "> 0"] = 0.05
@@ -46,8 +50,8 @@ class FedETF(Strategy):
         client.train(self.loss, only=("backbone.*", "head.projection.*", "head.scale"))
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
-        """Balanced softmax (Ren et al., NeurIPS 2020) with the client's own counts."""
-        return cross_entropy(client.model(batch.x) + client.class_counts.log(), batch.y)
+        """Balanced softmax (Ren et al., NeurIPS 2020) with the client's own counts, absent classes counting as one."""
+        return cross_entropy(client.model(batch.x) + log_counts(client.class_counts, self.absent), batch.y)
 
     def adapt(self, client: Client) -> None:
         if self.turns:

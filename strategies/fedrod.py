@@ -2,19 +2,21 @@
 
 Hong-You Chen, Wei-Lun Chao: On Bridging Generic and Personalized Federated Learning for Image Classification.
 ICLR 2022. One network serves two tasks: the balanced softmax makes the shared part generic; what a client's own
-distribution adds is learnt by a head that the client keeps. This is the linear variant with balanced softmax. The
-official repository holds no code; the two losses are as FedETF's authors re-implement them. The version in the FedLoGe
-repository is another method: plain cross-entropy for the generic head, and a personal head trained by itself.
+distribution adds is learnt by a head that the client keeps. This is the linear variant with balanced softmax, written
+after the paper, since the official repository holds no code: a class that a client lacks is left out of its generic
+loss. FedETF's authors, who re-implement it, let such a class count as one sample (`absent=1`). The version in the
+FedLoGe repository is another method: plain cross-entropy for the generic head, and a personal head trained by itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from fedlt.blocks.priors import log_counts
 from fedlt.nn.net import Net
 from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
@@ -27,6 +29,9 @@ class FedRoD(Strategy):
 
     private: ClassVar[tuple[str, ...]] = ("local_head.*",)
     uses_learner: ClassVar[bool] = False
+    young: ClassVar[tuple[str, ...]] = ("absent",)
+
+    absent: Annotated[float, ">= 0"] = 0.0  # samples that a class counts as which the client lacks; 0: it is left out
 
     def build(self, model: Net, task: Task) -> None:
         model.local_head = nn.Linear(model.feature_dim, task.num_classes)
@@ -36,7 +41,7 @@ class FedRoD(Strategy):
         features = client.model.encode(batch.x)
         generic = client.model.head(features)
         own = client.model.get_submodule("local_head")(features.detach())
-        balanced = cross_entropy(generic + client.class_counts.log(), batch.y)
+        balanced = cross_entropy(generic + log_counts(client.class_counts, self.absent), batch.y)
         return balanced + cross_entropy(generic.detach() + own, batch.y)
 
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:

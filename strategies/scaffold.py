@@ -5,6 +5,7 @@ Karimireddy, Kale, Mohri, Reddi, Stich, Suresh: SCAFFOLD: Stochastic Controlled 
 union's, so that the union's optimum is a fixed point however long the clients train. There is no official code.
 Differences from the paper: clients count by their numbers of samples in the model and in c alike, so that the problem
 solved is FedAvg's; with momentum or a schedule, c_k divides by the sum of the step sizes that were really taken.
+Buffers (running statistics) take the cohort's mean, whatever the server's step size.
 """
 
 from __future__ import annotations
@@ -48,4 +49,7 @@ class SCAFFOLD(Strategy):
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         whole = combine(updates)
         server.outbox["control"] = server.outbox["control"] + whole.sums["control"] / server.num_samples
-        server.weights = server.weights + self.lr * (whole.mean - server.weights)
+        old, new = server.weights, whole.mean
+        trainable = slice(server.flat.num_trainable)
+        new[trainable] = old[trainable] + self.lr * (new[trainable] - old[trainable])
+        server.weights = new  # buffers take the mean: a step beyond it could make a running variance negative

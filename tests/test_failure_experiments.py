@@ -270,7 +270,8 @@ def test_late_updates_reach_strategies_that_see_each_client(tiny: dict[str, Any]
 @pytest.mark.parametrize("attack", ["kind: scaled, share: 0.2", "kind: sign_flip, share: 0.2, factor: 4"])
 def test_robust_aggregation_withstands_what_a_mean_does_not(tmp_path: Path, attack: str) -> None:
     setting = [
-        "federation={clients: 10, participation: 1, partition: {name: iid}, rounds: 8}", "local.lr=0.03",
+        "federation={clients: 10, participation: 1, partition: {name: iid}, rounds: 8}",
+        "local={epochs: 3, batch_size: 16, lr: 0.03, momentum: 0.9}",
         "evaluation.every=8", "data.longtail.imbalance_factor=5", "model={name: mlp, width: 32, depth: 1}",
         f"federation.attack={{{attack}}}",
     ]  # fmt: skip

@@ -18,9 +18,11 @@ from torch import nn
 import fedlt
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
+from fedlt.nn.norm import BatchNorm
 from fedlt.scenario import Local
 from fedlt.strategy import Client, Server, Strategy, Update
 from fedlt.task import Task
+from strategies.climb import CLIMB
 from strategies.fedavg import FedAvg
 from strategies.fedavgm import FedAvgM
 from strategies.feddyn import FedDyn
@@ -217,6 +219,19 @@ def test_four_rounds_are_those_of_the_paper(
         assert np.abs(plain.round(cohort) - expected).max() > 0.01  # in disguise it would be FedAvg
 
 
+def test_feddyn_fades_equally_fast_whatever_the_local_steps(make_client: Any) -> None:
+    """Two passes over six samples (the mean size) in fours, at 0.05 with momentum 0.5, move by 0.3: alpha is 1 / 3."""
+    local = Local(epochs=2, batch_size=4, lr=0.05, momentum=0.5)
+    client = make_client(net(), np.eye(8, DIM), np.arange(8) % CLASSES, local)
+    client.received, client.state["drift"] = {"mean_size": torch.tensor([6.0])}, torch.full((12,), 0.5)
+    client.start = client.weights().detach() - 2.0
+    batch = client.batch(np.arange(8))
+
+    penalty = FedDyn().loss(client, batch) - FedAvg().loss(client, batch)
+    terms = 0.5 * client.weights().sum() + 12 * 2.0**2 / 2
+    assert penalty.item() == pytest.approx((1 / 3) * (6 / 8) * terms.item(), rel=1e-4)
+
+
 # Fixed points ---------------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +266,24 @@ def test_fednova_repairs_unequal_numbers_of_steps(make_client: Any) -> None:
     nova, average = (settled(Play(make_client, given, s), 115) for s in (FedNova(), FedAvg()))
     assert distance(nova, best) < 0.05 < 0.15 < distance(average, best)
     assert distance(average, skewed) < 0.05 < 0.15 < distance(nova, skewed)
+
+
+@pytest.mark.parametrize(
+    "strategy", [SCAFFOLD(lr=2.0), FedAvgM(lr=2.0), FedDyn(), FedNova(), CLIMB()], ids=lambda s: type(s).__name__
+)
+def test_buffers_take_the_mean_however_the_server_steps(strategy: Strategy) -> None:
+    """Variances .2 and .6, weights 1 and 1, from 1: the mean is .4; twice the step from 1 would end at -.2."""
+    net = Net(BatchNorm(1), nn.Identity(), 1)
+    server = Server(net, Flat(net), Task("single", 2, (1,)), num_clients=2, num_samples=2)
+    strategy.setup(server)
+    server.weights = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    updates = []
+    for client, variance in enumerate((0.2, 0.6)):
+        sums = {"control": torch.zeros(2), "travel": torch.tensor([1.0])}
+        total = torch.tensor([1.0, 0.5, 0.3, variance])
+        updates.append(Update((client,), 1.0, total, sums, {"loss": torch.zeros(1)}))
+    strategy.aggregate(server, updates)
+    assert server.weights[2:].tolist() == pytest.approx([0.3, 0.4])
 
 
 def test_all_of_them_run_as_scenarios(tiny: dict[str, Any], tmp_path: Any) -> None:

@@ -135,7 +135,7 @@ def hundred(out: Path, seed: int, strategy: str) -> None:
     counts = np.stack([np.bincount(y_train[50 * k : 50 * k + 50], minlength=10) for k in range(100)])
     split: Any = SimpleNamespace(
         class_names=[str(c) for c in range(10)], class_counts=np.bincount(y_train), y_train=y_train, y_test=y_test,
-        clients=rows, tests=tests, counts=lambda k: counts[k],
+        clients=rows, tests=tests, validation=None, counts=lambda k: counts[k],
     )  # fmt: skip
     scenario = load("digits_lt", ["federation.clients=100", f"strategy={strategy}", f"seed={seed}"])
     meta = {"scenario": "toy", "strategy": strategy, "learner": "cross_entropy", "model": "cnn", "seed": seed}

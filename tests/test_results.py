@@ -32,6 +32,7 @@ def split() -> SimpleNamespace:
         y_test=y_test,
         clients=SimpleNamespace(values=np.concatenate(held), offsets=np.array([0, 3, 5])),
         tests=SimpleNamespace(values=np.array([0, 1, 3, 1]), offsets=np.array([0, 3, 4])),
+        validation=None,
         counts=lambda k: np.bincount(y_train[held[k]], minlength=3),
     )
 

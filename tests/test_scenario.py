@@ -273,6 +273,17 @@ def test_the_hash_is_of_what_the_result_depends_on() -> None:
     assert len({base, *others}) == 11
 
 
+def test_a_young_field_of_a_component_is_left_out_at_its_default() -> None:
+    """FedRoD's `absent` came later than runs of it; FedETF's changed what its runs give, so their hashes change."""
+    found, other = changed("strategy=fedrod"), changed("strategy=fedrod", "strategy.absent=1")
+    assert found.to_dict()["strategy"] == {"name": "fedrod"}
+    assert other.to_dict()["strategy"] == {"name": "fedrod", "absent": 1.0}
+    assert changed("strategy=fedrod", "strategy.absent=0").hash == found.hash != other.hash
+    assert load(other.to_dict()).strategy.options == {"absent": 1.0}
+    assert load(found.to_dict()).strategy.options == {"absent": 0.0}
+    assert changed("strategy=fedetf").to_dict()["strategy"]["absent"] == 1.0
+
+
 def test_the_hash_does_not_depend_on_the_files_name(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yml"):
         (tmp_path / name).write_text(changed().to_yaml(), encoding="utf-8")

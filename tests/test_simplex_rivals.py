@@ -126,11 +126,32 @@ def test_fedetf_learns_by_the_balanced_softmax_of_cosines(make_client: Any) -> N
     strategy.fit(client)
     found = tensors(client)
     for name in ("head.scale", "head.projection.weight", "backbone.0.weight"):
-        gradient = slopes(w, name, lambda v: v["head.scale"] * cosines(v) + log(LOCAL))
+        gradient = slopes(w, name, lambda v: v["head.scale"] * cosines(v) + log(np.maximum(LOCAL, 1)))
         assert np.allclose(found[name], w[name] - 0.5 * gradient, atol=1e-4), name
         assert np.abs(gradient).max() > 1e-3
     assert np.array_equal(found["head.prototypes"], w["head.prototypes"])
     assert len(client.flat.private) == 16  # the prototypes, which are never sent
+
+
+@pytest.mark.parametrize(("kind", "usual", "other"), [(FedETF, 0.6, 0.75), (FedRoD, 0.75, 0.6)])
+def test_an_absent_class_counts_as_one_sample_or_not_at_all(
+    make_client: Any, kind: type[FedETF | FedRoD], usual: float, other: float
+) -> None:
+    """Counts 3, 1, 0 and logits of zero: -log(3 / 5) = .511 in FedETF's code, -log(3 / 4) = .288 in the formula.
+
+    FedRoD's plain loss of the sum of both heads is log 3 beside it.
+    """
+    other_absent = 0.0 if kind is FedETF else 1.0
+    for strategy, share in ((kind(), usual), (kind(absent=other_absent), other)):
+        net = Net(nn.Identity(), nn.Linear(3, 3), 3)
+        strategy.build(net, Task("single", 3, (3,), np.array([3, 1, 0])))
+        client = make_client(net, np.ones((4, 3)), [0, 0, 0, 1], STEP, private=strategy.private)
+        client.class_counts = torch.tensor([3, 1, 0])
+        with torch.no_grad():
+            for tensor in client.flat.tensors.values():
+                tensor.zero_()
+        loss = strategy.loss(client, client.data.batch(torch.tensor([0]))).item()
+        assert np.isclose(loss, -np.log(share) + (np.log(3) if kind is FedRoD else 0), atol=1e-6)
 
 
 def test_fedetf_tunes_prototypes_and_projection_for_one_client(make_client: Any) -> None:
@@ -249,6 +270,19 @@ def test_noise_evens_out_the_row_norms(make_client: Any) -> None:
         norms.max() / norms.min() for norms in (client.flat.tensors["head.weight"].norm(dim=1), weight.norm(dim=1))
     )
     assert after < before / 2
+
+
+def test_noise_stops_before_the_head_turns_round(make_client: Any) -> None:
+    """The descent ends at equal rows, and its momentum goes on: after 27 steps the head has changed its sign."""
+    client = client_of(make_client, FedNPC())
+    server, trained = server_of(client), client.flat.tensors["head.weight"]
+
+    def agreement(weight: torch.Tensor) -> float:
+        first, second = ((rows - rows.mean(0)).flatten() for rows in (weight, trained))
+        return float(first @ second / first.norm() / second.norm())
+
+    assert agreement(FedNPC(likeness=-1.0).retrain(server)[:, :-1]) < -0.3
+    assert 0.95 <= agreement(FedNPC().retrain(server)[:, :-1]) < 0.995  # as far as it may go, and not less far
 
 
 # In a run -------------------------------------------------------------------------------------------------------------

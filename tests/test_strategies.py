@@ -14,10 +14,13 @@ from torch import nn
 
 import fedlt
 from clients.worker import Worker
+from fedlt import catalog
 from fedlt.assembly import assemble
 from fedlt.data.federation import federate
+from fedlt.errors import ScenarioError
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
+from fedlt.nn.norm import BatchNorm
 from fedlt.scenario import Local, Scenario, load
 from fedlt.strategy import Server, Strategy, Update, combine
 from fedlt.task import Task
@@ -310,6 +313,73 @@ def test_a_median_ignores_the_outlier() -> None:
     server = server_of([0.0, 0.0])
     FlowerStrategy("FedMedian").aggregate(server, OUTLIER)
     assert server.weights.tolist() == [2.75, -2.75]
+
+
+def normalised(weights: list[float], statistics: list[float]) -> Server:
+    """A generic model with these two trainable weights, running mean and running variance."""
+    backbone = BatchNorm(1)
+    net = Net(backbone, nn.Identity(), 1)
+    server = Server(net, Flat(net), Task("single", 2, (1,), np.ones(2, np.int64)))
+    assert server.flat.num_trainable == 2
+    server.weights = torch.tensor(weights + statistics)
+    return server
+
+
+PRIVATE = {"noise_multiplier": 0.5, "clipping_norm": 0.3}
+OPTIONS = {
+    "DifferentialPrivacyServerSideFixedClipping": PRIVATE,
+    "DifferentialPrivacyServerSideAdaptiveClipping": {"noise_multiplier": 0.2},
+    "FedAdam": {"eta": 1.0},
+    "FedTrimmedAvg": {"beta": 0.34},
+    "FedAvgM": {"server_learning_rate": 2.0, "server_momentum": 0.5},
+}
+TRAINED = [(10.0, [1.0, -1.0]), (30.0, [2.0, -2.0]), (40.0, [3.0, 0.5])]
+STATISTICS = [[0.0, 0.2], [8.0, 1.0], [-4.0, 0.05]]  # of which the first client's are nearest to the others'
+
+
+@pytest.mark.parametrize("name", [name.removeprefix("flower:") for name in catalog.flower_names()])
+def test_flowers_strategies_see_trainable_weights_and_buffers_take_the_mean(name: str) -> None:
+    """Two rounds. The weights are those of a model without buffers; the variance is (10 * .2 + 30 + 40 * .05) / 80."""
+    strategy = FlowerStrategy(name, OPTIONS.get(name, {}))
+    plain, with_buffers = server_of([0.5, 0.5]), normalised([0.5, 0.5], [0.0, 1.0])
+    for number in (1, 2):
+        for server, tails in ((plain, [[], [], []]), (with_buffers, STATISTICS)):
+            server.round, server.rng = number, np.random.default_rng(number)
+            sent = [update(k, n, w + tail) for k, ((n, w), tail) in enumerate(zip(TRAINED, tails, strict=True))]
+            strategy.aggregate(server, sent)
+        assert torch.equal(with_buffers.weights[:2], plain.weights)
+        assert with_buffers.weights[2:].tolist() == pytest.approx([(240 - 160) / 80, 34 / 80])
+    assert not torch.equal(plain.weights, torch.tensor([0.5, 0.5]))
+
+
+def test_what_flowers_strategies_leave_out_of_account_is_said() -> None:
+    def said(name: str, cohort: int, **options: Any) -> str:
+        return "; ".join(FlowerStrategy(name, options).remarks(cohort))
+
+    assert said("FedTrimmedAvg", 5, beta=0.2) == said("FedMedian", 5).replace("Median", "TrimmedAvg")
+    assert "numbers of samples out of account" in said("FedMedian", 5)
+    assert "cuts nothing off: 0.2 of 4 clients is less than one; it takes 5 clients" in said("FedTrimmedAvg", 4)
+    assert "cuts nothing off" in said("FedTrimmedAvg", 100, beta=0.0)
+    assert "one client" in said("Krum", 8)
+    assert "nearest neighbour alone" in said("Krum", 3, num_malicious_nodes=1)
+    assert "it is FedAvg" in said("MultiKrum", 4, num_nodes_to_select=4)
+    assert said("MultiKrum", 8, num_nodes_to_select=3) == said("FedAvg", 8) == ""
+    assert said("FedAvgM", 8, server_momentum=0.5) == "" != said("FedAvgM", 8)
+    assert "needs 7 clients a round, and there are 6" in said("Bulyan", 6, num_malicious_nodes=1)
+    assert "no use of eta_l" in said("FedAdam", 8)
+    assert "buffers are neither clipped nor noised" in said("DifferentialPrivacyServerSideFixedClipping", 8, **PRIVATE)
+    with pytest.raises(ScenarioError, match=r"cannot serve 4 clients a round.*too low"):
+        said("DifferentialPrivacyServerSideAdaptiveClipping", 4, noise_multiplier=0.5)
+    assert said("DifferentialPrivacyServerSideAdaptiveClipping", 6, noise_multiplier=0.5)
+
+
+def test_a_run_says_the_remarks_of_its_strategy(
+    tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fedlt.run(tiny, "strategy=flower:FedTrimmedAvg", out=tmp_path, quiet=False)
+    line = "cuts nothing off: 0.2 of 3 clients"
+    assert line in capsys.readouterr().out
+    assert any(line in path.read_text() for path in run.folder.glob("log*"))
 
 
 def test_noise_is_drawn_from_the_servers_generator() -> None:

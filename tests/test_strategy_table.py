@@ -19,6 +19,15 @@ def test_every_strategy_has_a_row_and_fedloge_its_ablations() -> None:
     assert "{name: fedloge, backbone_from: psi, norm: 1.0}" in rows and names.count("fedloge") == 3
 
 
+def test_every_learner_is_tried_in_every_host() -> None:
+    setting = settings.SETTINGS["digits_learners"]
+    rows = setting.rows()
+    assert len(rows) == 2 * (len(catalog.names("learner")) - 1) and "fedavg with ldam" in rows
+    (job,) = settings.jobs(setting, {"centralized with ldam": []}, [3])
+    assert (job.scenario.strategy.name, job.scenario.learner.name, job.seed) == ("centralized", "ldam", 3)
+    assert settings.name_of("centralized with ldam") == "centralized"
+
+
 def test_chosen_rates_are_recorded_and_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """0.1 is better for one strategy; the other failed with it. ham10000 takes the rates of cifar10."""
     for module in (settings, tune):

@@ -58,6 +58,7 @@ def write_run(folder: Path, evaluation: Evaluation | None) -> Run:
             y_test=y_test,
             clients=SimpleNamespace(values=np.roll(np.arange(210), -20), offsets=np.array([0, 190, 210])),
             tests=SimpleNamespace(values=np.array([0, 1, 2, 3]), offsets=np.array([0, 4, 4])),
+            validation=None,
             counts=lambda k: np.array([[130, 50, 10], [20, 0, 0]])[k],
         )
     )

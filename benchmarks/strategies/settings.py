@@ -11,6 +11,7 @@ from fedlt import catalog
 from fedlt.sweeps.grid import Job, plan
 
 RATES = Path(__file__).with_name("rates.csv")
+WITH = " with "
 FLOWER = ("flower:FedAdam", "flower:FedYogi", "flower:Krum", "flower:FedTrimmedAvg")
 
 
@@ -19,9 +20,10 @@ class Setting:
     """One question that all strategies answer.
 
     changes: overrides of the scenario. options: strategy -> keys that differ from its defaults here (README.md gives
-    the reasons). ablations: of FedLoGe, at its rate. leave_out: strategies that do not fit. tuning: rounds of a run
-    that tunes; 0 where nothing is tuned. rates_from: the setting whose tuned rates are taken; "": its own, where it
-    has any, and else the scenario's.
+    the reasons). ablations: of FedLoGe, at its rate. leave_out: strategies or learners that do not fit. tuning: rounds
+    of a run that tunes; 0 where nothing is tuned. rates_from: the setting whose tuned rates are taken; "": its own,
+    where it has any, and else the scenario's. hosts: strategies in each of which every learner is tried, in place of
+    the rows of all strategies.
     """
 
     scenario: str
@@ -31,9 +33,16 @@ class Setting:
     leave_out: tuple[str, ...] = ()
     tuning: int = 0
     rates_from: str = ""
+    hosts: tuple[str, ...] = ()
 
     def rows(self) -> list[str]:
-        """What `strategy=` takes: all that are built in, some of Flower's, and the ablations of FedLoGe."""
+        """What `strategy=` takes: all that are built in, some of Flower's, and the ablations of FedLoGe.
+
+        Of a setting with hosts: `fedavg with ldam` for every learner.
+        """
+        if self.hosts:
+            learners = [name for name in catalog.names("learner") if name not in self.leave_out]
+            return [f"{host}{WITH}{learner}" for host in self.hosts for learner in learners]
         names = [name for name in (*catalog.names("strategy"), *FLOWER) if name not in self.leave_out]
         return [self._row(name) for name in names] + [self._row("fedloge", ablation) for ablation in self.ablations]
 
@@ -55,12 +64,17 @@ SETTINGS = {
         rates_from="cifar10",
     ),
     "digits": Setting("digits_lt", leave_out=("fedbn",)),  # the model has no normalisation layers
+    "digits_learners": Setting(
+        "digits_lt",
+        leave_out=("pseudo_labels",),  # it needs samples without labels
+        hosts=("centralized", "fedavg"),
+    ),
 }
 
 
 def name_of(row: str) -> str:
-    """`fedloge` of `{name: fedloge, norm: 1.0}`."""
-    return row.strip("{}").removeprefix("name: ").partition(",")[0]
+    """`fedloge` of `{name: fedloge, norm: 1.0}`, and `fedavg` of `fedavg with ldam`."""
+    return row.partition(WITH)[0].strip("{}").removeprefix("name: ").partition(",")[0]
 
 
 def chosen_rates(setting: str) -> dict[str, float]:
@@ -81,8 +95,10 @@ def jobs(setting: Setting, rates: dict[str, Sequence[float]], seeds: Sequence[in
     """The runs, seed by seed. rates: row -> its learning rates; a row without any keeps the scenario's."""
     found = []
     for row in rates:
+        strategy, _, learner = row.partition(WITH)
+        method = [f"strategy={strategy}", *([f"learner={learner}"] if learner else [])]
         for rate in [f"local.lr={rate:g}" for rate in rates[row]] or [""]:
-            words = [*setting.changes, "resources.backend=inline", f"strategy={row}", *([rate] if rate else [])]
+            words = [*setting.changes, "resources.backend=inline", *method, *([rate] if rate else [])]
             label = f"{row} {rate}".strip()
             found += [replace(job, label=label) for job in plan(setting.scenario, [*words, *changes], seeds)]
     return sorted(found, key=lambda job: job.seed)  # stable: whatever has finished can be compared

@@ -48,6 +48,8 @@ def table(setting: str) -> str:
 
 
 def _name(line: dict[str, str]) -> str:
+    if "learner" in line:
+        return f"{line['strategy']}, {line['learner']}"
     ablated = [line["strategy.backbone_from"], line["strategy.sparsity"]]
     return next((ABLATED[value] for value in ablated if value in ABLATED), line["strategy"])
 

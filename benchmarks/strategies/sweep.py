@@ -40,7 +40,8 @@ def main() -> None:
     done = run_jobs(work, given.out, parallel, False, view())
     for job, reason in done.failures.items():
         print(f"failed: {job}: {reason.splitlines()[0]}")
-    table = compare(*done.runs, by=ROWS, reference="fedavg", metrics=METRICS, variants="*", title=given.setting)
+    by, reference = ("strategy,learner", "fedavg cross_entropy") if setting.hosts else (ROWS, "fedavg")
+    table = compare(*done.runs, by=by, reference=reference, metrics=METRICS, variants="*", title=given.setting)
     print(render([table], "text"))
     if given.table is not None:
         given.table.write_text(render([table], "csv") + "\n", encoding="utf-8")

@@ -16,6 +16,12 @@ def log_prior(counts: Tensor) -> Tensor:
     return (counts.clamp(min=FLOOR) / counts.sum()).log()
 
 
+def log_counts(counts: Tensor, absent: float = 0.0) -> Tensor:
+    """[C] log n_c, what the balanced softmax adds to the logits. absent: what a class without samples counts as; with 0
+    its logit becomes minus infinity, and the loss leaves it out."""
+    return torch.where(counts > 0, counts, absent).log()
+
+
 def correction(counts: Tensor) -> Tensor:
     """[C] what a post-hoc adjustment subtracts: `log_prior`, and 0 for a class without samples, which the formula
     would always prefer."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fedlt.recording.next_steps import next_steps
 from fedlt.summary import evaluation_line, final_table, plain, profile_table
 
 if TYPE_CHECKING:
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Prints the progress of one run. quiet: print nothing (the run folder holds it all). profile: show where the
-    time of a round went."""
+    """Prints the progress of one run.
 
-    def __init__(self, quiet: bool = False, profile: bool = False) -> None:
-        self.quiet, self.profile = quiet, profile
+    quiet: print nothing (the run folder holds it all). profile: show where the time of a round went. words: the
+    scenario, overrides and options with which the run can be repeated, for what to try next; empty: not known.
+    """
+
+    def __init__(self, quiet: bool = False, profile: bool = False, words: Sequence[str] = ()) -> None:
+        self.quiet, self.profile, self.words = quiet, profile, words
         self._live: Any = None
         self._task: Any = None
         self._started = time.monotonic()
@@ -72,7 +76,7 @@ class Console:
             self._live = None
 
     def finished(self, run: Run, already: bool = False) -> None:
-        """The table, the next commands, and the run folder's path as the last line."""
+        """The table, what is off with the run, the next commands, and the run folder's path as the last line."""
         self.close()
         if self.quiet:
             return
@@ -90,8 +94,9 @@ class Console:
         told = [f"{run.summary[name]} {name}" for name in ("dropped", "late", "arrived") if run.summary.get(name)]
         if told:
             print(f"client updates by the scenario's faults: {', '.join(told)}")
-        scenario = run.summary["scenario"]
-        print(f"next: fedlt run {scenario} strategy=fedprox | fedlt show {scenario} --partition | fedlt ls strategies")
+        for warning in run.warnings:
+            print(f"warning: {warning}")
+        print(f"next: {' | '.join(next_steps(run, self.words))}")
         self.path(run)
 
     def path(self, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import numpy as np
 from fedlt.data.groups import by_count, by_mass, sizes
 from fedlt.evaluation import Derived, Evaluation, Split, mass_counts
 from fedlt.metrics import mean_of_last
-from fedlt.recording.pieces import Growing, read_pieces, read_table
+from fedlt.recording.pieces import FOLDER, Growing, read_pieces, read_table
 from fedlt.recording.tables import flush, replace_file, rows_to_table, to_table, write_json
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class RunWriter:
         self.summary: dict[str, Any] = {
             "status": "running", **meta, "versions": _versions(), "host": _host(), "started": _now(), "ended": None,
             "timings": {}, "resumed": [], **dict.fromkeys(_SUMMED, 0), "rounds": 0, "evaluations": 0,
-             "final_round": None, "final": {}, "last_five": {},
+             "final_round": None, "final": {}, "last_five": {}, "warnings": [],
         }  # fmt: skip
 
     def start(self) -> None:
@@ -158,15 +159,17 @@ class RunWriter:
 
         The tables of rounds and of metrics go on to the end of the training, so that curves show what was waited for.
         """
-        found = {
-            number: metrics
-            for number, metrics in _by_round(read_table(self.folder, "metrics")).items()
-            if number <= round
-        }
-        until = list(found.values())
+        found = _by_round(read_table(self.folder, "metrics"))
+        until = [metrics for number, metrics in found.items() if number <= round]
         self.summary |= {"final": until[-1], "last_five": mean_of_last(until, LAST), "final_round": round}
         for table in ("clients", "classes", "calibration", "confusion"):
             self._tables.cut(table, round)
+
+    def losses(self) -> list[float]:
+        """The mean training loss of every round so far, NaN where nobody trained; also of those before a resume."""
+        self._write_rounds()
+        rounds = read_pieces(self.folder / FOLDER, "rounds")
+        return [math.nan if loss is None else loss for loss in rounds["train_loss"].to_pylist()]
 
     def finish(self, status: str = "finished", **fields: Any) -> None:
         """Ends the run. fields: what is known only now, such as model_hash and timings (seconds)."""

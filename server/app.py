@@ -118,7 +118,7 @@ def serve(
             save_models(progress, folder)
             replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
             timings = {"total_seconds": keeper.seconds}
-            ends = {"timings": timings, "workers_replaced": replaced, "warnings": warnings}
+            ends: dict[str, Any] = {"timings": timings, "workers_replaced": replaced, "warnings": warnings}
             writer.finish(model_hash=model_hash(progress), **ends)
     return open_run(folder)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from fedlt.data.federation import Federation
 from fedlt.data.inputs import Chosen, Inputs, make_inputs
 from fedlt.measures.evaluate import TestSet, feature_moments
+from fedlt.metrics import VALIDATION
 from fedlt.nn.net import FeatureCache, Net
 from server.messages import Job, Report, Work
 
@@ -54,7 +55,7 @@ class Tests:
             inputs, targets = self._validation
             cache = FeatureCache(model, inputs.take, len(targets), self.chunk)
             size = self.federation.validation.size
-            sets.append(TestSet(inputs, targets, self.chunk, cache, size, "validation/"))
+            sets.append(TestSet(inputs, targets, self.chunk, cache, size, VALIDATION))
         self._held = job.round, job.shared, sets
         return sets
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedlt.data.groups import by_count, by_mass
 from fedlt.measures.collapse import Moments, class_columns, client_alignment, collapse_figures
 from fedlt.measures.confidence import Confidence
-from fedlt.metrics import GROUPS, Confusion, generic_metrics, named, personal_columns, personal_summary
+from fedlt.metrics import GROUPS, VALIDATION, Confusion, generic_metrics, named, personal_columns, personal_summary
 
 Columns = Mapping[str, Any]
 """Columns of a table: arrays or lists of one length, and single values that hold for all rows."""
@@ -73,10 +73,6 @@ class Evaluation:
     features: Moments | None = None
     head: NDArray[np.float64] | None = None
     validation: Evaluation | None = None
-
-
-VALIDATION = "validation/"
-"""What names of figures on the validation set begin with."""
 
 
 def validation_figures(validation: Evaluation, split: Split) -> dict[str, float]:

@@ -91,6 +91,8 @@ def evaluation_line(round: int, rounds: int, metrics: Mapping[str, float]) -> st
     """One line for one evaluation, for example
 
     `round 20/100  generic 63.1 % (head 81.0, medium 60.2, tail 31.5)  personal 71.2 % (masked 74.0)`
+
+    and, where validation data are set apart, `validation 62.0 / 70.4 %`: generic and personal accuracy on these.
     """
     parts = [f"round {round}/{rounds}"]
     if "generic/accuracy" in metrics:
@@ -101,6 +103,13 @@ def evaluation_line(round: int, rounds: int, metrics: Mapping[str, float]) -> st
         masked = _percent(metrics, "personal_masked/accuracy")
         parts.append(f"personal {_percent(metrics, 'personal/accuracy')} %" + (
             f" (masked {masked})" if "personal_masked/accuracy" in metrics else ""))  # fmt: skip
+    held = [
+        _percent(metrics, name)
+        for kind in ("generic", "personal")
+        if (name := f"validation/{kind}/accuracy") in metrics
+    ]
+    if held:
+        parts.append(f"validation {' / '.join(held)} %")
     return "  ".join(parts)
 
 

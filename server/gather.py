@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.assembly import Assembly
-from fedlt.evaluation import VALIDATION, Evaluation
+from fedlt.evaluation import Evaluation
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
-from fedlt.metrics import Confusion, named
+from fedlt.metrics import VALIDATION, Confusion, named
 from server.failures import evaluated_in_part
 from server.messages import Report
 

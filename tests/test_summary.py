@@ -131,3 +131,10 @@ def test_words_stay_whole_on_a_narrow_terminal(tmp_path: Path) -> None:
     text = console.export_text()
     assert "personal models, masked" in text
     assert {"accuracy", "(many)", "medium", "(few)", "decile", "spread"} <= set(text.split())
+
+
+def test_an_evaluation_on_validation_data_is_told_beside_the_test() -> None:
+    line = evaluation_line(1, 2, {**METRICS, "validation/generic/accuracy": 0.5, "validation/personal/accuracy": 0.75})
+    assert line.endswith("  validation 50.0 / 75.0 %")
+    only = evaluation_line(1, 2, {"personal/accuracy": 0.5, "validation/personal/accuracy": 0.25})
+    assert only.endswith("  validation 25.0 %")

@@ -22,7 +22,7 @@ from fedlt import glossary
 from fedlt.comparing.comparison import Cell
 from fedlt.comparing.methods import Grouped, Labels, Source, collect, group, is_number, row_name
 from fedlt.errors import Problem, ScenarioError
-from fedlt.evaluation import VALIDATION
+from fedlt.metrics import VALIDATION
 from fedlt.schema import suggest
 
 if TYPE_CHECKING:

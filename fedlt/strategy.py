@@ -114,10 +114,14 @@ class Client(Site):
         return self.flat.weights()
 
     def loss_at(self, weights: dict[str, Tensor], loss: Callable[[Any, Batch], Tensor], batch: Batch) -> Tensor:
-        """The loss of a batch as if these weights, by name, were the model's; gradients reach them alone."""
+        """The loss of a batch as if these weights, by name, were the model's; gradients reach them alone.
+
+        Buffers may be given too, and are moved; of all others a copy is, so that running statistics stay the model's.
+        """
         from torch.func import functional_call  # takes a while to import
 
-        given = {f"model.{name}": weight for name, weight in weights.items()}
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers() if name not in weights}
+        given = {f"model.{name}": tensor for name, tensor in (buffers | weights).items()}
         return functional_call(LossModule(self.model, loss), given, (self, batch))  # type: ignore[no-any-return]
 
     @contextmanager

@@ -1,21 +1,26 @@
 """APFL: the personal model is a mixture of a private model and the shared one, in proportions that each client learns.
 
 Deng, Kamani, Mahdavi: Adaptive Personalized Federated Learning. 2020 (arXiv 2003.13461), Algorithm 1 and equation 10.
-The shared model is trained as in FedAvg; the private one is trained through the mixture, which takes the shared one as
-it stands at that step. Differences from the official code: the share moves with every step by its exact gradient, with
-no decay, where the code moves it once a round; running statistics of a mixture are those of the shared model.
+The shared model is trained as in FedAvg, buffers included; the private one is trained through the mixture, which takes
+the shared one as it stands at that step. The paper mixes weights, which is the default; the official code mixes the
+two models' logits (`mix=logits`). Differences from the code: the share moves with every step by its exact gradient,
+with no decay, where the code moves it once a round. The running statistics of a mixture are its own: they are kept with
+the private model, and moved by the mixture's batches alone.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from fedlt.learner import Logits, headline
 from fedlt.nn.net import Net
+from fedlt.nn.norm import running_statistics
 from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
 from fedlt.task import Task
@@ -26,9 +31,11 @@ class APFL(Strategy):
     """Mixture: share * v + (1 - share) * w. Loss of w at w, and of v and the share at the mixture."""
 
     private: ClassVar[tuple[str, ...]] = ("own.*", "share")
+    young: ClassVar[tuple[str, ...]] = ("mix",)
 
     share: Annotated[float, ">= 0", "<= 1"] = 0.5  # of the private model, at first
     adaptive: bool = True  # whether the share is learned
+    mix: Literal["weights", "logits"] = "weights"  # what is mixed: the paper's Algorithm 1, or the official code's form
 
     def build(self, model: Net, task: Task) -> None:
         model.own = copy.deepcopy(model)
@@ -41,16 +48,55 @@ class APFL(Strategy):
     def loss(self, client: Client, batch: Batch) -> Tensor:
         with torch.no_grad():
             client.model.get_parameter("share").clamp_(0, 1)
+        shared = super().loss(client, batch)
+        if self.mix == "logits":
+            mixture: Any = _MixedLogits(client.model)
+            return shared + super().loss(replace(client, model=mixture), batch)
         mixed = {name: mixture for name, (_, mixture) in _mixture(client.model, client.flat.shared_names).items()}
-        return super().loss(client, batch) + client.loss_at(mixed, super().loss, batch)
+        mixed |= {name: own for name, (_, own) in _statistics(client.model).items()}
+        return shared + client.loss_at(mixed, super().loss, batch)
 
     def adapt(self, client: Client) -> None:
         """The mixture with the received model takes its place."""
+        if self.mix == "logits":
+            return
         with torch.no_grad():
-            pairs = _mixture(client.model, client.flat.shared_names)
-            for parameter, mixture in pairs.values():
-                parameter.copy_(mixture)
+            pairs = _mixture(client.model, client.flat.shared_names) | _statistics(client.model)
+            for tensor, mixture in pairs.values():
+                tensor.copy_(mixture)
         client.flat.stepped()
+
+    def personal(self, client: Client, x: Tensor) -> Logits:
+        if self.mix == "weights":
+            return super().personal(client, x)
+        share, own = client.model.get_parameter("share"), _own(client.model)
+        shared = headline(client.learner.predict(client.model, x))
+        return share * headline(client.learner.predict(own, x)) + (1 - share) * shared
+
+
+class _MixedLogits:
+    """Stands for a model whose logits are share * v(x) + (1 - share) * w(x); no gradient reaches w.
+
+    It has logits alone: a loss that asks for features or a head does not work on it.
+    """
+
+    def __init__(self, model: Net) -> None:
+        self.model = model
+
+    def __call__(self, x: Tensor) -> Tensor:
+        share, own = self.model.get_parameter("share"), _own(self.model)
+        with torch.no_grad():  # copies of the buffers: this pass must not move the shared model's running statistics
+            shared = functional_call(self.model, {name: b.clone() for name, b in self.model.named_buffers()}, (x,))
+        return share * own(x) + (1 - share) * shared  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"strategy.mix=logits mixes logits alone, and the learner asks for model.{name}")
+
+
+def _own(model: Net) -> Net:
+    own = model.get_submodule("own")
+    assert isinstance(own, Net)
+    return own
 
 
 def _mixture(model: Net, names: tuple[str, ...]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -58,3 +104,9 @@ def _mixture(model: Net, names: tuple[str, ...]) -> dict[str, tuple[Tensor, Tens
     share = model.get_parameter("share")
     pairs = {name: (model.get_parameter(name), model.get_parameter(f"own.{name}")) for name in names}
     return {name: (w, share * v + (1 - share) * w.detach()) for name, (w, v) in pairs.items()}
+
+
+def _statistics(model: Net) -> dict[str, tuple[Tensor, Tensor]]:
+    """By name: the shared model's running statistics, and those of the mixture, which the private model holds."""
+    names = running_statistics(_own(model))
+    return {name: (model.get_buffer(name), model.get_buffer(f"own.{name}")) for name in names}

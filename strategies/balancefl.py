@@ -5,21 +5,35 @@ Balanced sampling, Gaussian noise on the features of rare classes and an entropy
 distillation over the absent classes' logits alone keeps what it has not. Differences from the official code: present
 and absent are the client's classes, there those of the batch; the teacher's logits are computed once a round, in
 evaluation mode and without augmentation, there on every batch in training mode; the entropy is a mean over the batch,
-with the weight that the code's sum amounts to at its batch size of 64.
+with the weight that the code's sum amounts to at its batch size of 64; the head is the model's, there one without bias
+whose logits are doubled (`head=doubled`); and clients descend by SGD, there by Adam, whose moments they keep over
+rounds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedlt.nn.net import Net
 from fedlt.samplers import Power
 from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
+from fedlt.task import Task
+
+
+class DoubledHead(nn.Linear):
+    """[B, C] logits 2 W h of features [B, D], without bias."""
+
+    def __init__(self, feature_dim: int, classes: int) -> None:
+        super().__init__(feature_dim, classes, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return 2 * super().forward(features)
 
 
 @dataclass(frozen=True)
@@ -27,11 +41,17 @@ class BalanceFL(Strategy):
     """Cross-entropy over present classes - entropy bonus + distillation over absent classes."""
 
     uses_learner: ClassVar[bool] = False
+    young: ClassVar[tuple[str, ...]] = ("head",)
 
     inherit: Annotated[float, ">= 0"] = 1.0  # weight of the distillation
     temperature: Annotated[float, "> 0"] = 2.0  # of the distillation
     smooth: Annotated[float, ">= 0"] = 0.128  # weight of the entropy over present classes
     noise: Annotated[float, ">= 0"] = 1.0  # scale of the noise on features of rare classes
+    head: Literal["model", "doubled"] = "model"  # doubled: no bias, and logits times two, as in the official code
+
+    def build(self, model: Net, task: Task) -> None:
+        if self.head == "doubled":
+            model.head = DoubledHead(model.feature_dim, task.num_classes)
 
     def fit(self, client: Client) -> None:
         features = client.features()

@@ -1,17 +1,21 @@
 """CLIMB: no client's loss may exceed the clients' mean loss by more than a tolerance; dual variables see to it.
 
 Shen, Cervino, Hassani, Ribeiro: An Agnostic Approach to Federated Learning with Class Imbalance. ICLR 2022. The
-multiplier lambda_k of a client grows while its loss is too high, and its update counts 1 + lambda_k - mean(lambda).
-Differences from the official code: one dual step in every round instead of every fifth; only the cohort's multipliers
-move, by the cohort's losses, where the code tests every client each time; a factor below 0, which would raise a
-client's loss, is 0; multipliers end at 100 as in the code's later variant; buffers are the factors' weighted mean.
+multiplier lambda_k of a client grows while its loss is too high, and its update counts 1 + lambda_k - mean(lambda). A
+loss is the sum of a client's batch means, as in the official code, whose step and tolerance belong to that; the
+paper's mean loss is `losses=means`. Where clients differ in size, all are counted as having the mean client's number
+of batches, or large clients would seem to be badly served. Differences from the official code: one dual step in every
+round instead of every fifth; only the cohort's multipliers move, by the cohort's losses, where the code tests every
+client each time; a factor below 0, which would raise a client's loss, is 0; multipliers end at 100 as in the code's
+later variant; buffers are the factors' weighted mean.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -26,14 +30,19 @@ class CLIMB(Strategy):
 
     dual_lr: Annotated[float, ">= 0"] = 2.0  # step of the multipliers; 0 is FedAvg with equal weights
     tolerance: Annotated[float, ">= 0"] = 0.01  # by how much a client's loss may exceed the mean
+    losses: Literal["sums", "means"] = "sums"  # a client's loss: over its batches (official code), or per sample
 
     def setup(self, server: Server) -> None:
         server.state["multipliers"] = torch.zeros(server.num_clients, device=server.weights.device)
+        server.outbox["mean_size"] = server.weights.new_tensor([server.num_samples / server.num_clients])
         server.outbox["factors"] = torch.ones_like(server.state["multipliers"])
 
     def fit(self, client: Client) -> None:
         losses = client.scan(lambda batch: client.learner.loss(client, batch) * len(batch))
-        client.values["loss"] = torch.stack(losses).sum() / client.num_samples  # of the received model
+        loss = torch.stack(losses).sum() / client.num_samples  # of the received model
+        if self.losses == "sums":
+            loss = loss * math.ceil(float(client.received["mean_size"]) / client.trainer.local.batch_size)
+        client.values["loss"] = loss
         super().fit(client)
 
     def weight(self, client: Client) -> float:

@@ -5,7 +5,8 @@ Federated Features. IJCAI 2022. There are equally many synthetic features of eve
 them is balanced; it replaces the averaged head in the generic model, while training goes on from the averaged one.
 Differences from the official code: a client's gradient of a class is exact, over all of its samples of that class,
 where the code averages ten draws of 32 augmented ones; sizes follow the model (the code hard-codes 10 classes in
-places). As in the code the clients' gradients are averaged without weights, and each round's head starts afresh.
+places). As in the code the clients' gradients are averaged without weights, each round's head starts afresh, and the
+cosine's denominator is a little larger than the product of the norms, so that vanishing rows hardly count.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class CReFF(RetrainedHead):
     features: Annotated[int, ">= 1"] = 100  # M
     match_steps: Annotated[int, ">= 0"] = 100  # of gradient descent on the synthetic features, each round
     match_lr: Annotated[float, "> 0"] = 0.1
+    epsilon: Annotated[float, ">= 0"] = 1e-6  # added to |g||g'| in the cosine of two gradients; 0: the exact cosine
     head_epochs: Annotated[int, ">= 0"] = 300  # of re-training the head on the synthetic features, each round
     head_lr: Annotated[float, "> 0"] = 0.01
     head_batch: Annotated[int, ">= 1"] = 32
@@ -77,11 +79,17 @@ class CReFF(RetrainedHead):
             with torch.enable_grad():
                 leaf = synthetic.detach().requires_grad_()
                 fake = gradient(extend(leaf), labels, head)[seen]
-                rows = F.cosine_similarity(fake[..., :-1], real[seen][..., :-1], dim=-1)
-                bias = F.cosine_similarity(fake[..., -1], real[seen][..., -1], dim=-1)
-                distance = (1 - rows).sum() + (1 - bias).sum()
+                rows = self.distance(fake[..., :-1], real[seen][..., :-1])
+                bias = self.distance(fake[..., -1], real[seen][..., -1])
+                distance = rows.sum() + bias.sum()
                 synthetic = synthetic - self.match_lr * torch.autograd.grad(distance, leaf)[0]
         return synthetic
+
+    def distance(self, fake: Tensor, real: Tensor) -> Tensor:
+        """[...] one minus the cosine of vectors [..., n]; it tends to 1 where their norms' product is below epsilon."""
+        if not self.epsilon:
+            return 1 - F.cosine_similarity(fake, real, dim=-1)
+        return 1 - (fake * real).sum(-1) / (fake.norm(dim=-1) * real.norm(dim=-1) + self.epsilon)
 
     def retrain(self, synthetic: Tensor, rng: np.random.Generator) -> Tensor:
         """[C, D + 1] a fresh head after softmax regression on the synthetic features."""

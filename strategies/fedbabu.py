@@ -5,6 +5,8 @@ head that never moves keeps all clients' bodies aimed at the same class directio
 body beneath that head. As in the paper the personal model is that model after some passes over the client's own data.
 A body that has trained beneath a small fixed head has large features, so fine-tuning the head at the rate of training
 diverges. The paper's rate has fallen to a hundredth by then; here it is a tenth of the scenario's unless given.
+Clients count by their numbers of samples, as in the paper's algorithm; in the official code they count alike
+(`equal=true`).
 """
 
 from __future__ import annotations
@@ -21,13 +23,18 @@ class FedBABU(Strategy):
 
     private: ClassVar[tuple[str, ...]] = ("head.*",)
     apart: ClassVar[bool] = True
+    young: ClassVar[tuple[str, ...]] = ("equal",)
 
     tune: Literal["model", "head"] = "model"  # what is fine-tuned for the personal model
     tune_epochs: Annotated[int, ">= 0"] = 5  # passes over the client's data
     tune_lr: Annotated[float, "> 0"] | None = None  # null: a tenth of local.lr
+    equal: bool = False  # clients count alike in the mean, as in the official code, instead of by their samples
 
     def fit(self, client: Client) -> None:
         client.train(self.loss, only=client.flat.names_beside("head.*"))
+
+    def weight(self, client: Client) -> float:
+        return 1.0 if self.equal else super().weight(client)
 
     def adapt(self, client: Client) -> None:
         only = ("*",) if self.tune == "model" else ("head.*",)

@@ -3,7 +3,8 @@
 Li, Jiang, Zhang, Kamp, Dou: FedBN: Federated Learning on Non-IID Features via Local Batch Normalization. ICLR 2021.
 Where clients see the same classes through different sensors, their feature statistics are what must not be mixed.
 Difference from the official code: layers are found by our backbones' naming (every normalisation has `norm` in its
-name), shortcuts included. There is no generic model: it would need normalisation layers of its own.
+name), shortcuts included; and clients count by their numbers of samples, there alike (`equal=true`). There is no
+generic model: it would need normalisation layers of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedlt.strategy import Strategy
+from fedlt.strategy import Client, Strategy
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,9 @@ class FedBN(Strategy):
 
     private: ClassVar[tuple[str, ...]] = ("*norm*",)
     has_generic: ClassVar[bool] = False
+    young: ClassVar[tuple[str, ...]] = ("equal",)
+
+    equal: bool = False  # clients count alike in the mean, as in the official code, instead of by their samples
+
+    def weight(self, client: Client) -> float:
+        return 1.0 if self.equal else super().weight(client)

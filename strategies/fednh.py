@@ -3,15 +3,17 @@
 Dai, Chen, Li, Heinecke, Sun, Xu: Tackling Data Heterogeneity in Federated Learning with Class Prototypes. AAAI 2023.
 Clients train through the fixed prototypes, whose even spread keeps rare classes apart; the server smooths in the
 normalised class means. Differences from the official code: prototypes start as the simplex, the even spread that the
-code searches for; clients count by their samples in the backbone's mean; the variant with confidence-weighted means is
-left out. As in the code the personal model is the received one after a round of local training.
+code searches for, while its configurations start from orthogonal ones (`prototypes=orthogonal`) at a scale of 1 or 20
+and clip gradients at a norm of 10, which is left out; clients count by their samples in the backbone's mean; the
+variant with confidence-weighted means is left out. As in the code the personal model is the received one after a round
+of local training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from torch.nn.functional import normalize
 
 from fedlt.nn.etf import simplex_etf
 from fedlt.nn.net import Net
+from fedlt.process.threads import one_thread
 from fedlt.strategy import Client, Server, Strategy, Update
 from fedlt.task import Task
 
@@ -43,13 +46,16 @@ class FedNH(Strategy):
 
     needs: ClassVar[tuple[str, ...]] = ("prototypes",)
     own_head: ClassVar[bool] = True
+    young: ClassVar[tuple[str, ...]] = ("prototypes",)
 
     rho: Annotated[float, ">= 0", "<= 1"] = 0.9  # how much of the prototypes stays; 1: they never move
     scale: Annotated[float, "> 0"] = 30.0  # of the cosines, at first
+    prototypes: Literal["simplex", "orthogonal"] = "simplex"  # how they lie at first
 
     def build(self, model: Net, task: Task) -> None:
         seed = int(torch.randint(2**31, ()))
-        model.head = PrototypeHead(simplex_etf(task.num_classes, model.feature_dim, seed), self.scale)
+        start = simplex_etf if self.prototypes == "simplex" else orthonormal_rows
+        model.head = PrototypeHead(start(task.num_classes, model.feature_dim, seed), self.scale)
 
     def fit(self, client: Client) -> None:
         """In the place of the prototypes, which it did not change, a client sends class means times counts."""
@@ -68,6 +74,15 @@ class FedNH(Strategy):
 
     def adapt(self, client: Client) -> None:
         client.train(self.loss)
+
+
+def orthonormal_rows(num_classes: int, feature_dim: int, seed: int) -> Tensor:
+    """float32 [C, D]: C orthogonal unit rows in a random orientation. Raises ValueError for D < C."""
+    if feature_dim < num_classes:
+        raise ValueError(f"{num_classes} orthogonal prototypes need as many features, and there are {feature_dim}")
+    drawn = torch.randn(feature_dim, num_classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    with one_thread():
+        return torch.linalg.qr(drawn)[0].T.contiguous().float()
 
 
 def _prototypes(model: Net) -> Tensor:

@@ -37,7 +37,7 @@ class FedYoYo(Strategy):
     remix: bool = False  # mix the local shares in at every batch, as the official code does
     strength: Annotated[float, ">= 0"] = 1.5  # weight of the distillation; the official script takes 4
     temperature: Annotated[float, "> 0"] = 1.5  # of the distillation
-    warmup: Annotated[float, "> 0", "<= 1"] = 0.25  # share of the run over which the distillation rises from 0
+    warmup: Annotated[float, "> 0", "<= 1"] = 0.25  # share of the run over which the distillation rises
     strong: Literal["crop_flip_cutout", "crop_cutout", "crop_flip", "crop", "flip"] = "crop_flip_cutout"  # second view
     memory: Annotated[float, ">= 0", "< 1"] = 0.9  # of the effective numbers over rounds
 
@@ -61,7 +61,7 @@ class FedYoYo(Strategy):
         right = (teacher.argmax(1) == batch.y).float()
         teacher, student = (part.div(self.temperature).log_softmax(1) for part in (teacher, student))
         divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
-        weight = self.strength * min(1.0, client.progress / self.warmup)
+        weight = self.strength * min(1.0, (client.progress + client.span) / self.warmup)  # of round r: r / 50 in 200
         return F.cross_entropy(logits, batch.y.repeat(2)) + weight * (right @ divergence) / right.sum().clamp(min=1)
 
     def shares(self, client: Client) -> Tensor:

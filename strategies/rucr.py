@@ -4,7 +4,8 @@ Federated Learning with Long-Tailed Non-IID Data via Representation Unification 
 title as in the repository liuyuxia211/RUCR, which names neither authors nor venue). Clients share their class means,
 and each re-trains its head on equally many virtual features of every class. Differences from the official code: the
 prototypes used in a round come from the round before, which saves an exchange, and a class that no client of a cohort
-has keeps its prototype; in the last rounds too they come from the cohort, there from all clients.
+has keeps its prototype; in the last rounds too they come from the cohort, there from all clients; features of class
+means are taken in evaluation mode, there in training mode (with batch normalisation, by the statistics of each batch).
 """
 
 from __future__ import annotations

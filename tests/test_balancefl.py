@@ -12,6 +12,7 @@ from torch import nn
 from fedlt.nn.net import Net
 from fedlt.scenario import Local
 from fedlt.site import Batch
+from fedlt.task import Task
 from strategies.balancefl import BalanceFL, deviations
 
 COUNTS = np.array([23, 10, 6, 2, 7, 1, 0, 7, 0, 0])  # client 4 of the tiny scenario
@@ -43,6 +44,18 @@ def test_the_loss_treats_present_and_absent_classes_apart(make_client: Any) -> N
     known, mine = log_softmax(teacher[:, [1, 3]] / 3), log_softmax(clean[:, [1, 3]] / 3)
     inherited = -(np.exp(known) * mine).sum(1).mean()
     assert np.isclose(found, supervised - 0.4 * entropy + 0.7 * inherited, atol=1e-5)
+
+
+def test_the_official_head_has_no_bias_and_doubles_its_logits(make_client: Any) -> None:
+    net = Net(nn.Identity(), nn.Linear(2, 3), 2)
+    BalanceFL(head="doubled").build(net, Task("single", 3, (2,)))
+    assert [name for name, _ in net.named_parameters()] == ["head.weight"]
+    with torch.no_grad():
+        net.head.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, -1.0]]))  # type: ignore[union-attr, operator]
+        assert net(torch.tensor([[3.0, 5.0]])).tolist() == [[6.0, 10.0, 2.0]]
+    plain = Net(nn.Identity(), nn.Linear(2, 3), 2)
+    BalanceFL().build(plain, Task("single", 3, (2,)))
+    assert type(plain.head) is nn.Linear
 
 
 def test_nothing_is_inherited_where_no_class_is_absent(make_client: Any) -> None:

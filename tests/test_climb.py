@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -63,15 +64,20 @@ def test_factors_are_never_negative_and_buffers_stay_within_those_of_the_clients
     assert torch.isclose(server.weights[2], torch.tensor((4 * 0.1 + 0.2) / 5))
 
 
-def test_the_loss_is_that_of_the_received_model_on_own_samples(make_client: Any) -> None:
+@pytest.mark.parametrize(("losses", "batches"), [("means", 1), ("sums", 13)])
+def test_the_loss_is_that_of_the_received_model_on_own_samples(
+    make_client: Any, losses: Literal["means", "sums"], batches: int
+) -> None:
+    """The client has 700 samples, the mean client 620: 13 batches of 50, the last one smaller."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(700, 3)).astype(np.float32), rng.integers(2, size=700)  # three chunks, the last one smaller
     net = Net(nn.Identity(), nn.Linear(3, 2), 3)
     client = make_client(net, x, y, Local(epochs=1, batch_size=50, lr=0.5))
     with torch.no_grad():
         expected = F.cross_entropy(net(torch.from_numpy(x)), torch.from_numpy(y))
-    CLIMB().fit(client)
-    assert torch.allclose(client.values["loss"], expected, atol=1e-6)
+    client.received = {"mean_size": torch.tensor([620.0])}
+    CLIMB(losses=losses).fit(client)
+    assert torch.allclose(client.values["loss"], batches * expected, rtol=1e-5)
 
 
 def client_losses(run: Run, scenario: dict[str, Any]) -> list[float]:
@@ -89,9 +95,11 @@ def client_losses(run: Run, scenario: dict[str, Any]) -> list[float]:
 
 
 def test_the_worst_clients_loss_is_nearer_to_the_mean_than_without_multipliers(tiny: Any, tmp_path: Path) -> None:
+    """A client of mean size has 3 batches, so that a step of 20 / 3 on the sums is one of 20 on the means."""
+    assert np.ceil(federate(load(tiny)).clients.sizes.mean() / 16) == 3
     excess = {}
-    for dual_lr in (0, 20):
+    for dual_lr in (0, 20 / 3):
         overrides = ["federation.participation=1", "federation.rounds=30", "evaluation.every=30", "strategy=climb"]
         losses = client_losses(fedlt.run(tiny, *overrides, f"strategy.dual_lr={dual_lr}", out=tmp_path), tiny)
         excess[dual_lr] = max(losses) - np.mean(losses)
-    assert excess[20] < 0.7 * excess[0], excess
+    assert excess[20 / 3] < 0.7 * excess[0], excess

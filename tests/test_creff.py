@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -25,8 +26,11 @@ def gradient(x: Array, y: NDArray[np.int64], head: Array) -> Array:
     return (scores / scores.sum(1, keepdims=True) - np.eye(len(head))[y]).T @ extended / len(x)
 
 
+EPSILON = 1e-6
+
+
 def cosine(a: Array, b: Array) -> float:
-    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + EPSILON))
 
 
 def distance(features: Array, real: Array, head: Array, seen: list[int]) -> float:
@@ -73,6 +77,14 @@ def test_matching_descends_the_distance_of_the_gradients() -> None:
         torch.from_numpy(features), torch.from_numpy(real), seen, torch.from_numpy(head)
     )
     assert distance(many.numpy(), real, head, [0, 2]) < 0.8 * distance(features, real, head, [0, 2])
+
+
+def test_vanishing_gradients_hardly_count_in_the_distance() -> None:
+    """.6e-8 / (1e-8 + 1e-6) = .0059 of the release, .6 of the exact cosine; at usual norms both are .6."""
+    real, fake = torch.tensor([1e-4, 0.0]), torch.tensor([0.6e-4, 0.8e-4])
+    assert CReFF().distance(fake, real).item() == pytest.approx(0.994, abs=1e-3)
+    assert CReFF(epsilon=0.0).distance(fake, real).item() == pytest.approx(0.4, abs=1e-5)
+    assert CReFF().distance(1e4 * fake, 1e4 * real).item() == pytest.approx(0.4, abs=1e-5)
 
 
 def test_retraining_is_softmax_regression_from_a_fresh_head() -> None:

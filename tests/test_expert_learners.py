@@ -118,7 +118,7 @@ def test_the_router_learns_where_a_later_expert_would_help(make_site: Any) -> No
         sorted_logits = -np.sort(-mean, 1)
         both = np.concatenate([np.maximum(seen, 0), sorted_logits], 1)
         score = both @ weights[f"decide.{index}.weight"][0] + weights[f"decide.{index}.bias"]
-        later = (each[index + 1 :].argmax(2) == y).any(0)
+        later = np.any([each[: stop + 1].mean(0).argmax(1) == y for stop in range(index + 1, 3)], 0)
         needed = (mean.argmax(1) != y) & later
         chance = 1 / (1 + np.exp(-score))
         losses.append(-np.where(needed, 7 * np.log(chance), np.log(1 - chance)).mean())
@@ -131,6 +131,14 @@ def test_the_router_learns_where_a_later_expert_would_help(make_site: Any) -> No
     assert moved == {"router"}
     assert site.trainer.work.images == 0
     assert site.trainer.work.forward_images == 10
+
+
+def test_a_further_expert_is_wanted_where_a_later_mean_is_right() -> None:
+    """y = 0. (0, 3) then (1, 0): the second is right, their mean is not. (0, 3) then (4, 0): both are."""
+    each = torch.tensor([[[0.0, 3.0], [0.0, 3.0], [2.0, 0.0]], [[1.0, 0.0], [4.0, 0.0], [1.0, 0.0]]])
+    y = torch.tensor([0, 0, 0])
+    assert RIDE(experts=2).needed(each, y).tolist() == [[False, True, False]]
+    assert RIDE(experts=2, target="experts").needed(each, y).tolist() == [[True, True, False]]
 
 
 def test_a_routed_prediction_averages_the_experts_that_were_asked(make_site: Any) -> None:
@@ -224,14 +232,15 @@ def test_the_loss_by_hand(make_site: Any, progress: float) -> None:
     assert 0 < engaged[1].sum() < 10
     raw = (1 - 0.9) / (1 - 0.9 ** COUNTS.astype(float))
     weights = (raw * 3 / raw.sum())[Y] if late else np.ones(10)
-    heat = (0.95 + 0.05 * COUNTS / 10 * 3)[Y][:, None] if late else np.ones((10, 1))
-    mean, total = softmax(each.mean(0) / heat), 0.0
+    heat = 0.95 + 0.05 * COUNTS / 10 * 3 if late else np.ones(3)  # of the three columns
+    fused = evidence.fuse(torch.as_tensor(each), learner.eta).logits.numpy()
+    joint, total = softmax(fused / heat), 0.0
     for scores, counted in zip(each, engaged, strict=True):
         shifted = scores - 2 * 0.5 * COUNTS[Y][:, None] ** -0.25 * np.eye(3)[Y]
         value = -weights * np.log(softmax(shifted)[np.arange(10), Y])
         value += 200 / 13_200 * progress * evidence.against_none(torch.as_tensor(shifted), torch.as_tensor(Y)).numpy()
-        apart = (mean * np.log(mean / softmax(scores / heat))).sum(1)
-        value -= 0.2 * heat[:, 0] ** 2 * apart
+        apart = (joint * np.log(joint / softmax(scores / heat))).sum(1)
+        value -= 0.2 * heat.mean() ** 2 * apart
         total += value[counted].mean()
     assert float(learner.loss(site, whole(site)).detach()) == pytest.approx(total, rel=1e-4)
 
@@ -290,6 +299,22 @@ def test_batchformer_adds_the_related_features_under_the_same_labels(make_site: 
     assert found == pytest.approx(np.mean(losses), rel=1e-4)
     shuffled = -np.log(softmax(scores[1][::-1] + prior)[np.arange(10), Y]).mean()
     assert found != pytest.approx((losses[0] + shuffled) / 2, rel=1e-4)  # rows and labels belong together
+
+
+def test_batchformers_official_form_is_three_times_the_loss_and_a_tenth_of_the_layers_rate(make_site: Any) -> None:
+    """L(f) + L(f') + L(both) is three times the mean over both; the layer's steps are a tenth of the others'."""
+    gradients = []
+    for learner in (BatchFormer(dropout=0.0), BatchFormer(dropout=0.0, weight=3.0, layer_rate=0.1)):
+        site = make_site(learner)
+        loss = learner.loss(site, whole(site))
+        loss.backward()
+        slopes = {name: p.grad.clone() for name, p in site.model.named_parameters() if p.grad is not None}
+        gradients.append((loss.item(), slopes))
+    (plain, usual), (official, slow) = gradients
+    assert official == pytest.approx(3 * plain, rel=1e-5)
+    for name, slope in usual.items():
+        factor = 0.3 if name.startswith("batchformer.") else 3.0
+        assert torch.allclose(slow[name], factor * slope, atol=1e-5), name
 
 
 def test_samples_learn_from_one_another(make_site: Any) -> None:

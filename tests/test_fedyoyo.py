@@ -28,11 +28,11 @@ def log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_the_loss_adjusts_both_views_and_teaches_where_the_weak_one_is_right(
     make_client: Any, monkeypatch: pytest.MonkeyPatch, remix: bool, kept: float
 ) -> None:
-    """Half of the warm-up is over, and three steps of this round."""
+    """Round 25 of the warm-up's 50, and three steps of it; there were 24 rounds before, and the run has 250."""
     rng = np.random.default_rng(0)
     x, strong, y = 2 * rng.normal(size=(6, 3)), rng.normal(size=(6, 3)), np.array([0, 2, 0, 0, 2, 0])
     net = Net(nn.Identity(), nn.Linear(3, 3), 3)
-    client = make_client(net, x, y, Local(epochs=1, batch_size=6, lr=0.1), progress=0.1)
+    client = make_client(net, x, y, Local(epochs=1, batch_size=6, lr=0.1), progress=24 / 250, span=1 / 250)
     client.received, client.num_steps = {"shares": torch.tensor([0.5, 0.3, 0.2])}, 3
     monkeypatch.setattr(type(client), "view", lambda *_: torch.from_numpy(strong).float())
     strategy = FedYoYo(tau=1.3, gamma=0.2, strength=2.0, temperature=1.7, warmup=0.2, remix=remix)

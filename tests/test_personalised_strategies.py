@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import nn
 
 import fedlt
@@ -189,6 +190,100 @@ def test_apfl_trains_its_private_model_through_the_mixture(make_client: Any, ada
     assert_is(client, Two(share * v.body + (1 - share) * w.body, share * v.head + (1 - share) * w.head))
 
 
+def test_apfl_trains_the_shared_model_as_fedavg_does_to_the_bit(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Running statistics too: the mixture's forward pass moves its own, which the private model holds."""
+    short = ["model=resnet8", "federation.participation=1", "local.momentum=0.9"]
+    models = {}
+    for name in ("fedavg", "apfl", "apfl strategy.mix=logits"):
+        run = fedlt.run(tiny, *short, *f"strategy={name}".split(), out=tmp_path)
+        models[name] = load_file(run.folder / "model.safetensors")
+    shared = models["fedavg"]
+    assert any("running_var" in name for name in shared)
+    for other in list(models)[1:]:
+        assert [name for name, tensor in shared.items() if not torch.equal(tensor, models[other][name])] == []
+
+
+def test_apfls_mixture_has_running_statistics_of_its_own(make_client: Any) -> None:
+    """One step on inputs of mean 2 and, without Bessel's correction, variance 1; the statistics move by a tenth.
+
+    w = 1 and v = 3 with share 1/2 make the mixture 2: after a linear layer its batch has mean 4 and variance 4, the
+    shared model's mean 2 and variance 1.
+    """
+    strategy = APFL(share=0.5)
+    net = Net(nn.Sequential(nn.Linear(1, 1, bias=False), Flattened()), nn.Linear(1, 2), 1)
+    strategy.build(net, Task("single", 2, (1,)))
+    x = np.array([[1.0], [3.0], [1.0], [3.0]])
+    client = make_client(net, x, [0, 1, 1, 0], Local(epochs=1, batch_size=4, lr=1e-9), private=strategy.private)
+    with torch.no_grad():
+        client.flat.tensors["backbone.0.weight"].fill_(1.0)
+        client.flat.tensors["own.backbone.0.weight"].fill_(3.0)
+    strategy.fit(client)
+    found = {name: float(tensor) for name, tensor in client.flat.tensors.items() if "running" in name}
+    assert found["backbone.1.norm.running_mean"] == pytest.approx(0.2)
+    assert found["backbone.1.norm.running_var"] == pytest.approx(0.9 + 0.1 * 4 / 3)
+    assert found["own.backbone.1.norm.running_mean"] == pytest.approx(0.4)
+    assert found["own.backbone.1.norm.running_var"] == pytest.approx(0.9 + 0.1 * 16 / 3)
+    strategy.adapt(client)
+    assert float(client.flat.tensors["backbone.1.norm.running_mean"]) == pytest.approx(0.4)
+
+
+def test_a_loss_at_other_weights_leaves_running_statistics_alone_unless_given(make_client: Any) -> None:
+    """Inputs of mean 2: the given running mean moves a tenth of the way, in place; the model's own stays 0."""
+    net = Net(Flattened(), nn.Linear(1, 2), 1)
+    client = make_client(net, [[1.0], [3.0]], [0, 1], Local())
+    batch, loss = client.data.batch(torch.arange(2)), FedPer().loss
+    net.train()
+    client.loss_at({"head.weight": torch.ones(2, 1)}, loss, batch)
+    assert net.get_buffer("backbone.norm.running_mean").tolist() == [0.0]
+    mean = torch.tensor([1.0])
+    client.loss_at({"backbone.norm.running_mean": mean}, loss, batch)
+    assert mean.tolist() == pytest.approx([1.1])
+    assert net.get_buffer("backbone.norm.running_mean").tolist() == [0.0]
+    assert net.get_buffer("backbone.norm.running_var").tolist() == [1.0]
+
+
+def test_apfl_may_mix_logits(make_client: Any) -> None:
+    """v <- v - lr a g, a <- a - lr <v(x) - w(x), dl/dlogits>, at the logits a v(x) + (1 - a) w(x)."""
+    strategy = APFL(share=0.25, mix="logits")
+    client = client_of(make_client, strategy)
+    with torch.no_grad():
+        client.flat.tensors["own.backbone.weight"].mul_(-0.5)
+    w, (x, y) = two(client), data()
+    v = Two(-0.5 * w.body, w.head.copy())
+
+    def logits(model: Two) -> Vector:
+        return x @ model.body.T @ model.head.T  # type: ignore[no-any-return]
+
+    def error(scores: Vector) -> Vector:
+        return (np.exp(scores) / np.exp(scores).sum(1, keepdims=True) - np.eye(CLASSES)[y]) / N  # type: ignore[no-any-return]
+
+    slope = error(0.25 * logits(v) + 0.75 * logits(w))
+    strategy.fit(client)
+    share = 0.25 - LR * (slope * (logits(v) - logits(w))).sum()
+    w.step(LR, LR)
+    body = v.body - LR * 0.25 * (slope @ v.head).T @ x
+    assert_is(client, w)
+    assert np.allclose(client.flat.tensors["own.backbone.weight"], body, atol=1e-6)
+    assert float(client.flat.tensors["share"]) == pytest.approx(share, abs=1e-6)
+    strategy.adapt(client)
+    assert_is(client, w)
+    own = Two(body, v.head - LR * 0.25 * slope.T @ (x @ v.body.T))
+    found = strategy.personal(client, torch.from_numpy(x).float())
+    assert isinstance(found, torch.Tensor)
+    assert np.allclose(found.detach(), share * logits(own) + (1 - share) * logits(w), atol=1e-5)
+
+
+class Flattened(nn.Module):
+    """Batch normalisation of features [B, D]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = BatchNorm(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x[:, :, None, None])[:, :, 0, 0]  # type: ignore[no-any-return]
+
+
 def test_apfl_keeps_the_share_between_0_and_1(make_client: Any) -> None:
     for share in (0.0, 1.0):
         strategy = APFL(share=share)
@@ -251,6 +346,28 @@ def test_fednh_smooths_class_means_into_its_prototypes(make_client: Any) -> None
     expected[:2] += 0.3 * met[:2] / np.linalg.norm(met[:2], axis=1, keepdims=True)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.allclose(server.model.get_buffer("head.prototypes"), expected, atol=1e-5)
+
+
+def test_fednhs_prototypes_may_start_orthogonal() -> None:
+    seen = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        net = Net(nn.Linear(DIM, 4, bias=False), nn.Linear(4, 3), 4)
+        FedNH(prototypes="orthogonal").build(net, Task("single", 3, (DIM,)))
+        seen.append(net.get_buffer("head.prototypes"))
+        assert torch.allclose(seen[-1] @ seen[-1].T, torch.eye(3), atol=1e-6)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.allclose(seen[0], seen[2], atol=1e-2)
+    with pytest.raises(ValueError, match="3 orthogonal prototypes need as many features, and there are 2"):
+        FedNH(prototypes="orthogonal").build(Net(nn.Identity(), nn.Linear(2, 3), 2), Task("single", 3, (2,)))
+
+
+@pytest.mark.parametrize("kind", [FedBABU, Ditto, FedBN])
+def test_clients_may_count_alike(make_client: Any, kind: type[FedBABU | Ditto | FedBN]) -> None:
+    """By their samples unless asked for: 8 here; 1 in the official codes."""
+    net = Net(nn.Linear(DIM, HIDDEN, bias=False), nn.Linear(HIDDEN, CLASSES, bias=False), HIDDEN)
+    client = make_client(net, *data(), Local())
+    assert (kind().weight(client), kind(equal=True).weight(client)) == (8, 1)
 
 
 def test_fednhs_head_gives_scaled_cosines() -> None:

@@ -1,9 +1,12 @@
 """BatchFormer: a transformer layer over the batch lets samples learn from one another; it is dropped for prediction.
 
-Hou, Yu, Tao: BatchFormer: Learning to Explore Sample Relationships for Robust Representation Learning. CVPR 2022.
-The batch is the layer's sequence; features before and after it go through the same head with the same labels. As in
-the official code: one post-norm layer, 4 heads, feed-forward width D, dropout 1/2. The loss is logit adjustment, as in
-the paper's Balanced Softmax rows. In a federation the layer is averaged like any other part of the model.
+Hou, Yu, Tao: BatchFormer: Learning to Explore Sample Relationships for Robust Representation Learning. CVPR 2022. The
+batch is the layer's sequence; features before and after it go through the same head with the same labels. As in the
+official code: one post-norm layer, 4 heads, feed-forward width D, dropout 1/2. The loss is logit adjustment, as in the
+paper's Balanced Softmax rows. In a federation the layer is averaged like any other part of the model. The loss is the
+mean over both, as in the paper; the code adds that of f, of f' and of both, which is three times as much, and trains
+the layer at a tenth of the rate: `weight=3 layer_rate=0.1`. Three times the loss is three times the learning rate,
+which a comparison at one rate would not be told of.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from fedlt.blocks.priors import log_prior
@@ -26,11 +30,14 @@ from fedlt.task import Task
 class BatchFormer(Learner):
     """Adjusted cross-entropy over the features f and the layer's f', of which prediction uses f alone."""
 
+    young: ClassVar[tuple[str, ...]] = ("weight", "layer_rate")
     alone: ClassVar[bool] = True  # in one batched step of several clients, dropout would be shared between them
 
     tau: Annotated[float, ">= 0"] = 1.0  # of the logit adjustment; 0 is cross-entropy
     heads: Annotated[int, ">= 1"] = 4  # of the attention; must divide the feature dimension
     dropout: Annotated[float, ">= 0", "< 1"] = 0.5  # inside the layer
+    weight: Annotated[float, "> 0"] = 1.0  # of the loss; 3 is the official code's sum
+    layer_rate: Annotated[float, "> 0"] = 1.0  # learning rate of the layer, times local.lr; 0.1 in the official code
 
     def build(self, model: Net, task: Task) -> None:
         dim = model.feature_dim
@@ -40,9 +47,16 @@ class BatchFormer(Learner):
 
     def related(self, site: Site, features: Tensor) -> Tensor:
         """[B, D] what the layer makes of the batch's features."""
-        return site.model.get_submodule("batchformer")(features[:, None])[:, 0]  # [B, 1, D]: the batch is a sequence
+        layer = site.model.get_submodule("batchformer")
+        sequence = features[:, None]  # [B, 1, D]: the batch is a sequence
+        if self.layer_rate == 1:
+            return layer(sequence)[:, 0]  # type: ignore[no-any-return]
+
+        # The same values, with a part of the gradient: SGD's steps are then that part.
+        slow = {name: p.detach() + self.layer_rate * (p - p.detach()) for name, p in layer.named_parameters()}
+        return functional_call(layer, slow, (sequence,))[:, 0]  # type: ignore[no-any-return]
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         features = site.model.encode(batch.x)
         logits = site.model.head(torch.cat([features, self.related(site, features)]))
-        return F.cross_entropy(logits + self.tau * log_prior(site.class_counts), batch.y.repeat(2))
+        return self.weight * F.cross_entropy(logits + self.tau * log_prior(site.class_counts), batch.y.repeat(2))

@@ -2,15 +2,17 @@
 
 Wang, Lian, Miao, Liu, Yu: Long-tailed Recognition by Routing Diverse Distribution-Aware Experts. ICLR 2021. Each
 expert has LDAM-DRW's loss, minus its divergence from the experts' mean. Then, if asked for, a router is trained on the
-frozen experts: after an expert another one is wanted if the mean so far is wrong and some later expert is right.
-Differs from the official code: only the stem is shared (there, the first of three groups of blocks too), the experts
-keep their full width, the divergence has one temperature, and both stages share one budget of rounds.
+frozen experts: after an expert another one is wanted if the mean so far is wrong and some later mean, of more experts,
+is right, as in the official code; it is what asking on can bring. The paper speaks of some later expert by itself
+(`target=experts`). Differs from the official code: only the stem is shared (there, the first of three groups of blocks
+too), the experts keep their full width, the divergence has one temperature, and both stages share one budget of
+rounds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -29,9 +31,12 @@ from fedlt.task import Task
 class RIDE(LDAM):
     """Stages: experts (sum of LDAM-DRW's losses - diversity * KL(mean || expert)), router (if it has a share)."""
 
+    young: ClassVar[tuple[str, ...]] = ("target",)
+
     experts: Annotated[int, ">= 2"] = 3  # branches beyond the shared stem
     diversity: Annotated[float, ">= 0"] = 0.45  # weight of the divergence from the mean
     router: Annotated[float, ">= 0", "< 1"] = 0.0  # share of the run's rounds; 0: every expert sees every sample
+    target: Literal["means", "experts"] = "means"  # what must be right later on for another expert to be wanted
     wanted: Annotated[float, "> 0"] = 100.0  # weight of the samples that need a further expert, in the router's loss
 
     def build(self, model: Net, task: Task) -> None:
@@ -59,14 +64,20 @@ class RIDE(LDAM):
 
         features: [B, M * D]. each: [M, B, C] logits, for which there is no gradient.
         """
-        right, parts, losses = each.argmax(2) == y, features.chunk(len(each), 1), []
+        needed, parts, losses = self.needed(each, y), features.chunk(len(each), 1), []
         for index in range(len(each) - 1):
             mean = each[: index + 1].mean(0)
-            needed = (mean.argmax(1) != y) & right[index + 1 :].any(0)
             weight = torch.tensor(self.wanted, device=y.device)
             score = router(index, parts[index], mean)
-            losses.append(F.binary_cross_entropy_with_logits(score, needed.float(), pos_weight=weight))
+            losses.append(F.binary_cross_entropy_with_logits(score, needed[index].float(), pos_weight=weight))
         return torch.stack(losses).mean()
+
+    def needed(self, each: Tensor, y: Tensor) -> Tensor:
+        """[M - 1, B] whether another expert is wanted after each but the last: the mean so far is wrong, and some later
+        mean (or some later expert by itself) is right. each: [M, B, C] logits."""
+        means = each.cumsum(0).argmax(2) == y  # sums have the means' largest class
+        right = means if self.target == "means" else each.argmax(2) == y
+        return torch.stack([~means[index] & right[index + 1 :].any(0) for index in range(len(each) - 1)])
 
     def predict(self, model: Net, x: Tensor) -> Logits:
         if not self.router:

@@ -1,11 +1,13 @@
 """SBCL: contrastive learning draws together subclasses of equal size instead of classes, then a head is trained.
 
-Hou, Zhang, Wang, Zhou: Subclass-balancing Contrastive Learning for Long-tailed Recognition. ICCV 2023. A frequent class
-is cut into clusters as large as a rare class, so that its samples do not crowd the sphere; samples of one class in
-different clusters are drawn together more weakly, and more weakly still where the class is wide. Supervised contrast
-(Khosla and others, 2020) comes first, and is all there is with `warmup=1`. The head is LDAM-DRW's, on frozen features.
-Differs from the official code: both stages share one budget of rounds, projections are as wide as `projection` says,
-clustering goes by the rounds in which the site trains, and the head is trained without augmentation.
+Hou, Zhang, Wang, Zhou: Subclass-balancing Contrastive Learning for Long-tailed Recognition. ICCV 2023. A frequent
+class is cut into clusters as large as a rare class, so that its samples do not crowd the sphere; samples of one class
+in different clusters are drawn together more weakly, and more weakly still where the class is wide. Supervised
+contrast (Khosla and others, 2020) comes first, and is all there is with `warmup=1`. The head is LDAM-DRW's, on frozen
+features. Differs from the official code: both stages share one budget of rounds, projections are as wide as
+`projection` says, clustering goes by the rounds in which the site trains, on images without augmentation (there,
+augmented ones), and the head is trained without augmentation. As in the code the warm-up's contrast has weight one,
+not T / 0.07.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from fedlt.site import Batch, Site
 from fedlt.task import Task
 
 SUBCLASS, HEAT, ROUND = "sbcl/subclass", "sbcl/heat", "sbcl/round"  # state: [n], [C] temperatures, when they were found
-BASE = 0.07  # temperature at which the loss has weight one, as in supervised contrast's official code
+BASE = 0.07  # temperature at which the loss of the subclasses has weight one, as in the official code
 
 NARROWEST = 0.1  # relative width of a class: one that has fallen onto a point would have temperature zero
 
@@ -73,10 +75,11 @@ class SBCL(LDAM):
         z, y = two_views(site, batch), batch.y.repeat(2)
         part = site.state[SUBCLASS][batch.rows].repeat(2) if SUBCLASS in site.state else y
         near = alike(part)
-        value = self.temperature / BASE * contrastive(z, near, self.temperature)
+        value = contrastive(z, near, self.temperature)
         if SUBCLASS in site.state:
             own = own_view(len(z), z.device)
-            value = value + self.gamma * contrastive(z, alike(y) & ~near | own, site.state[HEAT][y], ~near | own)
+            siblings = contrastive(z, alike(y) & ~near | own, site.state[HEAT][y], ~near | own)
+            value = self.temperature / BASE * value + self.gamma * siblings
         return value.mean()
 
 

@@ -32,11 +32,14 @@ SPREAD = 0.05  # how far the temperatures of the divergence follow the class fre
 
 @dataclass(frozen=True)
 class TLC(LDAM):
-    """Sum over experts of margin loss + annealed KL to no evidence - divergence, over the samples that are engaged."""
+    """Sum over experts of margin loss + annealed KL to no evidence - divergence, over the samples that are engaged.
+
+    The divergence is KL(fused prediction || expert's), the logits of class c being divided by a temperature T_c.
+    """
 
     experts: Annotated[int, ">= 1"] = 3  # branches beyond the shared stem
     engage: Annotated[float, ">= 0", "< 1"] = 0.54  # least uncertainty, as a share of the batch's largest; 0: all
-    diversity: Annotated[float, ">= 0"] = 0.01  # weight of the divergence from the mean
+    diversity: Annotated[float, ">= 0"] = 0.01  # weight of the divergence from the fused prediction
     eta: Annotated[float, "> 0"] = 0.2  # temperature of the fusion weights
     exit_below: Annotated[float, ">= 0"] = 0.0  # joint uncertainty below which no further expert is asked; 0: never
 
@@ -47,15 +50,15 @@ class TLC(LDAM):
         each = _heads(site.model).each(site.model.encode(batch.x)).float()
         margins, weights = self.scale * ldam_margins(site.class_counts, self.max_margin), self.class_weights(site)
         engaged = self.engaged(evidence.joint_uncertainty(each.detach())[:-1])
-        heat = self._temperatures(site, batch.y)[:, None]
-        mean = F.log_softmax(each.detach().mean(0) / heat, 1)
+        heat = self.temperatures(site)
+        joint = F.log_softmax(self.fused(each.detach()).logits / heat, 1)
         total = each.new_zeros(())
         for logits, counted in zip(each, engaged, strict=True):
             shifted = with_margin(logits, batch.y, margins)
             value = F.cross_entropy(shifted, batch.y, weights, reduction="none")
             value = value + ANNEALED * site.now * evidence.against_none(shifted, batch.y)
-            apart = F.kl_div(F.log_softmax(logits / heat, 1), mean, reduction="none", log_target=True).sum(1)
-            value = value - self.diversity * heat[:, 0] ** 2 * apart
+            apart = F.kl_div(F.log_softmax(logits / heat, 1), joint, reduction="none", log_target=True).sum(1)
+            value = value - self.diversity * heat.mean() ** 2 * apart
             total = total + (value * counted).sum() / counted.sum().clamp(min=1)
         return total
 
@@ -63,12 +66,12 @@ class TLC(LDAM):
         """[M, B] whether a sample counts for an expert. uncertainty: [M, B] joint one before each expert."""
         return uncertainty > self.engage * uncertainty.amax(1, keepdim=True)
 
-    def _temperatures(self, site: Site, y: Tensor) -> Tensor:
-        """[B] 1 at first; once weights are due, a little higher for frequent classes and lower for rare ones."""
+    def temperatures(self, site: Site) -> Tensor:
+        """[C] of the logits' columns: 1 at first; once weights are due, a little higher for frequent classes."""
         if self.class_weights(site) is None:
-            return torch.ones(len(y), device=y.device)
+            return torch.ones(len(site.class_counts), device=site.class_counts.device)
         relative = site.class_counts / site.class_counts.sum() * (site.class_counts > 0).sum()
-        return (1 - SPREAD + SPREAD * relative)[y]
+        return 1 - SPREAD + SPREAD * relative
 
     def predict(self, model: Net, x: Tensor) -> Prediction:
         if not self.exit_below:

@@ -40,6 +40,13 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(x)
 
 
+def running_statistics(model: nn.Module) -> tuple[str, ...]:
+    """Names of the buffers that batch normalisation moves in training."""
+    layers = [name for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    names = {f"{layer}.{statistic}" for layer in layers for statistic in ("running_mean", "running_var")}
+    return tuple(name for name, _ in model.named_buffers() if name in names)
+
+
 def norm(kind: Norm, channels: int) -> nn.Module:
     """Batch normalisation, or group normalisation with 8 groups (no statistics that mix clients)."""
     return BatchNorm(channels) if kind == "batch" else nn.GroupNorm(8, channels)

@@ -192,3 +192,97 @@ def test_ragged_rows() -> None:
     for owner in ([0, 4], [-1, 0]):
         with pytest.raises(ValueError, match=r"owners must lie in 0..3"):
             Ragged.from_owner(np.array(owner), 4)
+
+
+def test_a_small_alpha_gives_each_class_to_one_client() -> None:
+    """All gamma draws of a class underflow: 0 / 0 in NumPy's shares, whose limit is one client."""
+    for alpha in (1e-3, 1e-4, 1e-300):
+        owner = DirichletPerClass(alpha, 0).assign(LABELS, {}, 3, seed=0)
+        assert [len(np.unique(owner[label == LABELS])) for label in range(5)] == [1] * 5
+        again = DirichletPerClass(alpha, 0).assign(LABELS, {}, 3, seed=0)
+        assert owner.tolist() == again.tolist()
+    holders = {int(DirichletPerClass(1e-300, seed).assign(LABELS, {}, 3, 0)[0]) for seed in range(20)}
+    assert holders == {0, 1, 2}  # by chance, not always the first
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 1e-20, 1e-3])
+def test_a_small_alpha_of_flowers_dirichlet_loses_no_sample(alpha: float) -> None:
+    rows = partition(Dirichlet(alpha), LABELS, {}, 2, 0, "redraw")
+    assert np.sort(rows.values).tolist() == list(range(60))
+
+
+def test_flowers_refusals_are_drawn_again_too() -> None:
+    """Flower's partitioner tries ten times by one seed and gives up, though the next seed would do."""
+    labels = np.repeat(np.arange(3), 20)
+    scheme = Dirichlet(0.05)
+    refused = [seed for seed in range(20) if _refuses(scheme, labels, seed)]
+    assert refused and len(refused) < 20
+    for seed in refused:
+        rows = partition(scheme, labels, {}, 5, seed, "redraw")
+        taken = next(s for s in range(seed, 200) if s not in refused and not _refuses(scheme, labels, s))
+        assert rows.values.tolist() == partition(Dirichlet(0.05, seed=taken), labels, {}, 5, 0).values.tolist()
+    with pytest.raises(ScenarioError, match=r"DirichletPartitioner refuses: .*; use fewer clients, .*redraw$"):
+        partition(scheme, labels, {}, 5, refused[0])
+    with pytest.raises(ScenarioError, match=r"DirichletPartitioner refuses: .* in each of 101 draws; use fewer"):
+        partition(Dirichlet(0.01, min_size=15), LABELS, {}, 4, 0, "redraw")
+
+
+def _refuses(scheme: Any, labels: NDArray[np.int64], seed: int) -> bool:
+    try:
+        partition(scheme, labels, {}, 5, seed)
+    except ScenarioError:
+        return True
+    return False
+
+
+def test_a_class_that_nobody_would_hold_is_drawn_again() -> None:
+    labels = np.repeat(np.arange(8), 20)  # five clients, ten places for eight classes
+    held = {seed: not _refuses(Pathological(2), labels, seed) for seed in range(20)}
+    assert set(held.values()) == {True, False}
+    unlucky = next(seed for seed, good in held.items() if not good)
+    rows = partition(Pathological(2), labels, {}, 5, unlucky, "redraw")
+    assert (rows.table(labels, 8).sum(axis=0) == 20).all()
+
+
+class Own:
+    """A partition of one's own that gives fixed owners."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+
+    def assign(self, labels: Any, groups: Any, clients: int, seed: int) -> Any:
+        if callable(self.owner):
+            return self.owner(seed)
+        return self.owner
+
+
+TURNS = np.arange(60) % 4
+
+
+@pytest.mark.parametrize(
+    ("owner", "message"),
+    [
+        (TURNS[:58], r"Own.assign gave 58 owners; expected one whole number in 0..3 for each of the 60"),
+        (TURNS[:, None], r"Own.assign gave an array of shape \[60, 1\]"),
+        (
+            np.where(np.arange(60) < 7, -1, TURNS),
+            r"Own.assign gave 7 samples to nobody \(below 0\) and 0 to clients beyond the 4",
+        ),
+        (np.arange(60) % 9, r"Own.assign gave 0 samples to nobody \(below 0\) and 32 to clients beyond the 4"),
+        (TURNS / 1.0, r"Own.assign gave owners of type float64"),
+        (None, r"Own.assign gave an array of shape \[\]"),
+        (lambda seed: {}[seed], r"Own.assign failed: KeyError: 0 \(.*test_partition.py, line \d+\)"),
+        (np.arange(60) % 3, r"1 of 4 clients got no sample; .*redraw"),
+    ],
+    ids=["too few", "a column", "nobody", "beyond", "no whole numbers", "nothing", "raises", "an empty client"],
+)
+def test_owners_of_one_s_own_partition_are_checked(owner: Any, message: str) -> None:
+    with pytest.raises(ScenarioError, match=rf"federation.partition: {message}"):
+        partition(Own(owner), LABELS, {}, 4, 0)
+
+
+def test_one_s_own_partition_without_a_seed_is_drawn_again_by_the_scenario_s() -> None:
+    rows = partition(Own(lambda seed: TURNS if seed == 3 else TURNS % 3), LABELS, {}, 4, 1, "redraw")
+    assert rows.sizes.tolist() == [15] * 4
+    with pytest.raises(ScenarioError, match="1 of 4 clients got no sample in each of 101 draws"):
+        partition(Own(TURNS % 3), LABELS, {}, 4, 1, "redraw")

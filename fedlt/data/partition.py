@@ -6,6 +6,7 @@ Flower's own partitioners (`flwr_datasets.partitioner`), run on a table of label
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.ragged import Ragged
-from fedlt.errors import Problem, ScenarioError
+from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.seeding import generator, integer
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ KEY = "federation.partition"
 REDRAWS = 100
 
 Groups = Mapping[str, NDArray[np.int64]]
+
+
+class UnluckyDraw(ScenarioError):
+    """A draw that cannot be used, where another seed may give one that can. Its message ends with `; REMEDY`."""
 
 
 class Scheme(Protocol):
@@ -56,6 +61,11 @@ class DirichletPerClass:
         owner = np.empty(len(labels), np.int64)
         for label, size in enumerate(sizes):
             shares = draws.dirichlet(self.alpha * np.ones(clients))
+
+            # Where all gamma draws underflow, NumPy divides 0 by 0. The limit for small alpha is one client.
+            if not np.isfinite(shares).all() or abs(shares.sum() - 1) > 1e-8:
+                shares = np.eye(clients)[draws.randint(clients)]
+
             owner[labels == label] = draws.choice(clients, size, p=shares)
         return owner
 
@@ -207,18 +217,49 @@ def partition(
     if clients > len(labels):
         message = f"{clients} clients cannot share {len(labels)} training samples; use at most {len(labels)}"
         raise ScenarioError(Problem("federation.clients", message))
-    own = getattr(scheme, "seed", None)
-    first: int = seed if own is None else own
-    bare = 0
-    for attempt in range(REDRAWS + 1 if empty == "redraw" else 1):
-        current = replace(scheme, seed=first + attempt) if attempt else scheme  # type: ignore[type-var]
-        rows = Ragged.from_owner(current.assign(labels, groups, clients, seed), clients)
+    own: int | None = getattr(scheme, "seed", None)
+    attempts = REDRAWS + 1 if empty == "redraw" else 1
+    what, remedy = "", ""
+    for attempt in range(attempts):
+        # A scheme without a seed of its own is drawn anew by the scenario's.
+        current = replace(scheme, seed=own + attempt) if own is not None else scheme  # type: ignore[type-var]
+        try:
+            rows = Ragged.from_owner(_assigned(current, labels, groups, clients, seed + attempt), clients)
+        except UnluckyDraw as error:
+            what, _, remedy = error.problems[0].message.partition("; ")
+            continue
         bare = int((rows.sizes == 0).sum())
         if not bare:
             return rows
-    tried = f" in each of {REDRAWS + 1} draws" if empty == "redraw" else ""
-    remedy = "use a larger alpha or fewer clients" + ("" if empty == "redraw" else ", or federation.empty: redraw")
-    raise ScenarioError(Problem(KEY, f"{bare} of {clients} clients got no sample{tried}; {remedy}"))
+        what, remedy = f"{bare} of {clients} clients got no sample", "use a larger alpha or fewer clients"
+    tried, other = (f" in each of {attempts} draws", "") if attempts > 1 else ("", ", or federation.empty: redraw")
+    raise ScenarioError(Problem(KEY, f"{what}{tried}; {remedy}{other}"))
+
+
+def _assigned(scheme: Scheme, labels: NDArray[np.int64], groups: Groups, clients: int, seed: int) -> NDArray[np.int64]:
+    """The scheme's owners, int64 [N], each in 0..clients-1. Raises `ScenarioError` for all else."""
+    name = type(scheme).__name__
+    try:
+        owner = np.asarray(scheme.assign(labels, groups, clients, seed))
+    except FedLTError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[:2][-1]  # its own line, not that of a library
+        where = f"{last.filename}, line {last.lineno}"
+        raise ScenarioError(Problem(KEY, f"{name}.assign failed: {type(error).__name__}: {error} ({where})")) from error
+
+    expected = f"expected one whole number in 0..{clients - 1} for each of the {len(labels)} training samples"
+    if owner.ndim == 1 and len(owner) != len(labels):
+        raise ScenarioError(Problem(KEY, f"{name}.assign gave {len(owner)} owners; {expected}"))
+    if owner.shape != labels.shape:
+        raise ScenarioError(Problem(KEY, f"{name}.assign gave an array of shape {list(owner.shape)}; {expected}"))
+    if owner.dtype.kind not in "iu":
+        raise ScenarioError(Problem(KEY, f"{name}.assign gave owners of type {owner.dtype}; {expected}"))
+    nobody, beyond = int((owner < 0).sum()), int((owner >= clients).sum())
+    if nobody or beyond:
+        given = f"{nobody} samples to nobody (below 0) and {beyond} to clients beyond the {clients} that there are"
+        raise ScenarioError(Problem(KEY, f"{name}.assign gave {given}; {expected}"))
+    return owner.astype(np.int64)
 
 
 def _deal(partitioner: Partitioner, labels: NDArray[np.int64], clients: int, seed: int) -> NDArray[np.int64]:
@@ -242,13 +283,14 @@ def _owners(
                 held: Any = partitioner.load_partition(client)["row"][:]
                 owner[np.asarray(held, np.int64)] = client
     except ValueError as error:
-        message = f"Flower's {type(partitioner).__name__} refuses: {error} Use fewer clients, or change its keys"
-        raise ScenarioError(Problem(KEY, message)) from error
+        reason = str(error).rstrip(". ").replace(";", ",")
+        message = f"Flower's {type(partitioner).__name__} refuses: {reason}; use fewer clients, or change its keys"
+        raise UnluckyDraw(Problem(KEY, message)) from error
     unheld = np.unique(labels[owner[rows] < 0])
     if len(unheld):
         message = (
             f"{len(unheld)} classes (class {unheld[0]} first) would be held by no client; "
             "use more clients, more classes per client, or partition: shards"
         )
-        raise ScenarioError(Problem(KEY, message))
+        raise UnluckyDraw(Problem(KEY, message))
     return owner

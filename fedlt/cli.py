@@ -207,3 +207,7 @@ for function in (*results.COMMANDS, *report.COMMANDS):
 def main() -> None:
     """Entry of the `fedlt` command."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -238,6 +238,17 @@ def test_doctor_reports_versions_machine_and_data() -> None:
     assert re.search(r"^  torch +\d", ok("doctor"), re.MULTILINE)
 
 
+@pytest.mark.parametrize("module", ["fedlt", "fedlt.cli"])
+def test_python_runs_the_command_as_a_module(module: str) -> None:
+    """Without a guard the module would be imported, and nothing said."""
+    command = [sys.executable, "-m", module]
+    shown = subprocess.run([*command, "ls", "models"], capture_output=True, text=True, check=True)
+    assert re.search(r"^resnet8  ", shown.stdout, re.MULTILINE)
+    wrong = subprocess.run([*command, "ls", "nonsense"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "unknown kind 'nonsense'" in wrong.stderr
+
+
 def test_no_command_shows_the_help() -> None:
     assert "Usage" in call().output
     assert call("--help").exit_code == 0

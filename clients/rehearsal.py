@@ -119,7 +119,7 @@ def rehearse(
             rounds.progress.load(held, 1)
             states.restore(extents)
             progress = rounds.run(lambda: None)
-        digest.update(model_hash(progress).encode())
+        digest.update(model_hash(progress, rounds.parts.strategy).encode())
     for box in (progress.server.state, progress.server.outbox):
         for name in sorted(box):
             digest.update(name.encode() + box[name].numpy().tobytes())

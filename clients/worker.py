@@ -124,8 +124,7 @@ class Worker:
     def _recover(self) -> None:
         """Put the model in order after a client that was interrupted; the rest is loaded for each client anyway."""
         self.model.eval()
-        self.flat.frozen.copy_(self.initial_frozen)
-        self.flat.stepped()
+        self.flat.recover(self.initial_frozen)
 
     def _train_group(
         self, group: list[int], images: int, job: Job, shared: Tensor, outbox: dict[str, Tensor]
@@ -201,6 +200,7 @@ class Worker:
                         plain, masked = evaluate_personal(self.strategy, client, sets[which], rows, meters)
                         self._report(report, f"{sets[which].prefix}personal", number, plain)
                         self._report(report, f"{sets[which].prefix}personal_masked", number, masked)
+                    self.flat.settle()
                 if len(report.failures) > failed:
                     if self.fail:
                         return

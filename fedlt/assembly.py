@@ -34,6 +34,15 @@ class Assembly:
     task: Task
     channels_last: bool  # memory order of images and 4-d weights
 
+    def remarks(self) -> list[str]:
+        """Lines about the model that `fedlt check`, and a run at its start, say."""
+        given = self.flat.given_frozen
+        if not given:
+            return []
+        count = sum(self.flat.tensors[name].numel() for name in given)
+        names = ", ".join(given[:3]) + (f" and {len(given) - 3} more" if len(given) > 3 else "")
+        return [f"frozen as it arrives (requires_grad=False), neither trained nor sent: {names}; {count:,} numbers"]
+
 
 def assemble(scenario: Scenario, federation: Federation, device: torch.device) -> Assembly:
     """Build model and layout from the scenario's seed; raises `ScenarioError` where the parts do not fit."""

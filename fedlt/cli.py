@@ -114,6 +114,8 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
         f"{federation.num_classes} classes; {sent:,} numbers travel per client and round; "
         f"backend {pick_backend(checked, federation, parts)}; run name {checked.run_name}"
     )
+    for line in parts.remarks():
+        print(line)
 
 
 @app.command()

@@ -245,8 +245,7 @@ class _Snapshot:
         return cls(server.flat.storage.clone(), copy.deepcopy((server.state, server.outbox)), rng)
 
     def restore(self, server: Server) -> None:
-        server.flat.storage.copy_(self.storage)
-        server.flat.stepped()
+        server.flat.load(self.storage)
         server.state, server.outbox = self.boxes
         server.rng = self.rng[0]
         torch.set_rng_state(self.rng[1])

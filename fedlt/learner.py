@@ -12,7 +12,8 @@ way and the server averages. `strategy=local learner=X`: no server at all. A met
             return ((1 - (-nll).exp()) ** self.gamma * nll).mean()
 
 What prediction needs beyond the model's parameters (a class prior, prototypes) is a buffer of the model: it then
-travels, is averaged and is saved like running statistics. What stays at a site between rounds is in `site.state`.
+travels, is averaged and is saved like running statistics, also where it holds no floats (`fedlt.nn.buffers` has the
+rule). What stays at a site between rounds is in `site.state`.
 """
 
 from __future__ import annotations

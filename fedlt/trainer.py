@@ -59,6 +59,7 @@ class Trainer:
         self._selected: tuple[tuple[tuple[str, ...], ...], tuple[str, ...]] = ((), ())
         self._with_backbone: dict[tuple[str, ...], bool] = {}
         self._switch, self._switch_backbone = Switch(flat.model), Switch(flat.model.backbone)
+        self._switch_still = [Switch(module) for module in flat.still]
         self._sgd = SGD(flat, local.momentum, local.weight_decay, local.nesterov)
 
     @torch.enable_grad()  # a strategy may fine-tune while it predicts
@@ -129,14 +130,17 @@ class Trainer:
             return loss(site, batch)
 
     def _train_mode(self, stage: Stage) -> None:
-        """Training mode; a backbone that the stage leaves out stays as it is, running statistics included."""
+        """Training mode; a backbone that the stage leaves out stays as it is, running statistics included, and so do
+        modules that arrived frozen."""
         if stage.only not in self._with_backbone:
-            names = [f"backbone.{name}" for name, _ in self.flat.model.backbone.named_parameters()]
+            names = [name for name in self.flat.trainable if name.startswith("backbone.")]
             matched = any(fnmatchcase(name, pattern) for name in names for pattern in stage.only)
             self._with_backbone[stage.only] = matched
         self._switch(True)
         if not self._with_backbone[stage.only]:
             self._switch_backbone(False)
+        for switch in self._switch_still:
+            switch(False)
 
     def start_work(self) -> None:
         """Count from zero."""

@@ -84,6 +84,8 @@ def train_together(
 
     step = vmap(grad_and_value(one), randomness="different")
     first.model.train()
+    for module in flat.still:
+        module.eval()
     for _ in range(local.epochs):
         orders = torch.stack([torch.from_numpy(client.positions(client.epoch_size)) for client in clients])
         for positions in orders.to(trainer.device).split(local.batch_size, dim=1):

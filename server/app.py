@@ -69,7 +69,7 @@ def serve(
     Raises `Interrupted` after a signal.
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
-    remarks = list(parts.strategy.remarks(cohort_size(scenario, len(federation.clients))))
+    remarks = [*parts.remarks(), *parts.strategy.remarks(cohort_size(scenario, len(federation.clients)))]
     folder = out / scenario.run_name
     check_space(folder, parts, len(federation.clients))
     followed = Followed(trackers(track), scenario.to_dict())
@@ -119,7 +119,7 @@ def serve(
             replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
             timings = {"total_seconds": keeper.seconds}
             ends: dict[str, Any] = {"timings": timings, "workers_replaced": replaced, "warnings": warnings}
-            writer.finish(model_hash=model_hash(progress), **ends)
+            writer.finish(model_hash=model_hash(progress, parts.strategy), **ends)
     return open_run(folder)
 
 

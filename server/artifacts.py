@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from fedlt.strategy import Strategy
 from server.messages import UNION
 from server.progress import Progress
 from server.states import StateStore
@@ -29,7 +30,10 @@ def save_models(progress: Progress, folder: Path) -> None:
 
 def generic_tensors(progress: Progress) -> dict[str, torch.Tensor]:
     """The generic model's tensors by name, in PyTorch's usual memory order."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in progress.server.flat.tensors.items()}
+    flat = progress.server.flat
+    flat.settle()
+    named = {name: tensor.detach().cpu().contiguous() for name, tensor in flat.tensors.items()}
+    return {name: t.to(torch.complex64) if t.is_complex() else t for name, t in named.items()}  # what safetensors knows
 
 
 def client_tensors(states: StateStore) -> Iterator[tuple[str, torch.Tensor]]:
@@ -40,8 +44,9 @@ def client_tensors(states: StateStore) -> Iterator[tuple[str, torch.Tensor]]:
             yield f"{client}/{name}", state[name]
 
 
-def model_hash(progress: Progress) -> str:
-    """SHA-256 over names, shapes and bytes of the generic model and of everything that clients keep."""
+def model_hash(progress: Progress, strategy: Strategy) -> str:
+    """SHA-256 over names, shapes and bytes of all that decides a prediction: the generic model, everything that clients
+    keep and, where the strategy predicts in a way of its own, what the server's outbox holds."""
     digest = hashlib.sha256()
 
     def add(name: str, tensor: torch.Tensor) -> None:
@@ -52,6 +57,9 @@ def model_hash(progress: Progress) -> str:
         add(name, tensor)
     for name, tensor in client_tensors(progress.states):
         add(name, tensor)
+    if any(getattr(type(strategy), hook) is not getattr(Strategy, hook) for hook in ("generic", "personal", "adapt")):
+        for name, tensor in sorted(progress.server.outbox.items()):
+            add(f"outbox/{name}", tensor.detach().cpu())
     return digest.hexdigest()
 
 

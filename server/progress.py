@@ -45,8 +45,7 @@ class Progress:
     def load(self, tensors: dict[str, torch.Tensor], round: int) -> None:
         """Become what `tensors` gave after a round."""
         server = self.server
-        server.flat.storage.copy_(tensors["model"])
-        server.flat.stepped()
+        server.flat.load(tensors["model"])
         server.state, server.outbox = {}, {}
         boxes = {"state": server.state, "outbox": server.outbox}
         for key, value in tensors.items():

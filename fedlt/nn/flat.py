@@ -1,7 +1,8 @@
 """A model's tensors as flat vectors: parameters travel, add up and are reset as one vector, not one by one.
 
 The model's parameters and floating-point buffers become views into one storage, ordered shared | private | frozen,
-so that loading a model is one copy and reading it is none.
+so that loading a model is one copy and reading it is none. Other buffers have their place in it too: see
+`fedlt.nn.buffers`. What arrives with `requires_grad=False` is frozen, whatever the strategy says.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fedlt.nn.buffers import held_buffers
 from fedlt.nn.net import edits
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 class Flat:
     """The layout of a model, known to server and workers alike because both derive it from the same model.
 
-    private, frozen: patterns of tensor names (`head.*`). shared: [S] trainable parameters first (T of them), then
-    buffers. channels_last: whether 4-d weights lie in that order in memory (and so in the vector).
+    private, frozen: patterns of tensor names (`head.*`). channels_last: whether 4-d weights lie in that order in memory
+    (and so in the vector). given_frozen: names of what arrived frozen. still: the modules that stay in evaluation mode,
+    since all of their parameters arrived so.
     """
 
     def __init__(
@@ -32,40 +35,97 @@ class Flat:
     ) -> None:
         self.model = model
         parameters = dict(model.named_parameters())
-        tensors = {**parameters, **{n: b for n, b in model.named_buffers() if b.is_floating_point()}}
+        for name, parameter in parameters.items():
+            _expect_float(name, parameter)
+        buffers = {held.name: held for held in held_buffers(model)}
+        tensors = {**parameters, **{name: held.tensor for name, held in buffers.items()}}
         _expect_matches(private, tensors, "private")
         _expect_matches(frozen, tensors, "frozen")
-        kept = [n for n in tensors if _matches(n, frozen)]
+
+        self.still = _still(model)
+        as_given = {name for name, parameter in parameters.items() if not parameter.requires_grad}
+        inside = {id(part) for module in self.still for part in module.modules()}
+        as_given |= {name for name, held in buffers.items() if id(held.places[0][0]) in inside}
+        self.given_frozen = tuple(name for name in tensors if name in as_given and not _matches(name, frozen))
+
+        kept = [n for n in tensors if _matches(n, frozen) or n in as_given]
         own = [n for n in tensors if _matches(n, private) and n not in kept]
         sent = [n for n in tensors if n not in own and n not in kept]
         sent.sort(key=lambda name: name not in parameters)  # parameters first; sort() keeps the order otherwise
-        sizes = [sum(tensors[n].numel() for n in group) for group in (sent, own, kept)]
+        lengths = {n: buffers[n].length if n in buffers else t.numel() for n, t in tensors.items()}
+        sizes = [sum(lengths[n] for n in group) for group in (sent, own, kept)]
         some = next(iter(tensors.values()))
-        self.storage = torch.empty(sum(sizes), dtype=torch.float32, device=some.device)
-        self.shared, self.private, self.frozen = self.storage.split(sizes)
+        self._storage = torch.empty(sum(sizes), dtype=torch.float32, device=some.device)
+        self._shared, self._private, self._frozen = self._storage.split(sizes)
         self.num_trainable = sum(tensors[n].numel() for n in sent if n in parameters)
         self.tensors: dict[str, Tensor] = {}
         self._spans: dict[str, tuple[int, int]] = {}
         self._channels_last = channels_last
         offset = 0
         for name in [*sent, *own, *kept]:
-            view = self._view(self.storage, offset, tensors[name].shape)
-            view.copy_(tensors[name].detach())
-            _rebind(model, name, view)
+            part = slice(offset, offset + lengths[name])
+            if name in parameters:
+                view = self._view(self._storage, offset, tensors[name].shape)
+                view.copy_(tensors[name].detach())
+                parameters[name].data = view
+            else:
+                shape = torch.Size((lengths[name],)) if buffers[name].coded else tensors[name].shape
+                view = buffers[name].settle_into(self._view(self._storage, offset, shape))
             self.tensors[name] = view
-            self._spans[name] = (offset, offset + view.numel())
-            offset += view.numel()
+            self._spans[name] = part.start, part.stop
+            offset = part.stop
         self.trainable = {n: p for n, p in model.named_parameters() if n not in kept}
         for name in kept:
             if name in parameters:
                 model.get_parameter(name).requires_grad_(False)
         self._shared_parameters = {n: model.get_parameter(n) for n in sent if n in parameters}
+        self._buffers = tuple([buffers[n] for n in group if n in buffers] for group in (sent, own, kept))
+        self._parameters = [(n, *_place(model, n), p, p.data_ptr()) for n, p in parameters.items()]
         self.private_backbone = any(n.startswith("backbone.") for n in own)
         self._steps = 0
 
+    @property
+    def storage(self) -> Tensor:
+        """[S + Q + F] all tensors, as they are now."""
+        self.settle()
+        return self._storage
+
+    @property
+    def shared(self) -> Tensor:
+        """[S] what travels, as it is now: trainable parameters, then buffers."""
+        self.settle()
+        return self._shared
+
+    @property
+    def private(self) -> Tensor:
+        """[Q] what a client keeps, as it is now."""
+        self.settle()
+        return self._private
+
+    @property
+    def frozen(self) -> Tensor:
+        """[F] what is equal everywhere and stays as it is."""
+        self.settle()
+        return self._frozen
+
+    def settle(self) -> None:
+        """Bring the vectors up to the model's buffers, some of which lie elsewhere, or were given another tensor.
+
+        Raises ValueError for a parameter that was given other memory: steps of SGD would not have reached it.
+        """
+        for name, module, attribute, parameter, address in self._parameters:
+            if parameter.data_ptr() != address or module._parameters.get(attribute) is not parameter:
+                message = f"the parameter {name} was replaced in training (`.data = ...`, or another Parameter)"
+                raise ValueError(f"{message}; edit it in place: `with torch.no_grad(): parameter.copy_(...)`")
+        for group in self._buffers:
+            for held in group:
+                held.settle()
+
     def views(self, vector: Tensor) -> dict[str, Tensor]:
-        """[S + Q + F] cut into views with the names and shapes of the model's tensors."""
-        return {name: self._view(vector, self._spans[name][0], held.shape) for name, held in self.tensors.items()}
+        """[S + Q + F] cut into views with the names and shapes of the model's tensors that are views of `storage`."""
+        coded = {held.name for group in self._buffers for held in group if held.coded}
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name not in coded}
+        return {name: self._view(vector, self._spans[name][0], held.shape) for name, held in tensors.items()}
 
     def segments(self, names: Sequence[str]) -> list[slice]:
         """The parts of `storage` that these tensors take, neighbours joined."""
@@ -80,7 +140,7 @@ class Flat:
     def is_private(self, name: str) -> bool:
         """Whether clients keep the tensor of that name to themselves."""
         start, stop = self._spans[name]
-        return len(self.shared) <= start and stop <= len(self.shared) + len(self.private)
+        return len(self._shared) <= start and stop <= len(self._shared) + len(self._private)
 
     def stepped(self, backbone: bool = True) -> None:
         """Say that weights were edited through `storage`, which the tensors' own version counters do not show."""
@@ -88,17 +148,45 @@ class Flat:
         self.model.backbone_loads += backbone
 
     def load_shared(self, vector: Tensor) -> None:
-        """Copy [S] into the model."""
-        self.shared.copy_(vector, non_blocking=True)
+        """Copy [S] into the model, whose frozen buffers become what they were at first."""
+        self._shared.copy_(vector, non_blocking=True)
+        self._restore(0)
+        for held in self._buffers[2]:
+            held.reset()
         self.stepped()
 
     def load_private(self, vector: Tensor) -> None:
         """Copy [Q] into the model."""
-        self.private.copy_(vector, non_blocking=True)
+        self._private.copy_(vector, non_blocking=True)
+        self._restore(1)
         self.model.backbone_loads += self.private_backbone
+
+    def recover(self, frozen: Tensor) -> None:
+        """Copy [F] into the model after code that was interrupted; what it put in place of other tensors is dropped."""
+        self._frozen.copy_(frozen)
+        for group in range(3):
+            self._restore(group)
+        self.stepped()
+
+    def load(self, vector: Tensor) -> None:
+        """Copy [S + Q + F] into the model."""
+        self._storage.copy_(vector)
+        for group in range(3):
+            self._restore(group)
+        self.stepped()
+
+    def _restore(self, group: int) -> None:
+        """Put the vector's own tensors into the model again, wherever others took their place."""
+        for name, module, attribute, parameter, address in self._parameters:
+            if parameter.data_ptr() != address:
+                parameter.data = self.tensors[name]
+            module._parameters[attribute] = parameter
+        for held in self._buffers[group]:
+            held.load()
 
     def edits(self) -> int:
         """Changes whenever a tensor of the model is edited in place, other than by `load_private`."""
+        self.settle()
         return edits(self.model) + self._steps
 
     def weights(self) -> Tensor:
@@ -133,7 +221,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, flat: Flat, *parameters: Tensor) -> Tensor:
         ctx.flat = flat
-        return flat.shared[: flat.num_trainable].clone()
+        return flat._shared[: flat.num_trainable].clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -155,12 +243,29 @@ def _expect_matches(patterns: Sequence[str], tensors: dict[str, Any], what: str)
             raise ValueError(f"the {what} pattern {pattern!r} matches no tensor of the model: {', '.join(tensors)}")
 
 
-def _rebind(model: nn.Module, name: str, view: Tensor) -> None:
-    module_name, _, attribute = name.rpartition(".")
-    module = model.get_submodule(module_name)
-    if attribute in module._parameters:
-        parameter = module._parameters[attribute]
-        assert parameter is not None
-        parameter.data = view
-    else:
-        module._buffers[attribute] = view.data  # .data: with a version counter of its own (see backbone_version)
+def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that holds the tensor of that name, and its name there."""
+    module, _, attribute = name.rpartition(".")
+    return model.get_submodule(module), attribute
+
+
+def _expect_float(name: str, parameter: Tensor) -> None:
+    if not parameter.is_floating_point():
+        kind = str(parameter.dtype).removeprefix("torch.")
+        raise ValueError(f"the parameter {name} holds {kind}, and only real floats are trained; make it a buffer")
+
+
+def _still(model: nn.Module) -> tuple[nn.Module, ...]:
+    """The largest parts of the model all of whose parameters arrive frozen: they are not put into training mode."""
+    found: list[nn.Module] = []
+
+    def look(module: nn.Module) -> None:
+        given = list(module.parameters())
+        if given and not any(parameter.requires_grad for parameter in given):
+            found.append(module)
+        else:
+            for child in module.children():
+                look(child)
+
+    look(model)
+    return tuple(found)

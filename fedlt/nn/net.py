@@ -67,8 +67,8 @@ class Switch:
 
 
 def edits(module: nn.Module) -> int:
-    """Changes whenever a tensor of the module is edited in place, running statistics included."""
-    versions = sum(p._version for p in module.parameters()) + sum(b._version for b in module.buffers())
+    """Changes whenever a tensor of the module is edited in place, or a buffer replaced; running statistics included."""
+    versions = sum(p._version for p in module.parameters()) + sum(b._version + id(b) for b in module.buffers())
     return versions + sum(part.updates for part in module.modules() if isinstance(part, BatchNorm))
 
 

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from fedlt.errors import Problem, ScenarioError
+from fedlt.own_code import OURS, own_files
 from fedlt.schema import Field, suggest
 from fedlt.source import class_literal, dataclass_fields, is_dataclass, read, source_of
 
@@ -84,6 +85,14 @@ class Component:
         """Hash of a user's own source file (`""` for components of this project, which its version names)."""
         path = self.target.partition(":")[0]
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path.endswith(".py") else ""
+
+    def files(self) -> dict[str, Path]:
+        """A user's own source files by name: its file and what that imports; none for components of this project."""
+        module = self.target.partition(":")[0]
+        if module.endswith(".py"):
+            return own_files(Path(module))
+        top = module.split(".")[0]
+        return {} if top in ("", *OURS) else own_files(source_of(module), top)
 
 
 class FlowerComponent(Component):

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.data.digests import stamp
 from fedlt.data.images import same_channels, stack
 from fedlt.data.npz import opened
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
-from fedlt.data.tables import ParquetFolder, columns_of, stamp
+from fedlt.data.tables import ParquetFolder, columns_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image

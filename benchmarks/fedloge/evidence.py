@@ -4,10 +4,12 @@
     FEDLT_DATA=/your/data python -m benchmarks.fedloge.evidence run cifar100_lt_features --seeds 0-4
 
 `tune` gives every method `TRIALS` settings of rate and one own parameter, on one seed that no table uses, and writes
-all of them with their validation figures to tuned.csv. The setting with the highest mean of generic and masked personal
-accuracy is chosen (of a method with one of them, by that one), since both models count. `run` takes the chosen
-settings, trains on all data, and writes NAME.csv: every variant, mean and standard deviation, paired differences to
-FedAvg. Both go on after an interruption. Test figures are in the runs that tune as well, and nothing here reads them.
+all of them with their validation figures to tuned.csv. A setting counts by the mean of generic and masked personal
+accuracy (of a method with one of them, by that one), since both models count. The smallest rate within half a point of
+the best is chosen: what is gained beyond it is noise, and a rate that is best on one seed may be too large on another.
+`run` takes the chosen settings, trains on all data, and writes NAME.csv: every variant, mean and standard deviation,
+paired differences to FedAvg. Both go on after an interruption. Test figures are in the runs that tune as well, and
+nothing here reads them.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ TUNED = HERE / "tuned.csv"
 TRIALS = 6
 SEED = 100
 """Of the runs that tune; no table has it."""
+TOLERANCE = 0.005
+"""Settings this close to the best one are as good as it."""
 JUDGED = ("validation/generic/accuracy", "validation/personal_masked/accuracy")
 METRICS = (*ACCURACIES, "personal_masked/worst_decile", *COSTS)
 
@@ -138,7 +142,7 @@ def tune(name: str, only: Sequence[str], out: Path, parallel: int | str) -> None
         settings = trials(setting, METHODS[method])
         runs = [done.get(job.scenario.run_name) for job in jobs(setting, method, settings, [SEED], *changes)]
         scores = [math.nan if run is None else judged(run) for run in runs]
-        best = max(range(TRIALS), key=lambda place: -1.0 if math.isnan(scores[place]) else scores[place])
+        best = best_place(settings, scores)
         for place, ((rate, value), run) in enumerate(zip(settings, runs, strict=True)):
             figures = {figure: "" if run is None else f"{run.final.get(figure, math.nan):.4f}" for figure in JUDGED}
             own = "" if value is None else f"{METHODS[method].own}={value:g}"
@@ -150,6 +154,15 @@ def tune(name: str, only: Sequence[str], out: Path, parallel: int | str) -> None
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
+
+
+def best_place(settings: Sequence[tuple[float, float | None]], scores: Sequence[float]) -> int:
+    """The place of the chosen setting: of those near the best score, the smallest rate, and with it the best score.
+
+    scores: NaN for a run that failed, or has no figure to count by.
+    """
+    near = [place for place, score in enumerate(scores) if score >= max(s for s in scores if s == s) - TOLERANCE]
+    return min(near, key=lambda place: (settings[place][0], -scores[place]))
 
 
 def tuned() -> list[dict[str, str]]:

@@ -77,16 +77,20 @@ class Validation:
 
 @dataclass(frozen=True)
 class Data:
-    """The data set: built in, a hub name, a folder, or an .npz file."""
+    """The data set: built in, a hub name, a folder, an .npz file, or one table."""
 
-    young: ClassVar[tuple[str, ...]] = ("validation",)  # `to_dict` leaves them out at their defaults: hashes stay
+    young: ClassVar[tuple[str, ...]] = (
+        "validation",
+        "test_share",
+    )  # `to_dict` leaves them out at their defaults: hashes stay
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
-    input_column: str | None = None  # null: found by its type
+    input_column: str | list[str] | None = None  # a list: a feature each; null: found by type
     target_column: str | None = None  # null: found by its type and name
     group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
     train_split: str = "train"  # name of the split on the hub, or in a folder of Parquet files
     test_split: str = "test"  # likewise
+    test_share: Annotated[float, "> 0", "< 1"] | None = None  # of each class, to be the test set of data without one
     auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
     longtail: LongTail = field(default_factory=LongTail)
     validation: Validation = field(default_factory=Validation)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedlt.data import sources, tables
+from fedlt.data import sources, table_columns, tables
 from fedlt.data.cache import Entry
 from fedlt.errors import ScenarioError
 from fedlt.scenario import Data
@@ -158,7 +158,7 @@ def test_files_that_are_no_data_set(tmp_path: Path) -> None:
     assert "no such file" in refusal(Data(name=str(tmp_path / "absent.npz")))
     assert "no such file or folder" in refusal(Data(name=str(tmp_path / "absent")))
     assert "neither a folder nor an .npz" in refusal(Data(name=str(tmp_path / "notes.txt")))
-    assert "holds no data set: expected train*.parquet" in refusal(Data(name=str(tmp_path / "empty")))
+    assert "holds no data set: expected train.parquet" in refusal(Data(name=str(tmp_path / "empty")))
 
 
 def test_cache_is_written_once_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def write_parquet(folder: Path, pictures: NDArray[np.uint8] = COLOUR) -> Data:
 
 def test_parquet_in_the_form_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = write_parquet(tmp_path / "pets" / "data")
-    monkeypatch.setattr(tables, "_pictures", None)
+    monkeypatch.setattr(table_columns, "_pictures", None)
     labels = sources.labels(config)  # decodes no picture
     monkeypatch.undo()
     monkeypatch.setenv("FEDLT_CACHE", str(tmp_path / "cache"))
@@ -311,8 +311,8 @@ def test_parquet_whose_columns_are_not_plain(tmp_path: Path) -> None:
         datasets.Dataset.from_dict({"a": [1.0, 2.0], "b": [0, 1]}).to_parquet(tmp_path / f"{split}.parquet")
     config = Data(name=str(tmp_path))
     assert refusal(config).startswith("data.target_column: ")
-    assert refusal(replace(config, target_column="b")).startswith("data.input_column: ")
-    assert "expected inputs as" in refusal(replace(config, target_column="b", input_column="a"))
+    assert sources.load(replace(config, target_column="b")).x_train.tolist() == [[1.0], [2.0]]  # decimal numbers
+    assert "labels must be whole numbers or texts" in refusal(replace(config, target_column="a"))
 
 
 def test_the_hub_is_read_through_its_own_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

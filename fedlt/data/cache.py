@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from fedlt.data.raw import Groups, RawData, RawLabels
 
-FORMAT = 1  # part of every entry's hash: to be raised when the files' meaning changes
+FORMAT = 2  # part of every entry's hash: to be raised when the files' meaning changes
 
 
 def cache_folder(cache_dir: Path | str | None = None) -> Path:

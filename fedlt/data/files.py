@@ -1,8 +1,7 @@
-"""Data sets in plain files: an .npz file, or a folder of pictures with one subfolder for each class."""
+"""Data sets in .npz files, and which reader a folder needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,24 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.digests import stamp
-from fedlt.data.images import same_channels, stack
+from fedlt.data.image_folder import PICTURES, ImageFolder, site_folders
 from fedlt.data.npz import opened
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
-from fedlt.data.tables import ParquetFolder, columns_of
+from fedlt.data.table_files import TableFiles, split_files
+from fedlt.data.tables import columns_of
+from fedlt.data.test_share import check_share, cut
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from fedlt.scenario import Data
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 @dataclass(frozen=True)
 class Npz:
     """Arrays `x_train, y_train, x_test, y_test`; further columns `NAME_train` (and `NAME_test`) are groups.
 
-    Other columns and splits: `<input_column>_<train_split>` and so on. `class_names` is taken where it is there.
+    Other columns and splits: `<input_column>_<train_split>` and so on. `class_names` is taken where it is there. Also
+    read are MedMNIST's `train_images, train_labels, test_images, test_labels`, and, with `data.test_share`, files
+    without a test set (`x_train, y_train`, or `x, y`).
     """
 
     config: Data
@@ -45,32 +44,80 @@ class Npz:
 
     def read(self) -> RawData:
         """All of it."""
-        inputs = self.config.input_column or "x"
-        names = [f"{inputs}_{split}" for split in (self.config.train_split, self.config.test_split)]
-        arrays = self._arrays(names)
-        return checked(self.read_labels(), *(arrays[name] for name in names))
+        labels, rows = self._labels()
+        train = self._arrays([self._inputs(self._train)])[self._inputs(self._train)]
+        if rows is not None:
+            self._refuse_lengths(train, sum(map(len, rows)))
+            return checked(labels, train[rows[0]], train[rows[1]])
+        return checked(labels, train, self._arrays([self._inputs(self._test)])[self._inputs(self._test)])
 
     def read_labels(self) -> RawLabels:
         """Labels and group columns; the inputs are not read."""
-        config, target = self.config, self.config.target_column or "y"
-        train, test = f"_{config.train_split}", f"_{config.test_split}"
-        needed = [target + train, target + test, *(column + train for column in config.group_columns)]
-        arrays = self._arrays(needed, optional=["class_names"])
-        groups = config.group_columns or self._group_columns(train, arrays[target + train].shape)
+        return self._labels()[0]
+
+    def _labels(self) -> tuple[RawLabels, tuple[NDArray[np.int64], NDArray[np.int64]] | None]:
+        """The labels, and the rows of the one split that became the training and the test set; None for two splits."""
+        config, train, test = self.config, self._train, self._test
+        targets = [self._targets(suffix) for suffix in (train, test)]
+        check_share(config.test_share, str(self.path), config.test_split, self._has_test)
+        needed = targets[: 2 if self._has_test else 1]
+        arrays = self._arrays([*needed, *(column + train for column in config.group_columns)], ["class_names"])
+        y = [_single(key, arrays[key]) for key in needed]
+        groups = config.group_columns or self._group_columns(train, y[0].shape)
         columns = self._arrays([g + train for g in groups], optional=[g + test for g in groups])
         names = arrays.get("class_names", np.zeros(0, np.str_))
         if names.ndim != 1:
             raise refuse(f"{self.path}: class_names must be one text per class, got shape {list(names.shape)}")
         if config.target_column is not None:
             names = names[:0]  # they name the classes of y
-        return checked_labels(
-            self.name,
-            arrays[target + train],
-            arrays[target + test],
-            {g: columns[g + train] for g in groups},
-            {g: columns[g + test] for g in groups if g + test in columns},
-            [str(name) for name in names],
-        )
+        texts = [str(name) for name in names]
+        by_row = {g: columns[g + train] for g in groups}
+        if config.test_share is None:
+            tested = {g: columns[g + test] for g in groups if g + test in columns}
+            return checked_labels(self.name, y[0], y[1], by_row, tested, texts), None
+        if y[0].ndim != 1:
+            raise refuse(f"{self.path}: labels must be one number per row, got shape {list(y[0].shape)}")
+        rows = cut(y[0], config.test_share)
+        for g, values in by_row.items():
+            self._refuse_lengths(values, len(y[0]), f"group column {g!r}")
+        parts = ({g: values[part] for g, values in by_row.items()} for part in rows)
+        return checked_labels(self.name, y[0][rows[0]], y[0][rows[1]], *parts, texts), rows
+
+    @property
+    def _train(self) -> str:
+        """What the names of the training arrays end with: nothing in a file of a single set."""
+        suffix = f"_{self.config.train_split}"
+        bare = {self.config.input_column or "x", self.config.target_column or "y"} <= set(self._keys)
+        alone = bare and self.config.test_share is not None and self._targets(suffix) not in self._keys
+        return "" if alone else suffix
+
+    @property
+    def _test(self) -> str:
+        return f"_{self.config.test_split}"
+
+    @property
+    def _has_test(self) -> bool:
+        """Whether anything of a test set is there; without `data.test_share` one is needed, so what lacks is named."""
+        names = {self._inputs(self._test), self._targets(self._test)}
+        return self.config.test_share is None or bool(names & set(self._keys))
+
+    def _inputs(self, suffix: str) -> str:
+        return self._named(self.config.input_column, "x", "images", suffix)
+
+    def _targets(self, suffix: str) -> str:
+        return self._named(self.config.target_column, "y", "labels", suffix)
+
+    def _named(self, column: str | list[str] | None, usual: str, medmnist: str, suffix: str) -> str:
+        """The array's name: as the scenario says, as usual, or as MedMNIST has it where the file does."""
+        if isinstance(column, list):
+            raise refuse("an .npz file has one array of inputs; name it, not a list", "data.input_column")
+        other = f"{suffix.removeprefix('_')}_{medmnist}"
+        usual_there = f"{usual}{suffix}" in self._keys
+        return other if column is None and not usual_there and other in self._keys else f"{column or usual}{suffix}"
+
+    def _refuse_lengths(self, array: NDArray[Any], rows: int, what: str = "inputs") -> None:
+        if array.shape[:1] != (rows,):
+            raise refuse(f"{self.path}: {what} of shape {list(array.shape)} for {rows} labels")
 
     def _group_columns(self, suffix: str, shape: tuple[int, ...]) -> list[str]:
         """Columns beside the inputs and the labels that have one whole number or text for each row; shape: the labels'.
@@ -78,7 +125,7 @@ class Npz:
         Arrays named x... are other inputs: they are passed over by name, because reading them only to see their
         shape would be slow.
         """
-        used = {f"{self.config.input_column or 'x'}{suffix}", f"{self.config.target_column or 'y'}{suffix}"}
+        used = {self._inputs(suffix), self._targets(suffix), "class_names"}
         found = [key for key in self._keys if key.endswith(suffix) and key not in used and not key.startswith("x")]
         arrays = self._arrays(found)
         fitting = [key for key in found if arrays[key].shape == shape and arrays[key].dtype.kind in "iubU"]
@@ -103,82 +150,46 @@ class Npz:
             return {key: content[key] if key in wanted else None for key in content.files}
 
 
-@dataclass(frozen=True)
-class ImageFolder:
-    """Pictures as `<split>/<class>/<file>`, classes and files in alphabetical order."""
-
-    config: Data
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    def identity(self) -> list[Any]:
-        """What decides the arrays: the files and the splits."""
-        return [stamp([path for files in self._files for path, _ in files]), columns_of(self.config)]
-
-    def read(self) -> RawData:
-        """All of it."""
-        labels = self.read_labels()
-        train, test = (stack(self.name, _opened(files), len(files)) for files in self._files)
-        return checked(labels, *same_channels(train, test))
-
-    def read_labels(self) -> RawLabels:
-        """Labels from the folders' names; no picture is read."""
-        without_columns(self.config, f"the image folder {self.folder}")
-        train, test = (np.array([label for _, label in files], np.str_) for files in self._files)
-        return checked_labels(self.name, train, test, {}, {})
-
-    @cached_property
-    def _files(self) -> list[list[tuple[Path, str]]]:
-        splits = []
-        for split in (self.config.train_split, self.config.test_split):
-            root = self.folder / split
-            if not root.is_dir():
-                raise refuse(f"{self.folder} has no folder {split!r}; expected {split}/CLASS/*.png")
-            files = sorted(path for path in root.glob("*/*") if path.suffix.lower() in PICTURES)
-            splits.append([(path, path.parent.name) for path in files])
-        return splits
+def _single(key: str, labels: NDArray[Any]) -> NDArray[Any]:
+    """MedMNIST's labels [N, 1] as [N]; all others as they are."""
+    return labels[:, 0] if key.endswith("_labels") and labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
-def folder_source(config: Data, folder: Path) -> ParquetFolder | ImageFolder:
+def folder_source(config: Data, folder: Path) -> TableFiles | ImageFolder:
     """The reader for a folder, by what it holds. Raises `ScenarioError`."""
-    train = _parquet_files(folder, config.train_split)
-    if train:
-        test = _parquet_files(folder, config.test_split)
-        if not test:
-            raise refuse(f"{folder} has parquet files of {config.train_split!r}, but none of {config.test_split!r}")
-        return ParquetFolder(config, folder, train, test)
-    if any((folder / config.train_split).glob("*/*")):
+    train = split_files(folder, config.train_split, "parquet", "saved")
+    if train is None and config.test_share is not None:
+        train = split_files(folder, "", "saved")
+    if train is None and not _has_class_folders(config, folder):
+        train = split_files(folder, config.train_split, "csv")
+    if train is not None:
+        return TableFiles(config, folder.name, str(folder), train, split_files(folder, config.test_split, train.kind))
+    _refuse_other_layouts(folder)
+    if _has_class_folders(config, folder):
         return ImageFolder(config, folder)
     split = config.train_split
-    expected = f"{split}*.parquet, {split}/*.parquet, data/{split}-*.parquet or {split}/CLASS/*.png"
-    raise refuse(f"{folder} holds no data set: expected {expected}")
+    expected = f"{split}.parquet, {split}/*.parquet, {split}.csv or {split}/CLASS/*.png"
+    named = sorted(path.name for path in folder.glob(f"*{split}*") if path.suffix in (".parquet", ".csv"))
+    hint = f"; {named[0]} is not of the split {split!r} by its name (data.train_split)" if named else ""
+    raise refuse(f"{folder} holds no data set: expected {expected}{hint}")
 
 
-def without_columns(config: Data, what: str) -> None:
-    """Refuse column names for a source that has no columns."""
-    for key in ("input_column", "target_column", "group_columns"):
-        if getattr(config, key):
-            raise refuse(f"has no effect: {what} has no columns; remove it", f"data.{key}")
+def _has_class_folders(config: Data, folder: Path) -> bool:
+    """Whether it holds folders of classes: beneath the split, beneath sites, or at its top where nothing is split."""
+    split = folder / config.train_split
+    if split.is_dir():
+        return any(path.is_dir() or path.suffix.lower() in PICTURES for path in split.iterdir())
+    return bool(site_folders(folder, config.train_split)) or (
+        config.test_share is not None and any(path.is_dir() for path in folder.iterdir())
+    )
 
 
-def _parquet_files(folder: Path, split: str) -> tuple[Path, ...]:
-    for pattern in (f"{split}*.parquet", f"{split}/*.parquet", f"data/{split}*.parquet", f"*/{split}*.parquet"):
-        files = tuple(sorted(folder.glob(pattern)))
-        if files:
-            return files
-    return ()
-
-
-def _opened(files: list[tuple[Path, str]]) -> Iterator[Image]:
-    import PIL.Image
-
-    for path, _ in files:
-        try:
-            with PIL.Image.open(path) as image:
-                image.load()
-                yield image
-        except OSError as error:
-            raise refuse(f"{path} is not a readable picture: {error}") from error
+def _refuse_other_layouts(folder: Path) -> None:
+    """Say how the layouts of two libraries are brought over; nothing of a pickled file is read."""
+    remedy = "write x_train, y_train, client_train (which client has each row), x_test and y_test into one .npz file, "
+    remedy += "and take federation.partition={name: natural, column: client}"
+    if any(folder.glob("train/[0-9]*.npz")):
+        raise refuse(f"{folder} is in the layout of PFLlib, one pickled dictionary per client; {remedy}")
+    leaf = [path for place in (".", "train", "data/train") for path in (folder / place).glob("all_data*.json")]
+    if leaf:
+        raise refuse(f"{leaf[0]} is in the layout of LEAF, users with their rows; {remedy}")

@@ -1,8 +1,10 @@
-"""Pictures of any common mode, stacked into one uint8 array."""
+"""Pictures of any common mode, from files or from tables, decoded in one place and stacked into one uint8 array."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,28 @@ if TYPE_CHECKING:
 
 _GRAY = ("1", "L")
 _COLOUR = ("P", "PA", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
+
+
+_ORIENTATION = 0x0112  # the EXIF tag
+
+
+def decoded(source: Path | bytes, where: str) -> Image:
+    """The picture as it is to be seen: turned as its EXIF orientation says. Raises `ScenarioError`.
+
+    Cameras and phones store the pixels as the sensor lay and the turn beside them.
+
+    source: a file, or its content. where: names the picture in the error.
+    """
+    import PIL.Image
+    import PIL.ImageOps
+
+    try:
+        with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            image.load()
+            turned = image.getexif().get(_ORIENTATION, 1) != 1
+            return PIL.ImageOps.exif_transpose(image) if turned else image
+    except (OSError, ValueError, SyntaxError, EOFError, PIL.Image.DecompressionBombError) as error:
+        raise refuse(f"{where} is not a readable picture: {error}") from error
 
 
 def stack(name: str, images: Iterable[Image], count: int) -> NDArray[np.uint8]:

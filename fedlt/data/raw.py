@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.errors import Problem, ScenarioError
+
+_DIGITS = re.compile(r"([0-9]+)")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 Groups = dict[str, NDArray[np.int64]]
 Columns = Mapping[str, NDArray[Any]]
@@ -71,18 +75,18 @@ def checked_labels(
     test_groups: Columns,
     class_names: Sequence[str] = (),
 ) -> RawLabels:
-    """Labels and group columns as int64, texts coded in alphabetical order. Raises `ScenarioError`."""
+    """Labels and group columns as int64, texts coded in the order of `ordered`. Raises `ScenarioError`."""
     for split, y in (("training", y_train), ("test", y_test)):
         if y.ndim != 1:
             raise refuse(f"{name}: {split} labels must be one number per row, got shape {list(y.shape)}")
         if not len(y):
             raise refuse(f"{name}: the {split} set is empty")
     if y_train.dtype.kind in "UO" or y_test.dtype.kind in "UO":
-        class_names = [str(text) for text in np.unique(_texts(name, "the labels", y_train))]
+        class_names = ordered(_texts(name, "the labels", y_train))
         y_train, y_test = _code(name, "the labels", y_train, class_names), _code(name, "labels", y_test, class_names)
     if y_train.dtype.kind not in "iu" or y_test.dtype.kind not in "iu":
-        kinds = f"{y_train.dtype} (training) and {y_test.dtype} (test)"
-        raise refuse(f"{name}: labels must be whole numbers or texts, got {kinds}")
+        split, y = ("training", y_train) if y_train.dtype.kind not in "iu" else ("test", y_test)
+        raise refuse(f"{name}: labels must be whole numbers or texts, but those of the {split} set {_hold(y)}")
     y_train, y_test = y_train.astype(np.int64), y_test.astype(np.int64)
     if not len(class_names) and y_train.max() >= len(y_train):
         sizes = f"the label {y_train.max()} among {len(y_train)} training samples"
@@ -163,26 +167,66 @@ def _moments(x: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def _coded_group(name: str, column: str, parts: list[NDArray[Any]]) -> list[NDArray[np.int64]]:
-    """Whole numbers as they are; texts by their place in the sorted texts of both sets."""
+    """Whole numbers as they are; texts by their place in the ordered texts of both sets."""
     if all(part.dtype.kind in "iub" for part in parts):
         return [part.astype(np.int64) for part in parts]
     what = f"group column {column!r}"
     if all(part.dtype.kind in "UO" for part in parts):
-        known = [str(text) for text in np.unique(np.concatenate([_texts(name, what, part) for part in parts]))]
+        known = ordered(np.concatenate([_texts(name, what, part) for part in parts]))
         return [_code(name, what, part, known) for part in parts]
-    raise refuse(f"{name}: {what} must hold whole numbers or texts, got {parts[0].dtype}")
+    odd = next((part for part in parts if part.dtype.kind not in "iubUO"), None)
+    if odd is None:
+        raise refuse(f"{name}: {what} holds texts in one split and numbers in the other; make them alike")
+    raise refuse(f"{name}: {what} must hold whole numbers or texts, but its values {_hold(odd)}")
+
+
+def ordered(texts: NDArray[np.str_]) -> list[str]:
+    """The different texts in alphabetical order, where numbers in them count as numbers: a2 before a10, -1 before 0.5.
+
+    texts: [N].
+    """
+    distinct = [str(text) for text in np.unique(texts)]
+    if all(_NUMBER.fullmatch(text) for text in distinct):
+        return sorted(distinct, key=lambda text: (float(text), text))
+
+    # Texts and numbers take turns in what `split` returns, so that equal places hold equal types.
+    def parts(text: str) -> list[Any]:
+        return [int(part) if place % 2 else part for place, part in enumerate(_DIGITS.split(text))]
+
+    return sorted(distinct, key=lambda text: (parts(text), text))
+
+
+def _hold(values: NDArray[Any]) -> str:
+    """What values that are no whole numbers are, as a verb and its object, with the remedy."""
+    if values.dtype.kind == "f":
+        missing = int(np.isnan(values).sum())
+        if missing:
+            return f"have {missing} missing ones; fill them in first"
+        odd = values[values != np.floor(values)]
+        if len(odd):
+            return f"are decimal numbers such as {odd[0]:g}; give each its own text or whole number"
+        return f"are stored as decimal numbers ({values[0]:.1f}); store them as whole numbers"
+    names = {
+        "b": "are true or false; write 0 and 1",
+        "M": "are dates; write them as texts",
+        "S": "are bytes; decode them",
+    }
+    return names.get(values.dtype.kind, f"are of type {values.dtype}; write them as texts")
 
 
 def _texts(name: str, what: str, values: NDArray[Any]) -> NDArray[np.str_]:
     if not all(isinstance(value, str) for value in values):
-        raise refuse(f"{name}: {what} mix texts with other or missing values; fill them in first")
+        missing = sum(value is None or value != value for value in values)
+        problem = f"have {missing} missing values" if missing else "mix texts with other values"
+        raise refuse(f"{name}: {what} {problem}; fill them in first")
     return values.astype(np.str_)
 
 
 def _code(name: str, what: str, values: NDArray[Any], known: Sequence[str]) -> NDArray[np.int64]:
     texts = _texts(name, what, values)
-    place = np.searchsorted(np.asarray(known), texts)
-    unknown = texts[np.asarray(known)[np.minimum(place, len(known) - 1)] != texts]
-    if len(unknown):
-        raise refuse(f"{name}: {what} of the test set hold {str(unknown[0])!r}, which the training set lacks")
-    return place.astype(np.int64)
+    codes = {text: code for code, text in enumerate(known)}
+    distinct, inverse = np.unique(texts, return_inverse=True)
+    unknown = [str(text) for text in distinct if str(text) not in codes]
+    if unknown:
+        raise refuse(f"{name}: {what} of the test set hold {unknown[0]!r}, which the training set lacks")
+    return np.array([codes[str(text)] for text in distinct], np.int64)[inverse]

@@ -1,7 +1,7 @@
 """Finds a data set by name and reads it, once: the decoded arrays are kept in the cache.
 
-Looked for in this order: a path (an .npz file or a folder); `$FEDLT_DATA/NAME.npz` or `$FEDLT_DATA/NAME/`; the built
-in `digits`; the Hugging Face hub.
+Looked for in this order: a path (an .npz file, a table or a folder); `$FEDLT_DATA/NAME.npz` or `$FEDLT_DATA/NAME/`; the
+built-in `digits`; the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import numpy as np
 
 from fedlt.data.cache import Entry
 from fedlt.data.digests import stamp
-from fedlt.data.files import Npz, folder_source, without_columns
+from fedlt.data.files import Npz, folder_source
+from fedlt.data.image_folder import without_columns
 from fedlt.data.known import ENCODED, KNOWN, Known
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.table_files import ENDINGS, single_file
 from fedlt.data.tables import Hub, columns_of
+from fedlt.data.test_share import check_share
 
 if TYPE_CHECKING:
     from fedlt.scenario import Data
@@ -67,6 +70,7 @@ class Digits:
         for key in ("train_split", "test_split"):
             if getattr(self.config, key) != key.removesuffix("_split"):
                 raise refuse("digits has the splits train and test; remove it", f"data.{key}")
+        check_share(self.config.test_share, "digits", "test", found=True)
         bunch = load_digits()
         images, y = np.rint(bunch.images * (255 / 16)).astype(np.uint8), bunch.target
         test = np.sort(np.concatenate([np.flatnonzero(y == digit)[-DIGITS_TEST:] for digit in range(10)]))
@@ -164,6 +168,7 @@ def _known(config: Data) -> Known | None:
         known is not None
         and config.target_column in (None, known.target)
         and not config.group_columns
+        and config.test_share is None
         and (config.train_split, config.test_split) == ("train", "test")
     )
     return known if suffices else None
@@ -196,6 +201,8 @@ def _at(config: Data, path: Path) -> Source:
         return folder_source(config, path.resolve())
     if not path.is_file():
         raise refuse(f"no such file: {path.absolute()}")
+    if path.suffix.lower() in (*ENDINGS["parquet"], *ENDINGS["csv"]):
+        return single_file(config, path.resolve())
     if path.suffix != ".npz":
-        raise refuse(f"{path} is neither a folder nor an .npz file")
+        raise refuse(f"{path} is neither a folder nor an .npz, .csv, .tsv or .parquet file")
     return Npz(config, path.resolve())

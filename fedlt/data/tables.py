@@ -1,86 +1,28 @@
-"""Data sets in Hugging Face's `datasets` form: parquet files in a folder, or the hub itself.
-
-Pictures are decoded by `datasets`, so that a folder of parquet files and the hub take the same path.
-"""
+"""Data sets of the Hugging Face hub, and what identifies the files that a data set is read from."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fedlt.data.digests import stamp
-from fedlt.data.images import same_channels, stack
-from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.raw import RawData, RawLabels, refuse
+from fedlt.data.table_columns import cut_table, read_data, read_labels
+from fedlt.data.test_share import check_share
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from PIL.Image import Image
 
     from fedlt.scenario import Data
 
-TARGETS = ("label", "labels", "fine_label", "target", "y", "class")  # names of label columns, likeliest first
 PROBE_SECONDS = 1.5
-CHUNK = 512  # rows decoded at a time
-
-
-@dataclass(frozen=True)
-class ParquetFolder:
-    """Parquet files of two splits, as the hub stores them."""
-
-    config: Data
-    folder: Path
-    train_files: tuple[Path, ...]
-    test_files: tuple[Path, ...]
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    def identity(self) -> list[Any]:
-        """What decides the arrays: the files and the columns."""
-        return [stamp([*self.train_files, *self.test_files]), columns_of(self.config)]
-
-    def read(self) -> RawData:
-        """All of it."""
-        with self._open() as (train, test):
-            return _data(self.name, train, test, self.config)
-
-    def read_labels(self) -> RawLabels:
-        """Labels and group columns; no picture is read."""
-        import pyarrow.parquet
-        from datasets import Features
-
-        try:
-            features = Features.from_arrow_schema(pyarrow.parquet.read_schema(self.train_files[0]))
-        except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
-            raise refuse(f"{self.folder} is not readable as parquet: {error}") from error
-        with self._open([_target(self.name, features, self.config), *self.config.group_columns]) as (train, test):
-            return _labels(self.name, train, test, self.config)
-
-    @contextmanager
-    def _open(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Dataset, Dataset]]:
-        import datasets
-
-        files = {"train": [str(f) for f in self.train_files], "test": [str(f) for f in self.test_files]}
-        # The Arrow copy that `datasets` makes is of no use once the arrays stand in the cache.
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, _quiet():
-            try:
-                both = datasets.load_dataset("parquet", data_files=files, columns=columns, cache_dir=scratch)
-            except Exception as error:
-                raise refuse(f"{self.folder} is not readable as parquet: {error}") from error
-            yield both["train"], both["test"]
 
 
 @dataclass(frozen=True)
@@ -107,12 +49,12 @@ class Hub:
 
     def read(self) -> RawData:
         """All of it."""
-        with _quiet():
-            return _data(self.name, *self._splits, self.config)
+        with quiet():
+            return read_data(self.name, *self._splits, self.config)
 
     def read_labels(self) -> RawLabels:
         """Labels and group columns; no picture is decoded."""
-        return _labels(self.name, *self._splits, self.config)
+        return read_labels(self.name, *self._splits, self.config)
 
     @cached_property
     def _splits(self) -> tuple[Dataset, Dataset]:
@@ -124,17 +66,21 @@ class Hub:
         before = datasets.config.HF_HUB_OFFLINE
         datasets.config.HF_HUB_OFFLINE = offline  # else minutes of retries before it looks into its cache
         try:
-            with _quiet():
+            with quiet():
                 both = datasets.load_dataset(self.hub_name)
         except Exception as error:
             raise refuse(unavailable(self.name, f"the hub answers for {self.hub_name}: {error}")) from error
         finally:
             datasets.config.HF_HUB_OFFLINE = before
-        for key in ("train_split", "test_split"):
+        share, test = self.config.test_share, self.config.test_split
+        if share is not None:
+            check_share(share, self.hub_name, test, test in both)
+        for key in ("train_split", "test_split")[: 1 if share is not None else 2]:
             if getattr(self.config, key) not in both:
                 message = f"{self.hub_name} has no split {getattr(self.config, key)!r}; it has: {', '.join(both)}"
                 raise refuse(message, f"data.{key}")
-        return both[self.config.train_split], both[self.config.test_split]
+        train = both[self.config.train_split]
+        return cut_table(self.name, train, self.config) if share is not None else (train, both[test])
 
 
 def unavailable(name: str, reason: str) -> str:
@@ -154,6 +100,7 @@ def columns_of(config: Data) -> list[Any]:
         list(config.group_columns),
         config.train_split,
         config.test_split,
+        config.test_share,
     ]
 
 
@@ -197,7 +144,8 @@ def _revision(folder: Path) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """`datasets` without its progress bars and its log."""
     import datasets
 
     shown, level = datasets.is_progress_bar_enabled(), datasets.utils.logging.get_verbosity()
@@ -209,82 +157,3 @@ def _quiet() -> Iterator[None]:
         datasets.utils.logging.set_verbosity(level)
         if shown:
             datasets.enable_progress_bars()
-
-
-def _data(name: str, train: Dataset, test: Dataset, config: Data) -> RawData:
-    labels = _labels(name, train, test, config)
-    column = _input(name, train.features, config)
-    if column not in test.features:
-        raise refuse(f"{name}: the test set has no column {column!r}", "data.input_column")
-    if not _is_picture(train.features[column]):
-        return checked(labels, _rows(name, train, column), _rows(name, test, column))
-    return checked(labels, *same_channels(_pictures(name, train, column), _pictures(name, test, column)))
-
-
-def _labels(name: str, train: Dataset, test: Dataset, config: Data) -> RawLabels:
-    target = _target(name, train.features, config)
-    for split, table in (("training", train), ("test", test)):
-        for key, columns in (("target_column", [target]), ("group_columns", config.group_columns)):
-            for column in columns:
-                if column not in table.features:
-                    known = ", ".join(table.features)
-                    raise refuse(f"{name}: the {split} set has no column {column!r}; it has: {known}", f"data.{key}")
-    groups, test_groups = ({c: np.asarray(table[c][:]) for c in config.group_columns} for table in (train, test))
-    y_train, y_test = np.asarray(train[target][:]), np.asarray(test[target][:])
-    names = getattr(train.features[target], "names", ())
-    return checked_labels(name, y_train, y_test, groups, test_groups, names)
-
-
-def _target(name: str, features: Any, config: Data) -> str:
-    if config.target_column is not None:
-        return config.target_column
-    import datasets
-
-    coded: list[str] = [column for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    named = [column for column in TARGETS if column in features]
-    if len(coded) != 1 and not named:
-        message = f"{name}: no column is plainly the label; name one of {', '.join(features)}"
-        raise refuse(message, "data.target_column")
-    return coded[0] if len(coded) == 1 else named[0]
-
-
-def _input(name: str, features: Any, config: Data) -> str:
-    if config.input_column is not None:
-        if config.input_column not in features:
-            message = f"{name} has no column {config.input_column!r}; it has: {', '.join(features)}"
-            raise refuse(message, "data.input_column")
-        return config.input_column
-    pictures: list[str] = [column for column, feature in features.items() if _is_picture(feature)]
-    if len(pictures) != 1:
-        message = f"{name}: expected one column of pictures, found {len(pictures)}; name one of {', '.join(features)}"
-        raise refuse(message, "data.input_column")
-    return pictures[0]
-
-
-def _is_picture(feature: Any) -> bool:
-    import datasets
-
-    return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
-
-
-def _pictures(name: str, table: Dataset, column: str) -> NDArray[np.uint8]:
-    import datasets
-
-    table = table.select_columns([column]).cast_column(column, datasets.Image())
-
-    def decoded() -> Iterator[Image]:
-        for start in range(0, len(table), CHUNK):
-            try:
-                yield from table[start : start + CHUNK][column]
-            except (OSError, ValueError) as error:
-                rows = f"rows {start}..{min(start + CHUNK, len(table)) - 1}"
-                raise refuse(f"{name}: a picture in {rows} of {column!r} is not readable: {error}") from error
-
-    return stack(name, decoded(), len(table))
-
-
-def _rows(name: str, table: Dataset, column: str) -> NDArray[Any]:
-    try:
-        return np.asarray(table[column][:])
-    except ValueError as error:
-        raise refuse(f"{name}: column {column!r} holds neither pictures nor feature rows of one length") from error

@@ -1,0 +1,198 @@
+"""Pictures in folders, one folder for each class.
+
+    SPLIT/CLASS/FILE           the usual layout
+    SPLIT/SITE/CLASS/FILE      with data.group_columns=[site], since the folders alone could also be CLASS/PART
+    SITE/SPLIT/CLASS/FILE      a folder per site
+    CLASS/FILE                 without splits, with data.test_share; also SITE/CLASS/FILE with group_columns=[site]
+
+Pictures at any other depth are refused rather than passed over. Names that begin with a point are no data (`.DS_Store`,
+`.ipynb_checkpoints`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.data.digests import stamp
+from fedlt.data.images import decoded, same_channels, stack
+from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.tables import columns_of
+from fedlt.data.test_share import check_share, cut
+
+if TYPE_CHECKING:
+    from fedlt.errors import ScenarioError
+    from fedlt.scenario import Data
+
+SITE = "site"
+"""The group column of layouts with a folder per site."""
+
+KEY = "data.group_columns"
+
+PICTURES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2",
+)  # fmt: skip
+_NO_DATA = (".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".html", ".yaml", ".yml", ".log", ".py", ".db", ".ini")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One file, and what the folders say of it; site is "" in layouts without sites."""
+
+    path: Path
+    label: str
+    site: str
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The data set of a folder of pictures, classes and files in alphabetical order."""
+
+    config: Data
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def identity(self) -> list[Any]:
+        """What decides the arrays: the files, the splits and the columns."""
+        return [stamp([picture.path for split in self._splits for picture in split]), columns_of(self.config)]
+
+    def read(self) -> RawData:
+        """All of it."""
+        labels = self.read_labels()
+        train, test = (
+            stack(self.name, (decoded(p.path, str(p.path)) for p in split), len(split)) for split in self._splits
+        )
+        return checked(labels, *same_channels(train, test))
+
+    def read_labels(self) -> RawLabels:
+        """Labels and sites from the folders' names; no picture is read."""
+        labels, sites = ([_texts(split, key) for split in self._splits] for key in ("label", "site"))
+        groups = [{SITE: column} if self._by_site else {} for column in sites]
+        return checked_labels(self.name, *labels, *groups)
+
+    @property
+    def _by_site(self) -> bool:
+        return any(picture.site for split in self._splits for picture in split)
+
+    @cached_property
+    def _splits(self) -> list[list[Picture]]:
+        """The pictures of the training and of the test set."""
+        config = self.config
+        without_columns(config, f"the image folder {self.folder}", groups=SITE)
+        roots = [self._roots(split) for split in (config.train_split, config.test_split)]
+        if not roots[0] and config.test_share is not None:
+            roots[0] = {"": self.folder}
+        if not roots[0]:
+            split = config.train_split
+            raise refuse(f"{self.folder} has no folder {split!r}; expected {split}/CLASS/*.png")
+        lacks = f"has no folder {config.test_split!r}"
+        check_share(config.test_share, str(self.folder), config.test_split, bool(roots[1]), lacks)
+        splits = [
+            [picture for site, root in found.items() for picture in self._pictures(root, site)] for found in roots
+        ]
+        self._refuse_empty(splits, roots)
+        self._refuse_strangers(roots)
+        if config.test_share is None:
+            return splits
+        rows = cut(_texts(splits[0], "label"), config.test_share)
+        return [[splits[0][row] for row in part] for part in rows]
+
+    def _roots(self, split: str) -> dict[str, Path]:
+        """The folders that hold a split, by site."""
+        if (self.folder / split).is_dir():
+            return {"": self.folder / split}
+        return site_folders(self.folder, split)
+
+    def _pictures(self, root: Path, site: str) -> list[Picture]:
+        named = SITE in self.config.group_columns and not site
+        depth = 3 if named else 2
+        found = []
+        for parts in sorted(_files(root)):
+            path = root.joinpath(*parts)
+            ending = path.suffix.lower()
+            if ending in _NO_DATA or parts[-1] == "Thumbs.db":
+                continue
+            if ending not in PICTURES:
+                endings = ", ".join(PICTURES)
+                raise refuse(
+                    f"{path} is no picture by its ending ({endings}); convert it, or take it out of the folder"
+                )
+            if len(parts) != depth:
+                raise self._misplaced(root, parts, depth)
+            found.append(Picture(path, parts[-2], parts[0] if named else site))
+        return found
+
+    def _misplaced(self, root: Path, parts: tuple[str, ...], depth: int) -> ScenarioError:
+        place = root.joinpath(*parts)
+        if depth == 3 and len(parts) == 2:
+            return refuse(f"has no effect: {place} has no folder of a site above its class; remove it", KEY)
+        message = f"{place} lies at another depth than {'SITE/' if depth == 3 else ''}CLASS/FILE beneath {root.name}"
+        remedy = "move the pictures of a class into one folder"
+        if depth == 2 and len(parts) == 3:
+            remedy += f", or set {KEY}=[{SITE}] if {parts[0]!r} is a site and {parts[1]!r} a class"
+        return refuse(f"{message}; {remedy}")
+
+    def _refuse_empty(self, splits: Sequence[list[Picture]], roots: Sequence[dict[str, Path]]) -> None:
+        """Refuse class folders without a training picture: the class would vanish."""
+        held = {picture.label for picture in splits[0]}
+        for split, found in zip(splits, roots, strict=True):
+            for site, root in found.items():
+                inner = SITE in self.config.group_columns and not site
+                parents = _folders(root) if inner else [root]
+                for folder in (folder for parent in parents for folder in _folders(parent)):
+                    if folder.name not in held and not any(p.label == folder.name for p in split):
+                        raise refuse(f"the class folder {folder} holds no picture; add some, or delete the folder")
+
+    def _refuse_strangers(self, roots: Sequence[dict[str, Path]]) -> None:
+        """Refuse pictures in a folder beside those of the sites that has neither split."""
+        sites = {site for found in roots for site in found}
+        for folder in _folders(self.folder) if "" not in sites else ():
+            if folder.name not in sites:
+                for parts in _files(folder):
+                    if Path(parts[-1]).suffix.lower() in PICTURES:
+                        place, split = folder.joinpath(*parts), self.config.train_split
+                        raise refuse(f"{place} belongs to no split; put it into {folder.name}/{split}/CLASS")
+
+
+def site_folders(folder: Path, split: str) -> dict[str, Path]:
+    """The folders `SITE/<split>` by site, in alphabetical order."""
+    return {site.name: site / split for site in _folders(folder) if (site / split).is_dir()}
+
+
+def without_columns(config: Data, what: str, groups: str = "") -> None:
+    """Refuse column names for a source that has no columns, but for the group column `groups`."""
+    for key in ("input_column", "target_column", "group_columns"):
+        value = getattr(config, key)
+        if value and not (groups and value == [groups]):
+            only = f" but {groups!r}" if groups and key == "group_columns" else ""
+            raise refuse(f"has no effect: {what} has no columns{only}; remove it", f"data.{key}")
+
+
+def _texts(pictures: Sequence[Picture], key: str) -> NDArray[np.str_]:
+    return np.array([getattr(picture, key) for picture in pictures], np.str_)
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _files(root: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The files beneath a folder, as the parts of their paths; hidden names are passed over."""
+    with os.scandir(root.joinpath(*above)) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _files(root, (*above, entry.name))
+            else:
+                yield (*above, entry.name)

@@ -1,0 +1,211 @@
+"""Which columns of a table are inputs, labels and groups, and their arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.data.images import decoded, same_channels, stack
+from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.test_share import cut
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datasets import Dataset
+    from PIL.Image import Image
+
+    from fedlt.scenario import Data
+
+TARGETS = ("label", "labels", "fine_label", "target", "y", "class")  # names of label columns, likeliest first
+PANDAS_INDEX = "__index_level_"  # what pandas calls the row numbers that it writes along
+CHUNK = 512  # rows of pictures read at a time
+
+
+def read_data(name: str, train: Dataset, test: Dataset, config: Data) -> RawData:
+    """All of a data set. Raises `ScenarioError`."""
+    labels = read_labels(name, train, test, config)
+    columns = input_columns(name, train.features, config)
+    for column in columns:
+        if column not in test.features:
+            raise refuse(f"{name}: the test set has no column {column!r}", "data.input_column")
+    if _is_picture(train.features[columns[0]]):
+        return checked(labels, *same_channels(*(_pictures(name, table, columns[0]) for table in (train, test))))
+    return checked(labels, *(_rows(name, table, columns) for table in (train, test)))
+
+
+def read_labels(name: str, train: Dataset, test: Dataset, config: Data) -> RawLabels:
+    """The labels and group columns of a data set. Raises `ScenarioError`."""
+    target = target_column(name, train.features, config)
+    for split, table in (("training", train), ("test", test)):
+        for key, columns in (("target_column", [target]), ("group_columns", config.group_columns)):
+            for column in columns:
+                if column not in table.features:
+                    known = ", ".join(table.features)
+                    raise refuse(f"{name}: the {split} set has no column {column!r}; it has: {known}", f"data.{key}")
+    names, other = (list(getattr(table.features[target], "names", ())) for table in (train, test))
+    if names and other and names != other:
+        message = f"{name}: {target!r} codes other classes in the test set, or in another order: {_first(names, other)}"
+        raise refuse(message, "data.target_column")
+    groups, test_groups = ({c: np.asarray(table[c][:]) for c in config.group_columns} for table in (train, test))
+    y_train, y_test = np.asarray(train[target][:]), np.asarray(test[target][:])
+    return checked_labels(name, y_train, y_test, groups, test_groups, names)
+
+
+def cut_table(name: str, table: Dataset, config: Data) -> tuple[Dataset, Dataset]:
+    """The rows for training and those of the test set (`data.test_share`)."""
+    target = target_column(name, table.features, config)
+    if target not in table.features:
+        known = ", ".join(table.features)
+        raise refuse(f"{name} has no column {target!r}; it has: {known}", "data.target_column")
+    assert config.test_share is not None
+    train, test = cut(np.asarray(table[target][:]), config.test_share)
+    return table.select(train), table.select(test)
+
+
+def target_column(name: str, features: Any, config: Data) -> str:
+    """The label column: as the scenario says, else the one of class labels, else the likeliest by name."""
+    if config.target_column is not None:
+        return config.target_column
+    import datasets
+
+    coded: list[str] = [column for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    named = [column for column in TARGETS if column in features]
+    if len(coded) != 1 and not named:
+        message = f"{name}: no column is plainly the label; name one of {', '.join(features)}"
+        raise refuse(message, "data.target_column")
+    return coded[0] if len(coded) == 1 else named[0]
+
+
+def input_columns(name: str, features: Any, config: Data) -> list[str]:
+    """The input columns: one of pictures or of feature rows, or several that hold a feature each.
+
+    As the scenario says, else by type: the one column of pictures, else of lists of numbers, else all columns but
+    labels and groups, provided that they hold decimal numbers. Whole numbers may be features, or ids, or sites, so they
+    are taken only by name.
+    """
+    if config.input_column is not None:
+        chosen = [config.input_column] if isinstance(config.input_column, str) else list(config.input_column)
+        for column in chosen:
+            if column not in features:
+                message = f"{name} has no column {column!r}; it has: {', '.join(features)}"
+                raise refuse(message, "data.input_column")
+        wide = [column for column in chosen if not _is_number(features[column])]
+        if not chosen or (wide and len(chosen) > 1):
+            what = f"{wide[0]!r} holds no numbers" if wide else "the list is empty"
+            raise refuse(f"{name}: expected one column, or columns of numbers; {what}", "data.input_column")
+        return chosen
+    for fits in (_is_picture_type, _is_binary, _is_list):
+        found: list[str] = [column for column, feature in features.items() if fits(feature)]
+        if len(found) == 1:
+            return found
+        if found:
+            message = f"{name}: {len(found)} columns may be the inputs; name one of {', '.join(found)}"
+            raise refuse(message, "data.input_column")
+    used = {target_column(name, features, config), *config.group_columns}
+    rest = [column for column in features if column not in used and not column.startswith(PANDAS_INDEX)]
+    unclear = [column for column in rest if not str(getattr(features[column], "dtype", "")).startswith("float")]
+    if rest and not unclear:
+        return rest
+    message = f"{name}: which columns are the inputs? Name them, as in data.input_column=[{','.join(rest[:2])}]"
+    if unclear:
+        message += f"; {', '.join(map(repr, unclear[:3]))} could be features, ids or groups (data.group_columns)"
+    raise refuse(message, "data.input_column")
+
+
+def _is_picture(feature: Any) -> bool:
+    return _is_picture_type(feature) or _is_binary(feature)
+
+
+def _is_picture_type(feature: Any) -> bool:
+    import datasets
+
+    return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
+
+
+def _is_binary(feature: Any) -> bool:
+    return getattr(feature, "dtype", "") in ("binary", "large_binary")
+
+
+def _is_list(feature: Any) -> bool:
+    import datasets
+
+    return isinstance(feature, datasets.List | datasets.LargeList) and _is_number(feature.feature)
+
+
+def _is_number(feature: Any) -> bool:
+    import datasets
+
+    plain = isinstance(feature, datasets.Value)
+    return plain and str(feature.dtype).startswith(("float", "int", "uint", "bool"))
+
+
+def _first(names: Sequence[str], other: Sequence[str]) -> str:
+    """Where two lists of class names first differ."""
+    place = next((i for i, pair in enumerate(zip(names, other, strict=False)) if pair[0] != pair[1]), None)
+    if place is None:
+        return f"{len(names)} and {len(other)} classes"
+    return f"class {place} is {names[place]!r} in the training set, {other[place]!r} in the test set"
+
+
+def _pictures(name: str, table: Dataset, column: str) -> NDArray[np.uint8]:
+    import datasets
+
+    as_bytes = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+
+    def images() -> Iterator[Image]:
+        for start in range(0, len(as_bytes), CHUNK):
+            for place, cell in enumerate(as_bytes[start : start + CHUNK][column], start):
+                where = f"{name}: the picture in row {place} of {column!r}"
+                yield decoded(_content(cell, where), where)
+
+    return stack(name, images(), len(as_bytes))
+
+
+def _content(cell: dict[str, Any] | None, where: str) -> Path | bytes:
+    """The encoded picture, or the file that holds it."""
+    from pathlib import Path
+
+    content = cell and (cell["bytes"] or cell["path"])
+    if not content:
+        raise refuse(f"{where} is missing")
+    return content if isinstance(content, bytes) else Path(content)
+
+
+def _rows(name: str, table: Dataset, columns: Sequence[str]) -> NDArray[Any]:
+    """[N, F] features: a column of lists, or a column for each."""
+    if len(columns) == 1 and not _is_number(table.features[columns[0]]):
+        return _matrix(name, table, columns[0])
+    arrow = table.select_columns(list(columns)).with_format("arrow")[:]
+    values = np.empty((len(table), len(columns)))
+    for place, column in enumerate(columns):
+        values[:, place] = arrow.column(column).cast("float64").to_numpy()
+        missing = int(np.isnan(values[:, place]).sum())
+        if missing:
+            raise refuse(f"{name}: column {column!r} has {missing} missing values; fill them in first")
+    return values
+
+
+def _matrix(name: str, table: Dataset, column: str) -> NDArray[Any]:
+    """[N, F] of a column of lists; a missing number becomes NaN, which is then refused by its feature."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    cells = table.select_columns([column]).with_format("arrow")[:].column(column).combine_chunks()
+    ragged = f"{name}: column {column!r} holds neither pictures nor feature rows of one length"
+    lists = pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list
+    if not any(is_list(cells.type) for is_list in lists):
+        raise refuse(ragged, "data.input_column")
+    lengths = np.unique(compute.list_value_length(cells).to_numpy(zero_copy_only=False))
+    if len(lengths) != 1 or np.isnan(lengths).any() or cells.null_count:
+        raise refuse(ragged)
+    inner = compute.list_flatten(cells)
+    if pa.types.is_nested(inner.type):
+        try:
+            return np.asarray(table[column][:])
+        except ValueError as error:
+            raise refuse(ragged) from error
+    return inner.to_numpy(zero_copy_only=False).reshape(len(cells), -1)

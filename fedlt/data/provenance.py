@@ -125,8 +125,8 @@ def missing(made_of: Inputs, now: Inputs) -> list[str]:
 def names_files(scenario: Mapping[str, Any]) -> bool:
     """Whether a scenario, as nested dictionaries, is of more than built-in parts."""
     data = scenario["data"]
-    named = isinstance(data["longtail"]["counts"], str) or data["noise"]["file"] is not None
-    return named or data["name"] != "digits" or ".py:" in json.dumps(scenario)
+    counts, noise = data.get("longtail", {}).get("counts"), data.get("noise", {}).get("file")
+    return data["name"] != "digits" or isinstance(counts, str) or bool(noise) or ".py:" in json.dumps(scenario)
 
 
 def _named_file(key: str, value: Any) -> dict[str, dict[str, str]]:

@@ -10,8 +10,12 @@ import ast
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import invalidate_caches
 from importlib.machinery import all_suffixes
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from fedlt.errors import ScenarioError
@@ -24,14 +28,14 @@ def own_files(path: Path, installed: str = "") -> dict[str, Path]:
     """A component's source files by name: `mine.py`, and beside or beneath it `helper.py`, `losses/focal.py`.
 
     path: the component's own file. installed: the top package of a component that comes from one; then the files are
-    those of this package only. Else modules are looked for beside the file, and where Python looks for modules that
-    are not installed (the folder that it was started in, `PYTHONPATH`). Raises `ScenarioError` for unreadable Python.
+    those of this package only. Else modules are looked for where Python finds those that are not installed (the folder
+    that it was started in, `PYTHONPATH`), and beside the file. Raises `ScenarioError` for unreadable Python.
     """
     if installed:
         inside = next((folder for folder in path.parents if folder.name == installed), path)
         roots = [inside.parent]
     else:
-        roots = list(dict.fromkeys([path.parent, *_user_folders()]))
+        roots = list(dict.fromkeys([*_user_folders(), path.parent]))
 
     found = {path: path.name}
     waiting = [path]
@@ -55,13 +59,61 @@ def own_files(path: Path, installed: str = "") -> dict[str, Path]:
     return named
 
 
+_begun = time.time_ns()
+_taken: dict[Path, bytes] = {}
+"""Texts of the modules that components imported last, in this process."""
+
+
+@contextmanager
+def importing(path: Path, modules: Mapping[str, Path], texts: Mapping[Path, bytes]) -> Iterator[None]:
+    """While the block executes a component's file, modules are found beside it, and imported anew if need be.
+
+    path: the component's file. modules: those that it imports, by their names as `own_files` gives them. texts: what
+    they hold. Need is where the text of one changed since this process may have imported it, and where it imported
+    another one of that name, for a component of another folder.
+    """
+    changed = any(_taken[p] != text if p in _taken else p.stat().st_mtime_ns >= _begun for p, text in texts.items())
+    names = {name.rpartition(".")[0].removesuffix("/__init__"): file for name, file in modules.items()}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name != "__main__" and file:
+            here = Path(os.path.realpath(file))
+            # If one has changed, all: another may hold on to what it took from it.
+            other = names.get(name.replace(".", "/"), here) != here and not _is_installed(here)
+            if other or (changed and here in texts):
+                del sys.modules[name]
+
+    for file in texts:  # compiled before the edit, which Python does not see within one second and at one size
+        compiled = Path(cache_from_source(str(file))) if file.suffix == ".py" else file
+        if compiled.is_file() and compiled.stat().st_mtime_ns < file.stat().st_mtime_ns:
+            with suppress(OSError):
+                compiled.unlink()
+
+    invalidate_caches()
+    _taken.update(texts)
+    beside = str(path.parent)
+    if beside in sys.path:
+        yield
+        return
+    sys.path.append(beside)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(beside)
+
+
 def _user_folders() -> Iterator[Path]:
     """Where Python looks for modules, without what is installed and what belongs to Python."""
     for entry in sys.path:
-        folder = Path(os.path.abspath(entry))
-        installed = {"site-packages", "dist-packages"}.intersection(folder.parts)
-        if not installed and not folder.is_relative_to(sysconfig.get_path("stdlib")) and folder.is_dir():
+        folder = Path(os.path.realpath(entry))
+        if folder.is_dir() and not _is_installed(folder):
             yield folder
+
+
+def _is_installed(path: Path) -> bool:
+    folders = {"site-packages", "dist-packages"}
+    return bool(folders.intersection(path.parts)) or path.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _package(file: Path, roots: list[Path]) -> list[str]:

@@ -108,7 +108,7 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers:
     named = named_now(scenario)
     raw = sources.load(scenario.data, cache_dir)
     dealt = _deal(scenario, raw.labels(), newcomers)
-    refuse_changed(named, named_now(scenario), "this run's split", "run again")
+    refuse_changed(named, named_now(scenario), "the data were read", "run again")
     shape = raw.x_train.shape[1:]
     return Federation(
         name=raw.name,

@@ -9,6 +9,8 @@ opens under names of its own, and modules that it imports under a name made up a
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ from fedlt.catalog import Choice
 from fedlt.data.count_file import file_of
 from fedlt.data.digests import digests
 from fedlt.data.sources import file_digests
-from fedlt.errors import Problem, ScenarioError
+from fedlt.errors import FedLTError, Problem, ScenarioError
 
 if TYPE_CHECKING:
     from fedlt.scenario import Scenario
@@ -28,18 +30,25 @@ DATA = "data.name"
 Inputs = Mapping[str, Mapping[str, str]]
 """Digests by key of the scenario and by file. A built-in component has no key, nor has a list of counts."""
 
+Seen = dict[str, dict[str, str]]
+"""Digests of data sets, by what they were asked for."""
 
-def inputs_now(scenario: Scenario, made_of: Inputs | None = None) -> dict[str, dict[str, str]]:
+
+def inputs_now(scenario: Scenario, made_of: Inputs, seen: Seen | None = None) -> dict[str, dict[str, str]]:
     """What a run of the scenario would be made of, without reading the data set.
 
-    made_of: what the run was made of that this is compared with; see `fedlt.data.sources.file_digests`. Data that are
-    not on this machine have no key.
+    made_of: what the run was made of that this is compared with; see `fedlt.data.sources.file_digests`. seen: what was
+    found for data sets so far, for many scenarios of few. Data that are not on this machine have no key.
     """
-    try:
-        data = file_digests(scenario.data, (made_of or {}).get(DATA, {}))
-    except ScenarioError:
-        data = {}
-    return ({DATA: data} if data else {}) | named_now(scenario)
+    data = made_of.get(DATA, {})
+    known = {} if seen is None else seen
+    key = str((scenario.data, data))
+    if key not in known:
+        try:
+            known[key] = file_digests(scenario.data, data)
+        except ScenarioError:
+            known[key] = {}
+    return ({DATA: known[key]} if known[key] else {}) | named_now(scenario)
 
 
 def named_now(scenario: Scenario) -> dict[str, dict[str, str]]:
@@ -67,7 +76,7 @@ def code_now(scenario: Scenario) -> dict[str, dict[str, str]]:
 def changes(made_of: Inputs, now: Inputs, what: str, remedy: str) -> list[Problem]:
     """A problem for each key whose files are others now; what cannot be found now is passed over (`missing`).
 
-    what: what was made of the files, in words. remedy: what to do.
+    what: since when, in words, as `the run was made`. remedy: what to do.
     """
     problems = []
     for key, here in sorted(now.items()):
@@ -77,7 +86,7 @@ def changes(made_of: Inputs, now: Inputs, what: str, remedy: str) -> list[Proble
             gone, new = [file for file in there if file not in here], [file for file in here if file not in there]
             parts = ((edited, "changed"), (new, "came into being"), (gone, "went away"))
             told = "; ".join(f"{_listed(files)} {how}" for files, how in parts if files)
-            problems.append(Problem(key, f"{told} since {what} was made; {remedy}"))
+            problems.append(Problem(key, f"{told} since {what}; {remedy}"))
     return problems
 
 
@@ -88,15 +97,36 @@ def refuse_changed(made_of: Inputs, now: Inputs, what: str, remedy: str) -> None
         raise ScenarioError(problems, source="the files behind the names")
 
 
+def in_short(inputs: Inputs) -> str:
+    """One digest of all."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def refuse_others(inputs: str, here: Inputs) -> None:
+    """Raise `FedLTError` where a worker finds other files than the server, whose digest is `inputs` (empty: any)."""
+    if inputs not in ("", in_short(here)):
+        files = ", ".join(_listed(list(held)) for held in here.values())
+        raise FedLTError(f"a file of the run is not what it is at the server, or was edited: one of {files}")
+
+
+def refuse_edited_code(made_of: Inputs, scenario: Scenario) -> None:
+    """Raise `ScenarioError` where a user's code was edited since the run began: it would be executed as it is now."""
+    if made_of:
+        now = code_now(scenario)
+        begun = {key: made_of.get(key, {}) for key in now}
+        refuse_changed(begun, now, "the run began", "run again")
+
+
 def missing(made_of: Inputs, now: Inputs) -> list[str]:
     """The files of the keys that cannot be found now."""
     return [_listed(list(files)) for key, files in made_of.items() if key not in now]
 
 
-def names_files(keys: Mapping[str, Any]) -> bool:
-    """Whether a run of these flat keys is made of files that may change: everything but the built-in parts."""
-    texts = (value for value in keys.values() if isinstance(value, str))
-    return keys.get(DATA) != "digits" or any(".py:" in text or _path(text) is not None for text in texts)
+def names_files(scenario: Mapping[str, Any]) -> bool:
+    """Whether a scenario, as nested dictionaries, is of more than built-in parts."""
+    data = scenario["data"]
+    counts, noise = data.get("longtail", {}).get("counts"), data.get("noise", {}).get("file")
+    return data["name"] != "digits" or isinstance(counts, str) or bool(noise) or ".py:" in json.dumps(scenario)
 
 
 def _named_file(key: str, value: Any) -> dict[str, dict[str, str]]:

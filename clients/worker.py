@@ -27,7 +27,7 @@ from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Strategy, Update
 from fedlt.trainer import Trainer
-from server.messages import UNION, Failure, Job, Report, States
+from server.messages import GENERIC, UNION, Failure, Job, Report, States
 
 
 class Worker:
@@ -179,7 +179,11 @@ class Worker:
         for work in works:  # all before any client's parameters are loaded
             if work.chunks:
                 test = sets[work.validation]
-                found = evaluate_generic(self.strategy, server, test, work.chunks, meters)
+                try:
+                    found = evaluate_generic(self.strategy, server, test, work.chunks, meters)
+                except FloatingPointError as error:
+                    report.failures.append(Failure(GENERIC, str(error), "generic"))
+                    return
                 self._report(report, f"{test.prefix}generic", -1, found)
                 if not work.validation:
                     self.tests.measure_features(work, report)

@@ -9,25 +9,26 @@ from textwrap import fill
 from fedlt.errors import Problem, ScenarioError
 from fedlt.schema import suggest
 
-TEST = "the balanced global test set"
+TEST = "the global test set"
 OWN = "each client's own test set, which by default is drawn to match its training mix"
 MEAN = "Unweighted mean over the clients that have a test sample"
 POOLED = "All clients' test samples together, each counted once"
 
 METRICS: dict[str, str] = {
-    "generic/accuracy": f"Share of {TEST} that the generic model predicts correctly.",
+    "generic/accuracy": f"Share of {TEST} that the generic model predicts correctly. Where that set is not balanced, "
+    "large classes decide it, and `generic/balanced_accuracy` is shown beside it.",
     "generic/balanced_accuracy": "Mean recall over the classes that the global test set holds. Equals the accuracy "
     "where every class has equally many test samples.",
     "generic/macro_f1": "Mean F1 over the classes that the global test set holds; 0 for a class that is never "
     "predicted. Falls when a class is predicted too often, which recall does not show.",
-    "generic/many": "Accuracy on test samples of head classes: more than 100 training samples over all clients. Liu et "
-    "al., CVPR 2019. NaN where there is no such class.",
-    "generic/medium": "Accuracy on test samples of medium classes: 20 to 100 training samples over all clients.",
-    "generic/few": "Accuracy on test samples of tail classes: fewer than 20 training samples over all clients.",
-    "generic/mass_many": "Accuracy on the largest classes that together hold 75 % of the clients' local test samples: "
-    "the head by mass, as the FedLoGe code groups classes.",
-    "generic/mass_medium": "Accuracy on the classes that follow, up to 95 % of the mass.",
-    "generic/mass_few": "Accuracy on the classes beyond 95 % of the mass.",
+    "generic/many": "Mean recall of the head classes: more than 100 training samples over all clients. Liu et al., "
+    "CVPR 2019. Classes without a test sample are left out; NaN where there is no other.",
+    "generic/medium": "Mean recall of the medium classes: 20 to 100 training samples over all clients.",
+    "generic/few": "Mean recall of the tail classes: fewer than 20 training samples over all clients.",
+    "generic/mass_many": "Mean recall of the largest classes that together hold 75 % of the clients' local test "
+    "samples: the head by mass, as the FedLoGe code groups classes.",
+    "generic/mass_medium": "Mean recall of the classes that follow, up to 95 % of the mass.",
+    "generic/mass_few": "Mean recall of the classes beyond 95 % of the mass.",
     "generic/ece": "Expected calibration error: |accuracy - confidence| in 15 equal bins of the confidence (the "
     "largest probability), weighted by the bins' samples. 0 is calibrated. Guo et al., ICML 2017. Bins of few samples "
     "make it larger than it is.",

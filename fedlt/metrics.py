@@ -124,13 +124,12 @@ class Confusion:
         return _mean_defined(f1[self.support > 0])
 
     def group_accuracy(self, groups: NDArray[np.int8]) -> tuple[float, float, float]:
-        """(many, medium, few): accuracy over the samples of each group's classes. groups: [C] of 0, 1, 2.
+        """(many, medium, few): mean recall over the group's classes that have test samples. groups: [C] of 0, 1, 2.
 
-        On a balanced test set this is also the mean recall of the group's classes, the field's many/medium/few shot
-        accuracy.
+        The field's many/medium/few shot accuracy. On a balanced test set it is also the accuracy over the samples.
         """
-        which = groups.astype(np.int64)
-        many, medium, few = _ratio(_sum_by(which, self.correct, 3), _sum_by(which, self.support, 3)).tolist()
+        recall = self.recall()
+        many, medium, few = (_mean_defined(recall[groups == group]) for group in range(3))
         return many, medium, few
 
 

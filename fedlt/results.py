@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +58,16 @@ class Run:
     def warnings(self) -> list[str]:
         """What is off with the finished run, and what to try (`fedlt.recording.run_warnings`); mostly nothing."""
         return list(self.summary.get("warnings", []))
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the global test set holds equally many samples of every class. Runs of older versions do not say it:
+        there, whether accuracy and balanced accuracy agree."""
+        held = self.summary.get("test_per_class")
+        if held is not None:
+            return bool(held[0] == held[1])
+        one, other = (self.final.get(f"generic/{name}", math.nan) for name in ("accuracy", "balanced_accuracy"))
+        return not abs(one - other) > 1e-9
 
     @cached_property
     def scenario(self) -> dict[str, Any]:

@@ -19,13 +19,16 @@ WIDTH = 110
 
 _MODELS = {"generic": "generic model", "personal": "personal models", "personal_masked": "personal models, masked"}
 _COLUMNS = {
-    "accuracy": "accuracy", "many": "head (many)", "medium": "medium", "few": "tail (few)",
-    "worst_decile": "worst decile", "std": "spread",
+    "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "many": "head (many)", "medium": "medium",
+    "few": "tail (few)", "worst_decile": "worst decile", "std": "spread",
 }  # fmt: skip
 
 
 def final_table(run: Run) -> Table:
-    """The figures of a run's last evaluation in per cent: who is good on which classes, and for which clients."""
+    """The figures of a run's last evaluation in per cent: who is good on which classes, and for which clients.
+
+    Balanced accuracy has a column of its own where the global test set is not balanced.
+    """
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -35,13 +38,14 @@ def final_table(run: Run) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"accuracy in %, {when}", title_justify="left", padding=(0, 0, 0, 1),
                   caption=_caption(run), caption_justify="left")  # fmt: skip
     table.add_column("", no_wrap=True)
-    for header in _COLUMNS.values():
+    columns = [name for name in _COLUMNS if name != "balanced_accuracy" or not run.balanced]
+    for header in map(_COLUMNS.__getitem__, columns):
         table.add_column(header, justify="right", min_width=max(map(len, header.split())))
     for kind, title in _MODELS.items():
         found = (name.removesuffix("/accuracy") for name in final if name.endswith("]/accuracy"))
         for model in [kind, *(model for model in found if model.startswith(f"{kind}["))]:
             name = escape(f"{title} {model[len(kind) :]}".strip())  # [variant] is no markup
-            table.add_row(name, *(_percent(final, f"{model}/{column}") for column in _COLUMNS))
+            table.add_row(name, *(_percent(final, f"{model}/{column}") for column in columns))
     return table
 
 
@@ -98,7 +102,10 @@ def evaluation_line(round: int, rounds: int, metrics: Mapping[str, float]) -> st
     if "generic/accuracy" in metrics:
         head, medium, tail = (_percent(metrics, f"generic/{group}") for group in GROUPS)
         accuracy = _percent(metrics, "generic/accuracy")
-        parts.append(f"generic {accuracy} % (head {head}, medium {medium}, tail {tail})")
+        balanced = _percent(metrics, "generic/balanced_accuracy")
+        uneven = abs(metrics["generic/accuracy"] - metrics.get("generic/balanced_accuracy", math.nan)) > 1e-9
+        between = f"balanced {balanced}, " if uneven else ""
+        parts.append(f"generic {accuracy} % ({between}head {head}, medium {medium}, tail {tail})")
     if "personal/accuracy" in metrics:
         masked = _percent(metrics, "personal_masked/accuracy")
         parts.append(f"personal {_percent(metrics, 'personal/accuracy')} %" + (
@@ -131,7 +138,14 @@ def _caption(run: Run) -> str:
     many, medium, few = summary["groups_count"]
     tested = run.final.get("personal/clients", math.nan)
     clients = summary["clients"] if math.isnan(tested) else f"{tested:.0f} of {summary['clients']}"
-    return (
+    uneven = ""
+    if not run.balanced:
+        fewest, most = summary.get("test_per_class", ("?", "?"))
+        uneven = (
+            f"The global test set is not balanced ({fewest} to {most} samples a class): accuracy is over samples, and\n"
+            "large classes decide it; balanced accuracy, head, medium and tail are means of class recalls.\n"
+        )
+    return uneven + (
         f"Generic: {many} head classes (> 100 training samples), {medium} medium (20..100), {few} tail (< 20).\n"
         f"Personal: {clients} clients, unweighted; head, medium and tail are 75, 20 and 5 % of each client's own "
         "training samples.\nSpread: standard deviation over clients. -: not defined."

@@ -18,11 +18,15 @@ class Failures:
         self._told: set[tuple[int, str]] = set()
 
     def settle(self, round: int, reports: Sequence[Report]) -> None:
-        """Raise `ClientError` for the first client that failed, or log what is skipped. A machine without memory ends
-        the run under both policies: results would else follow from where it is computed."""
+        """Raise `ClientError` for the first client that failed, or log what is skipped. Two things end the run under
+        both policies: a generic model whose logits are no predictions, and a machine without memory, since results
+        would else follow from where it is computed."""
         failures = sorted((f for report in reports for f in report.failures), key=lambda failure: failure.client)
         for failure in failures:
             when = round if failure.purpose == "train" else round - 1
+            if failure.purpose == "generic":
+                hint = "its features or its head are not finite; a smaller local.lr may help"
+                raise FedLTError(f"the generic model cannot be tested after round {when}: {failure.reason}: {hint}")
             if failure.memory:
                 raise FedLTError(
                     f"memory ran out for client {failure.client} in round {when}: take fewer workers "

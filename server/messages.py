@@ -28,6 +28,9 @@ States = dict[int, dict[str, Tensor]]
 UNION = -1
 """The id of the one site that holds all clients' data."""
 
+GENERIC = -2
+"""Stands for the generic model where a failure names a client."""
+
 
 @dataclass
 class Work:
@@ -101,7 +104,8 @@ def pack_states(states: States) -> ArrayRecord:
 class Failure:
     """A client that raised, took too long, or returned something that must not be averaged.
 
-    purpose: what it failed in, "train" or "evaluate". memory: whether the machine had no memory left for it.
+    client: `GENERIC` where it is the generic model that could not be tested. purpose: what it failed in, "train",
+    "evaluate" or "generic". memory: whether the machine had no memory left for it.
     """
 
     client: int

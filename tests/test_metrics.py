@@ -66,11 +66,11 @@ def test_classes_absent_from_the_truth_do_not_count() -> None:
     assert confusion.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
 
 
-def test_group_accuracy_is_over_the_samples_of_the_group(ten: Confusion) -> None:
+def test_group_accuracy_is_the_mean_recall_of_the_group(ten: Confusion) -> None:
     many, medium, few = ten.group_accuracy(np.array([0, 2, 2], dtype=np.int8))
     assert many == pytest.approx(4 / 5)
     assert math.isnan(medium)  # no class in it
-    assert few == pytest.approx((2 + 0) / (4 + 1))  # pooled, not the mean (0.5 + 0) / 2
+    assert few == pytest.approx((0.5 + 0) / 2)  # not pooled, (2 + 0) / (4 + 1): class 1 has four samples, class 2 one
     no_test_sample = Confusion.from_predictions([0], [0], 3).group_accuracy(np.array([0, 1, 2], dtype=np.int8))
     assert no_test_sample[0] == 1.0
     assert math.isnan(no_test_sample[1])

@@ -105,7 +105,6 @@ def compare(
     0.7*validation/generic/accuracy,0.3*validation/personal/few.
     """
     from fedlt.comparing.compare import compare_each
-    from fedlt.comparing.comparison import ACCURACIES, COSTS
     from fedlt.comparing.table import ENDINGS, FORMATS, render
 
     if not 0 < level < 1:
@@ -115,7 +114,7 @@ def compare(
         raise ScenarioError(Problem("--format", f"expected one of {', '.join(FORMATS)}, got {chosen!r}"))
     tables = compare_each(
         *paths, each=_words(each), by=by, reference=reference, variants=_words(variants), select=select,
-        level=level, metrics=_words(metrics) or (*ACCURACIES, *COSTS),
+        level=level, metrics=_words(metrics),
     )  # fmt: skip
     if output is not None:
         output.write_text(render(tables, chosen) + "\n", encoding="utf-8")

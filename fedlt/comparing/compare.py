@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fedlt.comparing.comparison import ACCURACIES, COSTS, WHEN, Cell, Comparison, Row, paired
+from fedlt.comparing.comparison import COSTS, WHEN, Cell, Comparison, Row, accuracies, paired
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
@@ -30,7 +30,7 @@ def compare(
     *sources: Source,
     by: str | Sequence[str] | None = None,
     reference: str = "",
-    metrics: Sequence[str] = (*ACCURACIES, *COSTS),
+    metrics: Sequence[str] = (),
     variants: str | Sequence[str] = (),
     select: str = "",
     level: float = 0.95,
@@ -41,6 +41,7 @@ def compare(
     by: keys whose values make the rows, such as `strategy,local.lr`; all in which the runs differ unless given. With
         `select`: strategy and learner unless given.
     reference: a row's name; the others then get paired differences.
+    metrics: columns; accuracies and costs unless given.
     variants: names or patterns (`*`) of models' variants that get rows of their own.
     select: validation figure by which each method's setting is chosen, or a weighted mean of several; see
         `fedlt.comparing.select`.
@@ -52,6 +53,8 @@ def compare(
         selection, found = select_settings(sources, select, by)
     else:
         selection, found = None, group(*sources, by=by)
+    everything = [run for mine in found.methods.values() for run in mine]
+    metrics = tuple(metrics) or (*accuracies(everything), *COSTS)
     patterns = [variants] if isinstance(variants, str) else list(variants)
     values: dict[tuple[tuple[str, ...], str], dict[str, dict[int, dict[str, float]]]] = {}
     for labels, mine in found.methods.items():
@@ -68,11 +71,10 @@ def compare(
         needs = tuple(found.methods[labels][0].summary.get("needs", ()))
         setting, tried = (selection.setting(labels), selection.tried(labels)) if selection else ("", 0)
         rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells, needs, setting, tried))
-    compared = [run for mine in found.methods.values() for run in mine]
-    averaged = min(LAST, *(run.summary["evaluations"] for run in compared))
-    unknown = tuple(unknown_inputs(compared))
+    averaged = min(LAST, *(run.summary["evaluations"] for run in everything))
+    unknown = tuple(unknown_inputs(everything))
     name = next((row.name for row in rows if (row.labels, row.variant) == base), "")
-    table = found.by, tuple(metrics), tuple(rows), name, level, title, found.excluded, averaged, selection, unknown
+    table = found.by, metrics, tuple(rows), name, level, title, found.excluded, averaged, selection, unknown
     return Comparison(*table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fedlt.comparing.select import Selection
+    from fedlt.results import Run
 
 ACCURACIES = (
     "generic/accuracy", "generic/many", "generic/medium", "generic/few", "personal/accuracy",
     "personal_masked/accuracy", "personal/worst_decile",
 )  # fmt: skip
+BALANCED = "generic/balanced_accuracy"
 COSTS = ("cost/seconds", "cost/mb_up", "cost/mb_down")
 """Seconds per round; megabytes (10^6 bytes) per client and round."""
 WHEN = {"last": "last evaluation", "last_five": "mean of the last five evaluations"}
+
+
+def accuracies(runs: Iterable[Run]) -> tuple[str, ...]:
+    """What a comparison shows unless told: `ACCURACIES` and, where a run's test set is not balanced, balanced accuracy
+    beside the generic model's accuracy."""
+    if all(run.balanced for run in runs):
+        return ACCURACIES
+    return (ACCURACIES[0], BALANCED, *ACCURACIES[1:])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fedlt.comparing.comparison import COSTS, WHEN, Cell, Comparison, Row
+from fedlt.comparing.comparison import BALANCED, COSTS, WHEN, Cell, Comparison, Row
 from fedlt.comparing.run_keys import some
 from fedlt.recording.record import LAST
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 ENDINGS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".txt": "text"}
 _HEADERS = {
-    "generic/accuracy": "generic", "generic/many": "head", "generic/medium": "medium", "generic/few": "tail",
+    "generic/accuracy": "generic", BALANCED: "balanced",
+    "generic/many": "head", "generic/medium": "medium", "generic/few": "tail",
     "personal/accuracy": "personal", "personal_masked/accuracy": "masked", "personal/worst_decile": "worst 10 %",
     "cost/seconds": "s/round", "cost/mb_up": "MB up", "cost/mb_down": "MB down",
 }  # fmt: skip
@@ -119,6 +120,11 @@ def caption(comparison: Comparison) -> list[str]:
     notes += comparison.selection.notes if comparison.selection else ()
     if comparison.averaged < LAST:
         notes.append(f"Some runs have only {comparison.averaged} evaluations: their mean is over these.")
+    if BALANCED in comparison.metrics:
+        notes.append(
+            "Balanced, head, medium and tail are means of class recalls. Where test sets are not balanced, generic is "
+            "over samples, and large classes decide it."
+        )
     if comparison.reference:
         notes.append(
             f"↑ ↓: higher or lower than {comparison.reference}; the {comparison.level:.0%} confidence interval of the "

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from fedlt.learner import Logits, Prediction
 from fedlt.measures.collapse import Moments
 from fedlt.measures.meter import Meters
-from fedlt.metrics import Confusion
+from fedlt.metrics import Confusion, named
 from fedlt.nn.net import CachedInputs, FeatureCache
 from fedlt.strategy import Client, Server, Strategy
 
@@ -56,7 +56,10 @@ class TestSet:
 def evaluate_generic(
     strategy: Strategy, server: Server, test: TestSet, chunks: list[int], meters: Meters
 ) -> Confusions:
-    """Confusions of the generic model's variants over some chunks of the test set; "" is the headline."""
+    """Confusions of the generic model's variants over some chunks of the test set; "" is the headline.
+
+    Raises FloatingPointError where logits are no prediction.
+    """
     tally = Tally(server.task.num_classes)
     server.model.eval()
     with torch.no_grad():  # inference mode would leave features in the cache that personal models cannot add to
@@ -66,7 +69,7 @@ def evaluate_generic(
                 logits = named_logits(found)
                 tally.add(logits, targets)
                 meters.add(f"{test.prefix}generic", logits, targets, said=_said(found))
-    return tally.confusions()
+    return tally.confusions(f"{test.prefix}generic")
 
 
 def evaluate_personal(
@@ -75,10 +78,12 @@ def evaluate_personal(
     """Confusions of a client's personal model on its own rows of the set, unmasked and masked.
 
     Masked: classes that the client never saw in training cannot be predicted. The strategy's `adapt` comes first; what
-    it trained or loaded (fine-tuning, whole private models) makes features be recomputed.
+    it trained or loaded (fine-tuning, whole private models) makes features be recomputed. Raises FloatingPointError
+    where logits are no prediction; nothing of the client is then in `meters`.
     """
     plain, masked = Tally(client.task.num_classes), Tally(client.task.num_classes)
     unseen = client.class_counts == 0
+    held = []
     client.model.eval()
     for x, targets in test.parts(rows):
         with torch.no_grad():
@@ -87,9 +92,14 @@ def evaluate_personal(
             without = {name: value.masked_fill(unseen, -torch.inf) for name, value in logits.items()}
             plain.add(logits, targets)
             masked.add(without, targets)
-            meters.add(f"{test.prefix}personal", logits, targets, client.id, said)
-            meters.add(f"{test.prefix}personal_masked", without, targets, client.id, said)
-    return plain.confusions(), masked.confusions()
+            held.append((logits, without, targets, said))
+
+    model, blank = f"{test.prefix}personal", bool(unseen.all())
+    found = plain.confusions(model), masked.confusions(f"{model}_masked", checked=not blank)
+    for logits, without, targets, said in held:
+        meters.add(model, logits, targets, client.id, said)
+        meters.add(f"{model}_masked", without, targets, client.id, said)
+    return found
 
 
 def feature_moments(
@@ -122,16 +132,24 @@ class Tally:
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
         self.predicted: dict[str, list[Tensor]] = {}
+        self.undecided: dict[str, list[Tensor]] = {}  # how many rows of a part have NaN, or -inf for every class
         self.targets: list[Tensor] = []
 
     def add(self, logits: dict[str, Tensor], targets: Tensor) -> None:
         for name, value in logits.items():
             self.predicted.setdefault(name, []).append(value.argmax(1))
+            self.undecided.setdefault(name, []).append((~(value.amax(1) > -torch.inf)).sum())
         self.targets.append(targets)
 
-    def confusions(self) -> Confusions:
+    def confusions(self, model: str, checked: bool = True) -> Confusions:
+        """model: what an error calls it. Raises FloatingPointError where the largest logit of a row is none: `argmax`
+        takes the first NaN for the largest."""
         if not self.targets:
             return {}
+        for name, parts in self.undecided.items() if checked else ():
+            if count := int(torch.stack(parts).sum()):
+                what = f"{count} of {sum(map(len, self.targets))} samples have logits of {named(model, name)}"
+                raise FloatingPointError(f"{what} that are NaN, or -inf for every class")
         true = torch.cat(self.targets).cpu().numpy()
         return {
             name: Confusion.from_predictions(true, torch.cat(parts).cpu().numpy(), self.num_classes)

@@ -21,7 +21,8 @@ LEAST = 10.0
 Runs = Sequence["Run"] | Mapping[str, Sequence["Run"]]
 
 TITLES = {
-    "generic/accuracy": "generic model", "generic/many": "generic model, head classes",
+    "generic/accuracy": "generic model", "generic/balanced_accuracy": "generic model, mean of class recalls",
+    "generic/many": "generic model, head classes",
     "generic/medium": "generic model, medium classes", "generic/few": "generic model, tail classes",
     "personal/accuracy": "personal models", "personal_masked/accuracy": "personal models, masked",
     "personal/worst_decile": "personal models, worst tenth of the clients",

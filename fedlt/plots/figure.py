@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedlt.comparing.comparison import BALANCED
 from fedlt.comparing.methods import Source, collect, find_row
 from fedlt.errors import Problem, ScenarioError
 from fedlt.plots.classes import class_accuracy
@@ -58,8 +59,12 @@ def save(figure: Figure, path: Path, option: str = "--output") -> None:
             raise ScenarioError(Problem(option, f"cannot draw into {path}: {error}")) from error
 
 
-def curves(methods: Methods, reference: str, metrics: Sequence[str] = CURVES) -> Figure:
-    """Learning curves, a panel for each metric."""
+def curves(methods: Methods, reference: str, metrics: Sequence[str] = ()) -> Figure:
+    """Learning curves, a panel for each metric; unless given, the four that matter most, and balanced accuracy where a
+    test set is not balanced."""
+    if not metrics:
+        balanced = all(run.balanced for mine in methods.values() for run in mine)
+        metrics = CURVES if balanced else (CURVES[0], BALANCED, *CURVES[1:])
     figure, axes = _panels(len(metrics), columns=2, height=2.3)
     for ax, metric in zip(axes, metrics, strict=True):
         learning_curves(ax, methods, metric, percent=_is_share(methods, metric))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedlt.data.groups import by_count, by_mass, sizes
 from fedlt.evaluation import Derived, Evaluation, Split, mass_counts
@@ -115,6 +116,7 @@ class RunWriter:
             "num_classes": len(split.class_names),
             "groups_count": list(sizes(by_count(split.class_counts))),
             "groups_mass": list(sizes(by_mass(mass_counts(split)))),
+            "test_per_class": _range(np.bincount(split.y_test, minlength=len(split.class_names))),
         }
         if split.validation is not None:
             self.summary["validation"] = split.validation.summary()
@@ -224,3 +226,8 @@ def _versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             versions[package] = None
     return versions
+
+
+def _range(counts: NDArray[np.int64]) -> list[int]:
+    """The smallest and the largest of some counts."""
+    return [int(counts.min()), int(counts.max())]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedlt.comparing.comparison import BALANCED
 from fedlt.data.groups import by_count
 from fedlt.plots.measured import client_points, last, recalls, series, split_of
 from fedlt.plots.style import COLOURS
@@ -24,7 +25,8 @@ SHADES = [[0.0, "#f1e8b8"], [0.5, "#7c7b78"], [1.0, "#00224d"]]
 MOST_CLIENTS = 200
 """Rows of the map of the partition; more could not be told apart on a screen."""
 CURVES = {
-    "generic/accuracy": "Generic model", "generic/few": "Generic model, tail classes",
+    "generic/accuracy": "Generic model", BALANCED: "Generic model, mean of class recalls",
+    "generic/few": "Generic model, tail classes",
     "personal/accuracy": "Personal models", "personal_masked/accuracy": "Personal models, masked",
 }  # fmt: skip
 
@@ -43,7 +45,10 @@ class Chart:
 def curves(methods: Methods) -> list[Chart]:
     """Accuracies over rounds: mean over the seeds, and a band of one sample standard deviation."""
     charts = []
+    balanced = all(run.balanced for runs in methods.values() for run in runs)
     for metric, title in CURVES.items():
+        if metric == BALANCED and balanced:
+            continue
         data: list[dict[str, Any]] = []
         for name, look in _looks(methods).items():
             rounds, values = series(methods[name], metric)

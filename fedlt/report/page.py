@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlt.comparing.compare import compare
-from fedlt.comparing.comparison import ACCURACIES, COSTS
+from fedlt.comparing.comparison import COSTS, accuracies
 from fedlt.comparing.methods import collect
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys
 from fedlt.comparing.table import caption
@@ -71,7 +71,8 @@ def _section(
     setting: str, runs: Sequence[Run], by: str | None, reference: str, prefix: str
 ) -> tuple[str, dict[str, Chart]]:
     """HTML of one setting, and its charts by the ids of their places."""
-    found = compare(runs, by=by, reference=reference, metrics=(*ACCURACIES, *COSTS, *CONFIDENCE, *FEATURES))
+    shown = (*accuracies(runs), *COSTS)
+    found = compare(runs, by=by, reference=reference, metrics=(*shown, *CONFIDENCE, *FEATURES))
     methods = by_name(runs, by)
     first = next(iter(methods.values()))[0]
     places: dict[str, Chart] = {}
@@ -88,7 +89,7 @@ def _section(
         f"<h2>{escape(setting)}</h2>\n" if setting else "",
         "<h2>Comparison</h2>\n",
         f'<p class="note">{ORDER} Accuracies in %, costs per round and client.{notes}</p>\n',
-        comparison_tables(found, (*ACCURACIES, *COSTS)),
+        comparison_tables(found, shown),
         "<h2>Over the rounds</h2>\n",
         _grid(place(chart) for chart in charts.curves(methods)),
         "<h2>Clients</h2>\n",
@@ -158,6 +159,7 @@ def _page(title: str, runs: Sequence[Run], sections: Sequence[str], drawn: Mappi
     versions = {json.dumps(run.summary["versions"], sort_keys=True) for run in runs}
     known = "; ".join(", ".join(f"{k} {v}" for k, v in json.loads(one).items() if v) for one in sorted(versions))
     seeds = sorted({int(run.summary["seed"]) for run in runs})
+    balance = ", which is balanced" if all(run.balanced for run in runs) else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -171,7 +173,7 @@ def _page(title: str, runs: Sequence[Run], sections: Sequence[str], drawn: Mappi
 <body>
 <header><h1>{escape(title)}</h1>
 <p class="note">{len(runs)} runs; seeds {", ".join(map(str, seeds))}. The last evaluation and the mean of the last five;
-never the best round, which is chosen on the test set. Generic models are tested on the balanced global test set,
+never the best round, which is chosen on the test set. Generic models are tested on the global test set{balance},
 personal models on each client's own.</p></header>
 <main>
 {"".join(sections)}</main>

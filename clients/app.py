@@ -21,7 +21,7 @@ def train(message: Message, context: Context) -> Message:
     os.chdir(str(context.run_config.get("cwd", "")) or ".")  # Flower starts its nodes in a folder of its own
     job = Job.unpack(message.content)
     unpacked = time.perf_counter() - started
-    worker = worker_for(job.key, job.scenario)
+    worker = worker_for(job.key, job.scenario, job.inputs)
     worker.vectors.recycle()  # the last report has left
     report = worker.run(job)
     report.metrics["move_seconds"] = unpacked

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from clients.worker import Worker
 from fedlt.data.federation import federate
+from fedlt.data.provenance import refuse_changed
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.measures.evaluate import named_logits
 from fedlt.metrics import named, personal_metrics
@@ -63,6 +64,8 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
     scenario = load(run.scenario)
     scenario = replace(scenario, federation=replace(scenario.federation, attack=Attack()))  # newcomers do not attack
     federation = replace(federate(scenario, newcomers=True), class_counts=federate(scenario).class_counts)
+    remedy = "put it back, or run again with --force"
+    refuse_changed(run.summary.get("inputs") or federation.inputs, federation.inputs, "the run was made", remedy)
     if not len(federation.clients):
         raise ScenarioError(Problem("federation.held_out", f"{run.folder} held no client out; run it with 1 or more"))
     worker = Worker(scenario, federation)

@@ -17,6 +17,7 @@ from fedlt import seeding
 from fedlt.assembly import Assembly, assemble, pick_device
 from fedlt.data.federation import Federation, federate
 from fedlt.data.inputs import make_inputs
+from fedlt.data.provenance import in_short, refuse_edited_code, refuse_others
 from fedlt.faults import Attackers
 from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal
 from fedlt.measures.meter import Meters
@@ -270,14 +271,20 @@ _workers: dict[str, Worker] = {}
 
 def install(scenario: Scenario, federation: Federation) -> None:
     """Give this process a scenario and its data, so that it need not load them when the first job comes."""
+    refuse_edited_code(federation.inputs, scenario)
     _workers.clear()
     _workers[scenario.hash] = Worker(scenario, federation)
 
 
-def worker_for(key: str, content: dict[str, Any]) -> Worker:
-    """The worker of the scenario with that hash; built from the scenario's content where there is none."""
-    if key not in _workers:
+def worker_for(key: str, content: dict[str, Any], inputs: str = "") -> Worker:
+    """The worker of the scenario with that hash; built from the scenario's content where there is none.
+
+    inputs: digest of the files that the run is made of, as the server knows them; empty: any.
+    """
+    if key not in _workers or inputs not in ("", in_short(_workers[key].federation.inputs)):
         scenario = load(content)
+        federation = federate(scenario)
+        refuse_others(inputs, federation.inputs)
         _workers.clear()
-        _workers[key] = Worker(scenario, federate(scenario))
+        _workers[key] = Worker(scenario, federation)
     return _workers[key]

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from fedlt.errors import Problem, ScenarioError
+from fedlt.own_code import OURS, importing, own_files
 from fedlt.schema import Field, suggest
 from fedlt.source import class_literal, dataclass_fields, is_dataclass, read, source_of
 
@@ -84,6 +85,14 @@ class Component:
         """Hash of a user's own source file (`""` for components of this project, which its version names)."""
         path = self.target.partition(":")[0]
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path.endswith(".py") else ""
+
+    def files(self) -> dict[str, Path]:
+        """A user's own source files by name: its file and what that imports; none for components of this project."""
+        module = self.target.partition(":")[0]
+        if module.endswith(".py"):
+            return own_files(Path(module))
+        top = module.split(".")[0]
+        return {} if top in ("", *OURS) else own_files(source_of(module), top)
 
 
 class FlowerComponent(Component):
@@ -236,14 +245,18 @@ def _flower_fields(init: ast.FunctionDef) -> tuple[Field, ...]:
 
 
 def _import_file(kind: str, path: Path) -> Any:
-    """A user's file as a module; imported anew when its text changes, as it does in a notebook."""
+    """A user's file as a module; imported anew when its text or that of a module which it imports changes."""
     source = path.read_bytes()
-    name = f"fedlt_user_{path.stem}_{hashlib.sha256(str(path).encode() + source).hexdigest()[:8]}"
+    modules = {name: file for name, file in own_files(path).items() if file != path}
+    texts = {file: file.read_bytes() for file in modules.values()}
+    content = [str(path).encode() + source, *(str(file).encode() + text for file, text in texts.items())]
+    name = f"fedlt_user_{path.stem}_{hashlib.sha256(b''.join(content)).hexdigest()[:8]}"
     if name not in sys.modules:
         module = sys.modules[name] = ModuleType(name)
         module.__file__ = str(path)
         try:  # not by Python's loader: its cache of compiled files tells texts apart by size and whole seconds
-            exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+            with importing(path, modules, texts):
+                exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
         except Exception as error:
             del sys.modules[name]
             message = f"{path} cannot be imported: {type(error).__name__}: {error}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from fedlt.data.provenance import inputs_now, missing, names_files, refuse_changed
 from fedlt.errors import FedLTError
 from fedlt.evaluation import Evaluation
 from fedlt.recording.pieces import read_table
@@ -16,7 +18,10 @@ from fedlt.recording.record import RunWriter
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Evaluation", "Run", "RunWriter", "finished_run", "load", "open_run"]
+    from fedlt.data.provenance import Seen
+    from fedlt.scenario import Scenario
+
+__all__ = ["Evaluation", "Run", "RunWriter", "finished_run", "kept_run", "load", "open_run"]
 
 
 class Run:
@@ -110,6 +115,35 @@ def finished_run(path: str | Path) -> Run | None:
         return None
     run = Run(folder)
     return run if run.status == "finished" else None
+
+
+def kept_run(
+    out: Path, scenario: Scenario, say: Callable[[str], None] = lambda line: None, seen: Seen | None = None
+) -> Run | None:
+    """The finished run of the scenario in `out`, if there is one: one of the same name that was made of the same files.
+
+    say: hears where that cannot be known. seen: see `fedlt.data.provenance.inputs_now`. Raises `ScenarioError` where
+    files changed, for a finished run as for one that was stopped and would go on.
+    """
+    folder = out / scenario.run_name
+    if not (folder / "run.json").is_file():
+        return None
+    run = Run(folder)
+    finished = run.status == "finished"
+    if not finished and not (folder / "checkpoints").is_dir():
+        return None
+
+    made_of = run.summary.get("inputs")
+    if made_of is None:
+        if finished and names_files(scenario.to_dict()):
+            say("the run was written before digests were kept: whether its files have changed since is not known")
+    else:
+        now = inputs_now(scenario, made_of, seen)
+        remedy = "--force runs again, another --out keeps what is there"
+        refuse_changed(made_of, now, f"the run in {out} was made", remedy)
+        if finished and (gone := missing(made_of, now)):
+            say(f"not found any more, so that nothing was compared: {', '.join(gone)}")
+    return run if finished else None
 
 
 def load(*patterns: str | Path) -> list[Run]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlt.errors import Problem, ScenarioError
 from fedlt.recording.console import Console
-from fedlt.results import Run, finished_run, open_run
+from fedlt.results import Run, kept_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.trackers import trackers
 
@@ -40,10 +40,10 @@ def run(
     """Run a scenario and return its run (see `fedlt.results.Run`). What was stopped goes on from its last checkpoint.
 
     scenario: a name, a path, a dictionary, or a checked scenario. overrides: `key=value`, `~key`. out: parent of the
-    run folder. backend, workers: as in `resources`. force: start over, also what is finished. resume_from: go
-    on from the checkpoint of this round, not from the last one. track: names of trackers (`fedlt.trackers`). Raises
-    `ScenarioError` before any work, `ClientError` where a client fails, `Interrupted` (a KeyboardInterrupt) after a
-    signal.
+    run folder. backend, workers: as in `resources`. force: start over, also what is finished or was made of files
+    that have changed since. resume_from: go on from the checkpoint of this round, not from the last one. track: names
+    of trackers (`fedlt.trackers`). Raises `ScenarioError` before any work, `ClientError` where a client fails,
+    `Interrupted` (a KeyboardInterrupt) after a signal.
     """
     chosen = _with_resources(overrides, backend, workers)
     checked = load(scenario.to_dict() if isinstance(scenario, Scenario) else scenario, chosen)
@@ -86,7 +86,7 @@ def run_scenario(
     if force and resume_from is not None:
         raise ScenarioError(Problem("--resume-from", "goes on with a run, and --force starts over; choose one"))
     out = out.expanduser().resolve()
-    done = None if force else finished_run(out / scenario.run_name)
+    done = None if force else kept_run(out, scenario, console.note)
     if done is not None:
         console.finished(done, already=True)
         return done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import io
 import re
 import tokenize
 from functools import lru_cache
@@ -29,20 +30,20 @@ def source_of(module: str) -> Path:
 
 
 @lru_cache(maxsize=256)
-def _read_cached(path: Path, stamp: int) -> tuple[ast.Module, dict[int, str]]:
+def _parsed(path: Path, content: bytes) -> tuple[ast.Module, dict[int, str]]:
     try:
-        source = path.read_text(encoding="utf-8")
+        source = content.decode("utf-8-sig")
         tree = ast.parse(source)
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except (SyntaxError, ValueError) as error:
         raise ScenarioError(Problem("", f"{path} is not readable Python: {error}")) from error
-    with path.open(encoding="utf-8") as lines:
-        tokens = [t for t in tokenize.generate_tokens(lines.readline) if t.type == tokenize.COMMENT]
+    lines = io.StringIO(source, newline=None)
+    tokens = [t for t in tokenize.generate_tokens(lines.readline) if t.type == tokenize.COMMENT]
     return tree, {token.start[0]: _MARKER.sub("", token.string).strip() for token in tokens}
 
 
 def read(path: Path) -> tuple[ast.Module, dict[int, str]]:
     """The syntax tree of a source file, and its comments by line number."""
-    return _read_cached(path, path.stat().st_mtime_ns)
+    return _parsed(path, path.read_bytes())  # by content: two edits may bear the same time
 
 
 def is_dataclass(node: ast.ClassDef) -> bool:

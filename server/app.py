@@ -19,7 +19,7 @@ from fedlt.faults import attackers
 from fedlt.recording.console import Console
 from fedlt.recording.record import RunWriter
 from fedlt.recording.run_warnings import run_warnings
-from fedlt.results import Run, finished_run, open_run
+from fedlt.results import Run, kept_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.trackers import Followed, trackers
 from server import durable
@@ -44,7 +44,7 @@ def main(grid: Grid, context: Context) -> None:
     out = Path(str(config["out"]) or "runs").resolve()
     console = Console()
     force, resume_from = bool(config["force"]), int(config["resume"]) or None
-    done = None if force else finished_run(out / scenario.run_name)
+    done = None if force else kept_run(out, scenario, console.note)
     if done is None:
         command = f"flwr run . (scenario {scenario.name})"
         track = str(config["track"]).split()
@@ -100,7 +100,7 @@ def serve(
     patience = Patience(scenario, federation)
     states = StateStore(folder / "checkpoints" / "states")
     rounds = Rounds(grid, scenario, federation, parts, states, on_round, on_evaluation, writer.log)
-    checkpoints = Checkpoints(folder, scenario, federation.digest())
+    checkpoints = Checkpoints(folder, scenario, federation.digest(), federation.inputs)
     keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note)
     with keeper.recording():
         durable.make(folder)
@@ -139,5 +139,6 @@ def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, 
         "grid": type(grid).__name__,
         "scenario_hash": scenario.hash,
         "partition_hash": federation.digest(),
+        "inputs": federation.inputs,
         "attackers": list(attackers(scenario, len(federation.clients))),
     }

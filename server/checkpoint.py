@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save
 
+from fedlt.data.provenance import Inputs, names_files, refuse_changed
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.recording.tables import flush
 from server import durable, late
@@ -55,11 +56,14 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run folder. partition_hash: that of the federation which the scenario gives now."""
+    """The checkpoints of one run folder.
 
-    def __init__(self, run_folder: Path, scenario: Scenario, partition_hash: str) -> None:
+    partition_hash, inputs: those of the federation which the scenario gives now; see `fedlt.data.provenance`.
+    """
+
+    def __init__(self, run_folder: Path, scenario: Scenario, partition_hash: str, inputs: Inputs | None = None) -> None:
         self.folder = run_folder / "checkpoints"
-        self.identity = {**identity(scenario), "partition_hash": partition_hash}
+        self.identity = {**identity(scenario), "partition_hash": partition_hash, "inputs": inputs or {}}
 
     def save(self, progress: Progress, writer: RunWriter, seconds: float) -> None:
         """Write a checkpoint; older ones than the last two are deleted, but for that of the best evaluation under early
@@ -109,6 +113,8 @@ class Checkpoints:
             except (ValueError, KeyError, TypeError, OSError) as error:
                 warnings.append(f"the checkpoint of round {int(folder.name)} is damaged and left out: {error}")
                 continue
+            if "inputs" not in head and names_files(head["scenario"]):
+                warnings.append("the checkpoint holds no digests: whether the run's files have changed is not known")
             others = [f"{name} {v}" for name, v in head["versions"].items() if versions().get(name) != v]
             if others:
                 warnings.append(f"the checkpoint was written with {', '.join(others)}: its last bits may differ")
@@ -165,6 +171,9 @@ class Checkpoints:
 
     def _refuse_others(self, head: dict[str, Any]) -> None:
         here = self.identity
+        if head["scenario_hash"] == here["scenario_hash"]:
+            remedy = "--force starts over, another --out keeps what is there"
+            refuse_changed(head.get("inputs", {}), here["inputs"], "the checkpoint was written", remedy)
         if all(head[key] == here[key] for key in ("scenario_hash", "partition_hash")):
             return
         there, now = _flatten(head["scenario"]), _flatten(here["scenario"])

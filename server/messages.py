@@ -50,7 +50,7 @@ class Work:
 @dataclass
 class Job:
     """A message to a worker. scenario: as `Scenario.to_dict` gives it. shared: [S]. states: of the clients it names.
-    cost: of its works, for the schedule alone."""
+    cost: of its works, for the schedule alone. inputs: digest of the files that the run is made of; empty: any."""
 
     scenario: dict[str, Any]
     key: str
@@ -60,12 +60,15 @@ class Job:
     outbox: dict[str, Tensor] = field(default_factory=dict)
     states: States = field(default_factory=dict)
     cost: float = 1.0
+    inputs: str = ""
 
     def pack(self, common: ArrayRecord, states: ArrayRecord) -> RecordDict:
         """Records of this job. `common` (see `pack_common`) and, where jobs name the same clients, `states` (see
         `pack_states`) are the same objects in several jobs of a round, so that a grid may move them once."""
         works = [asdict(work) for work in self.works]
-        head = {"scenario": self.scenario, "key": self.key, "round": self.round, "works": works}
+        head = {
+            "scenario": self.scenario, "key": self.key, "inputs": self.inputs, "round": self.round, "works": works
+        }  # fmt: skip
         job = ConfigRecord({"json": json.dumps(head), "cost": self.cost})
         records = {"common": common, "states": states, "job": job}
         return RecordDict(records)  # type: ignore[arg-type]
@@ -80,7 +83,8 @@ class Job:
             work.blocks = {int(number): clients for number, clients in work.blocks.items()}
         outbox = {name.removeprefix("outbox/"): t for name, t in common.items() if name.startswith("outbox/")}
         states = _by_client(unpack_tensors(_arrays(content, "states")))
-        return Job(head["scenario"], head["key"], head["round"], works, common["shared"], outbox, states)
+        named = head["scenario"], head["key"], head["round"], works
+        return Job(*named, common["shared"], outbox, states, inputs=head["inputs"])
 
 
 def pack_common(shared: Tensor, outbox: dict[str, Tensor], in_place: bool = False) -> ArrayRecord:

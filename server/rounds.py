@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from fedlt import seeding
 from fedlt.assembly import Assembly
 from fedlt.data.auxiliary import auxiliary_rows
+from fedlt.data.provenance import in_short
 from fedlt.errors import FedLTError
 from fedlt.evaluation import Evaluation
 from fedlt.faults import Attackers, Fates, fates
@@ -59,7 +60,7 @@ class Rounds:
         self.sizes = federation.clients.sizes
         self.test_sizes = federation.tests.sizes
         self.content = scenario.to_dict()
-        self.key = scenario.hash
+        self.key, self.inputs = scenario.hash, in_short(federation.inputs)
         server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes), learner=parts.learner)
         server.num_samples = int(self.sizes.sum())
         if "auxiliary_set" in parts.strategy.needs:
@@ -178,6 +179,7 @@ class Rounds:
             if clients not in states:
                 states[clients] = pack_states(held.read(clients))
             job = Job(self.content, self.key, server.round, [unit.work for unit in bundle], server.weights)
+            job.inputs = self.inputs
             job.cost = sum(unit.cost for unit in bundle)
             content = job.pack(common, states[clients])
             node = self.nodes[number % len(self.nodes)]

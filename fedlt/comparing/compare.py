@@ -20,7 +20,7 @@ import numpy as np
 
 from fedlt.comparing.comparison import ACCURACIES, COSTS, WHEN, Cell, Comparison, Row, paired
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
-from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys
+from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
 from fedlt.recording.record import LAST
 from fedlt.results import Run
@@ -68,9 +68,12 @@ def compare(
         needs = tuple(found.methods[labels][0].summary.get("needs", ()))
         setting, tried = (selection.setting(labels), selection.tried(labels)) if selection else ("", 0)
         rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells, needs, setting, tried))
-    averaged = min(LAST, *(run.summary["evaluations"] for mine in found.methods.values() for run in mine))
+    compared = [run for mine in found.methods.values() for run in mine]
+    averaged = min(LAST, *(run.summary["evaluations"] for run in compared))
+    unknown = tuple(unknown_inputs(compared))
     name = next((row.name for row in rows if (row.labels, row.variant) == base), "")
-    return Comparison(found.by, tuple(metrics), tuple(rows), name, level, title, found.excluded, averaged, selection)
+    table = found.by, tuple(metrics), tuple(rows), name, level, title, found.excluded, averaged, selection, unknown
+    return Comparison(*table)
 
 
 def compare_each(*sources: Source, each: Sequence[str] | None = None, **options: Any) -> list[Comparison]:

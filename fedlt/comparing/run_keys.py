@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from fedlt import catalog
 from fedlt.catalog import Choice
+from fedlt.data.provenance import names_files
 from fedlt.errors import FedLTError, Problem
 from fedlt.scenario import Scenario
 
@@ -60,6 +63,7 @@ def setting_problems(runs: Sequence[Run], keys: Sequence[Keys]) -> list[Problem]
         for key in differing(keys)
         if is_setting(key)
     ]
+    problems = problems or input_problems(runs, keys)
     if problems:
         return problems
     by_seed: dict[int, dict[str, str]] = {}
@@ -73,6 +77,38 @@ def setting_problems(runs: Sequence[Run], keys: Sequence[Keys]) -> list[Problem]
                 Problem("partition_hash", f"seed {seed} has different partitions: {shown}; choose runs of one")
             )
     return problems
+
+
+def input_problems(runs: Sequence[Run], keys: Sequence[Keys]) -> list[Problem]:
+    """Files that had another content in one run than in another, though the scenarios name them alike."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    files: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for run, mine in zip(runs, keys, strict=True):
+        for key, digests in run.summary.get("inputs", {}).items():
+            named = key, lookup(mine, key)
+            content = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:8]
+            found.setdefault(named, {}).setdefault(content, []).append(run.folder.name)
+            files.setdefault(named, []).append(digests)
+
+    problems = []
+    for (key, name), contents in found.items():
+        if len(contents) > 1:
+            held = files[key, name]
+            differing = [file for file in dict.fromkeys(chain(*held)) if len({one.get(file) for one in held}) > 1]
+            groups = "; ".join(f"{content} in {some(folders)}" for content, folders in contents.items())
+            text = f"{some(differing)} had not the same content in all runs: {groups}"
+            problems.append(Problem(key, f"{text}; choose runs of one, or give each content a name of its own"))
+    return problems
+
+
+def unknown_inputs(runs: Sequence[Run]) -> list[str]:
+    """The folders of runs that were written before digests were kept, and whose scenarios name files."""
+    return [run.folder.name for run in runs if "inputs" not in run.summary and names_files(run.scenario)]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first three names, and how many more."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def values_text(key: str, runs: Sequence[Keys]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedlt.comparing.comparison import COSTS, WHEN, Cell, Comparison, Row
+from fedlt.comparing.run_keys import some
 from fedlt.recording.record import LAST
 
 if TYPE_CHECKING:
@@ -126,6 +127,11 @@ def caption(comparison: Comparison) -> list[str]:
     told = {row.labels: f"{', '.join(row.labels)}: {', '.join(row.needs)}" for row in comparison.rows if row.needs}
     if told:
         notes.append(f"Beyond the model these have or send: {'; '.join(told.values())}.")
+    if comparison.unknown:
+        notes.append(
+            "Written before digests were kept, so that whether all were made of the same files is not known: "
+            f"{some(comparison.unknown)}."
+        )
     notes += [f"left out: {run}" for run in comparison.excluded]
     return notes
 

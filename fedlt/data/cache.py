@@ -42,7 +42,7 @@ class Entry:
     def of(cls, cache_dir: Path | str | None, name: str, identity: Sequence[Any]) -> Entry:
         """The entry of a source, in the cache's folder (see `cache_folder`).
 
-        identity: everything that decides the arrays, such as paths, sizes, times of change and columns.
+        identity: everything that decides the arrays, such as digests of files, and columns.
         """
         digest = hashlib.sha256(json.dumps([FORMAT, *identity]).encode()).hexdigest()[:16]
         return cls(cache_folder(cache_dir) / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}")

@@ -36,9 +36,14 @@ def _problem(message: str) -> ScenarioError:
     return ScenarioError(Problem(KEY, message))
 
 
+def file_of(source: str) -> Path:
+    """The file that a text such as `counts.txt` or `counts.npz:places` names, there or not."""
+    file, _, array = source.partition(".npz:")
+    return Path(f"{file}.npz" if array else file).expanduser()
+
+
 def _read_file(name: str) -> list[int]:
-    file, _, array = name.partition(".npz:")
-    path = Path(f"{file}.npz" if array else file).expanduser()
+    path, array = file_of(name), name.partition(".npz:")[2]
     if not path.is_file():
         raise _problem(f"no such file: {path.absolute()}")
     if path.suffix == ".npz":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from fedlt.data.auxiliary import set_apart
 from fedlt.data.groups import untested_text
 from fedlt.data.noise import noisy_labels
 from fedlt.data.partition import Natural, partition
+from fedlt.data.provenance import DATA, Inputs, named_now, refuse_changed
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
 from fedlt.data.unlabelled import add_extra, extra_rows, hide
@@ -35,7 +36,8 @@ class Federation:
     rows that clients hold without labels. class_counts: int64 [C], labelled training samples over all clients by
     their true classes. input_shape: (C, H, W) or (F,). auxiliary: training rows that the server holds, class by class.
     mean, std: float32, per channel of x_train / 255 or per feature, over the whole source. validation: samples that
-    nobody trains on, to choose by; None where none are set apart.
+    nobody trains on, to choose by; None where none are set apart. inputs: digests of all files that this and the run
+    are made of (`fedlt.data.provenance`).
     """
 
     name: str
@@ -54,6 +56,7 @@ class Federation:
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     validation: ValidationSet | None = None
+    inputs: Inputs = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -110,8 +113,10 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers:
 
     newcomers: give the federation of the clients held out instead (`federation.held_out`), with their own counts.
     """
+    named = named_now(scenario)
     raw = sources.load(scenario.data, cache_dir)
     dealt = _deal(scenario, raw.labels(), newcomers)
+    refuse_changed(named, named_now(scenario), "the data were read", "run again")
     shape = raw.x_train.shape[1:]
     return Federation(
         name=raw.name,
@@ -130,6 +135,7 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers:
         mean=raw.mean,
         std=raw.std,
         validation=dealt.validation,
+        inputs={DATA: dict(raw.digests)} | named if raw.digests else named,
     )
 
 

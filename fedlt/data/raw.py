@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class RawData:
     """A data set: `RawLabels`, and the inputs as uint8 [N, H, W, C] images or float32 [N, F] feature rows.
 
     mean, std: float32, per channel [C] of x_train / 255 for images, per feature [F] for feature rows, over all of
-    x_train; a constant channel or feature has std 1.
+    x_train; a constant channel or feature has std 1. digests: those of the files that it was read from, by their names.
     """
 
     name: str
@@ -55,6 +55,7 @@ class RawData:
     class_names: tuple[str, ...]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def labels(self) -> RawLabels:
         """The same without the inputs."""

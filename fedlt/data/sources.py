@@ -7,13 +7,16 @@ built-in `digits`; the Hugging Face hub.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from fedlt.data.cache import Entry
+from fedlt.data.digests import stamp
 from fedlt.data.files import Npz, folder_source
 from fedlt.data.image_folder import without_columns
 from fedlt.data.known import ENCODED, KNOWN, Known
@@ -36,7 +39,7 @@ class Source(Protocol):
         """Short name, for messages and for the cache."""
 
     def identity(self) -> list[Any]:
-        """Everything that decides the arrays, as JSON."""
+        """Everything that decides the arrays, as JSON; digests by file (`fedlt.data.digests.stamp`) as a dictionary."""
 
     def read(self) -> RawData:
         """The data set."""
@@ -53,8 +56,11 @@ class Digits:
     name: str = "digits"
 
     def identity(self) -> list[Any]:
-        """The data never change; the columns are there so that naming one is refused however often it is tried."""
-        return ["scikit-learn digits", DIGITS_TEST, columns_of(self.config)]
+        """scikit-learn's file; the columns are there so that naming one is refused however often it is tried."""
+        spec = find_spec("sklearn")  # located, not imported
+        file = Path(str(spec and spec.origin)).parent / "datasets" / "data" / "digits.csv.gz"
+        held = stamp([file]) if file.is_file() else "scikit-learn digits"
+        return [held, DIGITS_TEST, columns_of(self.config)]
 
     def read(self) -> RawData:
         """All of it: values 0..16 are scaled to 0..255."""
@@ -111,8 +117,35 @@ def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
     written costs a warning. Raises `ScenarioError` for a set that is not found or not usable.
     """
     source = _find(config)
-    entry = Entry.of(cache_dir, source.name, source.identity())
-    return entry.data() or entry.store(source.read())
+    identity = source.identity()
+    entry = Entry.of(cache_dir, source.name, identity)
+    found = entry.data()
+    if found is None:
+        found = source.read()
+        if source.identity() != identity:
+            raise refuse(f"{config.name} was changed while it was read; run again")
+        found = entry.store(found)
+    return replace(found, digests=_digests(identity))
+
+
+def file_digests(config: Data, made_of: Mapping[str, str]) -> dict[str, str]:
+    """What the data set's files hold now (`fedlt.data.digests`), without reading the data set.
+
+    made_of: the digests of which one wants to know whether they still hold. Of a set of the hub they do where that
+    revision is in the local cache: the hub itself is not asked. Empty where nothing is known. Raises `ScenarioError`
+    for a set that is not found.
+    """
+    source = _find(config)
+    if not isinstance(source, Hub):
+        return _digests(source.identity())
+    known = source.revisions()
+    kept = made_of.get(source.hub_name)
+    return {source.hub_name: kept if kept in known else known[-1]} if known else {}
+
+
+def _digests(identity: Sequence[Any]) -> dict[str, str]:
+    """The digests by file that are part of a source's identity."""
+    return {file: digest for part in identity if isinstance(part, dict) for file, digest in part.items()}
 
 
 def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fedlt.data.digests import stamp
 from fedlt.data.raw import RawData, RawLabels, refuse
 from fedlt.data.table_columns import cut_table, read_data, read_labels, target_column
-from fedlt.data.tables import columns_of, quiet, stamp
+from fedlt.data.tables import columns_of, quiet
 from fedlt.data.test_share import check_share
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class TableFiles:
 
     def identity(self) -> list[Any]:
         """What decides the arrays: the files and the columns."""
-        return [stamp(self.train.files), stamp(self.test.files if self.test else ()), columns_of(self.config)]
+        return [stamp([*self.train.files, *(self.test.files if self.test else ())]), columns_of(self.config)]
 
     def read(self) -> RawData:
         """All of it."""

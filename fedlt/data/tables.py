@@ -6,7 +6,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,9 +37,15 @@ class Hub:
         return self.config.name
 
     def identity(self) -> list[Any]:
-        """What decides the arrays: the hub's own Arrow files (their path holds the revision) and the columns."""
-        files = [Path(entry["filename"]) for split in self._splits for entry in split.cache_files]
-        return [self.hub_name, stamp(files), columns_of(self.config)]
+        """What decides the arrays: the revision, which the path of the hub's own Arrow files holds, and the columns."""
+        folders = {Path(entry["filename"]).parent for split in self._splits for entry in split.cache_files}
+        revisions = sorted(map(_revision, folders))
+        return [{self.hub_name: ", ".join(revisions)}, columns_of(self.config)]
+
+    def revisions(self) -> list[str]:
+        """What lies in the hub's local cache, the newest last. Neither the hub nor the files are asked."""
+        found = [path.parent for path in _in_hub_cache(self.hub_name).glob("*/*/*/dataset_info.json")]
+        return [_revision(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
 
     def read(self) -> RawData:
         """All of it."""
@@ -53,7 +59,7 @@ class Hub:
     @cached_property
     def _splits(self) -> tuple[Dataset, Dataset]:
         offline = _told_offline() or not _reachable()
-        if offline and not _in_hub_cache(self.hub_name):
+        if offline and not _in_hub_cache(self.hub_name).is_dir():
             raise refuse(unavailable(self.name, f"the hub cannot be reached and its cache lacks {self.hub_name}"))
         import datasets
 
@@ -84,11 +90,6 @@ def unavailable(name: str, reason: str) -> str:
         f"folder; a file {name}.npz or a folder {name} in the folder that $FEDLT_DATA names; or a name of the "
         "Hugging Face hub, with a network or with the set in its local cache"
     )
-
-
-def stamp(files: Sequence[Path]) -> list[list[Any]]:
-    """Path, size in bytes and time of change (ns) of each file."""
-    return [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
 def columns_of(config: Data) -> list[Any]:
@@ -128,11 +129,18 @@ def _answers() -> bool:
     return True
 
 
-def _in_hub_cache(hub_name: str) -> bool:
+def _in_hub_cache(hub_name: str) -> Path:
+    """The data set's folder in the hub's local cache, there or not."""
     home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
     root = Path(os.environ.get("HF_DATASETS_CACHE") or Path(home) / "datasets").expanduser()
     wanted = hub_name.replace("/", "___").lower()
-    return root.is_dir() and any(f.name.lower() in (wanted, wanted.replace("-", "_")) for f in root.iterdir())
+    there = root.iterdir() if root.is_dir() else ()
+    return next((f for f in there if f.name.lower() in (wanted, wanted.replace("-", "_"))), root / wanted)
+
+
+def _revision(folder: Path) -> str:
+    """Configuration, version and hash of a data set, as in `plain_text/0.0.0/0b27...`: they end its folder's path."""
+    return "/".join(folder.parts[-3:])
 
 
 @contextmanager

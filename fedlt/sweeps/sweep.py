@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.recording.console import Console
-from fedlt.results import Run, finished_run
+from fedlt.results import Run, finished_run, kept_run
 from fedlt.run import Grids, pick_backend, run_scenario
 from fedlt.sweeps.grid import Job, plan
 from fedlt.sweeps.view import Quiet
@@ -26,6 +26,7 @@ from fedlt.sweeps.view import Quiet
 if TYPE_CHECKING:
     from fedlt.comparing.comparison import Comparison
     from fedlt.data.federation import Federation
+    from fedlt.data.provenance import Seen
     from fedlt.sweeps.view import Listener, View
 
 
@@ -69,7 +70,7 @@ def sweep(
 def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, view: View) -> Sweep:
     """Run the jobs that are not finished; `view` hears of everything."""
     out = out.expanduser().resolve()
-    done = {} if force else {job.name: run for job in jobs if (run := finished_run(out / job.scenario.run_name))}
+    done = {} if force else _finished(jobs, out)
     backends, refused = check([job for job in jobs if job.name not in done])
     if refused and len(refused) == len(jobs):
         raise _nothing_fits(jobs, refused)
@@ -91,6 +92,22 @@ def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, v
     runs = (finished_run(out / job.scenario.run_name) for job in jobs if job.name not in wrong)
     failures = {job.name: wrong[job.name] for job in jobs if job.name in wrong}
     return Sweep(tuple(run for run in runs if run is not None), failures, tuple(told))
+
+
+def _finished(jobs: Sequence[Job], out: Path) -> dict[str, Run]:
+    """The runs that are there, by the jobs' names. Raises `ScenarioError` where files changed since: what is to come
+    would not be comparable."""
+    runs: dict[str, Run | None] = {}
+    problems: dict[Problem, None] = {}
+    seen: Seen = {}
+    for job in jobs:
+        try:
+            runs[job.name] = kept_run(out, job.scenario, seen=seen)
+        except ScenarioError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise ScenarioError(list(problems), source="the sweep")
+    return {name: run for name, run in runs.items() if run is not None}
 
 
 def check(jobs: Sequence[Job]) -> tuple[dict[str, str], dict[str, ScenarioError]]:

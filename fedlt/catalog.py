@@ -181,7 +181,11 @@ def _find_file(kind: str, name: str, relative_to: Path) -> Component:
     file, _, attribute = name.rpartition(":")
     path = (relative_to / Path(file).expanduser()).resolve()
     if not path.is_file():
-        raise ScenarioError(Problem(kind, f"there is no file {path}; give the path from the folder you run in"))
+        raise ScenarioError(
+            Problem(
+                kind, f"there is no file {path}; give the path from the folder you run in, or in a file from its own"
+            )
+        )
     return _component(kind, f"{path}:{attribute}", path, attribute, str(path))
 
 

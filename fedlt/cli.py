@@ -107,6 +107,8 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
     from fedlt.assembly import assemble, pick_device
     from fedlt.run import pick_backend
 
+    if untested := federation.untested_text():
+        print(untested)
     parts = assemble(checked, federation, pick_device("cpu"))
     sent = parts.flat.shared.numel()
     print(

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from fedlt.catalog import Choice
 from fedlt.errors import Problem, ScenarioError
-from fedlt.scenario_file import Reader, apply, locate, read
+from fedlt.scenario_file import Reader, anchor, apply, locate, read
 from fedlt.scenario_rules import cross_check
 
 
@@ -229,17 +229,20 @@ class Scenario:
 def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = ()) -> Scenario:
     """Read a scenario by name, path or dictionary, apply `key=value` and `~key` overrides, and check all of it.
 
+    Relative paths in a file start at its folder; in overrides and dictionaries, at the current folder.
+
     Raises `ScenarioError` that lists every problem with its key, what was expected, and the nearest right spelling.
     """
     overrides = list(overrides)
     if isinstance(scenario, dict):
-        name, raw, base = "scenario", copy.deepcopy(scenario), Path.cwd()  # overrides are set in it
+        name, raw = "scenario", copy.deepcopy(scenario)  # overrides are set in it
     else:
         path = locate(scenario)
-        name, raw, base = path.stem, read(path), path.parent
+        name, raw = path.stem, read(path)
+        anchor(raw, path.parent)
     problems: list[Problem] = []
     content = apply(raw, overrides, problems)
-    reader = Reader(problems, base)
+    reader = Reader(problems)
     sections = reader.section(Scenario, content, "", skip=("name",))
     if problems:
         raise ScenarioError(problems, source=name)

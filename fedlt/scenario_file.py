@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -12,6 +13,14 @@ from fedlt.errors import Problem, ScenarioError
 from fedlt.schema import Field, Mismatch, check, suggest
 
 FOLDER = catalog.ROOT / "scenarios"
+
+PATHS = (
+    ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("federation", "partition"),
+    ("model",), ("strategy",), ("learner",),
+)  # fmt: skip
+"""Keys whose values may be paths."""
+
+DATA_FILES = (".npz", ".csv", ".tsv", ".parquet")
 
 
 def scenario_names() -> list[str]:
@@ -51,6 +60,44 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ScenarioError(Problem("", "expected keys and values at the top of the file"), source=str(path))
     return {str(key): value for key, value in raw.items()}
+
+
+def anchor(raw: dict[str, Any], base: Path) -> None:
+    """Make relative paths of a scenario file start at its folder `base`; others start at the current folder.
+
+    Nothing is changed in a file of the current folder, nor in names that are no paths.
+    """
+    if base.resolve() == Path.cwd() or base == FOLDER:
+        return
+    for keys in PATHS:
+        node: Any = raw
+        for key in keys[:-1]:
+            node = node.get(key) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            continue
+        component = node.get(keys[-1])
+        if isinstance(component, dict):  # a component with options
+            node, last = component, "name"
+        else:
+            last = keys[-1]
+        value = node.get(last)
+        if isinstance(value, str) and "${" not in value and "\x00" not in value and _is_path(keys, value, base):
+            node[last] = os.path.normpath(base / os.path.expanduser(value))
+
+
+def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
+    if keys == ("data", "name"):
+        return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
+    return keys[0] == "data" or ".py:" in value
+
+
+def _is_folder(base: Path, name: str) -> bool:
+    """Whether a bare name is that of a folder beside the file, and of no well-known data set."""
+    if not os.path.isdir(base / name):
+        return False
+    from fedlt.data.known import KNOWN  # late: it imports NumPy
+
+    return name not in ("digits", *KNOWN)
 
 
 def apply(raw: dict[str, Any], overrides: list[str], problems: list[Problem]) -> dict[str, Any]:
@@ -111,9 +158,8 @@ def _delete(raw: dict[str, Any], path: list[str], problems: list[Problem]) -> No
 class Reader:
     """Turns plain dictionaries into the dataclasses above and collects what does not fit."""
 
-    def __init__(self, problems: list[Problem], base: Path) -> None:
+    def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
-        self.base = base
 
     def section(self, kind: type, content: Any, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:
         """The checked fields of one dataclass; what is absent is left to the dataclass's defaults."""
@@ -159,7 +205,7 @@ class Reader:
             self.problems.append(Problem(where, f"expected the name of a {kind} ({known}), got {value!r}"))
             return None
         try:
-            component = catalog.find(kind, content["name"], self.base if self.base != FOLDER else Path.cwd())
+            component = catalog.find(kind, content["name"])
         except ScenarioError as error:
             self.problems += [Problem(where, problem.message) for problem in error.problems]
             return None

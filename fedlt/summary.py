@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from fedlt.data.groups import SHOTS
 from fedlt.metrics import GROUPS
 
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ def _caption(run: Run) -> str:
     if "groups_count" not in summary:
         return "no partition recorded"
     many, medium, few = summary["groups_count"]
+    untested = summary.get("groups_untested", (0, 0, 0))  # runs of earlier versions lack it
+    bare = zip(untested, summary["groups_count"], SHOTS, strict=True)
+    without = ", ".join(f"{gone} of the {size} {group} classes" for gone, size, group in bare if gone)
     tested = run.final.get("personal/clients", math.nan)
     clients = summary["clients"] if math.isnan(tested) else f"{tested:.0f} of {summary['clients']}"
     uneven = ""
@@ -147,7 +151,8 @@ def _caption(run: Run) -> str:
         )
     return uneven + (
         f"Generic: {many} head classes (> 100 training samples), {medium} medium (20..100), {few} tail (< 20).\n"
-        f"Personal: {clients} clients, unweighted; head, medium and tail are 75, 20 and 5 % of each client's own "
+        + (f"In no figure, as they have no test sample: {without}.\n" if without else "")
+        + f"Personal: {clients} clients, unweighted; head, medium and tail are 75, 20 and 5 % of each client's own "
         "training samples.\nSpread: standard deviation over clients. -: not defined."
     )
 

@@ -32,11 +32,12 @@ class TensorBoard:
     """Event files in the run folder: `tensorboard --logdir runs`."""
 
     package = "tensorboard"
+    folder = "tensorboard"  # within the run's
 
     def start(self, folder: Path, keys: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._writer = SummaryWriter(str(folder / self.folder))
         rows = "\n".join(f"| `{key}` | {value} |" for key, value in keys.items())
         self._writer.add_text("scenario", f"| key | value |\n|---|---|\n{rows}")
 

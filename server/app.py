@@ -70,6 +70,8 @@ def serve(
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
     remarks = [*parts.remarks(), *parts.strategy.remarks(cohort_size(scenario, len(federation.clients)))]
+    if untested := federation.untested_text():
+        remarks.append(untested)
     folder = out / scenario.run_name
     check_space(folder, parts, len(federation.clients))
     followed = Followed(trackers(track), scenario.to_dict())

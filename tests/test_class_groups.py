@@ -35,3 +35,26 @@ def test_by_mass_calls_a_class_without_samples_few() -> None:
 def test_sizes_counts_every_group() -> None:
     assert groups.sizes(np.array([0, 2, 2, 1, 2], np.int8)) == (1, 1, 3)
     assert groups.sizes(np.array([0, 0], np.int8)) == (2, 0, 0)
+
+
+COUNTS = np.array([120, 101, 60, 19, 8, 4])
+
+
+def test_classes_without_a_test_sample_are_counted_by_group() -> None:
+    assert groups.untested(COUNTS, np.array([9, 9, 9, 9, 0, 0])) == (0, 0, 2)
+    assert groups.untested(COUNTS, np.array([0, 9, 0, 0, 0, 0])) == (1, 1, 3)
+    assert groups.untested(COUNTS, np.ones(6, np.int64)) == (0, 0, 0)
+
+
+def test_classes_without_a_test_sample_are_told_with_the_remedy() -> None:
+    names = ["a", "b", "c", "d", "e", "f"]
+    assert groups.untested_text(COUNTS, np.ones(6, np.int64), names) == ""
+    said = groups.untested_text(COUNTS, np.array([9, 9, 9, 9, 0, 0]), names)
+    assert said.startswith(
+        "3 tail classes, 2 of them without a test sample (e, f): no figure counts them; move samples"
+    )
+    said = groups.untested_text(COUNTS, np.array([0, 9, 0, 0, 0, 0]), names, shown=2)
+    assert said.startswith(
+        "2 head classes, 1 of them without a test sample, 1 medium class, 1 of them without a test sample, "
+        "3 tail classes, 3 of them without a test sample (a, c and 3 more): "
+    )

@@ -138,6 +138,19 @@ def test_plan_is_the_federation_without_inputs(sites: str) -> None:
         assert (found.name, found.class_names) == ("sites", ("0", "1"))
 
 
+def test_classes_without_a_test_sample_are_told_before_any_work(tmp_path: Path, sites: str) -> None:
+    assert federate(scenario(sites, Iid(), 3)).untested_text() == ""
+    y = np.repeat([0, 1, 2], [20, 6, 4])
+    np.savez(tmp_path / "s.npz", x_train=np.ones((30, 2)), y_train=y, x_test=np.ones((2, 2)), y_test=[0, 0])
+    case = scenario(str(tmp_path / "s.npz"), Iid(), 2)
+    said = federate(case).untested_text()
+    assert said.startswith("2 tail classes, 2 of them without a test sample (1, 2): no figure counts them; ")
+    assert plan(case).test_class_counts.tolist() == [2, 0, 0]
+    from fedlt.commands.partition_view import partition_figures, partition_text
+
+    assert said in partition_text(partition_figures(case)).splitlines()
+
+
 def test_digest_follows_everything_that_was_dealt(sites: str) -> None:
     case = scenario(sites, Iid(), 3)
     base = federate(case)

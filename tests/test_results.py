@@ -156,6 +156,27 @@ def test_the_partition_is_kept_with_labels(writer: RunWriter) -> None:
     assert (summary["clients"], summary["num_classes"]) == (2, 3)
     assert summary["groups_count"] == [0, 0, 3]
     assert summary["groups_mass"] == [2, 0, 1]
+    assert summary["groups_untested"] == [0, 0, 0]
+
+
+def test_a_run_that_starts_over_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
+    old = ("tensorboard/events.out.tfevents.1", "model.safetensors", "clients.safetensors", "join.json")
+    for name in old:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("of an earlier run")
+    (tmp_path / "notes.txt").write_text("mine")
+    RunWriter(tmp_path, SCENARIO, META).start()
+    assert not any((tmp_path / name).exists() for name in old)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_classes_without_a_test_sample_are_counted_in_the_summary(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, SCENARIO, META)
+    writer.start()
+    held = split()
+    held.y_test = np.array([0, 1, 0, 0])
+    writer.partition(held)
+    assert open_run(tmp_path).summary["groups_untested"] == [0, 0, 1]
 
 
 def test_an_unfinished_run_has_empty_tables(tmp_path: Path) -> None:

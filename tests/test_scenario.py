@@ -314,6 +314,50 @@ def test_a_users_file_is_found_beside_the_scenario_or_from_here(
     assert load(found.to_dict()).hash == found.hash  # absolute from then on, so a worker finds it too
 
 
+def test_relative_paths_start_at_the_file_or_at_the_current_folder(
+    own_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_file("@dataclass(frozen=True)\nclass Mine(Strategy):\n    rate: float = 0.5\n")
+    content = """
+        data: {name: ./d.npz, longtail: {profile: counts, counts: c.npz:places}, noise: {kind: file, file: n.npz:y}}
+        strategy: {name: ./mine.py:Mine, rate: 2}
+    """
+    (tmp_path / "s.yaml").write_text(content, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    here = load("s.yaml")
+    assert (here.data.name, here.data.longtail.counts, here.data.noise.file) == ("./d.npz", "c.npz:places", "n.npz:y")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    there = load("../s.yaml")
+    expected = [str(tmp_path / name) for name in ("d.npz", "c.npz:places", "n.npz:y")]
+    assert [there.data.name, there.data.longtail.counts, there.data.noise.file] == expected
+    assert there.strategy.name == here.strategy.name == f"{tmp_path / 'mine.py'}:Mine"
+    assert load("../s.yaml", ["data.name=./d.npz"]).data.name == "./d.npz"  # as everything on the command line
+    with pytest.raises(ScenarioError, match=rf"strategy: there is no file {elsewhere / 'mine.py'}"):
+        load("../s.yaml", ["strategy=./mine.py:Mine"])
+    assert load(there.to_dict()).hash == there.hash  # a worker finds the files too
+
+
+@pytest.mark.parametrize(
+    ("name", "is_path"),
+    [
+        ("digits", False), ("cifar10", False), ("someone/pets", False), ("pets", True), ("../pets", True),
+        ("x.csv", True), ("${seed}", False), ("/data/x.npz", True),
+    ],
+)  # fmt: skip
+def test_names_of_data_sets_are_no_paths(
+    name: str, is_path: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "scenarios"
+    for folder in ("pets", "cifar10", "digits"):  # a folder beside the file does not shadow a well-known name
+        (base / folder).mkdir(parents=True)
+    (base / "s.yaml").write_text(f"data: {{name: '{name}'}}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    found = load(base / "s.yaml").data.name
+    assert found == (str((base / name).resolve()) if is_path else name.replace("${seed}", "0"))
+
+
 def test_run_names_tell_runs_apart(own_file: Callable[..., Path]) -> None:
     base = changed()
     assert base.run_name == f"digits_lt-fedavg-s0-{base.hash[:8]}"

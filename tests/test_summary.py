@@ -102,6 +102,13 @@ def test_the_final_table(tmp_path: Path) -> None:
     assert "\x1b" not in text
 
 
+def test_the_final_table_says_over_which_classes_it_is(tmp_path: Path) -> None:
+    run = write_run(tmp_path, Evaluation(7, generic={"": Confusion.from_predictions([0, 1], [0, 1], 3)}))
+    assert "no test sample" not in plain(final_table(run))
+    run.summary["groups_untested"] = [0, 0, 1]
+    assert "In no figure, as they have no test sample: 1 of the 1 tail classes." in plain(final_table(run))
+
+
 def test_the_final_table_without_a_generic_model(tmp_path: Path) -> None:
     poor = Confusion.from_predictions([0, 0, 1, 2], [0, 1, 1, 2], 3)
     text = plain(final_table(write_run(tmp_path, Evaluation(7, personal={"": {0: poor}}))))

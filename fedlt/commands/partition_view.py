@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedlt.data.federation import plan
-from fedlt.data.groups import by_count, by_mass, sizes
+from fedlt.data.groups import by_count, by_mass, sizes, untested_text
 
 if TYPE_CHECKING:
     from fedlt.scenario import Scenario
@@ -22,7 +22,7 @@ def partition_figures(scenario: Scenario) -> dict[str, Any]:
 
     class_counts: [C] training samples over all clients. client_sizes: [K]. test_total: summed sizes of the local
     test sets. groups_count, groups_mass: numbers of head, medium and tail classes under both rules.
-    client_class_counts: [K][C].
+    client_class_counts: [K][C]. untested: what is to be said of classes without a test sample.
     """
     made = plan(scenario)
     test_sizes = made.test_counts.sum(axis=1)
@@ -37,6 +37,7 @@ def partition_figures(scenario: Scenario) -> dict[str, Any]:
         "groups_count": list(sizes(by_count(made.class_counts))),
         "groups_mass": list(sizes(by_mass(made.test_counts.sum(axis=0)))),
         "client_class_counts": made.client_counts.tolist(),
+        "untested": untested_text(made.class_counts, made.test_class_counts, made.class_names),
         "partition_hash": made.digest,
     }
 
@@ -53,6 +54,7 @@ def partition_text(figures: dict[str, Any]) -> str:
         f"(min {held.min()}, median {np.median(held):g}, max {held.max()}), {figures['test_total']} local test samples",
         f"classes by training samples: {_groups(figures['groups_count'])} (> 100, 20 to 100, < 20); "
         f"by mass: {_groups(figures['groups_mass'])} (75 %, 95 %)",
+        *([figures["untested"]] if figures["untested"] else []),
         "",
         "client  classes" + " " * max(0, shown.shape[1] - 7) + "  train  test",
     ]

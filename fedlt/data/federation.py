@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedlt.data import localtest, longtail, sources
 from fedlt.data.auxiliary import set_apart
+from fedlt.data.groups import untested_text
 from fedlt.data.noise import noisy_labels
 from fedlt.data.partition import Natural, partition
 from fedlt.data.provenance import DATA, Inputs, named_now, refuse_changed
@@ -62,6 +63,11 @@ class Federation:
         """Number of classes, C."""
         return len(self.class_names)
 
+    def untested_text(self) -> str:
+        """What is to be said of classes without a test sample; "" where every class has one."""
+        tested = np.bincount(self.y_test, minlength=self.num_classes)
+        return untested_text(self.class_counts, tested, self.class_names)
+
     def seen_counts(self) -> NDArray[np.int64]:
         """Training samples over all clients by the classes that they see, int64 [C]."""
         return np.bincount(self.y_train[self.clients.values], minlength=self.num_classes)
@@ -88,8 +94,9 @@ class Plan:
     """A federation known from labels alone.
 
     client_counts, test_counts: training and test samples of each client by class, int64 [K, C]. class_counts:
-    int64 [C], training samples over all clients. digest: that of the federation; None where the labels were made
-    from public class counts, because rows are then not those of the source.
+    int64 [C], training samples over all clients. test_class_counts: int64 [C], samples of the global test set.
+    digest: that of the federation; None where the labels were made from public class counts, because rows are then not
+    those of the source.
     """
 
     name: str
@@ -97,6 +104,7 @@ class Plan:
     client_counts: NDArray[np.int64]
     test_counts: NDArray[np.int64]
     class_counts: NDArray[np.int64]
+    test_class_counts: NDArray[np.int64]
     digest: str | None
 
 
@@ -143,6 +151,7 @@ def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
         client_counts=dealt.clients.table(dealt.y_train, classes),
         test_counts=dealt.tests.table(labels.y_test, classes),
         class_counts=dealt.clients.table(labels.y_train, classes).sum(axis=0),
+        test_class_counts=np.bincount(labels.y_test, minlength=classes),
         digest=_digest(*parts) if labels.in_source_order else None,
     )
 

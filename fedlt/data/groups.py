@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 MANY, MEDIUM, FEW = 0, 1, 2
+
+SHOTS = ("head", "medium", "tail")
+"""What texts call the groups."""
 
 
 def by_count(class_counts: NDArray[np.int64], many: int = 100, few: int = 20) -> NDArray[np.int8]:
@@ -31,6 +36,33 @@ def by_mass(counts: NDArray[np.int64], head: float = 0.75, medium: float = 0.95)
     groups = np.empty(len(counts), np.int8)
     groups[order] = ranked
     return groups
+
+
+def untested(class_counts: NDArray[np.int64], test_counts: NDArray[np.int64]) -> tuple[int, int, int]:
+    """How many of the many, medium and few classes have no test sample: no figure of a model can count them.
+
+    class_counts, test_counts: [C] training samples over all clients, and samples of the global test set.
+    """
+    return sizes(by_count(class_counts)[test_counts == 0])
+
+
+def untested_text(
+    class_counts: NDArray[np.int64], test_counts: NDArray[np.int64], class_names: Sequence[str], shown: int = 5
+) -> str:
+    """What is to be said of classes without a test sample, with the remedy; "" where every class has one."""
+    missing = np.flatnonzero(test_counts == 0)
+    if not len(missing):
+        return ""
+    pairs = zip(SHOTS, sizes(by_count(class_counts)), untested(class_counts, test_counts), strict=True)
+    told = ", ".join(
+        f"{held} {name} class{'es' if held > 1 else ''}, {bare} of them without a test sample"
+        for name, held, bare in pairs
+        if bare
+    )
+    names = ", ".join(class_names[label] for label in missing[:shown])
+    more = f" and {len(missing) - shown} more" if len(missing) > shown else ""
+    remedy = "move samples of them to the test set, or leave the classes out of the data"
+    return f"{told} ({names}{more}): no figure counts them; {remedy}"
 
 
 def sizes(groups: NDArray[np.int8]) -> tuple[int, int, int]:

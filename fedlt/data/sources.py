@@ -187,7 +187,7 @@ def _find(config: Data) -> Source:
     if name == "digits":
         return Digits(config)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise refuse(f"no such file or folder: {path.absolute()}")
+        raise refuse(f"no such file or folder: {path.absolute()} (a path in a scenario file starts at its folder)")
     if name.endswith(ENCODED):
         return Unmade(config)
     if name in KNOWN:

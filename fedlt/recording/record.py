@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data.groups import by_count, by_mass, sizes
+from fedlt.data.groups import by_count, by_mass, sizes, untested
 from fedlt.evaluation import Derived, Evaluation, Split, mass_counts
 from fedlt.metrics import mean_of_last
 from fedlt.recording.pieces import FOLDER, Growing, read_pieces, read_table
 from fedlt.recording.tables import flush, replace_file, rows_to_table, to_table, write_json
+from fedlt.trackers import TensorBoard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 LAST = 5
 """Evaluations that `last_five` averages. The best one is never reported: it is chosen on the test set."""
 
+
+RESULTS = ("model.safetensors", "clients.safetensors", "outbox.safetensors", "join.json")
+"""What a finished run leaves beside its record."""
 
 _SUMMED = ("skipped", "dropped", "late", "arrived", "images", "forward_images")
 """Columns of the round table whose sums stand in `run.json`."""
@@ -64,8 +69,9 @@ class RunWriter:
     def start(self) -> None:
         """Creates the folder. Nothing is on disk before. Files of an earlier run in the same folder are removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("run.json", "log.txt", "partition.npz"):
+        for name in ("run.json", "log.txt", "partition.npz", *RESULTS):
             (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / TensorBoard.folder, ignore_errors=True)  # else two runs make one jagged curve
         self._tables.clear()
         replace_file(self.folder / "scenario.yaml", lambda path: path.write_text(self._scenario_text, encoding="utf-8"))
         self._started = True
@@ -111,12 +117,14 @@ class RunWriter:
 
         replace_file(self.folder / "partition.npz", write)
         self._split = split
+        tested = np.bincount(split.y_test, minlength=len(split.class_names))
         self.summary |= {
             "clients": len(split.clients.offsets) - 1,
             "num_classes": len(split.class_names),
             "groups_count": list(sizes(by_count(split.class_counts))),
             "groups_mass": list(sizes(by_mass(mass_counts(split)))),
             "test_per_class": _range(np.bincount(split.y_test, minlength=len(split.class_names))),
+            "groups_untested": list(untested(split.class_counts, tested)),
         }
         if split.validation is not None:
             self.summary["validation"] = split.validation.summary()

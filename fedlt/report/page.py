@@ -123,10 +123,12 @@ def _scenario(run: Run) -> str:
         fields = (f"{key} {value}" for key, value in partition.items() if key != "name" and value is not None)
         partition = ", ".join([partition["name"], *fields])
     many, medium, few = summary["groups_count"]
+    bare = sum(summary.get("groups_untested", ()))
     tail = scenario["data"]["longtail"]
     words = [
         f"{summary['clients']} clients, {summary['num_classes']} classes",
         f"{many} head, {medium} medium and {few} tail classes",
+        *([f"{bare} classes without a test sample, in no figure"] if bare else []),
         f"data {scenario['data']['name']}, profile {tail['profile']}",
         f"partition {partition}",
         f"{federation['rounds']} rounds with {federation['participation']:g} of the clients",

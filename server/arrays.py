@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
-from flwr.common.constant import SType
 from numpy.typing import NDArray
 from torch import Tensor
+
+from server.flower_private import NUMPY
 
 HEADER = 1024
 """Bytes within which the header of the .npy format ends, for arrays of numbers."""
@@ -56,11 +57,11 @@ def _array(tensor: Tensor, in_place: bool) -> Array:
     np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(values))
     header = stream.getvalue()
     if in_place and (whole := _whole(tensor, header)) is not None:
-        array = Array(str(values.dtype), values.shape, SType.NUMPY, b"")
+        array = Array(str(values.dtype), values.shape, NUMPY, b"")
         array.data = whole  # type: ignore[assignment]  # refused by the constructor
         return array
     data = b"".join((header, values.reshape(-1).view(np.uint8).data))
-    return Array(str(values.dtype), values.shape, SType.NUMPY, data)
+    return Array(str(values.dtype), values.shape, NUMPY, data)
 
 
 def _whole(tensor: Tensor, header: bytes) -> NDArray[np.uint8] | None:

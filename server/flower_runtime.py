@@ -21,6 +21,7 @@ from fedlt.catalog import ROOT
 from fedlt.errors import FedLTError
 from fedlt.results import Run, finished_run
 from fedlt.scenario import Scenario
+from server.flower_private import runtime_variables, superlink_options
 
 START_SECONDS = 60.0
 
@@ -36,8 +37,9 @@ def run_under_flower(
     with tempfile.TemporaryDirectory(prefix="fedlt-flower-") as home:
         copy = Path(home) / f"{scenario.name}.yaml"
         copy.write_text(scenario.to_yaml(), encoding="utf-8")
-        environment = _environment(Path(home))
-        with _superlink(environment, Path(home)):
+        ports = _free_port(), _free_port()
+        environment = _environment(Path(home), *ports)
+        with _superlink(environment, Path(home), *ports):
             options = f'track="{" ".join(track)}" force={str(force).lower()} resume={resume_from or 0}'
             config = f'scenario="{copy}" out="{out}" cwd="{Path.cwd()}" {options}'
             _flwr(["run", str(ROOT), "--stream", "--run-config", config], environment, echo)
@@ -47,30 +49,21 @@ def run_under_flower(
     return run
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(home: Path, port: int, control_port: int) -> dict[str, str]:
     """Own folder, own ports, no re-installation of what is installed already."""
-    return {
-        **os.environ,
-        "FLWR_HOME": str(home / "flwr"),
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(_free_port()),
-        "FLWR_LOCAL_CONTROL_API_PORT": str(_free_port()),
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": path, **runtime_variables(home / "flwr", port, control_port)}
 
 
 @contextmanager
-def _superlink(environment: dict[str, str], home: Path) -> Iterator[None]:
-    port = environment["FLWR_LOCAL_SUPERLINK_HTTP_API_PORT"]
-    control = f"127.0.0.1:{environment['FLWR_LOCAL_CONTROL_API_PORT']}"
-    command = [_script("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"]
-    command += ["--control-api-address", control, "--host", "127.0.0.1", "--port", port]
+def _superlink(environment: dict[str, str], home: Path, port: int, control_port: int) -> Iterator[None]:
+    command = [_script("flower-superlink"), *superlink_options(port, control_port)]
     log = home / "superlink.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink, cwd=home, start_new_session=True)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(int(port)):
+        while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise FedLTError(f"Flower's SuperLink did not start:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)

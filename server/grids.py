@@ -9,15 +9,16 @@ from typing import cast
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
+
+from server import flower_private
+from server.flower_private import Run
 
 SERVER_NODE = 1
 
 
 def set_identity(run_id: int) -> None:
-    """Flower builds a Message only in a process that knows which task it is; its own runtimes set this."""
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, SERVER_NODE, run_id
+    """Let this process build messages."""
+    flower_private.set_identity(run_id, SERVER_NODE)
 
 
 def new_context(node_id: int, moved: bool = False) -> Context:
@@ -50,7 +51,7 @@ class LocalGrid(Grid):
 
     def __init__(self, num_nodes: int) -> None:
         set_identity(run_id=1)
-        self._run = Run.create_empty(run_id=1)
+        self._run = flower_private.empty_run(run_id=1)
         self._nodes = list(range(SERVER_NODE + 1, SERVER_NODE + 1 + num_nodes))
         self._replies: dict[str, Message] = {}
 
@@ -82,7 +83,7 @@ class LocalGrid(Grid):
         waiting = list(messages)
         first = len(self._replies)
         for number, message in enumerate(waiting):
-            message.metadata.__dict__["_message_id"] = f"{message.metadata.group_id}/{first + number}"
+            flower_private.set_message_id(message, f"{message.metadata.group_id}/{first + number}")
         for reply in self._answer(waiting):
             self._replies[reply.metadata.reply_to_message_id] = reply
         return [message.metadata.message_id for message in waiting]

@@ -25,6 +25,7 @@ from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from fedlt.errors import FedLTError
+from fedlt.process.gpus import hide_gpus
 from server.deal import Deal
 from server.grids import ENOUGH, LocalGrid, cost_of, new_context
 from server.memory_folder import MemoryFolder
@@ -149,6 +150,7 @@ def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connecti
     """A worker's life: answer messages until the other end of the pipe is closed."""
     for other in others:  # the parent's ends: held by this process too, they would outlive the parent
         other.close()
+    hide_gpus()  # these workers are for the CPU
     torch.set_num_threads(1)  # OpenMP's threads stay behind in a fork: it would wait for them for ever
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a worker that replaces another would inherit the run's handler

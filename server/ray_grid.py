@@ -25,6 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fedlt.assembly import available_cores
 from fedlt.catalog import ROOT
 from fedlt.errors import FedLTError
+from fedlt.process.gpus import hide_gpus
 from server.grids import LocalGrid, new_context, set_identity
 from server.memory_folder import MemoryFolder
 from server.ray_pool import Pool
@@ -37,6 +38,8 @@ class _Host:
     """A worker process. Its ClientApp lives in an importable module, so the module's caches last."""
 
     def __init__(self, app: str, transport: Transport) -> None:
+        if not ray.get_gpu_ids():  # without a share of a GPU; Ray would let it see every GPU of the machine
+            hide_gpus()
         set_identity(run_id=1)
         self.app, self.transport = _named(app), transport
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.cli import app
+from fedlt.commands.listing import tested_text
 from fedlt.results import open_run
 from fedlt.scenario import load
 
@@ -231,11 +232,23 @@ def test_cp_copies_a_scenario_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_doctor_reports_versions_machine_and_data() -> None:
     report = json.loads(ok("doctor", "--json"))
-    assert set(report) == {"versions", "machine", "data"}
+    assert set(report) == {"versions", "tested", "machine", "data"}
+    assert set(report["versions"]) == {"fedlt", *report["tested"]}
     assert report["versions"]["fedlt"] == fedlt.__version__
     assert int(report["machine"]["cores"]) >= 1
     assert report["data"]["digits"] == "embedded"
     assert re.search(r"^  torch +\d", ok("doctor"), re.MULTILINE)
+
+
+def test_doctor_says_where_a_version_was_not_tested() -> None:
+    tested = ["1.41.0", "1.42.0"]
+    assert tested_text(tested, "1.42.3") == "1.41.0, 1.42.0"
+    assert tested_text(tested, "1.43.0") == "1.41.0, 1.42.0; not 1.43.0"
+    assert tested_text(tested, "1.9.0") == "1.41.0, 1.42.0; not 1.9.0"
+    assert tested_text(["3.11.7"], "3.14.0") == "3.11.7; not 3.14.0"
+    assert tested_text(["2.6.0+cu124", "2.13.0+cpu"], "2.10.0") == "2.6.0+cu124, 2.13.0+cpu"
+    assert tested_text([], "0.1") == "none"
+    assert tested_text(tested, "missing: pip install -e .") == "1.41.0, 1.42.0"
 
 
 @pytest.mark.parametrize("module", ["fedlt", "fedlt.cli"])

@@ -15,6 +15,7 @@ from flwr.clientapp import ClientApp
 
 import fedlt
 from fedlt.errors import FedLTError, ScenarioError
+from fedlt.process.gpus import VISIBLE
 from fedlt.run import Grids
 from server.arrays import pack_tensors, unpack_tensors, with_room
 from server.grids import ENOUGH, set_identity
@@ -90,6 +91,16 @@ def test_the_files_of_vectors_are_written_again_once_nobody_reads_them(tmp_path:
     third = send(3.0)
     assert [float(second["x"].mean()), float(third["x"].mean())] == [2.0, 3.0]
     assert {path.stat().st_ino for path in tmp_path.iterdir()} == inodes
+
+
+def test_workers_see_no_gpu(tmp_path: Path) -> None:
+    """They are for the CPU: a card that the machine has is another backend's."""
+    seen = tmp_path / "seen"
+    grid = ProcessGrid(app, 1, lambda: seen.write_text(str([os.environ[name] for name in VISIBLE])))
+    ask(grid, pack_tensors({"x": torch.zeros(1)}))
+    grid.close()
+    assert seen.read_text() == "['-1', '-1']"
+    assert os.environ.get(VISIBLE[0]) != "-1"
 
 
 def test_what_messages_share_lies_once_in_a_worker_and_the_work_is_spread(grid: ProcessGrid) -> None:

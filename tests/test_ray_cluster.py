@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import fedlt
+from fedlt.catalog import ROOT
 from fedlt.errors import FedLTError
 from fedlt.results import open_run
 from server.ray_grid import divide
@@ -133,3 +134,38 @@ def test_workers_share_gpus_so_that_all_find_a_place(
 def test_more_workers_than_cores_are_refused_instead_of_waited_for() -> None:
     with pytest.raises(FedLTError, match=r"resources\.workers=3, and Ray has 2 cores"):
         divide(3, 2, 0)
+
+
+SHARES = """
+import json, os, pathlib, sys
+import ray
+from server.ray_grid import RayGrid
+ray.init("local", num_cpus=4, num_gpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+folder = pathlib.Path(sys.argv[1])
+found = {}
+for gpus, workers in ((False, 2), (True, 2), (True, 4)):
+    place = folder / f"{gpus}-{workers}"
+    place.mkdir()
+    grid = RayGrid("clients.app:app", workers, gpus=gpus)
+    grid.install("os:system", (f"echo $CUDA_VISIBLE_DEVICES $HIP_VISIBLE_DEVICES > {place}/$PPID",))
+    ray.get(list(grid._pool._starting))
+    found[place.name] = sorted(path.read_text().split() for path in place.iterdir())
+    grid.close()
+print(json.dumps(found))
+ray.shutdown()
+"""
+
+
+def test_workers_without_a_share_see_no_gpu_and_others_only_theirs(tmp_path: Path) -> None:
+    """Two GPUs that only Ray believes in. Ray itself would let the first two workers see both."""
+    command = [sys.executable, "-c", SHARES, str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_VISIBLE_DEVICES")}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment |= {"PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "False-2": [["-1", "-1"]] * 2,
+        "True-2": [["0"], ["1"]],
+        "True-4": [["0"], ["0"], ["1"], ["1"]],
+    }

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from pathlib import Path
 
 from fedlt import catalog
@@ -15,7 +16,8 @@ from fedlt.source import dataclass_fields, read
 
 KINDS = ("scenarios", "strategies", "learners", "models", "partitions", "datasets", "keys")
 _KIND = {"strategies": "strategy", "learners": "learner", "models": "model", "partitions": "partition"}
-PACKAGES = ("fedlt", "flwr", "ray", "torch", "numpy", "omegaconf", "flwr-datasets", "datasets", "scikit-learn")
+TESTED = Path(__file__).with_name("tested.json")
+"""Versions with which FedLT was tested, by package and for Python; benchmarks/compat.py writes it."""
 
 
 def listing(what: str) -> list[dict[str, str]]:
@@ -46,9 +48,10 @@ def listing(what: str) -> list[dict[str, str]]:
 
 
 def doctor_report() -> dict[str, dict[str, str]]:
-    """Versions, machine and data sets, as text."""
+    """Versions, those that were tested, machine and data sets, as text."""
+    found = json.loads(TESTED.read_text(encoding="utf-8"))
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in ("fedlt", *(name for name in found if name != "python")):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -63,7 +66,21 @@ def doctor_report() -> dict[str, dict[str, str]]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
         "gpus": ", ".join(gpus) or "none",
     }
-    return {"versions": versions, "machine": machine, "data": _datasets()}
+    tested = {name: tested_text(found[name], versions[name]) for name in found}
+    return {"versions": versions, "tested": tested, "machine": machine, "data": _datasets()}
+
+
+def tested_text(tested: list[str], installed: str) -> str:
+    """The tested versions, ascending, and a word where the installed one is older or newer than all of them. Major and
+    minor numbers count: patches are not told apart."""
+    known = ", ".join(tested) or "none"
+    ends, here = [_numbers(version)[:2] for version in tested], _numbers(installed)[:2]
+    return f"{known}; not {installed}" if ends and here and not ends[0] <= here <= ends[-1] else known
+
+
+def _numbers(version: str) -> list[int]:
+    """[2, 13, 0] of `2.13.0+cpu`."""
+    return [int(number) for number in re.findall(r"\d+", version.partition("+")[0])]
 
 
 def _datasets() -> dict[str, str]:

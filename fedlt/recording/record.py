@@ -123,7 +123,7 @@ class RunWriter:
             "num_classes": len(split.class_names),
             "groups_count": list(sizes(by_count(split.class_counts))),
             "groups_mass": list(sizes(by_mass(mass_counts(split)))),
-            "test_per_class": _range(np.bincount(split.y_test, minlength=len(split.class_names))),
+            "test_per_class": _range(tested),
             "groups_untested": list(untested(split.class_counts, tested)),
         }
         if split.validation is not None:

@@ -19,16 +19,16 @@ FLOWER = ("flower:FedAdam", "flower:FedYogi", "flower:Krum", "flower:FedTrimmedA
 class Setting:
     """One question that all strategies answer.
 
-    changes: overrides of the scenario. options: strategy -> keys that differ from its defaults here (README.md gives
-    the reasons). ablations: of FedLoGe, at its rate. leave_out: strategies or learners that do not fit. tuning: rounds
-    of a run that tunes; 0 where nothing is tuned. rates_from: the setting whose tuned rates are taken; "": its own,
-    where it has any, and else the scenario's. hosts: strategies in each of which every learner is tried, in place of
-    the rows of all strategies.
+    changes: overrides of the scenario.
+    ablations: of FedLoGe, at its rate.
+    leave_out: strategies or learners that do not fit.
+    tuning: rounds of a run that tunes; 0 where nothing is tuned.
+    rates_from: the setting whose tuned rates are taken; "": its own, where it has any, and else the scenario's.
+    hosts: strategies in each of which every learner is tried, in place of the rows of all strategies.
     """
 
     scenario: str
     changes: tuple[str, ...] = ()
-    options: tuple[tuple[str, str], ...] = ()
     ablations: tuple[str, ...] = ("sparsity: 0.0", "backbone_from: psi")
     leave_out: tuple[str, ...] = ()
     tuning: int = 0
@@ -47,15 +47,13 @@ class Setting:
         return [self._row(name) for name in names] + [self._row("fedloge", ablation) for ablation in self.ablations]
 
     def _row(self, name: str, *more: str) -> str:
-        keys = [*more, *(text for strategy, text in self.options if strategy == name)]
-        return f"{{{', '.join([f'name: {name}', *keys])}}}" if keys else name
+        return f"{{{', '.join([f'name: {name}', *more])}}}" if more else name
 
 
 SETTINGS = {
     "cifar10": Setting(
         "fedloge_cifar10_if100_a05_k40_cpu",
         ("federation.rounds=20", "evaluation.every=20"),
-        options=(("fedloge", "norm: 1.0"),),
         tuning=8,
     ),
     "ham10000": Setting(

@@ -151,11 +151,21 @@ class Site:
         return torch.cat(self.scan(lambda batch: self.model.encode(batch.x)))
 
     def positions(self, count: int, sampler: Callable[[Site], NDArray[np.int64]] | None = None) -> NDArray[np.int64]:
-        """[count] positions in the order of use: as many passes of the sampler (the learner's) as it takes."""
+        """Positions in the order of use: `count / n` passes of the sampler (the learner's) over the n samples.
+
+        A pass is what the sampler gives, however many samples it leaves out or repeats. Raises ValueError for an empty
+        one, of which there would never be enough.
+        """
         taken: list[NDArray[np.int64]] = []
-        while (have := sum(map(len, taken))) < count:
+        while count > 0:
             order = self.learner.sampler(self, self.stage) if sampler is None else sampler(self)
-            taken.append(order[: count - have])
+            if not len(order):
+                whose = type(self.learner).__name__ if sampler is None else getattr(sampler, "__name__", sampler)
+                message = f"the sampler of {whose} gives an empty pass over {self.num_samples} samples"
+                raise ValueError(f"{message}; let it use at least one of them, or deal more to each client")
+            part = -(-min(count, self.num_samples) * len(order) // self.num_samples)  # rounded up, exactly
+            taken.append(order[:part])
+            count -= self.num_samples
         return np.concatenate(taken) if taken else np.empty(0, np.int64)
 
     def scan(self, of: Callable[[Batch], Tensor], chunk: int = 256, data: Rows | None = None) -> list[Tensor]:

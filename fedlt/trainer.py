@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -80,17 +79,17 @@ class Trainer:
         optimizer.reset(names, 0.0, site.state.get(VELOCITY) if site.continuous and not site.stage_begins else None)
         rate = self.local.lr if lr is None else lr
         passes = self.local.epochs if epochs is None else epochs
-        steps, step = passes * math.ceil(site.epoch_size / self.local.batch_size), 0
         site.generator = self.generator(site)
         known = self._known(site, names) if stage.cached else None
         trained = any(name.startswith("backbone.") for name in names)
-        for _ in range(passes):
+        for number in range(passes):
             with torch.no_grad():
                 site.learner.epoch(site)
             self._train_mode(stage)
             order = torch.from_numpy(site.positions(site.epoch_size, sampler)).to(self.device)
-            for positions in order.split(self.local.batch_size):
-                optimizer.lr = rate * self.pace(site, step, steps)
+            batches = order.split(self.local.batch_size)
+            for index, positions in enumerate(batches):
+                optimizer.lr = rate * self.pace(site, number * len(batches) + index, passes * len(batches))
                 batch = self.batch(site, positions) if known is None else known.batch(site, positions)
                 value = self._loss(loss, site, batch)
                 optimizer.zero_grad()
@@ -99,7 +98,6 @@ class Trainer:
                 self.work.count(value, 1, len(batch), images=len(batch) if trained else 0)
                 self.work.forward_images += 0 if trained or known else len(batch)
                 site.num_steps += 1
-                step += 1
         site.travel += optimizer.travel
         site.elapsed = 1.0
         self._switch(False)

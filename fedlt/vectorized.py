@@ -6,7 +6,6 @@ that of the trainer, the rounding is not: sums are grouped otherwise. It pays on
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -65,7 +64,7 @@ def train_together(
     """[M, S] shared vectors of M clients with equally many samples, after their local epochs from `shared` [S]."""
     first, local, flat = clients[0], trainer.local, trainer.flat
     names = trainer.select(("*",), first.stage.only)
-    steps, done = local.epochs * math.ceil(first.epoch_size / local.batch_size), 0
+    done = 0
     parts = flat.segments(names)
     module = LossModule(first.model, loss)
     weights = shared.expand(len(clients), -1).clone()
@@ -86,10 +85,11 @@ def train_together(
     first.model.train()
     for module in flat.still:
         module.eval()
-    for _ in range(local.epochs):
+    for number in range(local.epochs):
         orders = torch.stack([torch.from_numpy(client.positions(client.epoch_size)) for client in clients])
-        for positions in orders.to(trainer.device).split(local.batch_size, dim=1):
-            lr = local.lr * trainer.pace(first, done, steps)
+        parts_of = orders.to(trainer.device).split(local.batch_size, dim=1)
+        for index, positions in enumerate(parts_of):
+            lr = local.lr * trainer.pace(first, number * len(parts_of) + index, local.epochs * len(parts_of))
             batches = [trainer.batch(client, rows) for client, rows in zip(clients, positions, strict=True)]
             x, y = torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches])
             gradient, values = step(weights, x, y, positions, counts)
@@ -99,6 +99,6 @@ def train_together(
             done += 1
             trainer.work.count(values.sum(), len(clients), positions.shape[1])
     for client in clients:
-        client.num_steps += local.epochs * math.ceil(client.epoch_size / local.batch_size)
+        client.num_steps += done
     first.model.eval()
     return weights

@@ -102,6 +102,7 @@ def serve(
     rounds = Rounds(grid, scenario, federation, parts, states, on_round, on_evaluation, writer.log)
     checkpoints = Checkpoints(folder, scenario, federation.digest(), federation.inputs)
     keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note)
+    rounds.on_reply = keeper.interrupts.beat
     with keeper.recording():
         durable.make(folder)
         with durable.exclusive(folder), keeper.interrupts.caught(), closing(states):

@@ -62,6 +62,7 @@ class Keeper:
 
     def after_round(self, progress: Progress) -> None:
         """Write a checkpoint where one is due. Raises `Interrupted` where a signal has asked for the end."""
+        self.interrupts.beat()
         if self._evaluations != self.writer.summary["evaluations"]:
             self._evaluations = self.writer.summary["evaluations"]
             give_back()

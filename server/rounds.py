@@ -56,6 +56,7 @@ class Rounds:
     ) -> None:
         self.grid, self.scenario, self.federation, self.parts = grid, scenario, federation, parts
         self.on_round, self.on_evaluation = on_round, on_evaluation
+        self.on_reply: Callable[[], object] = bool  # hears of every answer of a worker
         self.failures = Failures(scenario.federation.on_error, log)
         self.sizes = federation.clients.sizes
         self.test_sizes = federation.tests.sizes
@@ -189,6 +190,7 @@ class Rounds:
             if reply.has_error():
                 raise FedLTError(f"a worker failed: {reply.error.reason}")
             reports.append(Report.unpack(reply.content))
+            self.on_reply()
         if len(reports) != len(messages):
             raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")
         return reports

@@ -81,7 +81,12 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
         else:
             last = keys[-1]
         value = node.get(last)
-        if isinstance(value, str) and "${" not in value and "\x00" not in value and _is_path(keys, value, base):
+        if (
+            isinstance(value, str)
+            and not value.startswith("${")
+            and "\x00" not in value
+            and _is_path(keys, value, base)
+        ):
             node[last] = os.path.normpath(base / os.path.expanduser(value))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,6 @@ from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
 from fedlt.data.test_share import cut
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from datasets import Dataset
     from PIL.Image import Image
 
@@ -167,8 +166,6 @@ def _pictures(name: str, table: Dataset, column: str) -> NDArray[np.uint8]:
 
 def _content(cell: dict[str, Any] | None, where: str) -> Path | bytes:
     """The encoded picture, or the file that holds it."""
-    from pathlib import Path
-
     content = cell and (cell["bytes"] or cell["path"])
     if not content:
         raise refuse(f"{where} is missing")

@@ -50,15 +50,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return work
 
 
-def pictures(labels: int = 0, pixels: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+def pictures(labels: int = 0, pixels: int = 0) -> dict[str, Any]:
     """60 gray 4x4 pictures of three classes, as bright as their class; 30 more to test on."""
     y = np.arange(60) % 3
     x = np.repeat(y * 100 + pixels, 16).astype(np.uint8).reshape(60, 4, 4)
     return {"x_train": x, "y_train": (y + labels) % 3, "x_test": x[:30], "y_test": y[:30]}
 
 
-def write(path: str = "mine.npz", **changes: int) -> None:
-    np.savez(path, **pictures(**changes))  # type: ignore[arg-type]
+def write(**changes: int) -> None:
+    np.savez("mine.npz", **pictures(**changes))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def refusal(scenario: dict[str, Any], *overrides: str) -> str:
 
 
 @pytest.mark.parametrize("change", [{"labels": 1}, {"pixels": 7}], ids=["labels", "pixels"])
-def test_a_finished_run_of_mended_data_is_refused(small: dict[str, Any], change: dict[str, int]) -> None:
+def test_a_finished_run_of_mended_data_is_refused(small: dict[str, Any], change: dict[str, Any]) -> None:
     first = run(small)
     assert run(small).summary["ended"] == first.summary["ended"]  # nothing changed: it is shown again
     size = os.path.getsize("mine.npz")
@@ -486,8 +486,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files have lain still for a while whenever they are looked at."""
-    now = digests.time.time_ns
-    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 2 * digests.SETTLED)
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 2 * digests.SETTLED)
 
 
 @pytest.mark.usefixtures("later")
@@ -546,8 +546,8 @@ def test_a_file_that_is_written_while_it_is_read_is_read_again(monkeypatch: pyte
 def test_what_is_remembered_may_be_torn_or_refused(
     read: list[int], monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    now = digests.time.time_ns
-    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 2 * digests.SETTLED)
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 2 * digests.SETTLED)
     Path("a.npz").write_bytes(b"12")
     first = digests.stamp([Path("a.npz")])
     (kept,) = (folder.parent / "cache" / "digests").iterdir()

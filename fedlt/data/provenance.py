@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,16 +61,11 @@ def named_now(scenario: Scenario) -> dict[str, dict[str, str]]:
 def code_now(scenario: Scenario) -> dict[str, dict[str, str]]:
     """Digests of the user's components and of the files that options of components name."""
     found: dict[str, dict[str, str]] = {}
-    chosen = {
-        "strategy": scenario.strategy, "learner": scenario.learner, "model": scenario.model,
-        "federation.partition": scenario.federation.partition,
-    }  # fmt: skip
-    for key, choice in chosen.items():
-        if isinstance(choice, Choice):
-            if files := choice.component.files():
-                found[key] = _by_name(files, key)
-            for option, value in choice.options.items():
-                found |= _named_file(f"{key}.{option}", value)
+    for key, choice in _choices(scenario, ""):
+        if files := choice.component.files():
+            found[key] = _by_name(files, key)
+        for option, value in choice.options.items():
+            found |= _named_file(f"{key}.{option}", value)
     return found
 
 
@@ -127,6 +123,18 @@ def names_files(scenario: Mapping[str, Any]) -> bool:
     data = scenario["data"]
     counts, noise = data.get("longtail", {}).get("counts"), data.get("noise", {}).get("file")
     return data["name"] != "digits" or isinstance(counts, str) or bool(noise) or ".py:" in json.dumps(scenario)
+
+
+def _choices(section: Any, prefix: str) -> Iterator[tuple[str, Choice]]:
+    """Every component that a scenario chose, of whatever kind, with its key."""
+    for field in fields(section):
+        value = getattr(section, field.name)
+        for place, item in enumerate(value if isinstance(value, list) else [value]):
+            key = f"{prefix}{field.name}" + (f".{place}" if isinstance(value, list) else "")
+            if isinstance(item, Choice):
+                yield key, item
+            elif is_dataclass(item):
+                yield from _choices(item, f"{key}.")
 
 
 def _named_file(key: str, value: Any) -> dict[str, dict[str, str]]:

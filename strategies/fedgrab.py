@@ -27,6 +27,7 @@ class FedGraB(Strategy):
     """Binary cross-entropies; those of positive samples are weighted by 10 / (1 + 9 exp(-slope * control))."""
 
     uses_learner: ClassVar[bool] = False
+    linear_head: ClassVar[bool] = True
 
     kp: Annotated[float, ">= 0"] = 10.0  # gain of the error: accumulated negative minus positive gradient
     ki: Annotated[float, ">= 0"] = 0.01  # gain of the error's sum over steps

@@ -34,6 +34,7 @@ from server.rounds import Rounds
 from server.states import StateStore
 
 COHORTS = ((0, 1, 3, 4), (0, 2, 3, 4))  # client 5 is tested without having been sampled
+POOR = ((0, 1), (1, 2))  # clients of one or two classes
 
 
 class Stage(LocalGrid):
@@ -54,8 +55,10 @@ class Stage(LocalGrid):
 
 
 class _GivenCohorts(Rounds):
+    given = COHORTS
+
     def cohort(self, round: int) -> list[int]:
-        return list(COHORTS[round - 1])
+        return list(self.given[round - 1])
 
 
 class _Stopped(Exception):
@@ -82,11 +85,13 @@ def rehearse(
     nodes: int = 1,
     saved: bool = False,
     resumed: bool = False,
+    cohorts: tuple[tuple[int, ...], ...] = COHORTS,
 ) -> str:
     """A hash of all that the rounds left: models, states, outbox and every confusion matrix.
 
     noise: see `Stage`. saved: all states go through their form on disk after every round. resumed: after the first
-    round, server and workers are made anew and given what a checkpoint holds. Raises whatever the strategy raises.
+    round, server and workers are made anew and given what a checkpoint holds. cohorts: the clients of each round.
+    Raises whatever the strategy raises.
     """
     digest = hashlib.sha256()
 
@@ -101,7 +106,9 @@ def rehearse(
     def begin(states: StateStore) -> Rounds:
         stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)
         parts = assemble(scenario, federation, torch.device("cpu"))
-        return _GivenCohorts(stage, scenario, federation, parts, states, _ignore, on_evaluation, _ignore)
+        rounds = _GivenCohorts(stage, scenario, federation, parts, states, _ignore, on_evaluation, _ignore)
+        rounds.given = cohorts
+        return rounds
 
     def after_round() -> None:
         if saved:

@@ -12,6 +12,7 @@ from torch import nn
 from fedlt import faults, seeding
 from fedlt.errors import Problem, ScenarioError
 from fedlt.learner import Learner
+from fedlt.nn import trial
 from fedlt.nn.flat import Flat
 from fedlt.nn.model import ImageModel
 from fedlt.task import Task
@@ -64,8 +65,9 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         raise ScenarioError(Problem("local.augment", f"{scenario.local.augment} is for images; use none"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(scenario.seed, "model"))
+        model = trial.build(recipe, task, scenario.model.name)
+        _expect_linear(scenario, strategy, learner, model.head)
         try:
-            model = recipe.build(task)
             learner.build(model, task)
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
@@ -88,6 +90,17 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     return parts
 
 
+def try_own_model(scenario: Scenario, federation: Federation, parts: Assembly) -> None:
+    """Pass samples through a model of the user's own, before any work. Raises `ScenarioError` where that fails."""
+    if not scenario.model.component.code_digest():
+        return
+    sizes = federation.clients.sizes.tolist()
+    sites = [sum(sizes)] if parts.strategy.union else sizes
+    with torch.random.fork_rng(devices=[]):
+        model = trial.build(scenario.model.create(), parts.task, scenario.model.name)
+        trial.expect_passes(model, parts.task, scenario.model.name, scenario.local, sites)
+
+
 def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
     """Refuse a learner that the strategy would ignore, or that has no meaning there."""
     kind = type(strategy).__name__
@@ -101,6 +114,16 @@ def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
         reason = "the strategy predicts by means of its own and would ignore the learner's"
     if reason:
         raise _meaningless(strategy, name, reason)
+
+
+def _expect_linear(scenario: Scenario, strategy: Strategy, learner: Learner, head: nn.Module) -> None:
+    """Refuse a model whose head is not one linear layer where a method needs that."""
+    replaced = strategy.own_head or strategy.own_prediction or strategy.linear_head
+    asking = scenario.strategy.name if replaced else scenario.learner.name if learner.linear_head else ""
+    if asking and type(head) is not nn.Linear:
+        reason = f"{asking} works on a head of one linear layer, and the model's is a {type(head).__name__}"
+        message = f"{scenario.model.name} does not fit: {reason}; move the other layers into the backbone"
+        raise ScenarioError(Problem("model", message))
 
 
 def _expect_head(strategy: Strategy, head: nn.Module, name: str) -> None:

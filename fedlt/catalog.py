@@ -79,6 +79,9 @@ class Component:
             base = getattr(importlib.import_module(f"fedlt.{self.kind}"), self.kind.capitalize())
             if not issubclass(found, base):
                 raise ScenarioError(Problem(self.kind, f"{self.name} is no subclass of fedlt.{base.__name__}"))
+        elif self.kind == "model" and own and not callable(getattr(found, "build", None)):
+            message = f"{self.name} is no recipe of a model: a subclass of fedlt.nn.model.Model whose backbone(shape)"
+            raise ScenarioError(Problem("model", f"{message} gives a module and its number of features"))
         return found
 
     def code_digest(self) -> str:

@@ -104,12 +104,13 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
     from fedlt.data.federation import federate
 
     federation = federate(checked)  # before torch is imported, so that errors in the data are told at once
-    from fedlt.assembly import assemble, pick_device
+    from fedlt.assembly import assemble, pick_device, try_own_model
     from fedlt.run import pick_backend
 
     if untested := federation.untested_text():
         print(untested)
     parts = assemble(checked, federation, pick_device("cpu"))
+    try_own_model(checked, federation, parts)
     sent = parts.flat.shared.numel()
     print(
         f"{checked.name}: ok. {len(federation.clients)} clients, {len(federation.clients.values)} training samples, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from fedlt.data.groups import by_count, by_mass
 from fedlt.measures.collapse import Moments, class_columns, client_alignment, collapse_figures
 from fedlt.measures.confidence import Confidence
+from fedlt.measures.side import attempt
 from fedlt.metrics import GROUPS, VALIDATION, Confusion, generic_metrics, named, personal_columns, personal_summary
 
 Columns = Mapping[str, Any]
@@ -86,7 +88,7 @@ def mass_counts(split: Split) -> NDArray[np.int64]:
 
 
 class Derived:
-    """What follows from an evaluation.
+    """What follows from an evaluation. told: a line for each side figure that could not be computed.
 
     metrics: value by name; those of a variant carry it in brackets: `generic[psi]/accuracy`,
     `personal_masked[psi]/few`; those on the validation set begin with `validation/`. rows(): (table, columns) pairs for
@@ -101,14 +103,16 @@ class Derived:
             for variant, confusions in variants.items()
         }
         self.metrics: dict[str, float] = {}
+        self.told: list[str] = []
         for variant, confusion in evaluation.generic.items():
             self.metrics |= generic_metrics(confusion, split.class_counts, self.mass, named("generic", variant))
         for model, columns in self.personal.items():
             self.metrics |= personal_summary(columns, model)
         for model, confidence in evaluation.confidence.items():
-            self.metrics |= confidence.figures(model)
+            self.metrics |= attempt(f"the confidence of {model}", partial(confidence.figures, model), {}, self.told)
         if evaluation.features is not None:
-            self.metrics |= collapse_figures(evaluation.features, evaluation.head)
+            measure = partial(collapse_figures, evaluation.features, evaluation.head, told=self.told)
+            self.metrics |= attempt("the geometry of features and head", measure, {}, self.told)
         if evaluation.validation is not None:
             self.metrics |= validation_figures(evaluation.validation, split)
 
@@ -130,6 +134,7 @@ class Derived:
     def _classes(self, confusion: Confusion) -> Columns:
         names, found = np.array(GROUPS), self.evaluation
         undefined = dict.fromkeys(("feature_norm", "head_norm", "duality"), np.full(confusion.num_classes, np.nan))
+        columns = partial(class_columns, found.features, found.head)  # type: ignore[arg-type]
         return {
             "class": np.arange(confusion.num_classes),
             "name": list(self.split.class_names),
@@ -138,7 +143,7 @@ class Derived:
             "recall": confusion.recall(),
             "group_count": names[by_count(self.split.class_counts)].tolist(),
             "group_mass": names[by_mass(self.mass)].tolist(),
-            **(undefined if found.features is None else class_columns(found.features, found.head)),
+            **(undefined if found.features is None else attempt("the table of class features", columns, undefined, [])),
         }
 
     def _clients(self, variant: str) -> Columns:

@@ -94,6 +94,7 @@ class Learner:
 
     needs: ClassVar[tuple[str, ...]] = ()  # what it must be given beyond its site's data, as in `Strategy.needs`
     young: ClassVar[tuple[str, ...]] = ()  # as in `Strategy.young`
+    linear_head: ClassVar[bool] = False  # as in `Strategy.linear_head`
     alone: ClassVar[bool] = False  # True: the loss draws numbers or further batches, so clients train one by one
 
     def obstacle(self, strategy: Strategy) -> str | None:

@@ -97,9 +97,10 @@ def run_scenario(
     federation = federate(scenario)  # before torch is imported, so that errors in the data are told at once
     if scenario.resources.backend == "ray":
         grids.start_ray(scenario)
-    from fedlt.assembly import assemble, pick_device
+    from fedlt.assembly import assemble, pick_device, try_own_model
 
     parts = assemble(scenario, federation, pick_device("cpu"))  # what does not fit is found before anything starts
+    try_own_model(scenario, federation, parts)
     backend = pick_backend(scenario, federation, parts)
     try:
         if backend == "flower":

@@ -140,8 +140,11 @@ class Federation:
 class Local:
     """What one client does in one round."""
 
+    young: ClassVar[tuple[str, ...]] = ("last_batch",)
+
     epochs: Annotated[int, ">= 1"] = 5  # passes over the client's data
     batch_size: Annotated[int, ">= 1"] = 32  # samples in one step; the last batch of a pass may be smaller
+    last_batch: Literal["keep", "merge", "drop"] = "keep"  # of one sample; merge: joins the one before; drop: left out
     lr: Annotated[float, "> 0"] = 0.03  # step size of SGD
     schedule: Literal["constant", "cosine", "step"] = "constant"  # of lr over the run; step: x 0.01 at 80 and 90 %
     warmup: Annotated[float, ">= 0", "< 1"] = 0.0  # share of the run over which lr first rises from 0

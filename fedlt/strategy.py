@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlt.errors import FedLTError
 from fedlt.learner import Learner, Logits
 from fedlt.nn.net import LossModule
 from fedlt.site import Batch, Rows, Site
@@ -43,6 +44,17 @@ NEEDS = {
 """What a strategy or a learner may declare as `needs`. The first two are given to none but those who do."""
 
 
+class Weightless(FedLTError):
+    """Updates that all have the weight zero: they have no mean."""
+
+    def __init__(self, clients: tuple[int, ...]) -> None:
+        who = "client" if len(clients) == 1 else "clients"
+        super().__init__(
+            f"the updates of {who} {', '.join(map(str, clients))} all weigh nothing, so they have no mean: weight() "
+            "gave 0 for each; give every client a weight above 0, such as a small part of its number of samples"
+        )
+
+
 @dataclass
 class Update:
     """What one client sends back, or the sum over several clients that a worker has folded together.
@@ -60,7 +72,9 @@ class Update:
 
     @property
     def mean(self) -> Tensor:
-        """[S] weighted mean of the shared vectors."""
+        """[S] weighted mean of the shared vectors. Raises `Weightless` where all weights are zero."""
+        if not self.weight:
+            raise Weightless(self.clients)
         return self.total / self.weight
 
     @property
@@ -185,6 +199,7 @@ class Strategy:
     own_head: ClassVar[bool] = (
         False  # True: it puts a head of its own in the place of the linear one: no learner's head
     )
+    linear_head: ClassVar[bool] = False  # True: it reads the weights of the head, which must be one linear layer
     own_prediction: ClassVar[bool] = False  # True: it predicts by a linear head and never asks the learner how
     young: ClassVar[tuple[str, ...]] = ()  # fields that scenarios leave out at their defaults, so that hashes stay
     prompt: ClassVar[str] = ""  # why an update that arrives rounds later has no meaning, as a sentence; "": it has

@@ -87,7 +87,7 @@ class Trainer:
                 site.learner.epoch(site)
             self._train_mode(stage)
             order = torch.from_numpy(site.positions(site.epoch_size, sampler)).to(self.device)
-            batches = order.split(self.local.batch_size)
+            batches = cut(order, self.local.batch_size, self.local.last_batch)
             for index, positions in enumerate(batches):
                 optimizer.lr = rate * self.pace(site, number * len(batches) + index, passes * len(batches))
                 batch = self.batch(site, positions) if known is None else known.batch(site, positions)
@@ -164,6 +164,17 @@ class Trainer:
             raise ValueError(f"no trainable parameter matches {selections}; there are: {known}")
         self._selected = key, tuple(chosen)
         return self._selected[1]
+
+
+def cut(order: Tensor, size: int, last: str) -> list[Tensor]:
+    """The batches of a pass [..., n]. last: what becomes of a last one of one sample (`local.last_batch`), which layers
+    that normalise over a batch refuse; where there is no other batch it stays."""
+    batches = list(order.split(size, dim=-1))
+    if last != "keep" and len(batches) > 1 and batches[-1].shape[-1] == 1:
+        single = batches.pop()
+        if last == "merge":
+            batches[-1] = torch.cat([batches[-1], single], dim=-1)
+    return batches
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from fedlt.nn.net import LossModule
 from fedlt.sgd import descend
 from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
+from fedlt.trainer import Trainer, cut
 
 if TYPE_CHECKING:
     from fedlt.assembly import Assembly
-    from fedlt.trainer import Trainer
 
 
 def obstacle(parts: Assembly) -> str | None:
@@ -87,9 +87,9 @@ def train_together(
         module.eval()
     for number in range(local.epochs):
         orders = torch.stack([torch.from_numpy(client.positions(client.epoch_size)) for client in clients])
-        parts_of = orders.to(trainer.device).split(local.batch_size, dim=1)
-        for index, positions in enumerate(parts_of):
-            lr = local.lr * trainer.pace(first, number * len(parts_of) + index, local.epochs * len(parts_of))
+        cuts = cut(orders.to(trainer.device), local.batch_size, local.last_batch)
+        for index, positions in enumerate(cuts):
+            lr = local.lr * trainer.pace(first, number * len(cuts) + index, local.epochs * len(cuts))
             batches = [trainer.batch(client, rows) for client, rows in zip(clients, positions, strict=True)]
             x, y = torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches])
             gradient, values = step(weights, x, y, positions, counts)

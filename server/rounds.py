@@ -17,7 +17,7 @@ from fedlt.errors import FedLTError
 from fedlt.evaluation import Evaluation
 from fedlt.faults import Attackers, Fates, fates
 from fedlt.nn.flat import is_finite
-from fedlt.strategy import Server, Strategy
+from fedlt.strategy import Server, Strategy, Weightless
 from server.arrays import with_room
 from server.failures import Failures, expect_finite
 from server.gather import gather
@@ -121,7 +121,10 @@ class Rounds:
             expect_finite(round, updates)
             aggregating = time.perf_counter()
             if updates:
-                self.parts.strategy.aggregate(server, updates)
+                try:
+                    self.parts.strategy.aggregate(server, updates)
+                except Weightless as error:
+                    raise FedLTError(f"round {round}: {error}") from error
                 self.progress.separate()
             if not is_finite(server.weights):
                 raise FedLTError(f"the generic model is not finite after round {round}; a smaller local.lr may help")

@@ -32,6 +32,7 @@ PROTOTYPES = "head.prototypes"
 class FedETF(Strategy):
     """The prototypes are private: equal everywhere and untrained, until a client tunes them for its personal model."""
 
+    linear_head: ClassVar[bool] = True
     private: ClassVar[tuple[str, ...]] = (PROTOTYPES,)
     uses_learner: ClassVar[bool] = False
 

@@ -26,6 +26,7 @@ from fedlt.task import Task
 class FedGELA(Strategy):
     """Model: `backbone`, `head.projection` (shared), `head.prototypes` and `head.scale` (fixed, never sent)."""
 
+    linear_head: ClassVar[bool] = True
     frozen: ClassVar[tuple[str, ...]] = ("head.prototypes", "head.scale")
     uses_learner: ClassVar[bool] = False
 

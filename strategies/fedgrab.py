@@ -30,6 +30,7 @@ class FedGraB(Strategy):
     """Binary cross-entropies, weighted by 10 / (1 + 9 exp(-slope u)), u being the control, -control for negatives."""
 
     uses_learner: ClassVar[bool] = False
+    linear_head: ClassVar[bool] = True
 
     kp: Annotated[float, ">= 0"] = 10.0  # gain of the error: accumulated negative minus positive gradient
     ki: Annotated[float, ">= 0"] = 0.01  # gain of the error's sum over steps

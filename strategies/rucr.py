@@ -31,6 +31,7 @@ class RUCR(RetrainedHead):
 
     needs: ClassVar[tuple[str, ...]] = ("class_counts", "prototypes")
     uses_learner: ClassVar[bool] = False
+    linear_head: ClassVar[bool] = True
     variant: ClassVar[str] = "rectified"
 
     pull: Annotated[float, ">= 0"] = 0.15

@@ -8,7 +8,7 @@ is a key.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +21,8 @@ from fedlt.strategy import Strategy
 @dataclass(frozen=True)
 class TauNorm(CrossEntropy):
     """Predicts with rows w_c / ||w_c||^tau; the variant `plain` is without."""
+
+    linear_head: ClassVar[bool] = True
 
     tau: Annotated[float, ">= 0", "<= 1"] = 1.0  # 0 keeps the norms, 1 makes them all one
 

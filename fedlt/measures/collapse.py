@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.measures.side import attempt
+
 Matrix = NDArray[np.float64]
 NAMES = ("count", "total", "gram", "clients", "client_total", "client_classes")
 
@@ -62,17 +64,22 @@ class Moments:
         return (self.gram - between) / self.count.sum()
 
 
-def collapse_figures(moments: Moments, head: Matrix | None, prefix: str = "generic") -> dict[str, float]:
+def collapse_figures(
+    moments: Moments, head: Matrix | None, prefix: str = "generic", told: list[str] | None = None
+) -> dict[str, float]:
     """`nc1`, `nc2_norms`, `nc2_angles`, `nc3` and, of the head's rows [C, D], `head_norms` and `head_angles`; where
     clients' rows were summed, also their mean `alignment`.
 
     All but the last are 0 in a collapsed model. NaN where fewer than two classes have samples, or without such a head.
+    told: gets a line for each figure that cannot be computed.
     """
+    lines: list[str] = [] if told is None else told
+    nan = float("nan")
     held = moments.count > 0
     figures = dict.fromkeys(("nc1", "nc2_norms", "nc2_angles", "nc3", "head_norms", "head_angles"), float("nan"))
     if held.sum() > 1:
         means = moments.centred_means[held]
-        figures["nc1"] = _variability(moments.within(), means)
+        figures["nc1"] = attempt(f"{prefix}/nc1", lambda: _variability(moments.within(), means), nan, lines)
         figures["nc2_norms"], figures["nc2_angles"] = _unevenness(means)
         if head is not None:
             figures["nc3"] = float(np.linalg.norm(_unit(head[held]) - _unit(means)))

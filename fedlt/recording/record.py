@@ -145,6 +145,8 @@ class RunWriter:
             raise RuntimeError("partition() comes before evaluation(): class groups follow from who holds what")
         derived = Derived(evaluation, self._split)
         metrics = derived.metrics
+        for line in derived.told:
+            self.log(f"round {evaluation.round}: {line}")
         chunks: dict[str, list[pa.Table]] = {}
         for table, columns in derived.rows():
             chunks.setdefault(table, []).append(to_table(table, columns))

@@ -109,10 +109,11 @@ class Derived:
         for model, columns in self.personal.items():
             self.metrics |= personal_summary(columns, model)
         for model, confidence in evaluation.confidence.items():
-            self.metrics |= attempt(f"the confidence of {model}", partial(confidence.figures, model), {}, self.told)
+            measure = partial(confidence.figures, model)
+            self.metrics |= attempt(f"the confidence of {model}", measure, dict[str, float](), self.told)
         if evaluation.features is not None:
             measure = partial(collapse_figures, evaluation.features, evaluation.head, told=self.told)
-            self.metrics |= attempt("the geometry of features and head", measure, {}, self.told)
+            self.metrics |= attempt("the geometry of features and head", measure, dict[str, float](), self.told)
         if evaluation.validation is not None:
             self.metrics |= validation_figures(evaluation.validation, split)
 

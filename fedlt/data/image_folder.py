@@ -76,9 +76,9 @@ class ImageFolder:
 
     def read_labels(self) -> RawLabels:
         """Labels and sites from the folders' names; no picture is read."""
-        labels, sites = ([_texts(split, key) for split in self._splits] for key in ("label", "site"))
-        groups = [{SITE: column} if self._by_site else {} for column in sites]
-        return checked_labels(self.name, *labels, *groups)
+        y_train, y_test = (_texts(split, "label") for split in self._splits)
+        train_groups, test_groups = ({SITE: _texts(split, "site")} if self._by_site else {} for split in self._splits)
+        return checked_labels(self.name, y_train, y_test, train_groups, test_groups)
 
     @property
     def _by_site(self) -> bool:

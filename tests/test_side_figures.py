@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import fedlt
+from fedlt.conformance import ConformanceError
 from fedlt.errors import FedLTError
 from fedlt.measures.collapse import Moments, collapse_figures
 from fedlt.measures.side import attempt
@@ -22,9 +23,7 @@ def test_a_figure_that_cannot_be_computed_is_undefined_and_told() -> None:
     assert attempt("one", lambda: 1.0, float("nan"), told) == 1.0
     assert told == []
     assert attempt("two", lambda: 1 // 0, 7, told) == 7
-    assert told == [
-        "two cannot be computed and is left undefined: ZeroDivisionError: integer division or modulo by zero"
-    ]
+    assert told[0].startswith("two cannot be computed and is left undefined: ZeroDivisionError")
 
 
 def test_the_geometry_of_features_that_are_nan() -> None:
@@ -90,7 +89,7 @@ def test_a_round_that_weighs_nothing_is_told(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = own_file(TAIL)
-    lone = ["federation.participation=0.1", "federation.partition={name: pathological, classes: 2}"]
+    lone = ["federation.participation=0.1", "federation.partition.alpha=0.05"]
     with pytest.raises(FedLTError, match=r"round \d+: the updates of client \d+ all weigh nothing"):
         fedlt.run(tiny, f"strategy={path}:Tail", *lone, "federation.rounds=20", out=tmp_path, backend="inline")
     some = [f"strategy={path}:Tail", "strategy.rest=0.1"]
@@ -99,7 +98,7 @@ def test_a_round_that_weighs_nothing_is_told(
 
 def test_the_suite_tries_clients_that_weigh_nothing(own_file: Callable[..., Path]) -> None:
     path = own_file(TAIL)
-    with pytest.raises(fedlt.ConformanceError, match=r"weights: Weightless|weights: FedLTError: round 1: the updates"):
+    with pytest.raises(ConformanceError, match=r"weights: Weightless|weights: FedLTError: round 1: the updates"):
         fedlt.check_strategy(f"{path}:Tail")
     fedlt.check_strategy(f"{path}:Tail", rest=0.1)
     fedlt.check_strategy(f"{path}:Sums")

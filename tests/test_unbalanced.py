@@ -29,7 +29,7 @@ def skewed(path: Path, tests: tuple[int, ...]) -> Path:
 @pytest.fixture
 def run_on(tiny: dict[str, Any], tmp_path: Path) -> Any:
     def run(tests: tuple[int, ...], *changes: str) -> Run:
-        data = skewed(tmp_path / "mine.npz", tests)
+        data = skewed(tmp_path / f"tests-{'-'.join(map(str, tests))}.npz", tests)
         tail = ["data.longtail.profile=none", "~data.longtail.imbalance_factor", "~data.longtail.largest"]
         return fedlt.run(tiny, f"data.name={data}", *tail, *changes, out=tmp_path / "runs", backend="inline")
 
@@ -81,7 +81,7 @@ def test_an_unbalanced_set_shows_balanced_accuracy_everywhere(run_on: Any, tmp_p
     assert "large classes decide it" in str(found)
     assert compare([run], metrics=["generic/few"]).metrics == ("generic/few",)
 
-    titles = [ax.get_title() for ax in draw("curves", run).axes]
+    titles = [ax.get_title(loc="left") for ax in draw("curves", run).axes]
     assert titles[:2] == ["generic model", "generic model, mean of class recalls"]
 
 

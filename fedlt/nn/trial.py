@@ -39,14 +39,13 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
     x = torch.zeros(2, *task.input_shape)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model.eval()
-        try:
-            features = model.encode(x)
-            logits = model(x)
-        except Exception as error:
-            message = f"{name} fails on two samples of shape {task.input_shape}: {type(error).__name__}: {error}"
-            raise ScenarioError(Problem("model", message)) from error
-        _expect_shape(name, "features", features, model.feature_dim)
-        _expect_shape(name, "logits", logits, task.num_classes)
+        for what, part, width in (("features", model.encode, model.feature_dim), ("logits", model, task.num_classes)):
+            try:
+                found = part(x)
+            except Exception as error:
+                message = f"{name} fails on two samples of shape {task.input_shape}: {type(error).__name__}: {error}"
+                raise ScenarioError(Problem("model", message)) from error
+            _expect_shape(name, what, found, width)
 
         single = [client for client, size in enumerate(sizes) if _ends_in_one(size, local)]
         if not single:

@@ -24,12 +24,14 @@ class Tests:
         train_inputs: of the training source, whose rows the validation set is.
         moments: mean, std, device and memory order, as `make_inputs` takes them.
         chunk: samples in one forward pass.
+
+    inputs, targets: of the global test set.
     """
 
     def __init__(self, federation: Federation, train_inputs: Inputs, moments: tuple[Any, ...], chunk: int) -> None:
         self.federation, self.chunk, self.device = federation, chunk, moments[2]
-        self._inputs = make_inputs(federation.x_test, *moments)
-        self._targets = torch.from_numpy(federation.y_test).to(self.device)
+        self.inputs = make_inputs(federation.x_test, *moments)
+        self.targets = torch.from_numpy(federation.y_test).to(self.device)
         self._validation: tuple[Inputs, Tensor] | None = None
         if federation.validation is not None:
             rows, targets = (federation.validation.rows, federation.validation.targets)
@@ -48,8 +50,8 @@ class Tests:
                 test.cache.revalidate()
             return held[2]
 
-        cache = FeatureCache(model, self._inputs.take, len(self._targets), self.chunk)
-        sets = [TestSet(self._inputs, self._targets, self.chunk, cache)]
+        cache = FeatureCache(model, self.inputs.take, len(self.targets), self.chunk)
+        sets = [TestSet(self.inputs, self.targets, self.chunk, cache)]
         if self._validation is not None:
             assert self.federation.validation is not None
             inputs, targets = self._validation

@@ -140,7 +140,7 @@ def test_moments_are_those_of_the_backbones_features(tiny: dict[str, Any]) -> No
     federation = federate(scenario)
     worker = Worker(scenario, federation)
     with torch.no_grad():
-        x = worker.test_inputs.take(torch.arange(len(federation.y_test)))
+        x = worker.tests.inputs.take(torch.arange(len(federation.y_test)))
         features = worker.model.backbone(x).double().numpy()
     rows = {client: federation.tests[client].tolist() for client in range(6)}
     expected = moments(features, federation.y_test, 10, rows)

@@ -80,8 +80,8 @@ class Npz:
         rows = cut(y[0], config.test_share)
         for g, values in by_row.items():
             self._refuse_lengths(values, len(y[0]), f"group column {g!r}")
-        train_groups, test_groups = ({g: values[part] for g, values in by_row.items()} for part in rows)
-        return checked_labels(self.name, y[0][rows[0]], y[0][rows[1]], train_groups, test_groups, texts), rows
+        kept, held = ({g: values[part] for g, values in by_row.items()} for part in rows)
+        return checked_labels(self.name, y[0][rows[0]], y[0][rows[1]], kept, held, texts), rows
 
     @property
     def _train(self) -> str:

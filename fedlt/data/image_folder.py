@@ -76,9 +76,12 @@ class ImageFolder:
 
     def read_labels(self) -> RawLabels:
         """Labels and sites from the folders' names; no picture is read."""
-        y_train, y_test = (_texts(split, "label") for split in self._splits)
-        train_groups, test_groups = ({SITE: _texts(split, "site")} if self._by_site else {} for split in self._splits)
-        return checked_labels(self.name, y_train, y_test, train_groups, test_groups)
+        train, test = self._splits
+        y_train, y_test = _texts(train, "label"), _texts(test, "label")
+        if not self._by_site:
+            return checked_labels(self.name, y_train, y_test, {}, {})
+        sites = [{SITE: _texts(split, "site")} for split in (train, test)]
+        return checked_labels(self.name, y_train, y_test, sites[0], sites[1])
 
     @property
     def _by_site(self) -> bool:

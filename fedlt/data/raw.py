@@ -216,7 +216,7 @@ def _hold(values: NDArray[Any]) -> str:
 
 def _texts(name: str, what: str, values: NDArray[Any]) -> NDArray[np.str_]:
     if not all(isinstance(value, str) for value in values):
-        missing = sum(value is None or value != value for value in values)
+        missing = sum(value is None or (isinstance(value, float) and np.isnan(value)) for value in values)
         problem = f"have {missing} missing values" if missing else "mix texts with other values"
         raise refuse(f"{name}: {what} {problem}; fill them in first")
     return values.astype(np.str_)

@@ -179,7 +179,7 @@ def _rows(name: str, table: Dataset, columns: Sequence[str]) -> NDArray[Any]:
     arrow = table.select_columns(list(columns)).with_format("arrow")[:]
     values = np.empty((len(table), len(columns)))
     for place, column in enumerate(columns):
-        values[:, place] = arrow.column(column).cast("float64").to_numpy()
+        values[:, place] = arrow.column(column).cast("float64", safe=False).to_numpy()
         missing = int(np.isnan(values[:, place]).sum())
         if missing:
             raise refuse(f"{name}: column {column!r} has {missing} missing values; fill them in first")

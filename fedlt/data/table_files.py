@@ -100,7 +100,7 @@ class TableFiles:
             import pyarrow.parquet
 
             there = set(pyarrow.parquet.read_schema(files[0]).names)
-            wanted = [column for column in columns if column in there] if columns is not None else None
+            wanted = columns if columns is not None and there.issuperset(columns) else None  # else told by name
             # Each split on its own: the test set may have further columns.
             both = datasets.load_dataset("parquet", data_files={"rows": files}, columns=wanted, cache_dir=scratch)
             return both["rows"]

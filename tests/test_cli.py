@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.cli import app
-from fedlt.commands.listing import tested_text
+from fedlt.commands.listing import versions_tested
 from fedlt.results import open_run
 from fedlt.scenario import load
 
@@ -242,13 +242,13 @@ def test_doctor_reports_versions_machine_and_data() -> None:
 
 def test_doctor_says_where_a_version_was_not_tested() -> None:
     tested = ["1.41.0", "1.42.0"]
-    assert tested_text(tested, "1.42.3") == "1.41.0, 1.42.0"
-    assert tested_text(tested, "1.43.0") == "1.41.0, 1.42.0; not 1.43.0"
-    assert tested_text(tested, "1.9.0") == "1.41.0, 1.42.0; not 1.9.0"
-    assert tested_text(["3.11.7"], "3.14.0") == "3.11.7; not 3.14.0"
-    assert tested_text(["2.6.0+cu124", "2.13.0+cpu"], "2.10.0") == "2.6.0+cu124, 2.13.0+cpu"
-    assert tested_text([], "0.1") == "none"
-    assert tested_text(tested, "missing: pip install -e .") == "1.41.0, 1.42.0"
+    assert versions_tested(tested, "1.42.3") == "1.41.0, 1.42.0"
+    assert versions_tested(tested, "1.43.0") == "1.41.0, 1.42.0; not 1.43.0"
+    assert versions_tested(tested, "1.9.0") == "1.41.0, 1.42.0; not 1.9.0"
+    assert versions_tested(["3.11.7"], "3.14.0") == "3.11.7; not 3.14.0"
+    assert versions_tested(["2.6.0+cu124", "2.13.0+cpu"], "2.10.0") == "2.6.0+cu124, 2.13.0+cpu"
+    assert versions_tested([], "0.1") == "none"
+    assert versions_tested(tested, "missing: pip install -e .") == "1.41.0, 1.42.0"
 
 
 @pytest.mark.parametrize("module", ["fedlt", "fedlt.cli"])

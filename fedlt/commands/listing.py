@@ -66,11 +66,11 @@ def doctor_report() -> dict[str, dict[str, str]]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
         "gpus": ", ".join(gpus) or "none",
     }
-    tested = {name: tested_text(found[name], versions[name]) for name in found}
+    tested = {name: versions_tested(found[name], versions[name]) for name in found}
     return {"versions": versions, "tested": tested, "machine": machine, "data": _datasets()}
 
 
-def tested_text(tested: list[str], installed: str) -> str:
+def versions_tested(tested: list[str], installed: str) -> str:
     """The tested versions, ascending, and a word where the installed one is older or newer than all of them. Major and
     minor numbers count: patches are not told apart."""
     known = ", ".join(tested) or "none"

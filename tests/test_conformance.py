@@ -205,6 +205,14 @@ class WantsEachClient(Strategy):
 
 
 @dataclass(frozen=True)
+class IgnoresPoorClients(Strategy):
+    """Only clients of three classes and more count; a round of others has no mean."""
+
+    def weight(self, client: Client) -> float:
+        return float((client.class_counts > 0).sum() > 2)
+
+
+@dataclass(frozen=True)
 class DrawsFromNumPy(Strategy):
     def fit(self, client: Client) -> None:
         client.train(self.loss, lr=float(np.random.rand()))
@@ -281,6 +289,7 @@ BREACHES: list[tuple[type[Strategy], str]] = [
     (PredictsNothing, "logits"),
     (ChangesTheModelToPredict, "logits"),
     (WantsEachClient, "foldable"),
+    (IgnoresPoorClients, "weights"),
     (DrawsFromNumPy, "equal"),
     (DrawsFromPython, "equal"),
     (DrawsOnTheServer, "equal"),

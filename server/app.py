@@ -39,8 +39,9 @@ def main(grid: Grid, context: Context) -> None:
     """Entry under Flower's own runtime. Run-config keys: scenario, overrides (separated by spaces), out, cwd, force,
     resume (a round; 0: the last one kept)."""
     config = context.run_config
-    os.chdir(str(config["cwd"]) or ".")
-    scenario = load(str(config["scenario"]), str(config["overrides"]).split())
+    base = Path(str(config["cwd"])) if config["cwd"] else None
+    os.chdir(base or ".")
+    scenario = load(str(config["scenario"]), str(config["overrides"]).split(), base)
     out = Path(str(config["out"]) or "runs").resolve()
     console = Console()
     force, resume_from = bool(config["force"]), int(config["resume"]) or None

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fedlt.data import sources
 from fedlt.data.raw import ordered
+from fedlt.data.split_share import cut
 from fedlt.data.table_columns import input_columns
-from fedlt.data.test_share import cut
 from fedlt.errors import ScenarioError
 from fedlt.scenario import Data, load
 

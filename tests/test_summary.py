@@ -47,7 +47,7 @@ def test_an_undefined_figure_is_a_dash() -> None:
 def write_run(folder: Path, evaluation: Evaluation | None) -> Run:
     """Two clients and three classes with 150, 50, 10 training samples; client 1 holds class 0 only."""
     y_train = np.repeat([0, 1, 2], [150, 50, 10])
-    y_test = np.array([0, 0, 1, 2])
+    y_test = np.array([0, 0, 1, 1, 2, 2])
     writer = RunWriter(folder, "seed: 0\n", {})
     writer.start()
     writer.partition(
@@ -57,7 +57,7 @@ def write_run(folder: Path, evaluation: Evaluation | None) -> Run:
             y_train=y_train,
             y_test=y_test,
             clients=SimpleNamespace(values=np.roll(np.arange(210), -20), offsets=np.array([0, 190, 210])),
-            tests=SimpleNamespace(values=np.array([0, 1, 2, 3]), offsets=np.array([0, 4, 4])),
+            tests=SimpleNamespace(values=np.array([0, 1, 2, 4]), offsets=np.array([0, 4, 4])),
             validation=None,
             counts=lambda k: np.array([[130, 50, 10], [20, 0, 0]])[k],
         )

@@ -14,9 +14,9 @@ from fedlt.data.digests import stamp
 from fedlt.data.image_folder import PICTURES, ImageFolder, site_folders
 from fedlt.data.npz import opened
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.split_share import check_share, cut
 from fedlt.data.table_files import TableFiles, split_files
 from fedlt.data.tables import columns_of
-from fedlt.data.test_share import check_share, cut
 
 if TYPE_CHECKING:
     from fedlt.scenario import Data

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from fedlt.data.digests import stamp
 from fedlt.data.images import decoded, same_channels, stack
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.split_share import check_share, cut
 from fedlt.data.tables import columns_of
-from fedlt.data.test_share import check_share, cut
 
 if TYPE_CHECKING:
     from fedlt.errors import ScenarioError

@@ -21,9 +21,9 @@ from fedlt.data.files import Npz, folder_source
 from fedlt.data.image_folder import without_columns
 from fedlt.data.known import ENCODED, KNOWN, Known
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.split_share import check_share
 from fedlt.data.table_files import ENDINGS, single_file
 from fedlt.data.tables import Hub, columns_of
-from fedlt.data.test_share import check_share
 
 if TYPE_CHECKING:
     from fedlt.scenario import Data

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedlt.data.images import decoded, same_channels, stack
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
-from fedlt.data.test_share import cut
+from fedlt.data.split_share import cut
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fedlt.data.digests import stamp
 from fedlt.data.raw import RawData, RawLabels, refuse
+from fedlt.data.split_share import check_share
 from fedlt.data.table_columns import cut_table, read_data, read_labels, target_column
 from fedlt.data.tables import columns_of, quiet
-from fedlt.data.test_share import check_share
 
 if TYPE_CHECKING:
     from datasets import Dataset

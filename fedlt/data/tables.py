@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedlt.data.raw import RawData, RawLabels, refuse
+from fedlt.data.split_share import check_share
 from fedlt.data.table_columns import cut_table, read_data, read_labels
-from fedlt.data.test_share import check_share
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -192,7 +192,7 @@ def join(
 @app.command()
 @guarded
 def doctor(as_json: AsJson = False) -> None:
-    """Versions, cores, GPUs, and which data sets are at hand."""
+    """Versions, which were tested, cores, GPUs, and which data sets are at hand."""
     from fedlt.commands.listing import doctor_report
 
     found = doctor_report()

@@ -17,7 +17,7 @@ from fedlt.blocks.contrast import contrastive, own_view
 from fedlt.data.strong import recolour, zoomed
 from fedlt.learners.sbcl import HEAT, ROUND, SBCL, SUBCLASS, width
 from fedlt.nn.net import Net
-from fedlt.site import Site
+from fedlt.site import Rows, Site
 from fedlt.task import Task
 
 
@@ -61,6 +61,30 @@ def test_the_gradient_is_finite_where_an_anchor_has_no_positive() -> None:
     contrastive(z, torch.zeros(3, 3, dtype=torch.bool), 0.1).sum().backward()
     assert z.grad is not None
     assert torch.isfinite(z.grad).all()
+
+
+def test_a_batch_of_one_class_still_teaches() -> None:
+    """Two samples of one class at right angles, both views alike: among the three others of an anchor, one lies on it.
+    Where rivals are of other classes only, as in another library, there is none and the loss is 0."""
+    z = torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 2, requires_grad=True)
+    found = contrastive(z, torch.ones(4, 4, dtype=torch.bool), 1.0)
+    assert found.tolist() == pytest.approx([np.log(np.e + 2) - 1 / 3] * 4)
+    found.sum().backward()
+    assert z.grad is not None
+    assert (z.grad.norm(dim=1) > 0.1).all()
+
+    point = torch.tensor([[1.0, 0.0]]).expand(4, 2)  # a class that has fallen onto a point: no lower loss exists
+    assert contrastive(point, torch.ones(4, 4, dtype=torch.bool), 1.0).tolist() == pytest.approx([np.log(3)] * 4)
+
+
+def test_a_batch_of_one_sample_has_nothing_to_contrast_with() -> None:
+    """Its other view is the only one among its rivals: loss and gradient are 0, and finite."""
+    z = torch.tensor([[1.0, 0.0], [0.6, 0.8]], requires_grad=True)
+    found = contrastive(z, own_view(2, z.device), 0.1)
+    found.sum().backward()
+    assert found.tolist() == [0.0, 0.0]
+    assert z.grad is not None
+    assert z.grad.tolist() == [[0.0, 0.0]] * 2
 
 
 def test_the_two_views_of_a_sample_lie_a_batch_apart() -> None:
@@ -201,6 +225,40 @@ def test_without_subclasses_it_is_supervised_contrast(make_site: Any) -> None:
     whole.learner.begin(whole)
     assert whole.state[SUBCLASS].tolist() == Y.tolist()
     assert views(whole)[0] == pytest.approx(0.5 / 0.07 * plain, rel=1e-6)
+
+
+@pytest.mark.parametrize("part", [None, [0, 0, 0, 0, 1, 1], [0, 0, 2, 2, 1, 1]])
+def test_a_batch_of_one_class_trains_sbcl(make_site: Any, part: list[int] | None) -> None:
+    """Four images of class 0: in the warm-up, as one subclass, and as two."""
+    site = make_site(SBCL(temperature=0.5, gamma=0.3))
+    if part is not None:
+        site.state |= {SUBCLASS: torch.tensor(part), HEAT: torch.tensor([0.8, 0.5])}
+    seen: list[torch.Tensor] = []
+    site.model.get_submodule("projection").register_forward_hook(lambda m, i, output: seen.append(output))
+    site.generator = torch.Generator().manual_seed(3)
+    value = site.learner.loss(site, site.trainer.batch(site, torch.arange(4)))
+    z = unit(seen[0].detach().double().numpy())
+    sub = np.tile((part or [0] * 4)[:4], 2)
+
+    near = by_hand(z, lambda i, j: sub[i] == sub[j], lambda i, j: True, np.full(8, 0.5))
+    others = by_hand(
+        z, lambda i, j: abs(i - j) == 4 or sub[i] != sub[j], lambda i, j: abs(i - j) == 4 or sub[i] != sub[j],
+        np.full(8, 0.8),
+    )  # fmt: skip
+    expected = (0.5 / 0.07 * near + (0.3 * others if part else 0.0)).mean()
+    assert value.item() == pytest.approx(expected, rel=1e-4)
+    assert value.item() > 1
+    value.backward()
+    assert site.model.get_parameter("backbone.1.weight").grad.norm() > 0
+
+
+def test_a_site_of_one_class_is_clustered_without_a_width_to_compare(make_site: Any) -> None:
+    site = make_site(SBCL(warmup=0.0, least=2), progress=0.5)
+    site.data = Rows(site.data.inputs, torch.zeros(6, dtype=torch.long), site.data.index)
+    site.class_counts = torch.tensor([6, 0])
+    site.learner.begin(site)
+    assert site.state[SUBCLASS].unique().tolist() == [0]  # as large as the smallest class, which it is
+    assert site.state[HEAT].tolist() == pytest.approx([site.learner.temperature] * 2)
 
 
 def test_clusters_are_found_anew_every_so_many_rounds(make_site: Any) -> None:

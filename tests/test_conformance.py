@@ -260,6 +260,12 @@ class HidesAnObjectOnTheInstance(Strategy):
         server.weights = before + (server.weights - before) / self.memo.rounds  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class WeighsTheTailAlone(Strategy):
+    def weight(self, client: Client) -> float:
+        return float(client.class_counts[-1])
+
+
 BREACHES: list[tuple[type[Strategy], str]] = [
     (NeedsManySamples, "runs"),
     (NeedsEveryClass, "runs"),
@@ -287,6 +293,7 @@ BREACHES: list[tuple[type[Strategy], str]] = [
     (KeepsOnTheModel, "nodes"),
     (CannotBeSaved, "saved"),
     (HidesAnObjectOnTheInstance, "resumed"),
+    (WeighsTheTailAlone, "weights"),
 ]
 
 

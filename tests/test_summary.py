@@ -47,7 +47,7 @@ def test_an_undefined_figure_is_a_dash() -> None:
 def write_run(folder: Path, evaluation: Evaluation | None) -> Run:
     """Two clients and three classes with 150, 50, 10 training samples; client 1 holds class 0 only."""
     y_train = np.repeat([0, 1, 2], [150, 50, 10])
-    y_test = np.array([0, 0, 1, 2])
+    y_test = np.array([0, 0, 1, 2, 1, 2])  # balanced; the clients' rows are the first four
     writer = RunWriter(folder, "seed: 0\n", {})
     writer.start()
     writer.partition(

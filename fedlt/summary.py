@@ -20,7 +20,7 @@ WIDTH = 110
 
 _MODELS = {"generic": "generic model", "personal": "personal models", "personal_masked": "personal models, masked"}
 _COLUMNS = {
-    "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "many": "head (many)", "medium": "medium",
+    "accuracy": "accuracy", "balanced_accuracy": "balanced", "many": "head (many)", "medium": "medium",
     "few": "tail (few)", "worst_decile": "worst decile", "std": "spread",
 }  # fmt: skip
 
@@ -39,7 +39,8 @@ def final_table(run: Run) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"accuracy in %, {when}", title_justify="left", padding=(0, 0, 0, 1),
                   caption=_caption(run), caption_justify="left")  # fmt: skip
     table.add_column("", no_wrap=True)
-    columns = [name for name in _COLUMNS if name != "balanced_accuracy" or not run.balanced]
+    uneven = "generic/accuracy" in final and not run.balanced
+    columns = [name for name in _COLUMNS if name != "balanced_accuracy" or uneven]
     for header in map(_COLUMNS.__getitem__, columns):
         table.add_column(header, justify="right", min_width=max(map(len, header.split())))
     for kind, title in _MODELS.items():
@@ -143,11 +144,11 @@ def _caption(run: Run) -> str:
     tested = run.final.get("personal/clients", math.nan)
     clients = summary["clients"] if math.isnan(tested) else f"{tested:.0f} of {summary['clients']}"
     uneven = ""
-    if not run.balanced:
+    if "generic/accuracy" in run.final and not run.balanced:
         fewest, most = summary.get("test_per_class", ("?", "?"))
         uneven = (
             f"The global test set is not balanced ({fewest} to {most} samples a class): accuracy is over samples, and\n"
-            "large classes decide it; balanced accuracy, head, medium and tail are means of class recalls.\n"
+            "large classes decide it; balanced, head, medium and tail are means of class recalls.\n"
         )
     return uneven + (
         f"Generic: {many} head classes (> 100 training samples), {medium} medium (20..100), {few} tail (< 20).\n"

@@ -268,6 +268,12 @@ class HidesAnObjectOnTheInstance(Strategy):
         server.weights = before + (server.weights - before) / self.memo.rounds  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class WeighsTheTailAlone(Strategy):
+    def weight(self, client: Client) -> float:
+        return float(client.class_counts[-1])
+
+
 BREACHES: list[tuple[type[Strategy], str]] = [
     (NeedsManySamples, "runs"),
     (NeedsEveryClass, "runs"),
@@ -296,6 +302,7 @@ BREACHES: list[tuple[type[Strategy], str]] = [
     (KeepsOnTheModel, "nodes"),
     (CannotBeSaved, "saved"),
     (HidesAnObjectOnTheInstance, "resumed"),
+    (WeighsTheTailAlone, "weights"),
 ]
 
 

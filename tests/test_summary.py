@@ -47,7 +47,7 @@ def test_an_undefined_figure_is_a_dash() -> None:
 def write_run(folder: Path, evaluation: Evaluation | None) -> Run:
     """Two clients and three classes with 150, 50, 10 training samples; client 1 holds class 0 only."""
     y_train = np.repeat([0, 1, 2], [150, 50, 10])
-    y_test = np.array([0, 0, 1, 1, 2, 2])
+    y_test = np.array([0, 0, 1, 2, 1, 2])  # balanced; the clients' rows are the first four
     writer = RunWriter(folder, "seed: 0\n", {})
     writer.start()
     writer.partition(
@@ -57,7 +57,7 @@ def write_run(folder: Path, evaluation: Evaluation | None) -> Run:
             y_train=y_train,
             y_test=y_test,
             clients=SimpleNamespace(values=np.roll(np.arange(210), -20), offsets=np.array([0, 190, 210])),
-            tests=SimpleNamespace(values=np.array([0, 1, 2, 4]), offsets=np.array([0, 4, 4])),
+            tests=SimpleNamespace(values=np.array([0, 1, 2, 3]), offsets=np.array([0, 4, 4])),
             validation=None,
             counts=lambda k: np.array([[130, 50, 10], [20, 0, 0]])[k],
         )
@@ -102,13 +102,6 @@ def test_the_final_table(tmp_path: Path) -> None:
     assert "\x1b" not in text
 
 
-def test_the_final_table_says_over_which_classes_it_is(tmp_path: Path) -> None:
-    run = write_run(tmp_path, Evaluation(7, generic={"": Confusion.from_predictions([0, 1], [0, 1], 3)}))
-    assert "no test sample" not in plain(final_table(run))
-    run.summary["groups_untested"] = [0, 0, 1]
-    assert "In no figure, as they have no test sample: 1 of the 1 tail classes." in plain(final_table(run))
-
-
 def test_the_final_table_without_a_generic_model(tmp_path: Path) -> None:
     poor = Confusion.from_predictions([0, 0, 1, 2], [0, 1, 1, 2], 3)
     text = plain(final_table(write_run(tmp_path, Evaluation(7, personal={"": {0: poor}}))))
@@ -138,10 +131,3 @@ def test_words_stay_whole_on_a_narrow_terminal(tmp_path: Path) -> None:
     text = console.export_text()
     assert "personal models, masked" in text
     assert {"accuracy", "(many)", "medium", "(few)", "decile", "spread"} <= set(text.split())
-
-
-def test_an_evaluation_on_validation_data_is_told_beside_the_test() -> None:
-    line = evaluation_line(1, 2, {**METRICS, "validation/generic/accuracy": 0.5, "validation/personal/accuracy": 0.75})
-    assert line.endswith("  validation 50.0 / 75.0 %")
-    only = evaluation_line(1, 2, {"personal/accuracy": 0.5, "validation/personal/accuracy": 0.25})
-    assert only.endswith("  validation 25.0 %")

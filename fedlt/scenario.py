@@ -226,10 +226,11 @@ class Scenario:
         return "-".join([*parts, f"s{self.seed}", self.hash[:8]])
 
 
-def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = ()) -> Scenario:
+def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), base: Path | None = None) -> Scenario:
     """Read a scenario by name, path or dictionary, apply `key=value` and `~key` overrides, and check all of it.
 
-    Relative paths in a file start at its folder; in overrides and dictionaries, at the current folder.
+    Relative paths in a file start at `base`, its folder unless given; in overrides and dictionaries, at the current
+    folder.
 
     Raises `ScenarioError` that lists every problem with its key, what was expected, and the nearest right spelling.
     """
@@ -239,7 +240,7 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = ()) -
     else:
         path = locate(scenario)
         name, raw = path.stem, read(path)
-        anchor(raw, path.parent)
+        anchor(raw, base or path.parent)
     problems: list[Problem] = []
     content = apply(raw, overrides, problems)
     reader = Reader(problems)

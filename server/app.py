@@ -40,7 +40,8 @@ def main(grid: Grid, context: Context) -> None:
     resume (a round; 0: the last one kept)."""
     config = context.run_config
     os.chdir(str(config["cwd"]) or ".")
-    scenario = load(str(config["scenario"]), str(config["overrides"]).split())
+    base = Path.cwd() if config["cwd"] else None  # `fedlt run` gives a copy of its scenario that lies elsewhere
+    scenario = load(str(config["scenario"]), str(config["overrides"]).split(), base)
     out = Path(str(config["out"]) or "runs").resolve()
     console = Console()
     force, resume_from = bool(config["force"]), int(config["resume"]) or None

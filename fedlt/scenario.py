@@ -232,7 +232,8 @@ class Scenario:
 def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), base: Path | None = None) -> Scenario:
     """Read a scenario by name, path or dictionary, apply `key=value` and `~key` overrides, and check all of it.
 
-    Relative paths in a file start at its folder, or at `base`; in overrides and dictionaries, at the current folder.
+    Relative paths in a file start at `base`, its folder unless given; in overrides and dictionaries, at the current
+    folder.
 
     Raises `ScenarioError` that lists every problem with its key, what was expected, and the nearest right spelling.
     """

@@ -65,9 +65,10 @@ def read(path: Path) -> dict[str, Any]:
 def anchor(raw: dict[str, Any], base: Path) -> None:
     """Make relative paths of a scenario file start at its folder `base`; others start at the current folder.
 
-    Nothing is changed in a file of the current folder, nor in names that are no paths.
+    Nothing is changed in a file of the current folder, nor in the record of a run, whose paths started where it was
+    started, nor in names that are no paths.
     """
-    if base.resolve() == Path.cwd() or base == FOLDER:
+    if base.resolve() == Path.cwd() or base == FOLDER or (base / "run.json").is_file():
         return
     for keys in PATHS:
         node: Any = raw

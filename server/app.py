@@ -39,8 +39,8 @@ def main(grid: Grid, context: Context) -> None:
     """Entry under Flower's own runtime. Run-config keys: scenario, overrides (separated by spaces), out, cwd, force,
     resume (a round; 0: the last one kept)."""
     config = context.run_config
-    base = Path(str(config["cwd"])) if config["cwd"] else None
-    os.chdir(base or ".")
+    os.chdir(str(config["cwd"]) or ".")
+    base = Path.cwd() if config["cwd"] else None  # `fedlt run` gives a copy of its scenario that lies elsewhere
     scenario = load(str(config["scenario"]), str(config["overrides"]).split(), base)
     out = Path(str(config["out"]) or "runs").resolve()
     console = Console()

@@ -56,7 +56,7 @@ class Stage(LocalGrid):
 
 
 class _GivenCohorts(Rounds):
-    given = COHORTS
+    given: tuple[tuple[int, ...], ...] = COHORTS
 
     def cohort(self, round: int) -> list[int]:
         return list(self.given[round - 1])

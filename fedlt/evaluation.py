@@ -108,15 +108,17 @@ class Derived:
         }
         self.metrics: dict[str, float] = {}
         self.told: list[str] = []
+        nothing: dict[str, float] = {}
         for variant, confusion in evaluation.generic.items():
             self.metrics |= generic_metrics(confusion, split.class_counts, self.mass, named("generic", variant))
         for model, columns in self.personal.items():
             self.metrics |= personal_summary(columns, model)
         for model, confidence in evaluation.confidence.items():
-            self.metrics |= attempt(f"the confidence of {model}", partial(confidence.figures, model), {}, self.told)
+            compute = partial(confidence.figures, model)
+            self.metrics |= attempt(f"the confidence of {model}", compute, nothing, self.told)
         if evaluation.features is not None:
             measure = partial(collapse_figures, evaluation.features, evaluation.head, told=self.told)
-            self.metrics |= attempt("the geometry of features and head", measure, {}, self.told)
+            self.metrics |= attempt("the geometry of features and head", measure, nothing, self.told)
         if evaluation.validation is not None:
             self.metrics |= validation_figures(evaluation.validation, split)
 

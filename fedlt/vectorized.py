@@ -83,8 +83,8 @@ def train_together(
 
     step = vmap(grad_and_value(one), randomness="different")
     first.model.train()
-    for module in flat.still:
-        module.eval()
+    for part in flat.still:
+        part.eval()
     for number in range(local.epochs):
         orders = torch.stack([torch.from_numpy(client.positions(client.epoch_size)) for client in clients])
         cuts = cut(orders.to(trainer.device), local.batch_size, local.last_batch)

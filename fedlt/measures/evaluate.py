@@ -95,11 +95,11 @@ def evaluate_personal(
             held.append((logits, without, targets, said))
 
     model, blank = f"{test.prefix}personal", bool(unseen.all())
-    found = plain.confusions(model), masked.confusions(f"{model}_masked", checked=not blank)
+    result = plain.confusions(model), masked.confusions(f"{model}_masked", checked=not blank)
     for logits, without, targets, said in held:
         meters.add(model, logits, targets, client.id, said)
         meters.add(f"{model}_masked", without, targets, client.id, said)
-    return found
+    return result
 
 
 def feature_moments(

@@ -440,3 +440,13 @@ def test_check_and_the_run_say_what_arrived_frozen(
     assert held == {"backbone.1.weight": True, "backbone.1.bias": True, "head.weight": False, "head.bias": False}
     assert line in (run.folder / "log.txt").read_text()
     assert (run.rounds["bytes_up"] == 3 * 4 * 90).all()
+
+
+def test_what_arrives_frozen_stays_so_where_clients_are_trained_at_once(
+    tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    own = [f"model={own_file(PROBE)}:Probe", "federation.partition=iid", "federation.block=6"]
+    runs = [fedlt.run(tiny, *own, f"local.together={n}", out=tmp_path, backend="inline") for n in (1, 6)]
+    one, two = (load_file(str(run.folder / "model.safetensors")) for run in runs)
+    assert torch.equal(one["backbone.1.weight"], two["backbone.1.weight"])
+    assert torch.allclose(one["head.weight"], two["head.weight"], atol=1e-5)

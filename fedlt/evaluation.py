@@ -104,7 +104,6 @@ class Derived:
         }
         self.metrics: dict[str, float] = {}
         self.told: list[str] = []
-        nothing: dict[str, float] = {}
         for variant, confusion in evaluation.generic.items():
             self.metrics |= generic_metrics(confusion, split.class_counts, self.mass, named("generic", variant))
         for model, columns in self.personal.items():

@@ -42,7 +42,8 @@ def table(setting: str) -> str:
     for name in sorted(found, key=lambda name: -float(found[name].get("generic/accuracy", {}).get("mean") or 0)):
         cells = [_cell(found[name].get(metric), factor, form) for _, metric, factor, form in COLUMNS]
         count = found[name]["cost/mb_up"]["n"]
-        body.append([f"`{name}`", count, f"{rates.get(name.partition(',')[0], float('nan')):g}", *cells])
+        rate = rates.get(name.partition(",")[0])
+        body.append([f"`{name}`", count, "" if rate is None else f"{rate:g}", *cells])  # "": the scenario's
     rule = ["---", *["--:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
 

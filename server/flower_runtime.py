@@ -50,9 +50,13 @@ def run_under_flower(
 
 
 def _environment(home: Path, port: int, control_port: int) -> dict[str, str]:
-    """Own folder, own ports, no re-installation of what is installed already."""
+    """Own folder, own ports, no re-installation of what is installed already.
+
+    And a Ray of its own unless `RAY_ADDRESS` names one: a cluster that was killed leaves its address in Ray's folder,
+    and Flower's simulation (1.42) would wait for it without end.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, **runtime_variables(home / "flwr", port, control_port)}
+    return {"RAY_ADDRESS": "local", **os.environ, "PATH": path, **runtime_variables(home / "flwr", port, control_port)}
 
 
 @contextmanager

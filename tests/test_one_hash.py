@@ -271,3 +271,15 @@ def test_a_node_of_a_cluster_may_go_away(tiny: dict[str, Any], mortal: list[str]
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def test_flowers_simulation_waits_for_no_ray_cluster_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a word, Ray joins the cluster whose address an earlier one left behind; one that is named is joined."""
+    from server.flower_runtime import _environment
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert _environment(tmp_path, 1, 2)["RAY_ADDRESS"] == "local"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert _environment(tmp_path, 1, 2)["RAY_ADDRESS"] == "10.0.0.1:6379"

@@ -64,6 +64,7 @@ class Worker:
                 self._train(job, shared, outbox, report)
             report.metrics["evaluate_seconds"] = evaluated - started
             report.metrics["train_seconds"] = time.perf_counter() - evaluated
+            report.metrics["asked_rounds"] = self.parts.task.horizon.asked
         return report
 
     def _train(self, job: Job, shared: Tensor, outbox: dict[str, Tensor], report: Report) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlt.data.inputs import Encoded
+from fedlt.horizon import Horizon, OfTheRun
 
 if TYPE_CHECKING:
     from fedlt.data.inputs import Inputs
@@ -88,15 +90,25 @@ class Site:
     rng: np.random.Generator
     trainer: Trainer
     epoch_size: int
-    progress: float
+    progress: OfTheRun[float] = OfTheRun()
     num_steps: int = 0
     travel: float = 0.0
-    span: float = 1.0
+    span: OfTheRun[float] = OfTheRun(1.0)
     elapsed: float = 0.0
     continuous: bool = False
     state: dict[str, Tensor] = field(default_factory=dict)
     generator: torch.Generator | None = None
     unlabelled: Rows | None = None
+
+    @property
+    def horizon(self) -> Horizon:
+        """Whether anything has asked how many rounds the run has."""
+        return self.task.horizon
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the scenario's schedule of the learning rate applies, which it does not in evaluation."""
+        return bool(vars(self)["_span"])
 
     @property
     def num_samples(self) -> int:
@@ -116,7 +128,10 @@ class Site:
     @property
     def stage_begins(self) -> bool:
         """Whether this is the first round of the stage."""
-        return self.progress - self.span < self._stage()[1] - 1e-9
+        start = self._stage()[1]
+        if not start:  # the run's first round, however many there are
+            return bool(vars(self)["_progress"] < vars(self)["_span"] - 1e-9)
+        return self.progress - self.span < start - 1e-9
 
     @property
     def stage_progress(self) -> float:
@@ -126,8 +141,11 @@ class Site:
 
     def _stage(self) -> tuple[Stage, float]:
         """The stage in this round, and the progress at which it starts."""
+        stages = list(self.learner.stages())
+        if len(stages) == 1:
+            return stages[0], 0.0
         passed = 0.0
-        for stage in self.learner.stages():
+        for stage in stages:
             if self.progress < passed + stage.share - 1e-9:
                 break
             passed += stage.share
@@ -188,7 +206,14 @@ class Site:
         """
         features = torch.cat(self.scan(lambda batch: self.model.encode(batch.x)))
         positions = torch.arange(self.num_samples, device=features.device)
-        return replace(self, data=Rows(Encoded(features), self.data.y, positions))
+        return self.altered(data=Rows(Encoded(features), self.data.y, positions))
+
+    def altered(self, **fields: Any) -> Self:
+        """This site with other values in some fields; what is not named is the same object."""
+        other = copy.copy(self)
+        for name, value in fields.items():
+            setattr(other, name, value)
+        return other
 
     def train(
         self,

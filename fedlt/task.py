@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.errors import FedLTError
+from fedlt.horizon import Horizon, OfTheRun
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,15 @@ class Task:
 
     kind: `single` (one class a sample). num_classes: C. input_shape: one sample's, (channels, height, width) or
     (features,). known_counts: [C] training samples over all clients; None for a strategy that does not declare the
-    need of them. rounds: the run's budget of rounds.
+    need of them. rounds: the run's budget of rounds. horizon: whether anything has asked for that budget.
     """
 
     kind: str
     num_classes: int
     input_shape: tuple[int, ...]
     known_counts: NDArray[np.int64] | None = None
-    rounds: int = 1
+    rounds: OfTheRun[int] = OfTheRun(1)
+    horizon: Horizon = field(default_factory=Horizon, compare=False, repr=False)
 
     @property
     def class_counts(self) -> NDArray[np.int64]:

@@ -107,7 +107,8 @@ class Trainer:
     def pace(self, site: Site, step: int, steps: int) -> float:
         """Factor of the learning rate in the middle of a step, which is where the site is put; then at its start."""
         site.elapsed = (step + 0.5) / steps
-        factor = schedule(self.local.schedule, self.local.warmup, site.stage_progress) if site.span else 1.0
+        scheduled = site.scheduled and (self.local.schedule != "constant" or self.local.warmup)
+        factor = schedule(self.local.schedule, self.local.warmup, site.stage_progress) if scheduled else 1.0
         site.elapsed = step / steps
         return factor
 

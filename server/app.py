@@ -27,6 +27,7 @@ from server.artifacts import model_hash, save_models
 from server.checkpoint import Checkpoints
 from server.grids import LocalGrid
 from server.keeper import Keeper, check_space
+from server.lengthen import find_shorter
 from server.rounds import Rounds, cohort_size
 from server.states import StateStore
 from server.stopping import Patience
@@ -102,12 +103,13 @@ def serve(
     states = StateStore(folder / "checkpoints" / "states")
     rounds = Rounds(grid, scenario, federation, parts, states, on_round, on_evaluation, writer.log)
     checkpoints = Checkpoints(folder, scenario, federation.digest(), federation.inputs)
-    keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note)
+    end = None if patience.active else total
+    keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note, end)
     rounds.on_reply = keeper.interrupts.beat
     with keeper.recording():
         durable.make(folder)
         with durable.exclusive(folder), keeper.interrupts.caught(), closing(states):
-            keeper.begin(rounds.progress, force, resume_from)
+            keeper.begin(rounds.progress, force, resume_from, find_shorter(folder, scenario))
             patience.state = writer.summary.get("early_stopping", {})
             writer.partition(federation)
             console.start(scenario, federation, rounds.progress.round)
@@ -115,6 +117,7 @@ def serve(
                 console.note(line)
                 writer.log(line)
             progress = rounds.run(lambda: keeper.after_round(rounds.progress))
+            keeper.ended(progress)
             if patience.active:
                 keeper.back_to(patience.state["round"], progress)
                 writer.keep(patience.state["round"])

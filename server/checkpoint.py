@@ -90,11 +90,22 @@ class Checkpoints:
             "files": files,
             "states": extents,
             "late": late.pack(progress.late)[0],
+            "open_ended": progress.open_ended,
             "record": record,
         }
-        durable.write(part / MANIFEST, json.dumps({**head, "checksum": _sum(head)}).encode())
+        self.write_head(part / MANIFEST, head)
         durable.publish(part, final)
         self._prune(progress)
+
+    @staticmethod
+    def write_head(path: Path, head: dict[str, Any]) -> None:
+        """Write the head of a checkpoint, with a sum of its own."""
+        durable.write(path, json.dumps({**head, "checksum": _sum(head)}).encode())
+
+    @staticmethod
+    def head_at(run_folder: Path, round: int) -> dict[str, Any] | None:
+        """The head of the checkpoint of a round that a run keeps; None where there is none, or a damaged one."""
+        return _readable_head(run_folder / "checkpoints" / f"{round:06d}")
 
     def restore(self, progress: Progress, round: int | None = None) -> tuple[Checkpoint | None, list[str]]:
         """Make the progress that of the newest whole checkpoint, or of a round's. Returns it, and what to warn of.
@@ -133,6 +144,7 @@ class Checkpoints:
         device = progress.server.weights.device
         named = {name.removeprefix("late/"): value.to(device) for name, value in under_way.items()}
         progress.late = late.unpack(checkpoint.head["late"], named)
+        progress.open_ended = checkpoint.head.get("open_ended", False)
 
     def forget_after(self, round: int, progress: Progress) -> None:
         """Delete the checkpoints of later rounds (damaged ones, or those that are to be computed again)."""
@@ -140,6 +152,13 @@ class Checkpoints:
             if int(folder.name) > round:
                 durable.discard(folder)
         self._prune(progress)
+
+    def keep_only(self, round: int) -> bool:
+        """Delete all checkpoints but that of a round; whether it is there."""
+        for folder in self._folders():
+            if int(folder.name) != round:
+                durable.discard(folder)
+        return bool(self._folders())
 
     def clear(self) -> None:
         """Delete all checkpoints."""

@@ -15,12 +15,13 @@ from server.states import StateStore
 @dataclass
 class Progress:
     """All that a run has become so far: with the scenario, enough to go on from here. states: what clients keep.
-    late: updates that are under way."""
+    late: updates that are under way. open_ended: whether nothing has asked so far how many rounds the run has."""
 
     server: Server
     states: StateStore
     round: int = 0
     late: list[Held] = field(default_factory=list)
+    open_ended: bool = True
 
     def separate(self) -> None:
         """Give tensors that share memory a copy each, so that a run which goes on from a checkpoint, where they are

@@ -110,6 +110,8 @@ class Rounds:
         if cost := sum(unit.cost for unit in units):
             self._pace = (answered - sent) * len(self.nodes) / cost
         self.failures.settle(round, reports)
+        if self.parts.task.horizon.asked or any(report.metrics.get("asked_rounds") for report in reports):
+            self.progress.open_ended = False
         if evaluate:
             tested = int(sum(self.test_sizes[self.evaluated] > 0))
             if self.on_evaluation(gather(round - 1, reports, self.parts, tested)):

@@ -68,6 +68,11 @@ class StateStore:
     def __len__(self) -> int:
         return len(self._where)
 
+    @property
+    def size(self) -> int:
+        """Bytes that the segments take."""
+        return sum(segment.size for segment in self._segments)
+
     def clients(self) -> list[int]:
         """Clients that keep something, in ascending order."""
         return sorted(self._where)
@@ -87,7 +92,7 @@ class StateStore:
             self._append(client, save({name: value.cpu().contiguous() for name, value in tensors.items()}))
         if self._open:
             self._segments[-1].file.flush()  # to the system: read back by position, and not written twice by a fork
-        if sum(segment.size for segment in self._segments) > 2 * self._live + SLACK:
+        if self.size > 2 * self._live + SLACK:
             self._compact()
 
     def flush(self) -> list[Extent]:

@@ -11,7 +11,7 @@ the private model, and moved by the mixture's batches alone.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -51,7 +51,7 @@ class APFL(Strategy):
         shared = super().loss(client, batch)
         if self.mix == "logits":
             mixture: Any = _MixedLogits(client.model)
-            return shared + super().loss(replace(client, model=mixture), batch)
+            return shared + super().loss(client.altered(model=mixture), batch)
         mixed = {name: mixture for name, (_, mixture) in _mixture(client.model, client.flat.shared_names).items()}
         mixed |= {name: own for name, (_, own) in _statistics(client.model).items()}
         return shared + client.loss_at(mixed, super().loss, batch)

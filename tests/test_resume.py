@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 from remembering import REMEMBERING
+from same_figures import assert_equal
 
 import fedlt
 from fedlt.errors import FedLTError, Interrupted, ScenarioError
@@ -41,27 +41,6 @@ def stopping(self, reports):
 Rounds._take = stopping
 main()
 """
-
-
-def every_figure(run: Run) -> tuple[Any, ...]:
-    """All that a run says, without its timings."""
-    timings = [name for name in run.rounds if name.endswith("seconds")]
-    rounds = run.rounds.drop(columns=[*timings, "ended", "workers"])
-    tables = {"rounds": rounds, "metrics": run.metrics, "clients": run.clients, "classes": run.classes}
-    for table in tables.values():
-        table.attrs.clear()
-    summary = {key: run.summary[key] for key in ("status", "rounds", "evaluations", "skipped", "final_round")}
-    figures = [json.dumps(part) for part in (run.summary["final"], run.summary["last_five"])]
-    return run.summary["model_hash"], summary, figures, tables | {"confusion": run.confusion}
-
-
-def assert_equal(found: Run, expected: Run) -> None:
-    a, b = every_figure(found), every_figure(expected)
-    assert a[:3] == b[:3]
-    for name in a[3]:
-        pd.testing.assert_frame_equal(a[3][name], b[3][name], check_exact=True, obj=name)
-    for path in expected.folder.glob("*.safetensors"):
-        assert (found.folder / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.fixture
@@ -135,7 +114,7 @@ def test_a_stopped_command_goes_on_to_the_same_tables(scenario: Path, own: list[
     again = fedlt.run(scenario, *own, out=tmp_path / "stopped")
     assert again.summary["resumed"] == [3 if how == "SIGKILL" else 4]
     assert_equal(again, whole)
-    assert not (folder / "checkpoints").exists()
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["000005", "states"]
 
 
 def test_a_run_killed_at_three_random_moments_goes_on_to_the_same_tables(

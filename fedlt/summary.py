@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fedlt.data.groups import SHOTS
+from fedlt.data.groups import bare_text
 from fedlt.metrics import GROUPS
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ def _caption(run: Run) -> str:
         return "no partition recorded"
     many, medium, few = summary["groups_count"]
     untested = summary.get("groups_untested", (0, 0, 0))  # runs of earlier versions lack it
-    bare = zip(untested, summary["groups_count"], SHOTS, strict=True)
-    without = ", ".join(f"{gone} of the {size} {group} classes" for gone, size, group in bare if gone)
+    without = bare_text(summary["groups_count"], untested)
     tested = run.final.get("personal/clients", math.nan)
     clients = summary["clients"] if math.isnan(tested) else f"{tested:.0f} of {summary['clients']}"
     uneven = ""

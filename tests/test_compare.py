@@ -265,6 +265,15 @@ def test_the_terminal_table(runs: Path) -> None:
     assert "excludes zero" in text
 
 
+def test_classes_without_a_test_sample_are_told(runs: Path) -> None:
+    assert "no test sample" not in str(fedlt.compare(runs))
+    for path in runs.glob("*/run.json"):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary |= {"groups_count": [1, 0, 2], "groups_untested": [0, 0, 1]}
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    assert "In no figure, as they have no test sample: 1 of the 2 tail classes." in str(fedlt.compare(runs))
+
+
 def test_markdown_and_latex(runs: Path) -> None:
     page = written(runs, "--format", "markdown", "--metrics", "generic/accuracy")
     assert "| strategy | n | generic |\n| :-- | --: | --: |\n| fedavg | 4 | 61.0 ± 2.4 |\n" in page

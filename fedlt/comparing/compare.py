@@ -22,6 +22,7 @@ from fedlt.comparing.comparison import COSTS, WHEN, Cell, Comparison, Row, accur
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
+from fedlt.data.groups import bare_text
 from fedlt.recording.record import LAST
 from fedlt.results import Run
 
@@ -74,7 +75,10 @@ def compare(
     averaged = min(LAST, *(run.summary["evaluations"] for run in everything))
     unknown = tuple(unknown_inputs(everything))
     name = next((row.name for row in rows if (row.labels, row.variant) == base), "")
-    table = found.by, metrics, tuple(rows), name, level, title, found.excluded, averaged, selection, unknown
+    summaries = [run.summary for run in everything if any(run.summary.get("groups_untested", ()))]
+    untested = dict.fromkeys(bare_text(summary["groups_count"], summary["groups_untested"]) for summary in summaries)
+    notes = unknown, tuple(untested)
+    table = found.by, metrics, tuple(rows), name, level, title, found.excluded, averaged, selection, *notes
     return Comparison(*table)
 
 

@@ -92,6 +92,7 @@ class Comparison:
     """A table of methods. excluded: what was left out because it is not finished, with its state.
 
     unknown: folders of runs that hold no digests of the files that they were made of, and whose scenarios name some.
+    untested: what is to be said of classes without a test sample, for each partition that has some.
     averaged: evaluations that the mean of the last five is over at least; fewer than five in short runs. selection: how
     each method's setting was chosen on validation data; None where rows are all that was run.
     """
@@ -106,6 +107,7 @@ class Comparison:
     averaged: int = LAST
     selection: Selection | None = None
     unknown: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """Long form: a line per method, evaluation and metric, with mean, std, n and the paired difference."""

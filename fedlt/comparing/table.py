@@ -133,6 +133,7 @@ def caption(comparison: Comparison) -> list[str]:
     told = {row.labels: f"{', '.join(row.labels)}: {', '.join(row.needs)}" for row in comparison.rows if row.needs}
     if told:
         notes.append(f"Beyond the model these have or send: {'; '.join(told.values())}.")
+    notes += [f"In no figure, as they have no test sample: {classes}." for classes in comparison.untested]
     if comparison.unknown:
         notes.append(
             "Written before digests were kept, so that whether all were made of the same files is not known: "

@@ -65,6 +65,15 @@ def untested_text(
     return f"{told} ({names}{more}): no figure counts them; {remedy}"
 
 
+def bare_text(class_counts: Sequence[int], bare: Sequence[int]) -> str:
+    """`2 of the 3 tail classes`, of the classes that have no test sample; "" where there are none.
+
+    class_counts, bare: how many classes are many, medium and few, and how many of these have no test sample.
+    """
+    groups = zip(bare, class_counts, SHOTS, strict=True)
+    return ", ".join(f"{gone} of the {size} {group} classes" for gone, size, group in groups if gone)
+
+
 def sizes(groups: NDArray[np.int8]) -> tuple[int, int, int]:
     """How many classes are many, medium and few."""
     many, medium, few = np.bincount(groups, minlength=3)

@@ -5,14 +5,15 @@ title as in the repository liuyuxia211/RUCR, which names neither authors nor ven
 and each re-trains its head on equally many virtual features of every class. Differences from the official code: the
 prototypes used in a round come from the round before, which saves an exchange, and a class that no client of a cohort
 has keeps its prototype; in the last rounds too they come from the cohort, there from all clients; features of class
-means are taken in evaluation mode, there in training mode (with batch normalisation, by the statistics of each batch).
+means are taken in evaluation mode, there in training mode (`means=training`: with batch normalisation, by the
+statistics of each batch, which leave no trace in the model's own).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from fedlt.blocks.retrained_head import RetrainedHead
 from fedlt.nn.softmax import head_of, regress
 from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Update, combine
+from fedlt.trainer import cut
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class RUCR(RetrainedHead):
     uses_learner: ClassVar[bool] = False
     linear_head: ClassVar[bool] = True
     variant: ClassVar[str] = "rectified"
+    young: ClassVar[tuple[str, ...]] = ("means",)
 
     pull: Annotated[float, ">= 0"] = 0.15
     temperature: Annotated[float, "> 0"] = 0.9  # of the cosines
@@ -43,6 +46,7 @@ class RUCR(RetrainedHead):
     head_epochs: Annotated[int, ">= 0"] = 50
     head_lr: Annotated[float, "> 0"] = 0.01
     head_batch: Annotated[int, ">= 1"] = 256
+    means: Literal["evaluation", "training"] = "evaluation"  # mode in which features of class means are computed
 
     def setup(self, server: Server) -> None:
         classes, like = server.task.num_classes, server.weights
@@ -53,12 +57,31 @@ class RUCR(RetrainedHead):
     def fit(self, client: Client) -> None:
         features = client.features()
         onehot = F.one_hot(client.data.y, client.task.num_classes).float()
-        sums, counts = onehot.T @ features, onehot.sum(0)
+        averaged = self._in_training(client) if self.means == "training" else features
+        sums, counts = onehot.T @ averaged, onehot.sum(0)
         client.extras |= {"sums": sums, "counts": counts, "directions": counts[:, None] * F.normalize(sums, dim=1)}
         super().fit(client)
         if client.progress >= 1 - self.rectify:
             head = self.rectified(features, client.received["directions"], head_of(client.model), client.rng)
             client.extras["head"] = client.num_samples * head
+
+    @staticmethod
+    def _in_training(client: Client) -> Tensor:
+        """[n, D] features of the client's samples in their order, under the statistics of each batch."""
+        from torch.func import functional_call  # takes a while to import
+
+        backbone, trainer = client.model.backbone, client.trainer
+        buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}  # moved in the model's place
+        order = torch.arange(client.num_samples, device=trainer.device)
+        trainer.work.forward_images += client.num_samples
+        backbone.train()
+        with torch.no_grad():
+            batches = (
+                client.data.batch(part).x for part in cut(order, trainer.local.batch_size, trainer.local.last_batch)
+            )
+            features = torch.cat([functional_call(backbone, buffers, (x,)) for x in batches])
+        backbone.eval()
+        return features
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
         """The true class's logit has the log of its global share added, a margin; absent classes have cosine 0."""

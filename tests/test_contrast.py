@@ -261,6 +261,21 @@ def test_a_site_of_one_class_is_clustered_without_a_width_to_compare(make_site: 
     assert site.state[HEAT].tolist() == pytest.approx([site.learner.temperature] * 2)
 
 
+def test_views_are_clustered_where_that_is_asked_for(make_site: Any) -> None:
+    seen: dict[str, torch.Tensor] = {}
+    for clusters in ("plain", "augmented"):
+        site = make_site(SBCL(warmup=0.0, least=2, clusters=clusters), progress=0.5)
+        hook = site.model.backbone.register_forward_hook(
+            lambda m, inputs, output, at=clusters: seen.update({at: inputs[0]})
+        )
+        site.learner.begin(site)
+        hook.remove()
+        assert (site.trainer.work.forward_images, site.trainer.work.images) == (6, 0)
+    assert torch.equal(seen["plain"], site.data.x())
+    changed = (seen["augmented"] != seen["plain"]).flatten(1).any(1)
+    assert changed.float().mean() > 0.5
+
+
 def test_clusters_are_found_anew_every_so_many_rounds(make_site: Any) -> None:
     site = make_site(SBCL(warmup=0.25, every=3, least=2))
     found = []

@@ -91,6 +91,24 @@ def test_a_client_sends_class_means_and_at_the_end_a_rectified_head(make_client:
     assert "head" not in early.extras
 
 
+def test_class_means_may_be_taken_in_training_mode(make_client: Any) -> None:
+    """By the statistics of batches of two; the last sample joins the batch before it. The model's own do not move."""
+    x, y = np.array([[0, 3], [2, 1], [4, 4], [8, 0], [6, 2.0]]), np.array([0, 0, 2, 2, 2])
+    sums, running = {}, {}
+    for means in ("evaluation", "training"):
+        norm = torch.nn.BatchNorm1d(2, eps=1e-9, affine=False)
+        local = Local(epochs=1, batch_size=2, lr=0.1, momentum=0, last_batch="merge")
+        client = make_client(Net(norm, nn.Linear(2, 3), 2), x, y, local, rng=np.random.default_rng(0))
+        client.class_counts, client.task = torch.tensor([2, 0, 3]), Task("single", 3, (2,), None)
+        client.received = {"prototypes": torch.zeros(3, 2), "shares": torch.ones(3) / 3, "directions": torch.ones(3, 2)}
+        RUCR(means=means, virtual=1, head_epochs=1).fit(client)
+        sums[means], running[means] = client.extras["sums"].numpy(), norm.running_mean.tolist()
+    assert running["training"] == running["evaluation"]
+    assert np.allclose(sums["evaluation"], [x[:2].sum(0), [0, 0], x[2:].sum(0)], atol=1e-5)
+    rows = np.concatenate([(part - part.mean(0)) / part.std(0) for part in (x[:2], x[2:])])
+    assert np.allclose(sums["training"], [rows[:2].sum(0), [0, 0], rows[2:].sum(0)], atol=1e-5)
+
+
 def test_the_server_averages_by_class_counts_and_keeps_what_nobody_has() -> None:
     net = Net(nn.Identity(), nn.Linear(2, 3), 2)
     server = Server(net, Flat(net), Task("single", 3, (2,), None))

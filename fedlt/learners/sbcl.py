@@ -6,14 +6,14 @@ in different clusters are drawn together more weakly, and more weakly still wher
 contrast (Khosla and others, 2020) comes first, and is all there is with `warmup=1`. The head is LDAM-DRW's, on frozen
 features. Differs from the official code: both stages share one budget of rounds, projections are as wide as
 `projection` says, clustering goes by the rounds in which the site trains, on images without augmentation (there,
-augmented ones), and the head is trained without augmentation. As in the code the warm-up's contrast has weight one,
-not T / 0.07.
+augmented ones: `clusters=augmented`), and the head is trained without augmentation. As in the code the warm-up's
+contrast has weight one, not T / 0.07.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class SBCL(LDAM):
     """Stages: contrastive (backbone and projection, two views), classifier (cosine head by LDAM-DRW)."""
 
     alone: ClassVar[bool] = True
+    young: ClassVar[tuple[str, ...]] = ("clusters",)
 
     pretrain: Annotated[float, "> 0", "< 1"] = 0.8  # share of the run's rounds that is contrastive
     warmup: Annotated[float, ">= 0", "<= 1"] = 0.05  # share of these rounds that draws whole classes together; 1: all
@@ -45,6 +46,7 @@ class SBCL(LDAM):
     temperature: Annotated[float, "> 0"] = 0.1  # of the similarities
     gamma: Annotated[float, ">= 0"] = 0.25  # weight of what draws the subclasses of a class together
     projection: Annotated[int, ">= 1"] = 128  # dimensions in which samples are contrasted
+    clusters: Literal["plain", "augmented"] = "plain"  # images that are clustered; augmented: as in the official code
 
     def build(self, model: Net, task: Task) -> None:
         super().build(model, task)
@@ -59,7 +61,11 @@ class SBCL(LDAM):
         now = round(site.progress / site.span)
         if ROUND in site.state and now - int(site.state[ROUND]) < self.every:
             return
-        z = torch.cat(site.scan(lambda batch: projected(site.model, batch.x)))
+        if self.clusters == "augmented":
+            site.generator = site.trainer.generator(site)
+            z = torch.cat(site.scan(lambda batch: projected(site.model, site.trainer.batch(site, batch.rows).x)))
+        else:
+            z = torch.cat(site.scan(lambda batch: projected(site.model, batch.x)))
         found = torch.from_numpy(subclasses(z.cpu().numpy(), site.data.y.cpu().numpy(), self.least, site.rng)).to(
             z.device
         )

@@ -34,8 +34,8 @@ SETTINGS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
     "cifar10_300": (CPU.format(10), ("federation.rounds=300",), (0.15, 0.3, 1.2, 2.5)),
     "cifar100_300": (CPU.format(100), ("federation.rounds=300",), (0.15, 0.3, 1.2, 2.5)),
 }
-"""Name: scenario, what differs from it, and the fixed norms that the rule is compared with. The rule itself gives 3.3 on
-digits, 2.0 on mnist, 1.8 on features, 0.63 and 0.56 on cifar10 and cifar100."""
+"""Name: scenario, what differs from it, and the fixed norms that the rule is compared with. The rule itself gives 3.3
+on digits, 2.0 on mnist, 1.8 on features, 0.63 and 0.56 on cifar10 and cifar100."""
 
 FIGURES = {
     "generic": "generic",

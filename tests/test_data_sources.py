@@ -240,7 +240,7 @@ def test_image_folder(tmp_path: Path) -> None:
     (tmp_path / "pets/test/dog/3.png").write_bytes(b"torn")
     assert "3.png is not a readable picture" in refusal(config)
     PIL.Image.fromarray(GRAY[0].astype(np.uint16)).save(tmp_path / "pets/test/dog/3.png")
-    assert "has mode I;16" in refusal(config)
+    assert "has mode I" in refusal(config)
 
 
 def write_parquet(folder: Path, pictures: NDArray[np.uint8] = COLOUR) -> Data:

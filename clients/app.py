@@ -9,7 +9,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from clients.worker import worker_for
-from server.messages import Job
+from server.records import pack_report, unpack_job
 
 app = ClientApp()
 
@@ -19,10 +19,10 @@ def train(message: Message, context: Context) -> Message:
     """Train and evaluate the clients that the job names."""
     started = time.perf_counter()
     os.chdir(str(context.run_config.get("cwd", "")) or ".")  # Flower starts its nodes in a folder of its own
-    job = Job.unpack(message.content)
+    job = unpack_job(message.content)
     unpacked = time.perf_counter() - started
     worker = worker_for(job.key, job.scenario, job.inputs)
     worker.vectors.recycle()  # the last report has left
     report = worker.run(job)
     report.metrics["move_seconds"] = unpacked
-    return Message(report.pack(in_place=bool(context.run_config.get("moved"))), reply_to=message)
+    return Message(pack_report(report, in_place=bool(context.run_config.get("moved"))), reply_to=message)

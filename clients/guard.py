@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from fedlt.errors import FedLTError
+from fedlt.exchange import Failure
 from fedlt.nn.flat import is_finite
 from fedlt.strategy import Update
-from server.messages import Failure
 
 AGAIN = 1.0  # seconds after which a client that has caught the first alarm hears another
 

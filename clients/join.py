@@ -21,13 +21,13 @@ from clients.worker import Worker
 from fedlt.data.federation import federate
 from fedlt.data.provenance import refuse_changed
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.exchange import Job, Report, States, Work
 from fedlt.measures.evaluate import named_logits
 from fedlt.metrics import named, personal_metrics
 from fedlt.results import Run
 from fedlt.scenario import Attack, load
 from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Strategy
-from server.messages import Job, Report, States, Work
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from fedlt.data.federation import Federation
 from fedlt.data.inputs import Chosen, Inputs, make_inputs
+from fedlt.exchange import Job, Report, Work
 from fedlt.measures.evaluate import TestSet, feature_moments
 from fedlt.metrics import VALIDATION
 from fedlt.nn.net import FeatureCache, Net
-from server.messages import Job, Report, Work
 
 
 class Tests:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from server.arrays import with_room
+from server.records import with_room
 
 
 class Vectors:

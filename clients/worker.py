@@ -18,6 +18,7 @@ from fedlt.assembly import Assembly, assemble, pick_device
 from fedlt.data.federation import Federation, federate
 from fedlt.data.inputs import make_inputs
 from fedlt.data.provenance import in_short, refuse_edited_code, refuse_others
+from fedlt.exchange import GENERIC, UNION, Failure, Job, Report, States
 from fedlt.faults import Attackers
 from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal
 from fedlt.measures.meter import Meters
@@ -27,7 +28,6 @@ from fedlt.scenario import Scenario, load
 from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Strategy, Update
 from fedlt.trainer import Trainer
-from server.messages import GENERIC, UNION, Failure, Job, Report, States
 
 
 class Worker:

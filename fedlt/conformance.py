@@ -74,7 +74,7 @@ class Suite:
 
     def run(self) -> None:
         """See `check_strategy`."""
-        from clients.rehearsal import POOR, other_generators, rehearse, stage_set
+        from fedlt.rehearsal import POOR, other_generators, rehearse, stage_set
 
         scenario, federation = stage_set(Choice(self.component.name, self.options, self.component))
         self._expect(set(self.component.needs) <= NEEDS.keys(), "needs", f"declares {self.component.needs}")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from fedlt.exchange import UNION
 from fedlt.strategy import Strategy
-from server.messages import UNION
 from server.progress import Progress
 from server.states import StateStore
 

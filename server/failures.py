@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fedlt.errors import ClientError, FedLTError
+from fedlt.exchange import Failure, Report
 from fedlt.nn.flat import is_finite
 from fedlt.strategy import Update
-from server.messages import Failure, Report
 
 
 class Failures:

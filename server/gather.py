@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from fedlt.assembly import Assembly
 from fedlt.evaluation import Evaluation
+from fedlt.exchange import Report
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
 from fedlt.metrics import VALIDATION, Confusion, named
 from server.failures import evaluated_in_part
-from server.messages import Report
 
 
 def gather(round: int, reports: Sequence[Report], parts: Assembly, tested: int) -> Evaluation:

@@ -15,16 +15,16 @@ from fedlt.data.auxiliary import auxiliary_rows
 from fedlt.data.provenance import in_short
 from fedlt.errors import FedLTError
 from fedlt.evaluation import Evaluation
+from fedlt.exchange import UNION, Job, Report
 from fedlt.faults import Attackers, Fates, fates
 from fedlt.nn.flat import is_finite
 from fedlt.strategy import Server, Strategy, Weightless
-from server.arrays import with_room
 from server.failures import Failures, expect_finite
 from server.gather import gather
 from server.grids import LocalGrid
 from server.late import hold
-from server.messages import UNION, Job, Report, pack_common, pack_states
 from server.progress import Progress
+from server.records import pack_common, pack_job, pack_states, unpack_report, with_room
 from server.schedule import Unit, cut, deal, evaluation_units, train_units, validation_units
 from server.states import StateStore
 
@@ -187,14 +187,14 @@ class Rounds:
             job = Job(self.content, self.key, server.round, [unit.work for unit in bundle], server.weights)
             job.inputs = self.inputs
             job.cost = sum(unit.cost for unit in bundle)
-            content = job.pack(common, states[clients])
+            content = pack_job(job, common, states[clients])
             node = self.nodes[number % len(self.nodes)]
             messages.append(Message(content, node, "train", group_id=str(server.round)))
         reports = []
         for reply in self.grid.send_and_receive(messages):
             if reply.has_error():
                 raise FedLTError(f"a worker failed: {reply.error.reason}")
-            reports.append(Report.unpack(reply.content))
+            reports.append(unpack_report(reply.content))
             self.on_reply()
         if len(reports) != len(messages):
             raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")

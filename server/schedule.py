@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from server.messages import Work
+from fedlt.exchange import Work
 
 SHORTEST, LONGEST = 0.02, 0.25
 """Seconds that a message should keep a worker busy, at least and at most."""

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 
 from safetensors.torch import load, save
 
+from fedlt.exchange import States
 from fedlt.recording.tables import flush
 from server import durable
-from server.messages import States
 
 HEAD = struct.Struct("<qQ")
 SLACK = 2**24  # bytes that may be out of date before it is worth moving anything

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clients.worker import Worker
+    from fedlt.exchange import Report
     from fedlt.nn.net import Net
     from fedlt.scenario import Local
     from fedlt.strategy import Client
-    from server.messages import Report
 
 MakeClient = Callable[..., "Client"]
 TrainOne = Callable[..., "tuple[Worker, Tensor, Report]"]
@@ -134,9 +134,9 @@ def train_one(tiny: dict[str, Any]) -> TrainOne:
     """
     from clients.worker import Worker
     from fedlt.data.federation import federate
+    from fedlt.exchange import Job, Work
     from fedlt.scenario import load
     from fedlt.strategy import Server
-    from server.messages import Job, Work
 
     def train(client: int, *overrides: str, round: int = 1, **job: Any) -> tuple[Worker, Tensor, Report]:
         scenario = load(tiny, list(overrides))

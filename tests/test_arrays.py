@@ -14,8 +14,8 @@ import fedlt
 from clients.vectors import Vectors
 from clients.worker import Worker
 from fedlt.data.federation import federate
+from fedlt.exchange import Job, Report, Work
 from server.arrays import pack_tensors, unpack_tensors, with_room
-from server.messages import Job, Report, Work
 
 VALUES = [torch.tensor(2.5), torch.arange(6).view(2, 3), torch.zeros(0), torch.tensor([True]), torch.ones(3, 2).T]
 

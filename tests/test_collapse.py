@@ -14,9 +14,10 @@ import torch
 import fedlt
 from clients.worker import Worker
 from fedlt.data.federation import federate
+from fedlt.exchange import Job, Report
 from fedlt.measures.collapse import NAMES, Moments, class_columns, client_alignment, collapse_figures
 from fedlt.scenario import load
-from server.messages import Job, Report
+from server.records import pack_report, unpack_report
 from server.schedule import evaluation_units
 
 Array = np.ndarray
@@ -116,7 +117,7 @@ def reports(tiny: dict[str, Any], bundles: int, *changes: str) -> list[Report]:
     shared = worker.flat.shared.clone()
     jobs = [[unit.work for unit in units[start::bundles]] for start in range(bundles)]
     found = [worker.run(Job(scenario.to_dict(), scenario.hash, 2, works, shared)) for works in jobs]
-    return [Report.unpack(report.pack()) for report in found]
+    return [unpack_report(pack_report(report)) for report in found]
 
 
 def test_features_and_confidence_do_not_depend_on_who_evaluates_what(tiny: dict[str, Any]) -> None:

@@ -17,10 +17,11 @@ from fedlt.commands.listing import listing
 from fedlt.data.auxiliary import auxiliary_rows, set_apart
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError, ScenarioError
+from fedlt.exchange import Report
 from fedlt.nn.net import Net
 from fedlt.scenario import Local, load
 from fedlt.strategy import NEEDS, Update, combine
-from server.messages import Report
+from server.records import pack_report, unpack_report
 
 OwnFile = Callable[..., Path]
 
@@ -140,7 +141,7 @@ def test_values_stay_apart_and_survive_the_message() -> None:
     whole = combine(parts)
     assert (whole.clients, whole.values["loss"].tolist()) == ((4, 2, 9), [4.0, 2.0, 9.0])
     assert parts[0].values["loss"].tolist() == [4.0]
-    back = Report.unpack(Report(updates={3: [whole]}).pack()).updates[3][0]
+    back = unpack_report(pack_report(Report(updates={3: [whole]}))).updates[3][0]
     assert (back.clients, back.values["loss"].tolist(), back.sums) == ((4, 2, 9), [4.0, 2.0, 9.0], {})
     with pytest.raises(ValueError, match=r"different values: \['loss'\] and \[\]"):
         combine([parts[0], Update((1,), 1.0, torch.ones(2))])

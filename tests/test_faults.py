@@ -15,10 +15,10 @@ from clients.guard import TooLong, alarm, is_out_of_memory
 from clients.worker import Worker
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError, FedLTError
+from fedlt.exchange import Job, Report, Work
 from fedlt.scenario import load
 from fedlt.strategy import Update
 from server.failures import expect_finite
-from server.messages import Job, Report, Work
 
 TROUBLE = '''
 @dataclass(frozen=True)

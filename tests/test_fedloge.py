@@ -19,6 +19,7 @@ import fedlt
 from clients.worker import Worker, worker_for
 from fedlt.assembly import assemble
 from fedlt.data.federation import federate, plan
+from fedlt.exchange import Job, Work
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
 from fedlt.nn.norm import BatchNorm
@@ -26,7 +27,6 @@ from fedlt.nn.standardised import StandardisedHead
 from fedlt.scenario import Local, load
 from fedlt.strategy import Client, Server
 from fedlt.task import Task
-from server.messages import Job, Work
 from server.schedule import evaluation_units
 from strategies.fedloge import FedLoGe, norm_by_features, norm_by_rounds
 

@@ -17,6 +17,7 @@ from remembering import REMEMBERING
 import fedlt
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError
+from fedlt.exchange import Failure, Job, Report, Work
 from fedlt.metrics import Confusion
 from fedlt.recording.console import Console
 from fedlt.results import Run
@@ -24,8 +25,8 @@ from fedlt.run import Grids, run_scenario
 from fedlt.scenario import load
 from fedlt.strategy import Update
 from server.grids import InlineGrid, set_identity
-from server.messages import Failure, Job, Report, Work, pack_common, pack_states
 from server.parcels import FREE
+from server.records import pack_common, pack_job, pack_report, pack_states, unpack_job, unpack_report
 from server.schedule import Unit, cut, deal, evaluation_units, train_units
 
 # One machine, many numbers of workers ---------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def test_a_job_survives_its_journey() -> None:
     shared, outbox = torch.tensor([1.5, -2.0]), {"control/variate": torch.ones(2, 2), "step": torch.tensor([3])}
     states = {3: {"private": torch.zeros(2), "state/a/b": torch.arange(3)}, 12: {"private": torch.ones(1)}}
     sent = Job({"seed": 3, "model": {"name": "mlp"}}, "abc", 7, works, shared)
-    found = Job.unpack(sent.pack(pack_common(shared, outbox), pack_states(states)))
+    found = unpack_job(pack_job(sent, pack_common(shared, outbox), pack_states(states)))
     assert (found.scenario, found.key, found.round) == (sent.scenario, "abc", 7)
     assert [(work.blocks, work.images, work.chunks, work.personal) for work in found.works] == [
         ({0: [3, 1], 2: [5]}, 90, [0, 4], [2]),
@@ -202,10 +203,10 @@ def test_messages_that_were_read_leave_the_memory_at_once() -> None:
     gc.collect()
     gc.disable()
     try:
-        job = Job({}, "", 1, [], shared).pack(pack_common(shared, {}), pack_states({}))
-        report = Report({0: [Update((1,), 1.0, shared)]}).pack()
+        job = pack_job(Job({}, "", 1, [], shared), pack_common(shared, {}), pack_states({}))
+        report = pack_report(Report({0: [Update((1,), 1.0, shared)]}))
         left = [weakref.ref(record) for content in (job, report) for record in content.values()]
-        read = Job.unpack(job), Report.unpack(report)
+        read = unpack_job(job), unpack_report(report)
         del job, report, read
         assert [record() for record in left] == [None] * len(left)
     finally:
@@ -228,7 +229,7 @@ def test_a_report_survives_its_journey() -> None:
         [Failure(8, "Traceback\nValueError: ü")],
         {"samples": 12, "loss_sum": 0.5},
     )
-    found = Report.unpack(sent.pack())
+    found = unpack_report(pack_report(sent))
     assert {
         block: [(u.clients, u.weight, u.total.tolist()) for u in parts] for block, parts in found.updates.items()
     } == {
@@ -244,7 +245,7 @@ def test_a_report_survives_its_journey() -> None:
 
 
 def test_an_empty_report_survives_too() -> None:
-    found = Report.unpack(Report().pack())
+    found = unpack_report(pack_report(Report()))
     assert (found.updates, found.states, found.confusions, found.failures) == ({}, {}, {}, [])
 
 
@@ -266,10 +267,10 @@ def test_an_inline_grid_answers_each_message_once() -> None:
     set_identity(1)
     (node,) = grid.get_node_ids()
     one = torch.zeros(1)
-    jobs = [Job({}, str(number), 1, [], one).pack(pack_common(one, {}), pack_states({})) for number in range(3)]
+    jobs = [pack_job(Job({}, str(number), 1, [], one), pack_common(one, {}), pack_states({})) for number in range(3)]
     ids = list(grid.push_messages([Message(content, node, "train", group_id="1") for content in jobs]))
     assert len(set(ids)) == 3
-    keys = [Job.unpack(reply.content).key for reply in grid.pull_messages(ids[::-1])]
+    keys = [unpack_job(reply.content).key for reply in grid.pull_messages(ids[::-1])]
     assert keys == ["2", "1", "0"]
     assert list(grid.pull_messages(ids)) == []
 

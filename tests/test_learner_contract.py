@@ -445,7 +445,7 @@ def test_strategies_say_whether_they_use_the_learner(
 def test_centralized_and_federated_runs_see_the_same_samples(tiny: dict[str, Any], tmp_path: Path) -> None:
     """Class counts and the list of training rows are those of the scenario, whoever trains on them."""
     from clients.worker import Worker
-    from server.messages import UNION, Job
+    from fedlt.exchange import UNION, Job
 
     found: dict[str, tuple[list[int], list[int]]] = {}
     runs: dict[str, Run] = {}

@@ -14,8 +14,8 @@ from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.noise import noisy_labels
 from fedlt.data.unlabelled import extra_rows
 from fedlt.errors import ScenarioError
+from fedlt.exchange import Job, Work
 from fedlt.scenario import Noise, Unlabelled, load
-from server.messages import Job, Work
 
 COUNTS = np.array([6000, 3000, 1000])
 TRUE = np.repeat(np.arange(3), COUNTS)

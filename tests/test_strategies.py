@@ -18,6 +18,7 @@ from fedlt import catalog
 from fedlt.assembly import assemble
 from fedlt.data.federation import federate
 from fedlt.errors import ScenarioError
+from fedlt.exchange import Job, Report, Work
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
 from fedlt.nn.norm import BatchNorm
@@ -26,7 +27,6 @@ from fedlt.strategy import Server, Strategy, Update, combine
 from fedlt.task import Task
 from server.flower_strategy import FlowerStrategy
 from server.grids import set_identity
-from server.messages import Job, Report, Work
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
 from strategies.local import Local as LocalStrategy

@@ -29,8 +29,8 @@ from fedlt.scenario import Scenario, load
 from fedlt.strategy import Strategy
 from server.artifacts import model_hash
 from server.grids import SERVER_NODE, LocalGrid
-from server.messages import Job
 from server.progress import Progress
+from server.records import pack_report, unpack_job
 from server.rounds import Rounds
 from server.states import StateStore
 
@@ -51,7 +51,8 @@ class Stage(LocalGrid):
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
         for message in messages:
             worker = self._workers[message.metadata.dst_node_id - SERVER_NODE - 1]
-            yield Message(worker.run(Job.unpack(message.content)).pack(), reply_to=message)
+            report = worker.run(unpack_job(message.content))
+            yield Message(pack_report(report), reply_to=message)
         torch.manual_seed(self._noise)
 
 

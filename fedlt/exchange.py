@@ -1,0 +1,97 @@
+"""What server and workers say to each other: one exchange a round.
+
+A `Job` names blocks of clients to train and models to evaluate, its `Report` answers both. How they lie in Flower's
+records is told in `server.records`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from fedlt.measures.collapse import Moments
+from fedlt.measures.confidence import Confidence
+from fedlt.metrics import Confusion
+from fedlt.strategy import Update
+
+States = dict[int, dict[str, Tensor]]
+"""What clients keep, by client and name."""
+
+UNION = -1
+"""The id of the one site that holds all clients' data."""
+
+GENERIC = -2
+"""Stands for the generic model where a failure names a client."""
+
+
+@dataclass
+class Work:
+    """A piece of a round that one worker does as a whole.
+
+    blocks: clients to train, by block number. images: training images of the union's one site (0: train clients).
+    chunks: pieces of the global test set for the generic model. personal: clients whose models are tested; `span`
+    limits them to the test rows from the first to before the second number (None: all rows of theirs, of the test and
+    of the validation set). validation: whether chunks and span are of the validation set instead.
+    """
+
+    blocks: dict[int, list[int]] = field(default_factory=dict)
+    images: int = 0
+    chunks: list[int] = field(default_factory=list)
+    personal: list[int] = field(default_factory=list)
+    span: tuple[int, int] | None = None
+    validation: bool = False
+
+
+@dataclass
+class Job:
+    """A message to a worker. scenario: as `Scenario.to_dict` gives it. shared: [S]. states: of the clients it names.
+    cost: of its works, for the schedule alone. inputs: digest of the files that the run is made of; empty: any."""
+
+    scenario: dict[str, Any]
+    key: str
+    round: int
+    works: list[Work]
+    shared: Tensor
+    outbox: dict[str, Tensor] = field(default_factory=dict)
+    states: States = field(default_factory=dict)
+    cost: float = 1.0
+    inputs: str = ""
+
+
+@dataclass
+class Failure:
+    """A client that raised, took too long, or returned something that must not be averaged.
+
+    client: `GENERIC` where it is the generic model that could not be tested. purpose: what it failed in, "train",
+    "evaluate" or "generic". memory: whether the machine had no memory left for it.
+    """
+
+    client: int
+    traceback: str
+    purpose: str = "train"
+    memory: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The last line of the traceback."""
+        return self.traceback.strip().splitlines()[-1] if self.traceback.strip() else "unknown error"
+
+
+@dataclass
+class Report:
+    """A worker's answer.
+
+    updates: by block number. confusions: (model, client or -1) -> statistic; names of models that were tested on the
+    validation set begin with `validation/`. confidences: by model, all clients together. moments: of features, by the
+    first chunk of the piece of the test set.
+    """
+
+    updates: dict[int, list[Update]] = field(default_factory=dict)
+    states: States = field(default_factory=dict)
+    confusions: dict[tuple[str, int], Confusion] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    confidences: dict[str, Confidence] = field(default_factory=dict)
+    moments: dict[int, Moments] = field(default_factory=dict)

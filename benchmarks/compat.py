@@ -100,10 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.list:
         print("\n".join(plan))
         return
+
     table = read(TABLE)
     unknown = [name for name in options.rows if name not in plan]
     if unknown:
         parser.error(f"unknown rows {unknown}; see --list")
+
     for name in options.rows or [name for name in plan if name not in table]:
         with tempfile.TemporaryDirectory(prefix="fedlt-compat-", dir=options.folder) as folder:
             found = measure(plan[name], Path(folder), options.queue)

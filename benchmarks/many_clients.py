@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backend", default="inline")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+
     with tempfile.TemporaryDirectory(prefix="fedlt-many-") as folder:
         data = Path(folder) / "rows.npz"
         _write_data(data)
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]  # fmt: skip
         whole = _run(call, options.backend, Path(folder) / "whole", ())
         killed = _run(call, options.backend, Path(folder) / "killed", KILLED_AFTER)
+
     same = all(whole["summary"][key] == killed["summary"][key] for key in ("model_hash", "final", "last_five"))
     figures: dict[str, Any] = {
         "clients": CLIENTS, "cohort": COHORT, "rounds": ROUNDS, "backend": options.backend,
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "resumed": killed["summary"]["resumed"], "same": same, "kept_mb": whole["kept"] / 1e6,
         "clients_that_keep": whole["keepers"], "checkpoint_states_mb": whole["states"] / 1e6,
     }  # fmt: skip
+
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -74,6 +77,7 @@ def _run(call: list[str], backend: str, out: Path, killed_after: Sequence[int]) 
     command = [*start, "run", "digits_lt", *call, "--backend", backend, "--workers", "1"]
     peak, states, started = 0, 0, time.monotonic()
     waiting = list(killed_after)
+
     while True:
         process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, start_new_session=True)
         while process.poll() is None:
@@ -90,6 +94,7 @@ def _run(call: list[str], backend: str, out: Path, killed_after: Sequence[int]) 
             if process.returncode:
                 raise SystemExit(f"the run failed with {process.returncode}")
             break
+
     (summary,) = out.glob("*/run.json")
     clients = summary.parent / "clients.safetensors"
     header = json.loads(clients.read_bytes()[8 : 8 + int.from_bytes(clients.read_bytes()[:8], "little")])

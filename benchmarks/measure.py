@@ -259,6 +259,7 @@ def _figures(watched: Watched, told: Told, since: float, until: float) -> dict[s
     seconds = [watched.seconds_between(*pair) for pair in itertools.pairwise(ends)]
     images, cpu = sum(told.images[i] for i in held[1:]), watched.cpu_between(ends[0], ends[-1])
     tenth = -(-len(seconds) // 10)
+
     return {
         "images_per_second": images / sum(seconds),
         "seconds_per_round": statistics.fmean(seconds),

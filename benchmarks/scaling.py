@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     points = AXES[options.axis]
     rows: list[dict[str, Any]] = []
+
     with tempfile.TemporaryDirectory(prefix="fedlt-scaling-") as folder:
         data = {}
         for name, point in points.items():
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows.append({"axis": options.axis, "point": name, "repeat": repeat, **found})
                 print(f"repeat {repeat}  {name:24s} {found['seconds_per_round']:8.3f} s/round", file=sys.stderr)
                 report.write(rows, options.json, options.csv)  # what is measured is kept, whatever happens next
+
     print(f"{options.axis}\n\n{_table(rows)}\n\n{NOTE}")
 
 

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", default="1")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+
     with tempfile.TemporaryDirectory(prefix="fedlt-soak-") as folder:
         readings: dict[int, list[tuple[float, int]]] = {}
         titles: dict[int, str] = {}
@@ -47,9 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if process.exitcode:
             raise SystemExit("the run failed")
         times = json.loads((Path(folder) / "times.json").read_text())
+
     figures = _figures(readings, titles, times, process.pid)
     for row in figures:
         print(f"{row['process']:24s} {row['second_mb']:8.1f} MB {row['last_mb']:8.1f} MB  {row['growth']:+.2%}")
+
     if options.json:
         content = {"scenario": options.scenario, "overrides": options.overrides, "backend": options.backend}
         content |= {"rounds": len(times), "seconds": times[-1] - times[0], "processes": figures}

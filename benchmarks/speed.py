@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit("flower joins the Ray cluster of another system that runs: measure it without --turns")
     rounds, block = options.rounds or workload.rounds, options.block or workload.block
     rows: list[dict[str, Any]] = []
+
     with tempfile.TemporaryDirectory(prefix="fedlt-speed-") as folder:
         data = Path(folder) / "workload.npz"
         prepare(workload, data)
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows.append({"workload": options.workload, "system": system, "repeat": repeat, **found})
                 print(f"{label} {found['images_per_second']:10.1f} images/s", file=sys.stderr)
                 report.write(rows, options.json, options.csv)  # what is measured is kept, whatever happens next
+
     if not rows:
         raise SystemExit("no system could be measured")
     print(f"{options.workload}: {_describe(workload, rounds, block)}\n\n{_table(rows)}\n\n{NOTE}")

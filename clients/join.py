@@ -68,16 +68,19 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
     refuse_changed(run.summary.get("inputs") or federation.inputs, federation.inputs, "the run was made", remedy)
     if not len(federation.clients):
         raise ScenarioError(Problem("federation.held_out", f"{run.folder} held no client out; run it with 1 or more"))
+
     worker = Worker(scenario, federation)
     if not worker.strategy.has_generic:
         raise ScenarioError(
             Problem("strategy", f"{scenario.strategy.name} has no generic model that could be received")
         )
+
     newcomers = Newcomers(worker, run.folder)
     metrics = newcomers.test("received", worker.strategy, {})
     metrics |= newcomers.test("prior", Prior(worker.strategy), {})
     metrics |= newcomers.test("trained", worker.strategy, newcomers.train(rounds))
     metrics |= newcomers.test("tuned", Tuned(epochs), {})
+
     return metrics
 
 

@@ -71,6 +71,7 @@ class Worker:
         self.trainer.start_work()
         down = shared.nbytes + sum(value.nbytes for value in outbox.values())
         report.metrics.update(bytes_down=0, bytes_up=0)  # what clients keep does not travel, though messages carry it
+
         for work in job.works:
             for block, clients in work.blocks.items():
                 for group in self._groups(clients):
@@ -85,6 +86,7 @@ class Worker:
                             held.append(update)
                     if report.failures and self.fail:
                         return
+
         done = self.trainer.work
         report.metrics.update(loss_sum=float(done.loss_sum), samples=done.samples, steps=done.steps)
         report.metrics.update(images=done.images, forward_images=done.forward_images)
@@ -235,6 +237,7 @@ class Worker:
         targets = self.train_targets
         if purpose == "train" and self.attackers.flips(number):
             counts, targets = counts[::-1].copy(), self.flipped_targets
+
         path = (job.round, number + 1)
         start = shared[: self.flat.num_trainable]
         state = job.states.get(number)
@@ -258,6 +261,7 @@ class Worker:
             start=start,
             received=outbox,
         )
+
         if state is None:
             if type(self.strategy).begin is not Strategy.begin:
                 seeding.torch_generators(self.device, self.scenario.seed, "begin", number + 1)
@@ -266,6 +270,7 @@ class Worker:
             prefix = "state/"
             kept = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
             client.state = {name: value.to(self.device, copy=True) for name, value in kept.items()}
+
         # For dropout and for strategies that draw from PyTorch's global generator: seeded per client, never shared.
         seeding.torch_generators(self.device, self.scenario.seed, purpose, *path)
         return client

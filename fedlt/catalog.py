@@ -165,6 +165,7 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
         return _find_file(kind, name, relative_to or Path.cwd())
     if kind == "strategy" and name.startswith(FLOWER_PREFIX):
         return _find_flower(name)
+
     if name in names(kind):
         if kind in FOLDERS:
             path = ROOT / FOLDERS[kind][0] / f"{name}.py"
@@ -172,10 +173,12 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
             return _component(kind, name, path, None, module)
         module, _, attribute = {"model": MODELS, "partition": PARTITIONS}[kind][name].partition(":")
         return _component(kind, name, source_of(module), attribute, module)
+
     if kind in FOLDERS:
         for entry in importlib.metadata.entry_points(group=FOLDERS[kind][1], name=name):
             module, _, attribute = entry.value.partition(":")
             return _component(kind, name, source_of(module), attribute, module)
+
     own = f", or your own as './file.py:{kind.capitalize()}'" if kind in FOLDERS else ""
     raise ScenarioError(Problem(kind, f"unknown {kind} {name!r}{suggest(name, names(kind))}{own}"))
 
@@ -254,6 +257,7 @@ def _import_file(kind: str, path: Path) -> Any:
     texts = {file: file.read_bytes() for file in modules.values()}
     content = [str(path).encode() + source, *(str(file).encode() + text for file, text in texts.items())]
     name = f"fedlt_user_{path.stem}_{hashlib.sha256(b''.join(content)).hexdigest()[:8]}"
+
     if name not in sys.modules:
         module = sys.modules[name] = ModuleType(name)
         module.__file__ = str(path)
@@ -264,6 +268,7 @@ def _import_file(kind: str, path: Path) -> Any:
             del sys.modules[name]
             message = f"{path} cannot be imported: {type(error).__name__}: {error}"
             raise ScenarioError(Problem(kind, message)) from error
+
     return sys.modules[name]
 
 

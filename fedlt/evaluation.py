@@ -103,6 +103,7 @@ class Derived:
             for variant, confusions in variants.items()
         }
         self.metrics: dict[str, float] = {}
+
         self.told: list[str] = []
         for variant, confusion in evaluation.generic.items():
             self.metrics |= generic_metrics(confusion, split.class_counts, self.mass, named("generic", variant))
@@ -111,9 +112,11 @@ class Derived:
         for model, confidence in evaluation.confidence.items():
             measure = partial(confidence.figures, model)
             self.metrics |= attempt(f"the confidence of {model}", measure, dict[str, float](), self.told)
+
         if evaluation.features is not None:
             measure = partial(collapse_figures, evaluation.features, evaluation.head, told=self.told)
             self.metrics |= attempt("the geometry of features and head", measure, dict[str, float](), self.told)
+
         if evaluation.validation is not None:
             self.metrics |= validation_figures(evaluation.validation, split)
 
@@ -158,6 +161,7 @@ class Derived:
         ids, nll, brier = (none, none, none) if confidence is None else confidence.per_client()
         mask = (none, none) if masked is None else (masked["client"], masked["accuracy"])
         align = (none, none) if features is None else (features.clients, client_alignment(features))
+
         return {
             "client": clients,
             "train_samples": np.diff(self.split.clients.offsets)[clients],

@@ -199,6 +199,7 @@ def page() -> str:
     for table in dict.fromkeys(name.split(".")[0] for name in COLUMNS):
         found = {k: v for k, v in COLUMNS.items() if k.startswith(f"{table}.")}
         parts.append(_section(f"Table `{table}.parquet`", found))
+
     return "\n".join(parts)
 
 

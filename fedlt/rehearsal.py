@@ -179,6 +179,7 @@ def _federation(scenario: Scenario) -> Federation:
     kept = np.concatenate([np.flatnonzero(whole.y_test == label)[:4] for label in range(10)])
     tests = [np.concatenate([np.arange(4 * label, 4 * label + 4) for label in mix]) for mix in wanted]
     clients = Ragged.from_rows(rows)
+
     return replace(
         whole,
         x_test=np.ascontiguousarray(whole.x_test[kept]),

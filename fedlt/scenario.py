@@ -244,6 +244,7 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), b
         path = locate(scenario)
         name, raw = path.stem, read(path)
         anchor(raw, base or path.parent)
+
     problems: list[Problem] = []
     content = apply(raw, overrides, problems)
     reader = Reader(problems)
@@ -254,6 +255,7 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), b
     cross_check(result, problems)
     if problems:
         raise ScenarioError(problems, source=name)
+
     return result
 
 

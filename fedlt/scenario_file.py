@@ -172,11 +172,13 @@ class Reader:
         if not isinstance(content, dict):
             self.problems.append(Problem(prefix.rstrip("."), f"expected keys and values, got {content!r}"))
             return {}
+
         known = {f.name: f for f in fields(kind) if f.name not in skip}
         for key in content:
             if key not in known:
                 shown = key if str(key).isidentifier() else repr(key)
                 self.problems.append(Problem(f"{prefix}{shown}", f"unknown key{suggest(str(key), known)}"))
+
         hints = get_type_hints(kind)
         result: dict[str, Any] = {}
         for name, item in known.items():
@@ -193,6 +195,7 @@ class Reader:
                 result[name] = self.choice(_kind_of(str(item.type)), given, where)
             elif name in content:
                 result[name] = self.value(Field(name, str(item.type)), content[name], where)
+
         return result
 
     def value(self, spec: Field, value: Any, where: str) -> Any:
@@ -210,11 +213,13 @@ class Reader:
             known = ", ".join(catalog.names(kind))
             self.problems.append(Problem(where, f"expected the name of a {kind} ({known}), got {value!r}"))
             return None
+
         try:
             component = catalog.find(kind, content["name"])
         except ScenarioError as error:
             self.problems += [Problem(where, problem.message) for problem in error.problems]
             return None
+
         known_fields = {spec.name: spec for spec in component.fields}
         for key in content:
             if key != "name" and key not in known_fields:
@@ -222,6 +227,7 @@ class Reader:
                 self.problems.append(
                     Problem(f"{where}.{key}", f"unknown key of {component.name}{hint or ', which has none'}")
                 )
+
         options = {}
         for spec in component.fields:
             if spec.name in content:
@@ -230,6 +236,7 @@ class Reader:
                 self.problems.append(Problem(f"{where}.{spec.name}", f"{component.name} needs it ({spec.annotation})"))
             else:
                 options[spec.name] = spec.default
+
         return Choice(component.name, options, component)
 
 

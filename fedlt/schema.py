@@ -71,14 +71,17 @@ def _check(node: ast.expr, value: Any) -> Any:
             except Mismatch:
                 continue
         raise _mismatch(node, value)
+
     if isinstance(node, ast.Constant) and node.value is None:
         if value is not None:
             raise _mismatch(node, value)
         return None
+
     if isinstance(node, ast.Subscript):
         return _check_generic(node, value)
     if isinstance(node, ast.Name) and node.id != "Any":
         return _check_plain(node, value)
+
     return value
 
 
@@ -110,20 +113,24 @@ def _check_generic(node: ast.Subscript, value: Any) -> Any:
             near = hint if "did you mean" in hint else ""
             raise Mismatch(f"expected one of {', '.join(map(str, allowed))}, got {value!r}{near}")
         return value
+
     if outer == "Annotated":
         value = _check(inner[0], value)
         bounds = [str(ast.literal_eval(item)) for item in inner[1:]]
         if any(not _within(value, bound) for bound in bounds):
             raise Mismatch(f"expected {_describe(inner[0])} {' and '.join(bounds)}, got {value!r}")
         return value
+
     if outer in ("list", "tuple"):
         if not isinstance(value, list | tuple):
             raise _mismatch(node, value)
         return [_check(inner[0], item) for item in value]
+
     if outer == "dict":
         if not isinstance(value, dict):
             raise _mismatch(node, value)
         return {key: _check(inner[1], item) for key, item in value.items()}
+
     return value
 
 

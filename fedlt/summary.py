@@ -108,10 +108,12 @@ def evaluation_line(round: int, rounds: int, metrics: Mapping[str, float]) -> st
         uneven = abs(metrics["generic/accuracy"] - metrics.get("generic/balanced_accuracy", math.nan)) > 1e-9
         between = f"balanced {balanced}, " if uneven else ""
         parts.append(f"generic {accuracy} % ({between}head {head}, medium {medium}, tail {tail})")
+
     if "personal/accuracy" in metrics:
         masked = _percent(metrics, "personal_masked/accuracy")
         parts.append(f"personal {_percent(metrics, 'personal/accuracy')} %" + (
             f" (masked {masked})" if "personal_masked/accuracy" in metrics else ""))  # fmt: skip
+
     held = [
         _percent(metrics, name)
         for kind in ("generic", "personal")
@@ -119,6 +121,7 @@ def evaluation_line(round: int, rounds: int, metrics: Mapping[str, float]) -> st
     ]
     if held:
         parts.append(f"validation {' / '.join(held)} %")
+
     return "  ".join(parts)
 
 
@@ -143,12 +146,14 @@ def _caption(run: Run) -> str:
     tested = run.final.get("personal/clients", math.nan)
     clients = summary["clients"] if math.isnan(tested) else f"{tested:.0f} of {summary['clients']}"
     uneven = ""
+
     if "generic/accuracy" in run.final and not run.balanced:
         fewest, most = summary.get("test_per_class", ("?", "?"))
         uneven = (
             f"The global test set is not balanced ({fewest} to {most} samples a class): accuracy is over samples, and\n"
             "large classes decide it; balanced, head, medium and tail are means of class recalls.\n"
         )
+
     return uneven + (
         f"Generic: {many} head classes (> 100 training samples), {medium} medium (20..100), {few} tail (< 20).\n"
         + (f"In no figure, as they have no test sample: {without}.\n" if without else "")

@@ -82,6 +82,7 @@ class Trainer:
         site.generator = self.generator(site)
         known = self._known(site, names) if stage.cached else None
         trained = any(name.startswith("backbone.") for name in names)
+
         for number in range(passes):
             with torch.no_grad():
                 site.learner.epoch(site)
@@ -98,6 +99,7 @@ class Trainer:
                 self.work.count(value, 1, len(batch), images=len(batch) if trained else 0)
                 self.work.forward_images += 0 if trained or known else len(batch)
                 site.num_steps += 1
+
         site.travel += optimizer.travel
         site.elapsed = 1.0
         self._switch(False)

@@ -80,6 +80,7 @@ def _save_states(states: StateStore, path: Path) -> None:
         for name, entry, _ in _tensors(states.record(client)):
             entries[f"{client}/{name}"] = entry
             widths.add(_width(entry))
+
     end = 0
     placed: dict[str, Any] = {}
     for width in sorted(widths, reverse=True):
@@ -87,6 +88,7 @@ def _save_states(states: StateStore, path: Path) -> None:
             if _width(entry) == width:
                 start, end = end, end + entry["data_offsets"][1] - entry["data_offsets"][0]
                 placed[name] = {**entry, "data_offsets": [start, end]}
+
     header = json.dumps(placed).encode()
     header += b" " * (-len(header) % 8)
     with path.open("wb") as file:

@@ -80,6 +80,7 @@ class Checkpoints:
         record = writer.save(part)
         for path in part.iterdir():
             flush(path)
+
         files = {path.name: [path.stat().st_size, durable.checksum(path)] for path in sorted(part.iterdir())}
         head = {
             "format": FORMAT,
@@ -94,6 +95,7 @@ class Checkpoints:
             "record": record,
         }
         self.write_head(part / MANIFEST, head)
+
         durable.publish(part, final)
         self._prune(progress)
 
@@ -130,10 +132,12 @@ class Checkpoints:
             if others:
                 warnings.append(f"the checkpoint was written with {', '.join(others)}: its last bits may differ")
             return checkpoint, warnings
+
         progress.states.close()
         if round is not None:
             there = ", ".join(str(int(folder.name)) for folder in sorted(self._folders())) or "none"
             raise ScenarioError(Problem("--resume-from", f"no whole checkpoint of round {round}; there are: {there}"))
+
         return None, warnings
 
     def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:

@@ -56,12 +56,14 @@ class FlowerStrategy(Strategy):
         except ValueError as error:
             message = f"{name} cannot serve {cohort} clients a round: {error}"
             raise ScenarioError(Problem("strategy", message)) from error
+
         lines = []
         if isinstance(inner, flower.FedMedian | flower.FedTrimmedAvg | flower.Krum | flower.Bulyan):
             lines.append(f"{name} leaves the clients' numbers of samples out of account: all count alike")
         if isinstance(inner, flower.FedTrimmedAvg) and int(inner.beta * cohort) == 0:
             least = f"; it takes {math.ceil(1 / inner.beta)} clients or more" if inner.beta else ""
             lines.append(f"{name} cuts nothing off: {inner.beta:g} of {cohort} clients is less than one{least}")
+
         if isinstance(inner, flower.MultiKrum):
             lines += _krum_remarks(name, inner, cohort)
         if isinstance(inner, flower.Bulyan) and cohort < 4 * inner.num_malicious_nodes + 3:
@@ -72,11 +74,13 @@ class FlowerStrategy(Strategy):
             lines.append(f"{name} makes no use of eta_l: the clients' learning rate is local.lr")
         if isinstance(inner, flower.FedAvgM) and not inner.server_opt:
             lines.append(f"{name} with server_momentum=0 and server_learning_rate=1 is FedAvg")
+
         if self.strategy.startswith("DifferentialPrivacy"):
             lines.append(
                 f"{name} sets its noise for clients of equal size, while the mean counts numbers of samples; buffers "
                 "are neither clipped nor noised"
             )
+
         return lines
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
@@ -89,6 +93,7 @@ class FlowerStrategy(Strategy):
         grid = _Cohort([update.clients[0] for update in parts])
         # Flower samples among the given nodes (all of them) and draws its noise from the global generators.
         random.seed(int(server.rng.integers(2**32)))
+
         np.random.seed(int(server.rng.integers(2**32)))
         list(inner.configure_train(server.round, before, ConfigRecord(), grid))
         after, _ = inner.aggregate_train(server.round, [_reply(update, trainable) for update in parts])

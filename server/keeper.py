@@ -56,17 +56,20 @@ class Keeper:
         found = None
         if not force:
             found, warnings = self.checkpoints.restore(progress, resume_from)
+
         if found is None:
             self.checkpoints.clear()
             self.writer.start()
             if shorter is not None and not force:
                 found, more = self._lengthen(shorter, progress)
                 warnings += more
+
         if found is not None:
             self.checkpoints.forget_after(found.round, progress)
             self._before = float(found.head["seconds"])
             self.writer.resume(found.folder, found.head["record"])
             self.writer.log(f"going on after round {found.round}")
+
         for warning in warnings:
             self._say(f"warning: {warning}")
             self.writer.log(f"warning: {warning}")

@@ -161,6 +161,7 @@ def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connecti
     _die_with(os.getppid(), folder)
     parcels = Parcels(folder.path)
     ready = False
+
     while True:
         try:
             content = pipe.recv_bytes()

@@ -169,6 +169,7 @@ def start_ray(workers: int) -> None:
     if "RAY_ADDRESS" in os.environ:
         ray.init(runtime_env={"env_vars": needed}, **quiet)
         return
+
     before = dict(os.environ)
     os.environ.update(needed)  # inherited by the workers; a runtime environment would take Ray a second more to set up
     try:
@@ -177,6 +178,7 @@ def start_ray(workers: int) -> None:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
     _dismiss_helpers()
 
 

@@ -80,20 +80,24 @@ def pack_report(report: Report, in_place: bool = False) -> RecordDict:
                 tensors[f"value/{block}/{index}/{name}"] = value
             names = list(update.sums), list(update.values)
             updates.append([block, index, list(update.clients), update.weight, *names])
+
     for client, state in report.states.items():
         tensors.update({f"state/{client}/{name}": value for name, value in state.items()})
     keys = [[model, client, confusion.num_classes] for (model, client), confusion in report.confusions.items()]
     cells = [confusion.encode() for confusion in report.confusions.values()]
     if cells:  # one array for all: a thousand clients must not cost a thousand records
         tensors["confusions"] = torch.from_numpy(np.concatenate(cells))
+
     if report.confidences:
         tensors["confidence/cells"] = torch.from_numpy(np.stack([c.cells for c in report.confidences.values()]))
         tensors["confidence/clients"] = torch.from_numpy(
             np.concatenate([c.clients for c in report.confidences.values()])
         )
+
     for chunk, moments in report.moments.items():
         for name in collapse.NAMES:
             tensors[f"moments/{chunk}/{name}"] = torch.from_numpy(getattr(moments, name))
+
     started = time.perf_counter()
     arrays = pack_tensors(tensors, in_place)
     report.metrics["move_seconds"] = report.metrics.get("move_seconds", 0.0) + time.perf_counter() - started
@@ -105,6 +109,7 @@ def pack_report(report: Report, in_place: bool = False) -> RecordDict:
         "failures": [asdict(failure) for failure in report.failures],
         "metrics": report.metrics,
     }
+
     return RecordDict({"arrays": arrays, "report": ConfigRecord({"json": json.dumps(head)})})
 
 
@@ -113,25 +118,30 @@ def unpack_report(content: RecordDict) -> Report:
     head = json.loads(str(_config(content, "report")["json"]))
     tensors = unpack_tensors(_arrays(content, "arrays"))
     report = Report(metrics=head["metrics"], failures=[Failure(**failure) for failure in head["failures"]])
+
     for block, index, clients, weight, sum_names, value_names in head["updates"]:
         sums = {name: tensors[f"sum/{block}/{index}/{name}"] for name in sum_names}
         values = {name: tensors[f"value/{block}/{index}/{name}"] for name in value_names}
         update = Update(tuple(clients), weight, tensors[f"update/{block}/{index}"], sums, values)
         report.updates.setdefault(block, []).append(update)
+
     start = 0
     for model, client, num_classes, length in head["confusions"]:
         cells = tensors["confusions"][start : start + length].numpy()
         report.confusions[model, client] = Confusion.decode(cells, num_classes)
         start += length
+
     start = 0
     for index, (model, length) in enumerate(head["confidences"].items()):
         rows = tensors["confidence/clients"][start : start + length].numpy()
         report.confidences[model] = Confidence(tensors["confidence/cells"][index].numpy(), rows)
         start += length
+
     for chunk in head["moments"]:
         report.moments[chunk] = Moments(*(tensors[f"moments/{chunk}/{name}"].numpy() for name in collapse.NAMES))
     prefix = "state/"
     report.states = _by_client({n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)})
+
     return report
 
 

@@ -66,6 +66,7 @@ class Rounds:
         server.num_samples = int(self.sizes.sum())
         if "auxiliary_set" in parts.strategy.needs:
             server.auxiliary = auxiliary_rows(federation, server.weights.device, parts.channels_last)
+
         server.rng = seeding.generator(scenario.seed, "server", 0)
         parts.strategy.setup(server)
         self.progress = Progress(server, states)
@@ -73,6 +74,7 @@ class Rounds:
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
         self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
+
         self._sent = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
 
     def run(self, after_round: Callable[[], None]) -> Progress:
@@ -104,6 +106,7 @@ class Rounds:
         units = self._train_units(fate) if train else []
         if evaluate:
             units += self._evaluation_units()
+
         sent = time.perf_counter()
         reports = self._send(units)
         answered = time.perf_counter()
@@ -112,10 +115,12 @@ class Rounds:
         self.failures.settle(round, reports)
         if self.parts.task.horizon.asked or any(report.metrics.get("asked_rounds") for report in reports):
             self.progress.open_ended = False
+
         if evaluate:
             tested = int(sum(self.test_sizes[self.evaluated] > 0))
             if self.on_evaluation(gather(round - 1, reports, self.parts, tested)):
                 return True
+
         if train:
             taken = self._take(reports)
             prompt, arrived = self._delay(round, fate, taken)
@@ -146,6 +151,7 @@ class Rounds:
                 "arrived": len(arrived),
             }
             self.on_round(self._row(round, reports, updates, clock | counts))
+
         return False
 
     def _train_units(self, fate: Fates) -> list[Unit]:
@@ -179,6 +185,7 @@ class Rounds:
         bundles = deal(units, len(self.nodes))
         if eager:
             bundles = [piece for hand in bundles for piece in cut(hand, self._pace)]
+
         messages = []
         for number, bundle in enumerate(bundles):
             clients = tuple(sorted({client for unit in bundle for client in unit.clients if client in held}))
@@ -190,12 +197,14 @@ class Rounds:
             content = pack_job(job, common, states[clients])
             node = self.nodes[number % len(self.nodes)]
             messages.append(Message(content, node, "train", group_id=str(server.round)))
+
         reports = []
         for reply in self.grid.send_and_receive(messages):
             if reply.has_error():
                 raise FedLTError(f"a worker failed: {reply.error.reason}")
             reports.append(unpack_report(reply.content))
             self.on_reply()
+
         if len(reports) != len(messages):
             raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")
         return reports

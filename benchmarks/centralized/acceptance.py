@@ -151,6 +151,7 @@ def main(rows: dict[str, Callable[[Runs], Iterable[Check]]]) -> int:
     first, _, last = options.seeds.partition("-")
     runs = Runs(tuple(range(int(first), int(last or first) + 1)), options.out)
     failed = 0
+
     for row in options.rows:
         print(f"{row}: {' '.join((rows[row].__doc__ or '').split())}")
         for check in rows[row](runs):
@@ -158,6 +159,7 @@ def main(rows: dict[str, Callable[[Runs], Iterable[Check]]]) -> int:
             failed += not check.holds
         if options.csv is not None and runs.told:
             pd.DataFrame(runs.told).to_csv(options.csv, index=False, float_format="%.2f", lineterminator="\n")
+
     return int(failed > 0)
 
 

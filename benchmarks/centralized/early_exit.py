@@ -41,10 +41,12 @@ def early_exit(run: Run) -> Exit:
     y = torch.from_numpy(federation.y_train[held_out])
     best = 0.0
     full, _ = _accuracy(validation, y, 0.0, eta)
+
     for threshold in np.quantile(evidence.joint_uncertainty(validation)[1].numpy(), np.linspace(0, 1, 41)):
         accuracy, _ = _accuracy(validation, y, float(threshold), eta)
         if accuracy >= full - TOLERATED:
             best = float(threshold)
+
     test, y_test = _outputs(worker, worker.test_inputs, torch.arange(len(federation.y_test))), worker.test_targets
     plain, _ = _accuracy(test, y_test, 0.0, eta)
     quick, asked = _accuracy(test, y_test, best, eta)
@@ -52,6 +54,7 @@ def early_exit(run: Run) -> Exit:
     assert fused.uncertainty is not None
     correct = fused.logits.argmax(1) == y_test
     wrong, right = float(fused.uncertainty[~correct].mean()), float(fused.uncertainty[correct].mean())
+
     return Exit(1 - asked / len(test), plain - quick, wrong, right)
 
 

@@ -62,6 +62,7 @@ def labels(runs: Runs) -> Iterable[Check]:
     for factor in (1, 25, 100):
         keys = f"data.unlabelled.extra={EXTRA} data.unlabelled.imbalance_factor={factor}"
         found[f"pseudo-labels, imbalance {factor}"] = runs.figures(f"pseudo_labels {twice} {keys}")
+
     runs.tell("labels", found)
     mean = {name: float(row["all"].mean()) for name, row in found.items()}
     yield at_least("rotation + ce over ce", mean["rotation + ce"] - mean["ce"], 0.5)
@@ -69,6 +70,7 @@ def labels(runs: Runs) -> Iterable[Check]:
     yield at_least("rotation + crt over crt", mean["rotation + crt"] - mean["crt"], 1.0)
     one, some, many = (mean[f"pseudo-labels, imbalance {factor}"] for factor in (1, 25, 100))
     yield at_least("pseudo-labels of balanced samples over ce", one - mean["ce"], 4.0)
+
     yield at_least("pseudo-labels of balanced samples over ce, twice as long", one - mean["ce, twice as long"], 0.0)
     falls = some <= one + 1 and many <= some + 1
     yield Check(f"less with more imbalance (1, 25, 100): {one:.1f}, {some:.1f}, {many:.1f}", falls)

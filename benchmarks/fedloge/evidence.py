@@ -193,6 +193,7 @@ def run(name: str, only: Sequence[str], seeds: Sequence[int], out: Path, paralle
     done = run_jobs(wanted, out, parallel, False, view())
     for job, reason in done.failures.items():
         print(f"failed: {job}: {reason.splitlines()[0]}")
+
     table = compare(
         *done.runs,
         by="strategy,strategy.heads,strategy.sparsity,strategy.backbone_from",
@@ -202,6 +203,7 @@ def run(name: str, only: Sequence[str], seeds: Sequence[int], out: Path, paralle
         title=name,
     )
     print(render([table], "text"))
+
     (HERE / f"{name}.csv").write_text(render([table], "csv") + "\n", encoding="utf-8")
 
 

@@ -98,6 +98,7 @@ def main() -> None:
     if given.methods:
         labels = (text.partition("=") for text in given.methods.split(","))
         methods = {label or name: methods[name] for name, _, label in labels}
+
     curves = {}
     for name, mine in methods.items():
         seen = [encoded(run) for run in mine]
@@ -107,12 +108,14 @@ def main() -> None:
         shown = "  ".join(f"{f} {np.mean(v):.3g} ± {np.std(v, ddof=1):.2g}" for f, v in values.items())
         weak = f"features below a tenth of the strongest: {100 * (mean < 0.1).mean():.0f} %"
         print(f"{name} (n = {len(mine)}): {shown}; {weak}; std / mean, median: {np.median(std / mean):.2f}")
+
     if given.csv:
         with given.csv.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["method", "rank", "mean", "std"])
             for name, (mean, std) in curves.items():
                 writer.writerows([name, i + 1, f"{mean[i]:.4f}", f"{std[i]:.4f}"] for i in range(len(mean)))
+
     if given.picture:
         draw(curves, given.picture)
 

@@ -91,6 +91,7 @@ def main() -> None:
     first, _, last = given.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     path = HERE / {"norms": "norms.csv", "forms": "heads.csv"}[given.table]
+
     for setting in given.settings.split(","):
         wanted = [
             (form, norm, job)

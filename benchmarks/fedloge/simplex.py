@@ -32,6 +32,7 @@ def measured(classes: int, dim: int, recipe: Recipe) -> dict[str, object]:
     cosines = (weight @ weight.T / np.outer(norms, norms))[~np.eye(classes, dtype=bool)]
     angles = np.degrees(np.arccos(cosines))
     logged = LOGGED.get((classes, dim), ("", ""))
+
     return {
         "classes": classes,
         "features": dim,

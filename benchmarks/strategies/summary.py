@@ -32,18 +32,22 @@ def table(setting: str) -> str:
     if not path.exists():
         return "Not run yet."
     found: dict[str, dict[str, dict[str, str]]] = {}
+
     with path.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             if line["evaluation"] == "last" and line["variant"] in ("", "-"):
                 found.setdefault(_name(line), {})[line["metric"]] = line
+
     rates = chosen_rates(setting)
     head = ["strategy", "n", "lr", *(title for title, *_ in COLUMNS)]
     body = []
+
     for name in sorted(found, key=lambda name: -float(found[name].get("generic/accuracy", {}).get("mean") or 0)):
         cells = [_cell(found[name].get(metric), factor, form) for _, metric, factor, form in COLUMNS]
         count = found[name]["cost/mb_up"]["n"]
         rate = rates.get(name.partition(",")[0])
         body.append([f"`{name}`", count, "" if rate is None else f"{rate:g}", *cells])  # "": the scenario's
+
     rule = ["---", *["--:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
 

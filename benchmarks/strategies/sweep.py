@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/strategies"))
     parser.add_argument("--parallel", default="auto", help="runs side by side")
     parser.add_argument("--table", type=Path, help="CSV file for the figures")
+
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
     setting, chosen = SETTINGS[given.setting], chosen_rates(given.setting)
@@ -40,6 +41,7 @@ def main() -> None:
     done = run_jobs(work, given.out, parallel, False, view())
     for job, reason in done.failures.items():
         print(f"failed: {job}: {reason.splitlines()[0]}")
+
     by, reference = ("strategy,learner", "fedavg cross_entropy") if setting.hosts else (ROWS, "fedavg")
     table = compare(*done.runs, by=by, reference=reference, metrics=METRICS, variants="*", title=given.setting)
     print(render([table], "text"))

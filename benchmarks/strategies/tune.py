@@ -59,12 +59,14 @@ def main() -> None:
     changes = [f"data.name={given.data}", f"federation.rounds={setting.tuning}", f"evaluation.every={setting.tuning}"]
     rows = {name_of(row): row for row in reversed(setting.rows())}  # of FedLoGe, the method itself and not an ablation
     found: dict[str, dict[float, float]] = {name: {} for name in reversed(rows)}
+
     work = jobs(setting, {rows[name]: GRID for name in found}, [SEED], *changes)
     for run in run_jobs(work, given.out, parallel, False, view()).runs:
         accuracy, strategy = judged(run), run.scenario["strategy"]
         name = strategy if isinstance(strategy, str) else strategy["name"]
         if not math.isnan(accuracy):
             found[name][run.scenario["local"]["lr"]] = accuracy
+
     record(given.setting, {name: accuracies for name, accuracies in found.items() if accuracies})
 
 

@@ -33,14 +33,17 @@ def run(job: Job, processes: int, threads: int) -> Outcome:
     context = mp.get_context("fork")  # the images are shared as they are
     barrier = context.Barrier(processes)
     others = []
+
     for rank in range(1, processes):
         arguments = (workload, arrays, job.rounds, generic, sums, rank, threads, barrier.wait)
         others.append(context.Process(target=_work, args=arguments, daemon=True))
         others[-1].start()
+
     finished = _work(workload, arrays, job.rounds, generic, sums, 0, threads, barrier.wait)
     for other in others:
         other.join()
     weights = {name: value.numpy().copy() for name, value in zip(names, generic, strict=True)}
+
     return Outcome(finished, *planned(workload, arrays, job.rounds), weights)
 
 
@@ -59,6 +62,7 @@ def _work(
     trainer = _Trainer(workload, arrays)
     sizes = arrays.clients.sizes
     finished = []
+
     for round in range(1, rounds + 1):
         everyone = cohort(workload, round)
         mine = _shares(everyone, sizes, len(sums))[rank]
@@ -74,6 +78,7 @@ def _work(
             torch._foreach_copy_(generic, sums[0])
             finished.append(time.time())
         meet()  # the mean is there
+
     return finished
 
 

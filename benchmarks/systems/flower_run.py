@@ -104,6 +104,7 @@ def train(message: Message, context: Context) -> Message:
     loader = DataLoader(data, batch_size=workload.batch_size, shuffle=True)
     optimizer = torch.optim.SGD(model.parameters(), lr=workload.lr, momentum=workload.momentum)
     model.train()
+
     steps = 0
     for _ in range(workload.epochs):
         for x, y in loader:
@@ -111,6 +112,7 @@ def train(message: Message, context: Context) -> Message:
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
             steps += 1
+
     metrics = MetricRecord({"num-examples": len(data), "images": workload.epochs * len(data), "steps": steps})
     content = RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics})
     return Message(content, reply_to=message)

@@ -33,17 +33,20 @@ def listing(what: str) -> list[dict[str, str]]:
     if what == "keys":
         return _section_keys("Scenario", "")
     rows = []
+
     for name in catalog.names(_KIND[what]):
         found = catalog.find(_KIND[what], name)
         keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
         row = {"name": name, "summary": found.summary, "fields": keys}
         rows.append({**row, "needs": ", ".join(found.needs)} if what in ("strategies", "learners") else row)
+
     if what == "strategies":
         for name in catalog.flower_names():
             found = catalog.find("strategy", name)
             keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
             summary = f"Flower's {name.removeprefix(catalog.FLOWER_PREFIX)} on the server"
             rows.append({"name": name, "summary": summary, "fields": keys, "needs": ""})
+
     return rows
 
 

@@ -61,6 +61,7 @@ def partition_text(figures: dict[str, Any]) -> str:
     for client, row in enumerate(level):
         cells = "".join(SHADES[value] for value in row).ljust(7)
         lines.append(f"{client:6d}  {cells}  {held[client]:5d} {figures['test_sizes'][client]:5d}")
+
     if len(counts) > MAX_ROWS or counts.shape[1] > MAX_COLUMNS:
         lines.append(f"(the first {MAX_ROWS} clients and {MAX_COLUMNS} classes; --json has all)")
     lines += ["", f"samples per class: {' '.join(map(str, figures['class_counts']))}"]

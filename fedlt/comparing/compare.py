@@ -54,6 +54,7 @@ def compare(
         selection, found = select_settings(sources, select, by)
     else:
         selection, found = None, group(*sources, by=by)
+
     everything = [run for mine in found.methods.values() for run in mine]
     metrics = tuple(metrics) or (*accuracies(everything), *COSTS)
     patterns = [variants] if isinstance(variants, str) else list(variants)
@@ -61,6 +62,7 @@ def compare(
     for labels, mine in found.methods.items():
         for variant in ("", *_variants(mine, patterns)):
             values[labels, variant] = _values(mine, variant, metrics)
+
     base = find_row(reference, list(values)) if reference else None
     rows = []
     for (labels, variant), figures in values.items():
@@ -72,6 +74,7 @@ def compare(
         needs = tuple(found.methods[labels][0].summary.get("needs", ()))
         setting, tried = (selection.setting(labels), selection.tried(labels)) if selection else ("", 0)
         rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells, needs, setting, tried))
+
     averaged = min(LAST, *(run.summary["evaluations"] for run in everything))
     unknown = tuple(unknown_inputs(everything))
     name = next((row.name for row in rows if (row.labels, row.variant) == base), "")
@@ -79,6 +82,7 @@ def compare(
     untested = dict.fromkeys(bare_text(summary["groups_count"], summary["groups_untested"]) for summary in summaries)
     notes = unknown, tuple(untested)
     table = found.by, metrics, tuple(rows), name, level, title, found.excluded, averaged, selection, *notes
+
     return Comparison(*table)
 
 

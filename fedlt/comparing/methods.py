@@ -40,6 +40,7 @@ def group(*sources: Source, by: str | Sequence[str] | None = None, unfinished: b
     if not runs:
         left = f"; left out: {', '.join(excluded)}" if excluded else ""
         raise ScenarioError(Problem("", f"there is no finished run{left}"), source="the comparison")
+
     keys = [run_keys(run) for run in runs]
     problems = setting_problems(runs, keys)
     if problems:
@@ -48,6 +49,7 @@ def group(*sources: Source, by: str | Sequence[str] | None = None, unfinished: b
     members: dict[Labels, list[int]] = {}
     for index, found in enumerate(keys):
         members.setdefault(tuple(lookup(found, key) for key in chosen), []).append(index)
+
     problems = [problem for labels, rows in members.items() for problem in _row_problems(labels, rows, runs, keys)]
     if problems:
         raise ScenarioError(problems, source="the comparison")
@@ -55,6 +57,7 @@ def group(*sources: Source, by: str | Sequence[str] | None = None, unfinished: b
         labels: sorted((runs[index] for index in rows), key=lambda run: int(run.summary["seed"]))
         for labels, rows in sorted(members.items(), key=lambda entry: _order(entry[0]))
     }
+
     return Grouped(chosen, methods, excluded)
 
 
@@ -112,12 +115,14 @@ def _row_problems(
     seeds: dict[int, list[str]] = {}
     for index in members:
         seeds.setdefault(runs[index].summary["seed"], []).append(runs[index].folder.name)
+
     if not problems:
         problems = [
             Problem("seed", f"the row {row!r} has {len(names)} runs of seed {seed}: {', '.join(names)}; choose one")
             for seed, names in seeds.items()
             if len(names) > 1
         ]
+
     return problems
 
 

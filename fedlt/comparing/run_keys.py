@@ -66,16 +66,19 @@ def setting_problems(runs: Sequence[Run], keys: Sequence[Keys]) -> list[Problem]
     problems = problems or input_problems(runs, keys)
     if problems:
         return problems
+
     by_seed: dict[int, dict[str, str]] = {}
     for run in runs:
         partition = str(run.summary.get("partition_hash"))
         by_seed.setdefault(run.summary["seed"], {}).setdefault(partition, run.folder.name)
+
     for seed, found in sorted(by_seed.items()):
         if len(found) > 1:
             shown = ", ".join(f"{digest[:8]} ({folder})" for digest, folder in found.items())
             problems.append(
                 Problem("partition_hash", f"seed {seed} has different partitions: {shown}; choose runs of one")
             )
+
     return problems
 
 

@@ -147,6 +147,7 @@ def parse_figures(text: str) -> dict[str, float]:
     weights: dict[str, float] = {}
     problems: list[Problem] = []
     words = [word.strip() for word in text.split(",")]
+
     for word in words:
         factor, star, name = (part.strip() for part in word.rpartition("*"))
         if not name.startswith(VALIDATION):
@@ -159,11 +160,13 @@ def parse_figures(text: str) -> dict[str, float]:
         elif star and not (is_number(factor) and float(factor) > 0):
             problems.append(Problem("--select", f"expected a weight > 0 before {name!r}, got {factor!r}"))
         weights[name] = float(factor) if star and is_number(factor) else 1.0
+
     if len({"*" in word for word in words}) > 1:
         problems.append(Problem("--select", f"give every figure a weight or none, got {text!r}"))
     if problems:
         raise ScenarioError(problems, source="the selection")
     total = sum(weights.values())
+
     return {name: weight / total for name, weight in weights.items()}
 
 

@@ -120,25 +120,30 @@ def caption(comparison: Comparison) -> list[str]:
     notes += comparison.selection.notes if comparison.selection else ()
     if comparison.averaged < LAST:
         notes.append(f"Some runs have only {comparison.averaged} evaluations: their mean is over these.")
+
     if BALANCED in comparison.metrics:
         notes.append(
             "Balanced, head, medium and tail are means of class recalls. Where test sets are not balanced, generic is "
             "over samples, and large classes decide it."
         )
+
     if comparison.reference:
         notes.append(
             f"↑ ↓: higher or lower than {comparison.reference}; the {comparison.level:.0%} confidence interval of the "
             "paired differences over the same seeds excludes zero."
         )
+
     told = {row.labels: f"{', '.join(row.labels)}: {', '.join(row.needs)}" for row in comparison.rows if row.needs}
     if told:
         notes.append(f"Beyond the model these have or send: {'; '.join(told.values())}.")
     notes += [f"In no figure, as they have no test sample: {classes}." for classes in comparison.untested]
+
     if comparison.unknown:
         notes.append(
             "Written before digests were kept, so that whether all were made of the same files is not known: "
             f"{some(comparison.unknown)}."
         )
+
     notes += [f"left out: {run}" for run in comparison.excluded]
     return notes
 

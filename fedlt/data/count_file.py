@@ -48,6 +48,7 @@ def _read_file(name: str) -> list[int]:
         raise _problem(f"no such file: {path.absolute()}")
     if path.suffix == ".npz":
         return _read_npz(path, array)
+
     if path.suffix == ".json":
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -56,12 +57,14 @@ def _read_file(name: str) -> list[int]:
         if not isinstance(content, list):
             raise _problem(f"{path} must hold a list of whole numbers")
         return content
+
     if path.suffix in (".txt", ".csv"):
         words = re.split(r"[\s,;]+", path.read_text(encoding="utf-8").strip())
         try:
             return [int(word) for word in words]
         except ValueError as error:
             raise _problem(f"{path} must hold whole numbers only, with no header line: {error}") from error
+
     raise _problem(f"expected a .json, .txt, .csv or .npz file, got {path.name}")
 
 

@@ -118,6 +118,7 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers:
     dealt = _deal(scenario, raw.labels(), newcomers)
     refuse_changed(named, named_now(scenario), "the data were read", "run again")
     shape = raw.x_train.shape[1:]
+
     return Federation(
         name=raw.name,
         kind="single",
@@ -178,6 +179,7 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
     chosen = from_training = np.zeros(0, np.int64)
     if data.validation.active:
         chosen, kept, from_training = draw_global(labels.y_train, kept, others, data.validation, seed)
+
     groups = {column: values[kept] for column, values in labels.train_groups.items()}
     positions = partition(scheme, labels.y_train[kept], groups, config.clients, seed, config.empty)
     clients = Ragged(kept[positions.values], positions.offsets)
@@ -194,18 +196,22 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
     local = Ragged.from_owner(np.zeros(0, np.int64), len(clients))
     if data.validation.active:
         clients, local = draw_local(clients, labels.y_train, data.validation, seed)
+
     unlabelled = Ragged.from_owner(np.zeros(0, np.int64), len(clients))
     if data.unlabelled.hidden:
         clients, unlabelled = hide(clients, data.unlabelled, seed)
+
     if data.unlabelled.extra:
         free = np.setdiff1d(others, np.concatenate([kept, chosen]))
         extra = extra_rows(labels.y_train, free, clients.values, data.unlabelled, seed)
         unlabelled = add_extra(unlabelled, extra, data.unlabelled, seed)
+
     y_train = noisy_labels(labels.y_train, np.sort(clients.values), classes, data.noise, seed)
     stay = len(clients) - config.held_out
     if stay < 1:
         message = f"expected fewer than the {len(clients)} clients, got {config.held_out}"
         raise ScenarioError(Problem("federation.held_out", message))
+
     clients, tests, unlabelled, local = (rows.split(stay)[newcomers] for rows in (clients, tests, unlabelled, local))
     active = data.validation.active
     validation = ValidationSet.of(labels.y_train, chosen, local, from_training) if active else None

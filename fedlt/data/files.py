@@ -70,17 +70,20 @@ class Npz:
             raise refuse(f"{self.path}: class_names must be one text per class, got shape {list(names.shape)}")
         if config.target_column is not None:
             names = names[:0]  # they name the classes of y
+
         texts = [str(name) for name in names]
         by_row = {g: columns[g + train] for g in groups}
         if config.test_share is None:
             tested = {g: columns[g + test] for g in groups if g + test in columns}
             return checked_labels(self.name, y[0], y[1], by_row, tested, texts), None
+
         if y[0].ndim != 1:
             raise refuse(f"{self.path}: labels must be one number per row, got shape {list(y[0].shape)}")
         rows = cut(y[0], config.test_share)
         for g, values in by_row.items():
             self._refuse_lengths(values, len(y[0]), f"group column {g!r}")
         kept, held = ({g: values[part] for g, values in by_row.items()} for part in rows)
+
         return checked_labels(self.name, y[0][rows[0]], y[0][rows[1]], kept, held, texts), rows
 
     @property

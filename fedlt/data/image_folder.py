@@ -98,6 +98,7 @@ class ImageFolder:
         if not roots[0]:
             split = config.train_split
             raise refuse(f"{self.folder} has no folder {split!r}; expected {split}/CLASS/*.png")
+
         lacks = f"has no folder {config.test_split!r}"
         check_share(config.test_share, str(self.folder), config.test_split, bool(roots[1]), lacks)
         splits = [
@@ -107,6 +108,7 @@ class ImageFolder:
         self._refuse_strangers(roots)
         if config.test_share is None:
             return splits
+
         rows = cut(_texts(splits[0], "label"), config.test_share)
         return [[splits[0][row] for row in part] for part in rows]
 
@@ -120,6 +122,7 @@ class ImageFolder:
         named = SITE in self.config.group_columns and not site
         depth = 3 if named else 2
         found = []
+
         for parts in sorted(_files(root)):
             path = root.joinpath(*parts)
             ending = path.suffix.lower()
@@ -133,6 +136,7 @@ class ImageFolder:
             if len(parts) != depth:
                 raise self._misplaced(root, parts, depth)
             found.append(Picture(path, parts[-2], parts[0] if named else site))
+
         return found
 
     def _misplaced(self, root: Path, parts: tuple[str, ...], depth: int) -> ScenarioError:

@@ -124,6 +124,7 @@ def _crop_flip(
     if "flip" in parts:
         mirrored = torch.rand(count, 1, generator=generator, device=device) < 0.5
         right = torch.where(mirrored, width - 1 - right, right)
+
     if not moved:
         return pixels[rows[:, None, None], down[:, :, None], right[:, None, :]], None
     pad = max(1, height // 8)
@@ -131,6 +132,7 @@ def _crop_flip(
     down, right = down + shifts[0], right + shifts[1]
     inside = ((down >= 0) & (down < height))[:, :, None] & ((right >= 0) & (right < width))[:, None, :]
     source = down.clamp(0, height - 1)[:, :, None], right.clamp(0, width - 1)[:, None, :]
+
     return pixels[rows[:, None, None], source[0], source[1]], inside[..., None]
 
 

@@ -55,12 +55,14 @@ def local_tests(
     by_class = np.split(np.argsort(y_test, kind="stable"), np.cumsum(available)[:-1])
     wanted = test_counts(rule, client_counts, available)
     rows, owners = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+
     for number, members in enumerate(by_class):
         rng = generator(seed, "local-test", number)
         for size in np.unique(wanted[:, number][wanted[:, number] > 0]).tolist():
             clients = np.flatnonzero(wanted[:, number] == size)
             rows.append(members[_distinct(rng, len(clients), size, len(members))].ravel())
             owners.append(np.repeat(clients, size))
+
     drawn, owner = np.concatenate(rows), np.concatenate(owners)
     by_client = Ragged.from_owner(owner, len(client_counts))
     order = np.lexsort((drawn, owner))

@@ -37,6 +37,7 @@ def counts(available: NDArray[np.int64], config: LongTail, seed: int) -> NDArray
     order = np.arange(classes)  # order[rank] = class
     if config.order == "seeded":
         order = generator(_seed(config, seed), "longtail-order").permutation(classes)
+
     if config.profile == "counts":
         assert config.counts is not None  # _check_options refuses it
         shape = read_counts(config.counts, classes)
@@ -49,6 +50,7 @@ def counts(available: NDArray[np.int64], config: LongTail, seed: int) -> NDArray
                 f"{_factor(config):g} leaves the smallest with {shape.min()}; use a factor of at most {head}"
             )
             raise ScenarioError(Problem(f"{KEY}.imbalance_factor", message))
+
     short = np.flatnonzero(shape > available[order])
     if len(short):
         key = "counts" if config.profile == "counts" else "largest"
@@ -58,6 +60,7 @@ def counts(available: NDArray[np.int64], config: LongTail, seed: int) -> NDArray
             f"({len(short)} classes fall short); lower {key}"
         )
         raise ScenarioError(Problem(f"{KEY}.{key}", message))
+
     wanted = np.empty(classes, np.int64)
     wanted[order] = shape
     return wanted

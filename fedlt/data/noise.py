@@ -37,15 +37,18 @@ def noisy_labels(
     if config.kind == "file":
         seen[rows] = _read(str(config.file), len(y_train), classes)[rows]
         return seen
+
     assert config.rate is not None  # _check_options refuses it
     rng = generator(seed if config.seed is None else config.seed, "label-noise")
     flipped = rows[rng.random(len(rows)) < config.rate]
     weights = np.ones(classes) if config.kind == "symmetric" else np.bincount(y_train[rows], minlength=classes) * 1.0
+
     for label in np.unique(y_train[flipped]):
         mine = flipped[y_train[flipped] == label]
         others = np.where(np.arange(classes) == label, 0.0, weights)
         if others.sum():  # else no other class has a sample
             seen[mine] = rng.choice(classes, len(mine), p=others / others.sum())
+
     return seen
 
 

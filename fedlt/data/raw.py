@@ -81,25 +81,31 @@ def checked_labels(
             raise refuse(f"{name}: {split} labels must be one number per row, got shape {list(y.shape)}")
         if not len(y):
             raise refuse(f"{name}: the {split} set is empty")
+
     if y_train.dtype.kind in "UO" or y_test.dtype.kind in "UO":
         class_names = ordered(_texts(name, "the labels", y_train))
         y_train, y_test = _code(name, "the labels", y_train, class_names), _code(name, "labels", y_test, class_names)
+
     if y_train.dtype.kind not in "iu" or y_test.dtype.kind not in "iu":
         split, y = ("training", y_train) if y_train.dtype.kind not in "iu" else ("test", y_test)
         raise refuse(f"{name}: labels must be whole numbers or texts, but those of the {split} set {_hold(y)}")
+
     y_train, y_test = y_train.astype(np.int64), y_test.astype(np.int64)
     if not len(class_names) and y_train.max() >= len(y_train):
         sizes = f"the label {y_train.max()} among {len(y_train)} training samples"
         raise refuse(f"{name}: {sizes} leaves classes without any; renumber the classes to 0..C-1 without gaps")
+
     classes = len(class_names) or int(y_train.max()) + 1
     for split, y in (("training", y_train), ("test", y_test)):
         if y.min() < 0 or y.max() >= classes:
             bounds = f"{y.min()}..{y.max()}"
             raise refuse(f"{name}: {split} labels must lie in 0..{classes - 1}, got {bounds}; renumber the classes")
+
     missing = np.flatnonzero(np.bincount(y_train, minlength=classes) == 0)
     if len(missing):
         what = f"{len(missing)} of {classes} classes (class {missing[0]} first)"
         raise refuse(f"{name}: {what} have no training sample; renumber the classes to 0..C-1 without gaps")
+
     train: Groups = {}
     test: Groups = {}
     for column, values in train_groups.items():
@@ -110,6 +116,7 @@ def checked_labels(
         train[column], *others = _coded_group(name, column, both)
         if others:
             test[column] = others[0]
+
     names = tuple(map(str, class_names)) or tuple(map(str, range(classes)))
     return RawLabels(name, y_train, y_test, train, test, names)
 

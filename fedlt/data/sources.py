@@ -180,10 +180,12 @@ def _find(config: Data) -> Source:
     built_in = name == "digits" or name in KNOWN
     if name.endswith(".npz") or (path.exists() and not built_in):
         return _at(config, path)
+
     if root := os.environ.get("FEDLT_DATA"):
         for candidate in (Path(root).expanduser() / f"{name}.npz", Path(root).expanduser() / name):
             if candidate.exists():
                 return _at(config, candidate)
+
     if name == "digits":
         return Digits(config)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
@@ -193,6 +195,7 @@ def _find(config: Data) -> Source:
     if name in KNOWN:
         known = KNOWN[name]
         return Hub(replace(config, target_column=config.target_column or known.target), known.hub)
+
     return Hub(config, name)
 
 

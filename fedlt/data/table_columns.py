@@ -97,6 +97,7 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
             what = f"{wide[0]!r} holds no numbers" if wide else "the list is empty"
             raise refuse(f"{name}: expected one column, or columns of numbers; {what}", "data.input_column")
         return chosen
+
     for fits in (_is_picture_type, _is_binary, _is_list):
         found: list[str] = [column for column, feature in features.items() if fits(feature)]
         if len(found) == 1:
@@ -104,6 +105,7 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
         if found:
             message = f"{name}: {len(found)} columns may be the inputs; name one of {', '.join(found)}"
             raise refuse(message, "data.input_column")
+
     used = {target_column(name, features, config), *config.group_columns}
     rest = [column for column in features if column not in used and not column.startswith(PANDAS_INDEX)]
     unclear = [column for column in rest if not str(getattr(features[column], "dtype", "")).startswith("float")]
@@ -112,6 +114,7 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
     message = f"{name}: which columns are the inputs? Name them, as in data.input_column=[{','.join(rest[:2])}]"
     if unclear:
         message += f"; {', '.join(map(repr, unclear[:3]))} could be features, ids or groups (data.group_columns)"
+
     raise refuse(message, "data.input_column")
 
 

@@ -49,6 +49,7 @@ def extra_rows(
     shape = config.imbalance_factor ** (-rank / max(1, classes - 1))
     wanted = np.rint(config.extra * len(labelled) * shape / shape.sum()).astype(np.int64)
     available = np.bincount(y_train[free], minlength=classes)
+
     if (wanted > available).any():
         ratio = np.min(available[wanted > 0] / wanted[wanted > 0])
         message = (
@@ -56,12 +57,14 @@ def extra_rows(
             f"use at most {config.extra * ratio:.3g}"
         )
         raise ScenarioError(Problem(f"{KEY}.extra", message))
+
     drawn = [
         generator(_seed(config, seed), "unlabelled", label).choice(
             free[y_train[free] == label], int(wanted[label]), replace=False
         )
         for label in range(classes)
     ]
+
     return np.sort(np.concatenate(drawn))
 
 

@@ -61,11 +61,13 @@ class SBCL(LDAM):
         now = round(site.progress / site.span)
         if ROUND in site.state and now - int(site.state[ROUND]) < self.every:
             return
+
         if self.clusters == "augmented":
             site.generator = site.trainer.generator(site)
             z = torch.cat(site.scan(lambda batch: projected(site.model, site.trainer.batch(site, batch.rows).x)))
         else:
             z = torch.cat(site.scan(lambda batch: projected(site.model, batch.x)))
+
         found = torch.from_numpy(subclasses(z.cpu().numpy(), site.data.y.cpu().numpy(), self.least, site.rng)).to(
             z.device
         )

@@ -77,18 +77,21 @@ def collapse_figures(
     nan = float("nan")
     held = moments.count > 0
     figures = dict.fromkeys(("nc1", "nc2_norms", "nc2_angles", "nc3", "head_norms", "head_angles"), float("nan"))
+
     if held.sum() > 1:
         means = moments.centred_means[held]
         figures["nc1"] = attempt(f"{prefix}/nc1", lambda: _variability(moments.within(), means), nan, lines)
         figures["nc2_norms"], figures["nc2_angles"] = _unevenness(means)
         if head is not None:
             figures["nc3"] = float(np.linalg.norm(_unit(head[held]) - _unit(means)))
+
     if head is not None and len(head) > 1:
         figures["head_norms"], figures["head_angles"] = _unevenness(head)
     aligned = client_alignment(moments)
     aligned = aligned[~np.isnan(aligned)]
     if len(aligned):
         figures["alignment"] = float(aligned.mean())
+
     return {f"{prefix}/{name}": value for name, value in figures.items()}
 
 

@@ -84,6 +84,7 @@ def _samples(logits: Tensor, targets: Tensor, uncertainty: Tensor | None, expert
     sureness = top - (-torch.expm1(top)).log()
     if uncertainty is not None:
         sureness = torch.where(uncertainty.isnan(), sureness, -uncertainty.log())
+
     confidence = top.exp().nan_to_num(0.0)
     columns = (
         (confidence * BINS).ceil().clamp(1, BINS) - 1,
@@ -94,4 +95,5 @@ def _samples(logits: Tensor, targets: Tensor, uncertainty: Tensor | None, expert
         ((sureness.nan_to_num(-torch.inf) - LOWEST_LOG_ODDS) * RANKS_PER_NAT).floor().clamp(0, RANKS - 1),
         torch.zeros_like(loss) if experts is None else experts,
     )
+
     return torch.stack([column.round().long() for column in columns], 1)

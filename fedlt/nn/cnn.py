@@ -33,4 +33,5 @@ class CNN(ImageModel):
             nn.Linear(flat, self.hidden),
             nn.ReLU(),
         ]
+
         return nn.Sequential(*layers), self.hidden

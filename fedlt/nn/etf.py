@@ -96,15 +96,18 @@ def _sparse(
     mask[torch.from_numpy(rng.permutation(weight.numel())[: int(sparsity * weight.numel())])] = 0.0
     mask = mask.view_as(weight)
     empty = (mask.sum(1) == 0).nonzero()
+
     if len(empty):
         raise ValueError(
             f"the sparse simplex would leave class {int(empty[0])} without an entry: {feature_dim} features are few "
             f"for a sparsity of {sparsity:g}; take a smaller sparsity or a wider model"
         )
+
     weight *= mask
     if recipe == "official":
         return _adam(weight, mask, norm, 1e-4, steps)
     start = scaled_rows(weight, norm)
+
     return scaled_rows(_adam(start, mask, norm, 1e-3 * norm, steps), norm)  # the official step at a norm of 0.1
 
 

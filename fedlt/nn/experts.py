@@ -85,6 +85,7 @@ def cascade(
     asked = torch.arange(len(inputs), device=inputs.device)
     used = torch.zeros(len(inputs), device=inputs.device)
     result = Prediction(torch.empty(0))
+
     for index, (branch, head) in enumerate(zip(model.backbone.branches, model.head.heads, strict=True)):
         features = branch(shared[asked])
         each.append(head(features))
@@ -99,6 +100,7 @@ def cascade(
         if index + 1 < len(model.backbone.branches):
             wanted = more(index, features, found)
             asked, each = asked[wanted], [logits[wanted] for logits in each]
+
     return Prediction(result.logits, result.uncertainty, used)
 
 

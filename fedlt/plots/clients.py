@@ -48,9 +48,11 @@ def client_scatter(
         100 * points.generic[shown], 100 * points.personal[shown], s=scale * points.samples[shown],
         color=look.colour, alpha=0.55, edgecolors="black", linewidths=0.4, zorder=2,
     )  # fmt: skip
+
     limits = low - 0.03 * (100 - low), 100 + 0.03 * (100 - low)
     ax.set(xlim=limits, ylim=limits, aspect="equal", xlabel="generic model, %", title=title)
     ax.set_ylabel("personal model, masked, %" if masked else "personal model, %")
+
     if shown.any():
         above = int((points.personal[shown] > points.generic[shown]).sum())
         ax.text(0.98, 0.03, f"{above} of {shown.sum()} above", transform=ax.transAxes, ha="right", fontsize=7)
@@ -77,6 +79,7 @@ def client_gains(ax: Axes, runs: Runs, reference: str, by: str | None = None, ma
         mean = round(100 * gain.mean(), 1) + 0.0  # no negative zero
         label = f"{name}: mean {mean:+.1f}; {won:.0f} % gain, {lost:.0f} % lose"
         ax.plot(share, 100 * gain, label=label, markevery=max(1, len(gain) // 12), **look.line)
+
     ax.axhline(0, color="0.4", linewidth=0.8, zorder=1)
     ax.set(xlim=(0, 100), xlabel="clients, sorted by gain, %", ylabel=f"gain over {reference}, points")
     ax.set_title("personal models, masked" if masked else "personal models")

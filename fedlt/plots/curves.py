@@ -45,11 +45,13 @@ def learning_curves(
         if not len(rounds):
             continue
         draw_band(ax, rounds, scale * values, f"{name} (n = {len(values)})", look)
+
     ax.set(
         xlabel="round", ylabel="accuracy, %" if percent else metric.partition("/")[2], title=TITLES.get(metric, metric)
     )
     whole_numbers(ax.xaxis)
     ax.grid(axis="y", color="0.9", linewidth=0.5)
+
     if not ax.lines:
         ax.text(0.5, 0.5, "no such model", transform=ax.transAxes, ha="center", va="center", color="0.4")
     elif percent:

@@ -78,17 +78,20 @@ def clients(methods: Methods, reference: str, masked: bool = False) -> Figure:
     lenders = {name: _lender(name, methods, reference) for name in methods}
     low = min(_lowest(methods[name], masked, methods[lender] if lender else None) for name, lender in lenders.items())
     figure, axes = _panels(len(methods), columns=3, height=2.75, share=True)
+
     for ax, (name, look) in zip(axes, looks(methods).items(), strict=True):
         lender = lenders[name]
         title = f"{name} (generic: {lender})" if lender else name
         spare = methods[lender] if lender else None
         client_scatter(ax, methods[name], title, masked, generic_of=spare, look=look, largest=largest, low=low)
         ax.label_outer()
+
     sizes = _round_sizes(largest)
     dots = [axes[0].scatter([], [], s=LARGEST * n / largest, color="0.7", edgecolors="black", linewidths=0.4)
             for n in sizes]  # fmt: skip
     labels = [f"a client of {n} training samples" if n == sizes[0] else f"of {n}" for n in sizes]
     figure.legend(dots, labels, loc="outside lower center", ncols=len(dots))
+
     return figure
 
 

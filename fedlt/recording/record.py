@@ -152,6 +152,7 @@ class RunWriter:
             chunks.setdefault(table, []).append(to_table(table, columns))
         for table, parts in chunks.items():
             self._tables.append(table, parts)
+
         self._write_rounds()
         self._history = [*self._history, metrics][-LAST:]
         self.summary["skipped"] += evaluation.skipped
@@ -161,6 +162,7 @@ class RunWriter:
             "final": metrics,
             "last_five": mean_of_last(self._history, LAST),
         }
+
         self._write_summary()
         if self._followed is not None:
             self._followed.log(evaluation.round, metrics)

@@ -82,6 +82,7 @@ def clients(methods: Methods) -> Chart:
          "hoverinfo": "skip", "showlegend": False}
     ]  # fmt: skip
     largest = max(int(split_of(run).train.sum(axis=1).max()) for runs in methods.values() for run in runs)
+
     for name, look in _looks(methods).items():
         runs = methods[name]
         borrowed = lender is not None and "generic/accuracy" not in runs[0].final
@@ -99,6 +100,7 @@ def clients(methods: Methods) -> Chart:
             "%{customdata[2]} training samples of %{customdata[3]} classes<br>personal %{y:.1f} %, masked "
             "%{customdata[4]:.1f} %<br>generic on this client's mix %{x:.1f} %<extra></extra>",
         })  # fmt: skip
+
     axis = {"range": [-3, 103], "constrain": "domain"}
     layout = {
         "xaxis": {**axis, "title": {"text": "generic model on the client's mix of classes, %"}},
@@ -106,6 +108,7 @@ def clients(methods: Methods) -> Chart:
         "hovermode": "closest", "height": 520,
     }  # fmt: skip
     note = "A dot per client and seed; its area follows the training samples. Above the diagonal the personal model is "
+
     return Chart("clients", "Client by client", note + "better than the generic one.", data, layout)
 
 
@@ -121,6 +124,7 @@ def classes(methods: Methods, model: str) -> Chart | None:
         "marker": {"color": "#dddddd"}, "customdata": groups,
         "hovertemplate": "%{x}: %{y} training samples (%{customdata})<extra></extra>",
     }]  # fmt: skip
+
     for name, look in _looks(methods).items():
         values = 100 * np.array([recalls(run, model)[order] for run in methods[name]])
         if np.isnan(values).all():
@@ -131,6 +135,7 @@ def classes(methods: Methods, model: str) -> Chart | None:
             "line": look["line"], "marker": look["marker"], "customdata": numbers(std),
             "hovertemplate": f"{name}, %{{x}}: %{{y:.1f}} ± %{{customdata:.1f}} %<extra></extra>",
         })  # fmt: skip
+
     if len(data) == 1:
         return None
     layout = {
@@ -152,6 +157,7 @@ def classes(methods: Methods, model: str) -> Chart | None:
         },
     }
     title = "Generic model, class by class" if model == "generic" else "Personal models, class by class"
+
     return Chart(f"classes-{model}", title, "", data, layout)
 
 
@@ -177,6 +183,7 @@ def partition(run: Run) -> Chart:
     note = f"Seed {run.summary['seed']}. Clients from the largest to the smallest; white: no sample."
     if len(shown) < len(order):
         note += f" {len(shown)} of {len(order)} clients are shown."
+
     return Chart("partition", "Who holds what", note, [heat], layout)
 
 
@@ -186,6 +193,7 @@ def calibration(methods: Methods, model: str) -> Chart | None:
         {"x": [0, 100], "y": [0, 100], "mode": "lines", "line": {"color": "#666", "dash": "dash", "width": 1},
          "hoverinfo": "skip", "showlegend": False}
     ]  # fmt: skip
+
     for name, look in _looks(methods).items():
         tables = [last(run.calibration[run.calibration.model == model]) for run in methods[name]]
         tables = [table for table in tables if len(table)]
@@ -204,6 +212,7 @@ def calibration(methods: Methods, model: str) -> Chart | None:
             "hovertemplate": f"{name}: confidence %{{x:.1f}} %, accuracy %{{y:.1f}} %, %{{customdata}} predictions"
             "<extra></extra>",
         })  # fmt: skip
+
     if len(data) == 1:
         return None
     layout = {
@@ -211,6 +220,7 @@ def calibration(methods: Methods, model: str) -> Chart | None:
         "yaxis": {"title": {"text": "accuracy, %"}, "range": [-3, 103]}, "hovermode": "closest",
     }  # fmt: skip
     title = "Calibration of the generic model" if model == "generic" else "Calibration of the personal models"
+
     return Chart(f"calibration-{model}", title, "Below the diagonal a model is too sure of itself.", data, layout)
 
 

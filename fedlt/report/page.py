@@ -122,6 +122,7 @@ def _scenario(run: Run) -> str:
     if not isinstance(partition, str):
         fields = (f"{key} {value}" for key, value in partition.items() if key != "name" and value is not None)
         partition = ", ".join([partition["name"], *fields])
+
     many, medium, few = summary["groups_count"]
     bare = sum(summary.get("groups_untested", ()))
     tail = scenario["data"]["longtail"]
@@ -134,6 +135,7 @@ def _scenario(run: Run) -> str:
         f"{federation['rounds']} rounds with {federation['participation']:g} of the clients",
     ]
     text = escape((run.folder / "scenario.yaml").read_text(encoding="utf-8"))
+
     return (
         f"<p>{escape('; '.join(words))}.</p>\n<details><summary>The scenario of {escape(run.folder.name)}, with every "
         f"default filled in</summary><pre>{text}</pre></details>\n"

@@ -78,17 +78,20 @@ def class_table(methods: Mapping[str, Sequence[Run]]) -> str:
     counts = split.train.sum(axis=0)
     groups = first.classes.drop_duplicates("class").set_index("class")["group_count"].to_dict()
     columns: list[tuple[str, list[float]]] = []
+
     for model in ("generic", "personal"):
         for name, runs in methods.items():
             values = np.array([recalls(run, model) for run in runs])
             if not np.isnan(values).all():
                 columns.append((f"{name}, {model}", (100 * values.mean(axis=0)).tolist()))
+
     header = [("class", ""), ("group", glossary.COLUMNS["classes.group_count"]),
               ("training samples", "first seed"), *((name, "%") for name, _ in columns)]  # fmt: skip
     rows: list[list[str | Field]] = [
         [split.names[c], str(groups.get(c, "-")), _number(counts[c], 0), *(_number(v[c], 1) for _, v in columns)]
         for c in np.argsort(-counts, kind="stable").tolist()
     ]
+
     return table("Accuracy by class, %; mean over the seeds", header, rows, 2)
 
 

@@ -53,10 +53,12 @@ def plan(scenario: str | Path | dict[str, Any], words: Iterable[str], seeds: Seq
         raise ScenarioError(problems, source="the grid")
     if seeds:
         axes.append(("seed", [f"seed={seed}" for seed in seeds]))
+
     axes.sort(key=lambda axis: axis[0] != "seed")  # the slowest one first; the others keep their order
     varied = {key for key, values in axes if len(values) > 1 and key != "seed"}
     jobs: dict[str, Job] = {}
     found: dict[Problem, None] = {}
+
     for chosen in product(*(values for _, values in axes)):
         overrides = [*(o for o in chosen if not o.startswith("seed=")), *(o for o in chosen if o.startswith("seed="))]
         label = " ".join(word for word in overrides if word.partition("=")[0] in varied)
@@ -70,6 +72,7 @@ def plan(scenario: str | Path | dict[str, Any], words: Iterable[str], seeds: Seq
         twin = jobs.setdefault(checked.run_name, job)
         if twin is not job:
             found[Problem("", f"{job.name!r} is the same run as {twin.name!r}; name each once")] = None
+
     if found:
         raise ScenarioError(list(found), source="the grid")
     return list(jobs.values())
@@ -92,11 +95,13 @@ def split_values(text: str) -> list[str]:
         elif letter == "," and not closers:
             values.append(text[start:place])
             start = place + 1
+
     if closers:
         raise ValueError(f"a {closers[-1]} is missing in {text!r}")
     values.append(text[start:])
     if len(values) > 1 and not all(value.strip() for value in values):
         raise ValueError(f"a value is empty between the commas of {text!r}")
+
     return [value.strip() for value in values] if len(values) > 1 else values
 
 

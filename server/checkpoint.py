@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save
 
 from fedlt.data.provenance import Inputs, names_files, refuse_changed
 from fedlt.errors import FedLTError, Problem, ScenarioError
-from fedlt.recording.tables import flush
+from fedlt.files import flush
 from server import durable, late
 from server.progress import Progress
 from server.states import Extent

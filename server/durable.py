@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedlt.errors import FedLTError
-from fedlt.recording.tables import flush
+from fedlt.files import flush
 
 PIECE = 2**20  # bytes read at a time
 

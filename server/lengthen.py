@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedlt.recording.tables import flush
+from fedlt.files import flush
 from fedlt.results import Run
 from server import durable
 from server.checkpoint import MANIFEST, Checkpoints

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from safetensors.torch import load, save
 
 from fedlt.exchange import States
-from fedlt.recording.tables import flush
+from fedlt.files import flush
 from server import durable
 
 HEAD = struct.Struct("<qQ")

@@ -21,9 +21,9 @@ import torch
 from fedlt.assembly import Assembly, assemble
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError
+from fedlt.files import flush
 from fedlt.metrics import Confusion
 from fedlt.recording.record import Evaluation, RunWriter
-from fedlt.recording.tables import flush
 from fedlt.results import finished_run, open_run
 from fedlt.scenario import Scenario, load
 from fedlt.strategy import Server

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from fedlt.errors import FedLTError
+from fedlt.files import replace_file
 from fedlt.metrics import Confusion
-from fedlt.recording.tables import replace_file, write_json
+from fedlt.recording.tables import write_json
 from fedlt.results import Evaluation, Run, RunWriter, load, open_run
 
 SCENARIO = "data:\n  name: toy\nlocal:\n  lr: 1e-3\nseed: 3\n"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.centralized.separation import auroc, false_positives, uncertainty
 from fedlt.learner import Prediction
-from fedlt.measures.separation import auroc, false_positives, uncertainty
 
 
 def test_the_area_counts_pairs_and_half_the_ties() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.centralized.separation import auroc, uncertainty
 from benchmarks.centralized.trained import passed, trained
 from fedlt.data.inputs import make_inputs
-from fedlt.measures.separation import auroc, uncertainty
 from fedlt.results import Run
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from fedlt.data.cache import cache_folder
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.files import replace_file
 
 SETTLED = 2 * 10**9  # ns that files must have lain still for; the coarsest clocks of file systems tick every 2 s
 LISTED = 64  # names at most: of more files, only the folders are told apart
@@ -102,16 +102,10 @@ def _recall(place: Path, state: State) -> dict[str, str] | None:
 
 def _keep(place: Path, state: State, found: Mapping[str, str]) -> None:
     """In one step, so that a reader meets a whole file; where the disk refuses, the files are read again next time."""
+    text = json.dumps({"state": _compact(state), "digests": found})
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(prefix=".draft-", dir=place.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"state": _compact(state), "digests": found}, file)
-            os.replace(draft, place)
-        except OSError:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        replace_file(place, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 def _compact(state: State) -> str:

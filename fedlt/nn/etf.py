@@ -8,8 +8,6 @@ and is as far as can be from the nearest other one. Both are functions of their 
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from fedlt.data.cache import cache_folder
+from fedlt.files import replace_file
 from fedlt.nn.realign import scaled_rows
 from fedlt.process.threads import one_thread
 
@@ -153,12 +152,13 @@ def _single(weight: Tensor) -> Tensor:
 
 
 def _write(path: Path, weight: Tensor) -> None:
-    """Written beside its place and then renamed, so that no process reads half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=".draft-", suffix=".npy", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        np.save(file, weight.numpy())
-    os.replace(draft, path)
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:
+            np.save(file, weight.numpy())
+
+    replace_file(path, write)
 
 
 class EtfHead(nn.Module):

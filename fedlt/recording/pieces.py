@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedlt.recording.tables import TABLES, link, replace_file, schema
+from fedlt.files import link, replace_file
+from fedlt.recording.tables import TABLES, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from fedlt.data.groups import by_count, by_mass, sizes, untested
 from fedlt.evaluation import Derived, Evaluation, Split, mass_counts
+from fedlt.files import flush, replace_file
 from fedlt.metrics import mean_of_last
 from fedlt.recording.pieces import FOLDER, Growing, read_pieces, read_table
-from fedlt.recording.tables import flush, replace_file, rows_to_table, to_table, write_json
+from fedlt.recording.tables import rows_to_table, to_table, write_json
 from fedlt.trackers import TensorBoard
 
 if TYPE_CHECKING:

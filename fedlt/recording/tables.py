@@ -20,12 +20,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fedlt.files import flush, replace_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,33 +93,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         flush(temporary)
 
     replace_file(path, write)
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file of the same folder, then moves it over `path` in one step."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def flush(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def link(source: Path, target: Path) -> None:
-    """The present content of `source` under a second name. `source` may be replaced later, but is never edited."""
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
 
 
 def _jsonable(value: Any) -> Any:

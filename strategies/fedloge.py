@@ -32,7 +32,7 @@ from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Strategy
 from fedlt.task import Task
 
-INITIAL_LOGITS = 4.0
+INITIAL_LOGITS = 8.0
 """Norm of the simplex's rows times the norm of the initial features; chosen on validation data (benchmarks/fedloge)."""
 
 

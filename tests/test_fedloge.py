@@ -192,15 +192,15 @@ class Constant(nn.Module):
 
 
 def test_the_norm_is_inverse_to_that_of_the_initial_features() -> None:
-    """4 / sqrt(24) is 0.816; neither the model's statistics nor PyTorch's generator notice that it was asked for."""
+    """8 / sqrt(24) is 1.633; neither the model's statistics nor PyTorch's generator notice that it was asked for."""
     net, task = Net(Constant(), nn.Linear(6, 3), 6), Task("single", 3, (3,), np.ones(3, np.int64), 100)
     before, version = torch.get_rng_state(), net.backbone_version()
-    assert norm_by_features(net, task) == 0.82
+    assert norm_by_features(net, task) == 1.6
     assert torch.equal(torch.get_rng_state(), before) and net.backbone_version() == version
     strategy = FedLoGe(sparsity=0.3)
     strategy.build(net, task)
     rows = net.get_submodule("simplex").weight
-    assert torch.allclose(rows.norm(dim=1), torch.tensor(0.82))  # type: ignore[operator, union-attr]
+    assert torch.allclose(rows.norm(dim=1), torch.tensor(1.6))  # type: ignore[operator, union-attr]
 
 
 def test_the_official_bias_is_random_and_frozen(make_client: Any) -> None:

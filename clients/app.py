@@ -8,7 +8,7 @@ import time
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clients.worker import worker_for
+from clients.host import worker_for
 from server.records import pack_report, unpack_job
 
 app = ClientApp()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +14,16 @@ from clients.testing import Tests
 from clients.vectors import Vectors
 from fedlt import seeding
 from fedlt.assembly import Assembly, assemble, pick_device
-from fedlt.data.federation import Federation, federate
+from fedlt.data.federation import Federation
 from fedlt.data.inputs import make_inputs
-from fedlt.data.provenance import in_short, refuse_edited_code, refuse_others
 from fedlt.exchange import GENERIC, UNION, Failure, Job, Report, States
 from fedlt.faults import Attackers
 from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal
 from fedlt.measures.meter import Meters
+from fedlt.measures.own import OwnSums
 from fedlt.process.memory import keep_freed
 from fedlt.process.threads import one_thread
-from fedlt.scenario import Scenario, load
+from fedlt.scenario import Scenario
 from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Strategy, Update
 from fedlt.trainer import Trainer
@@ -178,7 +177,7 @@ class Worker:
         edits = self.flat.edits()
         parts = self.parts
         server = Server(self.model, self.flat, parts.task, {}, outbox, job.round, learner=parts.learner)
-        meters = Meters()
+        meters = Meters(OwnSums(parts.metrics, parts.task) if parts.metrics else None)
         for work in works:  # all before any client's parameters are loaded
             if work.chunks:
                 test = sets[work.validation]
@@ -214,6 +213,7 @@ class Worker:
                         return
                     self._recover()
         report.confidences = meters.results()
+        report.own = {} if meters.own is None else meters.own.pieces
 
     def _test_sets(self, job: Job, shared: Tensor) -> list[TestSet]:
         """The test set, then the validation set if there is one, under the generic model, which is loaded."""
@@ -274,27 +274,3 @@ class Worker:
         # For dropout and for strategies that draw from PyTorch's global generator: seeded per client, never shared.
         seeding.torch_generators(self.device, self.scenario.seed, purpose, *path)
         return client
-
-
-_workers: dict[str, Worker] = {}
-
-
-def install(scenario: Scenario, federation: Federation) -> None:
-    """Give this process a scenario and its data, so that it need not load them when the first job comes."""
-    refuse_edited_code(federation.inputs, scenario)
-    _workers.clear()
-    _workers[scenario.hash] = Worker(scenario, federation)
-
-
-def worker_for(key: str, content: dict[str, Any], inputs: str = "") -> Worker:
-    """The worker of the scenario with that hash; built from the scenario's content where there is none.
-
-    inputs: digest of the files that the run is made of, as the server knows them; empty: any.
-    """
-    if key not in _workers or inputs not in ("", in_short(_workers[key].federation.inputs)):
-        scenario = load(content)
-        federation = federate(scenario)
-        refuse_others(inputs, federation.inputs)
-        _workers.clear()
-        _workers[key] = Worker(scenario, federation)
-    return _workers[key]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fedlt.comparing.compare import compare
     from fedlt.conformance import check_strategy
     from fedlt.learner import Learner, Stage
+    from fedlt.metric import Metric
     from fedlt.results import Run
     from fedlt.run import run
     from fedlt.scenario import Scenario, load
@@ -30,6 +31,7 @@ __all__ = [
     "Batch",
     "Client",
     "Learner",
+    "Metric",
     "Run",
     "Scenario",
     "Server",
@@ -50,6 +52,7 @@ _HOMES = {
     "fedlt.conformance": ("check_strategy",),
     "fedlt.comparing.compare": ("compare",),
     "fedlt.learner": ("Learner", "Stage"),
+    "fedlt.metric": ("Metric",),
     "fedlt.results": ("Run",),
     "fedlt.run": ("join", "run"),
     "fedlt.scenario": ("Scenario", "load"),

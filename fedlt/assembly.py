@@ -12,6 +12,8 @@ from torch import nn
 from fedlt import faults, seeding
 from fedlt.errors import Problem, ScenarioError
 from fedlt.learner import Learner
+from fedlt.measures.own import try_metrics
+from fedlt.metric import Metric
 from fedlt.nn import trial
 from fedlt.nn.flat import Flat
 from fedlt.nn.model import ImageModel
@@ -34,6 +36,7 @@ class Assembly:
     flat: Flat
     task: Task
     channels_last: bool  # memory order of images and 4-d weights
+    metrics: tuple[Metric, ...] = ()  # of the user's own
 
     def remarks(self) -> list[str]:
         """Lines about the model that `fedlt check`, and a run at its start, say."""
@@ -80,7 +83,9 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
             raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
     faults.expect_meaning(scenario, strategy, len(federation.clients), len(flat.shared))
-    parts = Assembly(strategy, learner, model, flat, task, channels_last)
+    metrics = tuple(choice.create() for choice in scenario.evaluation.metrics)
+    try_metrics(metrics, task)
+    parts = Assembly(strategy, learner, model, flat, task, channels_last, metrics)
     if scenario.local.together > 1:
         from fedlt.vectorized import obstacle
 

@@ -45,7 +45,8 @@ PARTITIONS = {
     "size_skewed": "fedlt.data.partition:SizeSkewed",
 }
 FOLDERS = {"strategy": ("strategies", "fedlt.strategies"), "learner": ("fedlt/learners", "fedlt.learners")}
-KINDS = ("strategy", "learner", "model", "partition")
+KINDS = ("strategy", "learner", "model", "partition", "metric")
+CONTRACTS = ("strategy", "learner", "metric")  # kinds with a base class `fedlt.KIND.Kind`
 FLOWER_PREFIX = "flower:"
 
 
@@ -75,7 +76,7 @@ class Component:
         module, _, attribute = self.target.partition(":")
         own = module.endswith(".py")
         found = getattr(_import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
-        if self.kind in FOLDERS:
+        if self.kind in CONTRACTS:
             base = getattr(importlib.import_module(f"fedlt.{self.kind}"), self.kind.capitalize())
             if not issubclass(found, base):
                 raise ScenarioError(Problem(self.kind, f"{self.name} is no subclass of fedlt.{base.__name__}"))
@@ -148,7 +149,7 @@ def names(kind: str) -> list[str]:
     if kind in FOLDERS:
         folder = ROOT / FOLDERS[kind][0]
         return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
-    return sorted({"model": MODELS, "partition": PARTITIONS}[kind])
+    return sorted({"model": MODELS, "partition": PARTITIONS, "metric": ()}[kind])
 
 
 def flower_names() -> list[str]:
@@ -180,6 +181,8 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
             return _component(kind, name, source_of(module), attribute, module)
 
     own = f", or your own as './file.py:{kind.capitalize()}'" if kind in FOLDERS else ""
+    if kind == "metric":
+        own = "; there is none built in, so name your own as './file.py:Metric'"
     raise ScenarioError(Problem(kind, f"unknown {kind} {name!r}{suggest(name, names(kind))}{own}"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 from fedlt.data.groups import by_count, by_mass
 from fedlt.measures.collapse import Moments, class_columns, client_alignment, collapse_figures
 from fedlt.measures.confidence import Confidence
+from fedlt.measures.own import Arrays, own_figures
 from fedlt.measures.side import attempt
 from fedlt.metrics import GROUPS, VALIDATION, Confusion, generic_metrics, named, personal_columns, personal_summary
 
+if TYPE_CHECKING:
+    from fedlt.metric import Metric
+
 Columns = Mapping[str, Any]
 """Columns of a table: arrays or lists of one length, and single values that hold for all rows."""
+
+
+Own = tuple["Metric", dict[str, dict[int, Arrays]]]
+"""A metric of a user's own, and what it has summed."""
 
 
 class Rows(Protocol):
@@ -63,7 +71,8 @@ class Evaluation:
     classes that the client never saw in training excluded from its predictions. skipped: clients that failed in it.
     confidence: by the model's name in metrics (`generic`, `personal[psi]`). features: moments of the global test set's
     features under the generic backbone. head: [C, D] rows of the generic head. validation: the same on the validation
-    set, without features and head; None where nothing is set apart.
+    set, without features and head; None where nothing is set apart. own: of each metric of the user's, the sums by the
+    model's name and by client (-1: the generic model).
     """
 
     round: int
@@ -75,6 +84,7 @@ class Evaluation:
     features: Moments | None = None
     head: NDArray[np.float64] | None = None
     validation: Evaluation | None = None
+    own: tuple[Own, ...] = ()
 
 
 def validation_figures(validation: Evaluation, split: Split) -> dict[str, float]:
@@ -112,6 +122,12 @@ class Derived:
         for model, confidence in evaluation.confidence.items():
             measure = partial(confidence.figures, model)
             self.metrics |= attempt(f"the confidence of {model}", measure, dict[str, float](), self.told)
+
+        for metric, models in evaluation.own:
+            for model, by_client in models.items():
+                measure, what = partial(own_figures, metric, by_client), f"{type(metric).__name__} of {model}"
+                figures = attempt(what, measure, dict[str, float](), self.told)
+                self.metrics |= {f"{model}/{name}": value for name, value in figures.items()}
 
         if evaluation.features is not None:
             measure = partial(collapse_figures, evaluation.features, evaluation.head, told=self.told)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
+from fedlt.measures.own import Arrays, Key
 from fedlt.metrics import Confusion
 from fedlt.strategy import Update
 
@@ -85,7 +86,7 @@ class Report:
 
     updates: by block number. confusions: (model, client or -1) -> statistic; names of models that were tested on the
     validation set begin with `validation/`. confidences: by model, all clients together. moments: of features, by the
-    first chunk of the piece of the test set.
+    first chunk of the piece of the test set. own: sums of a user's metrics, by piece.
     """
 
     updates: dict[int, list[Update]] = field(default_factory=dict)
@@ -95,3 +96,4 @@ class Report:
     metrics: dict[str, float] = field(default_factory=dict)
     confidences: dict[str, Confidence] = field(default_factory=dict)
     moments: dict[int, Moments] = field(default_factory=dict)
+    own: dict[Key, Arrays] = field(default_factory=dict)

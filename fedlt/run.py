@@ -185,14 +185,14 @@ class Grids:
         """The grid for one run, its workers holding the run's data."""
         if backend == "inline":
             from clients.app import app
-            from clients.worker import install
+            from clients.host import install
             from server.grids import InlineGrid
 
             install(scenario, federation)
             return InlineGrid(app)
         if backend == "processes":
             from clients.app import app
-            from clients.worker import install
+            from clients.host import install
             from server.process_grid import ProcessGrid
 
             self._end_forked()
@@ -201,7 +201,7 @@ class Grids:
         self.start_ray(scenario)
         assert self._ray is not None
         grid = self._ray[1].result()
-        grid.install("clients.worker:install", (scenario, federation))
+        grid.install("clients.host:install", (scenario, federation))
         return grid
 
 

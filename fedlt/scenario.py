@@ -161,13 +161,14 @@ class Local:
 class Evaluation:
     """When and how the models are tested."""
 
-    young: ClassVar[tuple[str, ...]] = ("patience", "watch")
+    young: ClassVar[tuple[str, ...]] = ("patience", "watch", "metrics")
 
     every: Annotated[int, ">= 1"] = 10  # rounds between evaluations; the last round is always evaluated
     batch_size: Annotated[int, ">= 1"] = 256  # test samples in one forward pass; part of the result's definition
     clients: Annotated[int, ">= 1"] | None = None  # personal models evaluated each time (drawn by the seed); null: all
     patience: Annotated[int, ">= 1"] | None = None  # evaluations without a better one after which the run stops
     watch: str | None = None  # what patience follows; null: validation/generic/accuracy
+    metrics: Annotated[list[Choice], "metric"] = field(default_factory=list)  # of your own: [./mine.py:TopK]
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,8 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), b
 def _plain(value: Any) -> Any:
     if isinstance(value, Choice):
         return value.written()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     if is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if not _left_out(f.name, value)}
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -16,7 +17,7 @@ FOLDER = catalog.ROOT / "scenarios"
 
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("federation", "partition"),
-    ("model",), ("strategy",), ("learner",),
+    ("model",), ("strategy",), ("learner",), ("evaluation", "metrics"),
 )  # fmt: skip
 """Keys whose values may be paths."""
 
@@ -76,19 +77,22 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
             node = node.get(key) if isinstance(node, dict) else None
         if not isinstance(node, dict):
             continue
-        component = node.get(keys[-1])
-        if isinstance(component, dict):  # a component with options
-            node, last = component, "name"
-        else:
-            last = keys[-1]
-        value = node.get(last)
-        if (
-            isinstance(value, str)
-            and not value.startswith("${")
-            and "\x00" not in value
-            and _is_path(keys, value, base)
-        ):
-            node[last] = os.path.normpath(base / os.path.expanduser(value))
+        for holder, place in _places(node, keys[-1]):
+            value = holder[place]
+            if not value.startswith("${") and "\x00" not in value and _is_path(keys, value, base):
+                holder[place] = os.path.normpath(base / os.path.expanduser(value))
+
+
+def _places(holder: Any, place: Any) -> Iterator[tuple[Any, Any]]:
+    """Where texts stand that name something: the value itself, the name of a component with options, or a list's."""
+    value = holder.get(place) if isinstance(holder, dict) else holder[place]
+    if isinstance(value, str):
+        yield holder, place
+    elif isinstance(value, dict):
+        yield from _places(value, "name")
+    elif isinstance(value, list):
+        for number in range(len(value)):
+            yield from _places(value, number)
 
 
 def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
@@ -193,6 +197,8 @@ class Reader:
                 if isinstance(given, dict) and "name" not in given:
                     given = {"name": item.default, **given}  # fields of the default component
                 result[name] = self.choice(_kind_of(str(item.type)), given, where)
+            elif str(item.type).startswith("Annotated[list[Choice]"):
+                result[name] = self.choices(_kind_of(str(item.type)), content.get(name), where)
             elif name in content:
                 result[name] = self.value(Field(name, str(item.type)), content[name], where)
 
@@ -205,6 +211,12 @@ class Reader:
         except Mismatch as mismatch:
             self.problems.append(Problem(where, str(mismatch)))
             return value
+
+    def choices(self, kind: str, value: Any, where: str) -> list[Choice]:
+        """Components of a list; a single one may stand without brackets."""
+        items = [] if value is None else value if isinstance(value, list) else [value]
+        chosen = [self.choice(kind, item, f"{where}.{place}") for place, item in enumerate(items)]
+        return [choice for choice in chosen if choice is not None]
 
     def choice(self, kind: str, value: Any, where: str) -> Choice | None:
         """A component by name, or by name and fields."""
@@ -251,5 +263,5 @@ def _or_empty(value: Any) -> Any:
 
 
 def _kind_of(annotation: str) -> str:
-    """`partition` of `Annotated[Choice, 'partition']`."""
-    return annotation.removeprefix("Annotated[Choice, ").strip("]'\"")
+    """`partition` of `Annotated[Choice, 'partition']`, and `metric` of `Annotated[list[Choice], 'metric']`."""
+    return annotation.rpartition(", ")[2].strip("]'\"")

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import io
 import re
+import sys
 import tokenize
 from functools import lru_cache
 from pathlib import Path
@@ -110,10 +111,17 @@ def _base(
             return tree, comments, item
         if isinstance(item, ast.ImportFrom) and item.module and any((a.asname or a.name) == base for a in item.names):
             original = next(a.name for a in item.names if (a.asname or a.name) == base)
-            return _base(*read(source_of(item.module)), original)
+            return _base_in(item.module, original)
         if isinstance(item, ast.Import):
             for alias in item.names:
                 prefix = f"{alias.asname or alias.name}."
                 if base.startswith(prefix):
-                    return _base(*read(source_of(alias.name)), base.removeprefix(prefix))
+                    return _base_in(alias.name, base.removeprefix(prefix))
     return None
+
+
+def _base_in(module: str, base: str) -> tuple[ast.Module, dict[int, str], ast.ClassDef] | None:
+    """The same of another module. Python's own have no component's fields, and some of them (`abc`) have no file."""
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return None
+    return _base(*read(source_of(module)), base)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.assembly import Assembly
-from fedlt.evaluation import Evaluation
+from fedlt.evaluation import Evaluation, Own
 from fedlt.exchange import Report
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
+from fedlt.measures.own import added
+from fedlt.metric import Metric
 from fedlt.metrics import VALIDATION, Confusion, named
 from server.failures import evaluated_in_part
 
@@ -31,14 +33,17 @@ def gather(round: int, reports: Sequence[Report], parts: Assembly, tested: int) 
             merged.setdefault(kind, {}).setdefault(variant, {})[client] = Confusion.merge(several)
 
     confidences = _confidences(reports)
-    evaluation = _evaluation(round, "", merged, confidences)
+    own = _own(reports, parts.metrics, dropped)
+    evaluation = _evaluation(round, "", merged, confidences, own)
     moments = {chunk: part for report in reports for chunk, part in report.moments.items()}
     return replace(
         evaluation,
         skipped=tested - len(evaluation.personal.get("", {})),
         features=Moments.merge([moments[chunk] for chunk in sorted(moments)]) if moments else None,
         head=_head(parts),
-        validation=_evaluation(round, VALIDATION, merged, confidences) if any(map(_is_validation, merged)) else None,
+        validation=_evaluation(round, VALIDATION, merged, confidences, own)
+        if any(map(_is_validation, merged))
+        else None,
     )
 
 
@@ -47,6 +52,7 @@ def _evaluation(
     prefix: str,
     merged: Mapping[str, Mapping[str, dict[int, Confusion]]],
     confidences: Mapping[str, Confidence],
+    own: Sequence[Own],
 ) -> Evaluation:
     """What was found on one set of samples, whose models' names begin with the prefix."""
 
@@ -59,7 +65,22 @@ def _evaluation(
         for model, found in confidences.items()
         if _is_validation(model) == bool(prefix)
     }
-    return Evaluation(round, generic, by_client("personal"), by_client("personal_masked"), confidence=inside)
+    mine = [
+        (metric, {m.removeprefix(prefix): sums for m, sums in models.items() if _is_validation(m) == bool(prefix)})
+        for metric, models in own
+    ]
+    personal = by_client("personal"), by_client("personal_masked")
+    return Evaluation(round, generic, *personal, confidence=inside, own=tuple(mine))
+
+
+def _own(reports: Sequence[Report], metrics: Sequence[Metric], dropped: Collection[int]) -> list[Own]:
+    """What each of the user's metrics has summed, by the model's name in metrics and by client."""
+    found: list[Own] = [(metric, {}) for metric in metrics]
+    pieces = (piece for report in reports for piece in report.own.items())
+    for (place, model, client), sums in added(pieces).items():
+        if client not in dropped:
+            found[place][1].setdefault(named(*model.split(":", 1)), {})[client] = sums
+    return found
 
 
 def _is_validation(model: str) -> bool:

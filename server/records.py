@@ -19,6 +19,7 @@ from fedlt.exchange import Failure, Job, Report, States, Work
 from fedlt.measures import collapse
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
+from fedlt.measures.own import Key
 from fedlt.metrics import Confusion
 from fedlt.strategy import Update
 from server.arrays import pack_tensors, unpack_tensors, with_room
@@ -98,6 +99,14 @@ def pack_report(report: Report, in_place: bool = False) -> RecordDict:
         for name in collapse.NAMES:
             tensors[f"moments/{chunk}/{name}"] = torch.from_numpy(getattr(moments, name))
 
+    places: dict[int, list[Key]] = {}
+    for key in report.own:
+        places.setdefault(key[0], []).append(key)
+    for place, keys_of in places.items():  # one array for each name, however many clients there are
+        for name in report.own[keys_of[0]]:
+            stacked = np.stack([report.own[key][name] for key in keys_of])
+            tensors[f"own/{place}/{name}"] = torch.from_numpy(stacked)
+
     started = time.perf_counter()
     arrays = pack_tensors(tensors, in_place)
     report.metrics["move_seconds"] = report.metrics.get("move_seconds", 0.0) + time.perf_counter() - started
@@ -106,6 +115,7 @@ def pack_report(report: Report, in_place: bool = False) -> RecordDict:
         "confusions": [[*key, len(part)] for key, part in zip(keys, cells, strict=True)],
         "confidences": {model: len(found.clients) for model, found in report.confidences.items()},
         "moments": list(report.moments),
+        "own": [[key[1:] for key in places.get(place, [])] for place in range(len(places))],
         "failures": [asdict(failure) for failure in report.failures],
         "metrics": report.metrics,
     }
@@ -139,6 +149,13 @@ def unpack_report(content: RecordDict) -> Report:
 
     for chunk in head["moments"]:
         report.moments[chunk] = Moments(*(tensors[f"moments/{chunk}/{name}"].numpy() for name in collapse.NAMES))
+    for place, keys in enumerate(head["own"]):
+        named = {
+            n.removeprefix(f"own/{place}/"): t.numpy() for n, t in tensors.items() if n.startswith(f"own/{place}/")
+        }
+        for number, (model, client, first) in enumerate(keys):
+            report.own[place, model, client, first] = {name: values[number] for name, values in named.items()}
+
     prefix = "state/"
     report.states = _by_client({n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)})
 

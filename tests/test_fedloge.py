@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import fedlt
-from clients.worker import Worker, worker_for
+from clients.host import worker_for
+from clients.worker import Worker
 from fedlt.assembly import assemble
 from fedlt.data.federation import federate, plan
 from fedlt.exchange import Job, Work

@@ -355,7 +355,7 @@ def test_newcomers_do_not_join_a_run_of_other_data(small: dict[str, Any]) -> Non
 
 
 def test_a_worker_with_other_files_than_the_server_s_is_refused(small: dict[str, Any]) -> None:
-    from clients.worker import worker_for
+    from clients.host import worker_for
     from fedlt.data.federation import federate
 
     scenario = load(small)
@@ -371,7 +371,7 @@ def test_a_worker_with_other_files_than_the_server_s_is_refused(small: dict[str,
 
 
 def test_a_worker_does_not_execute_code_that_was_edited_since_the_run_began(small: dict[str, Any]) -> None:
-    from clients.worker import install
+    from clients.host import install
     from fedlt.data.federation import federate
 
     Path("mine.py").write_text(MINE, encoding="utf-8")

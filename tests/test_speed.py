@@ -94,7 +94,7 @@ def test_a_round_costs_what_its_cohort_costs_not_what_there_are_clients(
 
 def small_rounds(scenario: Any, federation: Any, folder: Path) -> Rounds:
     from clients.app import app
-    from clients.worker import install
+    from clients.host import install
     from fedlt.assembly import assemble
 
     install(scenario, federation)

@@ -68,7 +68,7 @@ def evaluate_generic(
                 found = strategy.generic(server, x)  # type: ignore[arg-type]
                 logits = named_logits(found)
                 tally.add(logits, targets)
-                meters.add(f"{test.prefix}generic", logits, targets, said=_said(found))
+                meters.add(f"{test.prefix}generic", logits, targets, said=_said(found), rows=x.rows)
     return tally.confusions(f"{test.prefix}generic")
 
 
@@ -92,13 +92,13 @@ def evaluate_personal(
             without = {name: value.masked_fill(unseen, -torch.inf) for name, value in logits.items()}
             plain.add(logits, targets)
             masked.add(without, targets)
-            held.append((logits, without, targets, said))
+            held.append((logits, without, targets, x.rows, said))
 
     model, blank = f"{test.prefix}personal", bool(unseen.all())
     confusions = plain.confusions(model), masked.confusions(f"{model}_masked", checked=not blank)
-    for logits, without, targets, said in held:
-        meters.add(model, logits, targets, client.id, said)
-        meters.add(f"{model}_masked", without, targets, client.id, said)
+    for logits, without, targets, places, said in held:
+        meters.add(model, logits, targets, client.id, said, places)
+        meters.add(f"{model}_masked", without, targets, client.id, said, places)
     return confusions
 
 

@@ -10,14 +10,16 @@ from torch import Tensor
 
 from fedlt.learner import Prediction
 from fedlt.measures.confidence import BINS, LOWEST_LOG_ODDS, MOST_NATS, RANKS, RANKS_PER_NAT, UNIT, Confidence
+from fedlt.measures.own import OwnSums
 
 HELD = 2**22  # numbers held back at most; softmax over one client's few rows would cost its call, not its arithmetic
 
 
 @dataclass
 class Meters:
-    """One `Confidence` for each model and variant, as `model:variant`."""
+    """One `Confidence` for each model and variant, as `model:variant`. own: what metrics of a user's own sum."""
 
+    own: OwnSums | None = None
     _held: dict[str, list[_Part]] = field(default_factory=dict)
     _done: dict[str, list[Confidence]] = field(default_factory=dict)
     _size: int = 0
@@ -29,9 +31,13 @@ class Meters:
         targets: Tensor,
         client: int = -1,
         said: Prediction | None = None,
+        rows: Tensor | None = None,
     ) -> None:
         """Logits [B, C] of each variant; targets: [B]; client: whose personal model it is. said: what the model itself
-        says of its uncertainty, which otherwise follows from the confidence, and of the experts asked."""
+        says of its uncertainty, which otherwise follows from the confidence, and of the experts asked. rows: [B] their
+        numbers, for `own`."""
+        if self.own is not None and rows is not None:
+            self.own.add(model, logits, targets, client, rows)
         for variant, value in logits.items():
             self._held.setdefault(f"{model}:{variant}", []).append(_Part(value.detach(), targets, said, client))
             self._size += value.numel()

@@ -1,0 +1,114 @@
+"""Sums of metrics of a user's own (`fedlt.metric`), kept apart by piece of the test set until all of them are there.
+
+Sums are floating-point numbers, so that their order matters: every process computes the same pieces, and whoever has
+all of them adds them up in the order of the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlt.errors import Problem, ScenarioError
+from fedlt.metric import Metric
+from fedlt.task import Task
+
+Key = tuple[int, str, int, int]
+"""Place of the metric in its list, `model:variant`, client (-1: none), first row of the piece."""
+
+Arrays = dict[str, NDArray[np.float64]]
+
+KEY = "evaluation.metrics"
+TAKEN = {
+    "accuracy", "balanced_accuracy", "many", "medium", "few", "clients", "std", "worst_decile", "ece", "nll", "brier",
+    "failure_auroc", "experts",
+}  # fmt: skip
+"""Names of figures that every run has."""
+
+
+@dataclass
+class OwnSums:
+    """What the metrics sum over the pieces that one worker tests."""
+
+    metrics: tuple[Metric, ...]
+    task: Task
+    pieces: dict[Key, Arrays] = field(default_factory=dict)
+
+    def add(self, model: str, logits: Mapping[str, Tensor], targets: Tensor, client: int, rows: Tensor) -> None:
+        """A piece of a test set: logits [B, C] of each variant, targets and row numbers [B]."""
+        for place, metric in enumerate(self.metrics):
+            for variant, value in logits.items():
+                key = place, f"{model}:{variant}", client, int(rows[0])
+                self.pieces[key] = as_arrays(metric.sums(value, targets, self.task))
+
+
+def as_arrays(sums: Mapping[str, Any]) -> Arrays:
+    """The sums of one piece as float64."""
+    return {name: torch.as_tensor(value).detach().cpu().double().numpy() for name, value in sums.items()}
+
+
+def added(pieces: Iterable[tuple[Key, Arrays]]) -> dict[tuple[int, str, int], Arrays]:
+    """Sums over all pieces of each (place, model, client), added up in the order of the rows."""
+    found: dict[tuple[int, str, int], Arrays] = {}
+    for (place, model, client, _), sums in sorted(pieces, key=lambda piece: piece[0]):
+        key = place, model, client
+        held = found.get(key)
+        found[key] = sums if held is None else {name: held[name] + value for name, value in sums.items()}
+    return found
+
+
+def own_figures(metric: Metric, by_client: Mapping[int, Arrays]) -> dict[str, float]:
+    """Figures of one model: of its sums, or the mean over the clients for whom a figure is defined."""
+    each = [metric.figures(sums) for _, sums in sorted(by_client.items())]
+    found = {}
+    for name in each[0]:
+        defined = [figures[name] for figures in each if not math.isnan(figures[name])]
+        found[name] = sum(defined) / len(defined) if defined else math.nan
+    return found
+
+
+def try_metrics(metrics: Iterable[Metric], task: Task) -> None:
+    """Pass made-up batches through each metric. Raises `ScenarioError` for one that raises or cannot be added up."""
+    generator = torch.Generator().manual_seed(0)
+    names: dict[str, int] = {}
+    for place, metric in enumerate(metrics):
+        key = f"{KEY}.{place}"
+        try:
+            figures = _figures_of_made_up(metric, task, generator)
+        except Exception as error:
+            message = f"{type(metric).__name__} failed on made-up logits: {type(error).__name__}: {error}"
+            raise ScenarioError(Problem(key, f"{message}; mend it")) from error
+
+        for name in figures:
+            if name in TAKEN or name in names or not name.isidentifier():
+                reason = "is taken" if name.isidentifier() else "is no plain word"
+                raise ScenarioError(Problem(key, f"the figure's name {name!r} {reason}; give it another"))
+            names[name] = place
+
+
+def _figures_of_made_up(metric: Metric, task: Task, generator: torch.Generator) -> dict[str, float]:
+    """Figures of three batches, one of them masked and one of a single sample."""
+    sums: list[Arrays] = []
+    for size, masked in ((5, False), (4, True), (1, False)):
+        logits = torch.randn(size, task.num_classes, generator=generator)
+        if masked:
+            logits[:, 0] = -torch.inf
+        y = torch.randint(task.num_classes, (size,), generator=generator)
+        sums.append(as_arrays(metric.sums(logits, y, task)))
+
+    shapes = [{name: value.shape for name, value in found.items()} for found in sums]
+    if shapes[1:] != shapes[:-1]:
+        raise ValueError(f"sums() gives other names or shapes for other batches: {shapes[0]} and then {shapes[1:]}")
+    whole = {name: sums[0][name] + sums[1][name] + sums[2][name] for name in sums[0]}
+    figures = metric.figures(whole)
+    wrong = [name for name, value in figures.items() if not isinstance(value, float | int)]
+    if wrong or not figures:
+        raise TypeError(f"figures() gives {figures!r}; expected a number by name")
+    return {name: float(value) for name, value in figures.items()}

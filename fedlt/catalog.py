@@ -186,16 +186,28 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
     raise ScenarioError(Problem(kind, f"unknown {kind} {name!r}{suggest(name, names(kind))}{own}"))
 
 
+def own_class(key: str, name: str, relative_to: Path | None = None) -> type:
+    """The class of `./file.py:Class`, which need not be a component. key: what a problem is told under."""
+    file, _, attribute = name.rpartition(":")
+    path = _own_path(key, file, relative_to or Path.cwd())
+    found = getattr(_import_file(key, path), attribute, None)
+    if not isinstance(found, type):
+        raise ScenarioError(Problem(key, f"{path} has no class {attribute!r}"))
+    return found
+
+
 def _find_file(kind: str, name: str, relative_to: Path) -> Component:
     file, _, attribute = name.rpartition(":")
+    path = _own_path(kind, file, relative_to)
+    return _component(kind, f"{path}:{attribute}", path, attribute, str(path))
+
+
+def _own_path(key: str, file: str, relative_to: Path) -> Path:
     path = (relative_to / Path(file).expanduser()).resolve()
     if not path.is_file():
-        raise ScenarioError(
-            Problem(
-                kind, f"there is no file {path}; give the path from the folder you run in, or in a file from its own"
-            )
-        )
-    return _component(kind, f"{path}:{attribute}", path, attribute, str(path))
+        remedy = "give the path from the folder you run in, or in a file from its own"
+        raise ScenarioError(Problem(key, f"there is no file {path}; {remedy}"))
+    return path
 
 
 def _find_flower(name: str) -> Component:

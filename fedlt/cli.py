@@ -39,7 +39,7 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Start over what is finished or was stopped.")] = False,
     resume_from: Annotated[int | None, typer.Option(help="Go on from the checkpoint of this round.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
-    track: Annotated[str, typer.Option(help="Trackers: tensorboard, mlflow, wandb.")] = "",
+    track: Annotated[str, typer.Option(help="Trackers: tensorboard, mlflow, wandb, ./file.py:Mine.")] = "",
 ) -> None:
     """Run a scenario. The last line printed is the run folder's path.
 

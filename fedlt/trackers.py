@@ -1,6 +1,8 @@
-"""What follows a run elsewhere: TensorBoard, MLflow, Weights & Biases. Each is imported when it is asked for.
+"""What follows a run elsewhere: TensorBoard, MLflow, Weights & Biases, or a class of one's own.
 
-    fedlt run digits_lt --track tensorboard,mlflow
+Each is imported when it is asked for:
+
+    fedlt run digits_lt --track tensorboard,mlflow,./mine.py:Mine
 
 A tracker hears of every round and of every evaluation. A failing tracker ends the run: a run that was to be followed
 and was not would be found out only at its end.
@@ -16,8 +18,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from fedlt.catalog import own_class
 from fedlt.errors import Problem, ScenarioError
 from fedlt.schema import suggest
+
+METHODS = ("start", "log", "finish")
 
 
 class Tracker(Protocol):
@@ -99,16 +104,38 @@ TRACKERS: dict[str, type[TensorBoard] | type[MLflow] | type[WandB]] = {
 
 
 def trackers(names: Sequence[str]) -> list[Tracker]:
-    """The trackers of these names. Raises `ScenarioError` for one that is unknown or not installed."""
-    problems = []
-    for name in names:
-        if name not in TRACKERS:
-            problems.append(Problem("--track", f"unknown tracker {name!r}{suggest(name, TRACKERS)}"))
+    """The trackers of these names; `./mine.py:Mine` is a class of one's own, made without arguments.
+
+    Raises `ScenarioError` for one that is unknown, not installed, or no tracker.
+    """
+    problems, made = [], dict[str, Tracker]()
+    for name in dict.fromkeys(names):
+        if ".py:" in name:
+            made[name] = _own(name)
+        elif name not in TRACKERS:
+            hint = suggest(name, TRACKERS) or ", or your own as './file.py:Tracker'"
+            problems.append(Problem("--track", f"unknown tracker {name!r}{hint}"))
         elif find_spec(TRACKERS[name].package) is None:
             problems.append(Problem("--track", f"{name} is not installed: pip install 'fedlt[{name}]'"))
+        else:
+            made[name] = TRACKERS[name]()
     if problems:
         raise ScenarioError(problems)
-    return [TRACKERS[name]() for name in dict.fromkeys(names)]
+    return list(made.values())
+
+
+def _own(name: str) -> Tracker:
+    """A tracker of a user's file."""
+    try:
+        tracker: Tracker = own_class("--track", name)()
+    except TypeError as error:
+        raise ScenarioError(Problem("--track", f"{name} is made without arguments: {error}")) from error
+    lacking = [method for method in METHODS if not callable(getattr(tracker, method, None))]
+    if lacking:
+        raise ScenarioError(
+            Problem("--track", f"{name} has no {', '.join(lacking)}; a tracker has {', '.join(METHODS)}")
+        )
+    return tracker
 
 
 class Followed:

@@ -157,3 +157,39 @@ def test_wandb_is_called_as_it_documents(tmp_path: Path, monkeypatch: pytest.Mon
         ({"generic/few": 0.5, "round": 3}, 3),
         0,
     ]
+
+
+# Of one's own ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_tracker_of_the_page_follows_a_run(
+    tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(module.__file__).parent.parent / "docs" / "howto" / "trackers.md").read_text(encoding="utf-8")
+    (tmp_path / "tail.py").write_text(page.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
+    run = fedlt.run(tiny, out=tmp_path / "r", track=[f"{tmp_path}/tail.py:Tail"])
+    assert (
+        f"{run.folder.name}: finished, best tail {max(run.metrics[run.metrics.metric == 'generic/few'].value):.2f}"
+        in (capsys.readouterr().out)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class Mine:\n    def start(self, folder, keys): ...\n", "Mine has no log, finish; a tracker has start, log"),
+        ("class Mine:\n    def __init__(self, channel): ...\n", "Mine is made without arguments"),
+        ("Mine = 3\n", "has no class 'Mine'"),
+        ("import nowhere_at_all\n", "cannot be imported: ModuleNotFoundError"),
+    ],
+)
+def test_what_is_no_tracker_is_refused_before_any_work(
+    tiny: dict[str, Any], tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+    with pytest.raises(ScenarioError, match="--track") as error:
+        fedlt.run(tiny, out=tmp_path / "r", track=[f"{tmp_path}/mine.py:Mine"])
+    assert message in str(error.value)
+    assert not list(tmp_path.glob("r/*"))
+    with pytest.raises(ScenarioError, match="there is no file"):
+        fedlt.run(tiny, out=tmp_path / "r", track=["./nowhere.py:Mine"])

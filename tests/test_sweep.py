@@ -23,7 +23,7 @@ from fedlt.errors import ScenarioError
 from fedlt.results import Run, load
 from fedlt.scenario import load as load_scenario
 from fedlt.sweeps.grid import Job, plan, split_values
-from fedlt.sweeps.sweep import check, how_many, sweep
+from fedlt.sweeps.sweep import check, how_many, run_jobs, sweep
 from fedlt.sweeps.view import Live, Quiet
 
 ODD = "class Odd(Strategy):\n    def build(self, model, task):\n        raise ValueError('too odd')\n"
@@ -410,3 +410,10 @@ def test_the_view_of_a_terminal_shows_the_grid(tiny: dict[str, Any], tmp_path: P
     assert re.search(rf"strategy=fedavg +{generic} / {personal} +cannot run\n", text)
     assert re.search(r"strategy=fedprox +· +·\n", text)
     assert re.search(r"1 of 4 done, 1 failed; 0 s, about \d+ s to go", text)
+
+
+def test_jobs_of_one_name_are_refused_as_one_would_hide_the_other(tiny: dict[str, Any], tmp_path: Path) -> None:
+    jobs = [*plan(tiny, ["local.lr=0.1"]), *plan(tiny, ["local.lr=0.2"])]
+    assert jobs[0].name == jobs[1].name
+    with pytest.raises(ValueError, match="several jobs are called seed 0; give each a label of its own"):
+        run_jobs(jobs, tmp_path, 1, False, Quiet())

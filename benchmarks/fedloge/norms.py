@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.fedloge.forms import FORMS
@@ -69,7 +70,8 @@ def jobs(setting: str, strategy: str, seeds: range) -> list[Job]:
     scenario, changes, _ = SETTINGS[setting]
     words = [*changes, f"strategy={strategy}", "data.validation=0.2", "resources.backend=inline"]
     found = plan(scenario, words, list(seeds))
-    return plan(scenario, [*words, f"evaluation.every={found[0].scenario.federation.rounds}"], list(seeds))
+    found = plan(scenario, [*words, f"evaluation.every={found[0].scenario.federation.rounds}"], list(seeds))
+    return [replace(job, label=strategy) for job in found]
 
 
 def figures(run: Run) -> dict[str, str]:

@@ -68,7 +68,11 @@ def sweep(
 
 
 def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, view: View) -> Sweep:
-    """Run the jobs that are not finished; `view` hears of everything."""
+    """Run the jobs that are not finished; `view` hears of everything. Jobs of one name raise ValueError: by their names
+    they are told apart."""
+    names = [job.name for job in jobs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"several jobs are called {', '.join(sorted(twice))}; give each a label of its own")
     out = out.expanduser().resolve()
     done = {} if force else _finished(jobs, out)
     backends, refused = check([job for job in jobs if job.name not in done])

@@ -45,8 +45,8 @@ PARTITIONS = {
     "size_skewed": "fedlt.data.partition:SizeSkewed",
 }
 FOLDERS = {"strategy": ("strategies", "fedlt.strategies"), "learner": ("fedlt/learners", "fedlt.learners")}
-KINDS = ("strategy", "learner", "model", "partition", "metric")
 CONTRACTS = ("strategy", "learner", "metric")  # kinds with a base class `fedlt.KIND.Kind`
+KINDS = (*CONTRACTS, "model", "partition")
 FLOWER_PREFIX = "flower:"
 
 
@@ -180,9 +180,8 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
             module, _, attribute = entry.value.partition(":")
             return _component(kind, name, source_of(module), attribute, module)
 
-    own = f", or your own as './file.py:{kind.capitalize()}'" if kind in FOLDERS else ""
-    if kind == "metric":
-        own = "; there is none built in, so name your own as './file.py:Metric'"
+    also = ", or" if names(kind) else "; there is none built in, name"
+    own = f"{also} your own as './file.py:{kind.capitalize()}'" if kind in CONTRACTS else ""
     raise ScenarioError(Problem(kind, f"unknown {kind} {name!r}{suggest(name, names(kind))}{own}"))
 
 

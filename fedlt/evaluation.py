@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fedlt.data.groups import by_count, by_mass
 from fedlt.measures.collapse import Moments, class_columns, client_alignment, collapse_figures
 from fedlt.measures.confidence import Confidence
-from fedlt.measures.own import Arrays, own_figures
 from fedlt.measures.side import attempt
+from fedlt.measures.sums import Arrays, own_figures
 from fedlt.metrics import GROUPS, VALIDATION, Confusion, generic_metrics, named, personal_columns, personal_summary
 
 if TYPE_CHECKING:

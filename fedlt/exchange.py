@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
-from fedlt.measures.own import Arrays, Key
+from fedlt.measures.sums import Arrays, Key
 from fedlt.metrics import Confusion
 from fedlt.strategy import Update
 

@@ -13,7 +13,7 @@ from fedlt.evaluation import Evaluation, Own
 from fedlt.exchange import Report
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
-from fedlt.measures.own import added
+from fedlt.measures.sums import added
 from fedlt.metric import Metric
 from fedlt.metrics import VALIDATION, Confusion, named
 from server.failures import evaluated_in_part

@@ -33,6 +33,7 @@ def test_the_run_folder_holds_everything(tiny: dict[str, Any], tmp_path: Path) -
         "log.txt",
         "partition.npz",
         "model.safetensors",
+        "checkpoints",  # that of the end, for going on with more rounds
         *(f"{table}.parquet" for table in ("rounds", "clients", "classes", "calibration", "metrics", "confusion")),
     }
     summary = run.summary

@@ -36,8 +36,8 @@ def test_chosen_rates_are_recorded_and_taken(tmp_path: Path, monkeypatch: pytest
     tune.record("digits", {"fedavg": {0.03: 0.9, 0.1: 0.8}})
     assert settings.chosen_rates("cifar10") == settings.chosen_rates("ham10000") == {"fedavg": 0.1, "feddyn": 0.03}
     assert settings.chosen_rates("digits") == {"fedavg": 0.03}
-    found = settings.jobs(settings.SETTINGS["digits"], {"fedavg": [0.03], "local": []}, [0, 1])
-    assert [(job.seed, job.scenario.local.lr) for job in found] == [(0, 0.03), (0, 0.05), (1, 0.03), (1, 0.05)]
+    found = settings.jobs(settings.SETTINGS["digits"], {"fedavg": [0.04], "local": []}, [0, 1])
+    assert [(job.seed, job.scenario.local.lr) for job in found] == [(0, 0.04), (0, 0.03), (1, 0.04), (1, 0.03)]
 
 
 def test_validation_rows_come_from_training_and_keep_their_columns(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@
     classes.parquet      one row per evaluation and class: recall of the generic model, norms of features and head
     calibration.parquet  one row per evaluation, model and bin of confidence
     confusion.parquet    the confusion matrices from which all figures are derived
+    checkpoints/         while the run goes on, and after it the state of its end, for going on with more rounds
 
 While a run goes on, its tables are in pieces (`fedlt.recording.pieces`). A file is written beside its final name and
 then moved over it, so that a reader meets whole files only, at any moment of a run, and a crash leaves the older file.

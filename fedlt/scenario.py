@@ -140,7 +140,7 @@ class Federation:
 class Local:
     """What one client does in one round."""
 
-    young: ClassVar[tuple[str, ...]] = ("last_batch",)
+    young: ClassVar[tuple[str, ...]] = ("last_batch", "clip")
 
     epochs: Annotated[int, ">= 1"] = 5  # passes over the client's data
     batch_size: Annotated[int, ">= 1"] = 32  # samples in one step; the last batch of a pass may be smaller
@@ -151,6 +151,7 @@ class Local:
     momentum: Annotated[float, ">= 0", "< 1"] = 0.9  # starts anew in every round, but goes on at a centralized site
     nesterov: bool = False  # the gradient is corrected by the momentum that is to come
     weight_decay: Annotated[float, ">= 0"] = 0.0  # added to the gradient, times the weight
+    clip: Annotated[float, "> 0"] | None = None  # norm to which a step's longer gradient is scaled down; null: none
     together: Annotated[int, ">= 1"] = 1  # clients of a block trained in one batched step; changes the rounding
     augment: Literal[
         "none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout", "strong", "shift", "shift_flip"

@@ -25,6 +25,9 @@ def cross_check(scenario: Scenario, problems: list[Problem]) -> None:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
     if scenario.local.nesterov and not scenario.local.momentum:
         problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
+    if scenario.local.clip is not None and scenario.local.together > 1:
+        message = "is of one client's gradient, and local.together trains several in one step; take local.together=1"
+        problems.append(Problem("local.clip", message))
     _check_faults(federation.late, federation.attack, problems)
 
 

@@ -61,15 +61,25 @@ def descend(
     return velocity
 
 
+def shorten(gradients: list[Tensor], limit: float) -> None:
+    """Scale gradients in place so that their common norm is at most `limit`, as PyTorch's `clip_grad_norm_` does."""
+    norm = torch.stack(torch._foreach_norm(gradients)).norm()
+    torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+
+
 class SGD:
     """Momentum v <- momentum * v + g with g = gradient + weight_decay * w, then w <- w - lr * v.
 
     nesterov: w <- w - lr * (g + momentum * v). lr may be changed between steps. travel: by how much the steps since
-    `reset` would have moved a weight whose gradient is always one.
+    `reset` would have moved a weight whose gradient is always one. clip: the norm to which the gradient of all trained
+    parameters, without weight decay, is scaled down where it is longer.
     """
 
-    def __init__(self, flat: Flat, momentum: float, weight_decay: float, nesterov: bool = False) -> None:
+    def __init__(
+        self, flat: Flat, momentum: float, weight_decay: float, nesterov: bool = False, clip: float | None = None
+    ) -> None:
         self.flat, self.momentum, self.weight_decay, self.nesterov = flat, momentum, weight_decay, nesterov
+        self.clip = clip
         self.lr = self.travel = self._pull = 0.0
         self._names: tuple[str, ...] = ()
         self._chosen: list[tuple[Tensor, Tensor]] = []  # parameter, its weights
@@ -115,6 +125,8 @@ class SGD:
             weights.append(values)
             gradients.append(torch.zeros_like(values) if parameter.grad is None else parameter.grad)
             parameter.grad = None  # it is used up, and may be the velocity from here on
+        if self.clip is not None:
+            shorten(gradients, self.clip)
         settings = self.lr, self.momentum, self.weight_decay, self.nesterov
         self._velocity = descend(weights, gradients, self._velocity, *settings)
         self.flat.stepped(self._backbone)

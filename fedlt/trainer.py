@@ -59,7 +59,7 @@ class Trainer:
         self._with_backbone: dict[tuple[str, ...], bool] = {}
         self._switch, self._switch_backbone = Switch(flat.model), Switch(flat.model.backbone)
         self._switch_still = [Switch(module) for module in flat.still]
-        self._sgd = SGD(flat, local.momentum, local.weight_decay, local.nesterov)
+        self._sgd = SGD(flat, local.momentum, local.weight_decay, local.nesterov, local.clip)
 
     @torch.enable_grad()  # a strategy may fine-tune while it predicts
     def train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import fedlt
 from fedlt.data.inputs import Features, Images, _cut_out, make_inputs
+from fedlt.errors import ScenarioError
 from fedlt.learner import Learner, Stage
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
+from fedlt.scenario import Local, load
 from fedlt.sgd import SGD
 from fedlt.site import Batch, Rows, Site
 
@@ -392,3 +395,36 @@ def test_a_read_only_array_is_used_without_a_warning_or_a_copy(recwarn: pytest.W
     assert isinstance(inputs, Images)
     assert inputs.pixels.data_ptr() == array.ctypes.data
     assert not recwarn.list
+
+
+# Clipping -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1e-3, 0.5, 1e3])
+def test_clipped_steps_are_those_of_pytorch(limit: float) -> None:
+    """Ten steps on the same batches, with momentum and weight decay, which is added after clipping."""
+    ours, theirs = net(), net()
+    flat = Flat(ours)
+    sgd = SGD(flat, momentum=0.9, weight_decay=0.1, clip=limit)
+    sgd.reset(tuple(flat.trainable), 0.1)
+    reference = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for step in range(10):
+        sgd.zero_grad()
+        loss_of(ours, step).backward()
+        sgd.step()
+        theirs.zero_grad()
+        loss_of(theirs, step).backward()
+        nn.utils.clip_grad_norm_(theirs.parameters(), limit)
+        reference.step()
+    for mine, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(mine, expected, atol=1e-6)
+
+
+def test_clipping_is_part_of_a_scenario_only_where_it_is_set(tiny: dict[str, Any], tmp_path: Path) -> None:
+    plain, clipped = load(tiny), load(tiny, ["local.clip=0.01"])
+    assert "clip" not in plain.to_dict()["local"]
+    hashes = [fedlt.run(s, out=tmp_path, backend="inline").summary["model_hash"] for s in (plain, clipped)]
+    assert hashes[0] != hashes[1]
+    assert fedlt.run(tiny, "local.clip=1e9", out=tmp_path, backend="inline").summary["model_hash"] == hashes[0]
+    with pytest.raises(ScenarioError, match=r"local\.clip: is of one client's gradient"):
+        load(tiny, ["local.clip=1", "local.together=2"])

@@ -20,6 +20,7 @@ def cross_check(scenario: Scenario, problems: list[Problem]) -> None:
     tail = scenario.data.longtail
     if scenario.data.auxiliary and tail.mode == "official" and tail.profile != "none":
         problems.append(Problem("data.auxiliary", "the official subsets leave nothing aside; use longtail.mode=seeded"))
+
     _check_validation(scenario, problems)
     if federation.local_test == "natural" and not natural:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
@@ -28,6 +29,7 @@ def cross_check(scenario: Scenario, problems: list[Problem]) -> None:
     if scenario.local.clip is not None and scenario.local.together > 1:
         message = "is of one client's gradient, and local.together trains several in one step; take local.together=1"
         problems.append(Problem("local.clip", message))
+
     _check_faults(federation.late, federation.attack, problems)
 
 

@@ -180,8 +180,7 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
             module, _, attribute = entry.value.partition(":")
             return _component(kind, name, source_of(module), attribute, module)
 
-    also = ", or" if names(kind) else "; there is none built in, name"
-    own = f"{also} your own as './file.py:{kind.capitalize()}'"
+    own = f"{'' if names(kind) else '; there is none built in'} (your own: './file.py:{kind.capitalize()}')"
     raise ScenarioError(Problem(kind, f"unknown {kind} {name!r}{suggest(name, names(kind))}{own}"))
 
 

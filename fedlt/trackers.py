@@ -113,7 +113,7 @@ def trackers(names: Sequence[str]) -> list[Tracker]:
         if ".py:" in name:
             made[name] = _own(name)
         elif name not in TRACKERS:
-            hint = suggest(name, TRACKERS) or ", or your own as './file.py:Tracker'"
+            hint = f"{suggest(name, TRACKERS)} (your own: './file.py:Tracker')"
             problems.append(Problem("--track", f"unknown tracker {name!r}{hint}"))
         elif find_spec(TRACKERS[name].package) is None:
             problems.append(Problem("--track", f"{name} is not installed: pip install 'fedlt[{name}]'"))

@@ -181,7 +181,7 @@ def test_all_problems_are_found_at_once_with_key_and_nearest_spelling(tmp_path: 
         "shift_flip, got 'crop_flp'; did you mean 'crop_flip'?",
         "strategy.muu": "unknown key of fedprox; did you mean 'mu'?",
         "strategy.mu": "expected a number >= 0, got -0.5",
-        "model": "unknown model 'resnet9'; did you mean 'resnet8'?",
+        "model": "unknown model 'resnet9'; did you mean 'resnet8'? (your own: './file.py:Model')",
         "learner": f"expected the name of a learner ({', '.join(names('learner'))}), got ['cross_entropy']",
     }
 

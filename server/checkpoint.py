@@ -158,11 +158,17 @@ class Checkpoints:
         self._prune(progress)
 
     def keep_only(self, round: int) -> bool:
-        """Delete all checkpoints but that of a round; whether it is there."""
+        """Delete all checkpoints but that of a round, and what only they need; whether it is there."""
         for folder in self._folders():
             if int(folder.name) != round:
                 durable.discard(folder)
-        return bool(self._folders())
+
+        head = self.head_at(self.folder.parent, round)
+        needed = {str(name) for name, _, _ in head["states"]} if head is not None else set()
+        for path in (self.folder / "states").glob("*.states"):
+            if path.name not in needed:
+                path.unlink()
+        return head is not None
 
     def clear(self) -> None:
         """Delete all checkpoints."""

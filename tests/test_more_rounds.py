@@ -14,7 +14,9 @@ from same_figures import assert_equal
 import fedlt
 from fedlt import catalog
 from fedlt.results import Run
+from fedlt.scenario import load
 from server import keeper
+from server.checkpoint import Checkpoints
 
 NEEDS = {
     "creff": ("strategy.features=2",),  # a tenth of its time
@@ -62,6 +64,17 @@ def test_a_run_of_more_rounds_begins_where_the_shorter_one_ended(
     again = run(tiny, 5, tmp_path / "two", *overrides)
     assert again.summary["goes_on_from"] == longer.folder.name  # of the two that would do, the longest
     assert_equal(again, run(tiny, 5, tmp_path / "five", *overrides))
+
+
+def test_the_end_keeps_only_what_it_needs(tiny: dict[str, Any], tmp_path: Path) -> None:
+    found = run(tiny, 3, tmp_path, f"strategy={REMEMBERING}", "resources.checkpoint=1")
+    folder = found.folder / "checkpoints"
+    assert [path.name for path in folder.glob("0*")] == ["000003"]
+    (folder / "states" / "000099.states").write_bytes(b"of a checkpoint that is gone")
+    head = Checkpoints.head_at(found.folder, 3)
+    assert head is not None
+    assert Checkpoints(found.folder, load(tiny), "").keep_only(3)
+    assert [path.name for path in (folder / "states").iterdir()] == [name for name, _, _ in head["states"]]
 
 
 def test_it_is_said_in_the_terminal(tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

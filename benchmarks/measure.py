@@ -212,6 +212,7 @@ def compared(ended: Mapping[str, Watched], warmup: int) -> dict[str, dict[str, A
             told[system] = _told(watched)
         except RuntimeError as error:
             found[system] = error
+
     windows = [_steady(each, warmup) for each in told.values()]
     since, until = max((start for start, _ in windows), default=0.0), min((end for _, end in windows), default=0.0)
     for system, each in told.items():
@@ -219,6 +220,7 @@ def compared(ended: Mapping[str, Watched], warmup: int) -> dict[str, dict[str, A
             found[system] = _figures(ended[system], each, since, until)
         except RuntimeError as error:
             found[system] = error
+
     return found
 
 

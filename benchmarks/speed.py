@@ -137,11 +137,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--turns", type=float, help="seconds: all systems are begun and take turns; not beside `flower`"
     )
+
     parser.add_argument("--json", type=Path, help="write every run and the machine to this file")
     parser.add_argument("--csv", type=Path, help="likewise as CSV, with comment lines on top")
     options = parser.parse_args(arguments)
     if options.turns is not None and options.turns <= 0:
         parser.error(f"--turns {options.turns}: give seconds above 0")
+
     return options
 
 

@@ -168,6 +168,7 @@ class Suite:
             folded = _Snapshot.of(server)
         else:
             aggregate(server, updates)
+
         self._expect(torch.equal(frozen, server.flat.frozen), "frozen", "aggregate() changed frozen parameters")
         self._expect_same(known, _fingerprint(strategy), "aggregate()")
         sound = self._expect_tensors(_named(state=server.state, outbox=server.outbox), "server.")
@@ -223,6 +224,7 @@ def _fingerprint(strategy: Strategy) -> dict[str, bytes]:
             found |= {f"{kind.__name__}.{name}": value for name, value in vars(kind).items()}
             module = sys.modules.get(kind.__module__)
             found |= {f"{kind.__module__}.{name}": value for name, value in vars(module).items()} if module else {}
+
     plain = (dict, list, set, bytearray, int, float, str, tuple, Tensor, np.ndarray)
     prints = {}
     for name, value in found.items():
@@ -231,6 +233,7 @@ def _fingerprint(strategy: Strategy) -> dict[str, bytes]:
                 prints[name] = pickle.dumps(value)
             except Exception:  # what cannot be pickled is hardly state
                 continue
+
     return prints
 
 

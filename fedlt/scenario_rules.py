@@ -59,6 +59,7 @@ def _check_faults(late: Late, attack: Attack, problems: list[Problem]) -> None:
     for key, setting in unused.items():
         if given[key] is not None:
             problems.append(Problem(f"federation.{key}", f"has no effect with {setting}; remove it"))
+
     if attack.kind != "none" and (attack.share is None) == (attack.clients is None):
         problems.append(Problem("federation.attack", "who attacks? Give either its share of the clients, or clients"))
     if attack.clients == []:

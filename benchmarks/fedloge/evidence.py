@@ -215,12 +215,14 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-4", help="first-last")
     parser.add_argument("--out", type=Path, default=Path("runs/fedloge"))
     parser.add_argument("--parallel", default="auto", help="runs side by side")
+
     given = parser.parse_args()
     parallel = given.parallel if given.parallel == "auto" else int(given.parallel)
     only = given.only.split(";") if given.only else list(METHODS)
     if given.what == "tune":
         tune(given.setting, only, given.out / "tuning", parallel)
         return
+
     first, _, last = given.seeds.partition("-")
     run(given.setting, only, range(int(first), int(last or first) + 1), given.out, parallel)
 

@@ -167,6 +167,7 @@ def folder_source(config: Data, folder: Path) -> TableFiles | ImageFolder:
         train = split_files(folder, config.train_split, "csv")
     if train is not None:
         return TableFiles(config, folder.name, str(folder), train, split_files(folder, config.test_split, train.kind))
+
     _refuse_other_layouts(folder)
     if _has_class_folders(config, folder):
         return ImageFolder(config, folder)

@@ -78,6 +78,7 @@ def select(y_train: NDArray[np.int64], config: LongTail, seed: int) -> NDArray[n
     by_class = np.split(np.argsort(y_train, kind="stable"), np.cumsum(available)[:-1])
     official = np.random.RandomState(0)
     kept = []
+
     for label, rows in enumerate(by_class):
         if config.mode == "official":
             official.shuffle(rows)
@@ -87,6 +88,7 @@ def select(y_train: NDArray[np.int64], config: LongTail, seed: int) -> NDArray[n
         else:
             rng = generator(_seed(config, seed), "longtail", label)
             kept.append(np.sort(rng.choice(rows, wanted[label], replace=False)))
+
     return np.concatenate(kept).astype(np.int64)
 
 

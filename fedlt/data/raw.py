@@ -146,13 +146,16 @@ def _inputs(name: str, x: NDArray[Any]) -> NDArray[Any]:
             column = int(np.flatnonzero(~np.isfinite(rows).all(axis=0))[0])
             raise refuse(f"{name}: feature {column} has missing, infinite or huge values; mend them first")
         return rows
+
     if x.ndim not in (3, 4) or x.dtype != np.uint8:
         expected = "uint8 [N, H, W] or [N, H, W, C] images (0..255), or float [N, F] feature rows"
         raise refuse(f"{name}: expected inputs as {expected}, got {x.dtype} {list(x.shape)}")
+
     if x.ndim == 3:
         return x[..., None]
     if x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 3, 4):
         raise refuse(f"{name}: images must have their channels last, got {list(x.shape)}; use x.transpose(0, 2, 3, 1)")
+
     return x
 
 

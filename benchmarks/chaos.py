@@ -172,7 +172,7 @@ def _is_worker(pid: int, server: int, backend: str) -> bool:
 def _compare(out: Path, kind: str, found: dict[str, Any]) -> None:
     import pandas as pd
 
-    from fedlt.results import load
+    from fedlt.results.runs import load
 
     found["runs"][kind] += 1
     (whole,), (run,) = load(out / "whole"), load(out / "disturbed")

@@ -31,12 +31,12 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fedlt.assembly import available_cores
+from fedlt.config.scenario import Data
 from fedlt.data import sources
 from fedlt.data.known import ENCODED
 from fedlt.data.raw import RawData
 from fedlt.process.memory import keep_freed
-from fedlt.scenario import Data
+from fedlt.training.assembly import available_cores
 
 SIZE = 96  # pixels of the encoder's input, in height and width
 BATCH = 25  # pictures in one pass: their activations still fit into the processor's cache

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import fedlt
-from fedlt import catalog
+from fedlt.config import catalog
 from fedlt.errors import FedLTError
 
 TABLE = Path(__file__).parent / "results" / "hashes.json"

@@ -73,7 +73,7 @@ def _write_data(path: Path) -> None:
 
 def _run(call: list[str], backend: str, out: Path, killed_after: Sequence[int]) -> dict[str, Any]:
     """The run, started again after each kill. Its summary and the largest memory of all its processes together."""
-    start = [sys.executable, "-c", "from fedlt.cli import main; main()"]
+    start = [sys.executable, "-c", "from fedlt.commands.cli import main; main()"]
     command = [*start, "run", "digits_lt", *call, "--backend", backend, "--workers", "1"]
     peak, states, started = 0, 0, time.monotonic()
     waiting = list(killed_after)

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(options: argparse.Namespace, folder: Path) -> None:
     """The run, and the time at which each of its rounds ended."""
     import fedlt
-    from fedlt.recording.record import RunWriter
+    from fedlt.results.record import RunWriter
 
     times: list[float] = []
     kept = RunWriter.round

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt import seeding
 from fedlt.data.ragged import Ragged
+from fedlt.process import seeding
 
 if TYPE_CHECKING:
     from fedlt.nn.net import Net
@@ -161,8 +161,8 @@ def build_model(workload: Workload) -> Net:
     """FedLT's network with FedLT's initial weights."""
     import torch
 
-    from fedlt.catalog import find
-    from fedlt.task import Task
+    from fedlt.config.catalog import find
+    from fedlt.data.task import Task
 
     options = {key: value for key, value in workload.model.items() if key != "name"}
     recipe = find("model", workload.model["name"]).create(options)

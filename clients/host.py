@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from clients.worker import Worker
+from fedlt.config.scenario import Scenario, load
 from fedlt.data.federation import Federation, federate
 from fedlt.data.provenance import in_short, refuse_edited_code, refuse_others
-from fedlt.scenario import Scenario, load
 
 _workers: dict[str, Worker] = {}
 

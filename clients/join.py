@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clients.worker import Worker
+from fedlt.config.scenario import Attack, load
 from fedlt.data.federation import federate
 from fedlt.data.provenance import refuse_changed
+from fedlt.data.site import Batch
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.exchange import Job, Report, States, Work
 from fedlt.measures.evaluate import named_logits
-from fedlt.metrics import named, personal_metrics
-from fedlt.results import Run
-from fedlt.scenario import Attack, load
-from fedlt.site import Batch
+from fedlt.measures.metrics import named, personal_metrics
+from fedlt.results.runs import Run
 from fedlt.strategy import Client, Server, Strategy
 
 

@@ -12,7 +12,7 @@ from fedlt.data.federation import Federation
 from fedlt.data.inputs import Chosen, Inputs, make_inputs
 from fedlt.exchange import Job, Report, Work
 from fedlt.measures.evaluate import TestSet, feature_moments
-from fedlt.metrics import VALIDATION
+from fedlt.measures.metrics import VALIDATION
 from fedlt.nn.net import FeatureCache, Net
 
 

@@ -12,21 +12,21 @@ from torch import Tensor
 from clients.guard import check, guard
 from clients.testing import Tests
 from clients.vectors import Vectors
-from fedlt import seeding
-from fedlt.assembly import Assembly, assemble, pick_device
+from fedlt.config.scenario import Scenario
 from fedlt.data.federation import Federation
 from fedlt.data.inputs import make_inputs
+from fedlt.data.site import Rows
 from fedlt.exchange import GENERIC, UNION, Failure, Job, Report, States
-from fedlt.faults import Attackers
+from fedlt.links.faults import Attackers
 from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal
 from fedlt.measures.meter import Meters
 from fedlt.measures.own import OwnSums
+from fedlt.process import seeding
 from fedlt.process.memory import keep_freed
 from fedlt.process.threads import one_thread
-from fedlt.scenario import Scenario
-from fedlt.site import Rows
 from fedlt.strategy import Client, Server, Strategy, Update
-from fedlt.trainer import Trainer
+from fedlt.training.assembly import Assembly, assemble, pick_device
+from fedlt.training.trainer import Trainer
 
 
 class Worker:
@@ -141,7 +141,7 @@ class Worker:
             self._work(clients[0])
             vectors = self.flat.shared[None]
         else:
-            from fedlt.vectorized import train_together  # torch.func takes a while to import
+            from fedlt.training.vectorized import train_together  # torch.func takes a while to import
 
             vectors = train_together(self.trainer, clients, self.strategy.loss, shared)
         updates, states = [], {}

@@ -26,7 +26,7 @@ def commands_page() -> str:
     """Every command with its arguments and options, from the command line itself."""
     import typer.main
 
-    from fedlt.cli import app
+    from fedlt.commands.cli import app
 
     group: Any = typer.main.get_command(app)
     parts = ["# Commands\n\nWritten from `fedlt COMMAND --help`.\n"]

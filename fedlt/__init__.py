@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from fedlt.process.private_by_default import keep_private
 
 if TYPE_CHECKING:
+    from fedlt.checks.conformance import check_strategy
     from fedlt.comparing.compare import compare
-    from fedlt.conformance import check_strategy
+    from fedlt.config.scenario import Scenario, load
+    from fedlt.data.site import Batch, Site
     from fedlt.learner import Learner, Stage
     from fedlt.metric import Metric
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
     from fedlt.run import run
-    from fedlt.scenario import Scenario, load
-    from fedlt.site import Batch, Site
     from fedlt.strategy import Client, Server, Strategy, Update, combine
 
 keep_private()
@@ -49,14 +49,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "fedlt.conformance": ("check_strategy",),
+    "fedlt.checks.conformance": ("check_strategy",),
     "fedlt.comparing.compare": ("compare",),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.metric": ("Metric",),
-    "fedlt.results": ("Run",),
+    "fedlt.results.runs": ("Run",),
     "fedlt.run": ("join", "run"),
-    "fedlt.scenario": ("Scenario", "load"),
-    "fedlt.site": ("Batch", "Site"),
+    "fedlt.config.scenario": ("Scenario", "load"),
+    "fedlt.data.site": ("Batch", "Site"),
     "fedlt.strategy": ("Client", "Server", "Strategy", "Update", "combine"),
     "fedlt.sweeps.sweep": ("sweep",),
 }

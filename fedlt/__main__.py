@@ -1,6 +1,6 @@
 """`python -m fedlt`: the `fedlt` command without its script."""
 
-from fedlt.cli import main
+from fedlt.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
+from fedlt.measures.metrics import Confusion
 from fedlt.measures.sums import Arrays, Key
-from fedlt.metrics import Confusion
 from fedlt.strategy import Update
 
 States = dict[int, dict[str, Tensor]]

@@ -26,13 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlt.samplers import Sampler, shuffled
+from fedlt.data.samplers import Sampler, shuffled
 
 if TYPE_CHECKING:
+    from fedlt.data.site import Batch, Site
+    from fedlt.data.task import Task
     from fedlt.nn.net import Net
-    from fedlt.site import Batch, Site
     from fedlt.strategy import Strategy
-    from fedlt.task import Task
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlt.task import Task
+from fedlt.data.task import Task
 
 Sums = Mapping[str, NDArray[np.float64]]
 """Arrays by name, float64, of equal shapes for every batch."""
@@ -36,7 +36,7 @@ class Metric(ABC):
     def sums(self, logits: Tensor, y: Tensor, task: Task) -> dict[str, Tensor]:
         """What is added up over batches, by name: numbers or tensors whose shape no batch changes.
 
-        logits: [B, C]; a class that a masked model must not predict has -inf. y: [B] classes. task: see `fedlt.task`.
+        logits: [B, C]; a class that a masked model must not predict has -inf. y: [B] classes. task: see `fedlt.Task`.
         """
 
     @abstractmethod

@@ -11,17 +11,17 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+from fedlt.config.scenario import Scenario, load
 from fedlt.errors import Problem, ScenarioError
-from fedlt.recording.console import Console
-from fedlt.results import Run, kept_run, open_run
-from fedlt.scenario import Scenario, load
-from fedlt.trackers import trackers
+from fedlt.results.console import Console
+from fedlt.results.runs import Run, kept_run, open_run
+from fedlt.results.trackers import trackers
 
 if TYPE_CHECKING:
-    from fedlt.assembly import Assembly
     from fedlt.data.federation import Federation
-    from server.grids import LocalGrid
-    from server.ray_grid import RayGrid
+    from fedlt.training.assembly import Assembly
+    from server.grids.local import LocalGrid
+    from server.grids.ray_grid import RayGrid
 
 PROCESSES_PAY_FROM = 1e11  # multiply-adds of a run (some three seconds of one core); below, one process is as quick
 
@@ -42,7 +42,7 @@ def run(
     scenario: a name, a path, a dictionary, or a checked scenario. overrides: `key=value`, `~key`. out: parent of the
     run folder. backend, workers: as in `resources`. force: start over, also what is finished or was made of files
     that have changed since. resume_from: go on from the checkpoint of this round, not from the last one. track: names
-    of trackers (`fedlt.trackers`). Raises `ScenarioError` before any work, `ClientError` where a client fails,
+    of trackers (`fedlt.results.trackers`). Raises `ScenarioError` before any work, `ClientError` where a client fails,
     `Interrupted` (a KeyboardInterrupt) after a signal.
     """
     chosen = _with_resources(overrides, backend, workers)
@@ -64,7 +64,7 @@ def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, f
     run folder.
     """
     from clients.join import join as join_run
-    from fedlt.recording.tables import write_json
+    from fedlt.results.tables import write_json
 
     opened = run if isinstance(run, Run) else open_run(run)
     metrics = join_run(opened, rounds, epochs)
@@ -97,14 +97,14 @@ def run_scenario(
     federation = federate(scenario)  # before torch is imported, so that errors in the data are told at once
     if scenario.resources.backend == "ray":
         grids.start_ray(scenario)
-    from fedlt.assembly import assemble, pick_device, try_own_model
+    from fedlt.training.assembly import assemble, pick_device, try_own_model
 
     parts = assemble(scenario, federation, pick_device("cpu"))  # what does not fit is found before anything starts
     try_own_model(scenario, federation, parts)
     backend = pick_backend(scenario, federation, parts)
     try:
         if backend == "flower":
-            from server.flower_runtime import run_under_flower
+            from server.grids.flower_runtime import run_under_flower
 
             # The ServerApp prints the table there.
             result = run_under_flower(scenario, out, not console.quiet, track, force, resume_from)
@@ -124,9 +124,9 @@ def run_scenario(
 def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) -> str:
     """The backend that `auto` stands for: this process for short runs and for a single worker, Ray for GPUs and where
     there is a cluster, else processes. Raises `ScenarioError` where the chosen one does not fit."""
-    from fedlt.assembly import pick_device
     from fedlt.nn.cost import multiply_adds
-    from server.process_grid import available
+    from fedlt.training.assembly import pick_device
+    from server.grids.process_grid import available
 
     chosen = scenario.resources.backend
     if chosen != "auto":
@@ -186,14 +186,14 @@ class Grids:
         if backend == "inline":
             from clients.app import app
             from clients.host import install
-            from server.grids import InlineGrid
+            from server.grids.local import InlineGrid
 
             install(scenario, federation)
             return InlineGrid(app)
         if backend == "processes":
             from clients.app import app
             from clients.host import install
-            from server.process_grid import ProcessGrid
+            from server.grids.process_grid import ProcessGrid
 
             self._end_forked()
             self._forked = ProcessGrid(app, _workers(scenario), partial(install, scenario, federation))
@@ -208,7 +208,7 @@ class Grids:
 def _hold_ray(workers: int | str, device: str, grid: Future[RayGrid], ended: Event) -> None:
     """Start Ray in this thread and stay: its processes are told to die with the thread that started them."""
     try:
-        from server.ray_grid import RayGrid
+        from server.grids.ray_grid import RayGrid
 
         count = None if isinstance(workers, str) else workers
         grid.set_result(RayGrid("clients.app:app", count, gpus=device != "cpu"))
@@ -218,7 +218,7 @@ def _hold_ray(workers: int | str, device: str, grid: Future[RayGrid], ended: Eve
 
 
 def _workers(scenario: Scenario) -> int:
-    from fedlt.assembly import available_cores
+    from fedlt.training.assembly import available_cores
 
     count = scenario.resources.workers
     return available_cores() if isinstance(count, str) else count

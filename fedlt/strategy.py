@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlt.data.site import Batch, Rows, Site
 from fedlt.errors import FedLTError
 from fedlt.learner import Learner, Logits
 from fedlt.nn.net import LossModule
-from fedlt.site import Batch, Rows, Site
 
 if TYPE_CHECKING:
+    from fedlt.data.task import Task
     from fedlt.nn.flat import Flat
     from fedlt.nn.net import Net
-    from fedlt.task import Task
 
 NEEDS = {
     "class_prior": "the number of training samples of each class over all clients, as `task.class_counts`",

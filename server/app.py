@@ -12,25 +12,25 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedlt.assembly import Assembly, assemble
+from fedlt.config.scenario import Scenario, load
 from fedlt.data.federation import Federation, federate
-from fedlt.evaluation import Evaluation
-from fedlt.faults import attackers
-from fedlt.recording.console import Console
-from fedlt.recording.record import RunWriter
-from fedlt.recording.run_warnings import run_warnings
-from fedlt.results import Run, kept_run, open_run
-from fedlt.scenario import Scenario, load
-from fedlt.trackers import Followed, trackers
-from server import durable
-from server.artifacts import model_hash, save_models
-from server.checkpoint import Checkpoints
-from server.grids import LocalGrid
-from server.keeper import Keeper, check_space
-from server.lengthen import find_shorter
-from server.rounds import Rounds, cohort_size
-from server.states import StateStore
-from server.stopping import Patience
+from fedlt.links.faults import attackers
+from fedlt.measures.evaluation import Evaluation
+from fedlt.results.console import Console
+from fedlt.results.record import RunWriter
+from fedlt.results.run_warnings import run_warnings
+from fedlt.results.runs import Run, kept_run, open_run
+from fedlt.results.trackers import Followed, trackers
+from fedlt.training.assembly import Assembly, assemble
+from server.grids.local import LocalGrid
+from server.rounds.loop import Rounds, cohort_size
+from server.rounds.stopping import Patience
+from server.state import durable
+from server.state.artifacts import model_hash, save_models
+from server.state.checkpoint import Checkpoints
+from server.state.keeper import Keeper, check_space
+from server.state.lengthen import find_shorter
+from server.state.states import StateStore
 
 app = ServerApp()
 

@@ -17,7 +17,7 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 from torch import Tensor
 
-from server.flower_private import NUMPY
+from server.grids.flower_private import NUMPY
 
 HEADER = 1024
 """Bytes within which the header of the .npy format ends, for arrays of numbers."""

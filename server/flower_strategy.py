@@ -25,7 +25,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.strategy import Server, Strategy, Update, combine
-from server.grids import InlineGrid
+from server.grids.local import InlineGrid
 
 KEY = "weights"
 MANY = 1_000_000  # more clients than any cohort: adaptive clipping allows more noise the more clients there are

@@ -19,8 +19,8 @@ from fedlt.exchange import Failure, Job, Report, States, Work
 from fedlt.measures import collapse
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
+from fedlt.measures.metrics import Confusion
 from fedlt.measures.sums import Key
-from fedlt.metrics import Confusion
 from fedlt.strategy import Update
 from server.arrays import pack_tensors, unpack_tensors, with_room
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.learner import Logits, headline
 from fedlt.nn.net import Net
 from fedlt.nn.norm import running_statistics
-from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

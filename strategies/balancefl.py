@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedlt.data.samplers import Power
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.nn.net import Net
-from fedlt.samplers import Power
-from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
-from fedlt.task import Task
 
 
 class DoubledHead(nn.Linear):

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from fedlt.site import Batch
+from fedlt.data.site import Batch
 from fedlt.strategy import Client, Strategy
 
 

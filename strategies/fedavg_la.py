@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fedlt.blocks.priors import log_prior
-from fedlt.site import Batch
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.strategy import Client
-from fedlt.task import Task
 from strategies.fedavg import FedAvg
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from fedlt.site import Batch
+from fedlt.data.site import Batch
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 
 FADING = 0.1

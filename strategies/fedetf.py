@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fedlt.blocks.priors import log_counts
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.nn.etf import EtfHead
 from fedlt.nn.net import Net
-from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
-from fedlt.task import Task
 
 PROTOTYPES = "head.prototypes"
 

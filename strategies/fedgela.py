@@ -15,11 +15,11 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.nn.etf import EtfHead
 from fedlt.nn.net import Net
-from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedlt.site import Batch
+from fedlt.data.site import Batch
 from fedlt.strategy import Client, Strategy
 
 

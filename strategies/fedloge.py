@@ -23,14 +23,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.nn.etf import sparse_etf
 from fedlt.nn.net import Net
 from fedlt.nn.realign import scaled_rows
 from fedlt.nn.standardised import StandardisedHead
 from fedlt.process.threads import one_thread
-from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Strategy
-from fedlt.task import Task
 
 INITIAL_LOGITS = 8.0
 """Norm of the simplex's rows times the norm of the initial features; chosen on validation data (benchmarks/fedloge)."""

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from fedlt.data.task import Task
 from fedlt.nn.etf import simplex_etf
 from fedlt.nn.net import Net
 from fedlt.process.threads import one_thread
 from fedlt.strategy import Client, Server, Strategy, Update
-from fedlt.task import Task
 
 
 class PrototypeHead(nn.Module):

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from fedlt.site import Batch
+from fedlt.data.site import Batch
 from fedlt.strategy import Client, Strategy
 
 

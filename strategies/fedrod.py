@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedlt.blocks.priors import log_counts
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.nn.net import Net
-from fedlt.site import Batch
 from fedlt.strategy import Client, Strategy
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

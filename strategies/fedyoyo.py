@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.nn.net import Net
-from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Strategy, Update, combine
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

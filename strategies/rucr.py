@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedlt.blocks.retrained_head import RetrainedHead
+from fedlt.data.site import Batch
 from fedlt.nn.softmax import head_of, regress
-from fedlt.site import Batch
 from fedlt.strategy import Client, Server, Update, combine
-from fedlt.trainer import cut
+from fedlt.training.trainer import cut
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clients.worker import Worker
+    from fedlt.config.scenario import Local
     from fedlt.exchange import Report
     from fedlt.nn.net import Net
-    from fedlt.scenario import Local
     from fedlt.strategy import Client
 
 MakeClient = Callable[..., "Client"]
@@ -82,12 +82,12 @@ def make_client() -> MakeClient:
     import torch
 
     from fedlt.data.inputs import Features
+    from fedlt.data.site import Rows
+    from fedlt.data.task import Task
     from fedlt.learners.cross_entropy import CrossEntropy
     from fedlt.nn.flat import Flat
-    from fedlt.site import Rows
     from fedlt.strategy import Client
-    from fedlt.task import Task
-    from fedlt.trainer import Trainer
+    from fedlt.training.trainer import Trainer
 
     def make(
         net: Net,
@@ -133,9 +133,9 @@ def train_one(tiny: dict[str, Any]) -> TrainOne:
     Every call starts from the same weights and the server's first outbox, with the same generators.
     """
     from clients.worker import Worker
+    from fedlt.config.scenario import load
     from fedlt.data.federation import federate
     from fedlt.exchange import Job, Work
-    from fedlt.scenario import load
     from fedlt.strategy import Server
 
     def train(client: int, *overrides: str, round: int = 1, **job: Any) -> tuple[Worker, Tensor, Report]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fedlt.metrics import Confusion
-from fedlt.recording.record import Evaluation, RunWriter
-from fedlt.results import Run, open_run
-from fedlt.scenario import load
+from fedlt.config.scenario import load
+from fedlt.measures.metrics import Confusion
+from fedlt.results.record import Evaluation, RunWriter
+from fedlt.results.runs import Run, open_run
 
 TESTED = 100  # samples of the global test set, 50 a class; each client is tested on as many
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedlt.config.scenario import Local
 from fedlt.data.inputs import Images
+from fedlt.data.site import Rows, Site
+from fedlt.data.task import Task
 from fedlt.learner import Learner
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
-from fedlt.site import Rows, Site
-from fedlt.task import Task
 
 Y = np.array([0, 0, 0, 0, 1, 1])
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3)).astype(np.uint8)

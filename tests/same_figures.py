@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedlt.results import Run
+from fedlt.results.runs import Run
 
 
 def every_figure(run: Run) -> tuple[Any, ...]:

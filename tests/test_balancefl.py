@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fedlt.config.scenario import Local
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
-from fedlt.site import Batch
-from fedlt.task import Task
 from strategies.balancefl import BalanceFL, deviations
 
 COUNTS = np.array([23, 10, 6, 2, 7, 1, 0, 7, 0, 0])  # client 4 of the tiny scenario

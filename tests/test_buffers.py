@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import fedlt
+from fedlt.config.scenario import Local
 from fedlt.errors import ClientError
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
-from fedlt.results import Run
-from fedlt.scenario import Local
+from fedlt.results.runs import Run
 
 LOCAL = Local(epochs=1, batch_size=2, lr=0.1, momentum=0.0)
 HUGE = 2**40 + 1
@@ -261,7 +261,7 @@ def assert_same(run: Run, whole: Run) -> None:
 def _ray() -> Iterator[None]:
     import ray
 
-    from server.ray_grid import start_ray
+    from server.grids.ray_grid import start_ray
 
     start_ray(2)
     yield
@@ -282,7 +282,7 @@ def test_every_kind_in_model_and_learner_gives_one_hash(
     for backend in ("processes", "ray") if strategy == "fedavg" else ("processes",):
         assert_same(fedlt.run(tiny, *changes, out=tmp_path / backend, backend=backend, workers=2), whole)
 
-    from server.rounds import Rounds
+    from server.rounds.loop import Rounds
 
     take = Rounds._take
 
@@ -308,13 +308,13 @@ def test_every_kind_in_model_and_learner_gives_one_hash(
 
 @pytest.mark.parametrize("name", ["seen", "known", "phase"])
 def test_the_hash_covers_buffers_of_every_kind(tiny: dict[str, Any], every_kind: list[str], name: str) -> None:
-    from fedlt.assembly import assemble
+    from fedlt.config.scenario import load
     from fedlt.data.federation import federate
-    from fedlt.scenario import load
     from fedlt.strategy import Server
-    from server.artifacts import model_hash
-    from server.progress import Progress
-    from server.states import StateStore
+    from fedlt.training.assembly import assemble
+    from server.rounds.progress import Progress
+    from server.state.artifacts import model_hash
+    from server.state.states import StateStore
 
     scenario = load(tiny, every_kind)
     parts = assemble(scenario, federate(scenario), torch.device("cpu"))
@@ -326,11 +326,11 @@ def test_the_hash_covers_buffers_of_every_kind(tiny: dict[str, Any], every_kind:
 
 @pytest.mark.parametrize(("hook", "counts"), [("", False), ("generic", True), ("personal", True), ("adapt", True)])
 def test_the_hash_covers_the_outbox_where_predictions_may_follow_from_it(hook: str, counts: bool) -> None:
+    from fedlt.data.task import Task
     from fedlt.strategy import Server, Strategy
-    from fedlt.task import Task
-    from server.artifacts import model_hash
-    from server.progress import Progress
-    from server.states import StateStore
+    from server.rounds.progress import Progress
+    from server.state.artifacts import model_hash
+    from server.state.states import StateStore
 
     strategy = type("Own", (Strategy,), {hook: lambda self, some, x=None: None} if hook else {})()
     flat, _ = counting()
@@ -424,9 +424,9 @@ class Probe(Model):
 def test_check_and_the_run_say_what_arrived_frozen(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from fedlt.assembly import assemble
+    from fedlt.config.scenario import load
     from fedlt.data.federation import federate
-    from fedlt.scenario import load
+    from fedlt.training.assembly import assemble
 
     scenario = load(tiny, [f"model={own_file(PROBE)}:Probe"])
     parts = assemble(scenario, federate(scenario), torch.device("cpu"))

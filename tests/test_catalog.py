@@ -11,10 +11,10 @@ from typing import Any
 import flwr.serverapp.strategy as flower
 import pytest
 
-from fedlt import catalog
+from fedlt.config import catalog
+from fedlt.config.schema import check
+from fedlt.config.source import source_of
 from fedlt.errors import ScenarioError
-from fedlt.schema import check
-from fedlt.source import source_of
 from fedlt.strategy import Strategy
 
 COMPONENTS = [(kind, name) for kind in catalog.KINDS for name in catalog.names(kind)]
@@ -163,7 +163,7 @@ def test_unknown_names_come_with_the_nearest_or_with_all() -> None:
 
 
 def test_what_a_constructor_refuses_is_a_scenario_error(own_file: Callable[..., Path]) -> None:
-    from fedlt.scenario import load
+    from fedlt.config.scenario import load
 
     path = own_file(
         "@dataclass(frozen=True)\nclass Mine(Strategy):\n    even: int = 2\n\n"
@@ -212,11 +212,11 @@ def test_flowers_strategies_can_be_built_and_take_a_round(name: str) -> None:
     import torch
     from torch import nn
 
+    from fedlt.data.task import Task
     from fedlt.nn.flat import Flat
     from fedlt.nn.net import Net
     from fedlt.strategy import Server, Update
-    from fedlt.task import Task
-    from server.grids import set_identity
+    from server.grids.local import set_identity
 
     set_identity(1)
     found = catalog.find("strategy", name)

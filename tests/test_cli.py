@@ -16,10 +16,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt.cli import app
+from fedlt.commands.cli import app
 from fedlt.commands.listing import versions_tested
-from fedlt.results import open_run
-from fedlt.scenario import load
+from fedlt.config.scenario import load
+from fedlt.results.runs import open_run
 
 
 def call(*arguments: str) -> Result:
@@ -251,7 +251,7 @@ def test_doctor_says_where_a_version_was_not_tested() -> None:
     assert versions_tested(tested, "missing: pip install -e .") == "1.41.0, 1.42.0"
 
 
-@pytest.mark.parametrize("module", ["fedlt", "fedlt.cli"])
+@pytest.mark.parametrize("module", ["fedlt", "fedlt.commands.cli"])
 def test_python_runs_the_command_as_a_module(module: str) -> None:
     """Without a guard the module would be imported, and nothing said."""
     command = [sys.executable, "-m", module]
@@ -376,7 +376,7 @@ def test_a_users_file_that_is_not_a_strategy_is_refused(scenario: str, own_file:
 def test_errors_come_within_two_seconds(scenario: str, case: str) -> None:
     """Processor time of a process of its own: errors in the data are found before torch is imported."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-c", "from fedlt.cli import main; main()", "run", scenario, *BROKEN[case][0]]
+    command = [sys.executable, "-c", "from fedlt.commands.cli import main; main()", "run", scenario, *BROKEN[case][0]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 2

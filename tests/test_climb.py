@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 import fedlt
 from clients.worker import Worker
+from fedlt.config.scenario import Local, load
 from fedlt.data.federation import federate
+from fedlt.data.task import Task
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
-from fedlt.results import Run
-from fedlt.scenario import Local, load
+from fedlt.results.runs import Run
 from fedlt.strategy import Server, Update
-from fedlt.task import Task
 from strategies.climb import CLIMB
 
 LOSSES = np.array([[0.5, 2.0, 0.8], [0.4, 1.5, 3.0]])  # of the cohorts (0, 1, 3) and (0, 1, 2)

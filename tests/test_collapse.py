@@ -13,12 +13,12 @@ import torch
 
 import fedlt
 from clients.worker import Worker
+from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.exchange import Job, Report
 from fedlt.measures.collapse import NAMES, Moments, class_columns, client_alignment, collapse_figures
-from fedlt.scenario import load
 from server.records import pack_report, unpack_report
-from server.schedule import evaluation_units
+from server.rounds.schedule import evaluation_units
 
 Array = np.ndarray
 

@@ -16,12 +16,12 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt.cli import app
+from fedlt.commands.cli import app
 from fedlt.comparing.compare import compare_each
 from fedlt.comparing.comparison import Comparison, Row, paired
 from fedlt.comparing.table import render
+from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError
-from fedlt.scenario import load
 
 FEDAVG, FEDPROX = [61, 58, 64, 61], [66, 60, 71, 67]  # right of 100, seeds 0 to 3
 

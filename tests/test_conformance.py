@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import fedlt
-from fedlt import catalog
-from fedlt.conformance import CHECKS, ConformanceError
-from fedlt.site import Batch
+from fedlt.checks.conformance import CHECKS, ConformanceError
+from fedlt.config import catalog
+from fedlt.data.site import Batch
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 from strategies.fedavg import FedAvg
 

@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 import fedlt
-from fedlt.assembly import assemble
 from fedlt.commands.listing import listing
+from fedlt.config.scenario import Local, load
 from fedlt.data.auxiliary import auxiliary_rows, set_apart
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.exchange import Report
 from fedlt.nn.net import Net
-from fedlt.scenario import Local, load
 from fedlt.strategy import NEEDS, Update, combine
+from fedlt.training.assembly import assemble
 from server.records import pack_report, unpack_report
 
 OwnFile = Callable[..., Path]

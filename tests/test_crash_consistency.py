@@ -18,20 +18,20 @@ import numpy as np
 import pytest
 import torch
 
-from fedlt.assembly import Assembly, assemble
+from fedlt.config.scenario import Scenario, load
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError
-from fedlt.files import flush
-from fedlt.metrics import Confusion
-from fedlt.recording.record import Evaluation, RunWriter
-from fedlt.results import finished_run, open_run
-from fedlt.scenario import Scenario, load
+from fedlt.measures.metrics import Confusion
+from fedlt.process.files import flush
+from fedlt.results.record import Evaluation, RunWriter
+from fedlt.results.runs import finished_run, open_run
 from fedlt.strategy import Server
-from server import durable
-from server.checkpoint import Checkpoints
-from server.keeper import Keeper
-from server.progress import Progress
-from server.states import StateStore
+from fedlt.training.assembly import Assembly, assemble
+from server.rounds.progress import Progress
+from server.state import durable
+from server.state.checkpoint import Checkpoints
+from server.state.keeper import Keeper
+from server.state.states import StateStore
 
 ROUNDS = 4
 CALLS = ("fsync", "replace", "link", "unlink", "rmdir", "mkdir")
@@ -133,7 +133,7 @@ class Toy:
 
 @pytest.fixture
 def toy(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Toy:
-    monkeypatch.setattr("server.states.SLACK", 300)  # so that segments are given up within a few rounds
+    monkeypatch.setattr("server.state.states.SLACK", 300)  # so that segments are given up within a few rounds
     return Toy(load(tiny))
 
 

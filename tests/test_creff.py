@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
+from fedlt.config.scenario import Local
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
 from strategies.creff import CReFF
 
 Array = NDArray[np.float64]

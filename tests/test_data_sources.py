@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedlt.config.scenario import Data
 from fedlt.data import sources, table_columns, tables
 from fedlt.data.cache import Entry
 from fedlt.errors import ScenarioError
-from fedlt.scenario import Data
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -403,8 +403,8 @@ def test_real_ham10000_with_its_sites(tmp_path: Path) -> None:
 
 
 def test_real_cifar10_and_its_official_subsets(tmp_path: Path) -> None:
+    from fedlt.config.scenario import LongTail
     from fedlt.data.longtail import select
-    from fedlt.scenario import LongTail
 
     config = unpacked("cifar10", tmp_path)
     labels = sources.labels(config)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from server.deal import Deal
+from server.grids.deal import Deal
 
 COSTS = [509, 389, 318, 276, 226, 222, 199, 182, 165, 134]
 

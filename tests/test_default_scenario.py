@@ -8,8 +8,8 @@ from statistics import mean
 import pytest
 
 import fedlt
-from fedlt import catalog
-from fedlt.results import Run
+from fedlt.config import catalog
+from fedlt.results.runs import Run
 
 # Two clients take as many steps one after the other as twenty do in many more rounds: runs of half a second learn.
 SMALL = (

@@ -12,8 +12,8 @@ import pytest
 import typer.main
 
 import fedlt
-from fedlt import catalog
-from fedlt.cli import app
+from fedlt.commands.cli import app
+from fedlt.config import catalog
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

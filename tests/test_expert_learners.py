@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fedlt.config.scenario import Local
+from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.learner import Learner, Prediction
 from fedlt.learners.batchformer import BatchFormer
 from fedlt.learners.ldam import LDAM
@@ -20,9 +23,6 @@ from fedlt.nn.cosine import CosineHead
 from fedlt.nn.experts import ExpertHeads, Experts, Router, add_experts
 from fedlt.nn.net import Net
 from fedlt.nn.resnet import ResNet8
-from fedlt.scenario import Local
-from fedlt.site import Batch, Site
-from fedlt.task import Task
 
 COUNTS = np.array([6, 3, 1])
 Y = np.repeat(np.arange(3), COUNTS)

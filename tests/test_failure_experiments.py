@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 import fedlt
 from clients.join import join
 from clients.worker import Worker
-from fedlt.catalog import names
+from fedlt.config.catalog import names
+from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError
-from fedlt.faults import Attackers, attackers, fates
-from fedlt.results import Run
-from fedlt.scenario import load
+from fedlt.links.faults import Attackers, attackers, fates
+from fedlt.results.runs import Run
 from fedlt.strategy import Strategy, Update, combine
-from server.late import hold, pack, unpack
-from server.rounds import Rounds
+from server.rounds.late import hold, pack, unpack
+from server.rounds.loop import Rounds
 from tests.conftest import TrainOne
 
 ALL = [

@@ -13,12 +13,12 @@ import torch
 import fedlt
 from clients.guard import TooLong, alarm, is_out_of_memory
 from clients.worker import Worker
+from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError, FedLTError
 from fedlt.exchange import Job, Report, Work
-from fedlt.scenario import load
 from fedlt.strategy import Update
-from server.failures import expect_finite
+from server.rounds.failures import expect_finite
 
 TROUBLE = '''
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from benchmarks import features
+from fedlt.config.scenario import Data, load
 from fedlt.data import sources
 from fedlt.data.federation import plan
 from fedlt.data.raw import RawData
 from fedlt.errors import ScenarioError
-from fedlt.scenario import Data, load
 
 
 def colour_means() -> features.Encoder:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedlt.config.scenario import Data, Federation, LongTail, Scenario
 from fedlt.data import localtest
 from fedlt.data.federation import federate, plan
 from fedlt.data.partition import DirichletPerClass, Iid, Natural
 from fedlt.errors import ScenarioError
-from fedlt.scenario import Data, Federation, LongTail, Scenario
 
 # Two clients, three classes: 100 training samples.
 CLIENTS = np.array([[60, 10, 1], [20, 0, 9]])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from fedlt.config.scenario import Local
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
 from strategies.fedgrab import FedGraB
 
 

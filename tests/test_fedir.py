@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedlt.config.scenario import Local
+from fedlt.data.task import Task
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
-from fedlt.task import Task
 from strategies.fedir import FedIR
 
 X = np.array([[1.0, 0.0], [0.5, 1.0], [0.0, 2.0], [-1.0, 1.0]])

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedlt.config.scenario import Local
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
 from strategies.fedlc import FedLC
 
 

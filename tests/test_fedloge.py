@@ -18,17 +18,17 @@ from torch import nn
 import fedlt
 from clients.host import worker_for
 from clients.worker import Worker
-from fedlt.assembly import assemble
+from fedlt.config.scenario import Local, load
 from fedlt.data.federation import federate, plan
+from fedlt.data.task import Task
 from fedlt.exchange import Job, Work
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
 from fedlt.nn.norm import BatchNorm
 from fedlt.nn.standardised import StandardisedHead
-from fedlt.scenario import Local, load
 from fedlt.strategy import Client, Server
-from fedlt.task import Task
-from server.schedule import evaluation_units
+from fedlt.training.assembly import assemble
+from server.rounds.schedule import evaluation_units
 from strategies.fedloge import FedLoGe, norm_by_features, norm_by_rounds
 
 Matrix = NDArray[np.float64]

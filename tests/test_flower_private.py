@@ -14,9 +14,9 @@ from flwr.app import Message, RecordDict
 from test_imports import ROOT, imports, modules
 
 from fedlt.errors import FedLTError
-from server.flower_private import TESTED, check_release, set_identity, set_message_id, superlink_options
+from server.grids.flower_private import TESTED, check_release, set_identity, set_message_id, superlink_options
 
-HOME = "server/flower_private.py"
+HOME = "server/grids/flower_private.py"
 PUBLIC = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
 SPELT = re.compile(r"FLWR_LOCAL|FLWR_HOME|--control-api-address|\._message_id|metadata\.__dict__")
 """Options, variables and fields that are Flower's own, whatever module writes them."""

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
+from fedlt.config.scenario import Local
+from fedlt.data.task import Task
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
 from fedlt.nn.norm import BatchNorm
-from fedlt.scenario import Local
 from fedlt.strategy import Client, Server, Strategy, Update
-from fedlt.task import Task
 from strategies.climb import CLIMB
 from strategies.fedavg import FedAvg
 from strategies.fedavgm import FedAvgM

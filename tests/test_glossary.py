@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt import glossary
-from fedlt.cli import app
+from fedlt.commands.cli import app
 from fedlt.comparing.comparison import ACCURACIES, COSTS
 from fedlt.errors import ScenarioError
-from fedlt.recording.tables import TABLES
+from fedlt.measures import glossary
+from fedlt.results.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
 

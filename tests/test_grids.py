@@ -15,19 +15,19 @@ import torch
 from remembering import REMEMBERING
 
 import fedlt
+from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError
 from fedlt.exchange import Failure, Job, Report, Work
-from fedlt.metrics import Confusion
-from fedlt.recording.console import Console
-from fedlt.results import Run
+from fedlt.measures.metrics import Confusion
+from fedlt.results.console import Console
+from fedlt.results.runs import Run
 from fedlt.run import Grids, run_scenario
-from fedlt.scenario import load
 from fedlt.strategy import Update
-from server.grids import InlineGrid, set_identity
-from server.parcels import FREE
+from server.grids.local import InlineGrid, set_identity
+from server.grids.parcels import FREE
 from server.records import pack_common, pack_job, pack_report, pack_states, unpack_job, unpack_report
-from server.schedule import Unit, cut, deal, evaluation_units, train_units
+from server.rounds.schedule import Unit, cut, deal, evaluation_units, train_units
 
 # One machine, many numbers of workers ---------------------------------------------------------------------------------
 
@@ -41,7 +41,7 @@ def _ray() -> Iterator[None]:
     """Ray is started once; the grids of the test join it."""
     import ray
 
-    from server.ray_grid import start_ray
+    from server.grids.ray_grid import start_ray
 
     start_ray(2)
     yield
@@ -139,7 +139,7 @@ def test_on_one_node_a_mapped_file_travels_by_its_name(tmp_path: Path) -> None:
     """A data set of gigabytes is neither copied nor held twice; parts and copies of it travel as they are."""
     import ray
 
-    from server.ray_grid import _mapped_by_name
+    from server.grids.ray_grid import _mapped_by_name
 
     np.save(tmp_path / "x.npy", np.arange(60, dtype=np.float32).reshape(20, 3))
     array = np.load(tmp_path / "x.npy", mmap_mode="r")

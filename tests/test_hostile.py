@@ -25,9 +25,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from fedlt import catalog
-from fedlt.cli import app
+from fedlt.commands.cli import app
 from fedlt.commands.listing import listing
+from fedlt.config import catalog
 
 SECONDS = 30  # an example that takes longer hangs
 MEMORY = 12 * 2**30  # bytes of address space

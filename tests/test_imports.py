@@ -19,9 +19,13 @@ FORBIDDEN = {
     "server": {"clients"},
     "clients": {"ray", "server"},
 }
-BOTH_SIDES = {"fedlt/rehearsal.py"}  # imported late, by `check_strategy` alone
+BOTH_SIDES = {"fedlt/checks/rehearsal.py"}  # imported late, by `check_strategy` alone
 CODEC = "server.records"  # what clients may know of the server
-LATE = {"fedlt/run.py", "fedlt/cli.py", "fedlt/conformance.py"}  # may reach the other side from within a function
+LATE = {
+    "fedlt/run.py",
+    "fedlt/commands/cli.py",
+    "fedlt/checks/conformance.py",
+}  # may reach the other side from within a function
 HEAVY = ("torch", "ray", "flwr", "matplotlib")
 MAX_LINES = 300
 
@@ -98,9 +102,9 @@ def test_what_imports_both_sides_is_imported_late_and_once() -> None:
         (path.relative_to(ROOT).as_posix(), late)
         for path in modules()
         for module, late, _ in imports(ast.parse(path.read_text(encoding="utf-8")))
-        if module.startswith("fedlt.rehearsal.")
+        if module.startswith("fedlt.checks.rehearsal.")
     ]
-    assert {name for name, _ in found} == {"fedlt/conformance.py"}
+    assert {name for name, _ in found} == {"fedlt/checks/conformance.py"}
     assert all(late for _, late in found)
 
 
@@ -131,9 +135,9 @@ def parts(sources: dict[str, str]) -> dict[str, set[str]]:
 def test_the_parts_of_the_library_import_one_way() -> None:
     library = ROOT / "fedlt"
     graph = parts({path.relative_to(library).as_posix(): path.read_text("utf-8") for path in library.rglob("*.py")})
-    assert {"blocks", "learner", "nn", "recording", "results"} <= graph.keys()
+    assert {"blocks", "learner", "nn", "training", "results"} <= graph.keys()
     TopologicalSorter(graph).prepare()  # raises CycleError with the parts that import each other
-    assert [part for part, used in graph.items() if "commands" in used] == ["cli"]
+    assert [part for part, used in graph.items() if "commands" in used] == []
 
 
 def test_the_check_above_notices_a_circle_of_sub_packages() -> None:
@@ -159,7 +163,7 @@ def heavy_after(code: str) -> set[str]:
 @pytest.mark.parametrize("command", ["--help", "run --help", "ls", "ls strategies --json", "show digits_lt"])
 def test_quick_commands_import_nothing_heavy(command: str) -> None:
     code = (
-        "from fedlt.cli import app\n"
+        "from fedlt.commands.cli import app\n"
         f"try: app({command.split()!r}, standalone_mode=False)\n"
         "except SystemExit as end: assert not end.code"
     )
@@ -172,7 +176,7 @@ def test_the_check_above_notices_a_heavy_module() -> None:
 
 def test_components_and_scenarios_are_read_without_being_imported() -> None:
     code = (
-        "import fedlt; from fedlt import catalog, scenario_file\n"
+        "import fedlt; from fedlt.config import catalog, scenario_file\n"
         "for kind in catalog.KINDS:\n    for name in catalog.names(kind): catalog.find(kind, name)\n"
         "for name in catalog.flower_names(): catalog.find('strategy', name)\n"
         "for name in scenario_file.scenario_names(): fedlt.load(name).hash"

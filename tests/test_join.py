@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 import fedlt
 from clients.join import Newcomers, Tuned
 from clients.worker import Worker
-from fedlt.cli import app
+from fedlt.commands.cli import app
+from fedlt.config.scenario import load
 from fedlt.data.federation import federate, plan
 from fedlt.errors import FedLTError, ScenarioError
-from fedlt.scenario import load
 
 HELD = "federation.held_out=2"
 

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from fedlt.config.scenario import Data, load
 from fedlt.data import sources
 from fedlt.data.raw import ordered
 from fedlt.data.split_share import cut
 from fedlt.data.table_columns import input_columns
 from fedlt.errors import ScenarioError
-from fedlt.scenario import Data, load
 
 PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3)
 ANIMALS = ("train/cat/1.png", "train/cat/2.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png")

@@ -15,18 +15,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fedlt
-from fedlt import catalog, samplers
-from fedlt.assembly import assemble
+from fedlt.config import catalog
+from fedlt.config.scenario import Local, load
+from fedlt.data import samplers
 from fedlt.data.federation import federate
 from fedlt.data.inputs import Images
+from fedlt.data.site import Batch, Site
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.learner import Learner, Stage
 from fedlt.nn.net import Net
 from fedlt.nn.norm import norm
-from fedlt.results import Run
-from fedlt.scenario import Local, load
-from fedlt.sgd import schedule
-from fedlt.site import Batch, Site
+from fedlt.results.runs import Run
+from fedlt.training.assembly import assemble
+from fedlt.training.sgd import schedule
 
 
 def net(seed: int = 0) -> Net:
@@ -305,8 +306,8 @@ def test_hooks_are_called_and_what_they_keep_is_kept(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path, strategy: str
 ) -> None:
     """Three rounds of two epochs with all clients; a buffer that `finish` sets decides the predictions."""
-    from server.progress import Progress
-    from server.rounds import Rounds
+    from server.rounds.loop import Rounds
+    from server.rounds.progress import Progress
 
     path = own_file(TALLY, "tally.py")
     changes = ["federation.participation=1", "federation.rounds=3", "local.epochs=2", f"strategy={strategy}"]
@@ -356,7 +357,7 @@ class Shy(Learner):
 def test_a_learner_says_where_it_has_no_meaning(tiny: dict[str, Any], own_file: Callable[..., Path]) -> None:
     from typer.testing import CliRunner
 
-    from fedlt.cli import app
+    from fedlt.commands.cli import app
 
     scenario = own_file("").with_suffix(".yaml")
     scenario.write_text(load(tiny, [f"learner={own_file(REFUSING)}:Shy"]).to_yaml(), encoding="utf-8")

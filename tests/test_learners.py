@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
-from fedlt import catalog
 from fedlt.blocks import priors
+from fedlt.config import catalog
+from fedlt.config.scenario import Local, load
 from fedlt.data.federation import federate
+from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
 from fedlt.learner import Learner
 from fedlt.learners.class_balanced import ClassBalanced
@@ -29,9 +32,6 @@ from fedlt.learners.resampling import Resampling
 from fedlt.learners.tau_norm import TauNorm
 from fedlt.nn.cosine import CosineHead
 from fedlt.nn.net import Net
-from fedlt.scenario import Local, load
-from fedlt.site import Batch, Site
-from fedlt.task import Task
 
 Array = NDArray[np.float64]
 COUNTS = np.array([6, 3, 1])

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedlt.config.scenario import LongTail
 from fedlt.data.longtail import counts, select
 from fedlt.errors import ScenarioError
-from fedlt.scenario import LongTail
 
 TEN = np.full(10, 5000)
 HUNDRED = np.full(100, 500)

@@ -34,7 +34,7 @@ import json, resource, sys
 import torch
 from clients.worker import Worker
 from fedlt.data.federation import federate
-from fedlt.scenario import load
+from fedlt.config.scenario import load
 
 scenario = load(json.loads(sys.argv[1]))
 worker = Worker(scenario, federate(scenario))

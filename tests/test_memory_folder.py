@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from server import memory_folder
-from server.memory_folder import PREFIX, MemoryFolder
+from server.state import memory_folder
+from server.state.memory_folder import PREFIX, MemoryFolder
 
 OWNER = (
     "import sys, time\nfrom pathlib import Path\nfrom server import memory_folder\n"

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fedlt.data.groups import by_mass
-from fedlt.metrics import (
+from fedlt.measures.metrics import (
     Confusion,
     generic_metrics,
     mean_of_last,

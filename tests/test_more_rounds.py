@@ -12,11 +12,11 @@ from remembering import REMEMBERING
 from same_figures import assert_equal
 
 import fedlt
-from fedlt import catalog
-from fedlt.results import Run
-from fedlt.scenario import load
-from server import keeper
-from server.checkpoint import Checkpoints
+from fedlt.config import catalog
+from fedlt.config.scenario import load
+from fedlt.results.runs import Run
+from server.state import keeper
+from server.state.checkpoint import Checkpoints
 
 NEEDS = {
     "creff": ("strategy.features=2",),  # a tenth of its time

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from fedlt.config.scenario import load
 from fedlt.process.private_by_default import LOOPBACK, NO_REPORTS
-from fedlt.scenario import load
 
 PROC = Path("/proc")
 LOCAL = {
@@ -60,7 +60,7 @@ def sockets(pids: set[int]) -> set[tuple[str, str]]:
 def test_a_run_opens_no_socket_beyond_loopback(tiny: dict[str, Any], tmp_path: Path, backend: str) -> None:
     scenario = tmp_path / "s.yaml"
     scenario.write_text(load(tiny, ["federation.rounds=10"]).to_yaml(), encoding="utf-8")
-    command = [sys.executable, "-c", "from fedlt.cli import main; main()", "run", str(scenario)]
+    command = [sys.executable, "-c", "from fedlt.commands.cli import main; main()", "run", str(scenario)]
     clean = {key: value for key, value in os.environ.items() if key not in NO_REPORTS | LOOPBACK}
     with subprocess.Popen(
         [*command, "--backend", backend, "--workers", "1"], cwd=tmp_path, env=clean, stdout=subprocess.DEVNULL

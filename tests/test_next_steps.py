@@ -12,10 +12,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt.cli import app
-from fedlt.recording.next_steps import next_steps
-from fedlt.results import load, open_run
-from fedlt.scenario import load as load_scenario
+from fedlt.commands.cli import app
+from fedlt.config.scenario import load as load_scenario
+from fedlt.results.next_steps import next_steps
+from fedlt.results.runs import load, open_run
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedlt import catalog
+from fedlt.config import catalog
+from fedlt.config.scenario import Local
+from fedlt.data.task import Task
 from fedlt.measures.evaluate import TestSet, evaluate_generic, evaluate_personal
 from fedlt.measures.meter import Meters
 from fedlt.nn.cnn import CNN
@@ -19,10 +21,8 @@ from fedlt.nn.model import Model
 from fedlt.nn.net import CachedInputs, FeatureCache, Net, Switch
 from fedlt.nn.norm import BatchNorm
 from fedlt.nn.resnet import ResNet8, ResNet18, ResNet32, ResNet34
-from fedlt.scenario import Local
-from fedlt.sgd import SGD
 from fedlt.strategy import Client, Server, Strategy
-from fedlt.task import Task
+from fedlt.training.sgd import SGD
 
 
 def task(*input_shape: int, classes: int = 10) -> Task:

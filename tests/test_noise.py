@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from clients.worker import Worker
+from fedlt.config.scenario import Noise, Unlabelled, load
 from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.noise import noisy_labels
 from fedlt.data.unlabelled import extra_rows
 from fedlt.errors import ScenarioError
 from fedlt.exchange import Job, Work
-from fedlt.scenario import Noise, Unlabelled, load
 
 COUNTS = np.array([6000, 3000, 1000])
 TRUE = np.repeat(np.arange(3), COUNTS)

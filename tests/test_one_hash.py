@@ -23,11 +23,11 @@ import pandas as pd
 import pytest
 
 import fedlt
+from fedlt.config.scenario import load
 from fedlt.errors import FedLTError
-from fedlt.recording.console import Console
-from fedlt.results import Run, open_run
+from fedlt.results.console import Console
+from fedlt.results.runs import Run, open_run
 from fedlt.run import Grids, run_scenario
-from fedlt.scenario import load
 
 OWN_PROCESS = "FEDLT_TEST_OWN_PROCESS"  # set in the process that the cluster's test starts
 
@@ -103,7 +103,7 @@ DEATHS = ["start.1", "train4.1", "train4.2", "evaluate5.1"]
 def _ray() -> Iterator[None]:
     import ray
 
-    from server.ray_grid import start_ray
+    from server.grids.ray_grid import start_ray
 
     start_ray(2)
     yield
@@ -222,8 +222,8 @@ def test_killed_workers_change_nothing(tiny: dict[str, Any], mortal: list[str], 
 def test_a_client_that_always_kills_its_worker_ends_the_run_with_advice(
     tiny: dict[str, Any], mortal: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    monkeypatch.setattr("server.ray_pool.ENOUGH", 2)
-    monkeypatch.setattr("server.process_grid.ENOUGH", 2)
+    monkeypatch.setattr("server.grids.ray_pool.ENOUGH", 2)
+    monkeypatch.setattr("server.grids.process_grid.ENOUGH", 2)
     for number in range(3):
         (tmp_path / "deaths" / f"train2.{number}").touch()
     with pytest.raises(FedLTError, match=r"again and again.*take fewer workers"):
@@ -277,7 +277,7 @@ def test_flowers_simulation_waits_for_no_ray_cluster_that_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a word, Ray joins the cluster whose address an earlier one left behind; one that is named is joined."""
-    from server.flower_runtime import _environment
+    from server.grids.flower_runtime import _environment
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert _environment(tmp_path, 1, 2)["RAY_ADDRESS"] == "local"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import fedlt
+from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError
 from fedlt.measures.sums import added
-from fedlt.scenario import load
 
 TOP = """
 from fedlt import Metric

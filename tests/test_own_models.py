@@ -11,10 +11,10 @@ import torch
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt.cli import app
+from fedlt.commands.cli import app
+from fedlt.config.scenario import Local, load
 from fedlt.errors import ScenarioError
-from fedlt.scenario import Local, load
-from fedlt.trainer import cut
+from fedlt.training.trainer import cut
 
 OWN = """
 from torch import nn

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedlt.config.scenario import LongTail
 from fedlt.data import groups, localtest
 from fedlt.data.longtail import counts
 from fedlt.data.partition import (
@@ -23,7 +24,6 @@ from fedlt.data.partition import (
 )
 from fedlt.data.ragged import Ragged
 from fedlt.errors import ScenarioError
-from fedlt.scenario import LongTail
 
 # Class sizes of a small long tail: 60 samples, with a last class of 2.
 LABELS = np.repeat(np.arange(5), [30, 16, 8, 4, 2])
@@ -132,7 +132,7 @@ def test_shards_are_dealt_as_flower_deals_them() -> None:
     from datasets import Dataset
     from flwr_datasets.partitioner import ShardPartitioner
 
-    from fedlt.seeding import integer
+    from fedlt.process.seeding import integer
 
     labels = np.repeat(np.arange(4), 6)  # 8 shards of 3 samples, one class each
     flower = ShardPartitioner(4, "label", 2, seed=integer(9, "partition"))
@@ -173,7 +173,7 @@ def test_a_seed_that_the_official_generator_cannot_take() -> None:
 
 
 def test_the_table_of_schemes_is_that_of_the_catalog() -> None:
-    from fedlt import catalog
+    from fedlt.config import catalog
 
     targets = {name: f"{scheme.__module__}:{scheme.__name__}" for name, scheme in PARTITIONS.items()}
     assert targets == catalog.PARTITIONS

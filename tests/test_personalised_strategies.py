@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 import fedlt
-from fedlt import catalog
+from fedlt.config import catalog
+from fedlt.config.scenario import Local
+from fedlt.data.task import Task
 from fedlt.nn.net import Net
 from fedlt.nn.norm import BatchNorm
-from fedlt.scenario import Local
 from fedlt.strategy import Client, Server, Strategy, Update
-from fedlt.task import Task
 from strategies.apfl import APFL
 from strategies.ditto import Ditto
 from strategies.fedavg_ft import FedAvgFT

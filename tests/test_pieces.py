@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from fedlt.recording.pieces import FOLDER, MANY, Growing, pieces, read_pieces, read_table
+from fedlt.results.pieces import FOLDER, MANY, Growing, pieces, read_pieces, read_table
 
 
 def chunk(start: int, count: int) -> list[pa.Table]:

@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from fedlt import plots
-from fedlt.cli import app
+from fedlt.commands.cli import app
 from fedlt.commands.results import PLOTS
 from fedlt.errors import ScenarioError
 from fedlt.plots.measured import client_points, client_recalls, gains, recalls, series, split_of
 from fedlt.plots.style import COLOURS, looks, shades
-from fedlt.results import Run, load, open_run
+from fedlt.results.runs import Run, load, open_run
 
 FEDAVG, LOCAL = (50, 60, 70), (80, 40, 70)  # right of 100 of each client, in every evaluation
 

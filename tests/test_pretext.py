@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from fedlt.blocks.pretext import rotated
+from fedlt.config.scenario import Local
 from fedlt.data.inputs import Images
+from fedlt.data.site import Rows, Site
+from fedlt.data.task import Task
 from fedlt.learners.value_of_labels import ValueOfLabels
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
-from fedlt.site import Rows, Site
-from fedlt.task import Task
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 3, 1)).astype(np.uint8)
 

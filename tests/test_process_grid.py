@@ -18,9 +18,9 @@ from fedlt.errors import FedLTError, ScenarioError
 from fedlt.process.gpus import VISIBLE
 from fedlt.run import Grids
 from server.arrays import pack_tensors, unpack_tensors, with_room
-from server.grids import ENOUGH, set_identity
-from server.parcels import FREE, LARGE, Parcels
-from server.process_grid import ProcessGrid
+from server.grids.local import ENOUGH, set_identity
+from server.grids.parcels import FREE, LARGE, Parcels
+from server.grids.process_grid import ProcessGrid
 
 app = ClientApp()
 ready: list[str] = []
@@ -213,9 +213,9 @@ def test_workers_start_after_the_parent_has_used_several_threads(tiny: dict[str,
 def test_auto_is_this_process_for_short_runs_then_processes_and_ray_where_there_is_a_cluster(
     tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fedlt.assembly import assemble, pick_device
     from fedlt.data.federation import federate
     from fedlt.run import pick_backend
+    from fedlt.training.assembly import assemble, pick_device
 
     def picked(*overrides: str) -> str:
         scenario = fedlt.load(tiny, [*overrides, "resources.device=cpu"])
@@ -233,14 +233,14 @@ def test_auto_is_this_process_for_short_runs_then_processes_and_ray_where_there_
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert picked(*long) == "ray"
     assert picked(*long, "resources.backend=processes") == "processes"
-    monkeypatch.setattr("server.process_grid.available", lambda: False)
+    monkeypatch.setattr("server.grids.process_grid.available", lambda: False)
     with pytest.raises(ScenarioError, match="take ray"):
         picked(*long, "resources.backend=processes")
 
 
 def test_forked_workers_are_made_for_each_run(tiny: dict[str, Any], tmp_path: Path) -> None:
     """They inherit the run's data, which another run's would not be."""
-    from fedlt.recording.console import Console
+    from fedlt.results.console import Console
     from fedlt.run import run_scenario
 
     hashes = []

@@ -17,13 +17,13 @@ import pytest
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt.cli import app
+from fedlt.commands.cli import app
+from fedlt.config.own_code import own_files
+from fedlt.config.scenario import Data, load
 from fedlt.data import digests, sources
 from fedlt.data.provenance import in_short
 from fedlt.errors import FedLTError, ScenarioError
-from fedlt.own_code import own_files
-from fedlt.results import Run
-from fedlt.scenario import Data, load
+from fedlt.results.runs import Run
 
 MINE = """
 from dataclasses import dataclass
@@ -254,7 +254,7 @@ def test_the_built_in_set_and_the_hub_are_known_by_file_and_by_revision(
 
 def stopped(scenario: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
     """A run that ends in its second round, with a checkpoint of the first."""
-    from server.rounds import Rounds
+    from server.rounds.loop import Rounds
 
     take = Rounds._take
 
@@ -292,7 +292,7 @@ def test_what_was_written_before_digests_were_kept_is_told(
     assert "whether its files have changed since is not known" in capsys.readouterr().out
     assert f"not known: {path.parent.name}" in str(fedlt.compare("runs"))
 
-    from server import checkpoint
+    from server.state import checkpoint
 
     small["federation"]["rounds"] = 2
     identity = checkpoint.Checkpoints.save
@@ -430,7 +430,7 @@ def test_imports_from_pythonpath_and_of_installed_components_are_followed(
 
 
 def test_an_edited_helper_is_imported_anew_in_the_same_process(small: dict[str, Any]) -> None:
-    from fedlt.catalog import find
+    from fedlt.config.catalog import find
 
     Path("mine.py").write_text(MINE, encoding="utf-8")
     Path("helper.py").write_text("from deeper import RATE\n", encoding="utf-8")
@@ -440,7 +440,7 @@ def test_an_edited_helper_is_imported_anew_in_the_same_process(small: dict[str, 
 
 
 def test_two_folders_have_each_a_helper_of_the_same_name(folder: Path) -> None:
-    from fedlt.catalog import find
+    from fedlt.config.catalog import find
 
     for rate in ("1", "2", "1"):
         (folder / rate).mkdir(exist_ok=True)
@@ -455,7 +455,7 @@ def test_two_folders_have_each_a_helper_of_the_same_name(folder: Path) -> None:
 def test_a_module_named_like_an_installed_one_does_not_push_it_out(folder: Path) -> None:
     import numpy
 
-    from fedlt.catalog import find
+    from fedlt.config.catalog import find
 
     Path("numpy.py").write_text("RATE = 0\n", encoding="utf-8")
     Path("deep").mkdir()

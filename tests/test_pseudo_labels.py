@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
+from fedlt.config.scenario import Local
 from fedlt.data.inputs import Features
+from fedlt.data.site import Rows, Site
 from fedlt.errors import ScenarioError
 from fedlt.learners.pseudo_labels import LABELS, PseudoLabels
 from fedlt.learners.value_of_labels import ValueOfLabels
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
-from fedlt.site import Rows, Site
 
 CENTRES = np.zeros((2, 20)) + np.array([[-0.3], [0.3]])
 

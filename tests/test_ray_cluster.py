@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import fedlt
-from fedlt.catalog import ROOT
+from fedlt.config.catalog import ROOT
 from fedlt.errors import FedLTError
-from fedlt.results import open_run
-from server.ray_grid import divide
+from fedlt.results.runs import open_run
+from server.grids.ray_grid import divide
 
 SCRIPT = """
 import json
@@ -29,7 +29,7 @@ import ray.experimental
 from ray.cluster_utils import Cluster
 
 import fedlt
-from fedlt.recording.console import Console
+from fedlt.results.console import Console
 from fedlt.run import Grids, run_scenario
 
 out, scenario = Path(sys.argv[1]), json.loads(sys.argv[2])
@@ -139,7 +139,7 @@ def test_more_workers_than_cores_are_refused_instead_of_waited_for() -> None:
 SHARES = """
 import json, os, pathlib, sys
 import ray
-from server.ray_grid import RayGrid
+from server.grids.ray_grid import RayGrid
 ray.init("local", num_cpus=4, num_gpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
 folder = pathlib.Path(sys.argv[1])
 found = {}

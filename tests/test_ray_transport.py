@@ -13,10 +13,10 @@ import torch
 from flwr.app import Message, RecordDict
 
 from server.arrays import pack_tensors, unpack_tensors
-from server.grids import set_identity
-from server.parcels import LARGE
-from server.ray_grid import RayGrid
-from server.ray_transport import Files, Store, Transport
+from server.grids.local import set_identity
+from server.grids.parcels import LARGE
+from server.grids.ray_grid import RayGrid
+from server.grids.ray_transport import Files, Store, Transport
 
 
 def message(**records: Any) -> Message:
@@ -47,7 +47,7 @@ class Shelf:
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     made = Shelf()
-    monkeypatch.setattr("server.ray_transport.ray", made)
+    monkeypatch.setattr("server.grids.ray_transport.ray", made)
     return made
 
 

@@ -12,8 +12,8 @@ from few_images import PIXELS, Y, site_of
 from numpy.typing import NDArray
 
 from fedlt.blocks.gaussians import Gaussians, calibrated, factors, inliers, robust_gaussians
+from fedlt.data.site import Site
 from fedlt.learners.rcal import ANCHOR, FACTOR, MEAN, RCAL
-from fedlt.site import Site
 
 # Gaussians ------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt.cli import app
+from fedlt.commands.cli import app
 from fedlt.commands.listing import listing
 
 ROOT = Path(__file__).parent.parent

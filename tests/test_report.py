@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import fedlt
+from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError
-from fedlt.evaluation import Evaluation
-from fedlt.metrics import Confusion
-from fedlt.recording.record import RunWriter
-from fedlt.scenario import load
+from fedlt.measures.evaluation import Evaluation
+from fedlt.measures.metrics import Confusion
+from fedlt.results.record import RunWriter
 
 pytest.importorskip("plotly", reason="pip install -e '.[report]' to write reports")
 
@@ -249,7 +249,7 @@ def test_a_dot_tells_its_clients_figures(opened: Any, runs: Path) -> None:
 def test_the_command_writes_an_equal_page_of_equal_runs(runs: Path, page: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from fedlt.cli import app
+    from fedlt.commands.cli import app
 
     done = CliRunner().invoke(app, ["report", str(runs), "-o", str(tmp_path / "r.html"), "--title", "A <b>title</b>"])
     assert done.exit_code == 0, done.output

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from fedlt.errors import FedLTError
-from fedlt.files import replace_file
-from fedlt.metrics import Confusion
-from fedlt.recording.tables import write_json
-from fedlt.results import Evaluation, Run, RunWriter, load, open_run
+from fedlt.measures.metrics import Confusion
+from fedlt.process.files import replace_file
+from fedlt.results.runs import Evaluation, Run, RunWriter, load, open_run
+from fedlt.results.tables import write_json
 
 SCENARIO = "data:\n  name: toy\nlocal:\n  lr: 1e-3\nseed: 3\n"
 META = {"command": "fedlt run toy", "scenario": "toy", "strategy": "fedavg", "seed": 3, "partition_hash": "abc"}
@@ -310,6 +310,6 @@ def test_runs_are_found_by_path_folder_and_glob(tmp_path: Path, monkeypatch: pyt
 
 def test_importing_costs_numpy_only() -> None:
     heavy = "{'pandas', 'pyarrow', 'torch', 'rich', 'omegaconf', 'sklearn', 'flwr', 'ray'}"
-    code = f"import sys, fedlt.results, fedlt.summary; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, fedlt.results.runs, fedlt.results.summary; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

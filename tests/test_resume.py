@@ -20,16 +20,16 @@ from remembering import REMEMBERING
 from same_figures import assert_equal
 
 import fedlt
+from fedlt.config.scenario import load
 from fedlt.errors import FedLTError, Interrupted, ScenarioError
-from fedlt.results import Run
-from fedlt.scenario import load
-from server.durable import exclusive
-from server.states import StateStore
+from fedlt.results.runs import Run
+from server.state.durable import exclusive
+from server.state.states import StateStore
 
 STOP = """
 import os, signal, sys
-from fedlt.cli import main
-from server.rounds import Rounds
+from fedlt.commands.cli import main
+from server.rounds.loop import Rounds
 
 take, how, when = Rounds._take, sys.argv.pop(1), int(sys.argv.pop(1))
 
@@ -67,7 +67,7 @@ def scenario(tiny: dict[str, Any], tmp_path: Path) -> Path:
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Makes the run fail in a round, as a crash would."""
-    from server.rounds import Rounds
+    from server.rounds.loop import Rounds
 
     take = Rounds._take
 
@@ -139,7 +139,7 @@ def test_a_run_killed_at_three_random_moments_goes_on_to_the_same_tables(
 def test_ctrl_c_ends_a_run_after_the_round_and_a_second_one_at_once(
     tiny: dict[str, Any], own: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from server.rounds import Rounds
+    from server.rounds.loop import Rounds
 
     whole = fedlt.run(tiny, *own, out=tmp_path / "whole")
     take, times = Rounds._take, 1
@@ -316,7 +316,7 @@ def test_clients_states_come_back_bit_for_bit_and_old_ones_make_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """20 clients of 400 bytes, rewritten 30 times: what lies there stays within twice what is up to date + slack."""
-    monkeypatch.setattr("server.states.SLACK", 5000)
+    monkeypatch.setattr("server.state.states.SLACK", 5000)
     store = StateStore(tmp_path / "states")
     generator = torch.Generator().manual_seed(0)
     expected: dict[int, dict[str, torch.Tensor]] = {}

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
+from fedlt.config.scenario import Local
+from fedlt.data.task import Task
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
 from fedlt.strategy import Server, Update
-from fedlt.task import Task
 from strategies.rucr import RUCR
 
 Array = NDArray[np.float64]

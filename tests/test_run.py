@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import fedlt
+from fedlt.config.scenario import load
 from fedlt.errors import ClientError, FedLTError, ScenarioError
-from fedlt.results import open_run
-from fedlt.scenario import load
+from fedlt.results.runs import open_run
 
 
 def only_run(out: Path) -> dict[str, Any]:

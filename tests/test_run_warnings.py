@@ -12,12 +12,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt.cli import app
-from fedlt.evaluation import Evaluation
-from fedlt.metrics import Confusion
-from fedlt.recording.run_warnings import at_chance, below_variant, loss_has_risen, one_class, run_warnings
-from fedlt.results import RunWriter, open_run
-from fedlt.scenario import load as load_scenario
+from fedlt.commands.cli import app
+from fedlt.config.scenario import load as load_scenario
+from fedlt.measures.evaluation import Evaluation
+from fedlt.measures.metrics import Confusion
+from fedlt.results.run_warnings import at_chance, below_variant, loss_has_risen, one_class, run_warnings
+from fedlt.results.runs import RunWriter, open_run
 
 NAMES = ("cat", "dog")
 FALLING = [2.0, 1.8, 1.2, 1.0, 0.8, 0.7]

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import fedlt
+from fedlt.config.scenario import Local, load
+from fedlt.data.site import Batch, Site
 from fedlt.errors import ClientError
 from fedlt.learner import Learner, Stage
 from fedlt.nn.net import Net
-from fedlt.scenario import Local, load
-from fedlt.site import Batch, Site
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,11 @@ def test_a_client_with_an_empty_pass_is_named(
 COMMAND = """
 import sys
 
-import server.interrupts as interrupts
+import server.state.interrupts as interrupts
 
 interrupts.GRACE, interrupts.LAST = float(sys.argv.pop(1)), 0.5
 
-from fedlt.cli import main
+from fedlt.commands.cli import main
 
 main()
 """

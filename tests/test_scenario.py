@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fedlt.catalog import names
+from fedlt.config.catalog import names
+from fedlt.config.scenario import Scenario, load
+from fedlt.config.scenario_file import scenario_names
 from fedlt.errors import Problem, ScenarioError
-from fedlt.scenario import Scenario, load
-from fedlt.scenario_file import scenario_names
 
 
 def problems(scenario: Any, *overrides: str) -> dict[str, str]:
@@ -47,7 +47,7 @@ def test_an_empty_scenario_has_the_documented_defaults() -> None:
 
 @pytest.mark.parametrize("name", scenario_names())
 def test_shipped_scenarios_are_valid_and_say_how_to_run_them(name: str) -> None:
-    from fedlt.scenario_file import FOLDER
+    from fedlt.config.scenario_file import FOLDER
 
     found = load(name)
     lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fedlt.schema import Mismatch, check, suggest
+from fedlt.config.schema import Mismatch, check, suggest
 
 FITS: list[tuple[str, Any, Any]] = [
     ("int", 3, 3),

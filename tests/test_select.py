@@ -15,12 +15,12 @@ from fake_runs import make_run
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt.cli import app
+from fedlt.commands.cli import app
 from fedlt.comparing.select import check_scenarios, parse_figures
 from fedlt.comparing.table import render
+from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError
-from fedlt.results import Run, open_run
-from fedlt.scenario import load
+from fedlt.results.runs import Run, open_run
 from fedlt.sweeps.sweep import Sweep
 
 GENERIC, PERSONAL = "validation/generic/accuracy", "validation/personal/accuracy"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import fedlt
-from fedlt.conformance import ConformanceError
+from fedlt.checks.conformance import ConformanceError
 from fedlt.errors import FedLTError
 from fedlt.measures.collapse import Moments, collapse_figures
 from fedlt.measures.side import attempt
@@ -38,8 +38,14 @@ def test_the_geometry_of_features_that_are_nan() -> None:
     assert told[0].startswith("generic/nc1 cannot be computed and is left undefined: LinAlgError")
 
 
-@pytest.mark.parametrize("broken", ["fedlt.evaluation.collapse_figures", "fedlt.evaluation.class_columns",
-                                    "fedlt.measures.confidence.Confidence.figures"])  # fmt: skip
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "fedlt.measures.evaluation.collapse_figures",
+        "fedlt.measures.evaluation.class_columns",
+        "fedlt.measures.confidence.Confidence.figures",
+    ],
+)
 def test_no_side_figure_ends_a_run(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:

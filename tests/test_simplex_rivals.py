@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
+from fedlt.config.scenario import Local
+from fedlt.data.task import Task
 from fedlt.nn.net import Net
-from fedlt.scenario import Local
 from fedlt.strategy import Client, Server, Strategy
-from fedlt.task import Task
 from strategies.fedavg_la import FedAvgLA
 from strategies.fedavg_posthoc import FedAvgPosthoc
 from strategies.fedetf import FedETF
@@ -310,9 +310,9 @@ def test_heads_trained_on_features_leave_the_backbones_features_valid(make_clien
 
 
 def test_a_strategy_knows_the_budget_of_rounds(tiny: dict[str, Any]) -> None:
-    from fedlt.assembly import assemble
+    from fedlt.config.scenario import load
     from fedlt.data.federation import federate
-    from fedlt.scenario import load
+    from fedlt.training.assembly import assemble
 
     scenario = load(tiny, ["federation.rounds=7"])
     assert assemble(scenario, federate(scenario), torch.device("cpu")).task.rounds == 7

@@ -13,11 +13,11 @@ import torch
 import fedlt
 from clients.worker import Worker
 from fedlt.data.federation import federate
-from fedlt.faults import fates
+from fedlt.links.faults import fates
 from fedlt.strategy import Server
-from server.grids import InlineGrid
-from server.rounds import Rounds
-from server.states import StateStore
+from server.grids.local import InlineGrid
+from server.rounds.loop import Rounds
+from server.state.states import StateStore
 
 PRIVATE_HEAD = """
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def test_a_round_costs_what_its_cohort_costs_not_what_there_are_clients(
 def small_rounds(scenario: Any, federation: Any, folder: Path) -> Rounds:
     from clients.app import app
     from clients.host import install
-    from fedlt.assembly import assemble
+    from fedlt.training.assembly import assemble
 
     install(scenario, federation)
     parts = assemble(scenario, federation, torch.device("cpu"))

@@ -14,19 +14,19 @@ from torch import nn
 
 import fedlt
 from clients.worker import Worker
-from fedlt import catalog
-from fedlt.assembly import assemble
+from fedlt.config import catalog
+from fedlt.config.scenario import Local, Scenario, load
 from fedlt.data.federation import federate
+from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
 from fedlt.exchange import Job, Report, Work
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
 from fedlt.nn.norm import BatchNorm
-from fedlt.scenario import Local, Scenario, load
 from fedlt.strategy import Server, Strategy, Update, combine
-from fedlt.task import Task
+from fedlt.training.assembly import assemble
 from server.flower_strategy import FlowerStrategy
-from server.grids import set_identity
+from server.grids.local import set_identity
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
 from strategies.local import Local as LocalStrategy
@@ -167,7 +167,7 @@ def test_local_clients_go_on_from_their_own_models(tiny: dict[str, Any], tmp_pat
     states: dict[int, dict[str, torch.Tensor]] = {}
     rounds_of: dict[int, int] = {}
     for number in (1, 2, 3):
-        cohort = sorted(fedlt.seeding.generator(0, "cohort", number).choice(6, 3, replace=False).tolist())
+        cohort = sorted(fedlt.process.seeding.generator(0, "cohort", number).choice(6, 3, replace=False).tolist())
         for client in cohort:
             rounds_of[client] = rounds_of.get(client, 0) + 1
             held = {client: states[client]} if client in states else {}
@@ -186,7 +186,7 @@ def test_centralized_does_the_cohorts_work_on_the_union(tiny: dict[str, Any], tm
     changes = ["strategy=centralized", "local.epochs=3", "federation.rounds=3"]
     run = fedlt.run(tiny, *changes, out=tmp_path)
     sizes = federate(load(tiny)).clients.sizes
-    cohorts = [fedlt.seeding.generator(0, "cohort", number).choice(6, 3, replace=False) for number in (1, 2, 3)]
+    cohorts = [fedlt.process.seeding.generator(0, "cohort", number).choice(6, 3, replace=False) for number in (1, 2, 3)]
     assert run.rounds["samples"].tolist() == [3 * sizes[cohort].sum() for cohort in cohorts]
     assert run.rounds["clients"].tolist() == [1, 1, 1]
     assert run.final["personal/clients"] == 6

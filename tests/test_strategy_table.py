@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.fedloge.validation import hold_out
 from benchmarks.strategies import settings, tune
-from fedlt import catalog
+from fedlt.config import catalog
 
 
 def test_every_strategy_has_a_row_and_fedloge_its_ablations() -> None:

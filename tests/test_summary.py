@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fedlt.metrics import Confusion
-from fedlt.results import Evaluation, Run, RunWriter, open_run
-from fedlt.summary import WIDTH, evaluation_line, final_table, plain
+from fedlt.measures.metrics import Confusion
+from fedlt.results.runs import Evaluation, Run, RunWriter, open_run
+from fedlt.results.summary import WIDTH, evaluation_line, final_table, plain
 
 METRICS = {
     "generic/accuracy": 0.6314,

@@ -18,10 +18,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt.cli import app
+from fedlt.commands.cli import app
+from fedlt.config.scenario import load as load_scenario
 from fedlt.errors import ScenarioError
-from fedlt.results import Run, load
-from fedlt.scenario import load as load_scenario
+from fedlt.results.runs import Run, load
 from fedlt.sweeps.grid import Job, plan, split_values
 from fedlt.sweeps.sweep import check, how_many, run_jobs, sweep
 from fedlt.sweeps.view import Live, Quiet
@@ -253,7 +253,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 240.0) -> None:
 def start(*words: str) -> tuple[subprocess.Popen[str], list[int]]:
     """A sweep with two workers in a process of its own, in which one run at least is finished, and its workers."""
     hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a script's background does not
-    command = [sys.executable, "-c", f"{hears}; from fedlt.cli import main; main()", "sweep", *words, "--parallel", "2"]
+    command = [
+        sys.executable,
+        "-c",
+        f"{hears}; from fedlt.commands.cli import main; main()",
+        "sweep",
+        *words,
+        "--parallel",
+        "2",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: any(map(is_finished, load("runs*"))))
     workers = children_of(process.pid)
@@ -309,7 +317,7 @@ def test_auto_follows_the_rule(tiny: dict[str, Any], monkeypatch: pytest.MonkeyP
         return how_many(jobs, parallel, backends)
 
     jobs = plan(tiny, [], range(5))
-    monkeypatch.setattr("fedlt.assembly.available_cores", lambda: 4)
+    monkeypatch.setattr("fedlt.training.assembly.available_cores", lambda: 4)
     assert processes(jobs, "auto") == 4
     assert processes(jobs[:3], "auto") == 3  # short ones: several workers would not pay
     assert processes(jobs[:1], "auto") == processes([], "auto") == 1

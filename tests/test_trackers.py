@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 import fedlt
-from fedlt import trackers as module
-from fedlt.cli import app
+from fedlt.commands.cli import app
 from fedlt.errors import FedLTError, ScenarioError
-from fedlt.trackers import trackers
+from fedlt.results import trackers as module
+from fedlt.results.trackers import trackers
 
 
 class Notes:

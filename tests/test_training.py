@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fedlt
+from fedlt.config.scenario import Local, load
 from fedlt.data.inputs import Features, Images, _cut_out, make_inputs
+from fedlt.data.site import Batch, Rows, Site
 from fedlt.errors import ScenarioError
 from fedlt.learner import Learner, Stage
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
-from fedlt.scenario import Local, load
-from fedlt.sgd import SGD
-from fedlt.site import Batch, Rows, Site
+from fedlt.training.sgd import SGD
 
 
 def net(seed: int = 0) -> Net:

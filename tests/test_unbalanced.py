@@ -11,10 +11,10 @@ import pytest
 import fedlt
 from fedlt.comparing.compare import compare
 from fedlt.comparing.comparison import ACCURACIES, BALANCED, COSTS, accuracies
-from fedlt.metrics import Confusion, generic_metrics
+from fedlt.measures.metrics import Confusion, generic_metrics
 from fedlt.plots import draw
-from fedlt.results import Run
-from fedlt.summary import evaluation_line, final_table, plain
+from fedlt.results.runs import Run
+from fedlt.results.summary import evaluation_line, final_table, plain
 
 
 def skewed(path: Path, tests: tuple[int, ...]) -> Path:

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 import fedlt
 from clients.worker import Worker
+from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.data.inputs import make_inputs
-from fedlt.scenario import load
 from fedlt.strategy import combine
 
 ONE_OF_SIX = ("federation.participation=0.17", "federation.rounds=1", "local.lr=0.5")

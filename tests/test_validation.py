@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import fedlt
+from fedlt.config.scenario import Validation, load
 from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.ragged import Ragged
 from fedlt.data.validation import draw_global, draw_local
 from fedlt.errors import ScenarioError
-from fedlt.glossary import explain
-from fedlt.scenario import Validation, load
+from fedlt.measures.glossary import explain
 
 # Ten rows of class 0, six of class 1 and two of class 2; a long tail that keeps eight, two and two of them.
 Y = np.repeat([0, 1, 2], [10, 6, 2])
@@ -123,8 +123,8 @@ def test_validation_figures_are_those_of_the_rows_set_apart(tiny: dict[str, Any]
     import torch
     from safetensors.torch import load_file
 
-    from fedlt.assembly import assemble
     from fedlt.data.inputs import make_inputs
+    from fedlt.training.assembly import assemble
 
     scenario = load(tiny, ["data.validation=0.2"])
     run = fedlt.run(scenario, out=tmp_path, backend="inline")
@@ -175,7 +175,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> None:
     def given(evaluation: Any, split: Any) -> dict[str, float]:
         return {"validation/generic/accuracy": FIGURES[evaluation.round - 1]}
 
-    monkeypatch.setattr("server.stopping.validation_figures", given)
+    monkeypatch.setattr("server.rounds.stopping.validation_figures", given)
 
 
 def stopping(tiny: dict[str, Any], out: Path, patience: int, *more: str, rounds: int = 6) -> fedlt.results.Run:
@@ -216,7 +216,7 @@ def test_early_stopping_goes_on_exactly_after_a_kill(
     tiny: dict[str, Any], tmp_path: Path, figures: None, monkeypatch: pytest.MonkeyPatch, round: int
 ) -> None:
     """The best models outlive the checkpoints between them and the end, of which only two are kept."""
-    from server.rounds import Rounds
+    from server.rounds.loop import Rounds
 
     whole = stopping(tiny, tmp_path / "whole", 2)
     run: Callable[[], fedlt.results.Run] = partial(stopping, tiny, tmp_path / "killed", 2)

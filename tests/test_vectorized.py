@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import fedlt
 from fedlt.errors import ScenarioError
-from fedlt.results import Run
+from fedlt.results.runs import Run
 
 
 def scenario(**local: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import pandas as pd
 import fedlt
 from benchmarks.centralized.early_exit import early_exit
 from benchmarks.centralized.table import SHOWN, costs, figures, spread
-from fedlt.results import Run
+from fedlt.results.runs import Run
 
 CONTROLS = Path(__file__).with_name("controls.py")
 

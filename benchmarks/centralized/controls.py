@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedlt.data.site import Site
 from fedlt.learners.batchformer import BatchFormer
-from fedlt.site import Site
 
 
 @dataclass(frozen=True)

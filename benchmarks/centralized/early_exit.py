@@ -13,7 +13,7 @@ from clients.worker import Worker
 from fedlt.data.inputs import Inputs
 from fedlt.nn import evidence
 from fedlt.nn.experts import ExpertHeads
-from fedlt.results import Run
+from fedlt.results.runs import Run
 
 PER_CLASS = 100  # validation images of each class
 TOLERATED = 0.0025  # of validation accuracy

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.blocks.gaussians import Gaussians, calibrated, factors, robust_gaussians
+from fedlt.config.scenario import load
 from fedlt.data.federation import federate
-from fedlt.scenario import load
 
 DIMENSIONS, CLASSES, FEW = 40, 10, slice(7, 10)
 TAIL = "data.longtail.profile=exponential", "data.longtail.imbalance_factor=50", "data.longtail.largest=1000"

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.centralized.separation import auroc, uncertainty
 from benchmarks.centralized.trained import passed, trained
 from fedlt.data.inputs import make_inputs
-from fedlt.results import Run
+from fedlt.results.runs import Run
 
 
 def outside_auroc(run: Run, name: str, variant: str = "") -> float:

@@ -11,7 +11,7 @@ import torch
 from benchmarks.centralized.trained import passed, trained
 from fedlt.blocks.clusters import balanced, unit
 from fedlt.blocks.contrast import projected
-from fedlt.results import Run
+from fedlt.results.runs import Run
 
 FINE = 5  # fine classes of each superclass
 

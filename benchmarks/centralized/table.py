@@ -17,7 +17,7 @@ import pandas as pd
 
 from fedlt.comparing.methods import group, row_name
 from fedlt.data.groups import by_count
-from fedlt.results import Run
+from fedlt.results.runs import Run
 
 NAMES = ("many", "medium", "few")
 SHOWN = ("all", "many", "medium", "few", "ece", "failure_auroc")

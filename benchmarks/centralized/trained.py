@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clients.worker import Worker
+from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.data.inputs import Inputs
-from fedlt.results import Run
-from fedlt.scenario import load
+from fedlt.results.runs import Run
 
 
 def trained(run: Run) -> Worker:

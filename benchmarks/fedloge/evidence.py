@@ -25,7 +25,7 @@ from pathlib import Path
 from fedlt.comparing.compare import compare
 from fedlt.comparing.comparison import ACCURACIES, COSTS
 from fedlt.comparing.table import render
-from fedlt.results import Run
+from fedlt.results.runs import Run
 from fedlt.sweeps.grid import Job, plan
 from fedlt.sweeps.sweep import run_jobs
 from fedlt.sweeps.view import view

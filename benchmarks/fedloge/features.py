@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from clients.worker import Worker
-from fedlt import plots, results
+from fedlt import plots
+from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.measures.collapse import Moments, collapse_figures
 from fedlt.plots.measured import by_name
 from fedlt.plots.style import looks
-from fedlt.results import Run
-from fedlt.scenario import load
+from fedlt.results.runs import Run
+from fedlt.results.runs import runs as results
 
 ROWS = "strategy,strategy.backbone_from,strategy.sparsity"
 COLLAPSE = ("nc1", "nc2_norms", "nc2_angles", "nc3")

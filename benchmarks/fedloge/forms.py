@@ -11,11 +11,11 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, normalize
 
+from fedlt.data.site import Batch
+from fedlt.data.task import Task
 from fedlt.nn.net import Net
 from fedlt.nn.standardised import StandardisedHead
-from fedlt.site import Batch
 from fedlt.strategy import Client
-from fedlt.task import Task
 from strategies.fedloge import FedLoGe
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.fedloge.forms import FORMS
-from fedlt.results import Run
+from fedlt.results.runs import Run
 from fedlt.sweeps.grid import Job, plan
 from fedlt.sweeps.sweep import run_jobs
 from fedlt.sweeps.view import view

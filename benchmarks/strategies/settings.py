@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedlt import catalog
+from fedlt.config import catalog
 from fedlt.sweeps.grid import Job, plan
 
 RATES = Path(__file__).with_name("rates.csv")

@@ -15,7 +15,7 @@ import math
 from pathlib import Path
 
 from benchmarks.strategies.settings import RATES, SETTINGS, jobs, name_of, tuned
-from fedlt.results import Run
+from fedlt.results.runs import Run
 from fedlt.sweeps.sweep import run_jobs
 from fedlt.sweeps.view import view
 

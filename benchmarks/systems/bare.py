@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from benchmarks.job import Job, Outcome
 from benchmarks.workloads import Arrays, Workload, build_model, cohort, planned, read
-from fedlt import seeding
+from fedlt.process import seeding
 
 
 def run(job: Job, processes: int, threads: int) -> Outcome:

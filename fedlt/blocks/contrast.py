@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from fedlt.learner import Stage
 
 if TYPE_CHECKING:
+    from fedlt.data.site import Batch, Site
+    from fedlt.data.task import Task
     from fedlt.nn.net import Net
-    from fedlt.site import Batch, Site
-    from fedlt.task import Task
 
 TRAINED = "backbone.*", "projection.*"
 

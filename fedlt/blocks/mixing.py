@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedlt.site import Batch
+from fedlt.data.site import Batch
 
 
 @dataclass(frozen=True)

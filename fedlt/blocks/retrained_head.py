@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from fedlt.data.task import Task
 from fedlt.nn.net import Net
 from fedlt.nn.softmax import logits
 from fedlt.strategy import Client, Server, Strategy
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

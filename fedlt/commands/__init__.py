@@ -1,1 +1,1 @@
-"""What only the command line needs: the commands that `fedlt.cli` does not hold itself, and what they list."""
+"""What only the command line needs: the commands that `fedlt.commands.cli` does not hold itself, and what they list."""

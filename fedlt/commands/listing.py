@@ -10,9 +10,9 @@ import platform
 import re
 from pathlib import Path
 
-from fedlt import catalog
-from fedlt.scenario_file import FOLDER, scenario_names
-from fedlt.source import dataclass_fields, read
+from fedlt.config import catalog
+from fedlt.config.scenario_file import FOLDER, scenario_names
+from fedlt.config.source import dataclass_fields, read
 
 KINDS = ("scenarios", "strategies", "learners", "models", "partitions", "datasets", "keys")
 _KIND = {"strategies": "strategy", "learners": "learner", "models": "model", "partitions": "partition"}
@@ -61,7 +61,7 @@ def doctor_report() -> dict[str, dict[str, str]]:
             versions[package] = "missing: pip install -e ."
     import torch
 
-    from fedlt.assembly import available_cores
+    from fedlt.training.assembly import available_cores
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     machine = {
@@ -102,7 +102,7 @@ def _datasets() -> dict[str, str]:
 
 def _section_keys(section: str, prefix: str) -> list[dict[str, str]]:
     """Every key of a scenario with its type, default and comment, from the source of the dataclasses."""
-    tree, comments = read(catalog.ROOT / "fedlt" / "scenario.py")
+    tree, comments = read(catalog.ROOT / "fedlt" / "config" / "scenario.py")
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     rows = []
     for found in dataclass_fields(tree, comments, classes[section]):

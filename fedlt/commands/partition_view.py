@@ -11,7 +11,7 @@ from fedlt.data.federation import plan
 from fedlt.data.groups import by_count, by_mass, sizes, untested_text
 
 if TYPE_CHECKING:
-    from fedlt.scenario import Scenario
+    from fedlt.config.scenario import Scenario
 
 SHADES = " ·░▒▓█"
 MAX_ROWS, MAX_COLUMNS = 40, 100

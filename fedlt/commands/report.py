@@ -19,7 +19,7 @@ def explain(
     METRIC: a name such as generic/few, personal_masked/accuracy or clients.nll, or its last part. All names unless
     given.
     """
-    from fedlt import glossary
+    from fedlt.measures import glossary
 
     if markdown:
         if metric:

@@ -1,4 +1,4 @@
-"""Commands for many runs: `fedlt sweep`, `compare`, `plot`. They are registered on the app of `fedlt.cli`."""
+"""Commands for many runs: `fedlt sweep`, `compare`, `plot`. They are registered on the app of `fedlt.commands.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands of `fedlt.cli` and `fedlt.commands.results` share: arguments, and what becomes of errors."""
+"""What commands share: arguments, and what becomes of errors."""
 
 from __future__ import annotations
 

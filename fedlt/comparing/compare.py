@@ -23,8 +23,8 @@ from fedlt.comparing.methods import Source, check_known, collect, find_row, grou
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
 from fedlt.data.groups import bare_text
-from fedlt.recording.record import LAST
-from fedlt.results import Run
+from fedlt.results.record import LAST
+from fedlt.results.runs import Run
 
 
 def compare(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedlt.comparing.methods import row_name
-from fedlt.recording.record import LAST
+from fedlt.results.record import LAST
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fedlt.comparing.select import Selection
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 ACCURACIES = (
     "generic/accuracy", "generic/many", "generic/medium", "generic/few", "personal/accuracy",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedlt.comparing.run_keys import Keys, differing, is_setting, lookup, run_keys, setting_problems, values_text
+from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
-from fedlt.results import Run, load
-from fedlt.schema import suggest
+from fedlt.results.runs import Run, load
 
 Source = str | Path | Run | Iterable[Run]
 Labels = tuple[str, ...]

@@ -10,14 +10,14 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from fedlt import catalog
-from fedlt.catalog import Choice
+from fedlt.config import catalog
+from fedlt.config.catalog import Choice
+from fedlt.config.scenario import Scenario
 from fedlt.data.provenance import names_files
 from fedlt.errors import FedLTError, Problem
-from fedlt.scenario import Scenario
 
 if TYPE_CHECKING:
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 Keys = Mapping[str, Any]
 

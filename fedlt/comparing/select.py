@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedlt import glossary
 from fedlt.comparing.comparison import Cell
 from fedlt.comparing.methods import Grouped, Labels, Source, collect, group, is_number, row_name
+from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
-from fedlt.metrics import VALIDATION
-from fedlt.schema import suggest
+from fedlt.measures import glossary
+from fedlt.measures.metrics import VALIDATION
 
 if TYPE_CHECKING:
-    from fedlt.results import Run
-    from fedlt.scenario import Scenario
+    from fedlt.config.scenario import Scenario
+    from fedlt.results.runs import Run
 
 REMEDY = "set data.validation, for example data.validation=0.2, and run again"
 _NO_SCORES = ("std", "clients", "experts", "ece", "nll", "brier", "nc1", "nc2_norms", "nc2_angles", "nc3", "head_norms",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlt.comparing.comparison import BALANCED, COSTS, WHEN, Cell, Comparison, Row
 from fedlt.comparing.run_keys import some
-from fedlt.recording.record import LAST
+from fedlt.results.record import LAST
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.errors import Problem, ScenarioError
-from fedlt.seeding import generator
+from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
     import torch
 
     from fedlt.data.federation import Federation
-    from fedlt.site import Rows
+    from fedlt.data.site import Rows
 
 
 def set_apart(y_train: NDArray[np.int64], per_class: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -38,7 +38,7 @@ def auxiliary_rows(federation: Federation, device: torch.device, channels_last: 
     import torch
 
     from fedlt.data.inputs import make_inputs
-    from fedlt.site import Rows
+    from fedlt.data.site import Rows
 
     rows = federation.auxiliary
     inputs = make_inputs(federation.x_train[rows], federation.mean, federation.std, device, channels_last)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fedlt.data.cache import cache_folder
 from fedlt.errors import FedLTError, Problem, ScenarioError
-from fedlt.files import replace_file
+from fedlt.process.files import replace_file
 
 SETTLED = 2 * 10**9  # ns that files must have lain still for; the coarsest clocks of file systems tick every 2 s
 LISTED = 64  # names at most: of more files, only the folders are told apart

@@ -23,7 +23,7 @@ from fedlt.data.validation import ValidationSet, draw_global, draw_local
 from fedlt.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
-    from fedlt.scenario import Scenario
+    from fedlt.config.scenario import Scenario
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,8 @@ from fedlt.data.split_share import check_share, cut
 from fedlt.data.tables import columns_of
 
 if TYPE_CHECKING:
+    from fedlt.config.scenario import Data
     from fedlt.errors import ScenarioError
-    from fedlt.scenario import Data
 
 SITE = "site"
 """The group column of layouts with a folder per site."""

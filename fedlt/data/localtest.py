@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedlt.data.ragged import Ragged
 from fedlt.errors import Problem, ScenarioError
-from fedlt.seeding import generator
+from fedlt.process.seeding import generator
 
 KEY = "federation.local_test"
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from fedlt.data.count_file import read_counts
 from fedlt.errors import Problem, ScenarioError
-from fedlt.seeding import generator
+from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
-    from fedlt.scenario import LongTail
+    from fedlt.config.scenario import LongTail
 
 KEY = "data.longtail"
 SHAPED = ("exponential", "step", "pareto")  # profiles made from an imbalance factor

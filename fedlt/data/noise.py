@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from fedlt.data.npz import opened
 from fedlt.errors import Problem, ScenarioError
-from fedlt.seeding import generator
+from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
-    from fedlt.scenario import Noise
+    from fedlt.config.scenario import Noise
 
 KEY = "data.noise"
 

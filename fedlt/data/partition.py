@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedlt.data.ragged import Ragged
 from fedlt.errors import FedLTError, Problem, ScenarioError
-from fedlt.seeding import generator, integer
+from fedlt.process.seeding import generator, integer
 
 if TYPE_CHECKING:
     from flwr_datasets.partitioner import Partitioner

@@ -17,14 +17,14 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlt.catalog import Choice
+from fedlt.config.catalog import Choice
 from fedlt.data.count_file import file_of
 from fedlt.data.digests import digests
 from fedlt.data.sources import file_digests
 from fedlt.errors import FedLTError, Problem, ScenarioError
 
 if TYPE_CHECKING:
-    from fedlt.scenario import Scenario
+    from fedlt.config.scenario import Scenario
 
 DATA = "data.name"
 

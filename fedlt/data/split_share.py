@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.raw import refuse
-from fedlt.seeding import generator
+from fedlt.process.seeding import generator
 
 KEY = "data.test_share"
 

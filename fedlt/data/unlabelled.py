@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fedlt.data.ragged import Ragged
 from fedlt.errors import Problem, ScenarioError
-from fedlt.seeding import generator
+from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
-    from fedlt.scenario import Unlabelled
+    from fedlt.config.scenario import Unlabelled
 
 KEY = "data.unlabelled"
 

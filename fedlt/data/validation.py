@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.ragged import Ragged
-from fedlt.seeding import generator
+from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
-    from fedlt.scenario import Validation
+    from fedlt.config.scenario import Validation
 
 SHARE = 0.2
 """Share of each client's samples where only `per_class` is given."""

@@ -20,10 +20,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from fedlt.blocks.priors import log_prior
+from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.learner import Learner
 from fedlt.nn.net import Net
-from fedlt.site import Batch, Site
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedlt.blocks.priors import effective_weights
+from fedlt.data.site import Batch, Site
 from fedlt.learner import Learner
-from fedlt.site import Batch, Site
 
 
 @dataclass(frozen=True)

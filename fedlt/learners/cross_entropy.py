@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.data.site import Batch, Site
 from fedlt.learner import Learner
-from fedlt.site import Batch, Site
 
 
 @dataclass(frozen=True)

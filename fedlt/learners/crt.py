@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from fedlt.data.samplers import Power
+from fedlt.data.site import Site
 from fedlt.learner import Stage
 from fedlt.learners.cross_entropy import CrossEntropy
-from fedlt.samplers import Power
-from fedlt.site import Site
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedlt.blocks.priors import effective_weights, ldam_margins, with_margin
+from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.learner import Learner
 from fedlt.nn.cosine import CosineHead
 from fedlt.nn.net import Net
-from fedlt.site import Batch, Site
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

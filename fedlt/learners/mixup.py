@@ -12,8 +12,8 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 
 from fedlt.blocks.mixing import mixup
+from fedlt.data.site import Batch, Site
 from fedlt.learner import Learner
-from fedlt.site import Batch, Site
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.data.site import Site
+from fedlt.data.task import Task
 from fedlt.learners.cross_entropy import CrossEntropy
 from fedlt.nn.net import Net
-from fedlt.site import Site
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

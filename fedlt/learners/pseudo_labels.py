@@ -14,11 +14,11 @@ from typing import Annotated, ClassVar
 
 import torch
 
+from fedlt.data.site import Site
+from fedlt.data.task import Task
 from fedlt.learner import Stage, headline, within
 from fedlt.learners.value_of_labels import ValueOfLabels
 from fedlt.nn.net import Net
-from fedlt.site import Site
-from fedlt.task import Task
 
 LABELS = "pseudo_labels/labels"  # state: [u] what the teacher made of the site's unlabelled samples
 

@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from fedlt.blocks.contrast import add_projection, contrastive, contrastive_stage, own_view, two_views
 from fedlt.blocks.gaussians import calibrated, factors, robust_gaussians
 from fedlt.blocks.mixing import mixup
+from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.learner import Learner, Stage
 from fedlt.nn.net import Net
-from fedlt.site import Batch, Site
-from fedlt.task import Task
 
 ANCHOR, MEAN, FACTOR = "rcal/anchor", "rcal/mean", "rcal/factor"  # state: [n, D], [C, D], [C, D, D]
 

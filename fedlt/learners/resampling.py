@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fedlt import samplers
+from fedlt.data import samplers
 from fedlt.learner import Stage
 from fedlt.learners.cross_entropy import CrossEntropy
 

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.learner import Logits, Prediction, Stage
 from fedlt.learners.ldam import LDAM
 from fedlt.nn.cosine import CosineHead
 from fedlt.nn.experts import ExpertHeads, Router, add_experts, cascade
 from fedlt.nn.net import Net
-from fedlt.site import Batch, Site
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

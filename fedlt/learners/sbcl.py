@@ -20,11 +20,11 @@ from torch import Tensor
 
 from fedlt.blocks.clusters import subclasses
 from fedlt.blocks.contrast import add_projection, alike, contrastive, contrastive_stage, own_view, projected, two_views
+from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.learner import Stage
 from fedlt.learners.ldam import LDAM
 from fedlt.nn.net import Net
-from fedlt.site import Batch, Site
-from fedlt.task import Task
 
 SUBCLASS, HEAT, ROUND = "sbcl/subclass", "sbcl/heat", "sbcl/round"  # state: [n], [C] temperatures, when they were found
 BASE = 0.07  # temperature at which the loss of the subclasses has weight one, as in the official code

@@ -17,14 +17,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedlt.blocks.priors import ldam_margins, with_margin
+from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.learner import Prediction
 from fedlt.learners.ldam import LDAM
 from fedlt.nn import evidence
 from fedlt.nn.cosine import CosineHead
 from fedlt.nn.experts import ExpertHeads, add_experts, cascade
 from fedlt.nn.net import Net
-from fedlt.site import Batch, Site
-from fedlt.task import Task
 
 ANNEALED = 200 / 13_200  # weight of the evidence's regulariser at the end: epochs over the code's (160 + 500) / 0.05
 SPREAD = 0.05  # how far the temperatures of the divergence follow the class frequencies

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedlt.blocks.pretext import TURNS, rotated
+from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.learner import Stage, within
 from fedlt.learners.crt import CRT
 from fedlt.nn.net import Net
-from fedlt.site import Batch, Site
-from fedlt.task import Task
 
 
 @dataclass(frozen=True)

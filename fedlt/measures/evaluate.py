@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from fedlt.learner import Logits, Prediction
 from fedlt.measures.collapse import Moments
 from fedlt.measures.meter import Meters
-from fedlt.metrics import Confusion, named
+from fedlt.measures.metrics import Confusion, named
 from fedlt.nn.net import CachedInputs, FeatureCache
 from fedlt.strategy import Client, Server, Strategy
 

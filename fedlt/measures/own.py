@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedlt.data.task import Task
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.sums import Arrays, Key
 from fedlt.metric import Metric
-from fedlt.task import Task
 
 KEY = "evaluation.metrics"
 TAKEN = {

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from fedlt.data.cache import cache_folder
-from fedlt.files import replace_file
 from fedlt.nn.realign import scaled_rows
+from fedlt.process.files import replace_file
 from fedlt.process.threads import one_thread
 
 Recipe = Literal["fast", "official"]

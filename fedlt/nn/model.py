@@ -10,7 +10,7 @@ from torch import nn
 from fedlt.nn.net import Net
 
 if TYPE_CHECKING:
-    from fedlt.task import Task
+    from fedlt.data.task import Task
 
 
 @dataclass(frozen=True)

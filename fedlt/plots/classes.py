@@ -15,7 +15,7 @@ from fedlt.plots.style import GREY, looks, plain_number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 Runs = Sequence["Run"] | Mapping[str, Sequence["Run"]]
 

@@ -13,7 +13,7 @@ from fedlt.plots.style import Look, looks
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 Runs = Sequence["Run"] | Mapping[str, Sequence["Run"]]
 LARGEST = 90.0

@@ -14,7 +14,7 @@ from fedlt.plots.style import Look, looks, whole_numbers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 LEAST = 10.0
 """Points that an axis of accuracies spans at least."""

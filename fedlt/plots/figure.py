@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 Methods = Mapping[str, Sequence["Run"]]
 PAGE = 7.0
@@ -41,7 +41,7 @@ def draw(kind: str, *runs: Source, by: str | None = None, reference: str = "", *
     reference: a method's name; `gain` needs it, and in `clients` its generic model serves methods without one.
     """
     if kind not in KINDS:
-        from fedlt.schema import suggest
+        from fedlt.config.schema import suggest
 
         raise ScenarioError(Problem("--kind", f"unknown kind {kind!r}{suggest(kind, KINDS)}"))
     methods = by_name(collect(runs), by)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 FEW_CLASSES = 20
 """Up to here, classes are drawn and named one by one."""

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.comparing.methods import Source, group, row_name
-from fedlt.metrics import named
+from fedlt.measures.metrics import named
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 Array = NDArray[np.float64]
 

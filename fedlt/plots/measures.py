@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedlt.metrics import GROUPS
+from fedlt.measures.metrics import GROUPS
 from fedlt.plots.curves import draw_band
 from fedlt.plots.measured import Array, by_name, last
 from fedlt.plots.style import looks, whole_numbers
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 Runs = Sequence["Run"] | Mapping[str, Sequence["Run"]]
 NAMES = dict(zip(GROUPS, ("head classes", "medium classes", "tail classes"), strict=True))

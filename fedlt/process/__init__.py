@@ -1,1 +1,1 @@
-"""What a process sets for itself: threads, memory that goes back to the system, usage reports that stay off."""
+"""What a process sets for itself: threads, memory, seeds, how it writes files, usage reports that stay off."""

@@ -15,7 +15,7 @@ from fedlt.plots.measured import client_points, last, recalls, series, split_of
 from fedlt.plots.style import COLOURS
 
 if TYPE_CHECKING:
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 Methods = Mapping[str, Sequence["Run"]]
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")

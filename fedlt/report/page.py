@@ -25,7 +25,7 @@ from fedlt.report.charts import Chart
 from fedlt.report.tables import CONFIDENCE, FEATURES, class_table, client_table, comparison_tables
 
 if TYPE_CHECKING:
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 HERE = Path(__file__).parent
 ORDER = "Click a heading to sort. Hover a heading to read what the figure means; docs/metrics.md has them all."

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedlt import glossary
 from fedlt.comparing.comparison import COSTS, WHEN, Cell, Comparison
+from fedlt.measures import glossary
 from fedlt.plots.measured import last, recalls, split_of
 
 if TYPE_CHECKING:
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
 
 CONFIDENCE = (
     "generic/ece", "generic/nll", "generic/brier", "generic/failure_auroc",

@@ -15,8 +15,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from fedlt.config.scenario import Scenario, load
 from fedlt.errors import Problem, ScenarioError
-from fedlt.scenario import Scenario, load
 
 _PAIRS = {"[": "]", "{": "}", "(": ")"}
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedlt.errors import FedLTError, Problem, ScenarioError
-from fedlt.recording.console import Console
-from fedlt.results import Run, finished_run, kept_run
+from fedlt.results.console import Console
+from fedlt.results.runs import Run, finished_run, kept_run
 from fedlt.run import Grids, pick_backend, run_scenario
 from fedlt.sweeps.grid import Job, plan
 from fedlt.sweeps.view import Quiet
@@ -142,7 +142,7 @@ def check(jobs: Sequence[Job]) -> tuple[dict[str, str], dict[str, ScenarioError]
 
 def _backend(job: Job, federation: Federation) -> str | ScenarioError:
     """The job's backend if it ran alone, or why it cannot run."""
-    from fedlt.assembly import assemble, pick_device
+    from fedlt.training.assembly import assemble, pick_device
 
     try:
         return pick_backend(job.scenario, federation, assemble(job.scenario, federation, pick_device("cpu")))
@@ -184,7 +184,7 @@ def how_many(jobs: Sequence[Job], parallel: int | str, backends: Mapping[str, st
             text = f"runs side by side are inline, but resources.backend={sorted(named)[0]}"
             raise ScenarioError(Problem("--parallel", f"{text}; leave one of them out"))
         return min(parallel, len(jobs))
-    from fedlt.assembly import available_cores, pick_device
+    from fedlt.training.assembly import available_cores, pick_device
 
     cores = available_cores()
     on_gpu = any(pick_device(job.scenario.resources.device).type != "cpu" for job in jobs)

@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedlt.metrics import VALIDATION
+from fedlt.measures.metrics import VALIDATION
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
     from fedlt.sweeps.grid import Job
 
 

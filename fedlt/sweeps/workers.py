@@ -22,11 +22,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from fedlt.catalog import ROOT
-from fedlt.results import open_run
+from fedlt.config.catalog import ROOT
+from fedlt.results.runs import open_run
 
 if TYPE_CHECKING:
-    from fedlt.results import Run
+    from fedlt.results.runs import Run
     from fedlt.sweeps.grid import Job
     from fedlt.sweeps.view import View
 

@@ -1,0 +1,205 @@
+"""A few rounds in this process, with every step in sight: what the conformance suite of strategies runs."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Message
+from safetensors import torch as safetensors
+from torch import nn
+
+from clients.worker import Worker
+from fedlt.config.catalog import Choice, Component, Made
+from fedlt.config.scenario import Scenario, load
+from fedlt.data.federation import Federation, federate
+from fedlt.data.ragged import Ragged
+from fedlt.nn.model import ImageModel
+from fedlt.nn.norm import norm
+from fedlt.results.runs import Evaluation
+from fedlt.strategy import Strategy
+from fedlt.training.assembly import assemble
+from server.grids.local import SERVER_NODE, LocalGrid
+from server.records import pack_report, unpack_job
+from server.rounds.loop import Rounds
+from server.rounds.progress import Progress
+from server.state.artifacts import model_hash
+from server.state.states import StateStore
+
+COHORTS = ((0, 1, 3, 4), (0, 2, 3, 4))  # client 5 is tested without having been sampled
+POOR = ((0, 1), (1, 2))  # clients of one or two classes
+
+
+class Stage(LocalGrid):
+    """A grid whose nodes are workers of their own, as separate processes would hold them.
+
+    noise: what PyTorch's global generator is seeded with at the server's side, where nobody should draw from it.
+    """
+
+    def __init__(self, workers: list[Worker], noise: int) -> None:
+        super().__init__(len(workers))
+        self._workers, self._noise = workers, noise
+
+    def _answer(self, messages: list[Message]) -> Iterator[Message]:
+        for message in messages:
+            worker = self._workers[message.metadata.dst_node_id - SERVER_NODE - 1]
+            report = worker.run(unpack_job(message.content))
+            yield Message(pack_report(report), reply_to=message)
+        torch.manual_seed(self._noise)
+
+
+class _GivenCohorts(Rounds):
+    given: tuple[tuple[int, ...], ...] = COHORTS
+
+    def cohort(self, round: int) -> list[int]:
+        return list(self.given[round - 1])
+
+
+class _Stopped(Exception):
+    """The run ends here, as if its process had been killed."""
+
+
+def stage_set(strategy: Choice) -> tuple[Scenario, Federation]:
+    """A scenario of two rounds, and clients with one sample, one class, two classes, or many."""
+    content: dict[str, Any] = {
+        "data": {"name": "digits", "auxiliary": 2},
+        "federation": {"clients": 6, "rounds": len(COHORTS), "partition": "iid", "block": 2},
+        "local": {"epochs": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.5},
+        "evaluation": {"every": 1, "batch_size": 16},
+    }
+    model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: _Tiny()))
+    scenario = replace(load(content), model=model, strategy=strategy)
+    return scenario, _federation(scenario)
+
+
+def rehearse(
+    scenario: Scenario,
+    federation: Federation,
+    noise: int,
+    nodes: int = 1,
+    saved: bool = False,
+    resumed: bool = False,
+    cohorts: tuple[tuple[int, ...], ...] = COHORTS,
+) -> str:
+    """A hash of all that the rounds left: models, states, outbox and every confusion matrix.
+
+    noise: see `Stage`. saved: all states go through their form on disk after every round. resumed: after the first
+    round, server and workers are made anew and given what a checkpoint holds. cohorts: the clients of each round.
+    Raises whatever the strategy raises.
+    """
+    digest = hashlib.sha256()
+
+    def on_evaluation(found: Evaluation) -> None:
+        for kind in (found.personal, found.personal_masked):
+            for variant, clients in sorted(kind.items()):
+                for client, confusion in clients.items():
+                    digest.update(f"{variant}{client}{confusion.encode().tolist()}".encode())
+        for variant, confusion in sorted(found.generic.items()):
+            digest.update(f"{variant}{confusion.encode().tolist()}".encode())
+
+    def begin(states: StateStore) -> Rounds:
+        stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)
+        parts = assemble(scenario, federation, torch.device("cpu"))
+        rounds = _GivenCohorts(stage, scenario, federation, parts, states, _ignore, on_evaluation, _ignore)
+        rounds.given = cohorts
+        return rounds
+
+    def after_round() -> None:
+        if saved:
+            _through_disk(rounds.progress)
+        if resumed and rounds.progress.round == 1:
+            raise _Stopped
+
+    with TemporaryDirectory() as folder, closing(StateStore(Path(folder))) as states:
+        rounds = begin(states)
+        try:
+            progress = rounds.run(after_round)
+        except _Stopped:
+            held, extents = _loaded(rounds.progress.tensors()), states.flush()
+            rounds = begin(states)
+            rounds.progress.load(held, 1)
+            states.restore(extents)
+            progress = rounds.run(lambda: None)
+        digest.update(model_hash(progress, Strategy()).encode())  # not the watched one: the outbox follows below
+    for box in (progress.server.state, progress.server.outbox):
+        for name in sorted(box):
+            digest.update(name.encode() + box[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _ignore(event: object) -> None:
+    """Nobody reads what a rehearsal measures."""
+
+
+def _through_disk(progress: Progress) -> None:
+    server = progress.server
+    server.state, server.outbox = _loaded(server.state), _loaded(server.outbox)
+    progress.states.restore(progress.states.flush())
+
+
+def _loaded(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return safetensors.load(safetensors.save(tensors))
+
+
+@dataclass(frozen=True)
+class _Tiny(ImageModel):
+    """A convolution with batch normalisation: the least that has everything a strategy may name."""
+
+    def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+        channels, height, width = self.image_shape(input_shape)
+        parts = nn.Sequential()
+        parts.add_module("conv", nn.Conv2d(channels, 4, 3, stride=2, padding=1, bias=False))
+        parts.add_module("norm", norm("batch", 4))
+        parts.add_module("tail", nn.Sequential(nn.ReLU(), nn.Flatten()))
+        return parts, 4 * (height // 2) * (width // 2)
+
+
+def _federation(scenario: Scenario) -> Federation:
+    """Six clients with 1, 9, 17, 30, 26 and 12 training samples, and four test samples of each class that they know."""
+    whole = federate(scenario)
+    wanted = (
+        {0: 1},
+        {1: 9},
+        {0: 6, 2: 11},
+        dict.fromkeys(range(10), 3),
+        {0: 20, 3: 5, 9: 1},
+        dict.fromkeys(range(4), 3),
+    )
+    pool = np.setdiff1d(whole.clients.values, whole.auxiliary)
+    left = {label: list(pool[whole.y_train[pool] == label]) for label in range(10)}
+    rows = [np.array([left[c].pop() for c, n in mix.items() for _ in range(n)]) for mix in wanted]
+    kept = np.concatenate([np.flatnonzero(whole.y_test == label)[:4] for label in range(10)])
+    tests = [np.concatenate([np.arange(4 * label, 4 * label + 4) for label in mix]) for mix in wanted]
+    clients = Ragged.from_rows(rows)
+
+    return replace(
+        whole,
+        x_test=np.ascontiguousarray(whole.x_test[kept]),
+        y_test=whole.y_test[kept],
+        clients=clients,
+        tests=Ragged.from_rows(tests),
+        class_counts=np.bincount(whole.y_train[clients.values], minlength=10),
+    )
+
+
+@contextmanager
+def other_generators(seed: int) -> Iterator[None]:
+    """Global generators seeded as asked for, and put back afterwards."""
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.set_rng_state(kept[2])

@@ -1,0 +1,218 @@
+"""The command line: `fedlt run`, `show`, `ls`, `cp`, `check`, `doctor`. Heavy modules are imported by the commands."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedlt.commands import report, results
+from fedlt.commands.shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, guarded, parse_seeds, split
+from fedlt.errors import Problem, ScenarioError
+
+app = typer.Typer(
+    help="Federated long-tailed learning: run a scenario, see generic and personal models side by side.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich takes longer to import than the help to read
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+@guarded
+def run(
+    scenario: ScenarioArgument = DEFAULT_SCENARIO,
+    overrides: Overrides = None,
+    backend: Annotated[str | None, typer.Option(help="auto, inline, processes, ray or flower.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Worker processes; auto takes one per core.")] = None,
+    out: Annotated[Path, typer.Option(help="Parent of the run folder; runs/ by default.", show_default=False)] = Path(
+        "runs"
+    ),
+    seeds: Annotated[str | None, typer.Option(help="Several runs: 0-2, or 0,3,7.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Start over what is finished or was stopped.")] = False,
+    resume_from: Annotated[int | None, typer.Option(help="Go on from the checkpoint of this round.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
+    track: Annotated[str, typer.Option(help="Trackers: tensorboard, mlflow, wandb, ./file.py:Mine.")] = "",
+) -> None:
+    """Run a scenario. The last line printed is the run folder's path.
+
+    SCENARIO is a shipped scenario's name or the path of a .yaml file; digits_lt unless given. OVERRIDES: key=value
+    sets a key (strategy=fedprox strategy.mu=0.1), ~key goes back to its default; `fedlt ls keys` lists them. What was
+    stopped goes on from its last checkpoint.
+    """
+    from fedlt.config.scenario import load
+
+    name, changes = split(scenario, overrides)
+    changes += [f"resources.{key}={value}" for key, value in (("backend", backend), ("workers", workers)) if value]
+    each = [[*changes, f"seed={seed}"] for seed in parse_seeds(seeds)] if seeds else [changes]
+    scenarios = [load(name, chosen) for chosen in each]  # all are checked before the first runs
+    from fedlt.results.console import Console
+    from fedlt.run import Grids, run_scenario
+
+    followers = track.replace(",", " ").split()
+    command = "fedlt " + shlex.join(sys.argv[1:])
+    options = [*(["--seeds", seeds] if seeds else []), *(["--out", str(out)] if out != Path("runs") else [])]
+    words = [name, *changes, *options]
+    with Grids() as grids:
+        for checked in scenarios:
+            console = Console(profile=profile, words=words)
+            run_scenario(checked, out, console, force, command, grids, followers, resume_from)
+
+
+@app.command()
+@guarded
+def show(
+    scenario: ScenarioArgument = DEFAULT_SCENARIO,
+    overrides: Overrides = None,
+    partition: Annotated[bool, typer.Option("--partition", help="Draw clients by classes.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="With --partition: draw it into this picture file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a scenario with all defaults filled in, or who would hold what."""
+    from fedlt.config.scenario import load
+
+    name, changes = split(scenario, overrides)
+    checked = load(name, changes)
+    if plot is not None and not partition:
+        raise ScenarioError(Problem("--plot", "goes with --partition"))
+    if partition:
+        from fedlt.commands.partition_view import partition_figures, partition_text, save_partition_plot
+
+        figures = partition_figures(checked)
+        if plot is not None:
+            save_partition_plot(figures, plot)
+        print(json.dumps(figures) if as_json else partition_text(figures))
+    else:
+        print(json.dumps(checked.to_dict(), indent=1) if as_json else checked.to_yaml().rstrip())
+
+
+@app.command()
+@guarded
+def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = None) -> None:
+    """Check a scenario, its data and its model without running it."""
+    from fedlt.config.scenario import load
+
+    name, changes = split(scenario, overrides)
+    checked = load(name, changes)
+    from fedlt.data.federation import federate
+
+    federation = federate(checked)  # before torch is imported, so that errors in the data are told at once
+    from fedlt.run import pick_backend
+    from fedlt.training.assembly import assemble, pick_device, try_own_model
+
+    if untested := federation.untested_text():
+        print(untested)
+    parts = assemble(checked, federation, pick_device("cpu"))
+    try_own_model(checked, federation, parts)
+    sent = parts.flat.shared.numel()
+    print(
+        f"{checked.name}: ok. {len(federation.clients)} clients, {len(federation.clients.values)} training samples, "
+        f"{federation.num_classes} classes; {sent:,} numbers travel per client and round; "
+        f"backend {pick_backend(checked, federation, parts)}; run name {checked.run_name}"
+    )
+    for line in parts.remarks():
+        print(line)
+
+
+@app.command()
+@guarded
+def ls(
+    what: Annotated[str, typer.Argument(show_default=False)] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List what there is, with one line each.
+
+    WHAT: scenarios, strategies, learners, models, partitions, datasets or keys; all of them unless given.
+    """
+    from fedlt.commands.listing import KINDS, listing
+
+    if what and what not in KINDS:
+        from fedlt.config.schema import suggest
+
+        raise ScenarioError(Problem("ls", f"unknown kind {what!r}{suggest(what, KINDS)}"))
+    found = {kind: listing(kind) for kind in ([what] if what else KINDS)}
+    if as_json:
+        print(json.dumps(found[what] if what else found, indent=1))
+        return
+    for kind, rows in found.items():
+        if not what:
+            print(f"{kind}:")
+        width = max((len(row["name"]) for row in rows), default=0)
+        for row in rows:
+            print(f"{'' if what else '  '}{row['name']:<{width}}  {row['summary']}".rstrip())
+
+
+@app.command()
+@guarded
+def cp(
+    scenario: Annotated[str, typer.Argument()],
+    target: Annotated[Path | None, typer.Argument()] = None,
+) -> None:
+    """Copy a shipped scenario, to change it. TARGET is a file or a folder; SCENARIO.yaml here unless given."""
+    from fedlt.config.scenario_file import locate
+
+    source = locate(scenario)
+    path = target or Path(source.name)
+    path = path / source.name if path.is_dir() else path
+    if path.exists():
+        raise ScenarioError(Problem("target", f"{path} exists; give another name"))
+    if not path.parent.is_dir():
+        raise ScenarioError(Problem("target", f"there is no folder {path.parent}"))
+    path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    print(f"{path}\nrun it: fedlt run {path}")
+
+
+@app.command()
+@guarded
+def join(
+    run: Annotated[Path, typer.Argument()],
+    rounds: Annotated[int, typer.Option(min=0, help="Of the strategy's own local work.")] = 1,
+    epochs: Annotated[int, typer.Option(min=0, help="Of fine-tuning the head.")] = 1,
+) -> None:
+    """Test a finished run's models on the clients that it held out (federation.held_out).
+
+    received: as it comes. prior: generic, plus the client's own class frequencies. trained: after ROUNDS of local
+    work, of which private parts are kept. tuned: after EPOCHS of fine-tuning the head. The figures go to join.json in
+    the run folder RUN.
+    """
+    from fedlt.results.summary import join_table, plain
+    from fedlt.run import join as join_run
+
+    print(plain(join_table(join_run(run, rounds, epochs))))
+    print(run / "join.json")
+
+
+@app.command()
+@guarded
+def doctor(as_json: AsJson = False) -> None:
+    """Versions, which were tested, cores, GPUs, and which data sets are at hand."""
+    from fedlt.commands.listing import doctor_report
+
+    found = doctor_report()
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for section, rows in found.items():
+        print(f"{section}:")
+        for name, value in rows.items():
+            print(f"  {name:<16} {value}")
+
+
+for function in (*results.COMMANDS, *report.COMMANDS):
+    app.command()(guarded(function))
+
+
+def main() -> None:
+    """Entry of the `fedlt` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

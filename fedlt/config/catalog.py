@@ -1,0 +1,299 @@
+"""What components there are, read from their source text without importing it.
+
+A component is a frozen dataclass: its fields are its hyper-parameters, its YAML keys and its documentation.
+Strategies and learners are found by file name (`strategies/fedprox.py` is `fedprox`); a user's own is written
+`./mine.py:Mine`, or comes from an entry point in the groups `fedlt.strategies` and `fedlt.learners`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fedlt.config.own_code import OURS, importing, own_files
+from fedlt.config.schema import Field, suggest
+from fedlt.config.source import class_literal, dataclass_fields, is_dataclass, read, source_of
+from fedlt.errors import Problem, ScenarioError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MODELS = {
+    "mlp": "fedlt.nn.mlp:MLP",
+    "cnn": "fedlt.nn.cnn:CNN",
+    "resnet8": "fedlt.nn.resnet:ResNet8",
+    "resnet20": "fedlt.nn.resnet:ResNet20",
+    "resnet32": "fedlt.nn.resnet:ResNet32",
+    "resnet18": "fedlt.nn.resnet:ResNet18",
+    "resnet34": "fedlt.nn.resnet:ResNet34",
+}
+PARTITIONS = {
+    "iid": "fedlt.data.partition:Iid",
+    "dirichlet_per_class": "fedlt.data.partition:DirichletPerClass",
+    "dirichlet": "fedlt.data.partition:Dirichlet",
+    "pathological": "fedlt.data.partition:Pathological",
+    "shards": "fedlt.data.partition:Shards",
+    "natural": "fedlt.data.partition:Natural",
+    "size_skewed": "fedlt.data.partition:SizeSkewed",
+}
+FOLDERS = {"strategy": ("strategies", "fedlt.strategies"), "learner": ("fedlt/learners", "fedlt.learners")}
+CONTRACTS = ("strategy", "learner", "metric")  # kinds with a base class `fedlt.KIND.Kind`
+KINDS = (*CONTRACTS, "model", "partition")
+FLOWER_PREFIX = "flower:"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component that a scenario can name.
+
+    target: `module:Class`, or `/path/file.py:Class` for a user's own file. fields: its keys, inherited ones first.
+    needs: what a strategy is given or sends beyond the model (`fedlt.strategy.NEEDS`). young: its keys that scenarios
+    leave out at their defaults.
+    """
+
+    kind: str
+    name: str
+    target: str
+    summary: str
+    fields: tuple[Field, ...]
+    needs: tuple[str, ...] = ()
+    young: tuple[str, ...] = ()
+
+    def create(self, options: dict[str, Any]) -> Any:
+        """An instance with the given fields. Imports the component's module."""
+        return self.load()(**options)
+
+    def load(self) -> type:
+        """The component's class. Imports its module."""
+        module, _, attribute = self.target.partition(":")
+        own = module.endswith(".py")
+        found = getattr(_import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
+        if self.kind in CONTRACTS:
+            base = getattr(importlib.import_module(f"fedlt.{self.kind}"), self.kind.capitalize())
+            if not issubclass(found, base):
+                raise ScenarioError(Problem(self.kind, f"{self.name} is no subclass of fedlt.{base.__name__}"))
+        elif self.kind == "model" and own and not callable(getattr(found, "build", None)):
+            message = f"{self.name} is no recipe of a model: a subclass of fedlt.nn.model.Model whose backbone(shape)"
+            raise ScenarioError(Problem("model", f"{message} gives a module and its number of features"))
+        return found
+
+    def code_digest(self) -> str:
+        """Hash of a user's own source file (`""` for components of this project, which its version names)."""
+        path = self.target.partition(":")[0]
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path.endswith(".py") else ""
+
+    def files(self) -> dict[str, Path]:
+        """A user's own source files by name: its file and what that imports; none for components of this project."""
+        module = self.target.partition(":")[0]
+        if module.endswith(".py"):
+            return own_files(Path(module))
+        top = module.split(".")[0]
+        return {} if top in ("", *OURS) else own_files(source_of(module), top)
+
+
+class FlowerComponent(Component):
+    """One of Flower's own server strategies, such as `flower:FedAdam`; its keys are its constructor's."""
+
+    def create(self, options: dict[str, Any]) -> Any:
+        return self.load()(strategy=self.name.removeprefix(FLOWER_PREFIX), options=options)
+
+
+@dataclass(frozen=True)
+class Made(Component):
+    """A component whose instances are made by a function, or whose class has no file."""
+
+    make: Callable[[dict[str, Any]], Any] = field(default=dict)
+
+    def create(self, options: dict[str, Any]) -> Any:
+        return self.make(options)
+
+    @classmethod
+    def of(cls, like: Component, make: Callable[[dict[str, Any]], Any]) -> Made:
+        """A component that shows itself like another one."""
+        return cls(like.kind, like.name, like.target, like.summary, like.fields, like.needs, like.young, make)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component that the scenario chose, with all its fields."""
+
+    name: str
+    options: dict[str, Any]
+    component: Component
+
+    def written(self) -> dict[str, Any]:
+        """The name and the fields as a scenario holds them, without young ones at their defaults."""
+        usual = {field.name: field.default for field in self.component.fields if field.name in self.component.young}
+        return {"name": self.name} | {
+            name: value for name, value in self.options.items() if name not in usual or value != usual[name]
+        }
+
+    def create(self) -> Any:
+        """An instance of the component. Imports its module; what its constructor refuses is a `ScenarioError`."""
+        try:
+            return self.component.create(self.options)
+        except (TypeError, ValueError) as error:
+            raise ScenarioError(Problem(self.component.kind, f"{self.name} cannot be built: {error}")) from error
+
+
+def names(kind: str) -> list[str]:
+    """The built-in components of a kind, sorted."""
+    if kind in FOLDERS:
+        folder = ROOT / FOLDERS[kind][0]
+        return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return sorted({"model": MODELS, "partition": PARTITIONS, "metric": ()}[kind])
+
+
+def flower_names() -> list[str]:
+    """Flower's own server strategies, as scenarios name them."""
+    return [FLOWER_PREFIX + name for name in sorted(_flower_classes())]
+
+
+def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
+    """The component of that name; a user's file is looked for relative to the folder `relative_to`.
+
+    Raises `ScenarioError` with the nearest right spelling.
+    """
+    if ".py:" in name:
+        return _find_file(kind, name, relative_to or Path.cwd())
+    if kind == "strategy" and name.startswith(FLOWER_PREFIX):
+        return _find_flower(name)
+
+    if name in names(kind):
+        if kind in FOLDERS:
+            path = ROOT / FOLDERS[kind][0] / f"{name}.py"
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            return _component(kind, name, path, None, module)
+        module, _, attribute = {"model": MODELS, "partition": PARTITIONS}[kind][name].partition(":")
+        return _component(kind, name, source_of(module), attribute, module)
+
+    if kind in FOLDERS:
+        for entry in importlib.metadata.entry_points(group=FOLDERS[kind][1], name=name):
+            module, _, attribute = entry.value.partition(":")
+            return _component(kind, name, source_of(module), attribute, module)
+
+    own = f"{'' if names(kind) else '; there is none built in'} (your own: './file.py:{kind.capitalize()}')"
+    raise ScenarioError(Problem(kind, f"unknown {kind} {name!r}{suggest(name, names(kind))}{own}"))
+
+
+def own_class(key: str, name: str, relative_to: Path | None = None) -> type:
+    """The class of `./file.py:Class`, which need not be a component. key: what a problem is told under."""
+    file, _, attribute = name.rpartition(":")
+    path = _own_path(key, file, relative_to or Path.cwd())
+    found = getattr(_import_file(key, path), attribute, None)
+    if not isinstance(found, type):
+        raise ScenarioError(Problem(key, f"{path} has no class {attribute!r}"))
+    return found
+
+
+def _find_file(kind: str, name: str, relative_to: Path) -> Component:
+    file, _, attribute = name.rpartition(":")
+    path = _own_path(kind, file, relative_to)
+    return _component(kind, f"{path}:{attribute}", path, attribute, str(path))
+
+
+def _own_path(key: str, file: str, relative_to: Path) -> Path:
+    path = (relative_to / Path(file).expanduser()).resolve()
+    if not path.is_file():
+        remedy = "give the path from the folder you run in, or in a file from its own"
+        raise ScenarioError(Problem(key, f"there is no file {path}; {remedy}"))
+    return path
+
+
+def _find_flower(name: str) -> Component:
+    classes = _flower_classes()
+    bare = name.removeprefix(FLOWER_PREFIX)
+    if bare not in classes:
+        raise ScenarioError(Problem("strategy", f"Flower has no strategy {bare!r}{suggest(bare, classes)}"))
+    summary, init = classes[bare]
+    return FlowerComponent("strategy", name, "server.flower_strategy:FlowerStrategy", summary, _flower_fields(init))
+
+
+@lru_cache(maxsize=1)
+def _flower_classes() -> dict[str, tuple[str, ast.FunctionDef]]:
+    """Summary and constructor of each strategy that Flower exports and that can be the server half of one of ours."""
+    folder = source_of("flwr").parent / "serverapp" / "strategy"
+    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.py"))}
+    nodes = {node.name: node for tree in trees.values() for node in tree.body if isinstance(node, ast.ClassDef)}
+    imports = [node for node in trees["__init__"].body if isinstance(node, ast.ImportFrom)]
+    # Left out: strategies that need more of a client than its weights and its number of samples. Flower's FedProx is
+    # FedAvg on the server; its penalty is the client's to add, as our own fedprox does.
+    beyond = ("FedXgb", "QFedAvg", "FedProx", "DifferentialPrivacyClientSide")
+    found = {}
+    for name in (alias.name for item in imports for alias in item.names):
+        init = _init_of(name, nodes)
+        if init is not None and not name.startswith(beyond):
+            found[name] = ((ast.get_docstring(nodes[name]) or name).splitlines()[0], init)
+    return found
+
+
+def _init_of(name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef | None:
+    """A class's constructor, its own or inherited."""
+    if name not in nodes:
+        return None
+    own = (item for item in nodes[name].body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
+    inherited = (_init_of(ast.unparse(base), nodes) for base in nodes[name].bases)
+    return next(own, None) or next(filter(None, inherited), None)
+
+
+def _flower_fields(init: ast.FunctionDef) -> tuple[Field, ...]:
+    """Constructor arguments that are hyper-parameters: numbers, texts and switches that the scenario does not set."""
+    ours = {"weighted_by_key", "arrayrecord_key", "configrecord_key", "num_sampled_clients", "strategy"}
+    plain = {"int", "float", "str", "bool", "None"}
+    positional = init.args.args[1:]
+    missing = [None] * (len(positional) - len(init.args.defaults))
+    pairs = [*zip(positional, [*missing, *init.args.defaults], strict=True)]
+    pairs += zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+    fields = []
+    for argument, default in pairs:
+        annotation = ast.unparse(argument.annotation) if argument.annotation else "Any"
+        sampling = argument.arg.startswith(("fraction_", "min_"))
+        if sampling or argument.arg in ours or not plain.issuperset(annotation.split(" | ")):
+            continue
+        required = default is None
+        fields.append(Field(argument.arg, annotation, None if default is None else ast.literal_eval(default), required))
+    return tuple(fields)
+
+
+def _import_file(kind: str, path: Path) -> Any:
+    """A user's file as a module; imported anew when its text or that of a module which it imports changes."""
+    source = path.read_bytes()
+    modules = {name: file for name, file in own_files(path).items() if file != path}
+    texts = {file: file.read_bytes() for file in modules.values()}
+    content = [str(path).encode() + source, *(str(file).encode() + text for file, text in texts.items())]
+    name = f"fedlt_user_{path.stem}_{hashlib.sha256(b''.join(content)).hexdigest()[:8]}"
+
+    if name not in sys.modules:
+        module = sys.modules[name] = ModuleType(name)
+        module.__file__ = str(path)
+        try:  # not by Python's loader: its cache of compiled files tells texts apart by size and whole seconds
+            with importing(path, modules, texts):
+                exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+        except Exception as error:
+            del sys.modules[name]
+            message = f"{path} cannot be imported: {type(error).__name__}: {error}"
+            raise ScenarioError(Problem(kind, message)) from error
+
+    return sys.modules[name]
+
+
+def _component(kind: str, name: str, path: Path, attribute: str | None, module: str) -> Component:
+    tree, comments = read(path)
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if attribute is None:
+        attribute = next((n for n, node in classes.items() if is_dataclass(node) and not n.startswith("_")), "")
+    if attribute not in classes:
+        raise ScenarioError(Problem(kind, f"{path} has no class {attribute!r}{suggest(attribute, classes)}"))
+    fields = {field.name: field for field in dataclass_fields(tree, comments, classes[attribute])}
+    text = ast.get_docstring(tree) if len(classes) == 1 else ast.get_docstring(classes[attribute])
+    summary = (text or ast.get_docstring(classes[attribute]) or "").strip().splitlines() or [""]
+    needs, young = (class_literal(tree, classes[attribute], what) or () for what in ("needs", "young"))
+    return Component(kind, name, f"{module}:{attribute}", summary[0], tuple(fields.values()), needs, young)

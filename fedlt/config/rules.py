@@ -1,0 +1,68 @@
+"""What the keys of a scenario demand of each other, beyond the type of each."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from fedlt.errors import Problem
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Attack, Late, Scenario
+
+
+def cross_check(scenario: Scenario, problems: list[Problem]) -> None:
+    """Add a problem for each combination that has no meaning, and for each option that would change nothing."""
+    federation = scenario.federation
+    natural = federation.partition.name == "natural"
+    if federation.clients is None and not natural:
+        problems.append(Problem("federation.clients", "expected a whole number; null is for the natural partition"))
+    tail = scenario.data.longtail
+    if scenario.data.auxiliary and tail.mode == "official" and tail.profile != "none":
+        problems.append(Problem("data.auxiliary", "the official subsets leave nothing aside; use longtail.mode=seeded"))
+
+    _check_validation(scenario, problems)
+    if federation.local_test == "natural" and not natural:
+        problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
+    if scenario.local.nesterov and not scenario.local.momentum:
+        problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
+    if scenario.local.clip is not None and scenario.local.together > 1:
+        message = "is of one client's gradient, and local.together trains several in one step; take local.together=1"
+        problems.append(Problem("local.clip", message))
+
+    _check_faults(federation.late, federation.attack, problems)
+
+
+def _check_validation(scenario: Scenario, problems: list[Problem]) -> None:
+    """Refuse what would choose without validation data, and every option that would change nothing."""
+    validation, evaluation = scenario.data.validation, scenario.evaluation
+    if not validation.active and validation.seed is not None:
+        problems.append(Problem("data.validation.seed", "has no effect without data.validation.share; remove it"))
+    if evaluation.patience is None and evaluation.watch is not None:
+        problems.append(Problem("evaluation.watch", "has no effect without evaluation.patience; remove it"))
+    if evaluation.patience is not None and not validation.active:
+        message = "needs validation data, since nothing is chosen on the test set; set data.validation=0.2"
+        problems.append(Problem("evaluation.patience", message))
+    if evaluation.watch is not None and not evaluation.watch.startswith("validation/"):
+        message = f"expected validation/..., as nothing is chosen on the test set, got {evaluation.watch!r}"
+        problems.append(Problem("evaluation.watch", message))
+
+
+def _check_faults(late: Late, attack: Attack, problems: list[Problem]) -> None:
+    """Refuse what is missing, and every option that would change nothing."""
+    unused = {f"late.{key}": "late.chance=0" for key in ("rounds", "weight")} if not late.chance else {}
+    given = {f"late.{f.name}": getattr(late, f.name) for f in fields(late)}
+    given |= {f"attack.{f.name}": getattr(attack, f.name) for f in fields(attack)}
+    lies = attack.kind in ("sign_flip", "scaled")
+    attack_keys = ("share", "clients", "factor") if attack.kind == "none" else () if lies else ("factor",)
+    unused |= {f"attack.{key}": f"attack.kind={attack.kind}" for key in attack_keys}
+    for key, setting in unused.items():
+        if given[key] is not None:
+            problems.append(Problem(f"federation.{key}", f"has no effect with {setting}; remove it"))
+
+    if attack.kind != "none" and (attack.share is None) == (attack.clients is None):
+        problems.append(Problem("federation.attack", "who attacks? Give either its share of the clients, or clients"))
+    if attack.clients == []:
+        problems.append(Problem("federation.attack.clients", "names nobody; remove it, or take attack.kind=none"))
+    if attack.kind == "scaled" and attack.factor == 1:
+        problems.append(Problem("federation.attack.factor", "1 is no attack: the weights are sent as they are"))

@@ -1,0 +1,127 @@
+"""Reads the fields and comments of dataclasses from source text: nothing is imported, nothing is executed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import io
+import re
+import sys
+import tokenize
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fedlt.config.schema import Field
+from fedlt.errors import Problem, ScenarioError
+
+_MARKER = re.compile(r"^#\s*(type: ignore(\[[^]]*\])?\s*#?)?")  # what introduces a comment, and marks for type checkers
+
+
+def source_of(module: str) -> Path:
+    """The source file of a module, found without executing anything."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or not (spec.submodule_search_locations or spec.origin):
+        raise ScenarioError(Problem("", f"the module {module!r} is not installed"))
+    if not spec.submodule_search_locations:
+        return Path(str(spec.origin))
+    base = Path(next(iter(spec.submodule_search_locations))).joinpath(*rest)
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, content: bytes) -> tuple[ast.Module, dict[int, str]]:
+    try:
+        source = content.decode("utf-8-sig")
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        raise ScenarioError(Problem("", f"{path} is not readable Python: {error}")) from error
+    lines = io.StringIO(source, newline=None)
+    tokens = [t for t in tokenize.generate_tokens(lines.readline) if t.type == tokenize.COMMENT]
+    return tree, {token.start[0]: _MARKER.sub("", token.string).strip() for token in tokens}
+
+
+def read(path: Path) -> tuple[ast.Module, dict[int, str]]:
+    """The syntax tree of a source file, and its comments by line number."""
+    return _parsed(path, path.read_bytes())  # by content: two edits may bear the same time
+
+
+def is_dataclass(node: ast.ClassDef) -> bool:
+    """Whether the class is decorated as a dataclass."""
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.ClassDef) -> list[Field]:
+    """The fields of a dataclass, inherited ones first; class variables are no fields."""
+    fields: list[Field] = []
+    for base in node.bases:
+        fields += _base_fields(tree, comments, ast.unparse(base))
+    for item in node.body:
+        if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
+            continue
+        annotation = ast.unparse(item.annotation)
+        if annotation.startswith(("ClassVar", "typing.ClassVar")):
+            continue
+        try:
+            default = None if item.value is None else _default(item.value)
+        except ValueError as error:
+            message = f"the default of {node.name}.{item.target.id} must be a plain literal, so that it can be shown"
+            raise ScenarioError(Problem("", message)) from error
+        # Formatters put the comment of a long field behind its default, inside the brackets.
+        ends = (part.end_lineno or part.lineno for part in (item, item.value) if part is not None)
+        doc = next((comments[line] for line in ends if line in comments), "")
+        fields.append(Field(item.target.id, annotation, default, item.value is None, doc))
+    return fields
+
+
+def class_literal(tree: ast.Module, node: ast.ClassDef, name: str) -> Any:
+    """The literal that a class or the nearest of its bases assigns to `name` in its body; None where none does."""
+    for item in node.body:
+        target = item.target if isinstance(item, ast.AnnAssign) else None
+        if isinstance(target, ast.Name) and target.id == name and isinstance(item, ast.AnnAssign) and item.value:
+            return ast.literal_eval(item.value)
+    for base in node.bases:
+        found = _base(tree, {}, ast.unparse(base))
+        value = found and class_literal(found[0], found[2], name)
+        if value is not None:
+            return value
+    return None
+
+
+def _default(node: ast.expr) -> Any:
+    """The value of a literal, or of `field(default_factory=...)` (an empty container; None for a nested section)."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "field":
+        factory = next((ast.unparse(k.value) for k in node.keywords if k.arg == "default_factory"), "")
+        return {"list": [], "dict": {}}.get(factory)
+    return ast.literal_eval(node)
+
+
+def _base_fields(tree: ast.Module, comments: dict[int, str], base: str) -> list[Field]:
+    found = _base(tree, comments, base)
+    return dataclass_fields(*found) if found else []
+
+
+def _base(
+    tree: ast.Module, comments: dict[int, str], base: str
+) -> tuple[ast.Module, dict[int, str], ast.ClassDef] | None:
+    """The class that is called `base` in a module, and the module that it comes from; None where it is not ours."""
+    for item in ast.walk(tree):
+        if isinstance(item, ast.ClassDef) and item.name == base:
+            return tree, comments, item
+        if isinstance(item, ast.ImportFrom) and item.module and any((a.asname or a.name) == base for a in item.names):
+            original = next(a.name for a in item.names if (a.asname or a.name) == base)
+            return _base_in(item.module, original)
+        if isinstance(item, ast.Import):
+            for alias in item.names:
+                prefix = f"{alias.asname or alias.name}."
+                if base.startswith(prefix):
+                    return _base_in(alias.name, base.removeprefix(prefix))
+    return None
+
+
+def _base_in(module: str, base: str) -> tuple[ast.Module, dict[int, str], ast.ClassDef] | None:
+    """The same of another module. Python's own have no component's fields, and some of them (`abc`) have no file."""
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return None
+    return _base(*read(source_of(module)), base)

@@ -1,0 +1,75 @@
+"""In which order, and how often, a site's samples are used.
+
+A sampler is a function of the site that gives one pass: positions in 0..n-1. All but `shuffled` draw n samples with
+replacement: first the class, by its share, then one of its samples. Shares are those of the site's own classes.
+
+Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis: Decoupling Representation and Classifier for Long-Tailed
+Recognition. ICLR 2020, section 3: instance-balanced (power 1), square root (1/2), class-balanced (0), progressive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fedlt.data.site import Site
+
+Sampler = Callable[["Site"], NDArray[np.int64]]
+
+
+def shuffled(site: Site) -> NDArray[np.int64]:
+    """Each sample once, in random order."""
+    return site.rng.permutation(site.num_samples)
+
+
+def power_shares(counts: NDArray[np.int64], power: float) -> NDArray[np.float64]:
+    """[C] shares proportional to n_c^power; absent classes get none."""
+    raised = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** power, 0.0)
+    return raised / raised.sum()
+
+
+def draw(site: Site, shares: NDArray[np.float64], count: int | None = None) -> NDArray[np.int64]:
+    """[count] positions (n unless given): class c with probability shares[c], then any of its samples."""
+    counts, targets = site.class_counts.cpu().numpy(), site.data.y.cpu().numpy()
+    weights = (shares / np.maximum(counts, 1))[targets]
+    number = site.num_samples if count is None else count
+    return site.rng.choice(site.num_samples, number, p=weights / weights.sum())
+
+
+@dataclass(frozen=True)
+class Power:
+    """Class shares proportional to n_c^power: 1 is the data's own, 1/2 square root, 0 class-balanced."""
+
+    power: float = 0.0
+
+    def __call__(self, site: Site) -> NDArray[np.int64]:
+        return draw(site, power_shares(site.class_counts.cpu().numpy(), self.power))
+
+
+@dataclass(frozen=True)
+class Progressive:
+    """From the data's own shares to equal ones, by the share of the run that is done: (1 - t) n_c / n + t / C."""
+
+    def __call__(self, site: Site) -> NDArray[np.int64]:
+        counts = site.class_counts.cpu().numpy()
+        return draw(site, (1 - site.now) * power_shares(counts, 1.0) + site.now * power_shares(counts, 0.0))
+
+
+@dataclass(frozen=True)
+class Cooldown:
+    """Shares proportional to n_c^(1 / temperature) until `until` of the run is done, the data's own after it.
+
+    Li and others: Upsample or Upweight? Balanced Training on Heavily Imbalanced Datasets. NAACL 2025.
+    """
+
+    temperature: float = 5.0
+    until: float = 0.5
+
+    def __call__(self, site: Site) -> NDArray[np.int64]:
+        heat = self.temperature if site.now < self.until else 1.0
+        return draw(site, power_shares(site.class_counts.cpu().numpy(), 1 / heat))

@@ -1,0 +1,35 @@
+"""What a model is asked to do: everything that models, strategies and learners may know of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.config.horizon import Horizon, OfTheRun
+from fedlt.errors import FedLTError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prediction task.
+
+    kind: `single` (one class a sample). num_classes: C. input_shape: one sample's, (channels, height, width) or
+    (features,). known_counts: [C] training samples over all clients; None for a strategy that does not declare the
+    need of them. rounds: the run's budget of rounds. horizon: whether anything has asked for that budget.
+    """
+
+    kind: str
+    num_classes: int
+    input_shape: tuple[int, ...]
+    known_counts: NDArray[np.int64] | None = None
+    rounds: OfTheRun[int] = OfTheRun(1)
+    horizon: Horizon = field(default_factory=Horizon, compare=False, repr=False)
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """[C] training samples over all clients. Raises `FedLTError` where the strategy did not declare the need."""
+        if self.known_counts is None:
+            raise FedLTError("task.class_counts is for strategies that declare it: needs = ('class_prior',)")
+        return self.known_counts

@@ -1,0 +1,113 @@
+"""What a run says while it goes on: a progress line with the time left on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fedlt.results.next_steps import next_steps
+from fedlt.results.summary import evaluation_line, final_table, plain, profile_table
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Scenario
+    from fedlt.data.federation import Federation
+    from fedlt.results.record import RunWriter
+    from fedlt.results.runs import Run
+
+
+class Console:
+    """Prints the progress of one run.
+
+    quiet: print nothing (the run folder holds it all). profile: show where the time of a round went. words: the
+    scenario, overrides and options with which the run can be repeated, for what to try next; empty: not known.
+    """
+
+    def __init__(self, quiet: bool = False, profile: bool = False, words: Sequence[str] = ()) -> None:
+        self.quiet, self.profile, self.words = quiet, profile, words
+        self._live: Any = None
+        self._task: Any = None
+        self._started = time.monotonic()
+        self._done = 0
+
+    def start(self, scenario: Scenario, federation: Federation, done: int = 0) -> None:
+        """Say what is about to run. done: rounds that an earlier process has computed."""
+        held = federation.clients.sizes
+        self._print(
+            f"{scenario.name}: {scenario.strategy.name}, {scenario.model.name}, {len(held)} clients with "
+            f"{held.min()} to {held.max()} training samples ({held.sum()} in all), {scenario.federation.rounds} rounds"
+            + (f", going on after round {done}" if done else "")
+        )
+        if federation.validation is not None:
+            self._print(federation.validation.text())
+        self._done = done
+        self._started = time.monotonic()
+        if not self.quiet and sys.stdout.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("round"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+            self._live = Progress(*columns, transient=True)
+            self._task = self._live.add_task("rounds", total=scenario.federation.rounds, completed=done)
+            self._live.start()
+
+    def round(self, number: int, total: int) -> None:
+        """A round is over."""
+        if self._live is not None:
+            self._live.update(self._task, completed=number)
+
+    def evaluation(self, number: int, total: int, metrics: Mapping[str, float], writer: RunWriter) -> None:
+        """An evaluation is over: one line, with the seconds since the start and an estimate of those to go."""
+        elapsed = time.monotonic() - self._started
+        left = elapsed / max(1, number - self._done) * (total - number)
+        clock = f"{elapsed:6.1f} s" + (f", {left:.0f} s to go" if number < total else "")
+        line = f"{evaluation_line(number, total, metrics)}  [{clock.strip()}]"
+        writer.log(line)
+        self._print(line)
+
+    def note(self, line: str) -> None:
+        """Something that the user should know."""
+        self._print(line)
+
+    def close(self) -> None:
+        """Take the progress line away; safe to call at any time."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def finished(self, run: Run, already: bool = False) -> None:
+        """The table, what is off with the run, the next commands, and the run folder's path as the last line."""
+        self.close()
+        if self.quiet:
+            return
+        from rich.console import Console as Rich
+
+        if already:
+            print("already finished; --force runs it again")
+        for table in (final_table(run), *([profile_table(run)] if self.profile else [])):
+            if sys.stdout.isatty():
+                Rich().print(table)
+            else:
+                print(plain(table))
+        if run.summary.get("skipped"):
+            print(f"{run.summary['skipped']} client updates were skipped after errors (federation.on_error=skip)")
+        told = [f"{run.summary[name]} {name}" for name in ("dropped", "late", "arrived") if run.summary.get(name)]
+        if told:
+            print(f"client updates by the scenario's faults: {', '.join(told)}")
+        for warning in run.warnings:
+            print(f"warning: {warning}")
+        print(f"next: {' | '.join(next_steps(run, self.words))}")
+        self.path(run)
+
+    def path(self, run: Run) -> None:
+        """The run folder's path."""
+        if not self.quiet:
+            print(run.folder.resolve(), flush=True)
+
+    def _print(self, line: str) -> None:
+        if self.quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, flush=True)

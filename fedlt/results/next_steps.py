@@ -1,0 +1,108 @@
+"""What to try after a run: commands that run as printed, with the scenario and the overrides of the run itself.
+
+After FedAvg with its plain learner it is FedLoGe, alone and in a comparison of both; after another learner the
+comparison with cross-entropy; after another strategy the comparison with FedAvg, and a picture of the clients. A sweep
+skips the run that is finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedlt.config import catalog
+from fedlt.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from fedlt.results.runs import Run
+
+
+def next_steps(run: Run, words: Sequence[str] = ()) -> list[str]:
+    """Commands that fit what was run.
+
+    words: what `fedlt run` was given, the scenario first, then overrides and options. Without them the scenario is the
+    one that lies in the run folder, which gives the runs another name: there is then no sweep.
+    """
+    strategy, learner = run.summary["strategy"], run.summary["learner"]
+    base = [*words] or [os.path.relpath(run.folder / "scenario.yaml")]
+    plain = learner == "cross_entropy"
+
+    if strategy != "fedavg":
+        comparison = _sweep(run, words, "strategy", "fedavg")
+        alone = _command("run", [*_without(base, "strategy"), "strategy=fedavg"])
+        clients = _command("plot", [os.path.relpath(run.folder), "--kind", "clients", "-o", "clients.png"])
+        return [comparison or alone, clients]
+
+    if not plain:
+        alone = _command("run", [*_without(base, "learner"), "learner=cross_entropy"])
+        return [_sweep(run, words, "learner", "cross_entropy") or alone]
+
+    other = "fedloge" if _fits_fedloge(run) else "fedprox"
+    alone = _command("run", [*_without(base, "strategy"), f"strategy={other}"])
+    return [alone, *filter(None, [_sweep(run, words, "strategy", other, reference="fedavg")])]
+
+
+def _sweep(run: Run, words: Sequence[str], kind: str, other: str, reference: str = "") -> str:
+    """The comparison of the run's component of this kind with another one; "" where it cannot be written.
+
+    reference: to which of the two differences are taken; the other one unless given.
+    """
+    rest = _without(words, kind)
+    if not words or not all(_is_one_value(word.partition("=")[2]) for word in rest[1:]):
+        return ""
+    own = _value(run, words, kind)
+    return _command("sweep", [*rest, f"{kind}={own},{other}", "--reference", reference or other])
+
+
+def _is_one_value(text: str) -> bool:
+    """Whether a sweep would take an override's value as one value, as a run does."""
+    from fedlt.sweeps.grid import split_values
+
+    try:
+        return len(split_values(text)) == 1
+    except ValueError:  # a bracket in a file's name
+        return False
+
+
+def _without(words: Sequence[str], kind: str) -> list[str]:
+    """The words but those that choose the strategy or the learner, or set a key of it."""
+    return [word for word in words if not word.lstrip("~").startswith((f"{kind}=", f"{kind}.")) and word != f"~{kind}"]
+
+
+def _value(run: Run, words: Sequence[str], kind: str) -> str:
+    """The run's strategy or learner as one value: its name, in braces with the keys that are not at their defaults."""
+    chosen: dict[str, Any] = dict(run.scenario[kind])
+    name = str(chosen.pop("name"))
+    try:
+        defaults = {field.name: field.default for field in catalog.find(kind, name).fields}
+    except ScenarioError:  # a user's file that is no longer there
+        defaults = {}
+    changed = {key: value for key, value in chosen.items() if key not in defaults or value != defaults[key]}
+
+    typed = [word.partition("=")[2] for word in words if word.startswith(f"{kind}=")]
+    short = typed[-1] if typed and not typed[-1].startswith("{") else name  # ./mine.py:Mine as the user wrote it
+    if not changed:
+        return short
+    options = "".join(f", {key}: {json.dumps(value)}" for key, value in changed.items())
+    return f"{{name: {short}{options}}}"
+
+
+def _fits_fedloge(run: Run) -> bool:
+    """Whether FedLoGe can train the run's model: it needs as many features as classes, and private parameters."""
+    path = Path(run.folder) / "model.safetensors"
+    if run.scenario["local"]["together"] > 1 or not path.is_file():
+        return False
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as tensors:
+        names = set(tensors.keys())
+        shape = tensors.get_slice("head.weight").get_shape() if "head.weight" in names else []
+    return len(shape) == 2 and 2 <= shape[0] <= shape[1]
+
+
+def _command(name: str, words: Sequence[str]) -> str:
+    return f"fedlt {name} {shlex.join(words)}"

@@ -1,0 +1,181 @@
+"""Reading runs: `load("runs/**")` for many, `open_run(path)` for one. The writer is in `fedlt.results.record`."""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from fedlt.data.provenance import inputs_now, missing, names_files, refuse_changed
+from fedlt.errors import FedLTError
+from fedlt.measures.evaluation import Evaluation
+from fedlt.results.pieces import read_table
+from fedlt.results.record import RunWriter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fedlt.config.scenario import Scenario
+    from fedlt.data.provenance import Seen
+
+__all__ = ["Evaluation", "Run", "RunWriter", "finished_run", "kept_run", "load", "open_run"]
+
+
+class Run:
+    """One run folder, finished or not. Tables are read when first asked for; those not written yet are empty.
+
+    folder: where the run is kept. summary: `run.json`. What is shown is the state at the time of reading: open a
+    running run again to see its progress.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.summary: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {self.status}, round {self.summary['rounds']})"
+
+    @property
+    def status(self) -> str:
+        """running, finished or failed; or another word that the run was ended with."""
+        return str(self.summary["status"])
+
+    @property
+    def final(self) -> dict[str, float]:
+        """Metrics of the last evaluation by name, as fractions; NaN where a figure is not defined."""
+        return _figures(self.summary["final"])
+
+    @property
+    def last_five(self) -> dict[str, float]:
+        """Means of the metrics over the last five evaluations, or as many as there are."""
+        return _figures(self.summary["last_five"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is off with the finished run, and what to try (`fedlt.results.run_warnings`); mostly nothing."""
+        return list(self.summary.get("warnings", []))
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the global test set holds equally many samples of every class. Runs of older versions do not say it:
+        there, whether accuracy and balanced accuracy agree."""
+        held = self.summary.get("test_per_class")
+        if held is not None:
+            return bool(held[0] == held[1])
+        one, other = (self.final.get(f"generic/{name}", math.nan) for name in ("accuracy", "balanced_accuracy"))
+        return not abs(one - other) > 1e-9
+
+    @cached_property
+    def scenario(self) -> dict[str, Any]:
+        """The resolved scenario."""
+        from omegaconf import OmegaConf
+
+        scenario = OmegaConf.to_container(OmegaConf.load(self.folder / "scenario.yaml"), resolve=True)
+        return cast(dict[str, Any], scenario)
+
+    @cached_property
+    def rounds(self) -> pd.DataFrame:
+        """One row a round."""
+        return self._table("rounds")
+
+    @cached_property
+    def clients(self) -> pd.DataFrame:
+        """One row per evaluation, variant and client: accuracies, loss and alignment of the personal model."""
+        return self._table("clients")
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """One row per evaluation, generic model and class."""
+        return self._table("classes")
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """One row per evaluation, model and bin of confidence: samples, accuracy, mean confidence."""
+        return self._table("calibration")
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Long form: round, metric, value."""
+        return self._table("metrics")
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """Cells of the confusion matrices: round, model, client (-1 for the generic model), true, pred, count."""
+        return self._table("confusion")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        return cast("pd.DataFrame", read_table(self.folder, name).to_pandas())
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in the folder `path`."""
+    folder = Path(path).expanduser()
+    if not (folder / "run.json").is_file():
+        raise FedLTError(f"{folder} is not a run folder: it holds no run.json")
+    return Run(folder)
+
+
+def finished_run(path: str | Path) -> Run | None:
+    """The run in the folder `path`, if there is one and it is finished."""
+    folder = Path(path)
+    if not (folder / "run.json").is_file():
+        return None
+    run = Run(folder)
+    return run if run.status == "finished" else None
+
+
+def kept_run(
+    out: Path, scenario: Scenario, say: Callable[[str], None] = lambda line: None, seen: Seen | None = None
+) -> Run | None:
+    """The finished run of the scenario in `out`, if there is one: one of the same name that was made of the same files.
+
+    say: hears where that cannot be known. seen: see `fedlt.data.provenance.inputs_now`. Raises `ScenarioError` where
+    files changed, for a finished run as for one that was stopped and would go on.
+    """
+    folder = out / scenario.run_name
+    if not (folder / "run.json").is_file():
+        return None
+    run = Run(folder)
+    finished = run.status == "finished"
+    if not finished and not (folder / "checkpoints").is_dir():
+        return None
+
+    made_of = run.summary.get("inputs")
+    if made_of is None:
+        if finished and names_files(scenario.to_dict()):
+            say("the run was written before digests were kept: whether its files have changed since is not known")
+    else:
+        now = inputs_now(scenario, made_of, seen)
+        remedy = "--force runs again, another --out keeps what is there"
+        refuse_changed(made_of, now, f"the run in {out} was made", remedy)
+        if finished and (gone := missing(made_of, now)):
+            say(f"not found any more, so that nothing was compared: {', '.join(gone)}")
+    return run if finished else None
+
+
+def load(*patterns: str | Path) -> list[Run]:
+    """The runs that the patterns name, each once, in order of their paths.
+
+    A pattern is a run folder, a folder that holds runs at any depth, or a glob such as `runs/**` or
+    `runs/digits_lt-*`. A glob may match nothing; a plain path that does not exist is an error.
+    """
+    folders: set[Path] = set()
+    for pattern in patterns:
+        text = str(Path(pattern).expanduser())
+        matches = [Path(match) for match in glob.glob(text, recursive=True)]
+        if not matches and not glob.has_magic(text):
+            raise FedLTError(f"{text} does not exist: expected a run folder, a folder of runs, or a glob")
+        for match in matches:
+            if (match / "run.json").is_file():
+                folders.add(match)
+            elif "**" not in text:  # else the glob itself has looked into the folder
+                folders.update(path.parent for path in match.rglob("run.json"))
+    return [Run(folder) for folder in sorted(folders)]
+
+
+def _figures(values: dict[str, float | None]) -> dict[str, float]:
+    return {name: float("nan") if value is None else value for name, value in values.items()}

@@ -1,0 +1,167 @@
+"""Results as text: the table at the end of a run, and the line that each evaluation prints."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fedlt.data.groups import bare_text
+from fedlt.measures.metrics import GROUPS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedlt.results.runs import Run
+
+WIDTH = 110
+"""Characters a line of a table that is not drawn on a terminal."""
+
+_MODELS = {"generic": "generic model", "personal": "personal models", "personal_masked": "personal models, masked"}
+_COLUMNS = {
+    "accuracy": "accuracy", "balanced_accuracy": "balanced", "many": "head (many)", "medium": "medium",
+    "few": "tail (few)", "worst_decile": "worst decile", "std": "spread",
+}  # fmt: skip
+
+
+def final_table(run: Run) -> Table:
+    """The figures of a run's last evaluation in per cent: who is good on which classes, and for which clients.
+
+    Balanced accuracy has a column of its own where the global test set is not balanced.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    final = run.final
+    when = f"round {run.summary['final_round']}" if final else "not evaluated yet"
+    table = Table(box=box.SIMPLE_HEAD, title=f"accuracy in %, {when}", title_justify="left", padding=(0, 0, 0, 1),
+                  caption=_caption(run), caption_justify="left")  # fmt: skip
+    table.add_column("", no_wrap=True)
+    uneven = "generic/accuracy" in final and not run.balanced
+    columns = [name for name in _COLUMNS if name != "balanced_accuracy" or uneven]
+    for header in map(_COLUMNS.__getitem__, columns):
+        table.add_column(header, justify="right", min_width=max(map(len, header.split())))
+    for kind, title in _MODELS.items():
+        found = (name.removesuffix("/accuracy") for name in final if name.endswith("]/accuracy"))
+        for model in [kind, *(model for model in found if model.startswith(f"{kind}["))]:
+            name = escape(f"{title} {model[len(kind) :]}".strip())  # [variant] is no markup
+            table.add_row(name, *(_percent(final, f"{model}/{column}") for column in columns))
+    return table
+
+
+def join_table(metrics: Mapping[str, float]) -> Table:
+    """What clients that joined later get from a run, in per cent: a row for each way to join and variant."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    clients = max((value for name, value in metrics.items() if name.endswith("/clients")), default=0)
+    title = f"accuracy in %, {clients:.0f} clients that took no part"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for header in ("accuracy", "masked", "worst decile", "spread"):
+        table.add_column(header, justify="right")
+    for name in metrics:
+        model, _, figure = name.rpartition("/")
+        if figure == "accuracy" and "_masked" not in model:
+            way, bracket, variant = model.partition("[")
+            masked = f"{way}_masked{bracket}{variant}/accuracy"
+            cells = (_percent(metrics, key) for key in (name, masked, f"{model}/worst_decile", f"{model}/std"))
+            table.add_row(escape(model), *cells)
+    return table
+
+
+def profile_table(run: Run) -> Table:
+    """Where a round's time goes, means over the rounds. Seconds of work are per worker; what is left is waiting."""
+    from rich import box
+    from rich.table import Table
+
+    rounds = run.rounds
+    workers = rounds["workers"].mean()
+    parts = {name: rounds[f"{name}_seconds"].mean() / workers for name in ("train", "evaluate", "move")}
+    parts["wait"] = max(0.0, rounds["exchange_seconds"].mean() - sum(parts.values()))
+    parts["aggregate"] = rounds["aggregate_seconds"].mean()
+    parts["other"] = max(0.0, rounds["seconds"].mean() - sum(parts.values()))
+    whole = rounds["seconds"].mean()
+    table = Table(box=box.SIMPLE_HEAD, title=f"seconds per round, mean of {len(rounds)}", title_justify="left")
+    for header in ("", "seconds", "%"):
+        table.add_column(header, justify="right" if header else "left")
+    for name, seconds in {**parts, "round": whole}.items():
+        table.add_row(name, f"{seconds:.3f}", f"{100 * seconds / whole:.1f}")
+    return table
+
+
+def evaluation_line(round: int, rounds: int, metrics: Mapping[str, float]) -> str:
+    """One line for one evaluation, for example
+
+    `round 20/100  generic 63.1 % (head 81.0, medium 60.2, tail 31.5)  personal 71.2 % (masked 74.0)`
+
+    and, where validation data are set apart, `validation 62.0 / 70.4 %`: generic and personal accuracy on these.
+    """
+    parts = [f"round {round}/{rounds}"]
+    if "generic/accuracy" in metrics:
+        head, medium, tail = (_percent(metrics, f"generic/{group}") for group in GROUPS)
+        accuracy = _percent(metrics, "generic/accuracy")
+        balanced = _percent(metrics, "generic/balanced_accuracy")
+        uneven = abs(metrics["generic/accuracy"] - metrics.get("generic/balanced_accuracy", math.nan)) > 1e-9
+        between = f"balanced {balanced}, " if uneven else ""
+        parts.append(f"generic {accuracy} % ({between}head {head}, medium {medium}, tail {tail})")
+
+    if "personal/accuracy" in metrics:
+        masked = _percent(metrics, "personal_masked/accuracy")
+        parts.append(f"personal {_percent(metrics, 'personal/accuracy')} %" + (
+            f" (masked {masked})" if "personal_masked/accuracy" in metrics else ""))  # fmt: skip
+
+    held = [
+        _percent(metrics, name)
+        for kind in ("generic", "personal")
+        if (name := f"validation/{kind}/accuracy") in metrics
+    ]
+    if held:
+        parts.append(f"validation {' / '.join(held)} %")
+
+    return "  ".join(parts)
+
+
+def plain(table: Table) -> str:
+    """The table as text without colours, `WIDTH` characters wide at most, for pipes and files."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(
+        file=text, width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False
+    ).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+
+
+def _caption(run: Run) -> str:
+    summary = run.summary
+    if "groups_count" not in summary:
+        return "no partition recorded"
+    many, medium, few = summary["groups_count"]
+    untested = summary.get("groups_untested", (0, 0, 0))  # runs of earlier versions lack it
+    without = bare_text(summary["groups_count"], untested)
+    tested = run.final.get("personal/clients", math.nan)
+    clients = summary["clients"] if math.isnan(tested) else f"{tested:.0f} of {summary['clients']}"
+    uneven = ""
+
+    if "generic/accuracy" in run.final and not run.balanced:
+        fewest, most = summary.get("test_per_class", ("?", "?"))
+        uneven = (
+            f"The global test set is not balanced ({fewest} to {most} samples a class): accuracy is over samples, and\n"
+            "large classes decide it; balanced, head, medium and tail are means of class recalls.\n"
+        )
+
+    return uneven + (
+        f"Generic: {many} head classes (> 100 training samples), {medium} medium (20..100), {few} tail (< 20).\n"
+        + (f"In no figure, as they have no test sample: {without}.\n" if without else "")
+        + f"Personal: {clients} clients, unweighted; head, medium and tail are 75, 20 and 5 % of each client's own "
+        "training samples.\nSpread: standard deviation over clients. -: not defined."
+    )
+
+
+def _percent(metrics: Mapping[str, float], name: str) -> str:
+    value = metrics.get(name, math.nan)
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"

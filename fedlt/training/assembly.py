@@ -1,0 +1,155 @@
+"""Builds what server and workers must have alike: strategy, learner, model and the model's flat layout."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from fedlt.training import trial
+from fedlt.data.task import Task
+from fedlt.errors import Problem, ScenarioError
+from fedlt.learner import Learner
+from fedlt.links import faults
+from fedlt.measures.own import try_metrics
+from fedlt.metric import Metric
+from fedlt.nn.flat import Flat
+from fedlt.nn.model import ImageModel
+from fedlt.process import seeding
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Scenario
+    from fedlt.data.federation import Federation
+    from fedlt.nn.net import Net
+    from fedlt.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts of a run that are code. Equal scenarios give equal assemblies, bit for bit, in every process."""
+
+    strategy: Strategy
+    learner: Learner
+    model: Net
+    flat: Flat
+    task: Task
+    channels_last: bool  # memory order of images and 4-d weights
+    metrics: tuple[Metric, ...] = ()  # of the user's own
+
+    def remarks(self) -> list[str]:
+        """Lines about the model that `fedlt check`, and a run at its start, say."""
+        given = self.flat.given_frozen
+        if not given:
+            return []
+        count = sum(self.flat.tensors[name].numel() for name in given)
+        names = ", ".join(given[:3]) + (f" and {len(given) - 3} more" if len(given) > 3 else "")
+        return [f"frozen as it arrives (requires_grad=False), neither trained nor sent: {names}; {count:,} numbers"]
+
+
+def assemble(scenario: Scenario, federation: Federation, device: torch.device) -> Assembly:
+    """Build model and layout from the scenario's seed; raises `ScenarioError` where the parts do not fit."""
+    strategy, learner, recipe = (c.create() for c in (scenario.strategy, scenario.learner, scenario.model))
+    _expect_meaning(strategy, learner, scenario.learner.name)
+    shares = sum(stage.share for stage in learner.stages())
+    if abs(shares - 1) > 1e-9:
+        raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
+    rounds = scenario.federation.rounds
+    counts = federation.seen_counts() if "class_prior" in (*strategy.needs, *learner.needs) else None
+    task = Task(federation.kind, federation.num_classes, federation.input_shape, counts, rounds)
+    if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
+        message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
+        raise ScenarioError(Problem("data.auxiliary", message))
+    if "unlabelled" in learner.needs and not len(federation.unlabelled.values):
+        message = f"{scenario.learner.name} needs samples without labels; set extra (further ones) or hidden"
+        raise ScenarioError(Problem("data.unlabelled", message))
+    if len(task.input_shape) != 3 and scenario.local.augment != "none":
+        raise ScenarioError(Problem("local.augment", f"{scenario.local.augment} is for images; use none"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.integer(scenario.seed, "model"))
+        model = trial.build(recipe, task, scenario.model.name)
+        _expect_linear(scenario, strategy, learner, model.head)
+        try:
+            learner.build(model, task)
+        except ValueError as error:
+            raise ScenarioError(Problem("model", str(error))) from error
+        _expect_head(strategy, model.head, scenario.learner.name)
+        channels_last = isinstance(recipe, ImageModel) and recipe.channels_last
+        try:
+            strategy.build(model, task)
+            flat = Flat(model.to(device), strategy.private, strategy.frozen, channels_last)
+        except ValueError as error:
+            pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
+            raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
+    faults.expect_meaning(scenario, strategy, len(federation.clients), len(flat.shared))
+    metrics = tuple(choice.create() for choice in scenario.evaluation.metrics)
+    try_metrics(metrics, task)
+    parts = Assembly(strategy, learner, model, flat, task, channels_last, metrics)
+    if scenario.local.together > 1:
+        from fedlt.training.vectorized import obstacle
+
+        reason = obstacle(parts)
+        if reason:
+            raise ScenarioError(Problem("local.together", f"clients cannot be trained at once: {reason}; or take 1"))
+    return parts
+
+
+def try_own_model(scenario: Scenario, federation: Federation, parts: Assembly) -> None:
+    """Pass samples through a model of the user's own, before any work. Raises `ScenarioError` where that fails."""
+    if not scenario.model.component.code_digest():
+        return
+    sizes = federation.clients.sizes.tolist()
+    sites = [sum(sizes)] if parts.strategy.union else sizes
+    with torch.random.fork_rng(devices=[]):
+        model = trial.build(scenario.model.create(), parts.task, scenario.model.name)
+        trial.expect_passes(model, parts.task, scenario.model.name, scenario.local, sites)
+
+
+def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
+    """Refuse a learner that the strategy would ignore, or that has no meaning there."""
+    kind = type(strategy).__name__
+    if not strategy.uses_learner and name != "cross_entropy":
+        reason = f"{kind} trains by losses of its own and would ignore {name}"
+        raise ScenarioError(Problem("learner", f"{reason}; use learner=cross_entropy, or another strategy"))
+    reason = learner.obstacle(strategy) or ""
+    if strategy.apart and any(stage.only != ("*",) for stage in learner.stages()):
+        reason = "the strategy trains head and backbone in turns, and so would the learner's stages"
+    elif strategy.own_prediction and type(learner).predict is not Learner.predict:
+        reason = "the strategy predicts by means of its own and would ignore the learner's"
+    if reason:
+        raise _meaningless(strategy, name, reason)
+
+
+def _expect_linear(scenario: Scenario, strategy: Strategy, learner: Learner, head: nn.Module) -> None:
+    """Refuse a model whose head is not one linear layer where a method needs that."""
+    replaced = strategy.own_head or strategy.own_prediction or strategy.linear_head
+    asking = scenario.strategy.name if replaced else scenario.learner.name if learner.linear_head else ""
+    if asking and type(head) is not nn.Linear:
+        reason = f"{asking} works on a head of one linear layer, and the model's is a {type(head).__name__}"
+        message = f"{scenario.model.name} does not fit: {reason}; move the other layers into the backbone"
+        raise ScenarioError(Problem("model", message))
+
+
+def _expect_head(strategy: Strategy, head: nn.Module, name: str) -> None:
+    """Refuse a learner with a head of its own where the strategy replaces the head, or computes with a linear one."""
+    if (strategy.own_head or strategy.own_prediction) and type(head) is not nn.Linear:
+        reason = f"the strategy {'replaces the head' if strategy.own_head else 'works on a linear head'}"
+        raise _meaningless(strategy, name, f"{reason}, and the learner brings its own, {type(head).__name__}")
+
+
+def _meaningless(strategy: Strategy, name: str, reason: str) -> ScenarioError:
+    return ScenarioError(Problem("learner", f"{name} has no meaning inside {type(strategy).__name__}: {reason}"))
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `resources.device` names; `auto` takes a GPU where there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ScenarioError(Problem("resources.device", "cuda was asked for and no GPU is visible; use auto or cpu"))
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,191 @@
+"""The one training loop of the project. Strategies and learners say what to minimise; they never copy the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlt.data.site import Batch, Site
+from fedlt.nn.net import KnownFeatures, Switch
+from fedlt.training.sgd import SGD, schedule
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Local
+    from fedlt.learner import Stage
+    from fedlt.nn.flat import Flat
+
+VELOCITY = "trainer/velocity"  # where a continuous site keeps its momentum between rounds
+
+
+@dataclass
+class Work:
+    """What was done: loss_sum is the sum over samples, as a tensor so that a GPU need not be waited for.
+
+    samples: seen by the loss. images: passed through the backbone forward and backward, further views included.
+    forward_images: passed through it forward only (features, predictions on training data).
+    """
+
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+    samples: int = 0
+    steps: int = 0
+    images: int = 0
+    forward_images: int = 0
+
+    def count(self, loss: Tensor, clients: int, batch: int, images: int | None = None) -> None:
+        """A step of each of `clients` clients on `batch` samples; loss: the sum of their mean losses.
+
+        images: those that passed the backbone forward and backward; all of them unless given.
+        """
+        self.loss_sum += loss.detach().float() * batch
+        self.samples += clients * batch
+        self.images += clients * batch if images is None else images
+        self.steps += clients
+
+
+class Trainer:
+    """Runs local epochs on one model, with one optimiser that is reset instead of being built for every client."""
+
+    def __init__(self, flat: Flat, local: Local, device: torch.device, precision: str) -> None:
+        self.flat, self.local, self.device, self.precision = flat, local, device, precision
+        self.start_work()
+        self._selected: tuple[tuple[tuple[str, ...], ...], tuple[str, ...]] = ((), ())
+        self._with_backbone: dict[tuple[str, ...], bool] = {}
+        self._switch, self._switch_backbone = Switch(flat.model), Switch(flat.model.backbone)
+        self._switch_still = [Switch(module) for module in flat.still]
+        self._sgd = SGD(flat, local.momentum, local.weight_decay, local.nesterov, local.clip)
+
+    @torch.enable_grad()  # a strategy may fine-tune while it predicts
+    def train(
+        self,
+        site: Site,
+        loss: Callable[[Any, Batch], Tensor],
+        *,
+        only: Sequence[str],
+        epochs: int | None,
+        lr: float | None,
+        sampler: Callable[[Site], NDArray[np.int64]] | None,
+    ) -> None:
+        """See `Site.train`. The model is left in evaluation mode."""
+        stage = site.stage
+        names = self.select(only, stage.only)
+        optimizer = self._sgd
+        optimizer.reset(names, 0.0, site.state.get(VELOCITY) if site.continuous and not site.stage_begins else None)
+        rate = self.local.lr if lr is None else lr
+        passes = self.local.epochs if epochs is None else epochs
+        site.generator = self.generator(site)
+        known = self._known(site, names) if stage.cached else None
+        trained = any(name.startswith("backbone.") for name in names)
+
+        for number in range(passes):
+            with torch.no_grad():
+                site.learner.epoch(site)
+            self._train_mode(stage)
+            order = torch.from_numpy(site.positions(site.epoch_size, sampler)).to(self.device)
+            batches = cut(order, self.local.batch_size, self.local.last_batch)
+            for index, positions in enumerate(batches):
+                optimizer.lr = rate * self.pace(site, number * len(batches) + index, passes * len(batches))
+                batch = self.batch(site, positions) if known is None else known.batch(site, positions)
+                value = self._loss(loss, site, batch)
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                self.work.count(value, 1, len(batch), images=len(batch) if trained else 0)
+                self.work.forward_images += 0 if trained or known else len(batch)
+                site.num_steps += 1
+
+        site.travel += optimizer.travel
+        site.elapsed = 1.0
+        self._switch(False)
+        if site.continuous and (velocity := optimizer.velocity) is not None:
+            site.state[VELOCITY] = velocity
+
+    def pace(self, site: Site, step: int, steps: int) -> float:
+        """Factor of the learning rate in the middle of a step, which is where the site is put; then at its start."""
+        site.elapsed = (step + 0.5) / steps
+        scheduled = site.scheduled and (self.local.schedule != "constant" or self.local.warmup)
+        factor = schedule(self.local.schedule, self.local.warmup, site.stage_progress) if scheduled else 1.0
+        site.elapsed = step / steps
+        return factor
+
+    def batch(self, site: Site, positions: Tensor, augment: str | None = None) -> Batch:
+        """The batch at `positions` of the site's data, augmented as given, or as the stage or the scenario says."""
+        chosen = augment or site.stage.augment or self.local.augment
+        return site.data.batch(positions, chosen, site.generator)
+
+    def _known(self, site: Site, names: Sequence[str]) -> _Known:
+        if any(name.startswith("backbone.") for name in names):
+            raise ValueError(f"the stage {site.stage.name!r} is cached, so it must leave the backbone's parameters out")
+        return _Known(site.features())
+
+    def _loss(self, loss: Callable[[Any, Batch], Tensor], site: Site, batch: Batch) -> Tensor:
+        if self.precision == "float32":  # even switched off, autocast costs a small model some per cent
+            return loss(site, batch)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return loss(site, batch)
+
+    def _train_mode(self, stage: Stage) -> None:
+        """Training mode; a backbone that the stage leaves out stays as it is, running statistics included, and so do
+        modules that arrived frozen."""
+        if stage.only not in self._with_backbone:
+            names = [name for name in self.flat.trainable if name.startswith("backbone.")]
+            matched = any(fnmatchcase(name, pattern) for name in names for pattern in stage.only)
+            self._with_backbone[stage.only] = matched
+        self._switch(True)
+        if not self._with_backbone[stage.only]:
+            self._switch_backbone(False)
+        for switch in self._switch_still:
+            switch(False)
+
+    def start_work(self) -> None:
+        """Count from zero."""
+        self.work = Work(torch.zeros((), device=self.device))
+
+    def generator(self, site: Site) -> torch.Generator:
+        """A new generator for the site's augmentation, on the trainer's device."""
+        return torch.Generator(device=self.device).manual_seed(int(site.rng.integers(2**62)))
+
+    def select(self, *selections: Sequence[str]) -> tuple[str, ...]:
+        """Names of the parameters that every selection matches; only these require a gradient from here on."""
+        key = tuple(map(tuple, selections))
+        if self._selected[0] == key:
+            return self._selected[1]
+        chosen = []
+        for name, parameter in self.flat.trainable.items():
+            wanted = all(any(fnmatchcase(name, pattern) for pattern in patterns) for patterns in selections)
+            parameter.requires_grad_(wanted)
+            if wanted:
+                chosen.append(name)
+        if not chosen:
+            known = ", ".join(self.flat.trainable)
+            raise ValueError(f"no trainable parameter matches {selections}; there are: {known}")
+        self._selected = key, tuple(chosen)
+        return self._selected[1]
+
+
+def cut(order: Tensor, size: int, last: str) -> list[Tensor]:
+    """The batches of a pass [..., n]. last: what becomes of a last one of one sample (`local.last_batch`), which layers
+    that normalise over a batch refuse; where there is no other batch it stays."""
+    batches = list(order.split(size, dim=-1))
+    if last != "keep" and len(batches) > 1 and batches[-1].shape[-1] == 1:
+        single = batches.pop()
+        if last == "merge":
+            batches[-1] = torch.cat([batches[-1], single], dim=-1)
+    return batches
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A site's data as features that are computed once for all epochs. features: [n, D]."""
+
+    features: Tensor
+
+    def batch(self, site: Site, positions: Tensor) -> Batch:
+        """Like `Trainer.batch`, with features in place of inputs."""
+        return Batch(KnownFeatures(self.features[positions]), site.data.y[positions], positions)  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""Whether a model is what the rest may rely on: told before any work, in sentences that name the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fedlt.errors import Problem, ScenarioError
+from fedlt.nn.net import Net
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Local
+    from fedlt.data.task import Task
+
+
+def build(recipe: Any, task: Task, name: str) -> Net:
+    """The recipe's model. Raises `ScenarioError` where it cannot be built, or is no `Net`."""
+    try:
+        model = recipe.build(task)
+    except ValueError as error:
+        raise ScenarioError(Problem("model", str(error))) from error
+    except Exception as error:
+        raise ScenarioError(Problem("model", f"{name} cannot be built: {type(error).__name__}: {error}")) from error
+    if not isinstance(model, Net):
+        message = f"build() of {name} gives a {type(model).__name__}, and methods need to know its features"
+        raise ScenarioError(Problem("model", f"{message}; return fedlt.nn.net.Net(backbone, head, feature_dim)"))
+    return model
+
+
+def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterable[int]) -> None:
+    """One pass with two samples, and one in training mode with one sample where a client's last batch is that.
+
+    model: is used up. sizes: samples of each client. Raises `ScenarioError` where the features or logits have another
+    shape than they should, or a pass fails.
+    """
+    x = torch.zeros(2, *task.input_shape)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model.eval()
+        for what, part, width in (("features", model.encode, model.feature_dim), ("logits", model, task.num_classes)):
+            try:
+                found = part(x)
+            except Exception as error:
+                message = f"{name} fails on two samples of shape {task.input_shape}: {type(error).__name__}: {error}"
+                raise ScenarioError(Problem("model", message)) from error
+            _expect_shape(name, what, found, width)
+
+        single = [client for client, size in enumerate(sizes) if _ends_in_one(size, local)]
+        if not single:
+            return
+        try:
+            model.train()(x[:1])
+        except Exception as error:
+            message = (
+                f"{name} cannot train on one sample ({type(error).__name__}: {error}), and the last batch of "
+                f"{len(single)} clients, such as client {single[0]}, is one; take merge or drop, another "
+                "local.batch_size, or a normalisation that does not need a batch"
+            )
+            raise ScenarioError(Problem("local.last_batch", message)) from error
+
+
+def _ends_in_one(size: int, local: Local) -> bool:
+    """Whether a pass over so many samples has a batch of one; `merge` and `drop` leave that of a single sample."""
+    return size == 1 or local.batch_size == 1 or (local.last_batch == "keep" and size % local.batch_size == 1)
+
+
+def _expect_shape(name: str, what: str, found: object, width: int) -> None:
+    if not isinstance(found, Tensor) or tuple(found.shape) != (2, width):
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        message = f"expected {what} of shape (2, {width}) from {name} for two samples, got {shape}"
+        raise ScenarioError(Problem("model", message))

@@ -1,0 +1,104 @@
+"""Trains several equal-shaped clients at once with torch.func: one batched step instead of many small ones.
+
+Opt-in (`local.together`), for strategies that override nothing of a client's training but `loss`. The mathematics is
+that of the trainer, the rounding is not: sums are grouped otherwise. It pays on a GPU that small clients leave idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from fedlt.data.site import Batch
+from fedlt.learner import Learner
+from fedlt.nn.net import LossModule
+from fedlt.strategy import Client, Strategy
+from fedlt.training.sgd import descend
+from fedlt.training.trainer import Trainer, cut
+
+if TYPE_CHECKING:
+    from fedlt.training.assembly import Assembly
+
+
+def obstacle(parts: Assembly) -> str | None:
+    """Why this scenario's clients cannot be trained at once; None where they can."""
+    strategy, learner = type(parts.strategy), type(parts.learner)
+    if learner.alone or any(getattr(learner, n) is not getattr(Learner, n) for n in ("begin", "epoch", "finish")):
+        return f"{learner.__name__} works beyond a loss of one batch"
+    if any(stage.cached for stage in parts.learner.stages()):
+        return f"{learner.__name__} has a cached stage"
+    if strategy.fit is not Strategy.fit or strategy.begin is not Strategy.begin:
+        return f"{strategy.__name__} has local work of its own (fit or begin)"
+    if len(parts.flat.private):
+        return f"{strategy.__name__} keeps private parameters"
+    if strategy.union:
+        return f"{strategy.__name__} has one site only"
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in parts.model.modules()):
+        return "batch normalisation keeps running statistics; take model.norm=group, or cnn, or mlp"
+    return None
+
+
+@dataclass
+class _StandIn(Client):
+    """What `loss` sees in place of a client while many are trained: the same, as far as a loss may look."""
+
+    vector: Tensor = field(default_factory=lambda: torch.empty(0))
+    samples: int = 0
+
+    @property
+    def num_samples(self) -> int:
+        return self.samples
+
+    def weights(self) -> Tensor:
+        return self.vector[: self.flat.num_trainable]
+
+
+def train_together(
+    trainer: Trainer, clients: list[Client], loss: Callable[[Any, Batch], Tensor], shared: Tensor
+) -> Tensor:
+    """[M, S] shared vectors of M clients with equally many samples, after their local epochs from `shared` [S]."""
+    first, local, flat = clients[0], trainer.local, trainer.flat
+    names = trainer.select(("*",), first.stage.only)
+    done = 0
+    parts = flat.segments(names)
+    module = LossModule(first.model, loss)
+    weights = shared.expand(len(clients), -1).clone()
+    velocity: list[Tensor] | None = None
+    counts = torch.stack([client.class_counts for client in clients])
+    for client in clients:
+        client.generator = trainer.generator(client)
+
+    def one(vector: Tensor, x: Tensor, y: Tensor, rows: Tensor, class_counts: Tensor) -> Tensor:
+        swapped = {f"model.{name}": value for name, value in flat.trainable_views(vector).items()}
+        known = {f.name: getattr(first, f.name) for f in fields(Client)}
+        known |= {"class_counts": class_counts, "data": None}
+        client = _StandIn(**known, vector=vector, samples=first.num_samples)
+        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.precision == "bfloat16"):
+            return functional_call(module, swapped, (client, Batch(x, y, rows)))
+
+    step = vmap(grad_and_value(one), randomness="different")
+    first.model.train()
+    for part in flat.still:
+        part.eval()
+    for number in range(local.epochs):
+        orders = torch.stack([torch.from_numpy(client.positions(client.epoch_size)) for client in clients])
+        cuts = cut(orders.to(trainer.device), local.batch_size, local.last_batch)
+        for index, positions in enumerate(cuts):
+            lr = local.lr * trainer.pace(first, number * len(cuts) + index, local.epochs * len(cuts))
+            batches = [trainer.batch(client, rows) for client, rows in zip(clients, positions, strict=True)]
+            x, y = torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches])
+            gradient, values = step(weights, x, y, positions, counts)
+            held, slopes = [weights[:, part] for part in parts], [gradient[:, part] for part in parts]
+            settings = lr, local.momentum, local.weight_decay, local.nesterov
+            velocity = descend(held, slopes, velocity, *settings)
+            done += 1
+            trainer.work.count(values.sum(), len(clients), positions.shape[1])
+    for client in clients:
+        client.num_steps += done
+    first.model.eval()
+    return weights

@@ -1,0 +1,189 @@
+"""The Ray grid: long-lived workers, one per CPU slot or GPU share, on this machine or on a Ray cluster."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# Before ray is imported: equal priority (its default niceness is 15), and no worker before one is asked for: `ray.init`
+# would wait for these, and for ever where one dies while it starts.
+os.environ.setdefault("RAY_worker_niceness", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+
+import numpy as np
+import ray
+from flwr.app import Message
+from numpy.typing import NDArray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from fedlt.config.catalog import ROOT
+from fedlt.errors import FedLTError
+from fedlt.process.gpus import hide_gpus
+from fedlt.training.assembly import available_cores
+from server.grids.local import LocalGrid, new_context, set_identity
+from server.grids.ray_pool import Pool
+from server.grids.ray_transport import Files, Store, Transport
+from server.state.memory_folder import MemoryFolder
+
+WORKERS_PER_GPU = 4  # small clients leave a GPU idle between their kernels
+
+
+class _Host:
+    """A worker process. Its ClientApp lives in an importable module, so the module's caches last."""
+
+    def __init__(self, app: str, transport: Transport) -> None:
+        if not ray.get_gpu_ids():  # without a share of a GPU; Ray would let it see every GPU of the machine
+            hide_gpus()
+        set_identity(run_id=1)
+        self.app, self.transport = _named(app), transport
+
+    def install(self, function: str, payload: list[Any]) -> int:
+        """payload: a list with a reference to the function's arguments. Returns the process id."""
+        _named(function)(*ray.get(payload[0]))
+        return os.getpid()
+
+    def answer(self, *call: Any) -> Any:
+        message = self.transport.receive(*call)
+        return self.transport.reply(self.app(message, new_context(message.metadata.dst_node_id, moved=True)))
+
+
+class RayGrid(LocalGrid):
+    """Messages are dealt to the workers by their cost.
+
+    app: `module:name` of the ClientApp, which the workers import. workers: None for as many as the cores or GPUs of
+    the machine or cluster carry. gpus: whether to use its GPUs, if it has some. Workers start at once and import while
+    the caller goes on; they are kept until `close`, so that several runs can share them.
+    """
+
+    eager = True
+    moves = True
+
+    def __init__(self, app: str, workers: int | None = None, gpus: bool = False) -> None:
+        self._owned = not ray.is_initialized()
+        if self._owned:
+            start_ray(workers or available_cores())
+        held = ray.cluster_resources()
+        count, share = divide(workers, int(held.get("CPU", 0)), int(held.get("GPU", 0)) if gpus else 0)
+        super().__init__(num_nodes=count)
+        self._folder = MemoryFolder() if _alone() else None
+        transport = Store() if self._folder is None else Files(self._folder.path)
+        where = "DEFAULT" if self._folder is None else _here()
+        host = ray.remote(num_cpus=1, num_gpus=share, scheduling_strategy=where)(_Host)
+        self._transport, self._pool = transport, Pool(lambda: host.remote(app, transport), count)
+
+    def install(self, function: str, payload: Any) -> None:
+        """Call `module:name` with the payload in every worker. It is put into Ray's store once; arrays are shared.
+        On one machine, arrays that are files mapped into memory travel as the names of these files."""
+        with _mapped_by_name(on=self._folder is not None):
+            stored = ray.put(payload)
+        self._pool.install(function, [stored])
+
+    @property
+    def replaced(self) -> int:
+        """Workers that were lost and replaced."""
+        return self._pool.replaced
+
+    def _answer(self, messages: list[Message]) -> Iterator[Message]:
+        with self._transport.sending(messages) as call:
+            yield from map(self._transport.read, self._pool.answer(messages, call))
+        while self._pool.lost:  # not before all answers have been read
+            self._transport.clear_after(self._pool.lost.pop())
+
+    def close(self) -> None:
+        self._pool.close()
+        if self._folder is not None:
+            self._folder.delete()
+        if self._owned:
+            ray.shutdown()
+
+
+@contextmanager
+def _mapped_by_name(on: bool) -> Iterator[None]:
+    """Within it, whole memory-mapped files are pickled as their names."""
+    if on:
+        ray.util.register_serializer(np.memmap, serializer=_place, deserializer=_open)
+    try:
+        yield
+    finally:
+        if on:
+            ray.util.deregister_serializer(np.memmap)
+
+
+def _place(array: np.memmap[Any, Any]) -> Any:
+    if array.filename is None or array.base is not array._mmap:  # type: ignore[attr-defined]  # a copy, or a part
+        return np.array(array)
+    return str(array.filename), str(array.dtype), array.offset, array.shape
+
+
+def _open(place: Any) -> NDArray[Any]:
+    if isinstance(place, np.ndarray):
+        return place
+    name, dtype, offset, shape = place
+    return np.memmap(name, dtype, "r", offset, shape)
+
+
+def divide(workers: int | None, cpus: int, gpus: int) -> tuple[int, float]:
+    """The number of workers, and the share of a GPU that each gets; no worker lies across two GPUs.
+
+    workers: None for one per core, and not more than `WORKERS_PER_GPU` where there are GPUs. Raises FedLTError where
+    there are fewer cores than workers: Ray would wait for others to join.
+    """
+    if workers is None:
+        workers = max(1, min(cpus, WORKERS_PER_GPU * gpus) if gpus else cpus)
+    if workers > cpus:
+        raise FedLTError(f"resources.workers={workers}, and Ray has {cpus} cores; take at most as many workers")
+    return workers, 1 / math.ceil(workers / gpus) if gpus else 0.0
+
+
+def _named(name: str) -> Any:
+    """The object that `module:name` names."""
+    from importlib import import_module
+
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _alone() -> bool:
+    """Whether the cluster is this machine, so that its workers read the files of this process."""
+    hosts = [node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]]
+    return bool(hosts == [socket.gethostname()])
+
+
+def _here() -> NodeAffinitySchedulingStrategy:
+    """Workers start on this node, others that join it notwithstanding."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def start_ray(workers: int) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine: loopback only, no dashboard."""
+    gc.collect()  # references of an earlier session, for the reason told in `RayGrid.close`
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    needed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(runtime_env={"env_vars": needed}, **quiet)
+        return
+
+    before = dict(os.environ)
+    os.environ.update(needed)  # inherited by the workers; a runtime environment would take Ray a second more to set up
+    try:
+        # "local": without an address Ray would join whatever cluster was last started on this machine
+        ray.init("local", num_cpus=workers, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+    _dismiss_helpers()
+
+
+def _dismiss_helpers() -> None:
+    """End the processes that only a person watching a cluster needs; they cost 170 MB. Ray has no option for it."""
+    node = ray._private.worker.global_worker.node  # private: tests/test_grids.py sees that it still works
+    for end in (node.kill_monitor, node.kill_log_monitor, node.kill_dashboard):
+        end(check_alive=False)

@@ -1,0 +1,291 @@
+"""The round loop. Each exchange trains round t and evaluates the models that round t-1 left, in one message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flwr.app import ArrayRecord, Message
+from flwr.serverapp import Grid
+
+from fedlt.data.auxiliary import auxiliary_rows
+from fedlt.data.provenance import in_short
+from fedlt.errors import FedLTError
+from fedlt.exchange import UNION, Job, Report
+from fedlt.links.faults import Attackers, Fates, fates
+from fedlt.measures.evaluation import Evaluation
+from fedlt.nn.flat import is_finite
+from fedlt.process import seeding
+from fedlt.strategy import Server, Strategy, Weightless
+from fedlt.training.assembly import Assembly
+from server.grids.local import LocalGrid
+from server.records import pack_common, pack_job, pack_states, unpack_report, with_room
+from server.rounds.failures import Failures, expect_finite
+from server.rounds.gather import gather
+from server.rounds.late import hold
+from server.rounds.progress import Progress
+from server.rounds.schedule import Unit, cut, deal, evaluation_units, train_units, validation_units
+from server.state.states import StateStore
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Scenario
+    from fedlt.data.federation import Federation
+    from fedlt.strategy import Update
+
+
+def cohort_size(scenario: Scenario, clients: int) -> int:
+    """How many of so many clients are sampled in each round."""
+    return max(1, int(scenario.federation.participation * clients + 0.5))
+
+
+class Rounds:
+    """Runs the rounds of a scenario over a grid. `on_round` and `on_evaluation` hear of everything measured, `log`
+    of clients that are skipped. Where `on_evaluation` returns True, the run ends with the models it was told of."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        scenario: Scenario,
+        federation: Federation,
+        parts: Assembly,
+        states: StateStore,
+        on_round: Callable[[dict[str, Any]], None],
+        on_evaluation: Callable[[Evaluation], bool | None],
+        log: Callable[[str], None],
+    ) -> None:
+        self.grid, self.scenario, self.federation, self.parts = grid, scenario, federation, parts
+        self.on_round, self.on_evaluation = on_round, on_evaluation
+        self.on_reply: Callable[[], object] = bool  # hears of every answer of a worker
+        self.failures = Failures(scenario.federation.on_error, log)
+        self.sizes = federation.clients.sizes
+        self.test_sizes = federation.tests.sizes
+        self.content = scenario.to_dict()
+        self.key, self.inputs = scenario.hash, in_short(federation.inputs)
+        server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes), learner=parts.learner)
+        server.num_samples = int(self.sizes.sum())
+        if "auxiliary_set" in parts.strategy.needs:
+            server.auxiliary = auxiliary_rows(federation, server.weights.device, parts.channels_last)
+
+        server.rng = seeding.generator(scenario.seed, "server", 0)
+        parts.strategy.setup(server)
+        self.progress = Progress(server, states)
+        self.attackers = Attackers.of(scenario, len(self.sizes)).clients
+        self.evaluated = self._evaluated_clients()
+        self.nodes = self._wait_for_nodes()
+        self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
+
+        self._sent = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
+
+    def run(self, after_round: Callable[[], None]) -> Progress:
+        """All rounds after that of the progress, then the evaluation of the last one's models. `after_round` is called
+        when a round's result is complete."""
+        total, every = self.scenario.federation.rounds, self.scenario.evaluation.every
+        for round in range(self.progress.round + 1, total + 1):
+            due = round > 1 and (round - 1) % every == 0
+            if self._exchange(round, train=True, evaluate=due):
+                return self.progress
+            after_round()
+        self._exchange(total + 1, train=False, evaluate=True)
+        return self.progress
+
+    def cohort(self, round: int) -> list[int]:
+        """The sampled clients of a round, in ascending order."""
+        clients = len(self.sizes)
+        count = cohort_size(self.scenario, clients)
+        rng = seeding.generator(self.scenario.seed, "cohort", round)
+        return sorted(rng.choice(clients, count, replace=False).tolist())
+
+    def _exchange(self, round: int, train: bool, evaluate: bool) -> bool:
+        """Train a round and evaluate the models before it; whether the run ends here, without what was trained."""
+        started = time.perf_counter()
+        server = self.progress.server
+        fate = fates(self.scenario, round, self.cohort(round) if train else [])
+        server.round, server.cohort = round, tuple(sorted(fate.prompt + fate.late))
+        server.rng = seeding.generator(self.scenario.seed, "server", round)
+        units = self._train_units(fate) if train else []
+        if evaluate:
+            units += self._evaluation_units()
+
+        sent = time.perf_counter()
+        reports = self._send(units)
+        answered = time.perf_counter()
+        if cost := sum(unit.cost for unit in units):
+            self._pace = (answered - sent) * len(self.nodes) / cost
+        self.failures.settle(round, reports)
+        if self.parts.task.horizon.asked or any(report.metrics.get("asked_rounds") for report in reports):
+            self.progress.open_ended = False
+
+        if evaluate:
+            tested = int(sum(self.test_sizes[self.evaluated] > 0))
+            if self.on_evaluation(gather(round - 1, reports, self.parts, tested)):
+                return True
+
+        if train:
+            taken = self._take(reports)
+            prompt, arrived = self._delay(round, fate, taken)
+            updates = prompt + arrived
+            expect_finite(round, updates)
+            aggregating = time.perf_counter()
+            if updates:
+                try:
+                    self.parts.strategy.aggregate(server, updates)
+                except Weightless as error:
+                    raise FedLTError(f"round {round}: {error}") from error
+                self.progress.separate()
+            if not is_finite(server.weights):
+                raise FedLTError(f"the generic model is not finite after round {round}; a smaller local.lr may help")
+            self.progress.round = round
+            now = time.perf_counter()
+            clock = {
+                "ended": time.time(),
+                "seconds": now - started,
+                "exchange_seconds": answered - sent,
+                "aggregate_seconds": now - aggregating,
+            }
+            asked = 1 if self.parts.strategy.union else len(server.cohort)
+            counts = {
+                "skipped": asked - sum(len(update.clients) for update in taken),
+                "dropped": len(fate.dropped),
+                "late": len(fate.late),
+                "arrived": len(arrived),
+            }
+            self.on_round(self._row(round, reports, updates, clock | counts))
+
+        return False
+
+    def _train_units(self, fate: Fates) -> list[Unit]:
+        """One for each block of those who answer in time, then one for each who does not."""
+        block, epochs = self.scenario.federation.block, self.scenario.local.epochs
+        units = train_units(fate.prompt, self.sizes, block, epochs)
+        if not self.parts.strategy.union:
+            return units + train_units(fate.late, self.sizes, 1, epochs, first=len(units))
+        whole = units[0]
+        whole.work.blocks = {0: [UNION]}
+        whole.work.images = int(self.sizes[list(fate.prompt)].sum())
+        whole.clients = [UNION]
+        return [whole]
+
+    def _evaluation_units(self) -> list[Unit]:
+        strategy, flat = self.parts.strategy, self.parts.flat
+        shared = not flat.private_backbone and type(strategy).adapt is Strategy.adapt
+        rows, chunk = len(self.federation.y_test), self.scenario.evaluation.batch_size
+        units = evaluation_units(rows, chunk, strategy.has_generic, self.evaluated, self.test_sizes, shared)
+        held = self.federation.validation
+        if held is not None:
+            rows = len(held.rows)
+            units += validation_units(rows, held.size, chunk, strategy.has_generic, self.evaluated, shared)
+        return units
+
+    def _send(self, units: list[Unit]) -> list[Report]:
+        server, held = self.progress.server, self.progress.states
+        eager = isinstance(self.grid, LocalGrid) and self.grid.eager
+        common = self._pack_common()
+        states: dict[tuple[int, ...], ArrayRecord] = {}
+        bundles = deal(units, len(self.nodes))
+        if eager:
+            bundles = [piece for hand in bundles for piece in cut(hand, self._pace)]
+
+        messages = []
+        for number, bundle in enumerate(bundles):
+            clients = tuple(sorted({client for unit in bundle for client in unit.clients if client in held}))
+            if clients not in states:
+                states[clients] = pack_states(held.read(clients))
+            job = Job(self.content, self.key, server.round, [unit.work for unit in bundle], server.weights)
+            job.inputs = self.inputs
+            job.cost = sum(unit.cost for unit in bundle)
+            content = pack_job(job, common, states[clients])
+            node = self.nodes[number % len(self.nodes)]
+            messages.append(Message(content, node, "train", group_id=str(server.round)))
+
+        reports = []
+        for reply in self.grid.send_and_receive(messages):
+            if reply.has_error():
+                raise FedLTError(f"a worker failed: {reply.error.reason}")
+            reports.append(unpack_report(reply.content))
+            self.on_reply()
+
+        if len(reports) != len(messages):
+            raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")
+        return reports
+
+    def _pack_common(self) -> ArrayRecord:
+        """What every worker receives; where messages are copied on their way, in memory that lasts."""
+        server = self.progress.server
+        if self._sent is None:
+            return pack_common(server.weights, server.outbox)
+        return pack_common(self._sent.copy_(server.weights), server.outbox, in_place=True)
+
+    def _take(self, reports: Sequence[Report]) -> list[Update]:
+        """The round's updates in the order of their blocks; the sampled clients' states are kept."""
+        blocks = {number: parts for report in reports for number, parts in report.updates.items()}
+        for report in reports:
+            self.progress.states.update(report.states)
+        device = self.progress.server.weights.device
+        updates = [update for number in sorted(blocks) for update in blocks[number]]
+        for update in updates:
+            update.total = update.total.to(device)
+            update.sums = {name: value.to(device) for name, value in update.sums.items()}
+            update.values = {name: value.to(device) for name, value in update.values.items()}
+        return updates
+
+    def _delay(self, round: int, fate: Fates, taken: list[Update]) -> tuple[list[Update], list[Update]]:
+        """The updates that came in time, and those of earlier rounds that are due; the round's late ones are held."""
+        progress, late = self.progress, self.scenario.federation.late
+        weights, trainable = progress.server.weights, progress.server.flat.num_trainable
+        factor, due = (1.0 if late.weight is None else late.weight), round + (late.rounds or 1)
+        slow = [update for update in taken if update.clients[0] in fate.late]
+        if factor:
+            progress.late += [hold(update, weights, trainable, due, factor) for update in slow]
+        arrived = [held.arrive(weights, trainable) for held in progress.late if held.due == round]
+        progress.late = [held for held in progress.late if held.due > round]
+        return [update for update in taken if update.clients[0] not in fate.late], arrived
+
+    def _row(
+        self, round: int, reports: Sequence[Report], updates: list[Update], measured: dict[str, float]
+    ) -> dict[str, Any]:
+        """A row of the round table; all but what is `measured` follows from the reports and the updates."""
+
+        def total(name: str) -> float:
+            return sum(report.metrics.get(name, 0.0) for report in reports)
+
+        clients = [client for update in updates for client in update.clients]
+        samples = total("samples")
+        return {
+            "round": round,
+            **measured,
+            "workers": len(self.nodes),
+            "train_seconds": total("train_seconds"),  # this one and the next two are summed over the workers
+            "evaluate_seconds": total("evaluate_seconds"),
+            "move_seconds": total("move_seconds"),
+            "train_loss": total("loss_sum") / samples if samples else float("nan"),
+            "clients": len(clients),
+            "attackers": sum(client in self.attackers for client in clients),
+            "samples": int(samples),
+            "steps": int(total("steps")),
+            "images": int(total("images")),
+            "forward_images": int(total("forward_images")),
+            "bytes_down": int(total("bytes_down")),
+            "bytes_up": int(total("bytes_up")),
+        }
+
+    def _evaluated_clients(self) -> list[int]:
+        """Clients whose personal models are tested: all that do not attack, or a fixed draw of them."""
+        everyone = [client for client in range(len(self.sizes)) if client not in self.attackers]
+        limit = self.scenario.evaluation.clients
+        if limit is None or limit >= len(everyone):
+            return everyone
+        rng = seeding.generator(self.scenario.seed, "evaluated")
+        return sorted(rng.choice(everyone, limit, replace=False).tolist())
+
+    def _wait_for_nodes(self, seconds: float = 120.0) -> list[int]:
+        """The grid's nodes; Flower's own runtime takes a moment to connect them."""
+        deadline = time.monotonic() + seconds
+        known: list[int] = []
+        while time.monotonic() < deadline:
+            nodes = sorted(self.grid.get_node_ids())
+            if nodes and (nodes == known or isinstance(self.grid, LocalGrid)):
+                return nodes
+            known = nodes
+            time.sleep(0.5)
+        raise FedLTError(f"no worker node connected within {seconds:.0f} s")

@@ -1,0 +1,56 @@
+"""What a run has become so far, and the form in which a checkpoint holds the server's part of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from fedlt.errors import FedLTError
+from fedlt.strategy import Server
+from server.rounds.late import Held
+from server.state.states import StateStore
+
+
+@dataclass
+class Progress:
+    """All that a run has become so far: with the scenario, enough to go on from here. states: what clients keep.
+    late: updates that are under way. open_ended: whether nothing has asked so far how many rounds the run has."""
+
+    server: Server
+    states: StateStore
+    round: int = 0
+    late: list[Held] = field(default_factory=list)
+    open_ended: bool = True
+
+    def separate(self) -> None:
+        """Give tensors that share memory a copy each, so that a run which goes on from a checkpoint, where they are
+        apart, does not differ from one that was never stopped."""
+        server = self.server
+        seen = {server.flat.storage.untyped_storage().data_ptr()}
+        for what, tensors in (("state", server.state), ("outbox", server.outbox)):
+            for name, value in tensors.items():
+                if not isinstance(value, torch.Tensor):
+                    raise FedLTError(f"server.{what}[{name!r}] is a {type(value).__name__}; keep tensors only")
+                if value.untyped_storage().data_ptr() in seen:
+                    tensors[name] = value = value.clone()
+                seen.add(value.untyped_storage().data_ptr())
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What the server has become, by name: the model, its state and its outbox."""
+        named = {"model": self.server.flat.storage}
+        named |= {f"state/{name}": value for name, value in self.server.state.items()}
+        named |= {f"outbox/{name}": value for name, value in self.server.outbox.items()}
+        return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+
+    def load(self, tensors: dict[str, torch.Tensor], round: int) -> None:
+        """Become what `tensors` gave after a round."""
+        server = self.server
+        server.flat.load(tensors["model"])
+        server.state, server.outbox = {}, {}
+        boxes = {"state": server.state, "outbox": server.outbox}
+        for key, value in tensors.items():
+            kind, _, name = key.partition("/")
+            if kind != "model":
+                boxes[kind][name] = value.to(server.weights.device)
+        self.round = round

@@ -1,0 +1,75 @@
+"""Early stopping on validation data: ends a run that no longer improves, and keeps the models of its best evaluation.
+
+An evaluation is heard of while the next round has been trained, before anything of that round is taken over. The
+progress is then still that of the evaluated round, and a checkpoint of it is what is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from fedlt.config.schema import suggest
+from fedlt.errors import Problem, ScenarioError
+from fedlt.measures.evaluation import Evaluation, validation_figures
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Scenario
+    from fedlt.data.federation import Federation
+
+WATCHED = ("validation/generic/accuracy", "validation/personal/accuracy")
+"""Followed unless the scenario names a figure: the first one that the strategy's models have."""
+
+
+class Patience:
+    """Follows one validation figure over the evaluations of a run.
+
+    state: `round` and `value` of the best evaluation so far, and `waited`, the evaluations since; empty before the
+    first. It is kept in every checkpoint, so that a run that goes on stops where it would have stopped.
+    """
+
+    def __init__(self, scenario: Scenario, federation: Federation) -> None:
+        self.limit, self.figure = scenario.evaluation.patience, scenario.evaluation.watch
+        self.federation = federation
+        self.state: dict[str, Any] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether the scenario asks for early stopping."""
+        return self.limit is not None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether as many evaluations as the limit allows have been no better than the best one."""
+        return self.limit is not None and self.state.get("waited", 0) >= self.limit
+
+    def hear(self, evaluation: Evaluation) -> bool:
+        """Take the next evaluation; whether it is the best so far. A figure that is not defined never is.
+
+        Raises `ScenarioError` where the figure is unknown.
+        """
+        assert evaluation.validation is not None
+        value = self._value(validation_figures(evaluation.validation, self.federation))
+        best = self.state.get("value", math.nan)
+        if not self.state or value > best or (math.isnan(best) and not math.isnan(value)):
+            self.state = {"figure": self.figure, "round": evaluation.round, "value": value, "waited": 0}
+            return True
+        self.state = {**self.state, "waited": self.state["waited"] + 1}
+        return False
+
+    def _value(self, figures: dict[str, float]) -> float:
+        if self.figure is None:
+            self.figure = next(name for name in WATCHED if name in figures)
+        if self.figure not in figures:
+            message = f"no figure {self.figure!r} in this run{suggest(self.figure, figures)}"
+            raise ScenarioError(Problem("evaluation.watch", message))
+        return figures[self.figure]
+
+    def text(self, total: int) -> str:
+        """What became of the run, as a line for its reader."""
+        found = self.state
+        best = f"{found['figure']} {100 * found['value']:.1f} after round {found['round']}"
+        if not self.exhausted:
+            return f"the models of round {found['round']} are kept: {best} is the best of {total} rounds"
+        evaluations = "evaluation" if self.limit == 1 else "evaluations"
+        return f"stopped: no better {found['figure']} for {self.limit} {evaluations}; kept: {best}"

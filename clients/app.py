@@ -22,7 +22,7 @@ def train(message: Message, context: Context) -> Message:
     job = unpack_job(message.content)
     unpacked = time.perf_counter() - started
     worker = worker_for(job.key, job.scenario, job.inputs)
-    worker.vectors.recycle()  # the last report has left
+    worker.context.vectors.recycle()  # the last report has left
     report = worker.run(job)
     report.metrics["move_seconds"] = unpacked
     return Message(pack_report(report, in_place=bool(context.run_config.get("moved"))), reply_to=message)

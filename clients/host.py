@@ -24,7 +24,7 @@ def worker_for(key: str, content: dict[str, Any], inputs: str = "") -> Worker:
 
     inputs: digest of the files that the run is made of, as the server knows them; empty: any.
     """
-    if key not in _workers or inputs not in ("", in_short(_workers[key].federation.inputs)):
+    if key not in _workers or inputs not in ("", in_short(_workers[key].context.federation.inputs)):
         scenario = load(content)
         federation = federate(scenario)
         refuse_others(inputs, federation.inputs)

@@ -70,15 +70,15 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
         raise ScenarioError(Problem("federation.held_out", f"{run.folder} held no client out; run it with 1 or more"))
 
     worker = Worker(scenario, federation)
-    if not worker.strategy.has_generic:
+    if not worker.context.strategy.has_generic:
         raise ScenarioError(
             Problem("strategy", f"{scenario.strategy.name} has no generic model that could be received")
         )
 
     newcomers = Newcomers(worker, run.folder)
-    metrics = newcomers.test("received", worker.strategy, {})
-    metrics |= newcomers.test("prior", Prior(worker.strategy), {})
-    metrics |= newcomers.test("trained", worker.strategy, newcomers.train(rounds))
+    metrics = newcomers.test("received", worker.context.strategy, {})
+    metrics |= newcomers.test("prior", Prior(worker.context.strategy), {})
+    metrics |= newcomers.test("trained", worker.context.strategy, newcomers.train(rounds))
     metrics |= newcomers.test("tuned", Tuned(epochs), {})
 
     return metrics
@@ -90,14 +90,14 @@ class Newcomers:
     def __init__(self, worker: Worker, folder: Path) -> None:
         from safetensors.torch import load_file
 
-        self.worker, flat = worker, worker.flat
+        self.worker, flat = worker, worker.context.flat
         for name, tensor in load_file(folder / "model.safetensors").items():
             flat.tensors[name].copy_(tensor)
         self.shared = flat.shared.clone()
         outbox = folder / "outbox.safetensors"
         self.outbox = load_file(outbox) if outbox.is_file() else {}
-        self.everyone = list(range(len(worker.federation.clients)))
-        self.content, self.key = worker.scenario.to_dict(), worker.scenario.hash
+        self.everyone = list(range(len(worker.context.federation.clients)))
+        self.content, self.key = worker.context.scenario.to_dict(), worker.context.scenario.hash
 
     def train(self, rounds: int) -> States:
         """What the newcomers keep after so many rounds, in each of which they receive the same generic model."""
@@ -108,20 +108,20 @@ class Newcomers:
 
     def test(self, name: str, strategy: Strategy, states: States) -> dict[str, float]:
         """Metrics of every variant of the newcomers' personal models under a strategy."""
-        trained, self.worker.strategy = self.worker.strategy, strategy
+        trained, self.worker.context.strategy = self.worker.context.strategy, strategy
         report = self._send(Work(personal=self.everyone), states, 0)
-        self.worker.strategy = trained
+        self.worker.context.strategy = trained
         metrics: dict[str, float] = {}
         for kind, prefix in (("personal", name), ("personal_masked", f"{name}_masked")):
             models = (model for model, _ in report.confusions if model.partition(":")[0] == kind)
             for model in dict.fromkeys(models):
                 found = {client: cells for (other, client), cells in report.confusions.items() if other == model}
                 variant = named(prefix, model.partition(":")[2])
-                metrics |= personal_metrics(found, self.worker.federation.counts, variant)
+                metrics |= personal_metrics(found, self.worker.context.federation.counts, variant)
         return metrics
 
     def _send(self, work: Work, states: States, number: int) -> Report:
-        round = self.worker.scenario.federation.rounds + 1 + number
+        round = self.worker.context.scenario.federation.rounds + 1 + number
         report = self.worker.run(Job(self.content, self.key, round, [work], self.shared, self.outbox, states))
         if report.failures:
             raise FedLTError(f"newcomer {report.failures[0].client} failed\n{report.failures[0].traceback}")

@@ -1,82 +1,85 @@
-"""What a worker tests models on: the global test set and, where one is set apart, the validation set."""
+"""The testing half of a worker: the generic model on pieces of the test sets, personal models on clients' own rows."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
-
-from fedlt.data.federation import Federation
-from fedlt.data.inputs import Chosen, Inputs, make_inputs
-from fedlt.exchange import Job, Report, Work
-from fedlt.measures.evaluate import TestSet, feature_moments
-from fedlt.measures.metrics import VALIDATION
-from fedlt.nn.net import FeatureCache, Net
+from clients.context import Context, Exchange
+from clients.evaluation_sets import EvaluationSets
+from clients.guard import guard
+from fedlt.exchange import GENERIC, Failure, Report
+from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal
+from fedlt.measures.meter import Meters
+from fedlt.measures.own import OwnSums
+from fedlt.strategy import Server
 
 
-class Tests:
-    """The sets of samples, and the features of these under the generic model of a round.
+class Testing:
+    """Tests models of a job; features of the test sets are computed once a round and kept over its messages."""
 
-    Args:
-        federation: who is tested on what.
-        train_inputs: of the training source, whose rows the validation set is.
-        moments: mean, std, device and memory order, as `make_inputs` takes them.
-        chunk: samples in one forward pass.
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        chunk = context.scenario.evaluation.batch_size
+        self.sets = EvaluationSets(context.federation, context.train_inputs, context.moments, chunk)
 
-    inputs, targets: of the global test set.
-    """
+    def run(self, exchange: Exchange) -> None:
+        """Test what the job's works name, and put statistics and failures into the report."""
+        works = [work for work in exchange.job.works if work.chunks or work.personal]
+        if not works:
+            return
+        report, parts, flat = exchange.report, self.context.parts, self.context.flat
+        sets = self._sets(exchange)
+        edits = flat.edits()
+        round, outbox = exchange.job.round, exchange.outbox
+        server = Server(parts.model, flat, parts.task, {}, outbox, round, learner=parts.learner)
+        meters = Meters(OwnSums(parts.metrics, parts.task) if parts.metrics else None)
 
-    def __init__(self, federation: Federation, train_inputs: Inputs, moments: tuple[Any, ...], chunk: int) -> None:
-        self.federation, self.chunk, self.device = federation, chunk, moments[2]
-        self.inputs = make_inputs(federation.x_test, *moments)
-        self.targets = torch.from_numpy(federation.y_test).to(self.device)
-        self._validation: tuple[Inputs, Tensor] | None = None
-        if federation.validation is not None:
-            rows, targets = (federation.validation.rows, federation.validation.targets)
-            chosen = Chosen(train_inputs, torch.from_numpy(rows).to(self.device))
-            self._validation = chosen, torch.from_numpy(targets).to(self.device)
-        self._held: tuple[int, Tensor, list[TestSet]] | None = None
+        for work in works:  # all before any client's parameters are loaded
+            if work.chunks:
+                test = sets[work.validation]
+                try:
+                    found = evaluate_generic(self.context.strategy, server, test, work.chunks, meters)
+                except FloatingPointError as error:
+                    report.failures.append(Failure(GENERIC, str(error), "generic"))
+                    return
+                _add(report, f"{test.prefix}generic", -1, found)
+                if not work.validation:
+                    self.sets.measure_features(work, report)
 
-    def under(self, model: Net, job: Job) -> list[TestSet]:
-        """The test set, then the validation set if there is one, under the job's generic model, which is loaded.
+        for work in works:
+            for number in work.personal:
+                own = self.sets.own_rows(number, work)
+                if not own:
+                    continue
+                if flat.edits() != edits:  # the last client's hooks trained or loaded something
+                    sets = self._sets(exchange)
+                    edits = flat.edits()
 
-        Features are kept over the messages of a round.
-        """
-        held = self._held
-        if held is not None and held[0] == job.round and held[1].data_ptr() == job.shared.data_ptr():
-            for test in held[2]:
-                test.cache.revalidate()
-            return held[2]
+                failed = len(report.failures)
+                with guard([number], "evaluate", report.failures, self.context.limit([number])):
+                    client = self.context.client(number, exchange, "evaluate")
+                    self.context.strategy.adapt(client)
+                    for which, rows in own.items():
+                        plain, masked = evaluate_personal(self.context.strategy, client, sets[which], rows, meters)
+                        _add(report, f"{sets[which].prefix}personal", number, plain)
+                        _add(report, f"{sets[which].prefix}personal_masked", number, masked)
+                    flat.settle()
+                if len(report.failures) > failed:
+                    if self.context.fails_fast:
+                        return
+                    self.context.recover()
 
-        cache = FeatureCache(model, self.inputs.take, len(self.targets), self.chunk)
-        sets = [TestSet(self.inputs, self.targets, self.chunk, cache)]
-        if self._validation is not None:
-            assert self.federation.validation is not None
-            inputs, targets = self._validation
-            cache = FeatureCache(model, inputs.take, len(targets), self.chunk)
-            size = self.federation.validation.size
-            sets.append(TestSet(inputs, targets, self.chunk, cache, size, VALIDATION))
-        self._held = job.round, job.shared, sets
-        return sets
+        report.confidences = meters.results()
+        report.own = {} if meters.own is None else meters.own.pieces
 
-    def own_rows(self, client: int, work: Work) -> dict[int, Tensor]:
-        """The client's rows that the work tests it on, by the number of the set whose rows they are."""
-        held = {0: self.federation.tests[client]}
-        if self.federation.validation is not None:
-            held[1] = self.federation.validation.clients[client]
-        if work.span is not None:
-            rows = held[work.validation]
-            held = {int(work.validation): rows[slice(*np.searchsorted(rows, work.span))]}
-        return {which: torch.from_numpy(rows).to(self.device) for which, rows in held.items() if len(rows)}
+    def _sets(self, exchange: Exchange) -> list[TestSet]:
+        """The test set, then the validation set if there is one, under the generic model, which is loaded."""
+        context = self.context
+        context.flat.load_shared(exchange.shared)
+        context.flat.load_private(context.initial_private)
+        context.model.eval()
+        return self.sets.under(context.model, exchange.job)
 
-    def measure_features(self, work: Work, report: Report) -> None:
-        """Put moments of the features of the work's part of the test set into the report."""
-        assert self._held is not None
-        clients = work.personal if work.span is not None else []
-        rows = [self.federation.tests[client] for client in clients]
-        test = self._held[2][0]
-        moments = feature_moments(test, work.chunks, self.federation.num_classes, clients, rows)
-        if moments is not None:
-            report.moments[work.chunks[0]] = moments
+
+def _add(report: Report, model: str, client: int, confusions: Confusions) -> None:
+    for variant, confusion in confusions.items():
+        key = f"{model}:{variant}", client
+        report.confusions[key] = report.confusions[key] + confusion if key in report.confusions else confusion

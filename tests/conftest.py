@@ -141,9 +141,14 @@ def train_one(tiny: dict[str, Any]) -> TrainOne:
     def train(client: int, *overrides: str, round: int = 1, **job: Any) -> tuple[Worker, Tensor, Report]:
         scenario = load(tiny, list(overrides))
         worker = Worker(scenario, federate(scenario))
-        start = worker.flat.shared.clone()
-        server = Server(worker.model, worker.flat, worker.parts.task, num_clients=scenario.federation.clients or 0)
-        worker.strategy.setup(server)
+        start = worker.context.flat.shared.clone()
+        server = Server(
+            worker.context.model,
+            worker.context.flat,
+            worker.context.parts.task,
+            num_clients=scenario.federation.clients or 0,
+        )
+        worker.context.strategy.setup(server)
         job = {"shared": start, "outbox": server.outbox, **job}
         report = worker.run(Job(scenario.to_dict(), scenario.hash, round, [Work(blocks={0: [client]})], **job))
         assert not report.failures, report.failures[0].traceback

@@ -66,15 +66,15 @@ def test_vectors_are_used_again_but_never_twice_at_a_time() -> None:
 
 def test_a_worker_keeps_one_vector_for_each_block_and_uses_it_again(tiny: dict[str, Any]) -> None:
     worker = Worker(scenario := fedlt.load(tiny), federate(scenario))
-    blocks, shared = {0: [0, 1, 2], 1: [3]}, worker.flat.shared.clone()
+    blocks, shared = {0: [0, 1, 2], 1: [3]}, worker.context.flat.shared.clone()
 
     def report() -> Report:
         return worker.run(Job({}, "", 1, [Work(blocks)], shared))
 
     first = report()
     kept = {block: update[0].total.clone() for block, update in first.updates.items()}
-    worker.vectors.recycle()
-    places = {vector.data_ptr() for vector in worker.vectors._free}
+    worker.context.vectors.recycle()
+    places = {vector.data_ptr() for vector in worker.context.vectors._free}
     assert len(places) == 2  # the second block's is the one that the first block's further clients had
     again = report()
     for block, update in again.updates.items():

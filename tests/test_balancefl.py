@@ -101,14 +101,14 @@ def test_a_skewed_client_keeps_absent_classes_and_gains_its_rare_ones(train_one:
     fitted, absent = {}, {}
     for strategy in ("fedavg", "balancefl"):
         worker, start, _ = train_one(4, f"strategy={strategy}", "local.epochs=5")
-        rows = torch.from_numpy(worker.federation.clients[4])
-        x, y = worker.train_inputs.take(rows), worker.train_targets[rows]
+        rows = torch.from_numpy(worker.context.federation.clients[4])
+        x, y = worker.context.train_inputs.take(rows), worker.context.train_targets[rows]
         with torch.no_grad():
-            probability = worker.model(x).softmax(1)
+            probability = worker.context.model(x).softmax(1)
             fitted[strategy] = probability[y == 5, 5].item()
-            after = worker.model(x)[:, ABSENT].log_softmax(1)
-            worker.flat.load_shared(start)
-            before = worker.model(x)[:, ABSENT].log_softmax(1)
+            after = worker.context.model(x)[:, ABSENT].log_softmax(1)
+            worker.context.flat.load_shared(start)
+            before = worker.context.model(x)[:, ABSENT].log_softmax(1)
         absent[strategy] = (before.exp() * (before - after)).sum(1).mean().item()
     assert fitted["balancefl"] > 2 * fitted["fedavg"]
     assert absent["balancefl"] < 0.5 * absent["fedavg"]

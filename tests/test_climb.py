@@ -83,14 +83,14 @@ def test_the_loss_is_that_of_the_received_model_on_own_samples(
 def client_losses(run: Run, scenario: dict[str, Any]) -> list[float]:
     """Each client's cross-entropy on its training samples under the run's final model."""
     worker = Worker(load(scenario), federate(load(scenario)))
-    worker.model.load_state_dict(load_file(run.folder / "model.safetensors"))
-    worker.model.eval()
+    worker.context.model.load_state_dict(load_file(run.folder / "model.safetensors"))
+    worker.context.model.eval()
     losses = []
     for number in range(6):
-        rows = torch.from_numpy(worker.federation.clients[number])
+        rows = torch.from_numpy(worker.context.federation.clients[number])
         with torch.no_grad():
-            logits = worker.model(worker.train_inputs.take(rows))
-        losses.append(F.cross_entropy(logits, worker.train_targets[rows]).item())
+            logits = worker.context.model(worker.context.train_inputs.take(rows))
+        losses.append(F.cross_entropy(logits, worker.context.train_targets[rows]).item())
     return losses
 
 

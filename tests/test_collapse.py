@@ -114,7 +114,7 @@ def reports(tiny: dict[str, Any], bundles: int, *changes: str) -> list[Report]:
     federation = federate(scenario)
     worker = Worker(scenario, federation)
     units = evaluation_units(len(federation.y_test), 32, True, list(range(6)), federation.tests.sizes, True)
-    shared = worker.flat.shared.clone()
+    shared = worker.context.flat.shared.clone()
     jobs = [[unit.work for unit in units[start::bundles]] for start in range(bundles)]
     found = [worker.run(Job(scenario.to_dict(), scenario.hash, 2, works, shared)) for works in jobs]
     return [unpack_report(pack_report(report)) for report in found]
@@ -141,8 +141,8 @@ def test_moments_are_those_of_the_backbones_features(tiny: dict[str, Any]) -> No
     federation = federate(scenario)
     worker = Worker(scenario, federation)
     with torch.no_grad():
-        x = worker.tests.inputs.take(torch.arange(len(federation.y_test)))
-        features = worker.model.backbone(x).double().numpy()
+        x = worker.testing.sets.inputs.take(torch.arange(len(federation.y_test)))
+        features = worker.context.model.backbone(x).double().numpy()
     rows = {client: federation.tests[client].tolist() for client in range(6)}
     expected = moments(features, federation.y_test, 10, rows)
     found = Moments.merge([report.moments[chunk] for chunk in sorted(report.moments)])

@@ -142,7 +142,7 @@ def test_attackers_send_another_change_of_the_trained_weights(
     size = "" if factor is None else f", factor: {factor}"
     _, _, attacked = train_one(2, model, f"federation.attack={{kind: {kind}, clients: [2]{size}}}")
     (true,), (lie,) = honest.updates[0], attacked.updates[0]
-    trainable = worker.flat.num_trainable
+    trainable = worker.context.flat.num_trainable
     assert trainable < len(start)
     torch.testing.assert_close(
         (lie.mean - start)[:trainable], times * (true.mean - start)[:trainable], rtol=1e-3, atol=1e-5
@@ -226,7 +226,7 @@ def test_newcomers_do_not_attack(tiny: dict[str, Any], tmp_path: Path, monkeypat
 
     monkeypatch.setattr("clients.join.Worker", making)
     join(run, rounds=1, epochs=1)
-    assert [worker.attackers.clients for worker in made] == [frozenset()]
+    assert [worker.context.attackers.clients for worker in made] == [frozenset()]
 
 
 # The same bits --------------------------------------------------------------------------------------------------------

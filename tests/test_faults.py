@@ -89,7 +89,7 @@ def trouble(own_file: Callable[..., Path]) -> Callable[..., list[str]]:
 
 def job(worker: Worker, clients: list[int], **fields: Any) -> Job:
     works = [Work({0: clients}), Work(chunks=[0, 1], personal=clients)]
-    return Job({}, "", 1, works, worker.flat.shared.clone(), **fields)
+    return Job({}, "", 1, works, worker.context.flat.shared.clone(), **fields)
 
 
 def contents(report: Report) -> Any:
@@ -109,11 +109,11 @@ def test_a_skipped_client_leaves_no_trace(tiny: dict[str, Any], trouble: Callabl
     """A block of three, one of which fails, is bit for bit the block of the other two."""
     scenario = load(tiny, trouble(kind, "federation.on_error=skip", "federation.block=3"))
     worker = Worker(scenario, federate(scenario))
-    frozen = worker.flat.frozen.clone()
+    frozen = worker.context.flat.frozen.clone()
     found = worker.run(job(worker, [1, 4, 5]))
     assert [(f.client, f.purpose, f.memory) for f in found.failures] == [(4, "train", False)]
     assert "in trouble" in found.failures[0].traceback or kind in ("nan", "large", "private", "extras")
-    assert torch.equal(worker.flat.frozen, frozen)
+    assert torch.equal(worker.context.flat.frozen, frozen)
     del found.confusions["personal:", 4], found.confusions["personal_masked:", 4]
     worker = Worker(scenario, federate(scenario))
     expected = worker.run(job(worker, [1, 5]))
@@ -136,12 +136,12 @@ def test_of_clients_trained_at_once_only_the_failing_one_is_left_out(
     changes = [f"strategy={own_file(text)}:Poison", "federation.on_error=skip", "federation.block=3", *equal]
     scenario = load(tiny, changes)
     worker = Worker(scenario, federate(scenario))
-    assert len(set(worker.federation.clients.sizes[:3].tolist())) == 1
+    assert len(set(worker.context.federation.clients.sizes[:3].tolist())) == 1
     found = worker.run(job(worker, [0, 1, 2]))
     assert [failure.client for failure in found.failures] == [1]
     assert found.updates[0][0].clients == (0, 2)
     assert set(found.states) <= {0, 2}
-    assert found.metrics["samples"] == worker.federation.clients.sizes[[0, 2]].sum()
+    assert found.metrics["samples"] == worker.context.federation.clients.sizes[[0, 2]].sum()
 
 
 @pytest.mark.parametrize("kind", KINDS)

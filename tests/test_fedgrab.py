@@ -92,10 +92,10 @@ def test_rare_classes_are_fitted_sooner_than_by_the_plain_sigmoid_head(train_one
     for head in (0, 1):
         changes = ["strategy.gate=null", f"strategy.head={head}", "local.epochs=10"]
         worker, _, report = train_one(4, "strategy=fedgrab", *changes)
-        rows = torch.from_numpy(worker.federation.clients[4])
-        y = worker.train_targets[rows]
+        rows = torch.from_numpy(worker.context.federation.clients[4])
+        y = worker.context.train_targets[rows]
         with torch.no_grad():
-            probability = worker.model(worker.train_inputs.take(rows)).sigmoid()
+            probability = worker.context.model(worker.context.train_inputs.take(rows)).sigmoid()
         fitted[head] = np.array([probability[y == c, c].mean() for c in (1, 2, 3, 4, 5, 7)])
         error[head] = report.states[4]["state/error"]
     assert torch.all(error[1] > 0)

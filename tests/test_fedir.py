@@ -38,10 +38,10 @@ def test_fedir_fits_what_is_rarer_here_than_elsewhere_sooner(train_one: Any) -> 
     fitted = {}
     for strategy in ("fedavg", "fedir"):
         worker, _, _ = train_one(4, f"strategy={strategy}", "local.epochs=5")
-        rows = torch.from_numpy(worker.federation.clients[4])
-        y = worker.train_targets[rows]
+        rows = torch.from_numpy(worker.context.federation.clients[4])
+        y = worker.context.train_targets[rows]
         with torch.no_grad():
-            probability = worker.model(worker.train_inputs.take(rows)).softmax(1)
+            probability = worker.context.model(worker.context.train_inputs.take(rows)).softmax(1)
         fitted[strategy] = [probability[y == c, c].mean().item() for c in (5, 0)]
     assert fitted["fedir"][0] > 5 * fitted["fedavg"][0]
     assert fitted["fedir"][1] < fitted["fedavg"][1]

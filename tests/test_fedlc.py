@@ -36,7 +36,7 @@ def test_absent_classes_are_left_alone_and_the_rarest_gains_most(train_one: Any)
     absent = [c for c, n in enumerate(counts) if n == 0]
     for strategy in ("fedavg", "fedlc"):
         worker, start, _ = train_one(4, f"strategy={strategy}")
-        before, after = (worker.flat.trainable_views(vector) for vector in (start, worker.flat.shared))
+        before, after = (worker.context.flat.trainable_views(vector) for vector in (start, worker.context.flat.shared))
         biases[strategy] = (after["head.bias"] - before["head.bias"]).numpy()
         untouched = (after["head.weight"] == before["head.weight"]).all(1).numpy()
         assert untouched[absent].all() == (strategy == "fedlc")

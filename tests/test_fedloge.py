@@ -169,7 +169,7 @@ def test_the_simplex_is_the_same_after_fifty_rounds(tiny: dict[str, Any], tmp_pa
     run = fedlt.run(scenario, out=tmp_path, backend="inline")
     assert len(run.rounds) == 50
     simplex = worker_for(scenario.hash, {}).flat.tensors["simplex.weight"]  # of the worker that has trained
-    assert torch.equal(simplex, Worker(scenario, federate(scenario)).flat.tensors["simplex.weight"])
+    assert torch.equal(simplex, Worker(scenario, federate(scenario)).context.flat.tensors["simplex.weight"])
     assert int((simplex == 0).sum()) == int(0.6 * simplex.numel())
 
 
@@ -415,12 +415,12 @@ def test_each_personal_head_starts_from_its_own_numbers(tiny: dict[str, Any]) ->
     """Also that of a client which is evaluated before it was ever sampled."""
     scenario = load(tiny, ["strategy=fedloge", "local.lr=1e-9"])
     worker = Worker(scenario, federate(scenario))
-    shared, heads = worker.flat.shared.clone(), []
+    shared, heads = worker.context.flat.shared.clone(), []
     for number in (0, 1):
         report = worker.run(Job(scenario.to_dict(), scenario.hash, 1, [Work(blocks={0: [number]})], shared))
         heads.append(report.states[number]["private"])
         worker.run(Job(scenario.to_dict(), scenario.hash, 2, [Work(personal=[number])], shared))
-        assert torch.allclose(worker.flat.private, heads[-1], atol=1e-6)
+        assert torch.allclose(worker.context.flat.private, heads[-1], atol=1e-6)
     assert not torch.allclose(heads[0], heads[1], atol=1e-2)
 
 
@@ -428,10 +428,12 @@ def test_a_masked_prediction_is_never_an_absent_class(tiny: dict[str, Any]) -> N
     scenario = load(tiny, ["strategy=fedloge"])
     worker = Worker(scenario, federate(scenario))
     clients = list(range(6))
-    report = worker.run(Job(scenario.to_dict(), scenario.hash, 1, [Work(personal=clients)], worker.flat.shared.clone()))
+    report = worker.run(
+        Job(scenario.to_dict(), scenario.hash, 1, [Work(personal=clients)], worker.context.flat.shared.clone())
+    )
     wrong = dict.fromkeys(("personal", "personal_masked"), 0)
     for client in clients:
-        absent = worker.federation.counts(client) == 0
+        absent = worker.context.federation.counts(client) == 0
         for kind in wrong:
             for name in ["", *NAMES]:
                 wrong[kind] += int(report.confusions[f"{kind}:{name}", client].predicted[absent].sum())
@@ -449,9 +451,9 @@ def test_forty_clients_variants_cost_one_pass_of_the_test_set(tiny: dict[str, An
     federation = federate(scenario)
     worker = Worker(scenario, federation)
     passed: list[int] = []
-    worker.model.backbone.register_forward_hook(lambda module, inputs, output: passed.append(len(output)))
+    worker.context.model.backbone.register_forward_hook(lambda module, inputs, output: passed.append(len(output)))
     units = evaluation_units(len(federation.y_test), 32, True, range(40), federation.tests.sizes, shared=True)
-    shared = worker.flat.shared.clone()
+    shared = worker.context.flat.shared.clone()
     seen = set()
     for unit in units:
         report = worker.run(Job(scenario.to_dict(), scenario.hash, 2, [unit.work], shared))

@@ -65,12 +65,12 @@ def test_tuning_trains_the_head_and_nothing_else(tiny: dict[str, Any], tmp_path:
     run = fedlt.run(tiny, HELD, out=tmp_path)
     worker = Worker(load(run.scenario), federate(load(run.scenario), newcomers=True))
     newcomers = Newcomers(worker, run.folder)
-    before = {name: tensor.clone() for name, tensor in worker.flat.tensors.items()}
+    before = {name: tensor.clone() for name, tensor in worker.context.flat.tensors.items()}
     newcomers.everyone = [0]
     newcomers.test("tuned", Tuned(3), {})
-    same = {name: torch.equal(tensor, before[name]) for name, tensor in worker.flat.tensors.items()}
+    same = {name: torch.equal(tensor, before[name]) for name, tensor in worker.context.flat.tensors.items()}
     assert same == {"backbone.1.weight": True, "backbone.1.bias": True, "head.weight": False, "head.bias": False}
-    assert not isinstance(worker.strategy, Tuned)
+    assert not isinstance(worker.context.strategy, Tuned)
 
 
 def test_newcomers_receive_the_outbox(tiny: dict[str, Any], own_file: Any, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_newcomers_receive_the_outbox(tiny: dict[str, Any], own_file: Any, tmp_p
     worker = Worker(load(run.scenario), federate(load(run.scenario), newcomers=True))
     newcomers = Newcomers(worker, run.folder)
     assert newcomers.outbox["favourite"].tolist() == [2.0]
-    labels = [worker.federation.y_test[rows] for rows in worker.federation.tests]
+    labels = [worker.context.federation.y_test[rows] for rows in worker.context.federation.tests]
     assert fedlt.join(run)["received/accuracy"] == pytest.approx(np.mean([(y == 2).mean() for y in labels]))
 
 

@@ -453,9 +453,9 @@ def test_centralized_and_federated_runs_see_the_same_samples(tiny: dict[str, Any
     for strategy in ("fedavg", "centralized", "local"):
         scenario = load(tiny, [f"strategy={strategy}", "learner=cross_entropy"])
         worker = Worker(scenario, federate(scenario))
-        job = Job(scenario.to_dict(), scenario.hash, 1, [], worker.flat.shared)
+        job = Job(scenario.to_dict(), scenario.hash, 1, [], worker.context.flat.shared)
         sites = [UNION] if strategy == "centralized" else range(6)
-        clients = [worker._client(number, job, worker.flat.shared, {}, "train") for number in sites]
+        clients = [worker.context.client(number, job, worker.context.flat.shared, {}, "train") for number in sites]
         rows = sorted(row for client in clients for row in client.data.index.tolist())
         counts = torch.stack([client.class_counts for client in clients]).sum(0)
         found[strategy] = rows, counts.tolist()

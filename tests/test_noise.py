@@ -150,7 +150,7 @@ def test_a_site_gets_its_unlabelled_samples_without_their_labels(
     scenario = load(tiny, [f"strategy={path}:Look", "data.unlabelled.hidden=0.5"])
     federation = federate(scenario)
     worker = Worker(scenario, federation)
-    job = Job(scenario.to_dict(), scenario.hash, 1, [Work({0: [0, 3]})], worker.flat.shared.clone())
+    job = Job(scenario.to_dict(), scenario.hash, 1, [Work({0: [0, 3]})], worker.context.flat.shared.clone())
     report = worker.run(job)
     assert not report.failures
     for client, update in zip((0, 3), report.updates[0], strict=True):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import fedlt
+from clients.context import Context
 from clients.worker import Worker
 from fedlt.data.federation import federate
 from fedlt.links.faults import fates
@@ -50,7 +51,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             if not module.training:
                 sizes.append(len(inputs[0]))
 
-        self.model.backbone.register_forward_hook(count)
+        self.context.model.backbone.register_forward_hook(count)
 
     monkeypatch.setattr(Worker, "__init__", noted)
     yield sizes
@@ -73,13 +74,13 @@ def test_a_round_costs_what_its_cohort_costs_not_what_there_are_clients(
 ) -> None:
     """The clients that a round touches in any way: those of its cohort, whatever the number of all."""
     touched: list[int] = []
-    made = Worker._client
+    made = Context.client
 
-    def noted(self: Worker, number: int, *arguments: Any) -> Any:
+    def noted(self: Context, number: int, *arguments: Any) -> Any:
         touched.append(number)
         return made(self, number, *arguments)
 
-    monkeypatch.setattr(Worker, "_client", noted)
+    monkeypatch.setattr(Context, "client", noted)
     for clients in (6, 60):
         share = ["federation.partition={name: iid}", f"federation.clients={clients}"]
         scenario = fedlt.load(tiny, [*share, f"federation.participation={3 / clients}", "federation.rounds=4"])

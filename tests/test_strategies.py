@@ -71,7 +71,7 @@ def worker_of(scenario: Scenario) -> Worker:
 
 
 def job(worker: Worker, round: int, work: Work, **fields: Any) -> Job:
-    scenario, shared = worker.scenario, fields.pop("shared", worker.flat.shared.clone())
+    scenario, shared = worker.context.scenario, fields.pop("shared", worker.context.flat.shared.clone())
     return Job(scenario.to_dict(), scenario.hash, round, [work], shared, **fields)
 
 
@@ -84,10 +84,10 @@ def trained(worker: Worker, blocks: dict[int, list[int]], shared: torch.Tensor, 
 def test_a_folded_block_is_the_sum_of_its_clients(tiny: dict[str, Any], own_file: Callable[..., Path]) -> None:
     """One block of clients 1, 3, 4 against each of them by itself, and against a strategy that is not foldable."""
     worker = worker_of(load(tiny))
-    start = worker.flat.shared.clone()
+    start = worker.context.flat.shared.clone()
     folded = trained(worker, {0: [1, 3, 4]}, start).updates[0]
     alone = [trained(worker, {0: [client]}, start).updates[0][0] for client in (1, 3, 4)]
-    sizes = worker.federation.clients.sizes[[1, 3, 4]]
+    sizes = worker.context.federation.clients.sizes[[1, 3, 4]]
     assert len(set(sizes.tolist())) == 3  # unequal, or the weights would not be tested
     assert (len(folded), folded[0].clients, folded[0].weight) == (1, (1, 3, 4), sizes.sum())
     expected = sum(size * part.mean.double() for size, part in zip(sizes.tolist(), alone, strict=True)) / sizes.sum()
@@ -172,7 +172,7 @@ def test_local_clients_go_on_from_their_own_models(tiny: dict[str, Any], tmp_pat
             rounds_of[client] = rounds_of.get(client, 0) + 1
             held = {client: states[client]} if client in states else {}
             report = worker.run(job(worker, number, Work(blocks={0: [client]}), states=held))
-            before = held.get(client, {"private": worker.initial_private})["private"]
+            before = held.get(client, {"private": worker.context.initial_private})["private"]
             assert not torch.equal(report.states[client]["private"], before)
             states |= report.states
     assert max(rounds_of.values()) > 1
@@ -492,7 +492,7 @@ def test_fine_tuning_for_one_client_leaves_the_others_alone(
 ) -> None:
     worker = worker_of(load(tiny, [f"strategy={own_file(FINE_TUNING)}:FineTuned"]))
     generic = worker_of(load(tiny))
-    start = worker.flat.shared.clone()
+    start = worker.context.flat.shared.clone()
     together = worker.run(job(worker, 2, Work(chunks=[0], personal=[0, 1, 2]), shared=start))
     assert not together.failures, together.failures[0].traceback
     for client in (0, 1, 2):
@@ -522,7 +522,7 @@ def test_frozen_parameters_never_change_or_travel(
 
 def test_two_equal_jobs_give_equal_bits(tiny: dict[str, Any]) -> None:
     worker = worker_of(load(tiny, ["strategy=fedprox"]))
-    start = worker.flat.shared.clone()
+    start = worker.context.flat.shared.clone()
     first = trained(worker, {0: [0, 1], 1: [2]}, start)
     trained(worker, {0: [5, 4, 3]}, start * 2)
     again = trained(worker, {0: [0, 1], 1: [2]}, start)
@@ -543,7 +543,7 @@ class Weighted(Strategy):
 def test_a_senseless_weight_is_refused(tiny: dict[str, Any], value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = worker_of(load(tiny))
     monkeypatch.setattr(Weighted, "value", value)
-    worker.strategy = Weighted()
+    worker.context.strategy = Weighted()
     report = worker.run(job(worker, 1, Work(blocks={0: [3]})))
     assert [failure.client for failure in report.failures] == [3]
     assert "expected a finite weight >= 0" in report.failures[0].traceback

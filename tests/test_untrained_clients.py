@@ -42,19 +42,19 @@ def test_a_client_that_never_trained_is_tested_with_what_it_would_start_from(
     federation = federate(scenario)
     run = fedlt.run(scenario, out=tmp_path, backend="inline")
     worker = Worker(scenario, federation)
-    first = {name: worker.flat.tensors[name].clone() for name in ("head.weight", "head.bias")}
+    first = {name: worker.context.flat.tensors[name].clone() for name in ("head.weight", "head.bias")}
     trained = {int(name.partition("/")[0]) for name in load_file(run.folder / "clients.safetensors")}
     assert len(trained) == 1
     for name, tensor in load_file(run.folder / "model.safetensors").items():
-        worker.flat.tensors[name].copy_(tensor)
+        worker.context.flat.tensors[name].copy_(tensor)
     for name, tensor in first.items():
-        worker.flat.tensors[name].copy_(tensor)
-    worker.model.eval()
+        worker.context.flat.tensors[name].copy_(tensor)
+    worker.context.model.eval()
     inputs = make_inputs(federation.x_test, federation.mean, federation.std, torch.device("cpu"), False)
     for client in set(range(6)) - trained:
         rows = federation.tests[client]
         with torch.no_grad():
-            predicted = worker.model(inputs.take(torch.from_numpy(rows))).argmax(1).numpy()
+            predicted = worker.context.model(inputs.take(torch.from_numpy(rows))).argmax(1).numpy()
         right = predicted == federation.y_test[rows]
         assert run.clients["accuracy"][client] == pytest.approx(right.mean())
 
@@ -64,15 +64,15 @@ def test_running_statistics_travel_and_are_averaged_by_samples(tiny: dict[str, A
     found = []
     for client in (0, 1):
         worker, start, report = train_one(client, "model=resnet8")
-        names = [name for name in worker.flat.tensors if name.endswith(("running_mean", "running_var"))]
+        names = [name for name in worker.context.flat.tensors if name.endswith(("running_mean", "running_var"))]
         assert names
         (update,) = report.updates[0]
-        before, sent = worker.flat.views(start), worker.flat.views(update.mean)
-        assert all(torch.allclose(sent[name], worker.flat.tensors[name]) for name in names)
+        before, sent = worker.context.flat.views(start), worker.context.flat.views(update.mean)
+        assert all(torch.allclose(sent[name], worker.context.flat.tensors[name]) for name in names)
         assert not any(torch.equal(sent[name], before[name]) for name in names)
         found.append(update)
-    merged = worker.flat.views(combine(found).mean)
-    parts = [worker.flat.views(update.total / update.weight) for update in found]
+    merged = worker.context.flat.views(combine(found).mean)
+    parts = [worker.context.flat.views(update.total / update.weight) for update in found]
     weights = torch.tensor([update.weight for update in found]) / sum(update.weight for update in found)
     for name in names:
         expected = weights[0] * parts[0][name] + weights[1] * parts[1][name]

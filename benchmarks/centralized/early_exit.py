@@ -32,12 +32,12 @@ class Exit:
 def early_exit(run: Run) -> Exit:
     """Choose on validation images the largest threshold that costs little, and say what it does on the test set."""
     worker = trained(run)
-    federation = worker.federation
+    federation = worker.context.federation
     unused = np.setdiff1d(np.arange(len(federation.y_train)), federation.clients.values)
     labels = federation.y_train[unused]
     held_out = np.concatenate([unused[labels == label][:PER_CLASS] for label in range(federation.num_classes)])
-    eta = float(worker.scenario.learner.options["eta"])
-    validation = _outputs(worker, worker.train_inputs, torch.from_numpy(held_out))
+    eta = float(worker.context.scenario.learner.options["eta"])
+    validation = _outputs(worker, worker.context.train_inputs, torch.from_numpy(held_out))
     y = torch.from_numpy(federation.y_train[held_out])
     best = 0.0
     full, _ = _accuracy(validation, y, 0.0, eta)
@@ -47,7 +47,10 @@ def early_exit(run: Run) -> Exit:
         if accuracy >= full - TOLERATED:
             best = float(threshold)
 
-    test, y_test = _outputs(worker, worker.test_inputs, torch.arange(len(federation.y_test))), worker.test_targets
+    test, y_test = (
+        _outputs(worker, worker.testing.sets.inputs, torch.arange(len(federation.y_test))),
+        worker.testing.sets.targets,
+    )
     plain, _ = _accuracy(test, y_test, 0.0, eta)
     quick, asked = _accuracy(test, y_test, best, eta)
     fused = evidence.fuse(test, eta)
@@ -60,7 +63,7 @@ def early_exit(run: Run) -> Exit:
 
 def _outputs(worker: Worker, inputs: Inputs, rows: Tensor) -> Tensor:
     """[M, N, C] logits of each expert."""
-    model, heads = worker.model, worker.model.head
+    model, heads = worker.context.model, worker.context.model.head
     assert isinstance(heads, ExpertHeads)
     return passed(lambda x: heads.each(model.encode(x)).transpose(0, 1), inputs, rows).transpose(0, 1)
 

@@ -24,9 +24,11 @@ def outside_auroc(run: Run, name: str, variant: str = "") -> float:
     worker = trained(run)
     with np.load(Path(os.environ["FEDLT_DATA"]) / f"{name}.npz") as content:
         images = content["x_test"]
-    federation = worker.federation
-    others = make_inputs(images, federation.mean, federation.std, worker.device, worker.parts.channels_last)
-    learner, model = worker.parts.learner, worker.model
+    federation = worker.context.federation
+    others = make_inputs(
+        images, federation.mean, federation.std, worker.context.device, worker.context.parts.channels_last
+    )
+    learner, model = worker.context.parts.learner, worker.context.model
 
     def doubt(x: Tensor) -> Tensor:
         found = learner.predict(model, x)
@@ -34,6 +36,6 @@ def outside_auroc(run: Run, name: str, variant: str = "") -> float:
 
     known, unknown = (
         passed(doubt, inputs, torch.arange(size))
-        for inputs, size in ((worker.test_inputs, len(worker.test_targets)), (others, len(images)))
+        for inputs, size in ((worker.testing.sets.inputs, len(worker.testing.sets.targets)), (others, len(images)))
     )
     return 100 * auroc(known, unknown)

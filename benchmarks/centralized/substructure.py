@@ -36,11 +36,13 @@ def purity(run: Run) -> float:
     from sklearn.metrics import normalized_mutual_info_score
 
     worker = trained(run)
-    rows = worker.federation.union()
+    rows = worker.context.federation.union()
     with np.load(_source()) as content:
         fine = content["y_train"][rows]
-    found = passed(lambda x: projected(worker.model, x), worker.train_inputs, torch.from_numpy(rows)).numpy()
-    labels, scores = worker.federation.y_train[rows], []
+    found = passed(
+        lambda x: projected(worker.context.model, x), worker.context.train_inputs, torch.from_numpy(rows)
+    ).numpy()
+    labels, scores = worker.context.federation.y_train[rows], []
     for label in np.unique(labels):
         mine = labels == label
         if mine.sum() >= 50:

@@ -20,9 +20,9 @@ def trained(run: Run) -> Worker:
     scenario = load(run.folder / "scenario.yaml", ["resources.device=cpu"])
     worker = Worker(scenario, federate(scenario))
     for name, tensor in load_file(run.folder / "model.safetensors").items():
-        worker.flat.tensors[name].copy_(tensor)
-    worker.flat.stepped()
-    worker.model.eval()
+        worker.context.flat.tensors[name].copy_(tensor)
+    worker.context.flat.stepped()
+    worker.context.model.eval()
     return worker
 
 

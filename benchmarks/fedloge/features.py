@@ -52,13 +52,13 @@ def encoded(run: Run, chunk: int = 1000) -> tuple[NDArray[np.float32], NDArray[n
     scenario = load(run.scenario)
     worker = Worker(scenario, federate(scenario))
     for name, tensor in load_file(run.folder / "model.safetensors").items():
-        worker.flat.tensors[name].copy_(tensor)
-    worker.model.eval()
+        worker.context.flat.tensors[name].copy_(tensor)
+    worker.context.model.eval()
     with torch.no_grad():
-        rows = torch.arange(len(worker.test_inputs)).split(chunk)
-        features = torch.cat([worker.model.encode(worker.test_inputs.take(part)) for part in rows])
-    head = worker.model.get_parameter("head.weight").detach().double()
-    return features.numpy(), worker.test_targets.numpy(), head.numpy()
+        rows = torch.arange(len(worker.testing.sets.inputs)).split(chunk)
+        features = torch.cat([worker.context.model.encode(worker.testing.sets.inputs.take(part)) for part in rows])
+    head = worker.context.model.get_parameter("head.weight").detach().double()
+    return features.numpy(), worker.testing.sets.targets.numpy(), head.numpy()
 
 
 def collapse(features: NDArray[np.float32], y: NDArray[np.int64], head: NDArray[np.float64]) -> dict[str, float]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from fedlt.training import trial
 from fedlt.data.task import Task
 from fedlt.errors import Problem, ScenarioError
 from fedlt.learner import Learner
@@ -19,6 +18,7 @@ from fedlt.metric import Metric
 from fedlt.nn.flat import Flat
 from fedlt.nn.model import ImageModel
 from fedlt.process import seeding
+from fedlt.training import trial
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario

@@ -1,0 +1,136 @@
+"""What a worker holds of its scenario, and what it has of the job under way: shared by its two halves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clients.vectors import Vectors
+from fedlt.config.scenario import Scenario
+from fedlt.data.federation import Federation
+from fedlt.data.inputs import make_inputs
+from fedlt.data.site import Rows
+from fedlt.exchange import UNION, Job, Report
+from fedlt.links.faults import Attackers
+from fedlt.process import seeding
+from fedlt.strategy import Client, Strategy
+from fedlt.training.assembly import Assembly, assemble, pick_device
+from fedlt.training.trainer import Trainer
+
+
+@dataclass
+class Exchange:
+    """A job that is being answered.
+
+    job: as it came. shared: [S] the generic model's vector, on the worker's device. outbox: what the server sends
+    with it, there too. report: the answer so far.
+    """
+
+    job: Job
+    shared: Tensor
+    outbox: dict[str, Tensor]
+    report: Report = field(default_factory=Report)
+
+    @classmethod
+    def on(cls, device: torch.device, job: Job) -> Exchange:
+        """The exchange that a job opens, its tensors moved to the device."""
+        return cls(job, job.shared.to(device), {name: value.to(device) for name, value in job.outbox.items()})
+
+
+class Context:
+    """One scenario in one process: its data, one model that is reset in place, and whatever else is built only once.
+
+    Args:
+        scenario: whose clients are hosted.
+        federation: its data set, dealt to the clients.
+
+    parts: strategy, learner, model and layout. vectors: memory for updates. initial_private, initial_frozen: what a
+    client's private parameters are before its first round, and the parameters that are equal everywhere.
+    """
+
+    def __init__(self, scenario: Scenario, federation: Federation) -> None:
+        self.scenario, self.federation = scenario, federation
+        self.device = pick_device(scenario.resources.device)
+        self.parts: Assembly = assemble(scenario, federation, self.device)
+        self.flat, self.model, self.strategy = self.parts.flat, self.parts.model, self.parts.strategy
+        self.trainer = Trainer(self.flat, scenario.local, self.device, scenario.resources.precision)
+        self.vectors = Vectors(len(self.flat.shared), self.device)
+        self.initial_private, self.initial_frozen = self.flat.private.clone(), self.flat.frozen.clone()
+        self.attackers = Attackers.of(scenario, len(federation.clients))
+
+        self.moments = federation.mean, federation.std, self.device, self.parts.channels_last
+        self.train_inputs = make_inputs(federation.x_train, *self.moments)
+        self.train_targets = torch.from_numpy(federation.y_train).to(self.device)
+        self._flipped_targets = self.parts.task.num_classes - 1 - self.train_targets  # what label flippers learn
+        self._no_targets = torch.tensor(-1, device=self.device).expand(len(self.train_targets))
+
+    @property
+    def fails_fast(self) -> bool:
+        """Whether the first failing client ends the job (`federation.on_error=fail`)."""
+        return self.scenario.federation.on_error == "fail"
+
+    def limit(self, clients: list[int]) -> float | None:
+        """Seconds that the work of so many clients may take; None: any."""
+        limit = self.scenario.federation.timeout
+        return None if limit is None else limit * len(clients)
+
+    def recover(self) -> None:
+        """Put the model in order after a client that was interrupted; the rest is loaded for each client anyway."""
+        self.model.eval()
+        self.flat.recover(self.initial_frozen)
+
+    def client(self, number: int, exchange: Exchange, purpose: str) -> Client:
+        """The client with its data and its state, its private parameters in the model.
+
+        Args:
+            number: its id; `UNION` is the one site that holds all data.
+            exchange: what it has received.
+            purpose: "train" or "evaluate"; each draws from a generator of its own.
+        """
+        union = number == UNION
+        rows = self.federation.union() if union else self.federation.clients[number]
+        others = np.sort(self.federation.unlabelled.values) if union else self.federation.unlabelled[number]
+        counts = self.federation.seen_counts() if union else self.federation.counts(number)
+        targets = self.train_targets
+        if purpose == "train" and self.attackers.flips(number):
+            counts, targets = counts[::-1].copy(), self._flipped_targets
+
+        job = exchange.job
+        path = (job.round, number + 1)
+        state = job.states.get(number)
+        self.flat.load_private(self.initial_private if state is None else state.get("private", self.initial_private))
+        total = self.scenario.federation.rounds
+        client = Client(
+            model=self.model,
+            flat=self.flat,
+            task=self.parts.task,
+            learner=self.parts.learner,
+            data=Rows(self.train_inputs, targets, torch.from_numpy(rows).to(self.device)),
+            class_counts=torch.from_numpy(counts).to(self.device),
+            rng=seeding.generator(self.scenario.seed, purpose, *path),
+            trainer=self.trainer,
+            epoch_size=len(rows),
+            progress=(job.round - 1) / total,
+            span=1 / total if purpose == "train" else 0.0,
+            continuous=union,
+            unlabelled=Rows(self.train_inputs, self._no_targets, torch.from_numpy(others).to(self.device)),
+            id=number,
+            start=exchange.shared[: self.flat.num_trainable],
+            received=exchange.outbox,
+        )
+
+        if state is None:
+            if type(self.strategy).begin is not Strategy.begin:
+                seeding.torch_generators(self.device, self.scenario.seed, "begin", number + 1)
+                self.strategy.begin(client)
+        else:
+            prefix = "state/"
+            kept = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+            client.state = {name: value.to(self.device, copy=True) for name, value in kept.items()}
+
+        # For dropout and for strategies that draw from PyTorch's global generator: seeded per client, never shared.
+        seeding.torch_generators(self.device, self.scenario.seed, purpose, *path)
+        return client

@@ -1,0 +1,82 @@
+"""What a worker tests models on: the global test set and, where one is set apart, the validation set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlt.data.federation import Federation
+from fedlt.data.inputs import Chosen, Inputs, make_inputs
+from fedlt.exchange import Job, Report, Work
+from fedlt.measures.evaluate import TestSet, feature_moments
+from fedlt.measures.metrics import VALIDATION
+from fedlt.nn.net import FeatureCache, Net
+
+
+class EvaluationSets:
+    """The sets of samples, and the features of these under the generic model of a round.
+
+    Args:
+        federation: who is tested on what.
+        train_inputs: of the training source, whose rows the validation set is.
+        moments: mean, std, device and memory order, as `make_inputs` takes them.
+        chunk: samples in one forward pass.
+
+    inputs, targets: of the global test set.
+    """
+
+    def __init__(self, federation: Federation, train_inputs: Inputs, moments: tuple[Any, ...], chunk: int) -> None:
+        self.federation, self.chunk, self.device = federation, chunk, moments[2]
+        self.inputs = make_inputs(federation.x_test, *moments)
+        self.targets = torch.from_numpy(federation.y_test).to(self.device)
+        self._validation: tuple[Inputs, Tensor] | None = None
+        if federation.validation is not None:
+            rows, targets = (federation.validation.rows, federation.validation.targets)
+            chosen = Chosen(train_inputs, torch.from_numpy(rows).to(self.device))
+            self._validation = chosen, torch.from_numpy(targets).to(self.device)
+        self._held: tuple[int, Tensor, list[TestSet]] | None = None
+
+    def under(self, model: Net, job: Job) -> list[TestSet]:
+        """The test set, then the validation set if there is one, under the job's generic model, which is loaded.
+
+        Features are kept over the messages of a round.
+        """
+        held = self._held
+        if held is not None and held[0] == job.round and held[1].data_ptr() == job.shared.data_ptr():
+            for test in held[2]:
+                test.cache.revalidate()
+            return held[2]
+
+        cache = FeatureCache(model, self.inputs.take, len(self.targets), self.chunk)
+        sets = [TestSet(self.inputs, self.targets, self.chunk, cache)]
+        if self._validation is not None:
+            assert self.federation.validation is not None
+            inputs, targets = self._validation
+            cache = FeatureCache(model, inputs.take, len(targets), self.chunk)
+            size = self.federation.validation.size
+            sets.append(TestSet(inputs, targets, self.chunk, cache, size, VALIDATION))
+        self._held = job.round, job.shared, sets
+        return sets
+
+    def own_rows(self, client: int, work: Work) -> dict[int, Tensor]:
+        """The client's rows that the work tests it on, by the number of the set whose rows they are."""
+        held = {0: self.federation.tests[client]}
+        if self.federation.validation is not None:
+            held[1] = self.federation.validation.clients[client]
+        if work.span is not None:
+            rows = held[work.validation]
+            held = {int(work.validation): rows[slice(*np.searchsorted(rows, work.span))]}
+        return {which: torch.from_numpy(rows).to(self.device) for which, rows in held.items() if len(rows)}
+
+    def measure_features(self, work: Work, report: Report) -> None:
+        """Put moments of the features of the work's part of the test set into the report."""
+        assert self._held is not None
+        clients = work.personal if work.span is not None else []
+        rows = [self.federation.tests[client] for client in clients]
+        test = self._held[2][0]
+        moments = feature_moments(test, work.chunks, self.federation.num_classes, clients, rows)
+        if moments is not None:
+            report.moments[work.chunks[0]] = moments

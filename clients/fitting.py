@@ -1,0 +1,123 @@
+"""The training half of a worker: from the clients that a job names to their updates, blocks of them added up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from clients.context import Context, Exchange
+from clients.guard import check, guard
+from fedlt.exchange import UNION, Failure, States
+from fedlt.strategy import Client, Update
+
+
+class Fitting:
+    """Trains the clients of a job, one after the other or several at once, on the context's one model."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def run(self, exchange: Exchange) -> None:
+        """Train every client of the job, and put updates, states, failures and counts into the report."""
+        context, report = self.context, exchange.report
+        context.trainer.start_work()
+        down = exchange.shared.nbytes + sum(value.nbytes for value in exchange.outbox.values())
+        report.metrics.update(bytes_down=0, bytes_up=0)  # what clients keep does not travel, though messages carry it
+
+        for work in exchange.job.works:
+            for block, clients in work.blocks.items():
+                for group in self._groups(clients):
+                    for update in self._updates(group, work.images, exchange):
+                        report.metrics["bytes_down"] += down
+                        report.metrics["bytes_up"] += update.nbytes
+                        self._fold(report.updates.setdefault(block, []), update)
+                    if report.failures and context.fails_fast:
+                        return
+
+        done = context.trainer.work
+        report.metrics.update(loss_sum=float(done.loss_sum), samples=done.samples, steps=done.steps)
+        report.metrics.update(images=done.images, forward_images=done.forward_images)
+
+    def _fold(self, held: list[Update], update: Update) -> None:
+        """Add the update to those of its block, where the strategy needs their sum only."""
+        if held and self.context.strategy.foldable:
+            held[0].add(update)
+            self.context.vectors.give(update.total)
+        else:
+            held.append(update)
+
+    def _groups(self, clients: list[int]) -> list[list[int]]:
+        """Clients to train at once: neighbours with equally many samples, at most `local.together` of them."""
+        groups: list[list[int]] = []
+        sizes = self.context.federation.clients.lengths(clients)
+        for position, client in enumerate(clients):
+            alike = position and sizes[position] == sizes[position - 1]
+            if alike and len(groups[-1]) < self.context.scenario.local.together:
+                groups[-1].append(client)
+            else:
+                groups.append([client])
+        return groups
+
+    def _updates(self, group: list[int], images: int, exchange: Exchange) -> list[Update]:
+        """Updates of the clients, whose states go into the report.
+
+        A client that fails leaves no trace but the report of its failure. Of several trained at once, each is then
+        trained alone: only so the one shows that fails.
+        """
+        trainer, report = self.context.trainer, exchange.report
+        work, failures = replace(trainer.work, loss_sum=trainer.work.loss_sum.clone()), list[Failure]()
+        with guard(group, "train", failures, self.context.limit(group)):
+            updates, states = self._train(group, images, exchange)
+            report.states.update(states)
+            return updates
+
+        trainer.work = work
+        self.context.recover()
+        if len(group) == 1:
+            report.failures += failures
+            return []
+        alone = [self._updates([client], images, exchange) for client in group]
+        return [update for updates in alone for update in updates]
+
+    def _train(self, group: list[int], images: int, exchange: Exchange) -> tuple[list[Update], States]:
+        """Updates and states of the clients, all of them found in order."""
+        context = self.context
+        context.flat.load_shared(exchange.shared)
+        clients = [context.client(number, exchange, "train") for number in group]
+        if group == [UNION]:
+            clients[0].epoch_size = images
+        if len(group) == 1:
+            self._work(clients[0])
+            vectors = context.flat.shared[None]
+        else:
+            from fedlt.training.vectorized import train_together  # torch.func takes a while to import
+
+            vectors = train_together(context.trainer, clients, context.strategy.loss, exchange.shared)
+
+        updates, states = [], {}
+        for client, vector in zip(clients, vectors, strict=True):
+            weight = context.strategy.weight(client)
+            values = {name: value[None].clone() for name, value in client.values.items()}
+            sent = context.attackers.sent(client.id, vector, client.start)
+            total = torch.mul(sent, weight, out=context.vectors.take())
+            update = Update((client.id,), weight, total, client.extras, values)
+            check(update, context.flat.private)
+            updates.append(update)
+
+            state = {f"state/{name}": value.clone() for name, value in client.state.items()}
+            if len(context.flat.private):
+                state["private"] = context.flat.private.clone()
+            if state:
+                states[client.id] = state
+
+        return updates, states
+
+    def _work(self, client: Client) -> None:
+        """A client's work of one round."""
+        learner = client.learner
+        with torch.no_grad():
+            learner.begin(client)
+        self.context.strategy.fit(client)
+        with torch.no_grad():
+            learner.finish(client)

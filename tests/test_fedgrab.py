@@ -106,6 +106,6 @@ def test_rare_classes_are_fitted_sooner_than_by_the_plain_sigmoid_head(train_one
 
 def test_the_controllers_go_on_in_the_next_round(train_one: Any) -> None:
     _, _, first = train_one(4, "strategy=fedgrab")
-    fresh = train_one(4, "strategy=fedgrab", round=2)[0].flat.shared.clone()
-    kept = train_one(4, "strategy=fedgrab", round=2, states=first.states)[0].flat.shared
+    fresh = train_one(4, "strategy=fedgrab", round=2)[0].context.flat.shared.clone()
+    kept = train_one(4, "strategy=fedgrab", round=2, states=first.states)[0].context.flat.shared
     assert not torch.allclose(fresh, kept, atol=1e-4)

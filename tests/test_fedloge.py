@@ -168,7 +168,7 @@ def test_the_simplex_is_the_same_after_fifty_rounds(tiny: dict[str, Any], tmp_pa
     scenario = load(tiny, overrides)
     run = fedlt.run(scenario, out=tmp_path, backend="inline")
     assert len(run.rounds) == 50
-    simplex = worker_for(scenario.hash, {}).flat.tensors["simplex.weight"]  # of the worker that has trained
+    simplex = worker_for(scenario.hash, {}).context.flat.tensors["simplex.weight"]  # of the worker that has trained
     assert torch.equal(simplex, Worker(scenario, federate(scenario)).context.flat.tensors["simplex.weight"])
     assert int((simplex == 0).sum()) == int(0.6 * simplex.numel())
 

@@ -184,6 +184,6 @@ def start_ray(workers: int) -> None:
 
 def _dismiss_helpers() -> None:
     """End the processes that only a person watching a cluster needs; they cost 170 MB. Ray has no option for it."""
-    node = ray._private.worker.global_worker.node  # private: tests/test_grids.py sees that it still works
+    node = ray._private.worker.global_worker.node  # private: tests/server/test_grids.py sees that it still works
     for end in (node.kill_monitor, node.kill_log_monitor, node.kill_dashboard):
         end(check_alive=False)

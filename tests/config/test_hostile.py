@@ -1,7 +1,7 @@
 """Hostile input: scenarios, overrides and data files are mutated at random; each runs, or is refused with a reason.
 
-pytest tests/test_hostile.py                                   a few hundred examples, the same ones each time
-pytest tests/test_hostile.py --hypothesis-profile=thorough     thousands, other ones each time
+pytest tests/config/test_hostile.py                                   a few hundred examples, the same ones each time
+pytest tests/config/test_hostile.py --hypothesis-profile=thorough     thousands, other ones each time
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ STRATEGIES = {
 def test_grids_and_workers_give_one_hash(tiny: dict[str, Any], mortal: list[str], tmp_path: Path, name: str) -> None:
     changes = mortal if name == "own" else STRATEGIES[name]
     whole = fedlt.run(tiny, *changes, out=tmp_path / "whole", backend="inline")
-    for backend in ("processes", "ray"):  # one worker or two: tests/test_grids.py
+    for backend in ("processes", "ray"):  # one worker or two: tests/server/test_grids.py
         run, _ = run_on(backend, tiny, changes, tmp_path / backend)
         assert_same(run, whole)
 

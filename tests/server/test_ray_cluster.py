@@ -97,7 +97,7 @@ def test_ray_starts_though_a_worker_dies_meanwhile(tmp_path: Path) -> None:
     """Whatever worker Ray starts on its own account dies at once; `ray.init` must not wait for it."""
     dies = "import os, sys\nif any('default_worker' in word for word in sys.orig_argv):\n    os._exit(1)\n"
     (tmp_path / "sitecustomize.py").write_text(dies)
-    script = "import ray\nfrom server.ray_grid import start_ray\nstart_ray(1)\nprint('started')\nray.shutdown()\n"
+    script = "import ray\nfrom server.grids.ray_grid import start_ray\nstart_ray(1)\nprint('started')\nray.shutdown()\n"
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -15,7 +15,7 @@ import fedlt
 from fedlt.commands.cli import app
 from fedlt.config import catalog
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("fedlt", "strategies", "clients", "server")
 FORBIDDEN = {
     "fedlt": {"flwr", "ray", "strategies", "clients", "server"},
@@ -137,7 +137,7 @@ def test_the_parts_of_the_library_import_one_way() -> None:
     graph = parts({path.relative_to(library).as_posix(): path.read_text("utf-8") for path in library.rglob("*.py")})
     assert {"blocks", "learner", "nn", "training", "results"} <= graph.keys()
     TopologicalSorter(graph).prepare()  # raises CycleError with the parts that import each other
-    assert [part for part, used in graph.items() if "commands" in used] == []
+    assert [part for part, used in graph.items() if "commands" in used] == ["__main__"]
 
 
 def test_the_check_above_notices_a_circle_of_sub_packages() -> None:

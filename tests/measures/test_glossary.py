@@ -16,7 +16,7 @@ from fedlt.errors import ScenarioError
 from fedlt.measures import glossary
 from fedlt.results.tables import TABLES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_figure_of_a_run_is_explained(tiny: dict[str, Any], tmp_path: Path) -> None:

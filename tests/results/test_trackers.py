@@ -165,7 +165,7 @@ def test_wandb_is_called_as_it_documents(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_tracker_of_the_page_follows_a_run(
     tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (Path(module.__file__).parent.parent / "docs" / "howto" / "trackers.md").read_text(encoding="utf-8")
+    page = (Path(module.__file__).parents[2] / "docs" / "howto" / "trackers.md").read_text(encoding="utf-8")
     (tmp_path / "tail.py").write_text(page.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
     run = fedlt.run(tiny, out=tmp_path / "r", track=[f"{tmp_path}/tail.py:Tail"])
     assert (

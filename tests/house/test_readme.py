@@ -13,7 +13,7 @@ import fedlt
 from fedlt.commands.cli import app
 from fedlt.commands.listing import listing
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fedlt.config.scenario import Data
+from fedlt.config.sections import Data
 from fedlt.data import sources
 from fedlt.data.known import ENCODED
 from fedlt.data.raw import RawData

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clients.worker import Worker
-from fedlt.config.scenario import Attack, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Attack
 from fedlt.data.federation import federate
 from fedlt.data.provenance import refuse_changed
 from fedlt.data.site import Batch

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clients.worker import Worker
-    from fedlt.config.scenario import Local
+    from fedlt.config.sections import Local
     from fedlt.exchange import Report
     from fedlt.nn.net import Net
     from fedlt.strategy import Client

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.data.inputs import Images
 from fedlt.data.site import Rows, Site
 from fedlt.data.task import Task

@@ -102,10 +102,12 @@ def _datasets() -> dict[str, str]:
 
 def _section_keys(section: str, prefix: str) -> list[dict[str, str]]:
     """Every key of a scenario with its type, default and comment, from the source of the dataclasses."""
-    tree, comments = read(catalog.ROOT / "fedlt" / "config" / "scenario.py")
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    sources = [read(catalog.ROOT / "fedlt" / "config" / name) for name in ("scenario.py", "sections.py")]
+    classes = {
+        node.name: (*source, node) for source in sources for node in source[0].body if isinstance(node, ast.ClassDef)
+    }
     rows = []
-    for found in dataclass_fields(tree, comments, classes[section]):
+    for found in dataclass_fields(*classes[section]):
         key = f"{prefix}{found.name}"
         if found.annotation in classes:
             rows += _section_keys(found.annotation, f"{key}.")

@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING
 from fedlt.errors import Problem
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Attack, Late, Scenario
+    from fedlt.config.sections import Attack, Data, Evaluation, Federation, Late, Local, Validation
 
 
-def cross_check(scenario: Scenario, problems: list[Problem]) -> None:
+def cross_check(
+    data: Data, federation: Federation, local: Local, evaluation: Evaluation, problems: list[Problem]
+) -> None:
     """Add a problem for each combination that has no meaning, and for each option that would change nothing."""
-    federation = scenario.federation
     natural = federation.partition.name == "natural"
     if federation.clients is None and not natural:
         problems.append(Problem("federation.clients", "expected a whole number; null is for the natural partition"))
-    tail = scenario.data.longtail
-    if scenario.data.auxiliary and tail.mode == "official" and tail.profile != "none":
+    tail = data.longtail
+    if data.auxiliary and tail.mode == "official" and tail.profile != "none":
         problems.append(Problem("data.auxiliary", "the official subsets leave nothing aside; use longtail.mode=seeded"))
 
-    _check_validation(scenario, problems)
+    _check_validation(data.validation, evaluation, problems)
     if federation.local_test == "natural" and not natural:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
-    if scenario.local.nesterov and not scenario.local.momentum:
+    if local.nesterov and not local.momentum:
         problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
-    if scenario.local.clip is not None and scenario.local.together > 1:
+    if local.clip is not None and local.together > 1:
         message = "is of one client's gradient, and local.together trains several in one step; take local.together=1"
         problems.append(Problem("local.clip", message))
 
     _check_faults(federation.late, federation.attack, problems)
 
 
-def _check_validation(scenario: Scenario, problems: list[Problem]) -> None:
+def _check_validation(validation: Validation, evaluation: Evaluation, problems: list[Problem]) -> None:
     """Refuse what would choose without validation data, and every option that would change nothing."""
-    validation, evaluation = scenario.data.validation, scenario.evaluation
     if not validation.active and validation.seed is not None:
         problems.append(Problem("data.validation.seed", "has no effect without data.validation.share; remove it"))
     if evaluation.patience is None and evaluation.watch is not None:

@@ -13,174 +13,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 from fedlt.config.catalog import Choice
 from fedlt.config.rules import cross_check
 from fedlt.config.scenario_file import Reader, anchor, apply, locate, read
+from fedlt.config.sections import Data, Evaluation, Federation, Local, Resources
 from fedlt.errors import Problem, ScenarioError
-
-
-@dataclass(frozen=True)
-class LongTail:
-    """How the training set is made long-tailed; the test set stays as it is."""
-
-    profile: Literal["exponential", "step", "pareto", "counts", "none"] = "none"  # shape; none: as the data are
-    imbalance_factor: Annotated[float, ">= 1"] | None = None  # largest class / smallest class; null: 100
-    mode: Literal["seeded", "official"] = "seeded"  # official: the very subsets of the LDAM / FedLoGe code
-    largest: Annotated[int, ">= 1"] | None = None  # samples of the largest class; null: as many as there are
-    head_share: Annotated[float, "> 0", "< 1"] | None = None  # step: share of classes that keep all; null: 0.5
-    counts: list[int] | str | None = None  # counts: samples per class, or a file that lists them
-    order: Literal["natural", "seeded"] = "natural"  # which class is the largest: class 0, or drawn by the seed
-    seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Wrong training labels. Who holds what, tests and class groups follow from the true ones."""
-
-    kind: Literal["none", "symmetric", "frequency", "file"] = "none"  # frequency: flips go to frequent classes
-    rate: Annotated[float, "> 0", "< 1"] | None = None  # expected share of the training labels that are flipped
-    file: str | None = None  # labels of all training rows of the source, as labels.npz:NAME
-    seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
-
-
-@dataclass(frozen=True)
-class Unlabelled:
-    """Training samples without labels, for semi-supervised methods; the others do not see them."""
-
-    hidden: Annotated[float, ">= 0", "< 1"] = 0.0  # share of each client's samples that lose their label
-    extra: Annotated[float, ">= 0"] = 0.0  # further samples that the clients get, times the labelled ones
-    imbalance_factor: Annotated[float, ">= 1"] = 1.0  # largest class / smallest class of the further samples
-    seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Samples set apart to choose by; nobody trains on them. `data.validation=0.2` sets the share alone."""
-
-    shorthand: ClassVar[str] = "share"
-
-    share: Annotated[float, ">= 0", "< 1"] | None = (
-        None  # of each client's own samples; null: none, or 0.2 beside per_class
-    )
-    per_class: Annotated[int, ">= 0"] | None = (
-        None  # global samples of each class; null: the share of a class, at most 100
-    )
-    seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is set apart."""
-        return bool(self.share) or bool(self.per_class)
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data set: built in, a hub name, a folder, an .npz file, or one table."""
-
-    young: ClassVar[tuple[str, ...]] = (
-        "validation",
-        "test_share",
-    )  # `to_dict` leaves them out at their defaults: hashes stay
-
-    name: str = "digits"  # digits, a well-known name, a hub name, or a path
-    input_column: str | list[str] | None = None  # a list: a feature each; null: found by type
-    target_column: str | None = None  # null: found by its type and name
-    group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
-    train_split: str = "train"  # name of the split on the hub, or in a folder of Parquet files
-    test_split: str = "test"  # likewise
-    test_share: Annotated[float, "> 0", "< 1"] | None = None  # of each class, to be the test set of data without one
-    auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
-    longtail: LongTail = field(default_factory=LongTail)
-    validation: Validation = field(default_factory=Validation)
-    noise: Noise = field(default_factory=Noise)
-    unlabelled: Unlabelled = field(default_factory=Unlabelled)
-
-
-@dataclass(frozen=True)
-class Late:
-    """Sampled clients whose answers arrive rounds later; the change is then made to the model of that round."""
-
-    chance: Annotated[float, ">= 0", "<= 1"] = 0.0  # that a sampled client's update comes late
-    rounds: Annotated[int, ">= 1"] | None = None  # by which it is late; null: 1
-    weight: Annotated[float, ">= 0", "<= 1"] | None = None  # its weight, times the usual; 0: discarded; null: 1
-
-
-@dataclass(frozen=True)
-class Attack:
-    """Clients that lie. Their personal models are not tested."""
-
-    kind: Literal["none", "sign_flip", "scaled", "label_flip"] = "none"  # label_flip: learns class C - 1 - c for c
-    share: Annotated[float, "> 0", "< 1"] | None = None  # of the clients that attack, drawn by the seed
-    clients: list[int] | None = None  # these attack, in place of a share
-    factor: Annotated[float, "> 0"] | None = None  # size of the false change; null: 1 for sign_flip, 10 for scaled
-
-
-@dataclass(frozen=True)
-class Federation:
-    """The clients, what each of them holds, and how often they take part."""
-
-    clients: Annotated[int, ">= 1"] | None = 40  # null: as many as the natural partition has
-    participation: Annotated[float, "> 0", "<= 1"] = 0.3  # share of the clients in each round's cohort
-    rounds: Annotated[int, ">= 1"] = 100  # rounds of training
-    partition: Annotated[Choice, "partition"] = "dirichlet_per_class"  # type: ignore[assignment]  # see: fedlt ls partitions
-    local_test: Literal["matched", "official", "natural"] = "matched"  # how clients' test sets are drawn
-    empty: Literal["error", "redraw"] = "error"  # when a client would get no sample
-    held_out: Annotated[int, ">= 0"] = 0  # the last so many clients take no part; they join later: fedlt join
-    block: Annotated[int, ">= 1"] = 5  # clients pre-summed together; part of the result's definition
-    on_error: Literal["fail", "skip"] = "fail"  # when a client raises; skips are counted in the results
-    timeout: Annotated[float, "> 0"] | None = None  # seconds for one client's training or test; null: no limit
-    dropout: Annotated[float, ">= 0", "< 1"] = 0.0  # chance that a sampled client never answers
-    late: Late = field(default_factory=Late)
-    attack: Attack = field(default_factory=Attack)
-
-
-@dataclass(frozen=True)
-class Local:
-    """What one client does in one round."""
-
-    young: ClassVar[tuple[str, ...]] = ("last_batch", "clip")
-
-    epochs: Annotated[int, ">= 1"] = 5  # passes over the client's data
-    batch_size: Annotated[int, ">= 1"] = 32  # samples in one step; the last batch of a pass may be smaller
-    last_batch: Literal["keep", "merge", "drop"] = "keep"  # of one sample; merge: joins the one before; drop: left out
-    lr: Annotated[float, "> 0"] = 0.03  # step size of SGD
-    schedule: Literal["constant", "cosine", "step"] = "constant"  # of lr over the run; step: x 0.01 at 80 and 90 %
-    warmup: Annotated[float, ">= 0", "< 1"] = 0.0  # share of the run over which lr first rises from 0
-    momentum: Annotated[float, ">= 0", "< 1"] = 0.9  # starts anew in every round, but goes on at a centralized site
-    nesterov: bool = False  # the gradient is corrected by the momentum that is to come
-    weight_decay: Annotated[float, ">= 0"] = 0.0  # added to the gradient, times the weight
-    clip: Annotated[float, "> 0"] | None = None  # norm to which a step's longer gradient is scaled down; null: none
-    together: Annotated[int, ">= 1"] = 1  # clients of a block trained in one batched step; changes the rounding
-    augment: Literal[
-        "none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout", "strong", "shift", "shift_flip"
-    ] = "none"  # of images; crop finds black beyond the image, shift the mean colour
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """When and how the models are tested."""
-
-    young: ClassVar[tuple[str, ...]] = ("patience", "watch", "metrics")
-
-    every: Annotated[int, ">= 1"] = 10  # rounds between evaluations; the last round is always evaluated
-    batch_size: Annotated[int, ">= 1"] = 256  # test samples in one forward pass; part of the result's definition
-    clients: Annotated[int, ">= 1"] | None = None  # personal models evaluated each time (drawn by the seed); null: all
-    patience: Annotated[int, ">= 1"] | None = None  # evaluations without a better one after which the run stops
-    watch: str | None = None  # what patience follows; null: validation/generic/accuracy
-    metrics: Annotated[list[Choice], "metric"] = field(default_factory=list)  # of your own: [./mine.py:TopK]
-
-
-@dataclass(frozen=True)
-class Resources:
-    """Where the run is computed. Changes no bit of the result, except `precision`."""
-
-    backend: Literal["auto", "inline", "processes", "ray", "flower"] = "auto"  # auto: the quickest for the run
-    workers: Annotated[int, ">= 1"] | Literal["auto"] = "auto"  # auto: one per core, four per GPU
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the arithmetic in training; changes the result
-    checkpoint: Annotated[int, ">= 0"] | Literal["auto"] = "auto"  # rounds between two; auto: one a minute; 0: none
 
 
 @dataclass(frozen=True)
@@ -254,7 +93,7 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), b
     if problems:
         raise ScenarioError(problems, source=name)
     result = Scenario(name=name, **sections)
-    cross_check(result, problems)
+    cross_check(result.data, result.federation, result.local, result.evaluation, problems)
     if problems:
         raise ScenarioError(problems, source=name)
 

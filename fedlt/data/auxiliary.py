@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.errors import Problem, ScenarioError
 from fedlt.process.seeding import generator
-
-if TYPE_CHECKING:
-    import torch
-
-    from fedlt.data.federation import Federation
-    from fedlt.data.site import Rows
 
 
 def set_apart(y_train: NDArray[np.int64], per_class: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -31,16 +23,3 @@ def set_apart(y_train: NDArray[np.int64], per_class: int, seed: int) -> tuple[ND
     ]
     rows = np.concatenate(taken)
     return rows, np.setdiff1d(np.arange(len(y_train)), rows)
-
-
-def auxiliary_rows(federation: Federation, device: torch.device, channels_last: bool) -> Rows:
-    """The server's data, without a view of anybody else's."""
-    import torch
-
-    from fedlt.data.inputs import make_inputs
-    from fedlt.data.site import Rows
-
-    rows = federation.auxiliary
-    inputs = make_inputs(federation.x_train[rows], federation.mean, federation.std, device, channels_last)
-    targets = torch.from_numpy(federation.y_train[rows]).to(device)
-    return Rows(inputs, targets, torch.arange(len(rows), device=device))

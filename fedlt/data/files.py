@@ -19,7 +19,7 @@ from fedlt.data.table_files import TableFiles, split_files
 from fedlt.data.tables import columns_of
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Data
+    from fedlt.config.sections import Data
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from fedlt.data.split_share import check_share, cut
 from fedlt.data.tables import columns_of
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Data
+    from fedlt.config.sections import Data
     from fedlt.errors import ScenarioError
 
 SITE = "site"

@@ -17,7 +17,7 @@ from fedlt.errors import Problem, ScenarioError
 from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import LongTail
+    from fedlt.config.sections import LongTail
 
 KEY = "data.longtail"
 SHAPED = ("exponential", "step", "pareto")  # profiles made from an imbalance factor

@@ -18,7 +18,7 @@ from fedlt.errors import Problem, ScenarioError
 from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Noise
+    from fedlt.config.sections import Noise
 
 KEY = "data.noise"
 

@@ -26,7 +26,7 @@ from fedlt.data.table_files import ENDINGS, single_file
 from fedlt.data.tables import Hub, columns_of
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Data
+    from fedlt.config.sections import Data
 
 DIGITS_TEST = 30  # test pictures of each class
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image
 
-    from fedlt.config.scenario import Data
+    from fedlt.config.sections import Data
 
 TARGETS = ("label", "labels", "fine_label", "target", "y", "class")  # names of label columns, likeliest first
 PANDAS_INDEX = "__index_level_"  # what pandas calls the row numbers that it writes along

@@ -19,7 +19,7 @@ from fedlt.data.tables import columns_of, quiet
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from fedlt.config.scenario import Data
+    from fedlt.config.sections import Data
 
 Kind = Literal["parquet", "csv", "saved"]
 ENDINGS: dict[Kind, tuple[str, ...]] = {"parquet": (".parquet",), "csv": (".csv", ".tsv"), "saved": ()}

@@ -20,7 +20,7 @@ from fedlt.data.table_columns import cut_table, read_data, read_labels
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from fedlt.config.scenario import Data
+    from fedlt.config.sections import Data
 
 PROBE_SECONDS = 1.5
 

@@ -15,7 +15,7 @@ from fedlt.errors import Problem, ScenarioError
 from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Unlabelled
+    from fedlt.config.sections import Unlabelled
 
 KEY = "data.unlabelled"
 

@@ -17,7 +17,7 @@ from fedlt.data.ragged import Ragged
 from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Validation
+    from fedlt.config.sections import Validation
 
 SHARE = 0.2
 """Share of each client's samples where only `per_class` is given."""

@@ -9,17 +9,16 @@ asks for; the workers are then kept from run to run. `how_many` holds the rule. 
 
 from __future__ import annotations
 
-import traceback
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlt.errors import FedLTError, Problem, ScenarioError
-from fedlt.results.console import Console
+from fedlt.errors import Problem, ScenarioError
 from fedlt.results.runs import Run, finished_run, kept_run
-from fedlt.run import Grids, pick_backend, run_scenario
+from fedlt.run import Grids, pick_backend
+from fedlt.sweeps.attempt import attempt
 from fedlt.sweeps.grid import Job, plan
 from fedlt.sweeps.view import Quiet
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from fedlt.comparing.comparison import Comparison
     from fedlt.data.federation import Federation
     from fedlt.data.provenance import Seen
-    from fedlt.sweeps.view import Listener, View
+    from fedlt.sweeps.view import View
 
 
 @dataclass(frozen=True)
@@ -205,26 +204,3 @@ def _one_after_another(jobs: Sequence[Job], out: Path, force: bool, view: View) 
         with Grids() as grids:  # new workers after a failure, whatever state it left them in
             while waiting and attempt(waiting.popleft(), out, force, view, grids):
                 pass
-
-
-def attempt(job: Job, out: Path, force: bool, view: Listener, grids: Grids) -> bool:
-    """Run one job; whether it went well. Ctrl-C goes through."""
-    view.started(job)
-    try:
-        view.ended(job, run_scenario(job.scenario, out, _Heard(view, job), force, job.command, grids))
-    except FedLTError as error:
-        view.failed(job, str(error))
-    except Exception as error:  # one broken run must not end the others
-        view.failed(job, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-    return job.name not in view.failures
-
-
-class _Heard(Console):
-    """The console of one run of a sweep: silent itself, it tells the view."""
-
-    def __init__(self, view: Listener, job: Job) -> None:
-        super().__init__(quiet=True)
-        self.view, self.job = view, job
-
-    def round(self, number: int, total: int) -> None:
-        self.view.round(self.job, number, total)

@@ -153,7 +153,7 @@ def work(descriptor: int) -> None:
     from dataclasses import replace
 
     from fedlt.run import Grids
-    from fedlt.sweeps.sweep import attempt
+    from fedlt.sweeps.attempt import attempt
 
     reporter = _Reporter(pipe)
     with suppress(KeyboardInterrupt, BrokenPipeError), Grids() as grids:

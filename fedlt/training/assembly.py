@@ -90,7 +90,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 
-        reason = obstacle(parts)
+        reason = obstacle(strategy, learner, model, flat)
         if reason:
             raise ScenarioError(Problem("local.together", f"clients cannot be trained at once: {reason}; or take 1"))
     return parts

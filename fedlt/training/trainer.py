@@ -17,7 +17,7 @@ from fedlt.nn.net import KnownFeatures, Switch
 from fedlt.training.sgd import SGD, schedule
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Local
+    from fedlt.config.sections import Local
     from fedlt.learner import Stage
     from fedlt.nn.flat import Flat
 

@@ -12,7 +12,7 @@ from fedlt.errors import Problem, ScenarioError
 from fedlt.nn.net import Net
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Local
+    from fedlt.config.sections import Local
     from fedlt.data.task import Task
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +16,27 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from fedlt.data.site import Batch
 from fedlt.learner import Learner
-from fedlt.nn.net import LossModule
+from fedlt.nn.flat import Flat
+from fedlt.nn.net import LossModule, Net
 from fedlt.strategy import Client, Strategy
 from fedlt.training.sgd import descend
 from fedlt.training.trainer import Trainer, cut
 
-if TYPE_CHECKING:
-    from fedlt.training.assembly import Assembly
 
-
-def obstacle(parts: Assembly) -> str | None:
+def obstacle(strategy: Strategy, learner: Learner, model: Net, flat: Flat) -> str | None:
     """Why this scenario's clients cannot be trained at once; None where they can."""
-    strategy, learner = type(parts.strategy), type(parts.learner)
-    if learner.alone or any(getattr(learner, n) is not getattr(Learner, n) for n in ("begin", "epoch", "finish")):
-        return f"{learner.__name__} works beyond a loss of one batch"
-    if any(stage.cached for stage in parts.learner.stages()):
-        return f"{learner.__name__} has a cached stage"
-    if strategy.fit is not Strategy.fit or strategy.begin is not Strategy.begin:
-        return f"{strategy.__name__} has local work of its own (fit or begin)"
-    if len(parts.flat.private):
-        return f"{strategy.__name__} keeps private parameters"
+    kind, how = type(strategy), type(learner)
+    if learner.alone or any(getattr(how, n) is not getattr(Learner, n) for n in ("begin", "epoch", "finish")):
+        return f"{how.__name__} works beyond a loss of one batch"
+    if any(stage.cached for stage in learner.stages()):
+        return f"{how.__name__} has a cached stage"
+    if kind.fit is not Strategy.fit or kind.begin is not Strategy.begin:
+        return f"{kind.__name__} has local work of its own (fit or begin)"
+    if len(flat.private):
+        return f"{kind.__name__} keeps private parameters"
     if strategy.union:
-        return f"{strategy.__name__} has one site only"
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in parts.model.modules()):
+        return f"{kind.__name__} has one site only"
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         return "batch normalisation keeps running statistics; take model.norm=group, or cnn, or mlp"
     return None
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
 
-from fedlt.data.auxiliary import auxiliary_rows
 from fedlt.data.provenance import in_short
 from fedlt.errors import FedLTError
 from fedlt.exchange import UNION, Job, Report
@@ -21,6 +20,7 @@ from fedlt.strategy import Server, Strategy, Weightless
 from fedlt.training.assembly import Assembly
 from server.grids.local import LocalGrid
 from server.records import pack_common, pack_job, pack_states, unpack_report, with_room
+from server.rounds.auxiliary import auxiliary_rows
 from server.rounds.failures import Failures, expect_finite
 from server.rounds.gather import gather
 from server.rounds.late import hold

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.data.inputs import Features
 from fedlt.data.site import Rows, Site
 from fedlt.errors import ScenarioError

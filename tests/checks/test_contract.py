@@ -13,8 +13,9 @@ from torch import nn
 
 import fedlt
 from fedlt.commands.listing import listing
-from fedlt.config.scenario import Local, load
-from fedlt.data.auxiliary import auxiliary_rows, set_apart
+from fedlt.config.scenario import load
+from fedlt.config.sections import Local
+from fedlt.data.auxiliary import set_apart
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.exchange import Report
@@ -22,6 +23,7 @@ from fedlt.nn.net import Net
 from fedlt.strategy import NEEDS, Update, combine
 from fedlt.training.assembly import assemble
 from server.records import pack_report, unpack_report
+from server.rounds.auxiliary import auxiliary_rows
 
 OwnFile = Callable[..., Path]
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.config.scenario import Local, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Local
 from fedlt.errors import ScenarioError
 from fedlt.training.trainer import cut
 

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 import fedlt
 from fedlt.commands.cli import app
 from fedlt.config.own_code import own_files
-from fedlt.config.scenario import Data, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Data
 from fedlt.data import digests, sources
 from fedlt.data.provenance import in_short
 from fedlt.errors import FedLTError, ScenarioError

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedlt.config.scenario import Data
+from fedlt.config.sections import Data
 from fedlt.data import sources, table_columns, tables
 from fedlt.data.cache import Entry
 from fedlt.errors import ScenarioError
@@ -403,7 +403,7 @@ def test_real_ham10000_with_its_sites(tmp_path: Path) -> None:
 
 
 def test_real_cifar10_and_its_official_subsets(tmp_path: Path) -> None:
-    from fedlt.config.scenario import LongTail
+    from fedlt.config.sections import LongTail
     from fedlt.data.longtail import select
 
     config = unpacked("cifar10", tmp_path)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import features
-from fedlt.config.scenario import Data, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Data
 from fedlt.data import sources
 from fedlt.data.federation import plan
 from fedlt.data.raw import RawData

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedlt.config.scenario import Data, Federation, LongTail, Scenario
+from fedlt.config.scenario import Scenario
+from fedlt.config.sections import Data, Federation, LongTail
 from fedlt.data import localtest
 from fedlt.data.federation import federate, plan
 from fedlt.data.partition import DirichletPerClass, Iid, Natural

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from fedlt.config.scenario import Data, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Data
 from fedlt.data import sources
 from fedlt.data.raw import ordered
 from fedlt.data.split_share import cut

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedlt.config.scenario import LongTail
+from fedlt.config.sections import LongTail
 from fedlt.data.longtail import counts, select
 from fedlt.errors import ScenarioError
 

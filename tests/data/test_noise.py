@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from clients.worker import Worker
-from fedlt.config.scenario import Noise, Unlabelled, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Noise, Unlabelled
 from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.noise import noisy_labels
 from fedlt.data.unlabelled import extra_rows

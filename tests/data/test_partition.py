@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedlt.config.scenario import LongTail
+from fedlt.config.sections import LongTail
 from fedlt.data import groups, localtest
 from fedlt.data.longtail import counts
 from fedlt.data.partition import (

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import fedlt
-from fedlt.config.scenario import Local, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Local
 from fedlt.data.site import Batch, Site
 from fedlt.errors import ClientError
 from fedlt.learner import Learner, Stage

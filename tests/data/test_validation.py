@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import fedlt
-from fedlt.config.scenario import Validation, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Validation
 from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.ragged import Ragged
 from fedlt.data.validation import draw_global, draw_local

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.data.site import Batch, Site
 from fedlt.data.task import Task
 from fedlt.learner import Learner, Prediction

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 import fedlt
 from fedlt.config import catalog
-from fedlt.config.scenario import Local, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Local
 from fedlt.data import samplers
 from fedlt.data.federation import federate
 from fedlt.data.inputs import Images

@@ -14,7 +14,8 @@ from torch import nn
 import fedlt
 from fedlt.blocks import priors
 from fedlt.config import catalog
-from fedlt.config.scenario import Local, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Local
 from fedlt.data.federation import federate
 from fedlt.data.site import Batch, Site
 from fedlt.data.task import Task

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import fedlt
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.errors import ClientError
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlt.config import catalog
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.data.task import Task
 from fedlt.measures.evaluate import TestSet, evaluate_generic, evaluate_personal
 from fedlt.measures.meter import Meters

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.data.site import Batch
 from fedlt.data.task import Task
 from fedlt.nn.net import Net

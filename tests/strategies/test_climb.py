@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 import fedlt
 from clients.worker import Worker
-from fedlt.config.scenario import Local, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Local
 from fedlt.data.federation import federate
 from fedlt.data.task import Task
 from fedlt.nn.flat import Flat

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.nn.net import Net
 from strategies.creff import CReFF
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.nn.net import Net
 from strategies.fedgrab import FedGraB
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.nn.net import Net
 from strategies.fedlc import FedLC
 

@@ -18,7 +18,8 @@ from torch import nn
 import fedlt
 from clients.host import worker_for
 from clients.worker import Worker
-from fedlt.config.scenario import Local, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Local
 from fedlt.data.federation import federate, plan
 from fedlt.data.task import Task
 from fedlt.exchange import Job, Work

@@ -15,7 +15,7 @@ from torch import nn
 
 import fedlt
 from fedlt.config import catalog
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.data.task import Task
 from fedlt.nn.net import Net
 from fedlt.nn.norm import BatchNorm

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import fedlt
-from fedlt.config.scenario import Local
+from fedlt.config.sections import Local
 from fedlt.data.task import Task
 from fedlt.nn.net import Net
 from fedlt.strategy import Client, Server, Strategy

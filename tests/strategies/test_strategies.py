@@ -15,7 +15,8 @@ from torch import nn
 import fedlt
 from clients.worker import Worker
 from fedlt.config import catalog
-from fedlt.config.scenario import Local, Scenario, load
+from fedlt.config.scenario import Scenario, load
+from fedlt.config.sections import Local
 from fedlt.data.federation import federate
 from fedlt.data.task import Task
 from fedlt.errors import ScenarioError

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fedlt
-from fedlt.config.scenario import Local, load
+from fedlt.config.scenario import load
+from fedlt.config.sections import Local
 from fedlt.data.inputs import Features, Images, _cut_out, make_inputs
 from fedlt.data.site import Batch, Rows, Site
 from fedlt.errors import ScenarioError

@@ -1,0 +1,38 @@
+"""One run of a sweep, whose failure ends neither the sweep nor the worker that it happens in."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedlt.errors import FedLTError
+from fedlt.results.console import Console
+from fedlt.run import Grids, run_scenario
+from fedlt.sweeps.grid import Job
+
+if TYPE_CHECKING:
+    from fedlt.sweeps.view import Listener
+
+
+def attempt(job: Job, out: Path, force: bool, view: Listener, grids: Grids) -> bool:
+    """Run one job; whether it went well. Ctrl-C goes through."""
+    view.started(job)
+    try:
+        view.ended(job, run_scenario(job.scenario, out, _Heard(view, job), force, job.command, grids))
+    except FedLTError as error:
+        view.failed(job, str(error))
+    except Exception as error:  # one broken run must not end the others
+        view.failed(job, f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+    return job.name not in view.failures
+
+
+class _Heard(Console):
+    """The console of one run of a sweep: silent itself, it tells the view."""
+
+    def __init__(self, view: Listener, job: Job) -> None:
+        super().__init__(quiet=True)
+        self.view, self.job = view, job
+
+    def round(self, number: int, total: int) -> None:
+        self.view.round(self.job, number, total)

@@ -28,7 +28,7 @@ class Fitting:
         for work in exchange.job.works:
             for block, clients in work.blocks.items():
                 for group in self._groups(clients):
-                    for update in self._updates(group, work.images, exchange):
+                    for update in self._updates(group, work.samples, exchange):
                         report.metrics["bytes_down"] += down
                         report.metrics["bytes_up"] += update.nbytes
                         self._fold(report.updates.setdefault(block, []), update)
@@ -37,7 +37,7 @@ class Fitting:
 
         done = context.trainer.work
         report.metrics.update(loss_sum=float(done.loss_sum), samples=done.samples, steps=done.steps)
-        report.metrics.update(images=done.images, forward_images=done.forward_images)
+        report.metrics.update(backward_samples=done.backward_samples, forward_samples=done.forward_samples)
 
     def _fold(self, held: list[Update], update: Update) -> None:
         """Add the update to those of its block, where the strategy needs their sum only."""
@@ -59,7 +59,7 @@ class Fitting:
                 groups.append([client])
         return groups
 
-    def _updates(self, group: list[int], images: int, exchange: Exchange) -> list[Update]:
+    def _updates(self, group: list[int], samples: int, exchange: Exchange) -> list[Update]:
         """Updates of the clients, whose states go into the report.
 
         A client that fails leaves no trace but the report of its failure. Of several trained at once, each is then
@@ -68,7 +68,7 @@ class Fitting:
         trainer, report = self.context.trainer, exchange.report
         work, failures = replace(trainer.work, loss_sum=trainer.work.loss_sum.clone()), list[Failure]()
         with guard(group, "train", failures, self.context.limit(group)):
-            updates, states = self._train(group, images, exchange)
+            updates, states = self._train(group, samples, exchange)
             report.states.update(states)
             return updates
 
@@ -77,16 +77,16 @@ class Fitting:
         if len(group) == 1:
             report.failures += failures
             return []
-        alone = [self._updates([client], images, exchange) for client in group]
+        alone = [self._updates([client], samples, exchange) for client in group]
         return [update for updates in alone for update in updates]
 
-    def _train(self, group: list[int], images: int, exchange: Exchange) -> tuple[list[Update], States]:
+    def _train(self, group: list[int], samples: int, exchange: Exchange) -> tuple[list[Update], States]:
         """Updates and states of the clients, all of them found in order."""
         context = self.context
         context.flat.load_shared(exchange.shared)
         clients = [context.client(number, exchange, "train") for number in group]
         if group == [UNION]:
-            clients[0].epoch_size = images
+            clients[0].epoch_size = samples
         if len(group) == 1:
             self._work(clients[0])
             vectors = context.flat.shared[None]

@@ -31,14 +31,14 @@ GENERIC = -2
 class Work:
     """A piece of a round that one worker does as a whole.
 
-    blocks: clients to train, by block number. images: training images of the union's one site (0: train clients).
+    blocks: clients to train, by block number. samples: training samples of the union's one site (0: train clients).
     chunks: pieces of the global test set for the generic model. personal: clients whose models are tested; `span`
     limits them to the test rows from the first to before the second number (None: all rows of theirs, of the test and
     of the validation set). validation: whether chunks and span are of the validation set instead.
     """
 
     blocks: dict[int, list[int]] = field(default_factory=dict)
-    images: int = 0
+    samples: int = 0
     chunks: list[int] = field(default_factory=list)
     personal: list[int] = field(default_factory=list)
     span: tuple[int, int] | None = None

@@ -137,8 +137,8 @@ def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) ->
     if _workers(scenario) == 1 or parts.strategy.union:
         return "inline"
     settings = scenario.federation
-    images = len(federation.clients.values) * settings.participation * scenario.local.epochs * settings.rounds
-    arithmetic = 3 * images * multiply_adds(parts.model, parts.task.input_shape)  # backward is two forward passes
+    samples = len(federation.clients.values) * settings.participation * scenario.local.epochs * settings.rounds
+    arithmetic = 3 * samples * multiply_adds(parts.model, parts.task.input_shape)  # backward is two forward passes
     if arithmetic < PROCESSES_PAY_FROM:
         return "inline"
     alone = "RAY_ADDRESS" not in os.environ and pick_device(scenario.resources.device).type == "cpu"

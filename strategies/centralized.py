@@ -1,6 +1,6 @@
 """Centralized: one site holds the union of all clients' data; the yardstick of every federated method.
 
-Equal work: in each round the site processes as many images as the round's cohort would, in shuffled passes over the
+Equal work: in each round the site processes as many samples as the round's cohort would, in shuffled passes over the
 union. Personal figures test this one model on the clients' own test sets.
 """
 

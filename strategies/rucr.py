@@ -73,7 +73,7 @@ class RUCR(RetrainedHead):
         backbone, trainer = client.model.backbone, client.trainer
         buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}  # moved in the model's place
         order = torch.arange(client.num_samples, device=trainer.device)
-        trainer.work.forward_images += client.num_samples
+        trainer.work.forward_samples += client.num_samples
         backbone.train()
         with torch.no_grad():
             batches = (

@@ -40,8 +40,8 @@ def costs(run: Run) -> dict[str, float]:
     """Images in thousands (passed forward and backward; forward only), seconds of training, parameters in thousands."""
     done = run.summary
     return {
-        "images": done["images"] / 1000,
-        "forward_images": done["forward_images"] / 1000,
+        "images": done["backward_samples"] / 1000,
+        "forward_images": done["forward_samples"] / 1000,
         "seconds": float(run.rounds.seconds.sum()),
         "parameters": done["parameters"] / 1000,
     }

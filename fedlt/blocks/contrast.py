@@ -34,7 +34,7 @@ def add_projection(model: Net, task: Task, dim: int) -> None:
 
 
 def contrastive_stage(share: float) -> Stage:
-    """Backbone and projection on two views. A sample costs two images, forward and backward."""
+    """Backbone and projection on two views. A sample costs two views, forward and backward."""
     return Stage("contrastive", share, TRAINED, augment="strong")
 
 

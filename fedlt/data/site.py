@@ -154,14 +154,14 @@ class Site:
         return stage, passed
 
     def batch(self, positions: NDArray[np.int64]) -> Batch:
-        """A further batch of the site's own data, augmented like the others; counted as processed images."""
+        """A further batch of the site's own data, augmented like the others; counted as processed samples."""
         batch = self.trainer.batch(self, torch.from_numpy(positions).to(self.trainer.device))
-        self.trainer.work.images += len(batch)
+        self.trainer.work.backward_samples += len(batch)
         return batch
 
     def view(self, batch: Batch, augment: str | None = None) -> Tensor:
-        """[B, ...] the rows of the batch anew, by another draw of the augmentation; counted as processed images."""
-        self.trainer.work.images += len(batch)
+        """[B, ...] the rows of the batch anew, by another draw of the augmentation; counted as processed samples."""
+        self.trainer.work.backward_samples += len(batch)
         return self.trainer.batch(self, batch.rows, augment).x
 
     def features(self) -> Tensor:
@@ -194,7 +194,7 @@ class Site:
         """
         rows = self.data if data is None else data
         self.model.eval()
-        self.trainer.work.forward_images += len(rows)
+        self.trainer.work.forward_samples += len(rows)
         positions = torch.arange(len(rows), device=rows.index.device)
         with torch.no_grad():
             return [of(rows.batch(part)) for part in positions.split(chunk)]

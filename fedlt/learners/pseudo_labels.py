@@ -3,7 +3,7 @@
 Yang, Xu: Rethinking the Value of Labels for Improving Class-Imbalanced Learning. NeurIPS 2020, the semi-supervised
 half: unlabelled samples help the tail, and the less so the more they are long-tailed themselves. As in the official
 code labels are hard, every sample gets one whatever the confidence, and the loss is cross-entropy. Differs in that the
-student goes on from the teacher (there, it starts anew), both share one budget of images, and the rotation of the
+student goes on from the teacher (there, it starts anew), both share one budget of samples, and the rotation of the
 paper's other half (`value_of_labels`) may come first.
 """
 

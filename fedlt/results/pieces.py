@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlt.process.files import link, replace_file
-from fedlt.results.tables import TABLES, schema
+from fedlt.results.tables import TABLES, named_as_today, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,9 +70,17 @@ def _read(paths: list[Path]) -> pa.Table | None:
     import pyarrow.parquet
 
     try:
-        return pa.concat_tables([pyarrow.parquet.read_table(path) for path in paths], promote_options="default")
+        return pa.concat_tables([_read_file(path) for path in paths], promote_options="default")
     except FileNotFoundError:
         return None
+
+
+def _read_file(path: Path) -> pa.Table:
+    """A table, its columns by today's names."""
+    import pyarrow.parquet
+
+    found = pyarrow.parquet.read_table(path)
+    return found.rename_columns([named_as_today(name) for name in found.column_names])
 
 
 class Growing:
@@ -168,8 +176,9 @@ def _concatenate(sources: list[Path], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
-    columns = pa.unify_schemas([pyarrow.parquet.read_schema(source) for source in sources])
+    schemas = [pyarrow.parquet.read_schema(source) for source in sources]
+    columns = pa.unify_schemas([pa.schema([f.with_name(named_as_today(f.name)) for f in held]) for held in schemas])
     with pyarrow.parquet.ParquetWriter(path, columns) as writer:
         for source in sources:
-            content = [columns.empty_table(), pyarrow.parquet.read_table(source)]
+            content = [columns.empty_table(), _read_file(source)]
             writer.write_table(pa.concat_tables(content, promote_options="default"))

@@ -21,7 +21,7 @@ from fedlt.measures.evaluation import Derived, Evaluation, Split, mass_counts
 from fedlt.measures.metrics import mean_of_last
 from fedlt.process.files import flush, replace_file
 from fedlt.results.pieces import FOLDER, Growing, read_pieces, read_table
-from fedlt.results.tables import rows_to_table, to_table, write_json
+from fedlt.results.tables import named_as_today, rows_to_table, to_table, write_json
 from fedlt.results.trackers import TensorBoard
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LAST = 5
 RESULTS = ("model.safetensors", "clients.safetensors", "outbox.safetensors", "join.json")
 """What a finished run leaves beside its record."""
 
-_SUMMED = ("skipped", "dropped", "late", "arrived", "images", "forward_images")
+_SUMMED = ("skipped", "dropped", "late", "arrived", "backward_samples", "forward_samples")
 """Columns of the round table whose sums stand in `run.json`."""
 
 _COUNTERS = ("started", *_SUMMED, "rounds", "evaluations", "final_round", "resumed", "early_stopping")
@@ -88,7 +88,7 @@ class RunWriter:
 
     def resume(self, folder: Path, kept: Mapping[str, Any]) -> None:
         """In place of `start`: go on from what `save` kept in `folder` and returned. The log goes on, too."""
-        self.summary |= kept
+        self.summary |= {named_as_today(name): value for name, value in kept.items()}
         self.summary["resumed"] = [*kept.get("resumed", []), kept["rounds"]]
         self._tables.restore(folder)
         self._rounds = []

@@ -15,6 +15,7 @@ from fedlt.errors import FedLTError
 from fedlt.measures.evaluation import Evaluation
 from fedlt.results.pieces import read_table
 from fedlt.results.record import RunWriter
+from fedlt.results.tables import named_as_today
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,8 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.summary: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        summary = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        self.summary: dict[str, Any] = {named_as_today(name): value for name, value in summary.items()}
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {self.status}, round {self.summary['rounds']})"

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 TABLES: dict[str, dict[str, str]] = {
     "rounds": {
         "round": "int64", "ended": "double", "seconds": "double", "train_loss": "double", "clients": "int64",
-        "samples": "int64", "steps": "int64", "images": "int64", "forward_images": "int64", "skipped": "int64",
-        "dropped": "int64", "late": "int64", "arrived": "int64", "attackers": "int64", "bytes_up": "int64",
-        "bytes_down": "int64",
+        "samples": "int64", "steps": "int64", "backward_samples": "int64", "forward_samples": "int64",
+        "skipped": "int64", "dropped": "int64", "late": "int64", "arrived": "int64", "attackers": "int64",
+        "bytes_up": "int64", "bytes_down": "int64",
     },
     "metrics": {"round": "int64", "metric": "string", "value": "double"},
     "clients": {
@@ -59,6 +59,13 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 """Columns of the tables. `rounds` may have further columns, or lack those that a run does not measure."""
+
+_OLDER_NAMES = {"images": "backward_samples", "forward_images": "forward_samples"}
+
+
+def named_as_today(name: str) -> str:
+    """Today's name of a column of `rounds`, or of its sum in `run.json`, as an older version may have called it."""
+    return _OLDER_NAMES.get(name, name)
 
 
 def schema(table: str) -> pa.Schema:

@@ -28,24 +28,24 @@ VELOCITY = "trainer/velocity"  # where a continuous site keeps its momentum betw
 class Work:
     """What was done: loss_sum is the sum over samples, as a tensor so that a GPU need not be waited for.
 
-    samples: seen by the loss. images: passed through the backbone forward and backward, further views included.
-    forward_images: passed through it forward only (features, predictions on training data).
+    samples: seen by the loss. backward_samples: passed through the backbone forward and backward, further views
+    included. forward_samples: passed through it forward only (features, predictions on training data).
     """
 
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     samples: int = 0
     steps: int = 0
-    images: int = 0
-    forward_images: int = 0
+    backward_samples: int = 0
+    forward_samples: int = 0
 
-    def count(self, loss: Tensor, clients: int, batch: int, images: int | None = None) -> None:
+    def count(self, loss: Tensor, clients: int, batch: int, backward: int | None = None) -> None:
         """A step of each of `clients` clients on `batch` samples; loss: the sum of their mean losses.
 
-        images: those that passed the backbone forward and backward; all of them unless given.
+        backward: those that passed the backbone forward and backward; all of them unless given.
         """
         self.loss_sum += loss.detach().float() * batch
         self.samples += clients * batch
-        self.images += clients * batch if images is None else images
+        self.backward_samples += clients * batch if backward is None else backward
         self.steps += clients
 
 
@@ -96,8 +96,8 @@ class Trainer:
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
-                self.work.count(value, 1, len(batch), images=len(batch) if trained else 0)
-                self.work.forward_images += 0 if trained or known else len(batch)
+                self.work.count(value, 1, len(batch), backward=len(batch) if trained else 0)
+                self.work.forward_samples += 0 if trained or known else len(batch)
                 site.num_steps += 1
 
         site.travel += optimizer.travel

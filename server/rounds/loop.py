@@ -162,7 +162,7 @@ class Rounds:
             return units + train_units(fate.late, self.sizes, 1, epochs, first=len(units))
         whole = units[0]
         whole.work.blocks = {0: [UNION]}
-        whole.work.images = int(self.sizes[list(fate.prompt)].sum())
+        whole.work.samples = int(self.sizes[list(fate.prompt)].sum())
         whole.clients = [UNION]
         return [whole]
 
@@ -263,8 +263,8 @@ class Rounds:
             "attackers": sum(client in self.attackers for client in clients),
             "samples": int(samples),
             "steps": int(total("steps")),
-            "images": int(total("images")),
-            "forward_images": int(total("forward_images")),
+            "backward_samples": int(total("backward_samples")),
+            "forward_samples": int(total("forward_samples")),
             "bytes_down": int(total("bytes_down")),
             "bytes_up": int(total("bytes_up")),
         }

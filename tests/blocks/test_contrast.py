@@ -209,7 +209,7 @@ def test_subclasses_are_drawn_together_and_classes_more_weakly(make_site: Any) -
         heat[y],
     )
     assert found == pytest.approx((0.5 / 0.07 * near + 0.3 * far).mean(), rel=1e-4)
-    assert site.trainer.work.images == 6  # of the second view; the loop counts the first
+    assert site.trainer.work.backward_samples == 6  # of the second view; the loop counts the first
 
 
 def test_without_subclasses_it_is_supervised_contrast(make_site: Any) -> None:
@@ -270,7 +270,7 @@ def test_views_are_clustered_where_that_is_asked_for(make_site: Any) -> None:
         )
         site.learner.begin(site)
         hook.remove()
-        assert (site.trainer.work.forward_images, site.trainer.work.images) == (6, 0)
+        assert (site.trainer.work.forward_samples, site.trainer.work.backward_samples) == (6, 0)
     assert torch.equal(seen["plain"], site.data.x())
     changed = (seen["augmented"] != seen["plain"]).flatten(1).any(1)
     assert changed.float().mean() > 0.5
@@ -284,7 +284,7 @@ def test_clusters_are_found_anew_every_so_many_rounds(make_site: Any) -> None:
         site.learner.begin(site)
         found.append(int(site.state[ROUND]) if ROUND in site.state else None)
     assert found == [None, None, 2, 2, 2, 5, 5, 5, 5]  # the classifier's stage begins in round 8
-    assert site.trainer.work.forward_images == 12
+    assert site.trainer.work.forward_samples == 12
     assert len(site.state[SUBCLASS].unique()) == 3
     assert site.state[HEAT][1] == site.learner.temperature  # the class that is not split
     assert site.state[HEAT][0] != site.learner.temperature

@@ -68,7 +68,7 @@ def test_the_teacher_labels_once_and_the_student_sees_all(make_site: Any) -> Non
     assert site.data.y.tolist() == [*y, *expected]
     assert site.data.x().numpy() == pytest.approx(np.concatenate([x, more]), rel=1e-5)
     assert site.class_counts.tolist() == (np.bincount(y) + np.bincount(expected, minlength=2)).tolist()
-    assert site.trainer.work.forward_images == 7
+    assert site.trainer.work.forward_samples == 7
     everything = site.data.batch(torch.arange(15))
     logits = scores(site, np.concatenate([x, more]))
     losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(15), [*y, *expected]]
@@ -86,7 +86,7 @@ def test_labels_are_those_of_the_first_round_of_the_student(make_site: Any) -> N
     site.learner.begin(site)
     assert torch.equal(site.state[LABELS], first)
     assert site.data.y[8:].tolist() == first.tolist()
-    assert site.trainer.work.forward_images == 7
+    assert site.trainer.work.forward_samples == 7
 
 
 def test_a_round_costs_as_many_images_as_without(make_site: Any) -> None:
@@ -94,7 +94,7 @@ def test_a_round_costs_as_many_images_as_without(make_site: Any) -> None:
     site.learner.begin(site)
     seen = set()
     site.train(lambda inner, batch: seen.update(batch.rows.tolist()) or inner.learner.loss(inner, batch), epochs=2)
-    assert site.trainer.work.images == 2 * 48
+    assert site.trainer.work.backward_samples == 2 * 48
     assert max(seen) > 48
 
 

@@ -129,8 +129,8 @@ def test_the_router_learns_where_a_later_expert_would_help(make_site: Any) -> No
     site.train(learner.loss)
     moved = {name.split(".")[0] for name, tensor in site.flat.tensors.items() if not torch.equal(tensor, before[name])}
     assert moved == {"router"}
-    assert site.trainer.work.images == 0
-    assert site.trainer.work.forward_images == 10
+    assert site.trainer.work.backward_samples == 0
+    assert site.trainer.work.forward_samples == 10
 
 
 def test_a_further_expert_is_wanted_where_a_later_mean_is_right() -> None:

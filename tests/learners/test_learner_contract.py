@@ -170,7 +170,7 @@ def test_a_stage_without_the_backbone_leaves_it_wholly_alone(
     same = {name: torch.equal(before[name], tensor) for name, tensor in client.flat.tensors.items()}
     assert {name for name, equal in same.items() if not equal} == {"head.weight", "head.bias"}
     work = client.trainer.work
-    assert (work.samples, work.images, work.forward_images) == (24, 0, 8 if cached else 24)
+    assert (work.samples, work.backward_samples, work.forward_samples) == (24, 0, 8 if cached else 24)
 
 
 def test_cached_features_give_the_same_training(make_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +217,7 @@ def test_another_view_has_the_same_rows_and_other_draws(make_client: Any) -> Non
         return site.weights().sum()
 
     client.train(loss)
-    assert client.trainer.work.images == 64 + 64 + 64 + 3
+    assert client.trainer.work.backward_samples == 64 + 64 + 64 + 3
     assert client.trainer.work.samples == 64
 
 

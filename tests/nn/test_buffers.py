@@ -403,8 +403,8 @@ def test_a_frozen_backbone_stays_in_evaluation_mode(make_client: Any) -> None:
 
     client.train(loss)
     assert modes == [False, False]
-    assert client.trainer.work.images == 0
-    assert client.trainer.work.forward_images == 4
+    assert client.trainer.work.backward_samples == 0
+    assert client.trainer.work.forward_samples == 4
 
 
 PROBE = """

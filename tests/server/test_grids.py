@@ -186,7 +186,7 @@ def test_a_job_survives_its_journey() -> None:
     sent = Job({"seed": 3, "model": {"name": "mlp"}}, "abc", 7, works, shared)
     found = unpack_job(pack_job(sent, pack_common(shared, outbox), pack_states(states)))
     assert (found.scenario, found.key, found.round) == (sent.scenario, "abc", 7)
-    assert [(work.blocks, work.images, work.chunks, work.personal) for work in found.works] == [
+    assert [(work.blocks, work.samples, work.chunks, work.personal) for work in found.works] == [
         ({0: [3, 1], 2: [5]}, 90, [0, 4], [2]),
         ({}, 0, [], [3]),
     ]

@@ -1,4 +1,4 @@
-"""The grids of this project: the same ServerApp and ClientApp in this process, or on Ray (see `ray_grid`)."""
+"""What the project's own grids share, and the one in this process; `process_grid` and `ray_grid` spread the work."""
 
 from __future__ import annotations
 

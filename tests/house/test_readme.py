@@ -73,3 +73,11 @@ def test_the_page_of_keys_is_complete() -> None:
         assert f"{row['name']} " in page
         assert row["summary"] in page
         assert not row["summary"].endswith("] "), f"{row['name']} has no comment"
+
+
+def test_pitfalls_quote_the_table_of_the_readme() -> None:
+    """What a mask alone is worth: the personal and the masked column of FedAvg's row."""
+    row = next(line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("| `fedavg` |"))
+    personal, masked = (cell.split("±")[0].strip() for cell in row.split("|")[6:8])
+    pitfalls = " ".join((ROOT / "docs" / "pitfalls.md").read_text("utf-8").split())
+    assert f"from {personal} % to {masked} %" in pitfalls

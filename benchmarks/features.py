@@ -139,8 +139,8 @@ def make(raw: RawData, to: Path, load: Callable[[], Encoder] = efficientnet_lite
     for split in SPLITS:
         columns[split] = np.concatenate([np.load(part.file) for part in parts if part.split == split])
     columns |= {"y_train": raw.y_train, "y_test": raw.y_test, "class_names": np.array(raw.class_names)}
-    columns |= {f"{name}_train": values for name, values in raw.train_groups.items()}
-    columns |= {f"{name}_test": values for name, values in raw.test_groups.items()}
+    columns |= {f"{name}_train": values for name, values in raw.train_targets.groups.items()}
+    columns |= {f"{name}_test": values for name, values in raw.test_targets.groups.items()}
     _write(target, lambda path: np.savez(path, **columns))
     shutil.rmtree(drafts)
     return target

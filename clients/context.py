@@ -63,9 +63,10 @@ class Context:
 
         self.moments = federation.mean, federation.std, self.device, self.parts.channels_last
         self.train_inputs = make_inputs(federation.x_train, *self.moments)
-        self.train_targets = torch.from_numpy(federation.y_train).to(self.device)
+        self.train_targets = federation.train_targets.take(device=self.device)
         self._flipped_targets = self.parts.task.num_classes - 1 - self.train_targets  # what label flippers learn
-        self._no_targets = torch.tensor(-1, device=self.device).expand(len(self.train_targets))
+        unknown = torch.tensor(self.parts.task.target.unknown, device=self.device)
+        self._no_targets = unknown.expand(self.train_targets.shape)
 
     @property
     def fails_fast(self) -> bool:

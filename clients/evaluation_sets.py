@@ -31,12 +31,12 @@ class EvaluationSets:
     def __init__(self, federation: Federation, train_inputs: Inputs, moments: tuple[Any, ...], chunk: int) -> None:
         self.federation, self.chunk, self.device = federation, chunk, moments[2]
         self.inputs = make_inputs(federation.x_test, *moments)
-        self.targets = torch.from_numpy(federation.y_test).to(self.device)
+        self.targets = federation.test_targets.take(device=self.device)
         self._validation: tuple[Inputs, Tensor] | None = None
         if federation.validation is not None:
             rows, targets = (federation.validation.rows, federation.validation.targets)
             chosen = Chosen(train_inputs, torch.from_numpy(rows).to(self.device))
-            self._validation = chosen, torch.from_numpy(targets).to(self.device)
+            self._validation = chosen, targets.take(device=self.device)
         self._held: tuple[int, Tensor, list[TestSet]] | None = None
 
     def under(self, model: Net, job: Job) -> list[TestSet]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedlt.config.scenario import load
+from fedlt.data.targets import Targets
 from fedlt.measures.metrics import Confusion
 from fedlt.results.record import Evaluation, RunWriter
 from fedlt.results.runs import Run, open_run
@@ -25,7 +26,8 @@ def split() -> Any:
     rows = SimpleNamespace(values=np.arange(len(y_train)), offsets=offsets)
     tests = SimpleNamespace(values=np.tile(np.arange(TESTED), 3), offsets=TESTED * np.arange(4))
     return SimpleNamespace(
-        class_names=("cat", "dog"), class_counts=np.bincount(y_train), y_train=y_train, y_test=y_test,
+        class_names=("cat", "dog"), class_counts=np.bincount(y_train),
+        train_targets=Targets.of_classes(y_train), test_targets=Targets.of_classes(y_test),
         clients=rows, tests=tests, validation=None, counts=lambda k: np.bincount(held[k], minlength=2),
     )  # fmt: skip
 

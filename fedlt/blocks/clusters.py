@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from fedlt.data.counting import occurrences
+
 ROUNDS = 3  # of balanced assignment and new centres
 
 
@@ -43,7 +45,7 @@ def balanced(features: NDArray[np.float32], number: int, rng: np.random.Generato
         owner = fill(features @ unit(centres).T, limit)
         sums = np.zeros_like(centres)
         np.add.at(sums, owner, features)
-        centres = sums / np.maximum(np.bincount(owner, minlength=number), 1)[:, None]
+        centres = sums / np.maximum(occurrences(owner, number), 1)[:, None]
     return owner
 
 

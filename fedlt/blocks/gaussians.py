@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from fedlt.data.counting import occurrences
+
 NEIGHBOURS = 20  # of the local outlier factor; a class of no more samples keeps them all
 FLOOR = 0.02  # of the mean variance, in every direction: a class of fewer samples than dimensions is flat in some
 
@@ -46,7 +48,7 @@ def robust_gaussians(features: NDArray[np.floating], labels: NDArray[np.int64], 
         means[label] = mine.mean(0)
         if len(mine) > 1:
             covariances[label] = np.cov(mine, rowvar=False)
-    return Gaussians(means, covariances, np.bincount(labels, minlength=classes))
+    return Gaussians(means, covariances, occurrences(labels, classes))
 
 
 def inliers(features: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -174,19 +174,19 @@ def _federation(scenario: Scenario) -> Federation:
         dict.fromkeys(range(4), 3),
     )
     pool = np.setdiff1d(whole.clients.values, whole.auxiliary)
-    left = {label: list(pool[whole.y_train[pool] == label]) for label in range(10)}
+    left = {label: list(members) for label, members in enumerate(whole.train_targets.by_class(pool))}
     rows = [np.array([left[c].pop() for c, n in mix.items() for _ in range(n)]) for mix in wanted]
-    kept = np.concatenate([np.flatnonzero(whole.y_test == label)[:4] for label in range(10)])
+    kept = np.concatenate([members[:4] for members in whole.test_targets.by_class()])
     tests = [np.concatenate([np.arange(4 * label, 4 * label + 4) for label in mix]) for mix in wanted]
     clients = Ragged.from_rows(rows)
 
     return replace(
         whole,
         x_test=np.ascontiguousarray(whole.x_test[kept]),
-        y_test=whole.y_test[kept],
+        test_targets=whole.test_targets.select(kept),
         clients=clients,
         tests=Ragged.from_rows(tests),
-        class_counts=np.bincount(whole.y_train[clients.values], minlength=10),
+        class_counts=whole.train_targets.counts(clients.values),
     )
 
 

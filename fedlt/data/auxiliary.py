@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.errors import Problem, ScenarioError
 from fedlt.process.seeding import generator
 
+if TYPE_CHECKING:
+    from fedlt.data.targets import Targets
 
-def set_apart(y_train: NDArray[np.int64], per_class: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows for the server, int64 [C * per_class] class by class, and all others, ascending. Raises `ScenarioError`."""
+
+def set_apart(targets: Targets, per_class: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows for the server, int64 [C * per_class] class by class, and all others, ascending. Raises `ScenarioError`.
+
+    targets: of the training set; as many rows are taken of those that follow each class.
+    """
     if not per_class:
-        return np.empty(0, np.int64), np.arange(len(y_train))
-    smallest = int(np.bincount(y_train).min())
+        return np.empty(0, np.int64), np.arange(len(targets))
+    by_class = targets.by_class()
+    smallest = int(by_class.sizes.min())
     if per_class >= smallest:
         message = f"expected less than {smallest}, the size of the smallest class, so that clients get samples of it"
         raise ScenarioError(Problem("data.auxiliary", message))
     taken = [
-        np.sort(generator(seed, "auxiliary", label).choice(np.flatnonzero(y_train == label), per_class, replace=False))
-        for label in range(int(y_train.max()) + 1)
+        np.sort(generator(seed, "auxiliary", label).choice(rows, per_class, replace=False))
+        for label, rows in enumerate(by_class)
     ]
     rows = np.concatenate(taken)
-    return rows, np.setdiff1d(np.arange(len(y_train)), rows)
+    return rows, np.setdiff1d(np.arange(len(targets)), rows)

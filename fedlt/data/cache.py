@@ -15,14 +15,15 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data.raw import Groups, RawData, RawLabels
+from fedlt.data.raw import RawData, RawLabels
+from fedlt.data.targets import Targets
 
 FORMAT = 2  # part of every entry's hash: to be raised when the files' meaning changes
 
@@ -52,9 +53,10 @@ class Entry:
         if not self._complete():
             return None
         meta = json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))
-        train, test = (self._groups(split, meta[f"{split}_groups"]) for split in ("train", "test"))
         names = tuple(meta["class_names"])
-        return RawLabels(meta["name"], self._read("y_train"), self._read("y_test"), train, test, names)
+        train = self._targets("train", meta, len(names))
+        test = replace(self._targets("test", meta, len(names)), frequency=train.counts())
+        return RawLabels(meta["name"], train, test, names)
 
     def data(self) -> RawData | None:
         """The data set, its inputs memory-mapped for reading; None where the entry does not exist."""
@@ -62,14 +64,9 @@ class Entry:
         if labels is None:
             return None
         return RawData(
-            name=labels.name,
+            **vars(labels),
             x_train=self._map("x_train"),
-            y_train=labels.y_train,
             x_test=self._map("x_test"),
-            y_test=labels.y_test,
-            train_groups=labels.train_groups,
-            test_groups=labels.test_groups,
-            class_names=labels.class_names,
             mean=self._read("mean"),
             std=self._read("std"),
         )
@@ -95,8 +92,9 @@ class Entry:
     def _complete(self) -> bool:
         return (self.folder / "meta.json").is_file()
 
-    def _groups(self, split: str, columns: list[str]) -> Groups:
-        return {column: self._read(f"{split}_group_{i}") for i, column in enumerate(columns)}
+    def _targets(self, split: str, meta: dict[str, Any], classes: int) -> Targets:
+        groups = {column: self._read(f"{split}_group_{i}") for i, column in enumerate(meta[f"{split}_groups"])}
+        return Targets(self._read(f"y_{split}"), classes, groups=groups)
 
     def _read(self, array: str) -> NDArray[Any]:
         return np.load(self.folder / f"{array}.npy", allow_pickle=False)  # type: ignore[no-any-return]
@@ -108,13 +106,13 @@ class Entry:
 def _write(folder: Path, raw: RawData) -> None:
     for array in ("x_train", "x_test", "y_train", "y_test", "mean", "std"):
         np.save(folder / f"{array}.npy", getattr(raw, array))
-    for split, groups in (("train", raw.train_groups), ("test", raw.test_groups)):
+    for split, groups in (("train", raw.train_targets.groups), ("test", raw.test_targets.groups)):
         for i, values in enumerate(groups.values()):
             np.save(folder / f"{split}_group_{i}.npy", values)
     meta = {
         "name": raw.name,
         "class_names": raw.class_names,
-        "train_groups": list(raw.train_groups),
-        "test_groups": list(raw.test_groups),
+        "train_groups": list(raw.train_targets.groups),
+        "test_groups": list(raw.test_targets.groups),
     }
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")

@@ -18,6 +18,7 @@ from fedlt.data.partition import Natural, partition
 from fedlt.data.provenance import DATA, Inputs, named_now, refuse_changed
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
+from fedlt.data.targets import Targets
 from fedlt.data.unlabelled import add_extra, extra_rows, hide
 from fedlt.data.validation import ValidationSet, draw_global, draw_local
 from fedlt.errors import Problem, ScenarioError
@@ -31,23 +32,23 @@ class Federation:
     """A data set dealt to clients.
 
     x_train, x_test: all rows of the source, uint8 [N, H, W, C] or float32 [N, F], usually memory-mapped.
-    y_train, y_test: int64 [N]; the training labels are those that the clients see, noise included. clients, tests:
-    rows of the training and of the test set for each client; tests may overlap and may be empty. unlabelled: training
-    rows that clients hold without labels. class_counts: int64 [C], labelled training samples over all clients by
-    their true classes. input_shape: (C, H, W) or (F,). auxiliary: training rows that the server holds, class by class.
+    train_targets, test_targets: labels of all these rows, those for training as the clients see them, noise included.
+    clients, tests: rows of the training and of the test set for each client; tests may overlap and may be empty.
+    unlabelled: training rows that clients hold without labels. class_counts: int64 [C], labels of the training samples
+    over all clients, the true ones. input_shape: (C, H, W) or (F,). auxiliary: training rows that the server holds,
+    class by class.
     mean, std: float32, per channel of x_train / 255 or per feature, over the whole source. validation: samples that
     nobody trains on, to choose by; None where none are set apart. inputs: digests of all files that this and the run
     are made of (`fedlt.data.provenance`).
     """
 
     name: str
-    kind: str
     class_names: tuple[str, ...]
     input_shape: tuple[int, ...]
     x_train: NDArray[Any]
-    y_train: NDArray[np.int64]
+    train_targets: Targets
     x_test: NDArray[Any]
-    y_test: NDArray[np.int64]
+    test_targets: Targets
     clients: Ragged
     tests: Ragged
     unlabelled: Ragged
@@ -59,26 +60,40 @@ class Federation:
     inputs: Inputs = field(default_factory=dict)
 
     @property
+    def y_train(self) -> NDArray[Any]:
+        """[N, ...] the training labels that the clients see, as an array."""
+        return self.train_targets.values
+
+    @property
+    def y_test(self) -> NDArray[Any]:
+        """[N, ...] the test labels as an array."""
+        return self.test_targets.values
+
+    @property
+    def kind(self) -> str:
+        """What the labels are, such as `single`."""
+        return self.train_targets.kind.name
+
+    @property
     def num_classes(self) -> int:
         """Number of classes, C."""
         return len(self.class_names)
 
     def untested_text(self) -> str:
         """What is to be said of classes without a test sample; "" where every class has one."""
-        tested = np.bincount(self.y_test, minlength=self.num_classes)
-        return untested_text(self.class_counts, tested, self.class_names)
+        return untested_text(self.class_counts, self.test_targets.counts(), self.class_names)
 
     def seen_counts(self) -> NDArray[np.int64]:
         """Training samples over all clients by the classes that they see, int64 [C]."""
-        return np.bincount(self.y_train[self.clients.values], minlength=self.num_classes)
+        return self.train_targets.counts(self.clients.values)
 
     def counts(self, client: int) -> NDArray[np.int64]:
         """Training samples of one client by the classes that it sees, int64 [C]."""
-        return np.bincount(self.y_train[self.clients[client]], minlength=self.num_classes)
+        return self.train_targets.counts(self.clients[client])
 
     def client_counts(self) -> NDArray[np.int64]:
         """Training samples of every client by class, int64 [K, C]."""
-        return self.clients.table(self.y_train, self.num_classes)
+        return self.train_targets.table(self.clients)
 
     def union(self) -> NDArray[np.int64]:
         """Training rows that any client holds, ascending."""
@@ -86,7 +101,9 @@ class Federation:
 
     def digest(self) -> str:
         """SHA-256 of the labels and of every client's rows: equal for equal partitions of the same data set."""
-        return _digest(self.y_train, self.y_test, self.clients, self.tests, self.unlabelled, self.validation)
+        return _digest(
+            self.train_targets, self.test_targets, self.clients, self.tests, self.unlabelled, self.validation
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,23 +132,22 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers:
     """
     named = named_now(scenario)
     raw = sources.load(scenario.data, cache_dir)
-    dealt = _deal(scenario, raw.labels(), newcomers)
+    dealt = _deal(scenario, raw, newcomers)
     refuse_changed(named, named_now(scenario), "the data were read", "run again")
     shape = raw.x_train.shape[1:]
 
     return Federation(
         name=raw.name,
-        kind="single",
         class_names=raw.class_names,
         input_shape=(shape[2], shape[0], shape[1]) if len(shape) == 3 else shape,
         x_train=raw.x_train,
-        y_train=dealt.y_train,
+        train_targets=dealt.seen,
         x_test=raw.x_test,
-        y_test=raw.y_test,
+        test_targets=raw.test_targets,
         clients=dealt.clients,
         tests=dealt.tests,
         unlabelled=dealt.unlabelled,
-        class_counts=np.bincount(raw.y_train[dealt.clients.values], minlength=len(raw.class_names)),
+        class_counts=raw.train_targets.counts(dealt.clients.values),
         auxiliary=dealt.auxiliary,
         mean=raw.mean,
         std=raw.std,
@@ -144,58 +160,56 @@ def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
     """What each client will hold and be tested on, from labels or public class counts. Raises `ScenarioError`."""
     labels = sources.labels(scenario.data, cache_dir)
     dealt = _deal(scenario, labels)
-    classes = len(labels.class_names)
-    parts = dealt.y_train, labels.y_test, dealt.clients, dealt.tests, dealt.unlabelled, dealt.validation
+    parts = dealt.seen, labels.test_targets, dealt.clients, dealt.tests, dealt.unlabelled, dealt.validation
     return Plan(
         name=labels.name,
         class_names=labels.class_names,
-        client_counts=dealt.clients.table(dealt.y_train, classes),
-        test_counts=dealt.tests.table(labels.y_test, classes),
-        class_counts=dealt.clients.table(labels.y_train, classes).sum(axis=0),
-        test_class_counts=np.bincount(labels.y_test, minlength=classes),
+        client_counts=dealt.seen.table(dealt.clients),
+        test_counts=labels.test_targets.table(dealt.tests),
+        class_counts=labels.train_targets.table(dealt.clients).sum(axis=0),
+        test_class_counts=labels.test_targets.counts(),
         digest=_digest(*parts) if labels.in_source_order else None,
     )
 
 
 @dataclass(frozen=True)
 class _Dealt:
-    """Rows of each client, of its tests, without labels, of the server and for validation, and the labels as seen."""
+    """Rows of each client, of its tests, without labels, of the server and for validation, and the targets as seen."""
 
     clients: Ragged
     tests: Ragged
     unlabelled: Ragged
     auxiliary: NDArray[np.int64]
-    y_train: NDArray[np.int64]
+    seen: Targets
     validation: ValidationSet | None
 
 
 def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _Dealt:
     """Partition and local tests look at true labels, and at samples whose label is then hidden too."""
-    config, data, seed = scenario.federation, scenario.data, scenario.seed
-    classes = len(labels.class_names)
+    config, data, seed, true = scenario.federation, scenario.data, scenario.seed, labels.train_targets
     scheme: Any = config.partition.create() if hasattr(config.partition, "create") else config.partition
-    auxiliary, others = set_apart(labels.y_train, data.auxiliary, seed)
-    kept = others[longtail.select(labels.y_train[others], data.longtail, seed)]
+    auxiliary, others = set_apart(true, data.auxiliary, seed)
+    kept = others[longtail.select(true.select(others), data.longtail, seed)]
     chosen = from_training = np.zeros(0, np.int64)
     if data.validation.active:
-        chosen, kept, from_training = draw_global(labels.y_train, kept, others, data.validation, seed)
+        chosen, kept, from_training = draw_global(true, kept, others, data.validation, seed)
 
-    groups = {column: values[kept] for column, values in labels.train_groups.items()}
-    positions = partition(scheme, labels.y_train[kept], groups, config.clients, seed, config.empty)
+    groups = {column: values[kept] for column, values in true.groups.items()}
+    positions = partition(scheme, true.lead[kept], groups, config.clients, seed, config.empty)
     clients = Ragged(kept[positions.values], positions.offsets)
     natural = scheme if isinstance(scheme, Natural) else None
     tests = localtest.local_tests(
         config.local_test,
-        clients.table(labels.y_train, classes),
-        labels.y_test,
+        true.led(clients),
+        labels.test_targets,
         seed,
         np.unique(natural.values(groups)) if natural else None,
-        labels.test_groups.get(natural.column) if natural else None,
+        labels.test_targets.groups.get(natural.column) if natural else None,
     )
     # After the tests are drawn, so that setting samples apart leaves every client its test set.
     local = Ragged.from_owner(np.zeros(0, np.int64), len(clients))
     if data.validation.active:
-        clients, local = draw_local(clients, labels.y_train, data.validation, seed)
+        clients, local = draw_local(clients, true, data.validation, seed)
 
     unlabelled = Ragged.from_owner(np.zeros(0, np.int64), len(clients))
     if data.unlabelled.hidden:
@@ -203,10 +217,10 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
 
     if data.unlabelled.extra:
         free = np.setdiff1d(others, np.concatenate([kept, chosen]))
-        extra = extra_rows(labels.y_train, free, clients.values, data.unlabelled, seed)
+        extra = extra_rows(true, free, clients.values, data.unlabelled, seed)
         unlabelled = add_extra(unlabelled, extra, data.unlabelled, seed)
 
-    y_train = noisy_labels(labels.y_train, np.sort(clients.values), classes, data.noise, seed)
+    seen = noisy_labels(true, np.sort(clients.values), data.noise, seed)
     stay = len(clients) - config.held_out
     if stay < 1:
         message = f"expected fewer than the {len(clients)} clients, got {config.held_out}"
@@ -214,20 +228,20 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
 
     clients, tests, unlabelled, local = (rows.split(stay)[newcomers] for rows in (clients, tests, unlabelled, local))
     active = data.validation.active
-    validation = ValidationSet.of(labels.y_train, chosen, local, from_training) if active else None
-    return _Dealt(clients, tests, unlabelled, auxiliary, y_train, validation)
+    validation = ValidationSet.of(true, chosen, local, from_training) if active else None
+    return _Dealt(clients, tests, unlabelled, auxiliary, seen, validation)
 
 
 def _digest(
-    y_train: NDArray[np.int64],
-    y_test: NDArray[np.int64],
+    train: Targets,
+    test: Targets,
     clients: Ragged,
     tests: Ragged,
     unlabelled: Ragged,
     validation: ValidationSet | None,
 ) -> str:
     content = hashlib.sha256()
-    arrays = [y_train, y_test, clients.values, clients.offsets, tests.values, tests.offsets]
+    arrays = [train.values, test.values, clients.values, clients.offsets, tests.values, tests.offsets]
     if len(unlabelled.values):
         arrays += [unlabelled.values, unlabelled.offsets]
     if validation is not None:

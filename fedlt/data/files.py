@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.image_folder import PICTURES, ImageFolder, site_folders
 from fedlt.data.npz import opened
-from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share, cut
 from fedlt.data.table_files import TableFiles, split_files
 from fedlt.data.tables import columns_of

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.data.counting import occurrences
+
 MANY, MEDIUM, FEW = 0, 1, 2
 
 SHOTS = ("head", "medium", "tail")
@@ -76,5 +78,5 @@ def bare_text(class_counts: Sequence[int], bare: Sequence[int]) -> str:
 
 def sizes(groups: NDArray[np.int8]) -> tuple[int, int, int]:
     """How many classes are many, medium and few."""
-    many, medium, few = np.bincount(groups, minlength=3)
+    many, medium, few = occurrences(groups, 3)
     return int(many), int(medium), int(few)

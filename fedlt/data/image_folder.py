@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.images import decoded, same_channels, stack
-from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share, cut
 from fedlt.data.tables import columns_of
 

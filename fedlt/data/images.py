@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data.raw import refuse
+from fedlt.data.coding import refuse
 
 if TYPE_CHECKING:
     from PIL.Image import Image

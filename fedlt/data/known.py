@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedlt.data.raw import RawLabels
+from fedlt.data.targets import Targets
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100 = (
@@ -41,7 +42,9 @@ class Known:
         """Labels made from the counts, class by class."""
         classes = np.arange(len(self.class_names))
         y_train, y_test = np.repeat(classes, self.train), np.repeat(classes, self.test)
-        return RawLabels(name, y_train, y_test, {}, {}, self.class_names, in_source_order=False)
+        number = len(classes)
+        targets = Targets.of_classes(y_train, number), Targets.of_classes(y_test, number)
+        return RawLabels(name, *targets, self.class_names, in_source_order=False)
 
 
 KNOWN = {

@@ -5,12 +5,17 @@ Clients draw independently of each other, so their tests may overlap.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.ragged import Ragged
 from fedlt.errors import Problem, ScenarioError
 from fedlt.process.seeding import generator
+
+if TYPE_CHECKING:
+    from fedlt.data.targets import Targets
 
 KEY = "federation.local_test"
 
@@ -37,7 +42,7 @@ def test_counts(rule: str, client_counts: NDArray[np.int64], test_class_counts: 
 def local_tests(
     rule: str,
     client_counts: NDArray[np.int64],
-    y_test: NDArray[np.int64],
+    tested: Targets,
     seed: int,
     client_groups: NDArray[np.int64] | None = None,
     test_groups: NDArray[np.int64] | None = None,
@@ -45,15 +50,14 @@ def local_tests(
     """Rows of the test set for each client, ascending; a client's row list may be empty.
 
     rule `natural` takes the test rows of the client's own group: client_groups is the group of each client,
-    int64 [K], test_groups that of each test row, int64 [len(y_test)]. The other rules draw without replacement,
-    by the seed. Raises `ScenarioError` under `federation.local_test`.
+    int64 [K], test_groups that of each test row, int64 [len(tested)]. The other rules draw without replacement,
+    by the seed. client_counts: int64 [K, C], training rows of each client by the class that they follow. tested:
+    targets of the test set. Raises `ScenarioError` under `federation.local_test`.
     """
     if rule == "natural":
         return _natural(client_groups, test_groups)
-    num_classes = client_counts.shape[1]
-    available = np.bincount(y_test, minlength=num_classes)
-    by_class = np.split(np.argsort(y_test, kind="stable"), np.cumsum(available)[:-1])
-    wanted = test_counts(rule, client_counts, available)
+    by_class = tested.by_class()
+    wanted = test_counts(rule, client_counts, by_class.sizes)
     rows, owners = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
 
     for number, members in enumerate(by_class):

@@ -18,6 +18,7 @@ from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
     from fedlt.config.sections import LongTail
+    from fedlt.data.targets import Targets
 
 KEY = "data.longtail"
 SHAPED = ("exponential", "step", "pareto")  # profiles made from an imbalance factor
@@ -66,16 +67,15 @@ def counts(available: NDArray[np.int64], config: LongTail, seed: int) -> NDArray
     return wanted
 
 
-def select(y_train: NDArray[np.int64], config: LongTail, seed: int) -> NDArray[np.int64]:
+def select(targets: Targets, config: LongTail, seed: int) -> NDArray[np.int64]:
     """Rows that stay, int64 [n], class by class.
 
     mode `seeded`: drawn by the seed, ascending within a class. mode `official`: the very rows, in the very order,
     of the LDAM and FedLoGe code: NumPy's generator seeded with 0 shuffles the rows of one class after the other.
-    y_train: int64 [N], every class 0..C-1 present.
+    targets: of the training set. Rows are counted by the class that they follow (`Targets.lead`).
     """
-    available = np.bincount(y_train)
-    wanted = counts(available, config, seed)
-    by_class = np.split(np.argsort(y_train, kind="stable"), np.cumsum(available)[:-1])
+    by_class = targets.by_class()
+    wanted = counts(by_class.sizes, config, seed)
     official = np.random.RandomState(0)
     kept = []
 

@@ -7,6 +7,7 @@ its training samples, so that head classes swallow tail samples (the assumption 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,29 +20,33 @@ from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Noise
+    from fedlt.data.targets import Targets
 
 KEY = "data.noise"
 
 
-def noisy_labels(
-    y_train: NDArray[np.int64], rows: NDArray[np.int64], classes: int, config: Noise, seed: int
-) -> NDArray[np.int64]:
-    """The labels as they are seen, int64 [N]: those at `rows` (ascending) may differ from `y_train` [N].
+def noisy_labels(targets: Targets, rows: NDArray[np.int64], config: Noise, seed: int) -> Targets:
+    """The training set's targets as they are seen: those at `rows` (ascending) may differ from the true ones.
 
     seed: the scenario's, used where the configuration has none. Raises `ScenarioError` under `data.noise`.
     """
     _check_options(config)
     if config.kind == "none":
-        return y_train
+        return targets
+    if not targets.kind.one_label:
+        message = f"{config.kind} replaces the one class of a sample, and a sample may have several here; remove it"
+        raise ScenarioError(Problem(f"{KEY}.kind", message))
+
+    y_train, classes = targets.values, targets.num_classes
     seen = y_train.copy()
     if config.kind == "file":
         seen[rows] = _read(str(config.file), len(y_train), classes)[rows]
-        return seen
+        return replace(targets, values=seen)
 
     assert config.rate is not None  # _check_options refuses it
     rng = generator(seed if config.seed is None else config.seed, "label-noise")
     flipped = rows[rng.random(len(rows)) < config.rate]
-    weights = np.ones(classes) if config.kind == "symmetric" else np.bincount(y_train[rows], minlength=classes) * 1.0
+    weights = np.ones(classes) if config.kind == "symmetric" else targets.counts(rows) * 1.0
 
     for label in np.unique(y_train[flipped]):
         mine = flipped[y_train[flipped] == label]
@@ -49,7 +54,7 @@ def noisy_labels(
         if others.sum():  # else no other class has a sample
             seen[mine] = rng.choice(classes, len(mine), p=others / others.sum())
 
-    return seen
+    return replace(targets, values=seen)
 
 
 def _check_options(config: Noise) -> None:

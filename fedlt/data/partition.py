@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.data.counting import occurrences
 from fedlt.data.ragged import Ragged
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.seeding import generator, integer
@@ -38,8 +39,9 @@ class Scheme(Protocol):
     def assign(self, labels: NDArray[np.int64], groups: Groups, clients: int, seed: int) -> NDArray[np.int64]:
         """The client of each training sample, int64 [N], each in 0..clients-1.
 
-        labels: int64 [N]. groups: group columns, int64 [N] each. seed: the scenario's, used where the scheme has
-        none of its own. Raises `ScenarioError` under `federation.partition`.
+        labels: int64 [N], the class that each sample follows (`Targets.lead`): its own, or the rarest of several.
+        groups: group columns, int64 [N] each. seed: the scenario's, used where the scheme has none of its own. Raises
+        `ScenarioError` under `federation.partition`.
         """
 
 
@@ -56,7 +58,7 @@ class DirichletPerClass:
         if chosen > 2**32 - 1:
             raise ScenarioError(Problem(f"{KEY}.seed", f"must be below 2^32 for this partition, got {chosen}"))
         draws = np.random.RandomState(chosen)
-        sizes = np.bincount(labels)
+        sizes = occurrences(labels, int(labels.max()) + 1)
         draws.binomial(1, 1, size=(clients, len(sizes)))  # all ones, but the official code draws them: state moves
         owner = np.empty(len(labels), np.int64)
         for label, size in enumerate(sizes):

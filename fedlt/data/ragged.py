@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.data.counting import occurrences, pairs
+
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
@@ -28,13 +30,18 @@ class Ragged:
         if len(owner) and not 0 <= int(owner.min()) <= int(owner.max()) < groups:
             raise ValueError(f"owners must lie in 0..{groups - 1}, got {owner.min()}..{owner.max()}")
         values = np.argsort(owner, kind="stable").astype(np.int64)
-        return cls(values, _offsets(np.bincount(owner, minlength=groups)))
+        return cls(values, _offsets(occurrences(owner, groups)))
 
     @classmethod
     def from_rows(cls, rows: Sequence[NDArray[np.int64]]) -> Ragged:
         """The given rows, one after the other."""
         values = np.concatenate([np.zeros(0, np.int64), *rows]).astype(np.int64)
         return cls(values, _offsets(np.fromiter(map(len, rows), np.int64, len(rows))))
+
+    @classmethod
+    def of_sizes(cls, values: NDArray[np.int64], sizes: NDArray[np.int64]) -> Ragged:
+        """Rows of these sizes, end to end in `values`."""
+        return cls(values, _offsets(sizes))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -63,11 +70,13 @@ class Ragged:
         head = Ragged(self.values[:place], self.offsets[: row + 1])
         return head, Ragged(self.values[place:], self.offsets[row:] - place)
 
+    def owners(self) -> NDArray[np.int64]:
+        """The row that each value belongs to, int64 [N]."""
+        return np.repeat(np.arange(len(self)), self.sizes)
+
     def table(self, classes: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
         """How often each class occurs in each row, int64 [K, C]; `classes[v]` is the class of value v."""
-        owner = np.repeat(np.arange(len(self)), self.sizes)
-        cells = np.bincount(owner * num_classes + classes[self.values], minlength=len(self) * num_classes)
-        return cells.reshape(len(self), num_classes).astype(np.int64)
+        return pairs(self.owners(), classes[self.values], (len(self), num_classes))
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

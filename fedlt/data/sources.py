@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fedlt.data.cache import Entry
+from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.files import Npz, folder_source
 from fedlt.data.image_folder import without_columns
 from fedlt.data.known import ENCODED, KNOWN, Known
-from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, refuse
+from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share
 from fedlt.data.table_files import ENDINGS, single_file
 from fedlt.data.tables import Hub, columns_of
@@ -79,7 +80,7 @@ class Digits:
 
     def read_labels(self) -> RawLabels:
         """Labels alone."""
-        return self.read().labels()
+        return self.read()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data.raw import refuse
+from fedlt.data.coding import refuse
 from fedlt.process.seeding import generator
 
 KEY = "data.test_share"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
-from fedlt.data.raw import RawData, RawLabels, refuse
+from fedlt.data.raw import RawData, RawLabels
 from fedlt.data.split_share import check_share
 from fedlt.data.table_columns import cut_table, read_data, read_labels, target_column
 from fedlt.data.tables import columns_of, quiet

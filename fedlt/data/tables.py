@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlt.data.raw import RawData, RawLabels, refuse
+from fedlt.data.coding import refuse
+from fedlt.data.raw import RawData, RawLabels
 from fedlt.data.split_share import check_share
 from fedlt.data.table_columns import cut_table, read_data, read_labels
 

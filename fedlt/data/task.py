@@ -8,16 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.config.horizon import Horizon, OfTheRun
+from fedlt.data.kinds.single import Single
 from fedlt.errors import FedLTError
+from fedlt.target import Target
 
 
 @dataclass(frozen=True)
 class Task:
     """A prediction task.
 
-    kind: `single` (one class a sample). num_classes: C. input_shape: one sample's, (channels, height, width) or
-    (features,). known_counts: [C] training samples over all clients; None for a strategy that does not declare the
-    need of them. rounds: the run's budget of rounds. horizon: whether anything has asked for that budget.
+    kind: what the labels are, such as `single` (one class a sample). num_classes: C. input_shape: one sample's,
+    (channels, height, width) or (features,). known_counts: [C] training samples over all clients; None for a strategy
+    that does not declare the need of them. rounds: the run's budget of rounds. target: the kind itself, which has the
+    loss that is usual for it. horizon: whether anything has asked for the budget of rounds.
     """
 
     kind: str
@@ -25,6 +28,7 @@ class Task:
     input_shape: tuple[int, ...]
     known_counts: NDArray[np.int64] | None = None
     rounds: OfTheRun[int] = OfTheRun(1)
+    target: Target = field(default_factory=Single)
     horizon: Horizon = field(default_factory=Horizon, compare=False, repr=False)
 
     @property

@@ -16,6 +16,7 @@ from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Unlabelled
+    from fedlt.data.targets import Targets
 
 KEY = "data.unlabelled"
 
@@ -35,20 +36,22 @@ def hide(clients: Ragged, config: Unlabelled, seed: int) -> tuple[Ragged, Ragged
 
 
 def extra_rows(
-    y_train: NDArray[np.int64], free: NDArray[np.int64], labelled: NDArray[np.int64], config: Unlabelled, seed: int
+    targets: Targets, free: NDArray[np.int64], labelled: NDArray[np.int64], config: Unlabelled, seed: int
 ) -> NDArray[np.int64]:
     """`extra` times as many rows as there are labelled ones, out of the free rows, with an imbalance of their own.
 
-    Classes keep their ranks: the largest labelled class is the largest here. y_train: int64 [N], true labels. free,
-    labelled: rows, int64. Raises `ScenarioError` under `data.unlabelled` where the source has too few.
+    Classes keep their ranks: the largest labelled class is the largest here. targets: true ones of the training set.
+    free, labelled: rows, int64, counted by the class that they follow. Raises `ScenarioError` under `data.unlabelled`
+    where the source has too few.
     """
-    classes = int(y_train.max()) + 1
-    counts = np.bincount(y_train[labelled], minlength=classes)
+    classes = targets.num_classes
+    counts = targets.by_class(labelled).sizes
     rank = np.empty(classes, np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(classes)
     shape = config.imbalance_factor ** (-rank / max(1, classes - 1))
     wanted = np.rint(config.extra * len(labelled) * shape / shape.sum()).astype(np.int64)
-    available = np.bincount(y_train[free], minlength=classes)
+    left = targets.by_class(free)
+    available = left.sizes
 
     if (wanted > available).any():
         ratio = np.min(available[wanted > 0] / wanted[wanted > 0])
@@ -59,10 +62,8 @@ def extra_rows(
         raise ScenarioError(Problem(f"{KEY}.extra", message))
 
     drawn = [
-        generator(_seed(config, seed), "unlabelled", label).choice(
-            free[y_train[free] == label], int(wanted[label]), replace=False
-        )
-        for label in range(classes)
+        generator(_seed(config, seed), "unlabelled", label).choice(rows, int(wanted[label]), replace=False)
+        for label, rows in enumerate(left)
     ]
 
     return np.sort(np.concatenate(drawn))

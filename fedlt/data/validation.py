@@ -18,6 +18,7 @@ from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Validation
+    from fedlt.data.targets import Targets
 
 SHARE = 0.2
 """Share of each client's samples where only `per_class` is given."""
@@ -30,30 +31,30 @@ class ValidationSet:
     """Training rows of the source that nobody trains on.
 
     rows: int64 [V], the global set class by class, then the local sets client by client.
-    targets: int64 [V], true classes.
+    targets: of these rows, the true ones.
     size: rows of the global set, G; the first G of `rows`.
     clients: positions in `rows` of each client's local set; a client's may be empty.
     from_training: int64 [C], samples of the global set that the long tail had kept, because too few were left out.
     """
 
     rows: NDArray[np.int64]
-    targets: NDArray[np.int64]
+    targets: Targets
     size: int
     clients: Ragged
     from_training: NDArray[np.int64]
 
     @classmethod
     def of(
-        cls, y_train: NDArray[np.int64], whole: NDArray[np.int64], local: Ragged, from_training: NDArray[np.int64]
+        cls, targets: Targets, whole: NDArray[np.int64], local: Ragged, from_training: NDArray[np.int64]
     ) -> ValidationSet:
-        """The set made of rows of the global and of the local ones. y_train: int64 [N], true classes."""
+        """The set made of rows of the global and of the local ones. targets: true ones of the training set."""
         rows = np.concatenate([whole, local.values])
         positions = Ragged(len(whole) + np.arange(len(local.values)), local.offsets)
-        return cls(rows, y_train[rows], len(whole), positions, from_training)
+        return cls(rows, targets.select(rows), len(whole), positions, from_training)
 
     def per_class(self) -> NDArray[np.int64]:
         """Global samples of each class, int64 [C]."""
-        return np.bincount(self.targets[: self.size], minlength=len(self.from_training))
+        return self.targets.counts(np.arange(self.size))
 
     def summary(self) -> dict[str, Any]:
         """What `run.json` says of it."""
@@ -79,7 +80,7 @@ class ValidationSet:
 
 
 def draw_global(
-    y_train: NDArray[np.int64],
+    targets: Targets,
     kept: NDArray[np.int64],
     others: NDArray[np.int64],
     config: Validation,
@@ -91,19 +92,19 @@ def draw_global(
     training rows, of which at least half stay: a class with one row in all goes without a validation sample.
 
     Args:
-        y_train: int64 [N], true classes of the source.
+        targets: true ones of the source; rows belong to the class that they follow.
         kept: rows of the long tail, in its order.
         others: rows that may be used at all, those of the long tail among them.
         seed: the scenario's, used where the configuration has none.
     """
-    classes = int(y_train.max()) + 1
+    classes, lead = targets.num_classes, targets.lead
     wanted = _per_class(config, len(others), classes)
     free = np.setdiff1d(others, kept)
     drawn = [np.zeros(0, np.int64)]
     from_training = np.zeros(classes, np.int64)
     for label in range(classes) if wanted else ():
         rng = generator(_seed(config, seed), "validation", label)
-        left_out, training = free[y_train[free] == label], np.sort(kept[y_train[kept] == label])
+        left_out, training = free[lead[free] == label], np.sort(kept[lead[kept] == label])
         first = rng.permutation(left_out)[:wanted]
         missing = min(wanted - len(first), len(training) // 2)
         from_training[label] = missing
@@ -112,11 +113,11 @@ def draw_global(
     return rows, kept[~np.isin(kept, rows)], from_training
 
 
-def draw_local(clients: Ragged, y_train: NDArray[np.int64], config: Validation, seed: int) -> tuple[Ragged, Ragged]:
+def draw_local(clients: Ragged, targets: Targets, config: Validation, seed: int) -> tuple[Ragged, Ragged]:
     """Rows of each client that stay for training, and those of its local validation set.
 
     Classes give in proportion to the client's samples of them (largest remainders, ties drawn), and each keeps at least
-    one for training: a class that a client has seen stays seen.
+    one for training: a class that a client has seen stays seen. Rows count for the class that they follow.
     """
     share = SHARE if config.share is None else config.share
     kept, held = [], []
@@ -124,7 +125,7 @@ def draw_local(clients: Ragged, y_train: NDArray[np.int64], config: Validation, 
         rng = generator(_seed(config, seed), "validation-local", client)
         order = rng.permutation(len(rows))
         taken = np.zeros(len(rows), bool)
-        _, inverse, counts = np.unique(y_train[rows], return_inverse=True, return_counts=True)
+        _, inverse, counts = np.unique(targets.lead[rows], return_inverse=True, return_counts=True)
         for index, number in enumerate(_shares(counts, share, rng)):
             members = order[inverse[order] == index]
             taken[members[:number]] = True

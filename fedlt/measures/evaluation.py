@@ -26,6 +26,7 @@ from fedlt.measures.side import attempt
 from fedlt.measures.sums import Arrays, own_figures
 
 if TYPE_CHECKING:
+    from fedlt.data.targets import Targets
     from fedlt.metric import Metric
 
 Columns = Mapping[str, Any]
@@ -59,9 +60,9 @@ class Split(Protocol):
     @property
     def class_counts(self) -> NDArray[np.int64]: ...
     @property
-    def y_train(self) -> NDArray[np.int64]: ...
+    def train_targets(self) -> Targets: ...
     @property
-    def y_test(self) -> NDArray[np.int64]: ...
+    def test_targets(self) -> Targets: ...
     @property
     def clients(self) -> Rows: ...
     @property
@@ -102,7 +103,7 @@ def validation_figures(validation: Evaluation, split: Split) -> dict[str, float]
 
 def mass_counts(split: Split) -> NDArray[np.int64]:
     """[C] the clients' local test sets summed, from which the groups by mass follow."""
-    return np.bincount(split.y_test[split.tests.values], minlength=len(split.class_names))
+    return split.test_targets.counts(split.tests.values)
 
 
 class Derived:

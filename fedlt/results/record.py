@@ -108,9 +108,10 @@ class RunWriter:
     def partition(self, split: Split) -> None:
         """Writes who holds what, as `partition.npz`, and keeps the split for the evaluations."""
         arrays: dict[str, Any] = {"class_names": np.array(list(split.class_names)), "class_counts": split.class_counts}
-        for name, rows, labels in (("clients", split.clients, split.y_train), ("tests", split.tests, split.y_test)):
+        held = (("clients", split.clients, split.train_targets), ("tests", split.tests, split.test_targets))
+        for name, rows, targets in held:
             arrays[f"{name}_values"], arrays[f"{name}_offsets"] = rows.values, rows.offsets
-            arrays[f"{name}_labels"] = labels[rows.values]
+            arrays[f"{name}_labels"] = targets.values[rows.values]
 
         def write(path: Path) -> None:
             with path.open("wb") as file:
@@ -118,7 +119,7 @@ class RunWriter:
 
         replace_file(self.folder / "partition.npz", write)
         self._split = split
-        tested = np.bincount(split.y_test, minlength=len(split.class_names))
+        tested = split.test_targets.counts()
         self.summary |= {
             "clients": len(split.clients.offsets) - 1,
             "num_classes": len(split.class_names),

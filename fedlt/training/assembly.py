@@ -58,7 +58,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
     rounds = scenario.federation.rounds
     counts = federation.seen_counts() if "class_prior" in (*strategy.needs, *learner.needs) else None
-    task = Task(federation.kind, federation.num_classes, federation.input_shape, counts, rounds)
+    target = federation.train_targets.kind
+    task = Task(target.name, federation.num_classes, federation.input_shape, counts, rounds, target)
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
         raise ScenarioError(Problem("data.auxiliary", message))

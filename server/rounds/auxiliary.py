@@ -13,5 +13,5 @@ def auxiliary_rows(federation: Federation, device: torch.device, channels_last: 
     """The server's data, without a view of anybody else's."""
     rows = federation.auxiliary
     inputs = make_inputs(federation.x_train[rows], federation.mean, federation.std, device, channels_last)
-    targets = torch.from_numpy(federation.y_train[rows]).to(device)
+    targets = federation.train_targets.take(rows, device)
     return Rows(inputs, targets, torch.arange(len(rows), device=device))

@@ -169,7 +169,7 @@ class Rounds:
     def _evaluation_units(self) -> list[Unit]:
         strategy, flat = self.parts.strategy, self.parts.flat
         shared = not flat.private_backbone and type(strategy).adapt is Strategy.adapt
-        rows, chunk = len(self.federation.y_test), self.scenario.evaluation.batch_size
+        rows, chunk = len(self.federation.test_targets), self.scenario.evaluation.batch_size
         units = evaluation_units(rows, chunk, strategy.has_generic, self.evaluated, self.test_sizes, shared)
         held = self.federation.validation
         if held is not None:

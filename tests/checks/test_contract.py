@@ -17,6 +17,7 @@ from fedlt.config.scenario import load
 from fedlt.config.sections import Local
 from fedlt.data.auxiliary import set_apart
 from fedlt.data.federation import federate
+from fedlt.data.targets import Targets
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.exchange import Report
 from fedlt.nn.net import Net
@@ -92,12 +93,12 @@ def test_the_auxiliary_set_is_balanced_and_nobody_elses(
 
 def test_an_auxiliary_set_leaves_samples_of_every_class() -> None:
     labels = np.array([0, 0, 0, 1, 1])
-    rows, others = set_apart(labels, 1, 0)
+    rows, others = set_apart(Targets.of_classes(labels), 1, 0)
     assert labels[rows].tolist() == [0, 1]
     assert sorted([*rows.tolist(), *others.tolist()]) == [0, 1, 2, 3, 4]
-    assert any(set_apart(labels, 1, seed)[0].tolist() != rows.tolist() for seed in range(1, 9))
+    assert any(set_apart(Targets.of_classes(labels), 1, seed)[0].tolist() != rows.tolist() for seed in range(1, 9))
     with pytest.raises(ScenarioError, match=r"data\.auxiliary: expected less than 2"):
-        set_apart(labels, 2, 0)
+        set_apart(Targets.of_classes(labels), 2, 0)
     with pytest.raises(ScenarioError, match="official subsets"):
         load("digits_lt", ["data.auxiliary=1", "data.longtail.mode=official"])
 

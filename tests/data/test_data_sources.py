@@ -69,12 +69,12 @@ def test_npz_with_groups_and_class_names(tmp_path: Path) -> None:
     assert raw.name == "set" and raw.class_names == ("cat", "dog")
     assert raw.x_train.shape == (3, 2, 3, 1) and raw.x_train.dtype == np.uint8 and raw.y_train.dtype == np.int64
     assert (raw.x_test[..., 0] == GRAY[3:]).all()
-    assert {name: codes.tolist() for name, codes in raw.train_groups.items()} == {
+    assert {name: codes.tolist() for name, codes in raw.train_targets.groups.items()} == {
         "site": [1, 0, 2],
         "writer": [7, 7, 3],
     }
-    assert {name: codes.tolist() for name, codes in raw.test_groups.items()} == {"site": [2, 3]}
-    assert sources.load(replace(config, group_columns=["writer"])).train_groups.keys() == {"writer"}
+    assert {name: codes.tolist() for name, codes in raw.test_targets.groups.items()} == {"site": [2, 3]}
+    assert sources.load(replace(config, group_columns=["writer"])).train_targets.groups.keys() == {"writer"}
 
 
 def test_npz_columns_and_splits_by_name(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_npz_columns_and_splits_by_name(tmp_path: Path) -> None:
     )
     raw = sources.load(replace(config, input_column="z", target_column="c", test_split="val"))
     assert (raw.x_test == COLOUR[3:]).all() and raw.y_test.tolist() == [0, 1]
-    assert raw.train_groups.keys() == {"y"}
+    assert raw.train_targets.groups.keys() == {"y"}
 
 
 def test_text_labels_are_coded_alphabetically(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_cache_is_written_once_and_mapped(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("fedlt.data.files.Npz.read_labels", forbidden)
     again, labels = sources.load(config), sources.labels(config)
     assert (again.x_train == first.x_train).all() and again.mean.tolist() == first.mean.tolist()
-    assert labels.y_train.tolist() == [0, 1, 1] and labels.train_groups["site"].tolist() == [4, 4, 5]
+    assert labels.y_train.tolist() == [0, 1, 1] and labels.train_targets.groups["site"].tolist() == [4, 4, 5]
     monkeypatch.undo()
     monkeypatch.setenv("FEDLT_CACHE", str(tmp_path / "cache"))
     time.sleep(0.01)
@@ -270,7 +270,7 @@ def test_parquet_in_the_form_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
     assert raw.class_names == labels.class_names == ("cat", "dog")
     assert raw.y_train.tolist() == labels.y_train.tolist() == [0, 1, 1] and raw.y_test.tolist() == [1, 0]
     assert (raw.x_train == COLOUR[:3]).all() and (raw.x_test == COLOUR[3:]).all()
-    assert raw.train_groups["site"].tolist() == [1, 0, 1] and raw.test_groups["site"].tolist() == [2, 0]
+    assert raw.train_targets.groups["site"].tolist() == [1, 0, 1] and raw.test_targets.groups["site"].tolist() == [2, 0]
 
 
 def test_parquet_without_the_hub_s_metadata(tmp_path: Path) -> None:
@@ -398,8 +398,8 @@ def unpacked(name: str, folder: Path) -> Data:
 def test_real_ham10000_with_its_sites(tmp_path: Path) -> None:
     raw = sources.load(unpacked("ham10000", tmp_path))
     assert raw.x_train.shape == (4789, 32, 32, 3) and len(raw.y_test) == 1195 and len(raw.class_names) == 7
-    assert np.bincount(raw.train_groups["site"]).tolist() == [2528, 1077, 1008, 176]
-    assert len(raw.test_groups["site"]) == 1195
+    assert np.bincount(raw.train_targets.groups["site"]).tolist() == [2528, 1077, 1008, 176]
+    assert len(raw.test_targets.groups["site"]) == 1195
 
 
 def test_real_cifar10_and_its_official_subsets(tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ def test_real_cifar10_and_its_official_subsets(tmp_path: Path) -> None:
     assert np.bincount(labels.y_train).tolist() == np.bincount(known.y_train).tolist()
     assert labels.class_names == known.class_names
     for factor, rows in ((100, 12406), (50, 13996)):
-        assert len(select(labels.y_train, LongTail("exponential", factor, "official"), 0)) == rows
+        assert len(select(labels.train_targets, LongTail("exponential", factor, "official"), 0)) == rows
 
 
 def test_an_npz_that_unpacks_to_more_than_the_memory_is_refused(

@@ -64,8 +64,8 @@ def test_the_file_holds_the_features_and_all_else_that_the_pictures_had(pictures
     assert found.x_train.tolist() == expected
     assert found.x_test.tolist() == expected[2:4]
     assert (found.y_train.tolist(), found.y_test.tolist()) == ([0, 1, 2, 0, 1, 2], [2, 0])
-    assert found.train_groups["site"].tolist() == [7, 7, 7, 8, 8, 8]
-    assert found.test_groups["site"].tolist() == [7, 8]
+    assert found.train_targets.groups["site"].tolist() == [7, 7, 7, 8, 8, 8]
+    assert found.test_targets.groups["site"].tolist() == [7, 8]
     assert found.class_names == ("a", "b", "c")
 
 

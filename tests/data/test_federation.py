@@ -14,6 +14,7 @@ from fedlt.config.sections import Data, Federation, LongTail
 from fedlt.data import localtest
 from fedlt.data.federation import federate, plan
 from fedlt.data.partition import DirichletPerClass, Iid, Natural
+from fedlt.data.targets import Targets
 from fedlt.errors import ScenarioError
 
 # Two clients, three classes: 100 training samples.
@@ -57,24 +58,28 @@ def test_test_counts_round_down_or_to_the_nearest_and_stay_within_the_test_set()
 
 def test_local_tests_are_drawn_within_the_class_without_replacement() -> None:
     y_test = np.tile(np.arange(3), 10)
-    rows = localtest.local_tests("matched", CLIENTS, y_test, seed=0)
+    tested = Targets.of_classes(y_test)
+    rows = localtest.local_tests("matched", CLIENTS, tested, seed=0)
     assert rows.table(y_test, 3).tolist() == [[10, 3, 1], [6, 0, 3]]
     assert all((np.diff(row) > 0).all() for row in rows)
-    assert (localtest.local_tests("matched", CLIENTS, y_test, seed=0).values == rows.values).all()
-    assert (localtest.local_tests("matched", CLIENTS, y_test, seed=1).values != rows.values).any()
-    twins = localtest.local_tests("matched", np.array([[5, 5, 5], [5, 5, 5]]), y_test, seed=0)
+    assert (localtest.local_tests("matched", CLIENTS, tested, seed=0).values == rows.values).all()
+    assert (localtest.local_tests("matched", CLIENTS, tested, seed=1).values != rows.values).any()
+    twins = localtest.local_tests("matched", np.array([[5, 5, 5], [5, 5, 5]]), tested, seed=0)
     assert not np.array_equal(twins[0], twins[1])  # clients draw independently
     # 0.99 * 2 and 0.01 * 2 test samples, rounded down: the second client is not tested.
-    sparse = localtest.local_tests("official", np.array([[99, 0], [0, 1]]), np.array([0, 1]), seed=0)
+    sparse = localtest.local_tests(
+        "official", np.array([[99, 0], [0, 1]]), Targets.of_classes(np.array([0, 1])), seed=0
+    )
     assert sparse.sizes.tolist() == [1, 0]
 
 
 def test_natural_tests_are_the_rows_of_the_client_s_own_group() -> None:
-    rows = localtest.local_tests("natural", CLIENTS, np.zeros(4, np.int64), 0, np.array([5, 7]), np.array([7, 5, 9, 7]))
+    tested = Targets.of_classes(np.zeros(4, np.int64))
+    rows = localtest.local_tests("natural", CLIENTS, tested, 0, np.array([5, 7]), np.array([7, 5, 9, 7]))
     assert [row.tolist() for row in rows] == [[1], [0, 3]]
     for groups in ((None, None), (np.array([5, 7]), None), (np.array([5, 7]), np.array([1, 1, 1, 1]))):
         with pytest.raises(ScenarioError, match=r"federation.local_test: natural"):
-            localtest.local_tests("natural", CLIENTS, np.zeros(4, np.int64), 0, *groups)
+            localtest.local_tests("natural", CLIENTS, tested, 0, *groups)
 
 
 def test_federation_joins_everything(sites: str) -> None:
@@ -104,7 +109,7 @@ def test_clients_keep_the_order_of_the_official_subset(sites: str) -> None:
 
     shaped: dict[str, Any] = {"profile": "exponential", "imbalance_factor": 4.0, "mode": "official"}
     result = federate(scenario(sites, DirichletPerClass(5.0), 2, **shaped))
-    kept = select(result.y_train, LongTail(**shaped), 0).tolist()
+    kept = select(result.train_targets, LongTail(**shaped), 0).tolist()
     for client in result.clients:
         places = [kept.index(row) for row in client]
         assert places == sorted(places)
@@ -157,7 +162,8 @@ def test_digest_follows_everything_that_was_dealt(sites: str) -> None:
     base = federate(case)
     other_tests = replace(case, federation=replace(case.federation, local_test="official"))
     results = [federate(replace(case, seed=1)), federate(other_tests)]
-    results += [replace(base, y_train=1 - base.y_train), replace(base, y_test=1 - base.y_test)]
+    others = [replace(base.train_targets, values=1 - base.y_train), replace(base.test_targets, values=1 - base.y_test)]
+    results += [replace(base, train_targets=others[0]), replace(base, test_targets=others[1])]
     assert base.digest() == federate(case).digest()
     assert len({base.digest(), *(result.digest() for result in results)}) == 5
 

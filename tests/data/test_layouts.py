@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fedlt.config.scenario import load
 from fedlt.config.sections import Data
 from fedlt.data import sources
-from fedlt.data.raw import ordered
+from fedlt.data.coding import ordered
 from fedlt.data.split_share import cut
 from fedlt.data.table_columns import input_columns
 from fedlt.errors import ScenarioError
@@ -119,7 +119,7 @@ def test_sites_beneath_the_splits(tmp_path: Path) -> None:
     )  # or CLASS/PART: not to be guessed
     raw = sources.load(replace(config, group_columns=["site"]))
     assert raw.class_names == ("cat", "dog") and raw.y_train.tolist() == [0, 1, 0, 0]
-    assert raw.train_groups["site"].tolist() == [0, 0, 1, 1] and raw.test_groups["site"].tolist() == [1]
+    assert raw.train_targets.groups["site"].tolist() == [0, 0, 1, 1] and raw.test_targets.groups["site"].tolist() == [1]
     assert raw.x_train[:, 0, 0, 0].tolist() == [2, 1, 0, 3]  # the pictures go with their labels
     pictures(tmp_path / "scans", "train/cat/9.png")
     said = refusal(replace(config, group_columns=["site"]))
@@ -131,7 +131,9 @@ def test_a_folder_per_site(tmp_path: Path) -> None:
     for given in (config, replace(config, group_columns=["site"])):
         raw = sources.load(given)
         assert raw.y_train.tolist() == [0, 1, 0, 0] and raw.y_test.tolist() == [1]
-        assert raw.train_groups["site"].tolist() == [0, 0, 1, 1] and raw.test_groups["site"].tolist() == [2]
+        assert raw.train_targets.groups["site"].tolist() == [0, 0, 1, 1] and raw.test_targets.groups[
+            "site"
+        ].tolist() == [2]
     assert refusal(replace(config, group_columns=["ward"])).startswith("data.group_columns: has no effect: ")
     pictures(tmp_path / "scans", "d/training/cat/1.png")
     assert "d/training/cat/1.png belongs to no split; put it into d/train/CLASS" in refusal(config)
@@ -221,7 +223,7 @@ def test_columns_that_may_be_no_features_are_not_taken_for_them(kind: str, tmp_p
     with pytest.raises(ScenarioError, match=r"data.input_column: .*'patient' could be features, ids or groups"):
         sources.load(config)
     raw = sources.load(replace(config, group_columns=["patient"]))
-    assert raw.x_train.shape == (4, 2) and raw.train_groups["patient"].tolist() == [7, 7, 8, 9]
+    assert raw.x_train.shape == (4, 2) and raw.train_targets.groups["patient"].tolist() == [7, 7, 8, 9]
     assert sources.load(replace(config, input_column=["age", "patient"])).x_train[0].tolist() == [40.5, 7.0]
     with pytest.raises(ScenarioError, match=r"data.input_column: .*'label' holds no numbers"):
         sources.load(replace(config, input_column=["age", "label"]))
@@ -365,7 +367,7 @@ def test_the_arrays_of_medmnist(tmp_path: Path) -> None:
     raw = sources.load(config)
     assert (raw.x_train[..., 0] == pixels[:2]).all() and raw.y_train.tolist() == [0, 1]
     assert (raw.x_test[..., 0] == pixels[3:]).all() and raw.y_test.tolist() == [0, 1]
-    assert raw.train_groups == {}
+    assert raw.train_targets.groups == {}
     assert sources.load(replace(config, test_split="val")).y_test.tolist() == [1]
     np.savez(tmp_path / "chestmnist.npz", **{**arrays, "train_labels": np.zeros((2, 14), np.uint8)})
     assert "one number per row, got shape [2, 14]" in refusal(Data(name=str(tmp_path / "chestmnist.npz")))
@@ -381,8 +383,8 @@ def test_npz_without_a_test_set(suffix: str, tmp_path: Path) -> None:
     raw = sources.load(replace(config, test_share=0.25))
     assert np.bincount(raw.y_train).tolist() == [6, 1] and np.bincount(raw.y_test).tolist() == [2, 1]
     for rows, labels, groups in (
-        (raw.x_train, raw.y_train, raw.train_groups),
-        (raw.x_test, raw.y_test, raw.test_groups),
+        (raw.x_train, raw.y_train, raw.train_targets.groups),
+        (raw.x_test, raw.y_test, raw.test_targets.groups),
     ):
         source = rows[:, 0].astype(int)
         assert labels.tolist() == y[source].tolist() and groups["site"].tolist() == (source % 3).tolist()
@@ -444,7 +446,7 @@ def test_classes_and_sites_are_in_that_order(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", x_train=x, y_train=y, x_test=x, y_test=y, site_train=site)
     raw = sources.load(Data(name=str(tmp_path / "s.npz")))
     assert raw.class_names == ("1", "9", "10") and raw.y_train.tolist() == [2, 1, 0]
-    assert raw.train_groups["site"].tolist() == [1, 0, 0]
+    assert raw.train_targets.groups["site"].tolist() == [1, 0, 0]
 
 
 BAD_VALUES: list[tuple[NDArray[Any], str]] = [

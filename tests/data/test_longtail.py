@@ -11,6 +11,7 @@ import pytest
 
 from fedlt.config.sections import LongTail
 from fedlt.data.longtail import counts, select
+from fedlt.data.targets import Targets
 from fedlt.errors import ScenarioError
 
 TEN = np.full(10, 5000)
@@ -127,7 +128,7 @@ def test_options_without_effect_are_refused(options: dict[str, Any], keys: list[
 
 def test_official_rows_are_those_of_the_official_code() -> None:
     y = np.array([1, 0, 0, 1, 0, 1, 0, 1])
-    kept = select(y, LongTail(profile="exponential", imbalance_factor=2, mode="official"), seed=5)
+    kept = select(Targets.of_classes(y), LongTail(profile="exponential", imbalance_factor=2, mode="official"), seed=5)
     # RandomState(0) shuffles [1, 2, 4, 6], keeps all four; then [0, 3, 5, 7], keeps the first two.
     draws = np.random.RandomState(0)
     first, second = np.array([1, 2, 4, 6]), np.array([0, 3, 5, 7])
@@ -140,15 +141,15 @@ def test_official_rows_are_those_of_the_official_code() -> None:
 def test_seeded_rows_are_class_by_class_ascending_and_follow_the_seed() -> None:
     y = np.tile(np.arange(2), 50)
     shaped = LongTail(profile="exponential", imbalance_factor=5)
-    kept = select(y, shaped, seed=1)
+    kept = select(Targets.of_classes(y), shaped, seed=1)
     assert y[kept].tolist() == [0] * 50 + [1] * 10
     assert kept[:50].tolist() == list(range(0, 100, 2))
     assert (np.diff(kept[50:]) > 0).all()
-    assert (select(y, shaped, seed=1) == kept).all()
-    assert (select(y, shaped, seed=2) != kept).any()
+    assert (select(Targets.of_classes(y), shaped, seed=1) == kept).all()
+    assert (select(Targets.of_classes(y), shaped, seed=2) != kept).any()
     own = LongTail(profile="exponential", imbalance_factor=5, seed=1)
-    assert (select(y, own, seed=2) == kept).all()
+    assert (select(Targets.of_classes(y), own, seed=2) == kept).all()
 
 
 def test_none_keeps_every_row_class_by_class() -> None:
-    assert select(np.array([1, 0, 1, 0]), LongTail(), seed=0).tolist() == [1, 3, 0, 2]
+    assert select(Targets.of_classes(np.array([1, 0, 1, 0])), LongTail(), seed=0).tolist() == [1, 3, 0, 2]

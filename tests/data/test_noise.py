@@ -14,6 +14,7 @@ from fedlt.config.scenario import load
 from fedlt.config.sections import Noise, Unlabelled
 from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.noise import noisy_labels
+from fedlt.data.targets import Targets
 from fedlt.data.unlabelled import extra_rows
 from fedlt.errors import ScenarioError
 from fedlt.exchange import Job, Work
@@ -21,11 +22,12 @@ from fedlt.exchange import Job, Work
 COUNTS = np.array([6000, 3000, 1000])
 TRUE = np.repeat(np.arange(3), COUNTS)
 ALL = np.arange(len(TRUE))
+TARGETS = Targets.of_classes(TRUE)
 
 
 def flips(config: Noise, seed: int = 0) -> np.ndarray[Any, Any]:
     """[C, C] share of the samples of each true class that are seen as each class."""
-    seen = noisy_labels(TRUE, ALL, 3, config, seed)
+    seen = noisy_labels(TARGETS, ALL, config, seed).values
     return np.stack([np.bincount(seen[label == TRUE], minlength=3) for label in range(3)]) / COUNTS[:, None]
 
 
@@ -41,17 +43,17 @@ def test_frequency_noise_goes_where_the_samples_are() -> None:
 
 
 def test_noise_is_seeded_and_leaves_other_rows_alone() -> None:
-    first, again, other = (noisy_labels(TRUE, ALL[::2], 3, Noise("symmetric", 0.3), seed) for seed in (0, 0, 1))
+    first, again, other = (noisy_labels(TARGETS, ALL[::2], Noise("symmetric", 0.3), seed).values for seed in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()
     assert (first[1::2] == TRUE[1::2]).all()
-    assert (noisy_labels(TRUE, ALL[::2], 3, Noise("symmetric", 0.3, seed=1), 0) == other).all()
+    assert (noisy_labels(TARGETS, ALL[::2], Noise("symmetric", 0.3, seed=1), 0).values == other).all()
 
 
 def test_labels_from_a_file_replace_those_of_the_clients_rows(tmp_path: Path) -> None:
     path = tmp_path / "labels.npz"
     np.savez(path, people=np.full(len(TRUE), 1), short=np.zeros(3, np.int64), far=np.full(len(TRUE), 9))
-    seen = noisy_labels(TRUE, ALL[:5], 3, Noise("file", file=f"{path}:people"), 0)
+    seen = noisy_labels(TARGETS, ALL[:5], Noise("file", file=f"{path}:people"), 0).values
     assert (seen[:5] == 1).all()
     assert (seen[5:] == TRUE[5:]).all()
     for name, message in (
@@ -60,10 +62,10 @@ def test_labels_from_a_file_replace_those_of_the_clients_rows(tmp_path: Path) ->
         ("none", r"no array 'none'; it has: people, short, far"),
     ):
         with pytest.raises(ScenarioError, match=message):
-            noisy_labels(TRUE, ALL, 3, Noise("file", file=f"{path}:{name}"), 0)
+            noisy_labels(TARGETS, ALL, Noise("file", file=f"{path}:{name}"), 0)
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(ScenarioError, match="not a readable"):
-        noisy_labels(TRUE, ALL, 3, Noise("file", file=f"{tmp_path / 'broken.npz'}:a"), 0)
+        noisy_labels(TARGETS, ALL, Noise("file", file=f"{tmp_path / 'broken.npz'}:a"), 0)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_labels_from_a_file_replace_those_of_the_clients_rows(tmp_path: Path) ->
 )
 def test_senseless_noise_is_refused(config: Noise, message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
-        noisy_labels(TRUE, ALL, 3, config, 0)
+        noisy_labels(TARGETS, ALL, config, 0)
 
 
 def federation_of(tiny: dict[str, Any], *overrides: str) -> Federation:
@@ -133,7 +135,13 @@ def test_extra_rows_keep_the_ranks_of_the_labelled_classes() -> None:
     """Labelled 1, 2 and 4 samples; 14 more with a factor of 4 are 2, 4 and 8."""
     y = np.repeat(np.arange(3), 20)
     labelled = np.array([0, 20, 21, 40, 41, 42, 43])
-    found = extra_rows(y, np.setdiff1d(np.arange(60), labelled), labelled, Unlabelled(extra=2, imbalance_factor=4), 0)
+    found = extra_rows(
+        Targets.of_classes(y),
+        np.setdiff1d(np.arange(60), labelled),
+        labelled,
+        Unlabelled(extra=2, imbalance_factor=4),
+        0,
+    )
     assert np.bincount(y[found]).tolist() == [2, 4, 8]
 
 

@@ -15,12 +15,14 @@ from fedlt.config.scenario import load
 from fedlt.config.sections import Validation
 from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.ragged import Ragged
+from fedlt.data.targets import Targets
 from fedlt.data.validation import draw_global, draw_local
 from fedlt.errors import ScenarioError
 from fedlt.measures.glossary import explain
 
 # Ten rows of class 0, six of class 1 and two of class 2; a long tail that keeps eight, two and two of them.
 Y = np.repeat([0, 1, 2], [10, 6, 2])
+TARGETS = Targets.of_classes(Y)
 KEPT = np.array([0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 16, 17])
 ALL = np.arange(18)
 
@@ -37,7 +39,7 @@ def everything(federation: Federation) -> list[int]:
 
 
 def test_the_global_set_takes_first_what_the_long_tail_left_out() -> None:
-    rows, training, taken = draw_global(Y, KEPT, ALL, Validation(per_class=3), seed=0)
+    rows, training, taken = draw_global(TARGETS, KEPT, ALL, Validation(per_class=3), seed=0)
     # Left out are two rows of class 0, four of class 1 and none of class 2; of its two, class 2 keeps one.
     assert np.bincount(Y[rows]).tolist() == [3, 3, 1]
     assert taken.tolist() == [1, 0, 1]
@@ -48,16 +50,16 @@ def test_the_global_set_takes_first_what_the_long_tail_left_out() -> None:
 
 
 def test_a_class_never_loses_more_than_half_of_its_training_rows() -> None:
-    _, training, taken = draw_global(Y, ALL, ALL, Validation(per_class=8), seed=0)
+    _, training, taken = draw_global(TARGETS, ALL, ALL, Validation(per_class=8), seed=0)
     assert taken.tolist() == [5, 3, 1]
     assert np.bincount(Y[training]).tolist() == [5, 3, 1]
 
 
 def test_a_share_gives_the_global_set_that_share_of_a_class_and_at_most_a_hundred() -> None:
     # 18 rows of 3 classes: 6 a class, of which a third is 2.
-    assert np.bincount(Y[draw_global(Y, KEPT, ALL, Validation(share=1 / 3), seed=0)[0]]).tolist() == [2, 2, 1]
+    assert np.bincount(Y[draw_global(TARGETS, KEPT, ALL, Validation(share=1 / 3), seed=0)[0]]).tolist() == [2, 2, 1]
     many = np.repeat([0, 1], 1000)
-    rows, _, _ = draw_global(many, many[:0], np.arange(2000), Validation(share=0.5), seed=0)
+    rows, _, _ = draw_global(Targets.of_classes(many), many[:0], np.arange(2000), Validation(share=0.5), seed=0)
     assert np.bincount(many[rows]).tolist() == [100, 100]
 
 
@@ -65,11 +67,14 @@ def test_local_sets_follow_the_mix_of_the_client_and_leave_every_class_seen() ->
     # Client 0 holds ten, six and one: a fifth of 17 is 3, two of class 0 and one of class 1. Client 1 has one sample.
     y = np.repeat([0, 1, 2, 0], [10, 6, 1, 1])
     clients = Ragged.from_rows([np.arange(17), np.array([17])])
-    kept, held = draw_local(clients, y, Validation(share=0.2), seed=0)
+    kept, held = draw_local(clients, Targets.of_classes(y), Validation(share=0.2), seed=0)
     assert held.table(y, 3).tolist() == [[2, 1, 0], [0, 0, 0]]
     assert kept.table(y, 3).tolist() == [[8, 5, 1], [1, 0, 0]]
     assert sorted([*kept.values, *held.values]) == list(range(18))
-    assert draw_local(clients, y, Validation(share=0.2, seed=7), seed=0)[1].values.tolist() != held.values.tolist()
+    assert (
+        draw_local(clients, Targets.of_classes(y), Validation(share=0.2, seed=7), seed=0)[1].values.tolist()
+        != held.values.tolist()
+    )
 
 
 def test_no_validation_row_is_anybody_elses(tiny: dict[str, Any]) -> None:
@@ -137,7 +142,7 @@ def test_validation_figures_are_those_of_the_rows_set_apart(tiny: dict[str, Any]
     inputs = make_inputs(federation.x_train, federation.mean, federation.std, torch.device("cpu"), False)
     with torch.no_grad():
         predicted = parts.model.eval()(inputs.take(torch.from_numpy(held.rows))).argmax(1).numpy()
-    right = predicted == held.targets
+    right = predicted == held.targets.values
     assert run.final["validation/generic/accuracy"] == pytest.approx(right[: held.size].mean())
     clients = [right[rows].mean() for rows in held.clients if len(rows)]
     assert run.final["validation/personal/accuracy"] == pytest.approx(np.mean(clients))

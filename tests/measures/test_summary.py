@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fedlt.data.targets import Targets
 from fedlt.measures.metrics import Confusion
 from fedlt.results.runs import Evaluation, Run, RunWriter, open_run
 from fedlt.results.summary import WIDTH, evaluation_line, final_table, plain
@@ -54,8 +55,8 @@ def write_run(folder: Path, evaluation: Evaluation | None) -> Run:
         SimpleNamespace(
             class_names=("a", "b", "c"),
             class_counts=np.array([150, 50, 10]),
-            y_train=y_train,
-            y_test=y_test,
+            train_targets=Targets.of_classes(y_train),
+            test_targets=Targets.of_classes(y_test),
             clients=SimpleNamespace(values=np.roll(np.arange(210), -20), offsets=np.array([0, 190, 210])),
             tests=SimpleNamespace(values=np.array([0, 1, 2, 3]), offsets=np.array([0, 4, 4])),
             validation=None,

@@ -16,6 +16,7 @@ import pytest
 
 import fedlt
 from fedlt.config.scenario import load
+from fedlt.data.targets import Targets
 from fedlt.errors import ScenarioError
 from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
@@ -134,7 +135,8 @@ def hundred(out: Path, seed: int, strategy: str) -> None:
     tests = SimpleNamespace(values=rng.integers(1000, size=2000), offsets=20 * np.arange(101))
     counts = np.stack([np.bincount(y_train[50 * k : 50 * k + 50], minlength=10) for k in range(100)])
     split: Any = SimpleNamespace(
-        class_names=[str(c) for c in range(10)], class_counts=np.bincount(y_train), y_train=y_train, y_test=y_test,
+        class_names=[str(c) for c in range(10)], class_counts=np.bincount(y_train),
+        train_targets=Targets.of_classes(y_train), test_targets=Targets.of_classes(y_test),
         clients=rows, tests=tests, validation=None, counts=lambda k: counts[k],
     )  # fmt: skip
     scenario = load("digits_lt", ["federation.clients=100", f"strategy={strategy}", f"seed={seed}"])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedlt.data.targets import Targets
 from fedlt.errors import FedLTError
 from fedlt.measures.metrics import Confusion
 from fedlt.process.files import replace_file
@@ -29,8 +30,8 @@ def split() -> SimpleNamespace:
     return SimpleNamespace(
         class_names=("cat", "dog", "owl"),
         class_counts=np.array([2, 3, 0]),
-        y_train=y_train,
-        y_test=y_test,
+        train_targets=Targets.of_classes(y_train),
+        test_targets=Targets.of_classes(y_test),
         clients=SimpleNamespace(values=np.concatenate(held), offsets=np.array([0, 3, 5])),
         tests=SimpleNamespace(values=np.array([0, 1, 3, 1]), offsets=np.array([0, 3, 4])),
         validation=None,
@@ -175,7 +176,7 @@ def test_classes_without_a_test_sample_are_counted_in_the_summary(tmp_path: Path
     writer = RunWriter(tmp_path, SCENARIO, META)
     writer.start()
     held = split()
-    held.y_test = np.array([0, 1, 0, 0])
+    held.test_targets = Targets.of_classes(np.array([0, 1, 0, 0]), 3)
     writer.partition(held)
     assert open_run(tmp_path).summary["groups_untested"] == [0, 0, 1]
 

@@ -1,0 +1,72 @@
+"""Texts become whole numbers, in an order that people expect; what is neither is refused with the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.errors import Problem, ScenarioError
+
+_DIGITS = re.compile(r"([0-9]+)")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+def refuse(message: str, key: str = "data.name") -> ScenarioError:
+    """The error of a data set that cannot be used."""
+    return ScenarioError(Problem(key, message))
+
+
+def ordered(texts: NDArray[np.str_]) -> list[str]:
+    """The different texts in alphabetical order, where numbers in them count as numbers: a2 before a10, -1 before 0.5.
+
+    texts: [N].
+    """
+    distinct = [str(text) for text in np.unique(texts)]
+    if all(_NUMBER.fullmatch(text) for text in distinct):
+        return sorted(distinct, key=lambda text: (float(text), text))
+
+    # Texts and numbers take turns in what `split` returns, so that equal places hold equal types.
+    def parts(text: str) -> list[Any]:
+        return [int(part) if place % 2 else part for place, part in enumerate(_DIGITS.split(text))]
+
+    return sorted(distinct, key=lambda text: (parts(text), text))
+
+
+def held_as(values: NDArray[Any]) -> str:
+    """What values that are no whole numbers are, as a verb and its object, with the remedy."""
+    if values.dtype.kind == "f":
+        missing = int(np.isnan(values).sum())
+        if missing:
+            return f"have {missing} missing ones; fill them in first"
+        odd = values[values != np.floor(values)]
+        if len(odd):
+            return f"are decimal numbers such as {odd[0]:g}; give each its own text or whole number"
+        return f"are stored as decimal numbers ({values[0]:.1f}); store them as whole numbers"
+    names = {
+        "b": "are true or false; write 0 and 1",
+        "M": "are dates; write them as texts",
+        "S": "are bytes; decode them",
+    }
+    return names.get(values.dtype.kind, f"are of type {values.dtype}; write them as texts")
+
+
+def as_texts(name: str, what: str, values: NDArray[Any]) -> NDArray[np.str_]:
+    if not all(isinstance(value, str) for value in values):
+        missing = sum(value is None or (isinstance(value, float) and np.isnan(value)) for value in values)
+        problem = f"have {missing} missing values" if missing else "mix texts with other values"
+        raise refuse(f"{name}: {what} {problem}; fill them in first")
+    return values.astype(np.str_)
+
+
+def coded(name: str, what: str, values: NDArray[Any], known: Sequence[str]) -> NDArray[np.int64]:
+    texts = as_texts(name, what, values)
+    codes = {text: code for code, text in enumerate(known)}
+    distinct, inverse = np.unique(texts, return_inverse=True)
+    unknown = [str(text) for text in distinct if str(text) not in codes]
+    if unknown:
+        raise refuse(f"{name}: {what} of the test set hold {unknown[0]!r}, which the training set lacks")
+    return np.array([codes[str(text)] for text in distinct], np.int64)[inverse]

@@ -42,6 +42,7 @@ class Target(ABC):
 
     one_label: ClassVar[bool] = False  # True: a row has exactly one class, and targets are [N] class numbers
     unknown: ClassVar[int] = -1  # what stands in the place of a target that nobody knows
+    axes: ClassVar[int] = 0  # of predictions between samples and classes: logits are [B, C], or [B, L, C] with one
 
     @property
     def name(self) -> str:

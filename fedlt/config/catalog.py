@@ -14,11 +14,11 @@ import importlib.metadata
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fedlt.config.flower_source import flower_classes, flower_fields
 from fedlt.config.own_code import OURS, importing, own_files
 from fedlt.config.schema import Field, suggest
 from fedlt.config.source import class_literal, dataclass_fields, is_dataclass, read, source_of
@@ -44,8 +44,12 @@ PARTITIONS = {
     "natural": "fedlt.data.partition:Natural",
     "size_skewed": "fedlt.data.partition:SizeSkewed",
 }
-FOLDERS = {"strategy": ("strategies", "fedlt.strategies"), "learner": ("fedlt/learners", "fedlt.learners")}
-CONTRACTS = ("strategy", "learner", "metric")  # kinds with a base class `fedlt.KIND.Kind`
+FOLDERS = {
+    "strategy": ("strategies", "fedlt.strategies"),
+    "learner": ("fedlt/learners", "fedlt.learners"),
+    "target": ("fedlt/data/kinds", "fedlt.targets"),
+}
+CONTRACTS = ("strategy", "learner", "metric", "target")  # kinds with a base class `fedlt.KIND.Kind`
 KINDS = (*CONTRACTS, "model", "partition")
 FLOWER_PREFIX = "flower:"
 
@@ -154,7 +158,7 @@ def names(kind: str) -> list[str]:
 
 def flower_names() -> list[str]:
     """Flower's own server strategies, as scenarios name them."""
-    return [FLOWER_PREFIX + name for name in sorted(_flower_classes())]
+    return [FLOWER_PREFIX + name for name in sorted(flower_classes())]
 
 
 def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
@@ -209,58 +213,12 @@ def _own_path(key: str, file: str, relative_to: Path) -> Path:
 
 
 def _find_flower(name: str) -> Component:
-    classes = _flower_classes()
+    classes = flower_classes()
     bare = name.removeprefix(FLOWER_PREFIX)
     if bare not in classes:
         raise ScenarioError(Problem("strategy", f"Flower has no strategy {bare!r}{suggest(bare, classes)}"))
     summary, init = classes[bare]
-    return FlowerComponent("strategy", name, "server.flower_strategy:FlowerStrategy", summary, _flower_fields(init))
-
-
-@lru_cache(maxsize=1)
-def _flower_classes() -> dict[str, tuple[str, ast.FunctionDef]]:
-    """Summary and constructor of each strategy that Flower exports and that can be the server half of one of ours."""
-    folder = source_of("flwr").parent / "serverapp" / "strategy"
-    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.py"))}
-    nodes = {node.name: node for tree in trees.values() for node in tree.body if isinstance(node, ast.ClassDef)}
-    imports = [node for node in trees["__init__"].body if isinstance(node, ast.ImportFrom)]
-    # Left out: strategies that need more of a client than its weights and its number of samples. Flower's FedProx is
-    # FedAvg on the server; its penalty is the client's to add, as our own fedprox does.
-    beyond = ("FedXgb", "QFedAvg", "FedProx", "DifferentialPrivacyClientSide")
-    found = {}
-    for name in (alias.name for item in imports for alias in item.names):
-        init = _init_of(name, nodes)
-        if init is not None and not name.startswith(beyond):
-            found[name] = ((ast.get_docstring(nodes[name]) or name).splitlines()[0], init)
-    return found
-
-
-def _init_of(name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef | None:
-    """A class's constructor, its own or inherited."""
-    if name not in nodes:
-        return None
-    own = (item for item in nodes[name].body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
-    inherited = (_init_of(ast.unparse(base), nodes) for base in nodes[name].bases)
-    return next(own, None) or next(filter(None, inherited), None)
-
-
-def _flower_fields(init: ast.FunctionDef) -> tuple[Field, ...]:
-    """Constructor arguments that are hyper-parameters: numbers, texts and switches that the scenario does not set."""
-    ours = {"weighted_by_key", "arrayrecord_key", "configrecord_key", "num_sampled_clients", "strategy"}
-    plain = {"int", "float", "str", "bool", "None"}
-    positional = init.args.args[1:]
-    missing = [None] * (len(positional) - len(init.args.defaults))
-    pairs = [*zip(positional, [*missing, *init.args.defaults], strict=True)]
-    pairs += zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
-    fields = []
-    for argument, default in pairs:
-        annotation = ast.unparse(argument.annotation) if argument.annotation else "Any"
-        sampling = argument.arg.startswith(("fraction_", "min_"))
-        if sampling or argument.arg in ours or not plain.issuperset(annotation.split(" | ")):
-            continue
-        required = default is None
-        fields.append(Field(argument.arg, annotation, None if default is None else ast.literal_eval(default), required))
-    return tuple(fields)
+    return FlowerComponent("strategy", name, "server.flower_strategy:FlowerStrategy", summary, flower_fields(init))
 
 
 def _import_file(kind: str, path: Path) -> Any:

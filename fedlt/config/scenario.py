@@ -52,7 +52,8 @@ class Scenario:
         """Hash of everything that the result depends on: neither the file's name, nor where it is computed."""
         content = self.to_dict()
         content["resources"] = {"precision": self.resources.precision}
-        content["code"] = [choice.component.code_digest() for choice in (self.strategy, self.learner, self.model)]
+        choices = [self.strategy, self.learner, self.model, *([self.data.targets] if self.data.targets else [])]
+        content["code"] = [choice.component.code_digest() for choice in choices]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

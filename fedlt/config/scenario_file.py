@@ -16,8 +16,8 @@ from fedlt.errors import Problem, ScenarioError
 FOLDER = catalog.ROOT / "scenarios"
 
 PATHS = (
-    ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("federation", "partition"),
-    ("model",), ("strategy",), ("learner",), ("evaluation", "metrics"),
+    ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
+    ("federation", "partition"), ("model",), ("strategy",), ("learner",), ("evaluation", "metrics"),
 )  # fmt: skip
 """Keys whose values may be paths."""
 
@@ -98,7 +98,7 @@ def _places(holder: Any, place: Any) -> Iterator[tuple[Any, Any]]:
 def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
     if keys == ("data", "name"):
         return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
-    return keys[0] == "data" or ".py:" in value
+    return (keys[0] == "data" and keys != ("data", "targets")) or ".py:" in value
 
 
 def _is_folder(base: Path, name: str) -> bool:
@@ -194,6 +194,9 @@ class Reader:
                 )
             elif str(item.type).startswith("Annotated[Choice"):
                 given = content.get(name, item.default)
+                if given is None and "| None" in str(item.type):
+                    result[name] = None
+                    continue
                 if isinstance(given, dict) and "name" not in given:
                     given = {"name": item.default, **given}  # fields of the default component
                 result[name] = self.choice(_kind_of(str(item.type)), given, where)

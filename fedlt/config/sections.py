@@ -69,14 +69,13 @@ class Validation:
 class Data:
     """The data set: built in, a hub name, a folder, an .npz file, or one table."""
 
-    young: ClassVar[tuple[str, ...]] = (
-        "validation",
-        "test_share",
-    )  # `to_dict` leaves them out at their defaults: hashes stay
+    # `to_dict` leaves them out at their defaults: hashes stay.
+    young: ClassVar[tuple[str, ...]] = ("validation", "test_share", "targets")
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
     input_column: str | list[str] | None = None  # a list: a feature each; null: found by type
-    target_column: str | None = None  # null: found by its type and name
+    target_column: str | list[str] | None = None  # null: found by type and name; a list: 0 and 1, a class each
+    targets: Annotated[Choice | None, "target"] = None  # null: as the data say; see: fedlt ls targets
     group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
     train_split: str = "train"  # name of the split on the hub, or in a folder of Parquet files
     test_split: str = "test"  # likewise

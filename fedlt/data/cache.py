@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.data.kind_of import built_in
 from fedlt.data.raw import RawData, RawLabels
 from fedlt.data.targets import Targets
+from fedlt.target import Target
 
 FORMAT = 2  # part of every entry's hash: to be raised when the files' meaning changes
 
@@ -35,18 +37,20 @@ def cache_folder(cache_dir: Path | str | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """The place of one decoded data set, there or not."""
+    """The place of one decoded data set, there or not. kind: of the targets; None: as the entry says."""
 
     folder: Path
+    kind: Target | None = None
 
     @classmethod
-    def of(cls, cache_dir: Path | str | None, name: str, identity: Sequence[Any]) -> Entry:
+    def of(cls, cache_dir: Path | str | None, name: str, identity: Sequence[Any], kind: Target | None = None) -> Entry:
         """The entry of a source, in the cache's folder (see `cache_folder`).
 
-        identity: everything that decides the arrays, such as digests of files, and columns.
+        identity: everything that decides the arrays, such as digests of files, and columns. kind: of the targets, where
+        the scenario names it.
         """
         digest = hashlib.sha256(json.dumps([FORMAT, *identity]).encode()).hexdigest()[:16]
-        return cls(cache_folder(cache_dir) / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}")
+        return cls(cache_folder(cache_dir) / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}", kind)
 
     def labels(self) -> RawLabels | None:
         """The labels alone; None where the entry does not exist."""
@@ -94,7 +98,8 @@ class Entry:
 
     def _targets(self, split: str, meta: dict[str, Any], classes: int) -> Targets:
         groups = {column: self._read(f"{split}_group_{i}") for i, column in enumerate(meta[f"{split}_groups"])}
-        return Targets(self._read(f"y_{split}"), classes, groups=groups)
+        kind = self.kind or built_in(meta.get("targets", "single"))
+        return Targets(self._read(f"y_{split}"), classes, kind, groups)
 
     def _read(self, array: str) -> NDArray[Any]:
         return np.load(self.folder / f"{array}.npy", allow_pickle=False)  # type: ignore[no-any-return]
@@ -112,6 +117,7 @@ def _write(folder: Path, raw: RawData) -> None:
     meta = {
         "name": raw.name,
         "class_names": raw.class_names,
+        "targets": raw.train_targets.kind.name,
         "train_groups": list(raw.train_targets.groups),
         "test_groups": list(raw.test_targets.groups),
     }

@@ -70,3 +70,47 @@ def coded(name: str, what: str, values: NDArray[Any], known: Sequence[str]) -> N
     if unknown:
         raise refuse(f"{name}: {what} of the test set hold {unknown[0]!r}, which the training set lacks")
     return np.array([codes[str(text)] for text in distinct], np.int64)[inverse]
+
+
+def numeric(texts: Sequence[str]) -> bool:
+    """Whether all texts are numbers, so that `ordered` orders them by size."""
+    return all(_NUMBER.fullmatch(text) for text in texts)
+
+
+Lists = Sequence[Sequence[Any]]
+
+
+def as_lists(values: NDArray[Any]) -> Lists | None:
+    """A column of lists, [N] objects, as lists; None for all else."""
+    if values.ndim != 1 or values.dtype.kind != "O" or not len(values):
+        return None
+    if not all(isinstance(value, list | tuple | np.ndarray) for value in values):
+        return None
+    return [list(value) for value in values]
+
+
+def list_classes(
+    name: str, train: Lists, test: Lists, class_names: Sequence[str]
+) -> tuple[list[list[list[int]]], tuple[str, ...]]:
+    """Lists of classes of the training and of the test rows as numbers, and the names of the classes.
+
+    The classes are texts, or whole numbers 0..C-1. Raises `ScenarioError` for all else.
+    """
+    flat = [np.array([value for row in rows for value in row], object) for rows in (train, test)]
+    if any(isinstance(value, str) for value in flat[0]):
+        known = list(class_names) or ordered(as_texts(name, "the labels", flat[0]))
+        numbers = [coded(name, "the labels", part, known) for part in flat]
+    else:
+        odd = [value for part in flat for value in part if not isinstance(value, int | np.integer)]
+        if odd:
+            raise refuse(f"{name}: classes must be texts or whole numbers, got {odd[0]!r}; mend them", "data.targets")
+        numbers = [part.astype(np.int64) for part in flat]
+        known = list(map(str, class_names)) or [str(number) for number in range(int(numbers[0].max(initial=-1)) + 1)]
+
+    for split, part in zip(("training", "test"), numbers, strict=True):
+        if len(part) and (part.min() < 0 or part.max() >= len(known)):
+            bounds = f"0..{len(known) - 1}, got {part.min()}..{part.max()}"
+            raise refuse(f"{name}: {split} labels must lie in {bounds}; renumber the classes", "data.targets")
+    ends = [np.cumsum([len(row) for row in rows])[:-1] for rows in (train, test)]
+    parts = [np.split(part, end) for part, end in zip(numbers, ends, strict=True)]
+    return [[row.tolist() for row in part] for part in parts], tuple(known)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.image_folder import PICTURES, ImageFolder, site_folders
+from fedlt.data.kind_of import built_in, chosen
 from fedlt.data.npz import opened
-from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
+from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
 from fedlt.data.split_share import check_share, cut
 from fedlt.data.table_files import TableFiles, split_files
 from fedlt.data.tables import columns_of
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class Npz:
     """Arrays `x_train, y_train, x_test, y_test`; further columns `NAME_train` (and `NAME_test`) are groups.
 
-    Other columns and splits: `<input_column>_<train_split>` and so on. `class_names` is taken where it is there. Also
+    Other columns and splits: `<input_column>_<train_split>` and so on. `class_names` is taken where it is there,
+    and `targets`, the name of the kind of labels (`fedlt ls targets`). Also
     read are MedMNIST's `train_images, train_labels, test_images, test_labels`, and, with `data.test_share`, files
     without a test set (`x_train, y_train`, or `x, y`).
     """
@@ -62,9 +64,10 @@ class Npz:
         targets = [self._targets(suffix) for suffix in (train, test)]
         check_share(config.test_share, str(self.path), config.test_split, self._has_test)
         needed = targets[: 2 if self._has_test else 1]
-        arrays = self._arrays([*needed, *(column + train for column in config.group_columns)], ["class_names"])
+        named = [column + train for column in config.group_columns]
+        arrays = self._arrays([*needed, *named], ["class_names", "targets"])
         y = [_single(key, arrays[key]) for key in needed]
-        groups = config.group_columns or self._group_columns(train, y[0].shape)
+        groups = config.group_columns or self._group_columns(train, y[0].shape[:1])
         columns = self._arrays([g + train for g in groups], optional=[g + test for g in groups])
         names = arrays.get("class_names", np.zeros(0, np.str_))
         if names.ndim != 1:
@@ -73,25 +76,26 @@ class Npz:
             names = names[:0]  # they name the classes of y
 
         texts = [str(name) for name in names]
+        kind = chosen(config)
+        if kind is None and "targets" in arrays:
+            kind = built_in(str(arrays["targets"]))
         by_row = {g: columns[g + train] for g in groups}
         if config.test_share is None:
             tested = {g: columns[g + test] for g in groups if g + test in columns}
-            return checked_labels(self.name, y[0], y[1], by_row, tested, texts), None
+            return checked_labels(self.name, y[0], y[1], by_row, tested, texts, kind), None
 
-        if y[0].ndim != 1:
-            raise refuse(f"{self.path}: labels must be one number per row, got shape {list(y[0].shape)}")
-        rows = cut(y[0], config.test_share)
+        rows = cut(stratum(self.name, y[0], texts, kind), config.test_share)
         for g, values in by_row.items():
             self._refuse_lengths(values, len(y[0]), f"group column {g!r}")
         kept, held = ({g: values[part] for g, values in by_row.items()} for part in rows)
 
-        return checked_labels(self.name, y[0][rows[0]], y[0][rows[1]], kept, held, texts), rows
+        return checked_labels(self.name, y[0][rows[0]], y[0][rows[1]], kept, held, texts, kind), rows
 
     @property
     def _train(self) -> str:
         """What the names of the training arrays end with: nothing in a file of a single set."""
         suffix = f"_{self.config.train_split}"
-        bare = {self.config.input_column or "x", self.config.target_column or "y"} <= set(self._keys)
+        bare = {self._inputs(""), self._targets("")} <= set(self._keys)
         alone = bare and self.config.test_share is not None and self._targets(suffix) not in self._keys
         return "" if alone else suffix
 
@@ -106,15 +110,15 @@ class Npz:
         return self.config.test_share is None or bool(names & set(self._keys))
 
     def _inputs(self, suffix: str) -> str:
-        return self._named(self.config.input_column, "x", "images", suffix)
+        return self._named("data.input_column", self.config.input_column, "x", "images", suffix)
 
     def _targets(self, suffix: str) -> str:
-        return self._named(self.config.target_column, "y", "labels", suffix)
+        return self._named("data.target_column", self.config.target_column, "y", "labels", suffix)
 
-    def _named(self, column: str | list[str] | None, usual: str, medmnist: str, suffix: str) -> str:
+    def _named(self, key: str, column: str | list[str] | None, usual: str, medmnist: str, suffix: str) -> str:
         """The array's name: as the scenario says, as usual, or as MedMNIST has it where the file does."""
         if isinstance(column, list):
-            raise refuse("an .npz file has one array of inputs; name it, not a list", "data.input_column")
+            raise refuse("an .npz file has one array of each; name it, not a list", key)
         other = f"{suffix.removeprefix('_')}_{medmnist}"
         usual_there = f"{usual}{suffix}" in self._keys
         return other if column is None and not usual_there and other in self._keys else f"{column or usual}{suffix}"

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.images import decoded, same_channels, stack
+from fedlt.data.kind_of import chosen
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share, cut
 from fedlt.data.tables import columns_of
@@ -80,9 +81,9 @@ class ImageFolder:
         train, test = self._splits
         y_train, y_test = _texts(train, "label"), _texts(test, "label")
         if not self._by_site:
-            return checked_labels(self.name, y_train, y_test, {}, {})
+            return checked_labels(self.name, y_train, y_test, {}, {}, kind=chosen(self.config))
         sites = [{SITE: _texts(split, "site")} for split in (train, test)]
-        return checked_labels(self.name, y_train, y_test, sites[0], sites[1])
+        return checked_labels(self.name, y_train, y_test, sites[0], sites[1], kind=chosen(self.config))
 
     @property
     def _by_site(self) -> bool:

@@ -35,6 +35,11 @@ def counts(available: NDArray[np.int64], config: LongTail, seed: int) -> NDArray
     classes = len(available)
     if config.profile == "none":
         return available.copy() if config.largest is None else np.minimum(available, config.largest)
+    bare = np.flatnonzero(available == 0)
+    if len(bare):
+        message = f"class {bare[0]} is never the rarest label of a row, so that its size cannot be set; use none"
+        raise ScenarioError(Problem(f"{KEY}.profile", message))
+
     order = np.arange(classes)  # order[rank] = class
     if config.order == "seeded":
         order = generator(_seed(config, seed), "longtail-order").permutation(classes)

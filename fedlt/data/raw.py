@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data.coding import as_texts, coded, held_as, ordered, refuse
+from fedlt.data.coding import as_lists, as_texts, coded, held_as, ordered, refuse
 from fedlt.data.counting import occurrences
-from fedlt.data.kinds.single import Single
+from fedlt.data.kind_of import suggested
 from fedlt.data.targets import Groups, Targets
 from fedlt.target import Target
 
@@ -75,10 +75,11 @@ def checked_labels(
         if not len(y):
             raise refuse(f"{name}: the {split} set is empty")
 
-    chosen = Single() if kind is None else kind
+    chosen = suggested(name, y_train, class_names) if kind is None else kind
     read = chosen.read(name, y_train, y_test, class_names)
     train, test = _coded_groups(name, train_groups, test_groups, len(y_train), len(y_test))
     targets = Targets(read.train, len(read.class_names), chosen, train)
+    _refuse_rows_without_label(name, "training", targets)
     frequency = targets.counts()
     missing = np.flatnonzero(frequency == 0)
     if len(missing):
@@ -86,7 +87,19 @@ def checked_labels(
         raise refuse(f"{name}: {what} have no training sample; renumber the classes to 0..C-1 without gaps")
 
     tested = Targets(read.test, len(read.class_names), chosen, test, frequency)
+    _refuse_rows_without_label(name, "test", tested)
     return RawLabels(name, targets, tested, read.class_names)
+
+
+def stratum(name: str, labels: NDArray[Any], class_names: Sequence[str], kind: Target | None) -> NDArray[Any]:
+    """What a data set is split by, [N]: one label a row as it is, of several the class that the row follows.
+
+    labels: [N, ...] of all rows, as the source has them. class_names, kind: as in `checked_labels`. Raises
+    `ScenarioError`.
+    """
+    if labels.ndim == 1 and as_lists(labels) is None:
+        return labels
+    return checked_labels(name, labels, labels, {}, {}, class_names, kind).train_targets.lead
 
 
 def checked(labels: RawLabels, x_train: NDArray[Any], x_test: NDArray[Any]) -> RawData:
@@ -141,6 +154,16 @@ def _moments(x: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]
         variance = x.var(axis=0, dtype=np.float64)
     std = np.sqrt(variance)
     return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+
+
+def _refuse_rows_without_label(name: str, split: str, targets: Targets) -> None:
+    """A row that follows no class could be dealt to nobody."""
+    held = np.zeros(len(targets), bool)
+    held[targets.kind.labels(targets.values)[0]] = True
+    bare = np.flatnonzero(~held)
+    if len(bare):
+        what = f"{name}: {len(bare)} rows of the {split} set (row {bare[0]} first) have no label"
+        raise refuse(f"{what}; leave them out, or give them a class of their own, such as none", "data.targets")
 
 
 def _coded_groups(

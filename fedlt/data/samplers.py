@@ -1,7 +1,8 @@
 """In which order, and how often, a site's samples are used.
 
 A sampler is a function of the site that gives one pass: positions in 0..n-1. All but `shuffled` draw n samples with
-replacement: first the class, by its share, then one of its samples. Shares are those of the site's own classes.
+replacement: first the class, by its share, then one of its samples. Shares are those of the site's own classes;
+a sample of several classes counts for the one that it follows (`followed`).
 
 Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis: Decoupling Representation and Classifier for Long-Tailed
 Recognition. ICLR 2020, section 3: instance-balanced (power 1), square root (1/2), class-balanced (0), progressive.
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fedlt.data.counting import occurrences
+from fedlt.data.targets import Targets
 
 if TYPE_CHECKING:
     from fedlt.data.site import Site
@@ -33,10 +37,18 @@ def power_shares(counts: NDArray[np.int64], power: float) -> NDArray[np.float64]
     return raised / raised.sum()
 
 
+def followed(site: Site) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The class that each of the site's samples follows, [n], and how many follow each, [C]: a sample's one class, or
+    of several the one that is rarest at the site."""
+    counts = site.class_counts.cpu().numpy()
+    targets = Targets(site.data.y.cpu().numpy(), len(counts), site.task.target, frequency=counts)
+    return targets.lead, occurrences(targets.lead, len(counts))
+
+
 def draw(site: Site, shares: NDArray[np.float64], count: int | None = None) -> NDArray[np.int64]:
     """[count] positions (n unless given): class c with probability shares[c], then any of its samples."""
-    counts, targets = site.class_counts.cpu().numpy(), site.data.y.cpu().numpy()
-    weights = (shares / np.maximum(counts, 1))[targets]
+    lead, counts = followed(site)
+    weights = (shares / np.maximum(counts, 1))[lead]
     number = site.num_samples if count is None else count
     return site.rng.choice(site.num_samples, number, p=weights / weights.sum())
 
@@ -48,7 +60,7 @@ class Power:
     power: float = 0.0
 
     def __call__(self, site: Site) -> NDArray[np.int64]:
-        return draw(site, power_shares(site.class_counts.cpu().numpy(), self.power))
+        return draw(site, power_shares(followed(site)[1], self.power))
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class Progressive:
     """From the data's own shares to equal ones, by the share of the run that is done: (1 - t) n_c / n + t / C."""
 
     def __call__(self, site: Site) -> NDArray[np.int64]:
-        counts = site.class_counts.cpu().numpy()
+        _, counts = followed(site)
         return draw(site, (1 - site.now) * power_shares(counts, 1.0) + site.now * power_shares(counts, 0.0))
 
 
@@ -72,4 +84,4 @@ class Cooldown:
 
     def __call__(self, site: Site) -> NDArray[np.int64]:
         heat = self.temperature if site.now < self.until else 1.0
-        return draw(site, power_shares(site.class_counts.cpu().numpy(), 1 / heat))
+        return draw(site, power_shares(followed(site)[1], 1 / heat))

@@ -20,6 +20,7 @@ from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.files import Npz, folder_source
 from fedlt.data.image_folder import without_columns
+from fedlt.data.kind_of import chosen
 from fedlt.data.known import ENCODED, KNOWN, Known
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share
@@ -76,7 +77,8 @@ class Digits:
         images, y = np.rint(bunch.images * (255 / 16)).astype(np.uint8), bunch.target
         test = np.sort(np.concatenate([np.flatnonzero(y == digit)[-DIGITS_TEST:] for digit in range(10)]))
         train = np.setdiff1d(np.arange(len(y)), test)
-        return checked(checked_labels(self.name, y[train], y[test], {}, {}), images[train], images[test])
+        labels = checked_labels(self.name, y[train], y[test], {}, {}, kind=chosen(self.config))
+        return checked(labels, images[train], images[test])
 
     def read_labels(self) -> RawLabels:
         """Labels alone."""
@@ -119,7 +121,7 @@ def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
     """
     source = _find(config)
     identity = source.identity()
-    entry = Entry.of(cache_dir, source.name, identity)
+    entry = Entry.of(cache_dir, source.name, identity, chosen(config))
     found = entry.data()
     if found is None:
         found = source.read()
@@ -159,7 +161,8 @@ def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:
     known = _known(config)
     if isinstance(source, Hub | Unmade) and known is not None:
         return known.labels(config.name)
-    return Entry.of(cache_dir, source.name, source.identity()).labels() or source.read_labels()
+    entry = Entry.of(cache_dir, source.name, source.identity(), chosen(config))
+    return entry.labels() or source.read_labels()
 
 
 def _known(config: Data) -> Known | None:
@@ -169,6 +172,7 @@ def _known(config: Data) -> Known | None:
         known is not None
         and config.target_column in (None, known.target)
         and not config.group_columns
+        and config.targets is None
         and config.test_share is None
         and (config.train_split, config.test_split) == ("train", "test")
     )

@@ -22,7 +22,7 @@ def cut(labels: NDArray[Any], share: float) -> tuple[NDArray[np.int64], NDArray[
     A class gives the share of its rows, rounded, and at least one; one row stays for training. A class of a single row
     has no test sample.
 
-    labels: [N] numbers or texts.
+    labels: [N] numbers or texts: the class of each row, or of several the one that it follows (`stratum`).
     """
     _, codes = np.unique(labels.astype(str), return_inverse=True)
     taken = np.zeros(len(codes), bool)

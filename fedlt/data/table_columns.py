@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
 from fedlt.data.images import decoded, same_channels, stack
-from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
+from fedlt.data.kind_of import built_in, chosen
+from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
 from fedlt.data.split_share import cut
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from fedlt.config.sections import Data
+    from fedlt.target import Target
 
 TARGETS = ("label", "labels", "fine_label", "target", "y", "class")  # names of label columns, likeliest first
 PANDAS_INDEX = "__index_level_"  # what pandas calls the row numbers that it writes along
@@ -39,37 +41,47 @@ def read_data(name: str, train: Dataset, test: Dataset, config: Data) -> RawData
 
 def read_labels(name: str, train: Dataset, test: Dataset, config: Data) -> RawLabels:
     """The labels and group columns of a data set. Raises `ScenarioError`."""
-    target = target_column(name, train.features, config)
+    targets = target_columns(name, train.features, config)
     for split, table in (("training", train), ("test", test)):
-        for key, columns in (("target_column", [target]), ("group_columns", config.group_columns)):
+        for key, columns in (("target_column", targets), ("group_columns", config.group_columns)):
             for column in columns:
                 if column not in table.features:
                     known = ", ".join(table.features)
                     raise refuse(f"{name}: the {split} set has no column {column!r}; it has: {known}", f"data.{key}")
-    names, other = (list(getattr(table.features[target], "names", ())) for table in (train, test))
+    names, other = (class_names(table.features, targets) for table in (train, test))
     if names and other and names != other:
-        message = f"{name}: {target!r} codes other classes in the test set, or in another order: {_first(names, other)}"
+        message = (
+            f"{name}: {targets[0]!r} codes other classes in the test set, or in another order: {_first(names, other)}"
+        )
         raise refuse(message, "data.target_column")
     groups, test_groups = ({c: np.asarray(table[c][:]) for c in config.group_columns} for table in (train, test))
-    y_train, y_test = np.asarray(train[target][:]), np.asarray(test[target][:])
-    return checked_labels(name, y_train, y_test, groups, test_groups, names)
+    y_train, y_test = labels_in(name, train, targets), labels_in(name, test, targets)
+    kind = kind_of_columns(config, targets)
+    return checked_labels(name, y_train, y_test, groups, test_groups, names, kind)
 
 
 def cut_table(name: str, table: Dataset, config: Data) -> tuple[Dataset, Dataset]:
     """The rows for training and those of the test set (`data.test_share`)."""
-    target = target_column(name, table.features, config)
-    if target not in table.features:
-        known = ", ".join(table.features)
-        raise refuse(f"{name} has no column {target!r}; it has: {known}", "data.target_column")
+    targets = target_columns(name, table.features, config)
+    for target in targets:
+        if target not in table.features:
+            known = ", ".join(table.features)
+            raise refuse(f"{name} has no column {target!r}; it has: {known}", "data.target_column")
     assert config.test_share is not None
-    train, test = cut(np.asarray(table[target][:]), config.test_share)
+    kind = kind_of_columns(config, targets)
+    labels = stratum(name, labels_in(name, table, targets), class_names(table.features, targets), kind)
+    train, test = cut(labels, config.test_share)
     return table.select(train), table.select(test)
 
 
-def target_column(name: str, features: Any, config: Data) -> str:
-    """The label column: as the scenario says, else the one of class labels, else the likeliest by name."""
+def target_columns(name: str, features: Any, config: Data) -> list[str]:
+    """The label column: as the scenario says, else the one of class labels, else the likeliest by name. Several, if the
+    scenario names them: one for each class."""
     if config.target_column is not None:
-        return config.target_column
+        columns = [config.target_column] if isinstance(config.target_column, str) else config.target_column
+        if not columns:
+            raise refuse(f"{name}: the list is empty; name a column for each class, or null", "data.target_column")
+        return columns
     import datasets
 
     coded: list[str] = [column for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
@@ -77,7 +89,35 @@ def target_column(name: str, features: Any, config: Data) -> str:
     if len(coded) != 1 and not named:
         message = f"{name}: no column is plainly the label; name one of {', '.join(features)}"
         raise refuse(message, "data.target_column")
-    return coded[0] if len(coded) == 1 else named[0]
+    return coded[:1] if len(coded) == 1 else named[:1]
+
+
+def kind_of_columns(config: Data, targets: Sequence[str]) -> Target | None:
+    """The kind of targets: as the scenario says, else of several columns the one that has many; None: as they look."""
+    return built_in("multilabel") if len(targets) > 1 and config.targets is None else chosen(config)
+
+
+def class_names(features: Any, targets: Sequence[str]) -> list[str]:
+    """Names of the classes, as the label column's type has them, or of the columns; empty where there are none."""
+    if len(targets) > 1:
+        return list(targets)
+    feature = features[targets[0]]
+    return list(getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None) or ())
+
+
+def labels_in(name: str, table: Dataset, targets: Sequence[str]) -> NDArray[Any]:
+    """The labels of a table: [N], lists included, or [N, C] of a column for each class; NaN where a cell is empty."""
+    if len(targets) > 1:
+        odd = [column for column in targets if not _is_number(table.features[column])]
+        if odd:
+            raise refuse(f"{name}: {odd[0]!r} holds no numbers; expected 0 and 1 for a class", "data.target_column")
+        return _rows(name, table, targets, missing=True)
+    cells = table[targets[0]][:]
+    if not any(isinstance(cell, list) for cell in cells):
+        return np.asarray(cells)
+    lists = np.empty(len(cells), object)
+    lists[:] = [cell or [] for cell in cells]
+    return lists
 
 
 def input_columns(name: str, features: Any, config: Data) -> list[str]:
@@ -107,7 +147,7 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
             message = f"{name}: {len(found)} columns may be the inputs; name one of {', '.join(found)}"
             raise refuse(message, "data.input_column")
 
-    used = {target_column(name, features, config), *config.group_columns}
+    used = {*target_columns(name, features, config), *config.group_columns}
     rest = [column for column in features if column not in used and not column.startswith(PANDAS_INDEX)]
     unclear = [column for column in rest if not str(getattr(features[column], "dtype", "")).startswith("float")]
     if rest and not unclear:
@@ -176,17 +216,17 @@ def _content(cell: dict[str, Any] | None, where: str) -> Path | bytes:
     return content if isinstance(content, bytes) else Path(content)
 
 
-def _rows(name: str, table: Dataset, columns: Sequence[str]) -> NDArray[Any]:
-    """[N, F] features: a column of lists, or a column for each."""
+def _rows(name: str, table: Dataset, columns: Sequence[str], missing: bool = False) -> NDArray[Any]:
+    """[N, F] features: a column of lists, or a column for each. missing: whether cells may be empty."""
     if len(columns) == 1 and not _is_number(table.features[columns[0]]):
         return _matrix(name, table, columns[0])
     arrow = table.select_columns(list(columns)).with_format("arrow")[:]
     values = np.empty((len(table), len(columns)))
     for place, column in enumerate(columns):
         values[:, place] = arrow.column(column).cast("float64", safe=False).to_numpy()
-        missing = int(np.isnan(values[:, place]).sum())
-        if missing:
-            raise refuse(f"{name}: column {column!r} has {missing} missing values; fill them in first")
+        empty = int(np.isnan(values[:, place]).sum())
+        if empty and not missing:
+            raise refuse(f"{name}: column {column!r} has {empty} missing values; fill them in first")
     return values
 
 

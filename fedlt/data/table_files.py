@@ -14,7 +14,7 @@ from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.raw import RawData, RawLabels
 from fedlt.data.split_share import check_share
-from fedlt.data.table_columns import cut_table, read_data, read_labels, target_column
+from fedlt.data.table_columns import cut_table, read_data, read_labels, target_columns
 from fedlt.data.tables import columns_of, quiet
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class TableFiles:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, quiet():
             columns = [*self.config.group_columns] if labels_only else None
             if columns is not None:
-                columns.append(target_column(self.name, self._features(), self.config))
+                columns.extend(target_columns(self.name, self._features(), self.config))
             tables = [self._table(part, scratch, columns) for part in (self.train, self.test) if part is not None]
             train, test = cut_table(self.name, tables[0], self.config) if share is not None else tables
             yield train, test

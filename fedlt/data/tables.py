@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import urllib.error
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedlt.data.coding import refuse
+from fedlt.data.digests import file_digest
 from fedlt.data.raw import RawData, RawLabels
 from fedlt.data.split_share import check_share
 from fedlt.data.table_columns import cut_table, read_data, read_labels
@@ -95,6 +97,10 @@ def unavailable(name: str, reason: str) -> str:
 
 def columns_of(config: Data) -> list[Any]:
     """The configuration's part of a source's identity."""
+    targets: Any = config.targets
+    if targets is not None and hasattr(targets, "component"):
+        files = {name: file_digest(path) for name, path in targets.component.files().items()}
+        targets = json.dumps([targets.written(), files], sort_keys=True)  # as text: it is no file of the data
     return [
         config.input_column,
         config.target_column,
@@ -102,6 +108,7 @@ def columns_of(config: Data) -> list[Any]:
         config.train_split,
         config.test_split,
         config.test_share,
+        *([] if targets is None else [str(targets)]),
     ]
 
 

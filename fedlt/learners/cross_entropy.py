@@ -1,11 +1,14 @@
-"""Cross-entropy: the plain objective that every other learner is compared with."""
+"""Cross-entropy: the plain objective that every other learner is compared with.
+
+Which one it is, the task says: of the softmax where a sample has one class, binary for each class where it may have
+several, of each token where it is a sequence of tags.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from fedlt.data.site import Batch, Site
 from fedlt.learner import Learner
@@ -13,7 +16,7 @@ from fedlt.learner import Learner
 
 @dataclass(frozen=True)
 class CrossEntropy(Learner):
-    """Mean negative log-likelihood of the batch."""
+    """The usual loss of the task's kind of targets (`fedlt.target.Target.loss`), as a mean over the batch."""
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
-        return F.cross_entropy(site.model(batch.x), batch.y)
+        return site.task.target.loss(site.model(batch.x), batch.y)

@@ -95,7 +95,7 @@ class FeatureCache:
                 start, stop = index * self.chunk, min((index + 1) * self.chunk, self.size)
                 part = self.model.backbone(self.inputs(torch.arange(start, stop, device=rows.device)))
                 if self._features is None:
-                    self._features = part.new_empty(self.size, part.shape[1])
+                    self._features = part.new_empty(self.size, *part.shape[1:])
                 self._features[start:stop] = part
                 self._done.add(index)
         assert self._features is not None

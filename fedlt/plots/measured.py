@@ -96,10 +96,13 @@ def split_of(run: Run) -> Split:
     """From the run's `partition.npz`."""
     with np.load(run.folder / "partition.npz") as arrays:
         names = tuple(map(str, arrays["class_names"]))
-        tables = [
-            _table(arrays[f"{kind}_offsets"], arrays[f"{kind}_labels"], len(names)) for kind in ("clients", "tests")
-        ]
-    return Split(names, *tables)
+        train, test = (
+            arrays[f"{kind}_counts"]
+            if f"{kind}_counts" in arrays
+            else _table(arrays[f"{kind}_offsets"], arrays[f"{kind}_labels"], len(names))
+            for kind in ("clients", "tests")
+        )
+    return Split(names, train, test)
 
 
 def _table(offsets: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

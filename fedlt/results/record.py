@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.groups import by_count, by_mass, sizes, untested
+from fedlt.data.ragged import Ragged
 from fedlt.measures.evaluation import Derived, Evaluation, Split, mass_counts
 from fedlt.measures.metrics import mean_of_last
 from fedlt.process.files import flush, replace_file
@@ -112,6 +113,8 @@ class RunWriter:
         for name, rows, targets in held:
             arrays[f"{name}_values"], arrays[f"{name}_offsets"] = rows.values, rows.offsets
             arrays[f"{name}_labels"] = targets.values[rows.values]
+            if not targets.kind.one_label:  # of one label the counts follow
+                arrays[f"{name}_counts"] = targets.table(Ragged(rows.values, rows.offsets))
 
         def write(path: Path) -> None:
             with path.open("wb") as file:

@@ -59,6 +59,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     rounds = scenario.federation.rounds
     counts = federation.seen_counts() if "class_prior" in (*strategy.needs, *learner.needs) else None
     target = federation.train_targets.kind
+    if not target.one_label:
+        raise ScenarioError(Problem("data.targets", f"{target.name} can be dealt and shown, not yet tested in a run"))
     task = Task(target.name, federation.num_classes, federation.input_shape, counts, rounds, target)
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"

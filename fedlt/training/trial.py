@@ -45,7 +45,7 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
             except Exception as error:
                 message = f"{name} fails on two samples of shape {task.input_shape}: {type(error).__name__}: {error}"
                 raise ScenarioError(Problem("model", message)) from error
-            _expect_shape(name, what, found, width)
+            _expect_shape(name, what, found, width, task.target.axes)
 
         single = [client for client, size in enumerate(sizes) if _ends_in_one(size, local)]
         if not single:
@@ -66,8 +66,11 @@ def _ends_in_one(size: int, local: Local) -> bool:
     return size == 1 or local.batch_size == 1 or (local.last_batch == "keep" and size % local.batch_size == 1)
 
 
-def _expect_shape(name: str, what: str, found: object, width: int) -> None:
-    if not isinstance(found, Tensor) or tuple(found.shape) != (2, width):
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        message = f"expected {what} of shape (2, {width}) from {name} for two samples, got {shape}"
+def _expect_shape(name: str, what: str, found: object, width: int, axes: int) -> None:
+    """axes: between samples and features or classes, of any length."""
+    shape = tuple(found.shape) if isinstance(found, Tensor) else ()
+    if len(shape) != 2 + axes or (shape[0], shape[-1]) != (2, width):
+        given = shape if isinstance(found, Tensor) else type(found).__name__
+        expected = f"(2, {'..., ' * axes}{width})"
+        message = f"expected {what} of shape {expected} from {name} for two samples, got {given}"
         raise ScenarioError(Problem("model", message))

@@ -369,8 +369,10 @@ def test_the_arrays_of_medmnist(tmp_path: Path) -> None:
     assert (raw.x_test[..., 0] == pixels[3:]).all() and raw.y_test.tolist() == [0, 1]
     assert raw.train_targets.groups == {}
     assert sources.load(replace(config, test_split="val")).y_test.tolist() == [1]
-    np.savez(tmp_path / "chestmnist.npz", **{**arrays, "train_labels": np.zeros((2, 14), np.uint8)})
-    assert "one number per row, got shape [2, 14]" in refusal(Data(name=str(tmp_path / "chestmnist.npz")))
+    several = {f"{split}_labels": np.zeros((len(pixels[rows]), 14), np.uint8) for split, rows in parts.items()}
+    np.savez(tmp_path / "chestmnist.npz", **{**arrays, **several})
+    said = refusal(Data(name=str(tmp_path / "chestmnist.npz")))
+    assert "2 rows of the training set (row 0 first) have no label" in said
 
 
 @pytest.mark.parametrize("suffix", ["_train", ""])

@@ -18,7 +18,7 @@ rule). What stays at a site between rounds is in `site.state`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -124,6 +124,16 @@ class Learner:
     def loss(self, site: Site, batch: Batch) -> Tensor:
         """Scalar loss of one batch."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
+
+    def gradient(self, site: Site, loss: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+        """Leave the gradient of one step in the parameters, and return the batch's loss.
+
+        loss: that of the strategy, which may be the learner's own. Methods that take several passes a step, such as
+        sharpness-aware minimisation, override it; the optimiser then takes the step.
+        """
+        value = loss(batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
 
     def predict(self, model: Net, x: Tensor) -> Logits:
         """Logits [B, C] of the trained model; post-hoc corrections, fusion of experts and uncertainty go here."""

@@ -137,7 +137,11 @@ def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) ->
     if _workers(scenario) == 1 or parts.strategy.union:
         return "inline"
     settings = scenario.federation
-    samples = len(federation.clients.values) * settings.participation * scenario.local.epochs * settings.rounds
+    local, clients = scenario.local, len(federation.clients)
+    each = len(federation.clients.values) * local.epochs
+    if local.steps is not None:
+        each = clients * local.steps * local.batch_size
+    samples = each * settings.participation * settings.rounds
     arithmetic = 3 * samples * multiply_adds(parts.model, parts.task.input_shape)  # backward is two forward passes
     if arithmetic < PROCESSES_PAY_FROM:
         return "inline"

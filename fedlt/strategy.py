@@ -39,6 +39,7 @@ NEEDS = {
     "class_counts": "each client tells its number of samples of each class",
     "prototypes": "each client sends class means of its features",
     "class_gradients": "each client sends gradients class by class",
+    "sgd": "steps of `local.optimizer=sgd`, by whose summed rates the method divides",
     "unlabelled": "samples without labels at the sites (`data.unlabelled`), as `site.unlabelled`",
 }
 """What a strategy or a learner may declare as `needs`. The first two are given to none but those who do."""

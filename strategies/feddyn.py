@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import torch
 from torch import Tensor
 
 from fedlt.data.site import Batch
@@ -28,6 +29,7 @@ FADING = 0.1
 class FedDyn(Strategy):
     """Local loss + alpha_k (<h_k, w_k> + |w_k - w|^2 / 2), alpha_k = alpha * mean size / n_k; h_k <- h_k + w_k - w."""
 
+    needs: ClassVar[tuple[str, ...]] = ("sgd",)
     prompt: ClassVar[str] = "the server's drift would no longer be the mean of the clients' own"
 
     alpha: Annotated[float, "> 0"] | None = None  # weight of both terms; null: FADING / step sizes of a mean client
@@ -66,5 +68,6 @@ class FedDyn(Strategy):
 def travel(client: Client, samples: Tensor) -> Tensor:
     """[1] by how much a round's steps on so many samples move a weight whose gradient is one, schedules aside."""
     local = client.trainer.local
-    steps = local.epochs * (samples / local.batch_size).clamp(min=1.0)
+    epochs = (samples / local.batch_size).clamp(min=1.0)
+    steps = local.epochs * epochs if local.steps is None else torch.full_like(epochs, local.steps)
     return local.lr * steps / (1 - local.momentum)

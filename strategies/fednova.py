@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from fedlt.strategy import Client, Server, Strategy, Update, combine
 @dataclass(frozen=True)
 class FedNova(Strategy):
     """w <- w - (sum of p_k travel_k) * sum of p_k (w - w_k) / travel_k, with p_k = n_k / n over the cohort."""
+
+    needs: ClassVar[tuple[str, ...]] = ("sgd",)
 
     def fit(self, client: Client) -> None:
         super().fit(client)

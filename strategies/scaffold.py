@@ -24,6 +24,7 @@ from fedlt.strategy import Client, Server, Strategy, Update, combine
 class SCAFFOLD(Strategy):
     """c_k <- c_k - c + (w - w_k) / travel; c <- c + sum of n_k / n times the changes of c_k."""
 
+    needs: ClassVar[tuple[str, ...]] = ("sgd",)
     prompt: ClassVar[str] = "the control variates of clients and server would no longer agree"
 
     lr: Annotated[float, "> 0"] = 1.0  # step size of the server

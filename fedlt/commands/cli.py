@@ -129,7 +129,9 @@ def ls(
 ) -> None:
     """List what there is, with one line each.
 
-    WHAT: scenarios, strategies, learners, models, partitions, targets, datasets or keys; all of them unless given.
+    WHAT: scenarios, strategies, learners, models, partitions, targets, optimizers, datasets or keys.
+
+    All of them unless given.
     """
     from fedlt.commands.listing import KINDS, listing
 

@@ -14,13 +14,14 @@ from fedlt.config import catalog
 from fedlt.config.scenario_file import FOLDER, scenario_names
 from fedlt.config.source import dataclass_fields, read
 
-KINDS = ("scenarios", "strategies", "learners", "models", "partitions", "targets", "datasets", "keys")
+KINDS = ("scenarios", "strategies", "learners", "models", "partitions", "targets", "optimizers", "datasets", "keys")
 _KIND = {
     "strategies": "strategy",
     "learners": "learner",
     "models": "model",
     "partitions": "partition",
     "targets": "target",
+    "optimizers": "optimizer",
 }
 TESTED = Path(__file__).with_name("tested.json")
 """Versions with which FedLT was tested, by package and for Python; benchmarks/compat.py writes it."""

@@ -14,10 +14,12 @@ import importlib.metadata
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fedlt.config import optimizers
 from fedlt.config.flower_source import flower_classes, flower_fields
 from fedlt.config.own_code import OURS, importing, own_files
 from fedlt.config.schema import Field, suggest
@@ -50,7 +52,7 @@ FOLDERS = {
     "target": ("fedlt/data/kinds", "fedlt.targets"),
 }
 CONTRACTS = ("strategy", "learner", "metric", "target")  # kinds with a base class `fedlt.KIND.Kind`
-KINDS = (*CONTRACTS, "model", "partition")
+KINDS = (*CONTRACTS, "model", "partition", "optimizer")
 FLOWER_PREFIX = "flower:"
 
 
@@ -153,6 +155,8 @@ def names(kind: str) -> list[str]:
     if kind in FOLDERS:
         folder = ROOT / FOLDERS[kind][0]
         return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    if kind == "optimizer":
+        return optimizers.names()
     return sorted({"model": MODELS, "partition": PARTITIONS, "metric": ()}[kind])
 
 
@@ -170,6 +174,9 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
         return _find_file(kind, name, relative_to or Path.cwd())
     if kind == "strategy" and name.startswith(FLOWER_PREFIX):
         return _find_flower(name)
+    if kind == "optimizer":
+        _, summary, fields = optimizers.fields(name)
+        return Made(kind, name, "", summary, fields, make=partial(optimizers.create, name))
 
     if name in names(kind):
         if kind in FOLDERS:

@@ -25,6 +25,15 @@ def cross_check(
     _check_validation(data.validation, evaluation, problems)
     if federation.local_test == "natural" and not natural:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
+    other = None if isinstance(local.optimizer, str) or local.optimizer.name == "sgd" else local.optimizer.name
+    if other and local.nesterov:
+        problems.append(
+            Problem("local.nesterov", f"is of sgd, and has no effect with local.optimizer={other}; remove it")
+        )
+    if other and local.together > 1:
+        problems.append(Problem("local.together", "trains several clients by local.optimizer=sgd only; take 1"))
+    if local.steps is not None and local.together > 1:
+        problems.append(Problem("local.together", "goes by epochs, and local.steps is given; take 1"))
     if local.nesterov and not local.momentum:
         problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
     if local.clip is not None and local.together > 1:

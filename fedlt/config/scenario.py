@@ -113,7 +113,9 @@ def _plain(value: Any) -> Any:
 
 def _left_out(name: str, owner: Any) -> bool:
     """Whether a section's field is younger than the scenarios that lie about, and at its default."""
-    return name in getattr(owner, "young", ()) and getattr(owner, name) == getattr(type(owner)(), name)
+    value, usual = getattr(owner, name), getattr(type(owner)(), name, None)
+    plain = value.name if isinstance(value, Choice) and len(value.written()) == 1 else value
+    return name in getattr(owner, "young", ()) and plain == usual
 
 
 def _short(name: str) -> str:

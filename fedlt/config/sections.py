@@ -129,17 +129,19 @@ class Federation:
 class Local:
     """What one client does in one round."""
 
-    young: ClassVar[tuple[str, ...]] = ("last_batch", "clip")
+    young: ClassVar[tuple[str, ...]] = ("last_batch", "clip", "optimizer", "steps")
 
     epochs: Annotated[int, ">= 1"] = 5  # passes over the client's data
+    steps: Annotated[int, ">= 1"] | None = None  # of every client in a round, however much it holds, instead of epochs
     batch_size: Annotated[int, ">= 1"] = 32  # samples in one step; the last batch of a pass may be smaller
     last_batch: Literal["keep", "merge", "drop"] = "keep"  # of one sample; merge: joins the one before; drop: left out
-    lr: Annotated[float, "> 0"] = 0.03  # step size of SGD
+    optimizer: Annotated[Choice, "optimizer"] = "sgd"  # type: ignore[assignment]  # see: fedlt ls optimizers
+    lr: Annotated[float, "> 0"] = 0.03  # step size of the optimiser
     schedule: Literal["constant", "cosine", "step"] = "constant"  # of lr over the run; step: x 0.01 at 80 and 90 %
     warmup: Annotated[float, ">= 0", "< 1"] = 0.0  # share of the run over which lr first rises from 0
-    momentum: Annotated[float, ">= 0", "< 1"] = 0.9  # starts anew in every round, but goes on at a centralized site
-    nesterov: bool = False  # the gradient is corrected by the momentum that is to come
-    weight_decay: Annotated[float, ">= 0"] = 0.0  # added to the gradient, times the weight
+    momentum: Annotated[float, ">= 0", "< 1"] = 0.9  # of sgd; new in every round, but goes on at a centralized site
+    nesterov: bool = False  # of sgd; the gradient is corrected by the momentum that is to come
+    weight_decay: Annotated[float, ">= 0"] = 0.0  # times the weight, added to the gradient or as the optimiser has it
     clip: Annotated[float, "> 0"] | None = None  # norm to which a step's longer gradient is scaled down; null: none
     together: Annotated[int, ">= 1"] = 1  # clients of a block trained in one batched step; changes the rounding
     augment: Literal[

@@ -71,14 +71,19 @@ class Rows:
 class Site:
     """What a learner sees.
 
-    class_counts: [C] samples per class. rng: this site's generator of this round. epoch_size: samples in one epoch
-    (its own, unless it stands for others). progress: share of the run's rounds that are done, in [0, 1). num_steps:
-    steps of SGD taken in this round. travel: by how much they would have moved a weight whose gradient is always one,
-    so the sum of the step sizes, with what momentum adds. span: the share of the run that one round is; 0 in
-    evaluation, where the scenario's schedule does not apply. elapsed: the part of this round's local steps that is
-    done, in [0, 1]. continuous: whether the rounds are one training, so that momentum goes on. state: tensors kept
-    between rounds; a learner's names begin with its own, as in `sbcl/subclass`. generator: of the augmentation, while
-    the site trains. unlabelled: further samples, whose targets are all -1 (`data.unlabelled`).
+    class_counts: [C] samples per class.
+    rng: this site's generator of this round.
+    epoch_size: samples in one epoch (its own, unless it stands for others).
+    progress: share of the run's rounds that are done, in [0, 1).
+    num_steps: steps taken in this round.
+    travel: by how much they would have moved a weight whose gradient is always one: the sum of the step sizes, with
+        what momentum adds; NaN where `local.optimizer` is not sgd.
+    span: the share of the run that one round is; 0 in evaluation, where the scenario's schedule does not apply.
+    elapsed: the part of this round's local steps that is done, in [0, 1].
+    continuous: whether the rounds are one training, so that the optimiser's state goes on.
+    state: tensors kept between rounds; a learner's names begin with its own, as in `sbcl/subclass`.
+    generator: of the augmentation, while the site trains.
+    unlabelled: further samples, whose targets are all -1 (`data.unlabelled`).
     """
 
     model: Net

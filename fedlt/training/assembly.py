@@ -86,6 +86,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         except ValueError as error:
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
             raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
+    _expect_optimizer(scenario, (*strategy.needs, *learner.needs))
     faults.expect_meaning(scenario, strategy, len(federation.clients), len(flat.shared))
     metrics = tuple(choice.create() for choice in scenario.evaluation.metrics)
     try_metrics(metrics, task)
@@ -97,6 +98,15 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         if reason:
             raise ScenarioError(Problem("local.together", f"clients cannot be trained at once: {reason}; or take 1"))
     return parts
+
+
+def _expect_optimizer(scenario: Scenario, needs: tuple[str, ...]) -> None:
+    chosen = scenario.local.optimizer.name
+    if "sgd" in needs and chosen != "sgd":
+        message = (
+            f"{scenario.strategy.name} divides by the rates of sgd's steps, which {chosen} does not follow; take sgd"
+        )
+        raise ScenarioError(Problem("local.optimizer", message))
 
 
 def try_own_model(scenario: Scenario, federation: Federation, parts: Assembly) -> None:

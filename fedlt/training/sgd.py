@@ -8,6 +8,8 @@ Written here for speed alone: nothing is built per client, and importing torch's
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -86,29 +88,29 @@ class SGD:
         self._backbone = True
         self._velocity: list[Tensor] | None = None  # of the chosen, once there was a step
 
-    def reset(self, names: tuple[str, ...], lr: float, velocity: Tensor | None = None) -> None:
-        """Train these parameters from now on, with this momentum (as `velocity` gave it) or with none."""
+    def reset(self, names: tuple[str, ...], lr: float, kept: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+        """Train these parameters from now on. kept: the momentum to go on with, as `kept` gave it; empty: none."""
         self.lr, self.travel, self._pull = lr, 0.0, 0.0
         if names != self._names:
             self._names = names
             self._chosen = [(self.flat.trainable[name], self.flat.tensors[name]) for name in names]
             self._backbone = any(name.startswith("backbone.") for name in names)
         self._velocity = None
-        if velocity is not None:
-            views = self.flat.views(velocity.clone())
+        if "velocity" in kept:
+            views = self.flat.views(kept["velocity"].clone())
             self._velocity = [views[name] for name in names]
 
     @property
-    def velocity(self) -> Tensor | None:
-        """[S + Q + F] the momentum of all parameters, zero for those that are not trained; None where there is none."""
+    def kept(self) -> dict[str, Tensor]:
+        """`velocity`: [S + Q + F] momentum of all parameters, zero for those not trained; empty without momentum."""
         if not self.momentum:
-            return None
+            return {}
         whole = torch.zeros_like(self.flat.storage)
         if self._velocity is not None:
             views = self.flat.views(whole)
             for name, value in zip(self._names, self._velocity, strict=True):
                 views[name].copy_(value)
-        return whole
+        return {"velocity": whole}
 
     def zero_grad(self) -> None:
         """Drop the gradients of all parameters: the next ones take their place without a copy."""

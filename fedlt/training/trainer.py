@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +15,15 @@ from torch import Tensor
 
 from fedlt.data.site import Batch, Site
 from fedlt.nn.net import KnownFeatures, Switch
-from fedlt.training.sgd import SGD, schedule
+from fedlt.training.optimizers import make_optimizer
+from fedlt.training.sgd import schedule
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Local
     from fedlt.learner import Stage
     from fedlt.nn.flat import Flat
 
-VELOCITY = "trainer/velocity"  # where a continuous site keeps its momentum between rounds
+KEPT = "trainer/"  # what begins the names under which a continuous site keeps its optimiser's state between rounds
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Trainer:
         self._with_backbone: dict[tuple[str, ...], bool] = {}
         self._switch, self._switch_backbone = Switch(flat.model), Switch(flat.model.backbone)
         self._switch_still = [Switch(module) for module in flat.still]
-        self._sgd = SGD(flat, local.momentum, local.weight_decay, local.nesterov, local.clip)
+        self._optimizer = make_optimizer(flat, local)
 
     @torch.enable_grad()  # a strategy may fine-tune while it predicts
     def train(
@@ -75,36 +77,54 @@ class Trainer:
         """See `Site.train`. The model is left in evaluation mode."""
         stage = site.stage
         names = self.select(only, stage.only)
-        optimizer = self._sgd
-        optimizer.reset(names, 0.0, site.state.get(VELOCITY) if site.continuous and not site.stage_begins else None)
+        optimizer = self._optimizer
+        optimizer.reset(names, 0.0, _kept(site) if site.continuous and not site.stage_begins else {})
         rate = self.local.lr if lr is None else lr
-        passes = self.local.epochs if epochs is None else epochs
         site.generator = self.generator(site)
         known = self._known(site, names) if stage.cached else None
         trained = any(name.startswith("backbone.") for name in names)
 
-        for number in range(passes):
+        done = 0
+        for batches, total in self._passes(site, stage, epochs, sampler):
+            for positions in batches:
+                optimizer.lr = rate * self.pace(site, done, total)
+                batch = self.batch(site, positions) if known is None else known.batch(site, positions)
+                value = site.learner.gradient(site, partial(self._loss, loss, site), batch)
+                optimizer.step()
+                self.work.count(value, 1, len(batch), backward=len(batch) if trained else 0)
+                self.work.forward_samples += 0 if trained or known else len(batch)
+                site.num_steps += 1
+                done += 1
+
+        site.travel += optimizer.travel
+        site.elapsed = 1.0
+        self._switch(False)
+        if site.continuous:
+            site.state.update({f"{KEPT}{name}": value for name, value in optimizer.kept.items()})
+
+    def _passes(
+        self, site: Site, stage: Stage, epochs: int | None, sampler: Callable[[Site], NDArray[np.int64]] | None
+    ) -> Iterator[tuple[list[Tensor], int]]:
+        """The batches of each pass over the site's data, and the number of all steps.
+
+        epochs: as many passes; None: as many as the scenario has, or as many as `local.steps` takes, the last of them
+        cut short. A site that stands for others is given the samples of all their steps in one pass.
+        """
+        limit = self.local.steps if epochs is None and not site.continuous else None
+        passes = self.local.epochs if epochs is None else epochs
+        if epochs is None and self.local.steps is not None and site.continuous:
+            passes = 1
+        number, done = 0, 0
+        while done < limit if limit is not None else number < passes:
             with torch.no_grad():
                 site.learner.epoch(site)
             self._train_mode(stage)
             order = torch.from_numpy(site.positions(site.epoch_size, sampler)).to(self.device)
             batches = cut(order, self.local.batch_size, self.local.last_batch)
-            for index, positions in enumerate(batches):
-                optimizer.lr = rate * self.pace(site, number * len(batches) + index, passes * len(batches))
-                batch = self.batch(site, positions) if known is None else known.batch(site, positions)
-                value = self._loss(loss, site, batch)
-                optimizer.zero_grad()
-                value.backward()
-                optimizer.step()
-                self.work.count(value, 1, len(batch), backward=len(batch) if trained else 0)
-                self.work.forward_samples += 0 if trained or known else len(batch)
-                site.num_steps += 1
-
-        site.travel += optimizer.travel
-        site.elapsed = 1.0
-        self._switch(False)
-        if site.continuous and (velocity := optimizer.velocity) is not None:
-            site.state[VELOCITY] = velocity
+            if limit is not None:
+                batches = batches[: limit - done]
+            yield batches, passes * len(batches) if limit is None else limit
+            number, done = number + 1, done + len(batches)
 
     def pace(self, site: Site, step: int, steps: int) -> float:
         """Factor of the learning rate in the middle of a step, which is where the site is put; then at its start."""
@@ -125,10 +145,14 @@ class Trainer:
         return _Known(site.features())
 
     def _loss(self, loss: Callable[[Any, Batch], Tensor], site: Site, batch: Batch) -> Tensor:
+        """The loss of a batch; gradients of former ones are dropped."""
         if self.precision == "float32":  # even switched off, autocast costs a small model some per cent
-            return loss(site, batch)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            return loss(site, batch)
+            value = loss(site, batch)
+        else:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                value = loss(site, batch)
+        self._optimizer.zero_grad()
+        return value
 
     def _train_mode(self, stage: Stage) -> None:
         """Training mode; a backbone that the stage leaves out stays as it is, running statistics included, and so do
@@ -167,6 +191,11 @@ class Trainer:
             raise ValueError(f"no trainable parameter matches {selections}; there are: {known}")
         self._selected = key, tuple(chosen)
         return self._selected[1]
+
+
+def _kept(site: Site) -> dict[str, Tensor]:
+    """The optimiser's state that a continuous site has kept from the round before."""
+    return {name.removeprefix(KEPT): tensor for name, tensor in site.state.items() if name.startswith(KEPT)}
 
 
 def cut(order: Tensor, size: int, last: str) -> list[Tensor]:

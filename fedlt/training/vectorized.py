@@ -26,7 +26,8 @@ from fedlt.training.trainer import Trainer, cut
 def obstacle(strategy: Strategy, learner: Learner, model: Net, flat: Flat) -> str | None:
     """Why this scenario's clients cannot be trained at once; None where they can."""
     kind, how = type(strategy), type(learner)
-    if learner.alone or any(getattr(how, n) is not getattr(Learner, n) for n in ("begin", "epoch", "finish")):
+    beyond = ("begin", "epoch", "finish", "gradient")
+    if learner.alone or any(getattr(how, name) is not getattr(Learner, name) for name in beyond):
         return f"{how.__name__} works beyond a loss of one batch"
     if any(stage.cached for stage in learner.stages()):
         return f"{how.__name__} has a cached stage"

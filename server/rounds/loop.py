@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
 
@@ -156,13 +157,16 @@ class Rounds:
 
     def _train_units(self, fate: Fates) -> list[Unit]:
         """One for each block of those who answer in time, then one for each who does not."""
-        block, epochs = self.scenario.federation.block, self.scenario.local.epochs
-        units = train_units(fate.prompt, self.sizes, block, epochs)
+        block, local = self.scenario.federation.block, self.scenario.local
+        sizes, epochs = self.sizes, local.epochs
+        if local.steps is not None:  # then all clients see equally many samples, in one pass as it were
+            sizes, epochs = np.full_like(sizes, local.steps * local.batch_size), 1
+        units = train_units(fate.prompt, sizes, block, epochs)
         if not self.parts.strategy.union:
-            return units + train_units(fate.late, self.sizes, 1, epochs, first=len(units))
+            return units + train_units(fate.late, sizes, 1, epochs, first=len(units))
         whole = units[0]
         whole.work.blocks = {0: [UNION]}
-        whole.work.samples = int(self.sizes[list(fate.prompt)].sum())
+        whole.work.samples = int(sizes[list(fate.prompt)].sum())
         whole.clients = [UNION]
         return [whole]
 

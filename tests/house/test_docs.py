@@ -30,7 +30,9 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
         assert f'id="fedlt-{name}"' in page
 
 
-@pytest.mark.parametrize(("page", "kind"), [("own-strategy", "strategy"), ("own-learner", "learner")])
+@pytest.mark.parametrize(
+    ("page", "kind"), [("own-strategy", "strategy"), ("own-learner", "learner"), ("local-work", "learner")]
+)
 def test_the_examples_of_the_how_to_pages_run(
     page: str, kind: str, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -446,6 +446,7 @@ def test_strategies_say_whether_they_use_the_learner(
 
 def test_centralized_and_federated_runs_see_the_same_samples(tiny: dict[str, Any], tmp_path: Path) -> None:
     """Class counts and the list of training rows are those of the scenario, whoever trains on them."""
+    from clients.context import Exchange
     from clients.worker import Worker
     from fedlt.exchange import UNION, Job
 
@@ -456,7 +457,8 @@ def test_centralized_and_federated_runs_see_the_same_samples(tiny: dict[str, Any
         worker = Worker(scenario, federate(scenario))
         job = Job(scenario.to_dict(), scenario.hash, 1, [], worker.context.flat.shared)
         sites = [UNION] if strategy == "centralized" else range(6)
-        clients = [worker.context.client(number, job, worker.context.flat.shared, {}, "train") for number in sites]
+        exchange = Exchange.on(worker.context.device, job)
+        clients = [worker.context.client(number, exchange, "train") for number in sites]
         rows = sorted(row for client in clients for row in client.data.index.tolist())
         counts = torch.stack([client.class_counts for client in clients]).sum(0)
         found[strategy] = rows, counts.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ def local_of(tiny: dict[str, Any], name: str, **settings: Any) -> Local:
     """`local` of a scenario with this optimiser; full batches."""
     chosen = {"name": name, **GIVEN.get(name, {})}
     return load({**tiny, "local": {"batch_size": 8, "lr": 0.05, "optimizer": chosen, **settings}}).local
+
+
+@pytest.mark.parametrize("name", [*NAMES, "muon"])
+def test_the_keys_are_arguments_of_the_class_with_its_defaults(name: str) -> None:
+    kind, _ = optimizers.create(name, {})
+    arguments = inspect.signature(kind).parameters
+    for field in optimizers.fields(name)[2]:
+        usual = arguments[field.name].default
+        assert field.default == (list(usual) if isinstance(usual, tuple) else usual)
 
 
 @pytest.mark.parametrize("clip", [None, 0.1])

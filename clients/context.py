@@ -14,7 +14,7 @@ from fedlt.data.federation import Federation
 from fedlt.data.inputs import make_inputs
 from fedlt.data.site import Rows
 from fedlt.exchange import UNION, Job, Report
-from fedlt.links.faults import Attackers
+from fedlt.links import chain as links
 from fedlt.process import seeding
 from fedlt.strategy import Client, Strategy
 from fedlt.training.assembly import Assembly, assemble, pick_device
@@ -26,18 +26,20 @@ class Exchange:
     """A job that is being answered.
 
     job: as it came. shared: [S] the generic model's vector, on the worker's device. outbox: what the server sends
-    with it, there too. report: the answer so far.
+    with it, there too; for_links: of this, what links send to their client halves. report: the answer so far.
     """
 
     job: Job
     shared: Tensor
     outbox: dict[str, Tensor]
+    for_links: dict[str, Tensor]
     report: Report = field(default_factory=Report)
 
     @classmethod
     def on(cls, device: torch.device, job: Job) -> Exchange:
         """The exchange that a job opens, its tensors moved to the device."""
-        return cls(job, job.shared.to(device), {name: value.to(device) for name, value in job.outbox.items()})
+        outbox, for_links = links.split({name: value.to(device) for name, value in job.outbox.items()})
+        return cls(job, job.shared.to(device), outbox, for_links)
 
 
 class Context:
@@ -59,12 +61,10 @@ class Context:
         self.trainer = Trainer(self.flat, scenario.local, self.device, scenario.resources.precision)
         self.vectors = Vectors(len(self.flat.shared), self.device)
         self.initial_private, self.initial_frozen = self.flat.private.clone(), self.flat.frozen.clone()
-        self.attackers = Attackers.of(scenario, len(federation.clients))
 
         self.moments = federation.mean, federation.std, self.device, self.parts.channels_last
         self.train_inputs = make_inputs(federation.x_train, *self.moments)
         self.train_targets = federation.train_targets.take(device=self.device)
-        self._flipped_targets = self.parts.task.num_classes - 1 - self.train_targets  # what label flippers learn
         unknown = torch.tensor(self.parts.task.target.unknown, device=self.device)
         self._no_targets = unknown.expand(self.train_targets.shape)
 
@@ -95,9 +95,6 @@ class Context:
         rows = self.federation.union() if union else self.federation.clients[number]
         others = np.sort(self.federation.unlabelled.values) if union else self.federation.unlabelled[number]
         counts = self.federation.seen_counts() if union else self.federation.counts(number)
-        targets = self.train_targets
-        if purpose == "train" and self.attackers.flips(number):
-            counts, targets = counts[::-1].copy(), self._flipped_targets
 
         job = exchange.job
         path = (job.round, number + 1)
@@ -109,7 +106,7 @@ class Context:
             flat=self.flat,
             task=self.parts.task,
             learner=self.parts.learner,
-            data=Rows(self.train_inputs, targets, torch.from_numpy(rows).to(self.device)),
+            data=Rows(self.train_inputs, self.train_targets, torch.from_numpy(rows).to(self.device)),
             class_counts=torch.from_numpy(counts).to(self.device),
             rng=seeding.generator(self.scenario.seed, purpose, *path),
             trainer=self.trainer,
@@ -123,6 +120,8 @@ class Context:
             received=exchange.outbox,
         )
 
+        if purpose == "train":
+            self.parts.chain.prepare(client)
         if state is None:
             if type(self.strategy).begin is not Strategy.begin:
                 seeding.torch_generators(self.device, self.scenario.seed, "begin", number + 1)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from clients.context import Context, Exchange
-from clients.guard import check, guard
+from clients.guard import guard
 from fedlt.exchange import UNION, Failure, States
 from fedlt.strategy import Client, Update
+
+Sent = tuple[Update, int]
+"""An update, and the bytes that it takes on its way to the server."""
 
 
 class Fitting:
@@ -22,15 +26,16 @@ class Fitting:
         """Train every client of the job, and put updates, states, failures and counts into the report."""
         context, report = self.context, exchange.report
         context.trainer.start_work()
-        down = exchange.shared.nbytes + sum(value.nbytes for value in exchange.outbox.values())
+        boxes = exchange.outbox, exchange.for_links
+        down = exchange.shared.nbytes + sum(value.nbytes for box in boxes for value in box.values())
         report.metrics.update(bytes_down=0, bytes_up=0)  # what clients keep does not travel, though messages carry it
 
         for work in exchange.job.works:
             for block, clients in work.blocks.items():
                 for group in self._groups(clients):
-                    for update in self._updates(group, work.samples, exchange):
+                    for update, nbytes in self._updates(group, work.samples, exchange):
                         report.metrics["bytes_down"] += down
-                        report.metrics["bytes_up"] += update.nbytes
+                        report.metrics["bytes_up"] += nbytes
                         self._fold(report.updates.setdefault(block, []), update)
                     if report.failures and context.fails_fast:
                         return
@@ -59,7 +64,7 @@ class Fitting:
                 groups.append([client])
         return groups
 
-    def _updates(self, group: list[int], samples: int, exchange: Exchange) -> list[Update]:
+    def _updates(self, group: list[int], samples: int, exchange: Exchange) -> list[Sent]:
         """Updates of the clients, whose states go into the report.
 
         A client that fails leaves no trace but the report of its failure. Of several trained at once, each is then
@@ -78,9 +83,9 @@ class Fitting:
             report.failures += failures
             return []
         alone = [self._updates([client], samples, exchange) for client in group]
-        return [update for updates in alone for update in updates]
+        return [sent for updates in alone for sent in updates]
 
-    def _train(self, group: list[int], samples: int, exchange: Exchange) -> tuple[list[Update], States]:
+    def _train(self, group: list[int], samples: int, exchange: Exchange) -> tuple[list[Sent], States]:
         """Updates and states of the clients, all of them found in order."""
         context = self.context
         context.flat.load_shared(exchange.shared)
@@ -95,23 +100,33 @@ class Fitting:
 
             vectors = train_together(context.trainer, clients, context.strategy.loss, exchange.shared)
 
-        updates, states = [], {}
+        updates, states = list[Sent](), {}
         for client, vector in zip(clients, vectors, strict=True):
-            weight = context.strategy.weight(client)
-            values = {name: value[None].clone() for name, value in client.values.items()}
-            sent = context.attackers.sent(client.id, vector, client.start)
-            total = torch.mul(sent, weight, out=context.vectors.take())
-            update = Update((client.id,), weight, total, client.extras, values)
-            check(update, context.flat.private)
-            updates.append(update)
+            sent, kept = self._send(client, vector, exchange)
+            updates.append(sent)
 
-            state = {f"state/{name}": value.clone() for name, value in client.state.items()}
+            state = {f"state/{name}": value.clone() for name, value in client.state.items()} | kept
             if len(context.flat.private):
                 state["private"] = context.flat.private.clone()
             if state:
                 states[client.id] = state
 
         return updates, states
+
+    def _send(self, client: Client, vector: Tensor, exchange: Exchange) -> tuple[Sent, dict[str, Tensor]]:
+        """The update of a client that has found `vector` [S], and what its links keep for it."""
+        context, chain = self.context, self.context.parts.chain
+        weight = context.strategy.weight(client)
+        before = exchange.job.states.get(client.id, {})
+        sending = chain.send(exchange.job.round, client, vector, weight, before, exchange.for_links)
+
+        total = torch.mul(sending.vector, sending.weight, out=context.vectors.take())
+        values = {name: value[None].clone() for name, value in client.values.items()}
+        update = Update((client.id,), sending.weight, total, client.extras | sending.sums, values)
+        chain.check(client, update)
+
+        beside = update.nbytes - total.nbytes
+        return (update, sending.nbytes + beside), {name: value.clone() for name, value in sending.state.items()}
 
     def _work(self, client: Client) -> None:
         """A client's work of one round."""

@@ -1,8 +1,7 @@
-"""What stands between a client's own code and everybody's results: a limit of time, checks, reports of failures."""
+"""What stands between a client's own code and everybody's results: a limit of time, and reports of failures."""
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 import traceback
@@ -11,12 +10,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 import torch
-from torch import Tensor
 
 from fedlt.errors import FedLTError
 from fedlt.exchange import Failure
-from fedlt.nn.flat import is_finite
-from fedlt.strategy import Update
 
 AGAIN = 1.0  # seconds after which a client that has caught the first alarm hears another
 
@@ -65,15 +61,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
-
-
-def check(update: Update, private: Tensor) -> None:
-    """Raise where what a client would send or keep is not finite, or its weight is not a weight."""
-    if not math.isfinite(update.weight) or update.weight < 0:
-        raise ValueError(f"expected a finite weight >= 0, got {update.weight}")
-    if not (is_finite(update.total) and is_finite(private)):
-        raise FloatingPointError("the trained weights are not finite; a smaller local.lr may help")
-    for what, tensors in (("extras", update.sums), ("values", update.values)):
-        for name, value in tensors.items():
-            if not is_finite(value):
-                raise FloatingPointError(f"client.{what}[{name!r}] is not finite")

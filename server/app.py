@@ -14,16 +14,15 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedlt.config.scenario import Scenario, load
 from fedlt.data.federation import Federation, federate
-from fedlt.links.faults import attackers
 from fedlt.measures.evaluation import Evaluation
 from fedlt.results.console import Console
 from fedlt.results.record import RunWriter
 from fedlt.results.run_warnings import run_warnings
 from fedlt.results.runs import Run, kept_run, open_run
 from fedlt.results.trackers import Followed, trackers
-from fedlt.training.assembly import Assembly, assemble
+from fedlt.training.assembly import Assembly, assemble, cohort_size
 from server.grids.local import LocalGrid
-from server.rounds.loop import Rounds, cohort_size
+from server.rounds.loop import Rounds
 from server.rounds.stopping import Patience
 from server.state import durable
 from server.state.artifacts import model_hash, save_models
@@ -145,5 +144,5 @@ def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, 
         "scenario_hash": scenario.hash,
         "partition_hash": federation.digest(),
         "inputs": federation.inputs,
-        "attackers": list(attackers(scenario, len(federation.clients))),
+        "attackers": list(parts.chain.untested),
     }

@@ -12,7 +12,8 @@ from torch import nn
 from fedlt.data.task import Task
 from fedlt.errors import Problem, ScenarioError
 from fedlt.learner import Learner
-from fedlt.links import faults
+from fedlt.links.chain import Chain
+from fedlt.links.link import Setting
 from fedlt.measures.own import try_metrics
 from fedlt.metric import Metric
 from fedlt.nn.flat import Flat
@@ -37,10 +38,14 @@ class Assembly:
     flat: Flat
     task: Task
     channels_last: bool  # memory order of images and 4-d weights
+    chain: Chain  # what updates pass on their way
     metrics: tuple[Metric, ...] = ()  # of the user's own
 
     def remarks(self) -> list[str]:
-        """Lines about the model that `fedlt check`, and a run at its start, say."""
+        """Lines about model and links that `fedlt check`, and a run at its start, say."""
+        return [*self._remarks_on_model(), *self.chain.remarks()]
+
+    def _remarks_on_model(self) -> list[str]:
         given = self.flat.given_frozen
         if not given:
             return []
@@ -87,10 +92,13 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
             raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
     _expect_optimizer(scenario, (*strategy.needs, *learner.needs))
-    faults.expect_meaning(scenario, strategy, len(federation.clients), len(flat.shared))
+    sizes = federation.clients.sizes
+    cohort = cohort_size(scenario, len(sizes))
+    setting = Setting(scenario.seed, sizes, cohort, strategy, learner, len(flat.shared), flat.num_trainable)
+    chain = Chain.of(scenario, setting)
     metrics = tuple(choice.create() for choice in scenario.evaluation.metrics)
     try_metrics(metrics, task)
-    parts = Assembly(strategy, learner, model, flat, task, channels_last, metrics)
+    parts = Assembly(strategy, learner, model, flat, task, channels_last, chain, metrics)
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 
@@ -107,6 +115,11 @@ def _expect_optimizer(scenario: Scenario, needs: tuple[str, ...]) -> None:
             f"{scenario.strategy.name} divides by the rates of sgd's steps, which {chosen} does not follow; take sgd"
         )
         raise ScenarioError(Problem("local.optimizer", message))
+
+
+def cohort_size(scenario: Scenario, clients: int) -> int:
+    """How many of so many clients are sampled in each round."""
+    return max(1, int(scenario.federation.participation * clients + 0.5))
 
 
 def try_own_model(scenario: Scenario, federation: Federation, parts: Assembly) -> None:

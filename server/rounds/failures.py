@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 
 from fedlt.errors import ClientError, FedLTError
 from fedlt.exchange import Failure, Report
-from fedlt.nn.flat import is_finite
-from fedlt.strategy import Update
 
 
 class Failures:
@@ -48,11 +46,3 @@ class Failures:
 def evaluated_in_part(reports: Sequence[Report]) -> set[int]:
     """Clients that failed in some part of an evaluation: what the other parts found says nothing."""
     return {failure.client for report in reports for failure in report.failures if failure.purpose == "evaluate"}
-
-
-def expect_finite(round: int, updates: Sequence[Update]) -> None:
-    """Each client's update is finite, or it would not be here; the sums of many may still be too large."""
-    for update in updates:
-        if not all(is_finite(t) for t in (update.total, *update.sums.values())):
-            clients = ", ".join(map(str, update.clients))
-            raise FedLTError(f"the updates of clients {clients} in round {round} are too large to be added up")

@@ -13,18 +13,17 @@ from flwr.serverapp import Grid
 from fedlt.data.provenance import in_short
 from fedlt.errors import FedLTError
 from fedlt.exchange import UNION, Job, Report
-from fedlt.links.faults import Attackers, Fates, fates
+from fedlt.links.chain import Fates
 from fedlt.measures.evaluation import Evaluation
 from fedlt.nn.flat import is_finite
 from fedlt.process import seeding
 from fedlt.strategy import Server, Strategy, Weightless
-from fedlt.training.assembly import Assembly
+from fedlt.training.assembly import Assembly, cohort_size
 from server.grids.local import LocalGrid
 from server.records import pack_common, pack_job, pack_states, unpack_report, with_room
 from server.rounds.auxiliary import auxiliary_rows
-from server.rounds.failures import Failures, expect_finite
+from server.rounds.failures import Failures
 from server.rounds.gather import gather
-from server.rounds.late import hold
 from server.rounds.progress import Progress
 from server.rounds.schedule import Unit, cut, deal, evaluation_units, train_units, validation_units
 from server.state.states import StateStore
@@ -33,11 +32,6 @@ if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
     from fedlt.data.federation import Federation
     from fedlt.strategy import Update
-
-
-def cohort_size(scenario: Scenario, clients: int) -> int:
-    """How many of so many clients are sampled in each round."""
-    return max(1, int(scenario.federation.participation * clients + 0.5))
 
 
 class Rounds:
@@ -70,8 +64,7 @@ class Rounds:
 
         server.rng = seeding.generator(scenario.seed, "server", 0)
         parts.strategy.setup(server)
-        self.progress = Progress(server, states)
-        self.attackers = Attackers.of(scenario, len(self.sizes)).clients
+        self.progress = Progress(server, states, links=parts.chain.begin())
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
         self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
@@ -101,8 +94,9 @@ class Rounds:
         """Train a round and evaluate the models before it; whether the run ends here, without what was trained."""
         started = time.perf_counter()
         server = self.progress.server
-        fate = fates(self.scenario, round, self.cohort(round) if train else [])
-        server.round, server.cohort = round, tuple(sorted(fate.prompt + fate.late))
+        sampled = self.cohort(round) if train else []
+        fate = self.parts.chain.fates(round, sampled)
+        server.round, server.cohort = round, fate.asked
         server.rng = seeding.generator(self.scenario.seed, "server", round)
         units = self._train_units(fate) if train else []
         if evaluate:
@@ -124,9 +118,9 @@ class Rounds:
 
         if train:
             taken = self._take(reports)
-            prompt, arrived = self._delay(round, fate, taken)
-            updates = prompt + arrived
-            expect_finite(round, updates)
+            used = [client for update in taken for client in update.clients]
+            arrival = self.parts.chain.receive(server, sampled, taken, self.progress.links)
+            updates = arrival.updates
             aggregating = time.perf_counter()
             if updates:
                 try:
@@ -145,28 +139,23 @@ class Rounds:
                 "aggregate_seconds": now - aggregating,
             }
             asked = 1 if self.parts.strategy.union else len(server.cohort)
-            counts = {
-                "skipped": asked - sum(len(update.clients) for update in taken),
-                "dropped": len(fate.dropped),
-                "late": len(fate.late),
-                "arrived": len(arrived),
-            }
+            counts = {"skipped": asked - len(used)} | arrival.columns
             self.on_round(self._row(round, reports, updates, clock | counts))
 
         return False
 
     def _train_units(self, fate: Fates) -> list[Unit]:
-        """One for each block of those who answer in time, then one for each who does not."""
+        """One for each block of those whose updates may be added up, then one for each whose may not."""
         block, local = self.scenario.federation.block, self.scenario.local
         sizes, epochs = self.sizes, local.epochs
         if local.steps is not None:  # then all clients see equally many samples, in one pass as it were
             sizes, epochs = np.full_like(sizes, local.steps * local.batch_size), 1
-        units = train_units(fate.prompt, sizes, block, epochs)
+        units = train_units(fate.together, sizes, block, epochs)
         if not self.parts.strategy.union:
-            return units + train_units(fate.late, sizes, 1, epochs, first=len(units))
+            return units + train_units(fate.apart, sizes, 1, epochs, first=len(units))
         whole = units[0]
         whole.work.blocks = {0: [UNION]}
-        whole.work.samples = int(sizes[list(fate.prompt)].sum())
+        whole.work.samples = int(sizes[list(fate.together)].sum())
         whole.clients = [UNION]
         return [whole]
 
@@ -216,9 +205,10 @@ class Rounds:
     def _pack_common(self) -> ArrayRecord:
         """What every worker receives; where messages are copied on their way, in memory that lasts."""
         server = self.progress.server
+        outbox = server.outbox | self.parts.chain.outbox(self.progress.links)
         if self._sent is None:
-            return pack_common(server.weights, server.outbox)
-        return pack_common(self._sent.copy_(server.weights), server.outbox, in_place=True)
+            return pack_common(server.weights, outbox)
+        return pack_common(self._sent.copy_(server.weights), outbox, in_place=True)
 
     def _take(self, reports: Sequence[Report]) -> list[Update]:
         """The round's updates in the order of their blocks; the sampled clients' states are kept."""
@@ -232,18 +222,6 @@ class Rounds:
             update.sums = {name: value.to(device) for name, value in update.sums.items()}
             update.values = {name: value.to(device) for name, value in update.values.items()}
         return updates
-
-    def _delay(self, round: int, fate: Fates, taken: list[Update]) -> tuple[list[Update], list[Update]]:
-        """The updates that came in time, and those of earlier rounds that are due; the round's late ones are held."""
-        progress, late = self.progress, self.scenario.federation.late
-        weights, trainable = progress.server.weights, progress.server.flat.num_trainable
-        factor, due = (1.0 if late.weight is None else late.weight), round + (late.rounds or 1)
-        slow = [update for update in taken if update.clients[0] in fate.late]
-        if factor:
-            progress.late += [hold(update, weights, trainable, due, factor) for update in slow]
-        arrived = [held.arrive(weights, trainable) for held in progress.late if held.due == round]
-        progress.late = [held for held in progress.late if held.due > round]
-        return [update for update in taken if update.clients[0] not in fate.late], arrived
 
     def _row(
         self, round: int, reports: Sequence[Report], updates: list[Update], measured: dict[str, float]
@@ -264,7 +242,6 @@ class Rounds:
             "move_seconds": total("move_seconds"),
             "train_loss": total("loss_sum") / samples if samples else float("nan"),
             "clients": len(clients),
-            "attackers": sum(client in self.attackers for client in clients),
             "samples": int(samples),
             "steps": int(total("steps")),
             "backward_samples": int(total("backward_samples")),
@@ -275,7 +252,8 @@ class Rounds:
 
     def _evaluated_clients(self) -> list[int]:
         """Clients whose personal models are tested: all that do not attack, or a fixed draw of them."""
-        everyone = [client for client in range(len(self.sizes)) if client not in self.attackers]
+        untested = self.parts.chain.untested
+        everyone = [client for client in range(len(self.sizes)) if client not in untested]
         limit = self.scenario.evaluation.clients
         if limit is None or limit >= len(everyone):
             return everyone

@@ -7,20 +7,23 @@ from dataclasses import dataclass, field
 import torch
 
 from fedlt.errors import FedLTError
+from fedlt.links.link import Memory
 from fedlt.strategy import Server
-from server.rounds.late import Held
 from server.state.states import StateStore
 
 
 @dataclass
 class Progress:
-    """All that a run has become so far: with the scenario, enough to go on from here. states: what clients keep.
-    late: updates that are under way. open_ended: whether nothing has asked so far how many rounds the run has."""
+    """All that a run has become so far: with the scenario, enough to go on from here.
+
+    states: what clients keep. links: what each link keeps at the server. open_ended: whether nothing has asked so far
+    how many rounds the run has.
+    """
 
     server: Server
     states: StateStore
     round: int = 0
-    late: list[Held] = field(default_factory=list)
+    links: list[Memory] = field(default_factory=list)
     open_ended: bool = True
 
     def separate(self) -> None:

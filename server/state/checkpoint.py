@@ -1,7 +1,7 @@
 """Checkpoints: with the scenario, all that a run needs to go on after a round as if nothing had happened.
 
     checkpoints/000040/checkpoint.json      round, scenario, sums of all files; with a sum of its own
-                       server.safetensors   the generic model, the server's state and outbox, updates under way
+                       server.safetensors   the generic model, the server's state and outbox, what links keep there
                        *.parquet            the run's tables so far
     checkpoints/states/*.states             what clients keep (see `server.state.states`)
 
@@ -24,8 +24,8 @@ from safetensors.torch import load_file, save
 
 from fedlt.data.provenance import Inputs, names_files, refuse_changed
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.links import memory
 from fedlt.process.files import flush
-from server.rounds import late
 from server.rounds.progress import Progress
 from server.state import durable
 from server.state.states import Extent
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fedlt.results.record import RunWriter
 
 KEPT = 2  # checkpoints; the older one is for the case that the newer one is found damaged
-FORMAT = 2
+FORMAT = 3
 MANIFEST, SERVER = "checkpoint.json", "server.safetensors"
 
 
@@ -91,7 +91,7 @@ class Checkpoints:
             "versions": versions(),
             "files": files,
             "states": extents,
-            "late": late.pack(progress.late)[0],
+            "links": memory.pack(progress.links)[0],
             "open_ended": progress.open_ended,
             "record": record,
         }
@@ -144,11 +144,11 @@ class Checkpoints:
     def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
         progress.states.restore(checkpoint.extents)
         tensors = load_file(checkpoint.folder / SERVER)
-        under_way = {name: tensors.pop(name) for name in list(tensors) if name.startswith("late/")}
+        kept = {name: tensors.pop(name) for name in list(tensors) if name.startswith("links/")}
         progress.load(tensors, checkpoint.round)
         device = progress.server.weights.device
-        named = {name.removeprefix("late/"): value.to(device) for name, value in under_way.items()}
-        progress.late = late.unpack(checkpoint.head["late"], named)
+        named = {name.removeprefix("links/"): value.to(device) for name, value in kept.items()}
+        progress.links = memory.unpack(checkpoint.head["links"], named)
         progress.open_ended = checkpoint.head.get("open_ended", False)
 
     def forget_after(self, round: int, progress: Progress) -> None:
@@ -234,8 +234,8 @@ def versions() -> dict[str, str]:
 
 
 def _server_tensors(progress: Progress) -> dict[str, Any]:
-    under_way = late.pack(progress.late)[1].items()
-    return progress.tensors() | {f"late/{name}": value.detach().cpu().contiguous() for name, value in under_way}
+    kept = memory.pack(progress.links)[1].items()
+    return progress.tensors() | {f"links/{name}": value.detach().cpu().contiguous() for name, value in kept}
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError, FedLTError
 from fedlt.exchange import Job, Report, Work
+from fedlt.links.finite import expect_finite
 from fedlt.strategy import Update
-from server.rounds.failures import expect_finite
 
 TROUBLE = '''
 @dataclass(frozen=True)

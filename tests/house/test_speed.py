@@ -14,7 +14,6 @@ import fedlt
 from clients.context import Context
 from clients.worker import Worker
 from fedlt.data.federation import federate
-from fedlt.links.faults import fates
 from fedlt.strategy import Server
 from server.grids.local import InlineGrid
 from server.rounds.loop import Rounds
@@ -113,8 +112,8 @@ def test_blocks_come_back_as_one_vector_each(tiny: dict[str, Any], tmp_path: Pat
     scenario = fedlt.load(tiny, ["federation.participation=0.84", "federation.block=2"])
     rounds = small_rounds(scenario, federate(scenario), tmp_path)
     server = rounds.progress.server
-    fate = fates(scenario, 1, rounds.cohort(1))
-    server.round, server.cohort = 1, fate.prompt
+    fate = rounds.parts.chain.fates(1, rounds.cohort(1))
+    server.round, server.cohort = 1, fate.asked
     updates = rounds._take(rounds._send(rounds._train_units(fate)))
     assert [len(update.clients) for update in updates] == [2, 2, 1]
     assert all(len(update.total) == len(server.weights) for update in updates)

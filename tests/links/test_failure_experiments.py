@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,14 @@ from clients.worker import Worker
 from fedlt.config.catalog import names
 from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError
-from fedlt.links.faults import Attackers, attackers, fates
+from fedlt.learner import Learner
+from fedlt.links.attack import Attack
+from fedlt.links.chain import Chain, Fates
+from fedlt.links.lateness import arrive, hold
+from fedlt.links.link import Memory, Sending, Setting
+from fedlt.links.memory import pack, unpack
 from fedlt.results.runs import Run
 from fedlt.strategy import Strategy, Update, combine
-from server.rounds.late import hold, pack, unpack
 from server.rounds.loop import Rounds
 from tests.conftest import TrainOne
 
@@ -51,6 +56,20 @@ class Own(Strategy):
 '''
 
 
+def chain_of(scenario: Any, clients: int) -> Chain:
+    """The links of a scenario with so many clients, under FedAvg and a model of three numbers."""
+    sizes = np.full(clients, 10)
+    return Chain.of(scenario, Setting(scenario.seed, sizes, clients, Strategy(), Learner(), shared=3, trainable=2))
+
+
+def fates(scenario: Any, round: int, cohort: range) -> Fates:
+    return chain_of(scenario, len(cohort)).fates(round, cohort)
+
+
+def attackers(scenario: Any, clients: int) -> tuple[int, ...]:
+    return chain_of(scenario, clients).untested
+
+
 def weights(run: Run) -> torch.Tensor:
     return torch.cat([tensor.flatten() for _, tensor in sorted(load_file(run.folder / "model.safetensors").items())])
 
@@ -65,20 +84,20 @@ def test_schedules_are_of_the_seed_and_one_fault_does_not_move_another(tiny: dic
 
     both = drawn("federation.dropout=0.3", "federation.late.chance=0.25")
     for found in both:
-        everyone = sorted(found.prompt + found.late + found.dropped)
+        everyone = sorted(found.together + found.apart + found.absent)
         assert everyone == list(range(200))
-        assert abs(len(found.dropped) - 60) < 4 * np.sqrt(200 * 0.3 * 0.7)
-        assert abs(len(found.late) - 200 * 0.7 * 0.25) < 4 * np.sqrt(200 * 0.175)
-    assert both[0].dropped != both[1].dropped
+        assert abs(len(found.absent) - 60) < 4 * np.sqrt(200 * 0.3 * 0.7)
+        assert abs(len(found.apart) - 200 * 0.7 * 0.25) < 4 * np.sqrt(200 * 0.175)
+    assert both[0].absent != both[1].absent
     assert both == drawn("federation.dropout=0.3", "federation.late.chance=0.25")
-    assert both[0].dropped != drawn("federation.dropout=0.3", seed=1)[0].dropped
-    assert [found.dropped for found in both] == [found.dropped for found in drawn("federation.dropout=0.3")]
+    assert both[0].absent != drawn("federation.dropout=0.3", seed=1)[0].absent
+    assert [found.absent for found in both] == [found.absent for found in drawn("federation.dropout=0.3")]
     late = [
-        set(found.late) - set(hit.dropped)
+        set(found.apart) - set(hit.absent)
         for found, hit in zip(drawn("federation.late.chance=0.25"), both, strict=True)
     ]
-    assert late == [set(found.late) for found in both]
-    assert drawn()[0].prompt == tuple(range(200))
+    assert late == [set(found.apart) for found in both]
+    assert drawn()[0].together == tuple(range(200))
 
 
 def test_attackers_are_drawn_by_the_seed_or_named(tiny: dict[str, Any]) -> None:
@@ -104,10 +123,10 @@ def test_a_late_change_is_made_to_the_model_of_the_round_in_which_it_arrives() -
     sent = Update((3,), 4.0, 4 * torch.tensor([2.0, 0, 5]), {"c": torch.tensor([8.0])}, {"v": torch.tensor([[6.0]])})
     held = hold(sent, then, 2, due=5, factor=0.5)
     assert sent.total.tolist() == [8, 0, 20]
-    (back,) = unpack(*pack([held]))
-    for item in (held, back):
+    (back,) = unpack(*pack([Memory(held=[held])]))
+    for item in (held, back.held[0]):
         item.update.total = item.update.total.clone()
-        found = item.arrive(now, 2)
+        found = arrive(item, now, 2)
         assert (item.due, found.clients, found.weight) == (5, (3,), 2.0)
         assert found.mean.tolist() == [11, 18, 5]
         assert found.sums["c"].tolist() == [4]
@@ -188,13 +207,13 @@ def test_faults_are_counted_and_attackers_are_not_tested(tiny: dict[str, Any], t
     rounds = run.rounds
     scenario = load(tiny, ALL)
     expected = [fates(scenario, round, range(6)) for round in range(1, 6)]
-    assert rounds["dropped"].tolist() == [len(found.dropped) for found in expected]
-    assert rounds["late"].tolist() == [len(found.late) for found in expected]
-    assert rounds["arrived"].tolist() == [0, 0, *(len(found.late) for found in expected[:3])]
-    assert rounds["clients"].tolist() == [len(f.prompt) + n for f, n in zip(expected, rounds["arrived"], strict=True)]
+    assert rounds["dropped"].tolist() == [len(found.absent) for found in expected]
+    assert rounds["late"].tolist() == [len(found.apart) for found in expected]
+    assert rounds["arrived"].tolist() == [0, 0, *(len(found.apart) for found in expected[:3])]
+    assert rounds["clients"].tolist() == [len(f.together) + n for f, n in zip(expected, rounds["arrived"], strict=True)]
     lying = set(attackers(scenario, 6))
-    lies = [len(lying & set(found.prompt)) for found in expected]
-    lies[2:] = [n + len(lying & set(found.late)) for n, found in zip(lies[2:], expected, strict=False)]
+    lies = [len(lying & set(found.together)) for found in expected]
+    lies[2:] = [n + len(lying & set(found.apart)) for n, found in zip(lies[2:], expected, strict=False)]
     assert rounds["attackers"].tolist() == lies
     assert min(rounds[["dropped", "late", "arrived", "attackers"]].sum()) > 0
     for name in ("dropped", "late", "arrived"):
@@ -226,7 +245,7 @@ def test_newcomers_do_not_attack(tiny: dict[str, Any], tmp_path: Path, monkeypat
 
     monkeypatch.setattr("clients.join.Worker", making)
     join(run, rounds=1, epochs=1)
-    assert [worker.context.attackers.clients for worker in made] == [frozenset()]
+    assert [worker.context.parts.chain.untested for worker in made] == [()]
 
 
 # The same bits --------------------------------------------------------------------------------------------------------
@@ -347,13 +366,19 @@ def test_every_strategy_works_with_faults_or_refuses_them_with_a_reason(
 
 
 def test_sums_and_factors_of_attackers_by_hand() -> None:
-    lying = Attackers("scaled", 10.0, frozenset({1}))
     start, found = torch.tensor([1.0, 2.0]), torch.tensor([1.5, 2.0, 7.0])
-    assert lying.sent(1, found, start).tolist() == [6, 2, 7]
-    assert lying.sent(0, found, start) is found
+    lying = Attack("scaled", clients=(1,))
+    setting = Setting(0, np.array([3, 4]), 2, Strategy(), Learner(), shared=3, trainable=2)
+
+    def sent(client: int) -> torch.Tensor:
+        sending = Sending(setting, 1, SimpleNamespace(id=client, start=start), found, 1.0)  # type: ignore[arg-type]
+        lying.send(sending)
+        return sending.vector
+
+    assert sent(1).tolist() == [6, 2, 7]
+    assert sent(0) is found
     assert found.tolist() == [1.5, 2, 7]
-    assert not lying.flips(1)
-    assert Attackers("label_flip", 1.0, frozenset({1})).flips(1)
+    assert lying.untested(setting) == {1}
     assert Strategy.prompt == ""
-    mixed = combine([Update((0,), 1.0, found), Update((1,), 1.0, lying.sent(1, found, start))])
+    mixed = combine([Update((0,), 1.0, found), Update((1,), 1.0, sent(1))])
     assert mixed.mean.tolist() == [3.75, 2, 7]

@@ -63,7 +63,8 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
     if run.status != "finished":
         raise FedLTError(f"{run.folder} is {run.status}, not finished: there is no model to receive")
     scenario = load(run.scenario)
-    scenario = replace(scenario, federation=replace(scenario.federation, attack=Attack()))  # newcomers do not attack
+    honest = replace(scenario.federation, attack=Attack(), links=[])  # newcomers do not attack, and send nothing
+    scenario = replace(scenario, federation=honest)
     federation = replace(federate(scenario, newcomers=True), class_counts=federate(scenario).class_counts)
     remedy = "put it back, or run again with --force"
     refuse_changed(run.summary.get("inputs") or federation.inputs, federation.inputs, "the run was made", remedy)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario, load
     from fedlt.data.site import Batch, Site
     from fedlt.learner import Learner, Stage
+    from fedlt.links.link import Link
     from fedlt.metric import Metric
     from fedlt.results.runs import Run
     from fedlt.run import run
@@ -31,6 +32,7 @@ __all__ = [
     "Batch",
     "Client",
     "Learner",
+    "Link",
     "Metric",
     "Run",
     "Scenario",
@@ -52,6 +54,7 @@ _HOMES = {
     "fedlt.checks.conformance": ("check_strategy",),
     "fedlt.comparing.compare": ("compare",),
     "fedlt.learner": ("Learner", "Stage"),
+    "fedlt.links.link": ("Link",),
     "fedlt.metric": ("Metric",),
     "fedlt.results.runs": ("Run",),
     "fedlt.run": ("join", "run"),

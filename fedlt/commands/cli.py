@@ -129,7 +129,7 @@ def ls(
 ) -> None:
     """List what there is, with one line each.
 
-    WHAT: scenarios, strategies, learners, models, partitions, targets, optimizers, datasets or keys.
+    WHAT: scenarios, strategies, learners, models, partitions, targets, optimizers, links, datasets or keys.
 
     All of them unless given.
     """

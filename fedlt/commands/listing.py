@@ -14,7 +14,9 @@ from fedlt.config import catalog
 from fedlt.config.scenario_file import FOLDER, scenario_names
 from fedlt.config.source import dataclass_fields, read
 
-KINDS = ("scenarios", "strategies", "learners", "models", "partitions", "targets", "optimizers", "datasets", "keys")
+KINDS = (
+    "scenarios", "strategies", "learners", "models", "partitions", "targets", "optimizers", "links", "datasets", "keys",
+)  # fmt: skip
 _KIND = {
     "strategies": "strategy",
     "learners": "learner",
@@ -22,6 +24,7 @@ _KIND = {
     "partitions": "partition",
     "targets": "target",
     "optimizers": "optimizer",
+    "links": "link",
 }
 TESTED = Path(__file__).with_name("tested.json")
 """Versions with which FedLT was tested, by package and for Python; benchmarks/compat.py writes it."""

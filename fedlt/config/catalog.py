@@ -46,13 +46,29 @@ PARTITIONS = {
     "natural": "fedlt.data.partition:Natural",
     "size_skewed": "fedlt.data.partition:SizeSkewed",
 }
+LINKS = {
+    "dp": "fedlt.links.dp:DP",
+    "quantise": "fedlt.links.quantise:Quantise",
+    "top_k": "fedlt.links.top_k:TopK",
+}
 FOLDERS = {
     "strategy": ("strategies", "fedlt.strategies"),
     "learner": ("fedlt/learners", "fedlt.learners"),
     "target": ("fedlt/data/kinds", "fedlt.targets"),
 }
-CONTRACTS = ("strategy", "learner", "metric", "target")  # kinds with a base class `fedlt.KIND.Kind`
+CONTRACTS = {
+    "strategy": "fedlt.strategy:Strategy",
+    "learner": "fedlt.learner:Learner",
+    "metric": "fedlt.metric:Metric",
+    "target": "fedlt.target:Target",
+    "link": "fedlt.links.link:Link",
+}
+"""The base classes of the kinds that have one."""
+
 KINDS = (*CONTRACTS, "model", "partition", "optimizer")
+LISTED = {"model": MODELS, "partition": PARTITIONS, "link": LINKS}
+"""The built-in components of the kinds that have no folder of their own."""
+
 FLOWER_PREFIX = "flower:"
 
 
@@ -83,7 +99,8 @@ class Component:
         own = module.endswith(".py")
         found = getattr(_import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
         if self.kind in CONTRACTS:
-            base = getattr(importlib.import_module(f"fedlt.{self.kind}"), self.kind.capitalize())
+            home, _, name = CONTRACTS[self.kind].partition(":")
+            base = getattr(importlib.import_module(home), name)
             if not issubclass(found, base):
                 raise ScenarioError(Problem(self.kind, f"{self.name} is no subclass of fedlt.{base.__name__}"))
         elif self.kind == "model" and own and not callable(getattr(found, "build", None)):
@@ -157,7 +174,7 @@ def names(kind: str) -> list[str]:
         return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
     if kind == "optimizer":
         return optimizers.names()
-    return sorted({"model": MODELS, "partition": PARTITIONS, "metric": ()}[kind])
+    return sorted({**LISTED, "metric": ()}[kind])
 
 
 def flower_names() -> list[str]:
@@ -183,7 +200,7 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
             path = ROOT / FOLDERS[kind][0] / f"{name}.py"
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             return _component(kind, name, path, None, module)
-        module, _, attribute = {"model": MODELS, "partition": PARTITIONS}[kind][name].partition(":")
+        module, _, attribute = LISTED[kind][name].partition(":")
         return _component(kind, name, source_of(module), attribute, module)
 
     if kind in FOLDERS:

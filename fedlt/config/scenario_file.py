@@ -17,7 +17,8 @@ FOLDER = catalog.ROOT / "scenarios"
 
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
-    ("federation", "partition"), ("model",), ("strategy",), ("learner",), ("evaluation", "metrics"),
+    ("federation", "partition"), ("federation", "links"), ("model",), ("strategy",), ("learner",),
+    ("evaluation", "metrics"),
 )  # fmt: skip
 """Keys whose values may be paths."""
 

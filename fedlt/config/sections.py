@@ -110,6 +110,8 @@ class Attack:
 class Federation:
     """The clients, what each of them holds, and how often they take part."""
 
+    young: ClassVar[tuple[str, ...]] = ("links",)
+
     clients: Annotated[int, ">= 1"] | None = 40  # null: as many as the natural partition has
     participation: Annotated[float, "> 0", "<= 1"] = 0.3  # share of the clients in each round's cohort
     rounds: Annotated[int, ">= 1"] = 100  # rounds of training
@@ -123,6 +125,7 @@ class Federation:
     dropout: Annotated[float, ">= 0", "< 1"] = 0.0  # chance that a sampled client never answers
     late: Late = field(default_factory=Late)
     attack: Attack = field(default_factory=Attack)
+    links: Annotated[list[Choice], "link"] = field(default_factory=list)  # what updates pass; see: fedlt ls links
 
 
 @dataclass(frozen=True)

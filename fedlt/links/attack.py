@@ -34,8 +34,11 @@ class Attack(Link):
     def obstacle(self, setting: Setting) -> str | None:
         """Label flippers have a meaning where nothing is sent, too. Raises `ScenarioError` for clients not there."""
         self.untested(setting)
-        lies_about_weights = self.kind in FACTORS
-        return super().obstacle(setting) if lies_about_weights or setting.strategy.union else None
+        if self.kind in FACTORS or setting.strategy.union:
+            return super().obstacle(setting)
+        if not setting.task.target.one_label:
+            return f"label_flip mirrors the one class of a sample, and the targets are {setting.task.kind}"
+        return None
 
     def untested(self, setting: Setting) -> frozenset[int]:
         """The attackers."""

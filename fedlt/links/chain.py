@@ -16,6 +16,7 @@ from fedlt.links.lateness import Lateness
 from fedlt.links.link import Arrival, Link, Memory, Sending, Setting
 
 if TYPE_CHECKING:
+    from fedlt.config.catalog import Choice
     from fedlt.config.scenario import Scenario
     from fedlt.strategy import Client, Server, Update
 
@@ -62,12 +63,13 @@ class Chain:
         """The links that a scenario asks for. Raises `ScenarioError` for those that have no meaning in it."""
         federation = scenario.federation
         attack, late = federation.attack, federation.late
-        links: list[tuple[str, Link]] = [("", Finite())]
+        links: list[tuple[str, Link]] = [("federation.on_error", Finite())]
         if attack.kind != "none":
             named = None if attack.clients is None else tuple(attack.clients)
             links.append(("federation.attack", Attack(attack.kind, attack.share, named, attack.factor)))
         if federation.dropout:
             links.append(("federation.dropout", Dropout(federation.dropout)))
+        links += [_created(f"federation.links.{place}", choice) for place, choice in enumerate(federation.links)]
         if late.chance:
             weight = 1.0 if late.weight is None else late.weight
             links.append(("federation.late", Lateness(late.chance, late.rounds or 1, weight)))
@@ -128,6 +130,7 @@ class Chain:
             sending.state = {name: value.to(vector.device) for name, value in _of(place, kept).items()}
             sending.received, sending.sums = _of(place, received), {}
             link.send(sending)
+            _expect_sound(link, sending, vector)
             states |= _named(place, sending.state)
             sums |= _named(place, sending.sums)
         sending.state, sending.received, sending.sums = states, {}, sums
@@ -163,6 +166,26 @@ class Chain:
             arrival.memory, arrival.sums = memories[place], _taken(place, arrival.updates)
             link.receive(arrival)
         return arrival
+
+
+def _created(key: str, choice: Choice) -> tuple[str, Link]:
+    """A link of the scenario's list with its key, under which what its constructor refuses is told."""
+    try:
+        return key, choice.create()
+    except ScenarioError as error:
+        raise ScenarioError([Problem(key, problem.message) for problem in error.problems]) from error
+
+
+def _expect_sound(link: Link, sending: Sending, vector: Tensor) -> None:
+    """Raise where a link has left something that cannot be added up or kept."""
+    name = type(link).__name__
+    if sending.vector.shape != vector.shape:
+        raise ValueError(f"{name} changed the vector's shape from {[*vector.shape]} to {[*sending.vector.shape]}")
+    for what, tensors in (("state", sending.state), ("sums", sending.sums)):
+        for key, value in tensors.items():
+            if not isinstance(value, Tensor):
+                kind = type(value).__name__
+                raise TypeError(f"{name}: {what}[{key!r}] is of type {kind}; links keep and send tensors only")
 
 
 def overrides(link: Link, hook: str) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fedlt.data.task import Task
     from fedlt.learner import Learner
     from fedlt.strategy import Client, Server, Strategy, Update
 
@@ -42,7 +43,7 @@ class Setting:
     """The run that a link is part of, as every process knows it.
 
     seed: the scenario's. sizes: [K] training samples of each client. cohort: clients that are sampled in a round.
-    strategy, learner: whose updates pass. shared: S, numbers of the model that travel. trainable: T, the first of
+    strategy, learner, task: whose updates pass. shared: S, numbers of the model that travel. trainable: T, the first of
     these, which are trained; the others are buffers. links: all of the run, in order.
     """
 
@@ -51,6 +52,7 @@ class Setting:
     cohort: int
     strategy: Strategy
     learner: Learner
+    task: Task
     shared: int
     trainable: int
     links: tuple[Link, ...] = ()

@@ -108,7 +108,11 @@ COLUMNS: dict[str, str] = {
     "rounds.late": "Clients that trained in this round and whose updates arrive later, by `federation.late`.",
     "rounds.arrived": "Late updates of earlier rounds that were used in this one; they count among the clients.",
     "rounds.attackers": "Attackers among the clients whose updates were used, by `federation.attack`.",
-    "rounds.bytes_up": "Bytes from clients to the server: the shared vector and what the strategy adds, 4 per number.",
+    "rounds.clip": "Norm to which a client's longer change of the weights was scaled down, by the link `dp`.",
+    "rounds.clipped": "Clients whose change was longer; the exact number, which the guarantee does not cover.",
+    "rounds.epsilon": "Epsilon of all rounds so far, where one client's data are replaced by others, by the link `dp`.",
+    "rounds.bytes_up": "Bytes from clients to the server: the shared vector and what the strategy adds, 4 per number "
+    "unless a link compresses it.",
     "rounds.bytes_down": "Bytes from the server to clients, likewise.",
     "metrics.metric": "Name of a metric.",
     "metrics.value": "Its value; NaN: not defined.",

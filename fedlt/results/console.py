@@ -94,6 +94,8 @@ class Console:
         told = [f"{run.summary[name]} {name}" for name in ("dropped", "late", "arrived") if run.summary.get(name)]
         if told:
             print(f"client updates by the scenario's faults: {', '.join(told)}")
+        if (spent := run.summary.get("epsilon")) is not None:
+            print(f"privacy of one client's data: epsilon is {spent:.3g} (federation.links: dp)")
         for warning in run.warnings:
             print(f"warning: {warning}")
         print(f"next: {' | '.join(next_steps(run, self.words))}")

@@ -40,7 +40,10 @@ RESULTS = ("model.safetensors", "clients.safetensors", "outbox.safetensors", "jo
 _SUMMED = ("skipped", "dropped", "late", "arrived", "backward_samples", "forward_samples")
 """Columns of the round table whose sums stand in `run.json`."""
 
-_COUNTERS = ("started", *_SUMMED, "rounds", "evaluations", "final_round", "resumed", "early_stopping")
+_LATEST = ("epsilon",)
+"""Columns of the round table whose last values stand in `run.json`, where a run has them."""
+
+_COUNTERS = ("started", *_SUMMED, *_LATEST, "rounds", "evaluations", "final_round", "resumed", "early_stopping")
 
 
 class RunWriter:
@@ -141,6 +144,7 @@ class RunWriter:
         self.summary["rounds"] = max(self.summary["rounds"], row["round"])
         for name in _SUMMED:
             self.summary[name] += row.get(name, 0)
+        self.summary |= {name: row[name] for name in _LATEST if name in row}
         if self._followed is not None:
             self._followed.log(row["round"], {k: v for k, v in row.items() if k != "round"}, "rounds/")
 

@@ -94,7 +94,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     _expect_optimizer(scenario, (*strategy.needs, *learner.needs))
     sizes = federation.clients.sizes
     cohort = cohort_size(scenario, len(sizes))
-    setting = Setting(scenario.seed, sizes, cohort, strategy, learner, len(flat.shared), flat.num_trainable)
+    setting = Setting(scenario.seed, sizes, cohort, strategy, learner, task, len(flat.shared), flat.num_trainable)
     chain = Chain.of(scenario, setting)
     metrics = tuple(choice.create() for choice in scenario.evaluation.metrics)
     try_metrics(metrics, task)

@@ -139,8 +139,11 @@ class Rounds:
                 "aggregate_seconds": now - aggregating,
             }
             asked = 1 if self.parts.strategy.union else len(server.cohort)
-            counts = {"skipped": asked - len(used)} | arrival.columns
-            self.on_round(self._row(round, reports, updates, clock | counts))
+            row = self._row(round, reports, updates, clock | {"skipped": asked - len(used)})
+            if taken_names := sorted(row.keys() & arrival.columns.keys()):
+                names = ", ".join(taken_names)
+                raise FedLTError(f"a link gives the column {names}, which the round table has; call it something else")
+            self.on_round(row | arrival.columns)
 
         return False
 

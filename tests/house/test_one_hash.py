@@ -139,10 +139,13 @@ def assert_same(run: Run, whole: Run) -> None:
 
 FAULTS = ["federation.dropout=0.2", "federation.late={chance: 0.3, weight: 0.5}", "federation.participation=1"]
 
+LINKS = "{name: top_k, share: 0.2}, quantise, {name: dp, clip: 0.5, noise: 0.6, quantile: 0.5, count_noise: 1}"
+
 STRATEGIES = {
     "own": ["strategy=own"],  # stands for Mortal
     "scaffold": ["strategy=scaffold", "federation.participation=0.7"],
     "fedrod, faults": ["strategy=fedrod", *FAULTS],
+    "fedper, links": ["strategy=fedper", f"federation.links=[{LINKS}]"],
 }
 
 

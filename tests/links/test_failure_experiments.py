@@ -17,6 +17,7 @@ from clients.join import join
 from clients.worker import Worker
 from fedlt.config.catalog import names
 from fedlt.config.scenario import load
+from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
 from fedlt.learner import Learner
 from fedlt.links.attack import Attack
@@ -59,7 +60,8 @@ class Own(Strategy):
 def chain_of(scenario: Any, clients: int) -> Chain:
     """The links of a scenario with so many clients, under FedAvg and a model of three numbers."""
     sizes = np.full(clients, 10)
-    return Chain.of(scenario, Setting(scenario.seed, sizes, clients, Strategy(), Learner(), shared=3, trainable=2))
+    parts = Strategy(), Learner(), Task("single", 10, (3,))
+    return Chain.of(scenario, Setting(scenario.seed, sizes, clients, *parts, shared=3, trainable=2))
 
 
 def fates(scenario: Any, round: int, cohort: range) -> Fates:
@@ -368,7 +370,7 @@ def test_every_strategy_works_with_faults_or_refuses_them_with_a_reason(
 def test_sums_and_factors_of_attackers_by_hand() -> None:
     start, found = torch.tensor([1.0, 2.0]), torch.tensor([1.5, 2.0, 7.0])
     lying = Attack("scaled", clients=(1,))
-    setting = Setting(0, np.array([3, 4]), 2, Strategy(), Learner(), shared=3, trainable=2)
+    setting = Setting(0, np.array([3, 4]), 2, Strategy(), Learner(), Task("single", 10, (3,)), shared=3, trainable=2)
 
     def sent(client: int) -> torch.Tensor:
         sending = Sending(setting, 1, SimpleNamespace(id=client, start=start), found, 1.0)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 import fedlt
+from benchmarks.links import cost
 from fedlt.commands.cli import app
 from fedlt.config import catalog
 
@@ -46,6 +47,11 @@ def test_the_examples_of_the_how_to_pages_run(
     own = fedlt.run(tiny, f"{kind}=./{file}:{name}", out=tmp_path)
     plain = fedlt.run(tiny, out=tmp_path)
     assert own.summary["model_hash"] != plain.summary["model_hash"]
+
+
+def test_the_cost_of_privacy_and_compression_is_what_was_measured() -> None:
+    page = (DOCS / "howto" / "privacy-and-compression.md").read_text(encoding="utf-8")
+    assert cost.table() in page, "python -m benchmarks.links.cost table"
 
 
 def test_links_between_pages_lead_somewhere() -> None:

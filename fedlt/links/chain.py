@@ -13,7 +13,7 @@ from fedlt.links.attack import Attack
 from fedlt.links.dropout import Dropout
 from fedlt.links.finite import Finite
 from fedlt.links.lateness import Lateness
-from fedlt.links.link import Arrival, Link, Memory, Sending, Setting
+from fedlt.links.link import Arrival, Link, Memory, Sending, Setting, overrides
 
 if TYPE_CHECKING:
     from fedlt.config.catalog import Choice
@@ -186,11 +186,6 @@ def _expect_sound(link: Link, sending: Sending, vector: Tensor) -> None:
             if not isinstance(value, Tensor):
                 kind = type(value).__name__
                 raise TypeError(f"{name}: {what}[{key!r}] is of type {kind}; links keep and send tensors only")
-
-
-def overrides(link: Link, hook: str) -> bool:
-    """Whether a link does anything at that hook."""
-    return getattr(type(link), hook) is not getattr(Link, hook)
 
 
 def split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

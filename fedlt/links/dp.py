@@ -25,7 +25,7 @@ import torch
 from fedlt.errors import Problem, ScenarioError
 from fedlt.links.accounting import epsilon, installed
 from fedlt.links.beyond import sent_beyond
-from fedlt.links.link import Arrival, Link, Memory, Sending, Setting
+from fedlt.links.link import Arrival, Link, Memory, Sending, Setting, overrides
 from fedlt.strategy import Update, combine
 
 TOLD = {
@@ -82,17 +82,17 @@ class DP(Link):
         for what in sent_beyond(setting.strategy):
             yield f"{strategy} sends {what} beside its weights, without clipping and noise"
 
-        for link in setting.links[own + 1 :]:
+        for place, link in enumerate(setting.links):
             name = type(link).__name__
-            if type(link) is type(self):
+            if place != own and type(link) is type(self):
                 yield "dp stands twice in the list"
-            elif type(link).apart is not Link.apart:
-                yield f"{name} holds updates back, and a round accounts for those of its own cohort"
-            elif any(getattr(type(link), hook) is not getattr(Link, hook) for hook in ("send", "receive")):
+            elif overrides(link, "apart"):
+                yield f"{name} looks at single updates, or holds them back, and there is only their sum with noise"
+            elif place > own and (overrides(link, "send") or overrides(link, "receive")):
                 yield f"{name} comes after it, and could undo the clipping; put dp last"
         if self.quantile is not None and 2 * self._count_noise(setting) <= self.noise:
             least = f"{self.noise / 2:g}"
-            yield f"the noise of the counts takes it all; take count_noise above {least}, or less noise"
+            yield f"the count alone would spend what noise={self.noise:g} allows; take count_noise above {least}"
 
     def remarks(self, setting: Setting) -> Iterator[str]:
         """What epsilon a round costs, or that there is none."""

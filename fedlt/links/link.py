@@ -205,3 +205,8 @@ class Link:
 
     def receive(self, arrival: Arrival) -> None:
         """On the server's side, in every round, also where nothing has arrived."""
+
+
+def overrides(link: Link, hook: str) -> bool:
+    """Whether a link does anything at that hook."""
+    return getattr(type(link), hook) is not getattr(Link, hook)

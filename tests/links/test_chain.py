@@ -121,6 +121,8 @@ def test_the_example_of_the_page_screens_attackers(tmp_path: Path, monkeypatch: 
     assert screened.rounds["clients"].tolist() == [8] * 8
     assert screened.rounds["attackers"].tolist() == [0] * 8
     assert screened.final["generic/accuracy"] > plain.final["generic/accuracy"] + 0.2
+    with pytest.raises(ScenarioError, match=r"links\.1: Screen looks at single updates"):
+        fedlt.run("digits_lt", *setting, "federation.links=[./screen.py:Screen, dp]")
 
 
 BAD = (

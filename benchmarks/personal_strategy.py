@@ -29,4 +29,4 @@ class PrivateHead(Strategy):
 
     def personal(self, client: Client, x: Tensor) -> Tensor:
         model = client.model
-        return model.local_head(model.encode(x) if self.cached else model.backbone(x.inputs()))
+        return model.local_head(model.encode(x if self.cached else x.inputs()))

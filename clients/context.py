@@ -11,7 +11,6 @@ from torch import Tensor
 from clients.vectors import Vectors
 from fedlt.config.scenario import Scenario
 from fedlt.data.federation import Federation
-from fedlt.data.inputs import make_inputs
 from fedlt.data.site import Rows
 from fedlt.exchange import UNION, Job, Report
 from fedlt.links import chain as links
@@ -62,8 +61,7 @@ class Context:
         self.vectors = Vectors(len(self.flat.shared), self.device)
         self.initial_private, self.initial_frozen = self.flat.private.clone(), self.flat.frozen.clone()
 
-        self.moments = federation.mean, federation.std, self.device, self.parts.channels_last
-        self.train_inputs = make_inputs(federation.x_train, *self.moments)
+        self.train_inputs = self.parts.task.inputs.open(federation.x_train, self.device)
         self.train_targets = federation.train_targets.take(device=self.device)
         unknown = torch.tensor(self.parts.task.target.unknown, device=self.device)
         self._no_targets = unknown.expand(self.train_targets.shape)

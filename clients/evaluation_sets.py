@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedlt.data.federation import Federation
-from fedlt.data.inputs import Chosen, Inputs, make_inputs
+from fedlt.data.inputs import Chosen, InputKind, Inputs
+from fedlt.data.inputs.features import Encoded
 from fedlt.exchange import Job, Report, Work
 from fedlt.measures.evaluate import TestSet, feature_moments
 from fedlt.measures.metrics import VALIDATION
-from fedlt.nn.net import FeatureCache, Net
+from fedlt.nn.net import Net
 
 
 class EvaluationSets:
@@ -21,16 +20,19 @@ class EvaluationSets:
 
     Args:
         federation: who is tested on what.
+        kind: of the inputs.
         train_inputs: of the training source, whose rows the validation set is.
-        moments: mean, std, device and memory order, as `make_inputs` takes them.
+        device: where the samples are kept.
         chunk: samples in one forward pass.
 
     inputs, targets: of the global test set.
     """
 
-    def __init__(self, federation: Federation, train_inputs: Inputs, moments: tuple[Any, ...], chunk: int) -> None:
-        self.federation, self.chunk, self.device = federation, chunk, moments[2]
-        self.inputs = make_inputs(federation.x_test, *moments)
+    def __init__(
+        self, federation: Federation, kind: InputKind, train_inputs: Inputs, device: torch.device, chunk: int
+    ) -> None:
+        self.federation, self.chunk, self.device = federation, chunk, device
+        self.inputs = kind.open(federation.x_test, device)
         self.targets = federation.test_targets.take(device=self.device)
         self._validation: tuple[Inputs, Tensor] | None = None
         if federation.validation is not None:
@@ -47,17 +49,15 @@ class EvaluationSets:
         held = self._held
         if held is not None and held[0] == job.round and held[1].data_ptr() == job.shared.data_ptr():
             for test in held[2]:
-                test.cache.revalidate()
+                test.encoded.revalidate()
             return held[2]
 
-        cache = FeatureCache(model, self.inputs.take, len(self.targets), self.chunk)
-        sets = [TestSet(self.inputs, self.targets, self.chunk, cache)]
+        sets = [TestSet(Encoded.of(self.inputs, model, self.chunk), self.targets)]
         if self._validation is not None:
             assert self.federation.validation is not None
             inputs, targets = self._validation
-            cache = FeatureCache(model, inputs.take, len(targets), self.chunk)
-            size = self.federation.validation.size
-            sets.append(TestSet(inputs, targets, self.chunk, cache, size, VALIDATION))
+            encoded = Encoded.of(inputs, model, self.chunk)
+            sets.append(TestSet(encoded, targets, self.federation.validation.size, VALIDATION))
         self._held = job.round, job.shared, sets
         return sets
 

@@ -14,7 +14,7 @@ _workers: dict[str, Worker] = {}
 
 def install(scenario: Scenario, federation: Federation) -> None:
     """Give this process a scenario and its data, so that it need not load them when the first job comes."""
-    refuse_edited_code(federation.inputs, scenario)
+    refuse_edited_code(federation.made_of, scenario)
     _workers.clear()
     _workers[scenario.hash] = Worker(scenario, federation)
 
@@ -24,10 +24,10 @@ def worker_for(key: str, content: dict[str, Any], inputs: str = "") -> Worker:
 
     inputs: digest of the files that the run is made of, as the server knows them; empty: any.
     """
-    if key not in _workers or inputs not in ("", in_short(_workers[key].context.federation.inputs)):
+    if key not in _workers or inputs not in ("", in_short(_workers[key].context.federation.made_of)):
         scenario = load(content)
         federation = federate(scenario)
-        refuse_others(inputs, federation.inputs)
+        refuse_others(inputs, federation.made_of)
         _workers.clear()
         _workers[key] = Worker(scenario, federation)
     return _workers[key]

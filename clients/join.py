@@ -51,7 +51,7 @@ class Tuned(Strategy):
     epochs: int
 
     def adapt(self, client: Client) -> None:
-        client.encoded().train(_on_features, only=("head.*",), epochs=self.epochs)
+        client.encoded().train(_cross_entropy, only=("head.*",), epochs=self.epochs)
 
 
 def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
@@ -67,7 +67,7 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
     scenario = replace(scenario, federation=honest)
     federation = replace(federate(scenario, newcomers=True), class_counts=federate(scenario).class_counts)
     remedy = "put it back, or run again with --force"
-    refuse_changed(run.summary.get("inputs") or federation.inputs, federation.inputs, "the run was made", remedy)
+    refuse_changed(run.summary.get("inputs") or federation.made_of, federation.made_of, "the run was made", remedy)
     if not len(federation.clients):
         raise ScenarioError(Problem("federation.held_out", f"{run.folder} held no client out; run it with 1 or more"))
 
@@ -130,5 +130,5 @@ class Newcomers:
         return report
 
 
-def _on_features(client: Client, batch: Batch) -> Tensor:
-    return cross_entropy(client.model.head(batch.x), batch.y)
+def _cross_entropy(client: Client, batch: Batch) -> Tensor:
+    return cross_entropy(client.model(batch.x), batch.y)

@@ -18,7 +18,9 @@ class Testing:
     def __init__(self, context: Context) -> None:
         self.context = context
         chunk = context.scenario.evaluation.batch_size
-        self.sets = EvaluationSets(context.federation, context.train_inputs, context.moments, chunk)
+        self.sets = EvaluationSets(
+            context.federation, context.parts.task.inputs, context.train_inputs, context.device, chunk
+        )
 
     def run(self, exchange: Exchange) -> None:
         """Test what the job's works name, and put statistics and failures into the report."""

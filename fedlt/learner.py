@@ -64,8 +64,9 @@ class Stage:
 
     share: its part of the run's rounds; the shares of a learner's stages sum to 1, and the schedule of the learning
     rate runs anew in each. only: patterns of the parameters that are trained in it; a backbone that is left out keeps
-    its running statistics too. sampler: one pass over the site's data. augment: instead of the scenario's. cached: the
-    backbone's features of the data are computed once a round, without augmentation, and `batch.x` stands for them.
+    its running statistics too. sampler: one pass over the site's data. augment: instead of the scenario's. encoded: the
+    backbone's features of the data are computed once a round, without augmentation, and `batch.x` stands for them
+    (`Site.encoded`).
     """
 
     name: str = "all"
@@ -73,7 +74,7 @@ class Stage:
     only: tuple[str, ...] = ("*",)
     sampler: Sampler = shuffled
     augment: str = ""
-    cached: bool = False
+    encoded: bool = False
 
 
 def within(share: float, stages: Iterable[Stage], parts: tuple[str, ...] = ("*",)) -> tuple[Stage, ...]:

@@ -142,7 +142,7 @@ def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) ->
     if local.steps is not None:
         each = clients * local.steps * local.batch_size
     samples = each * settings.participation * settings.rounds
-    arithmetic = 3 * samples * multiply_adds(parts.model, parts.task.input_shape)  # backward is two forward passes
+    arithmetic = 3 * samples * multiply_adds(parts.model, parts.task.inputs)  # backward is two forward passes
     if arithmetic < PROCESSES_PAY_FROM:
         return "inline"
     alone = "RAY_ADDRESS" not in os.environ and pick_device(scenario.resources.device).type == "cpu"

@@ -101,7 +101,7 @@ def serve(
     patience = Patience(scenario, federation)
     states = StateStore(folder / "checkpoints" / "states")
     rounds = Rounds(grid, scenario, federation, parts, states, on_round, on_evaluation, writer.log)
-    checkpoints = Checkpoints(folder, scenario, federation.digest(), federation.inputs)
+    checkpoints = Checkpoints(folder, scenario, federation.digest(), federation.made_of)
     end = None if patience.active else total
     keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note, end)
     rounds.on_reply = keeper.interrupts.beat
@@ -143,6 +143,6 @@ def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, 
         "grid": type(grid).__name__,
         "scenario_hash": scenario.hash,
         "partition_hash": federation.digest(),
-        "inputs": federation.inputs,
+        "inputs": federation.made_of,
         "attackers": list(parts.chain.untested),
     }

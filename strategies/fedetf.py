@@ -6,7 +6,7 @@ classifier can be biased. For its personal model a client tunes class vectors an
 client lacks counts as one sample in its loss, as in the official code, on which the reported figures rest; the paper's
 formula, where it counts as none and is left out, is `absent=0`. Differences from the official code: its projection has
 as many outputs as there are classes, ours as many as the larger of classes and features; its personal models take a
-round of full local training and 20 turns of 2 x 3 epochs, ours `turns` turns on the features of images without
+round of full local training and 20 turns of 2 x 3 epochs, ours `turns` turns on the features of samples without
 augmentation, with one learning rate for both parts.
 """
 
@@ -59,9 +59,9 @@ class FedETF(Strategy):
             own = client.encoded()
             for _ in range(self.turns):
                 for part in (PROTOTYPES, "head.projection.*"):
-                    own.train(_on_features, only=(part,), epochs=self.tune_epochs, lr=self.tune_lr)
+                    own.train(_cross_entropy, only=(part,), epochs=self.tune_epochs, lr=self.tune_lr)
 
 
-def _on_features(client: Client, batch: Batch) -> Tensor:
-    """Plain cross-entropy, for batches that are features."""
-    return cross_entropy(client.model.head(batch.x), batch.y)
+def _cross_entropy(client: Client, batch: Batch) -> Tensor:
+    """Plain, whatever the client lacks."""
+    return cross_entropy(client.model(batch.x), batch.y)

@@ -132,7 +132,7 @@ def norm_by_features(model: Net, task: Task) -> float:
     """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad(), one_thread():
-        features = deepcopy(model.backbone).train()(torch.randn(16, *task.input_shape, generator=generator))
+        features = deepcopy(model).train().encode(task.inputs.example(16, generator))
         size = float(features.square().sum(1).mean().sqrt())
     return float(f"{INITIAL_LOGITS / max(size, 1e-3):.2g}")
 

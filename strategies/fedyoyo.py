@@ -1,4 +1,4 @@
-"""FedYoYo: logits adjusted by a mixture of global and local class shares; weak views of an image teach strong ones.
+"""FedYoYo: logits adjusted by a mixture of global and local class shares; weak views of a sample teach strong ones.
 
 Yan, Li, Wu, Pang, Lu, Yan, Wang: You Are Your Own Best Teacher: Achieving Centralized-level Performance in Federated
 Learning under Heterogeneous and Long-tailed Data. ICCV 2025. The global shares come from effective numbers of samples,
@@ -42,8 +42,7 @@ class FedYoYo(Strategy):
     memory: Annotated[float, ">= 0", "< 1"] = 0.9  # of the effective numbers over rounds
 
     def build(self, model: Net, task: Task) -> None:
-        if len(task.input_shape) != 3:
-            raise ValueError(f"fedyoyo augments images, and the inputs have shape {task.input_shape}")
+        task.inputs.require("views")
 
     def setup(self, server: Server) -> None:
         server.outbox["shares"] = server.weights.new_full((server.task.num_classes,), 1 / server.task.num_classes)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from fedlt.blocks.retrained_head import RetrainedHead
 from fedlt.data.site import Batch
+from fedlt.nn.net import LossModule
 from fedlt.nn.softmax import head_of, regress
 from fedlt.strategy import Client, Server, Update, combine
 from fedlt.training.trainer import cut
@@ -70,8 +71,9 @@ class RUCR(RetrainedHead):
         """[n, D] features of the client's samples in their order, under the statistics of each batch."""
         from torch.func import functional_call  # takes a while to import
 
-        backbone, trainer = client.model.backbone, client.trainer
-        buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}  # moved in the model's place
+        model, backbone, trainer = client.model, client.model.backbone, client.trainer
+        encoder = LossModule(model, model.encode)
+        moved = {f"model.backbone.{name}": buffer.clone() for name, buffer in backbone.named_buffers()}  # in its place
         order = torch.arange(client.num_samples, device=trainer.device)
         trainer.work.forward_samples += client.num_samples
         backbone.train()
@@ -79,7 +81,7 @@ class RUCR(RetrainedHead):
             batches = (
                 client.data.batch(part).x for part in cut(order, trainer.local.batch_size, trainer.local.last_batch)
             )
-            features = torch.cat([functional_call(backbone, buffers, (x,)) for x in batches])
+            features = torch.cat([functional_call(encoder, moved, (x,)) for x in batches])
         backbone.eval()
         return features
 

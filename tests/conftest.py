@@ -81,7 +81,7 @@ def make_client() -> MakeClient:
     """A client of a model, given its features and labels: `make_client(net, x, y, local, private=..., ...)`."""
     import torch
 
-    from fedlt.data.inputs import Features
+    from fedlt.data.inputs import shaped
     from fedlt.data.site import Rows
     from fedlt.data.task import Task
     from fedlt.learners.cross_entropy import CrossEntropy
@@ -100,8 +100,8 @@ def make_client() -> MakeClient:
         precision: str = "float32",
         **fields: Any,
     ) -> Client:
-        rows = torch.as_tensor(np.asarray(x, np.float32))
-        inputs = Features(rows, torch.zeros(rows.shape[1]), torch.ones(rows.shape[1]))
+        rows = np.asarray(x, np.float32)
+        inputs = shaped((rows.shape[1],)).open(rows, torch.device("cpu"))
         targets = torch.as_tensor(np.asarray(y, np.int64))
         counts = torch.bincount(targets, minlength=2)
         flat = Flat(net, private, frozen)

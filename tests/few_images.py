@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fedlt.config.sections import Local
-from fedlt.data.inputs import Images
+from fedlt.data.inputs.pixels import Images
 from fedlt.data.site import Rows, Site
 from fedlt.data.task import Task
 from fedlt.learner import Learner

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from benchmarks.centralized.separation import auroc, uncertainty
 from benchmarks.centralized.trained import passed, trained
-from fedlt.data.inputs import make_inputs
 from fedlt.results.runs import Run
 
 
@@ -24,10 +23,7 @@ def outside_auroc(run: Run, name: str, variant: str = "") -> float:
     worker = trained(run)
     with np.load(Path(os.environ["FEDLT_DATA"]) / f"{name}.npz") as content:
         images = content["x_test"]
-    federation = worker.context.federation
-    others = make_inputs(
-        images, federation.mean, federation.std, worker.context.device, worker.context.parts.channels_last
-    )
+    others = worker.context.parts.task.inputs.open(images, worker.context.device)
     learner, model = worker.context.parts.learner, worker.context.model
 
     def doubt(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Two views of each image, and losses that draw together what belongs together on the unit sphere.
+"""Two views of each sample, and losses that draw together what belongs together on the unit sphere.
 
 Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual Representations. ICML 2020.
 Khosla and others: Supervised Contrastive Learning. NeurIPS 2020.
@@ -25,10 +25,9 @@ TRAINED = "backbone.*", "projection.*"
 def add_projection(model: Net, task: Task, dim: int) -> None:
     """Add `model.projection`, D -> D -> dim with ReLU between, which contrastive losses see and no prediction does.
 
-    Raises ValueError for inputs that are no images: they have no second view.
+    Raises ValueError for inputs that have no second view.
     """
-    if len(task.input_shape) != 3:
-        raise ValueError(f"two views of a sample need images, and the inputs have shape {task.input_shape}")
+    task.inputs.require("views")
     inner = nn.Linear(model.feature_dim, model.feature_dim)
     model.projection = nn.Sequential(inner, nn.ReLU(), nn.Linear(model.feature_dim, dim))
 

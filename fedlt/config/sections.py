@@ -70,12 +70,13 @@ class Data:
     """The data set: built in, a hub name, a folder, an .npz file, or one table."""
 
     # `to_dict` leaves them out at their defaults: hashes stay.
-    young: ClassVar[tuple[str, ...]] = ("validation", "test_share", "targets")
+    young: ClassVar[tuple[str, ...]] = ("validation", "test_share", "targets", "category_columns")
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
     input_column: str | list[str] | None = None  # a list: a feature each; null: found by type
     target_column: str | list[str] | None = None  # null: found by type and name; a list: 0 and 1, a class each
     targets: Annotated[Choice | None, "target"] = None  # null: as the data say; see: fedlt ls targets
+    category_columns: list[str] = field(default_factory=list)  # inputs whose numbers name something; texts always do
     group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
     train_split: str = "train"  # name of the split on the hub, or in a folder of Parquet files
     test_split: str = "test"  # likewise

@@ -1,6 +1,7 @@
 """Decoded data sets as plain `.npy` files, memory-mapped so that all processes of a machine share one copy.
 
-    <cache>/<name>-<hash of the source>/{x_train,x_test,y_train,y_test,mean,std}.npy, meta.json, group columns
+    <cache>/<name>-<hash of the source>/{x_train,x_test,y_train,y_test}.npy, meta.json, group columns, and
+    the arrays of the input kind (`inputs_mean.npy`)
 
 An entry is written to a folder of its own and then renamed, so that a reader never sees half of one.
 """
@@ -22,12 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.data.inputs import described, restored
 from fedlt.data.kind_of import built_in
 from fedlt.data.raw import RawData, RawLabels
 from fedlt.data.targets import Targets
 from fedlt.target import Target
 
-FORMAT = 2  # part of every entry's hash: to be raised when the files' meaning changes
+FORMAT = 3  # part of every entry's hash: to be raised when the files' meaning changes
 
 
 def cache_folder(cache_dir: Path | str | None = None) -> Path:
@@ -56,7 +58,7 @@ class Entry:
         """The labels alone; None where the entry does not exist."""
         if not self._complete():
             return None
-        meta = json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))
+        meta = self._meta()
         names = tuple(meta["class_names"])
         train = self._targets("train", meta, len(names))
         test = replace(self._targets("test", meta, len(names)), frequency=train.counts())
@@ -67,12 +69,12 @@ class Entry:
         labels = self.labels()
         if labels is None:
             return None
+        description, names = self._meta()["inputs"], self._meta()["input_arrays"]
         return RawData(
             **vars(labels),
             x_train=self._map("x_train"),
             x_test=self._map("x_test"),
-            mean=self._read("mean"),
-            std=self._read("std"),
+            inputs=restored(description, {name: self._read(f"inputs_{name}") for name in names}),
         )
 
     def store(self, raw: RawData) -> RawData:
@@ -96,6 +98,9 @@ class Entry:
     def _complete(self) -> bool:
         return (self.folder / "meta.json").is_file()
 
+    def _meta(self) -> dict[str, Any]:
+        return json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
     def _targets(self, split: str, meta: dict[str, Any], classes: int) -> Targets:
         groups = {column: self._read(f"{split}_group_{i}") for i, column in enumerate(meta[f"{split}_groups"])}
         kind = self.kind or built_in(meta.get("targets", "single"))
@@ -109,8 +114,11 @@ class Entry:
 
 
 def _write(folder: Path, raw: RawData) -> None:
-    for array in ("x_train", "x_test", "y_train", "y_test", "mean", "std"):
+    for array in ("x_train", "x_test", "y_train", "y_test"):
         np.save(folder / f"{array}.npy", getattr(raw, array))
+    arrays = raw.inputs.arrays()
+    for name, values in arrays.items():
+        np.save(folder / f"inputs_{name}.npy", values)
     for split, groups in (("train", raw.train_targets.groups), ("test", raw.test_targets.groups)):
         for i, values in enumerate(groups.values()):
             np.save(folder / f"{split}_group_{i}.npy", values)
@@ -118,6 +126,8 @@ def _write(folder: Path, raw: RawData) -> None:
         "name": raw.name,
         "class_names": raw.class_names,
         "targets": raw.train_targets.kind.name,
+        "inputs": described(raw.inputs),
+        "input_arrays": list(arrays),
         "train_groups": list(raw.train_targets.groups),
         "test_groups": list(raw.test_targets.groups),
     }

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from fedlt.data import localtest, longtail, sources
 from fedlt.data.auxiliary import set_apart
 from fedlt.data.groups import untested_text
+from fedlt.data.inputs import InputKind
 from fedlt.data.noise import noisy_labels
 from fedlt.data.partition import Natural, partition
-from fedlt.data.provenance import DATA, Inputs, named_now, refuse_changed
+from fedlt.data.provenance import DATA, MadeOf, named_now, refuse_changed
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
 from fedlt.data.targets import Targets
@@ -31,20 +32,18 @@ if TYPE_CHECKING:
 class Federation:
     """A data set dealt to clients.
 
-    x_train, x_test: all rows of the source, uint8 [N, H, W, C] or float32 [N, F], usually memory-mapped.
-    train_targets, test_targets: labels of all these rows, those for training as the clients see them, noise included.
-    clients, tests: rows of the training and of the test set for each client; tests may overlap and may be empty.
-    unlabelled: training rows that clients hold without labels. class_counts: int64 [C], labels of the training samples
-    over all clients, the true ones. input_shape: (C, H, W) or (F,). auxiliary: training rows that the server holds,
-    class by class.
-    mean, std: float32, per channel of x_train / 255 or per feature, over the whole source. validation: samples that
-    nobody trains on, to choose by; None where none are set apart. inputs: digests of all files that this and the run
-    are made of (`fedlt.data.provenance`).
+    inputs: the kind of the inputs, fitted to the whole source. x_train, x_test: all rows of the source as that kind
+    stores them, usually memory-mapped. train_targets, test_targets: labels of all these rows, those for training as
+    the clients see them, noise included. clients, tests: rows of the training and of the test set for each client;
+    tests may overlap and may be empty. unlabelled: training rows that clients hold without labels. class_counts: int64
+    [C], labels of the training samples over all clients, the true ones. auxiliary: training rows that the server
+    holds, class by class. validation: samples that nobody trains on, to choose by; None where none are set apart.
+    made_of: digests of all files that this and the run are made of (`fedlt.data.provenance`).
     """
 
     name: str
     class_names: tuple[str, ...]
-    input_shape: tuple[int, ...]
+    inputs: InputKind
     x_train: NDArray[Any]
     train_targets: Targets
     x_test: NDArray[Any]
@@ -54,10 +53,8 @@ class Federation:
     unlabelled: Ragged
     class_counts: NDArray[np.int64]
     auxiliary: NDArray[np.int64]
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
     validation: ValidationSet | None = None
-    inputs: Inputs = field(default_factory=dict)
+    made_of: MadeOf = field(default_factory=dict)
 
     @property
     def y_train(self) -> NDArray[Any]:
@@ -134,12 +131,11 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers:
     raw = sources.load(scenario.data, cache_dir)
     dealt = _deal(scenario, raw, newcomers)
     refuse_changed(named, named_now(scenario), "the data were read", "run again")
-    shape = raw.x_train.shape[1:]
 
     return Federation(
         name=raw.name,
         class_names=raw.class_names,
-        input_shape=(shape[2], shape[0], shape[1]) if len(shape) == 3 else shape,
+        inputs=raw.inputs,
         x_train=raw.x_train,
         train_targets=dealt.seen,
         x_test=raw.x_test,
@@ -149,10 +145,8 @@ def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers:
         unlabelled=dealt.unlabelled,
         class_counts=raw.train_targets.counts(dealt.clients.values),
         auxiliary=dealt.auxiliary,
-        mean=raw.mean,
-        std=raw.std,
         validation=dealt.validation,
-        inputs={DATA: dict(raw.digests)} | named if raw.digests else named,
+        made_of={DATA: dict(raw.digests)} | named if raw.digests else named,
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.image_folder import PICTURES, ImageFolder, site_folders
+from fedlt.data.inputs import Given
 from fedlt.data.kind_of import built_in, chosen
 from fedlt.data.npz import opened
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
     from fedlt.config.sections import Data
 
 
+BESIDE = ("mask", "categories")
+"""Arrays that belong to the inputs, by the beginning of their names, in the order of the fields of `Given`."""
+
+
 @dataclass(frozen=True)
 class Npz:
     """Arrays `x_train, y_train, x_test, y_test`; further columns `NAME_train` (and `NAME_test`) are groups.
+
+    Beside inputs may stand `mask_train` [N, L] (which steps of sequences are real), `categories_train` [N, G] (of rows
+    of numbers), the same for the test set, and `vocabulary` (how many tokens there are).
 
     Other columns and splits: `<input_column>_<train_split>` and so on. `class_names` is taken where it is there,
     and `targets`, the name of the kind of labels (`fedlt ls targets`). Also
@@ -48,11 +56,26 @@ class Npz:
     def read(self) -> RawData:
         """All of it."""
         labels, rows = self._labels()
-        train = self._arrays([self._inputs(self._train)])[self._inputs(self._train)]
-        if rows is not None:
-            self._refuse_lengths(train, sum(map(len, rows)))
-            return checked(labels, train[rows[0]], train[rows[1]])
-        return checked(labels, train, self._arrays([self._inputs(self._test)])[self._inputs(self._test)])
+        train = self._given(self._train)
+        if rows is None:
+            return checked(labels, train, self._given(self._test))
+
+        parts = {"inputs": train.x, "mask": train.mask, "categories": train.categories}
+        for what, array in parts.items():
+            if array is not None:
+                self._refuse_lengths(array, sum(map(len, rows)), what)
+        return checked(labels, train.at(rows[0]), train.at(rows[1]))
+
+    def _given(self, suffix: str) -> Given:
+        """One split's inputs, with what stands beside them."""
+        key = self._inputs(suffix)
+        found = self._arrays([key], [*(name + suffix for name in BESIDE), "vocabulary"])
+        size = found.get("vocabulary")
+        if size is not None and (size.ndim > 1 or (not size.ndim and size.dtype.kind not in "iu")):
+            raise refuse(f"{self.path}: vocabulary must be the number of tokens, or a list of them")
+        vocabulary = None if size is None else len(size) if size.ndim else int(size)
+        mask, categories = (found.get(name + suffix) for name in BESIDE)
+        return Given(found[key], mask, categories, vocabulary)
 
     def read_labels(self) -> RawLabels:
         """Labels and group columns; the inputs are not read."""
@@ -133,7 +156,7 @@ class Npz:
         Arrays named x... are other inputs: they are passed over by name, because reading them only to see their
         shape would be slow.
         """
-        used = {self._inputs(suffix), self._targets(suffix), "class_names"}
+        used = {self._inputs(suffix), self._targets(suffix), "class_names", *(name + suffix for name in BESIDE)}
         found = [key for key in self._keys if key.endswith(suffix) and key not in used and not key.startswith("x")]
         arrays = self._arrays(found)
         fitting = [key for key in found if arrays[key].shape == shape and arrays[key].dtype.kind in "iubU"]

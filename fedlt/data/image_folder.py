@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
-from fedlt.data.images import decoded, same_channels, stack
+from fedlt.data.inputs import Given
+from fedlt.data.inputs.pictures import decoded, same_channels, stack
 from fedlt.data.kind_of import chosen
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share, cut
@@ -74,7 +75,7 @@ class ImageFolder:
         train, test = (
             stack(self.name, (decoded(p.path, str(p.path)) for p in split), len(split)) for split in self._splits
         )
-        return checked(labels, *same_channels(train, test))
+        return checked(labels, *map(Given, same_channels(train, test)))
 
     def read_labels(self) -> RawLabels:
         """Labels and sites from the folders' names; no picture is read."""

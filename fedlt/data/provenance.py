@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 DATA = "data.name"
 
-Inputs = Mapping[str, Mapping[str, str]]
+MadeOf = Mapping[str, Mapping[str, str]]
 """Digests by key of the scenario and by file. A built-in component has no key, nor has a list of counts."""
 
 Seen = dict[str, dict[str, str]]
 """Digests of data sets, by what they were asked for."""
 
 
-def inputs_now(scenario: Scenario, made_of: Inputs, seen: Seen | None = None) -> dict[str, dict[str, str]]:
+def inputs_now(scenario: Scenario, made_of: MadeOf, seen: Seen | None = None) -> dict[str, dict[str, str]]:
     """What a run of the scenario would be made of, without reading the data set.
 
     made_of: what the run was made of that this is compared with; see `fedlt.data.sources.file_digests`. seen: what was
@@ -69,7 +69,7 @@ def code_now(scenario: Scenario) -> dict[str, dict[str, str]]:
     return found
 
 
-def changes(made_of: Inputs, now: Inputs, what: str, remedy: str) -> list[Problem]:
+def changes(made_of: MadeOf, now: MadeOf, what: str, remedy: str) -> list[Problem]:
     """A problem for each key whose files are others now; what cannot be found now is passed over (`missing`).
 
     what: since when, in words, as `the run was made`. remedy: what to do.
@@ -86,26 +86,26 @@ def changes(made_of: Inputs, now: Inputs, what: str, remedy: str) -> list[Proble
     return problems
 
 
-def refuse_changed(made_of: Inputs, now: Inputs, what: str, remedy: str) -> None:
+def refuse_changed(made_of: MadeOf, now: MadeOf, what: str, remedy: str) -> None:
     """Raise `ScenarioError` with the `changes`, if there are any."""
     problems = changes(made_of, now, what, remedy)
     if problems:
         raise ScenarioError(problems, source="the files behind the names")
 
 
-def in_short(inputs: Inputs) -> str:
+def in_short(inputs: MadeOf) -> str:
     """One digest of all."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def refuse_others(inputs: str, here: Inputs) -> None:
+def refuse_others(inputs: str, here: MadeOf) -> None:
     """Raise `FedLTError` where a worker finds other files than the server, whose digest is `inputs` (empty: any)."""
     if inputs not in ("", in_short(here)):
         files = ", ".join(_listed(list(held)) for held in here.values())
         raise FedLTError(f"a file of the run is not what it is at the server, or was edited: one of {files}")
 
 
-def refuse_edited_code(made_of: Inputs, scenario: Scenario) -> None:
+def refuse_edited_code(made_of: MadeOf, scenario: Scenario) -> None:
     """Raise `ScenarioError` where a user's code was edited since the run began: it would be executed as it is now."""
     if made_of:
         now = code_now(scenario)
@@ -113,7 +113,7 @@ def refuse_edited_code(made_of: Inputs, scenario: Scenario) -> None:
         refuse_changed(begun, now, "the run began", "run again")
 
 
-def missing(made_of: Inputs, now: Inputs) -> list[str]:
+def missing(made_of: MadeOf, now: MadeOf) -> list[str]:
     """The files of the keys that cannot be found now."""
     return [_listed(list(files)) for key, files in made_of.items() if key not in now]
 

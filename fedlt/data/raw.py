@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.coding import as_lists, as_texts, coded, held_as, ordered, refuse
-from fedlt.data.counting import occurrences
+from fedlt.data.inputs import Given, InputKind
+from fedlt.data.inputs import read as read_inputs
 from fedlt.data.kind_of import suggested
 from fedlt.data.targets import Groups, Targets
 from fedlt.target import Target
@@ -45,16 +46,15 @@ class RawLabels:
 
 @dataclass(frozen=True, eq=False)
 class RawData(RawLabels):
-    """A data set: `RawLabels`, and the inputs as uint8 [N, H, W, C] images or float32 [N, F] feature rows.
+    """A data set: `RawLabels`, and the inputs as their kind stores them.
 
-    mean, std: float32, per channel [C] of x_train / 255 for images, per feature [F] for feature rows, over all of
-    x_train; a constant channel or feature has std 1. digests: those of the files that it was read from, by their names.
+    x_train, x_test: [N, ...], one row a sample. inputs: their kind, fitted to all of x_train (`fedlt.data.inputs`).
+    digests: those of the files that it was read from, by their names.
     """
 
     x_train: NDArray[Any] = field(kw_only=True)
     x_test: NDArray[Any] = field(kw_only=True)
-    mean: NDArray[np.float32] = field(kw_only=True)
-    std: NDArray[np.float32] = field(kw_only=True)
+    inputs: InputKind = field(kw_only=True)
     digests: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
 
@@ -102,58 +102,18 @@ def stratum(name: str, labels: NDArray[Any], class_names: Sequence[str], kind: T
     return checked_labels(name, labels, labels, {}, {}, class_names, kind).train_targets.lead
 
 
-def checked(labels: RawLabels, x_train: NDArray[Any], x_test: NDArray[Any]) -> RawData:
-    """The labels with their inputs, brought to one of the two forms. Raises `ScenarioError`."""
+def checked(labels: RawLabels, train: Given, test: Given) -> RawData:
+    """The labels with their inputs, in the form in which their kind stores them. Raises `ScenarioError`."""
     name = labels.name
-    for split, x, y in (("training", x_train, labels.train_targets), ("test", x_test, labels.test_targets)):
-        if not x.size:
+    for split, given, y in (("training", train, labels.train_targets), ("test", test, labels.test_targets)):
+        x = given.x
+        if not x.size and given.categories is None:
             raise refuse(f"{name}: the {split} inputs are empty, of shape {list(x.shape)}")
         if x.shape[:1] != (len(y),):
             raise refuse(f"{name}: {split} inputs of shape {list(x.shape)} for {len(y)} labels")
-    if x_train.shape[1:] != x_test.shape[1:]:
-        shapes = f"{list(x_train.shape[1:])} (training) and {list(x_test.shape[1:])} (test)"
-        raise refuse(f"{name}: all inputs must have one shape, got {shapes}")
-    x_train, x_test = _inputs(name, x_train), _inputs(name, x_test)
-    mean, std = _moments(x_train)
-    return RawData(**vars(labels), x_train=x_train, x_test=x_test, mean=mean, std=std)
 
-
-def _inputs(name: str, x: NDArray[Any]) -> NDArray[Any]:
-    if x.ndim == 2 and x.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            rows = x.astype(np.float32)
-        if not np.isfinite(rows).all():
-            column = int(np.flatnonzero(~np.isfinite(rows).all(axis=0))[0])
-            raise refuse(f"{name}: feature {column} has missing, infinite or huge values; mend them first")
-        return rows
-
-    if x.ndim not in (3, 4) or x.dtype != np.uint8:
-        expected = "uint8 [N, H, W] or [N, H, W, C] images (0..255), or float [N, F] feature rows"
-        raise refuse(f"{name}: expected inputs as {expected}, got {x.dtype} {list(x.shape)}")
-
-    if x.ndim == 3:
-        return x[..., None]
-    if x.shape[1] in (1, 3, 4) and x.shape[3] not in (1, 3, 4):
-        raise refuse(f"{name}: images must have their channels last, got {list(x.shape)}; use x.transpose(0, 2, 3, 1)")
-
-    return x
-
-
-def _moments(x: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if x.dtype == np.uint8:  # exact: from how often each of the 256 values occurs
-        values = np.arange(256) / 255
-        histograms = np.zeros((x.shape[3], 256), np.int64)
-        for start in range(0, len(x), 1024):
-            for channel, histogram in enumerate(histograms):
-                histogram += occurrences(x[start : start + 1024, :, :, channel], 256)
-        total = histograms[0].sum()
-        mean = histograms @ values / total
-        variance = (histograms * (values - mean[:, None]) ** 2).sum(axis=1) / total
-    else:
-        mean = x.mean(axis=0, dtype=np.float64)
-        variance = x.var(axis=0, dtype=np.float64)
-    std = np.sqrt(variance)
-    return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+    kind, x_train, x_test = read_inputs(name, train, test)
+    return RawData(**vars(labels), x_train=x_train, x_test=x_test, inputs=kind)
 
 
 def _refuse_rows_without_label(name: str, split: str, targets: Targets) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlt.config.horizon import Horizon, OfTheRun
-from fedlt.data.inputs import Encoded
+from fedlt.data.inputs.features import Encoded
 
 if TYPE_CHECKING:
     from fedlt.data.inputs import Inputs
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """x: [B, ...] inputs, ready for the model. y: [B] targets. rows: [B] positions in the site's data."""
+    """x: [B, ...] inputs, ready for the model; in their place may stand their features (`Site.encoded`), which a model
+    takes too. y: [B] targets. rows: [B] positions in the site's data."""
 
     x: Tensor
     y: Tensor
@@ -54,7 +55,7 @@ class Rows:
 
     def x(self) -> Tensor:
         """[n, ...] all inputs, without augmentation."""
-        return self.inputs.take(self.index)
+        return self.inputs.take(self.index)  # type: ignore[no-any-return]
 
     def joined(self, other: Rows) -> Rows:
         """These rows, and then the other ones, of the same data set; each with its own targets."""
@@ -207,11 +208,12 @@ class Site:
     def encoded(self) -> Self:
         """This site with the features of its samples under the present backbone in place of its inputs.
 
-        What is trained on it should be heads alone; a batch's `x` is then [B, D], and the backbone is passed once.
+        What is trained on it should be heads alone. A batch's `x` then stands for the features, in `model(batch.x)` and
+        in `model.encode(batch.x)`, and the backbone is passed once.
         """
-        features = torch.cat(self.scan(lambda batch: self.model.encode(batch.x)))
+        features = self.features()
         positions = torch.arange(self.num_samples, device=features.device)
-        return self.altered(data=Rows(Encoded(features), self.data.y, positions))
+        return self.altered(data=Rows(Encoded.known(features), self.data.y, positions))
 
     def altered(self, **fields: Any) -> Self:
         """This site with other values in some fields; what is not named is the same object."""

@@ -20,6 +20,7 @@ from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.files import Npz, folder_source
 from fedlt.data.image_folder import without_columns
+from fedlt.data.inputs import Given
 from fedlt.data.kind_of import chosen
 from fedlt.data.known import ENCODED, KNOWN, Known
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
@@ -78,7 +79,7 @@ class Digits:
         test = np.sort(np.concatenate([np.flatnonzero(y == digit)[-DIGITS_TEST:] for digit in range(10)]))
         train = np.setdiff1d(np.arange(len(y)), test)
         labels = checked_labels(self.name, y[train], y[test], {}, {}, kind=chosen(self.config))
-        return checked(labels, images[train], images[test])
+        return checked(labels, Given(images[train]), Given(images[test]))
 
     def read_labels(self) -> RawLabels:
         """Labels alone."""

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
-from fedlt.data.images import decoded, same_channels, stack
+from fedlt.data.inputs import Given
+from fedlt.data.inputs.pictures import decoded, same_channels, stack
 from fedlt.data.kind_of import built_in, chosen
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
 from fedlt.data.split_share import cut
@@ -35,8 +36,9 @@ def read_data(name: str, train: Dataset, test: Dataset, config: Data) -> RawData
         if column not in test.features:
             raise refuse(f"{name}: the test set has no column {column!r}", "data.input_column")
     if _is_picture(train.features[columns[0]]):
-        return checked(labels, *same_channels(*(_pictures(name, table, columns[0]) for table in (train, test))))
-    return checked(labels, *(_rows(name, table, columns) for table in (train, test)))
+        pictures = same_channels(*(_pictures(name, table, columns[0]) for table in (train, test)))
+        return checked(labels, *map(Given, pictures))
+    return checked(labels, *(_rows(name, table, columns, config.category_columns) for table in (train, test)))
 
 
 def read_labels(name: str, train: Dataset, test: Dataset, config: Data) -> RawLabels:
@@ -111,7 +113,7 @@ def labels_in(name: str, table: Dataset, targets: Sequence[str]) -> NDArray[Any]
         odd = [column for column in targets if not _is_number(table.features[column])]
         if odd:
             raise refuse(f"{name}: {odd[0]!r} holds no numbers; expected 0 and 1 for a class", "data.target_column")
-        return _rows(name, table, targets, missing=True)
+        return _numbers(table, targets)
     cells = table[targets[0]][:]
     if not any(isinstance(cell, list) for cell in cells):
         return np.asarray(cells)
@@ -124,19 +126,28 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
     """The input columns: one of pictures or of feature rows, or several that hold a feature each.
 
     As the scenario says, else by type: the one column of pictures, else of lists of numbers, else all columns but
-    labels and groups, provided that they hold decimal numbers. Whole numbers may be features, or ids, or sites, so they
-    are taken only by name.
+    labels and groups, provided that they hold decimal numbers, or are named as categories. Whole numbers and texts may
+    be features, or ids, or sites, so they are taken only by name.
     """
+    targets = target_columns(name, features, config)
+    for column in config.category_columns:
+        if column not in features or column in targets:
+            message = f"{name} has no such input column {column!r}; it has: {', '.join(features)}"
+            raise refuse(message, "data.category_columns")
+
     if config.input_column is not None:
         chosen = [config.input_column] if isinstance(config.input_column, str) else list(config.input_column)
+        chosen += [column for column in config.category_columns if column not in chosen]
         for column in chosen:
+            if column in targets:
+                raise refuse(f"{name}: {column!r} is the label, and no input; remove it", "data.input_column")
             if column not in features:
                 message = f"{name} has no column {column!r}; it has: {', '.join(features)}"
                 raise refuse(message, "data.input_column")
-        wide = [column for column in chosen if not _is_number(features[column])]
+        wide = [column for column in chosen if not _is_number(features[column]) and not _is_text(features[column])]
         if not chosen or (wide and len(chosen) > 1):
-            what = f"{wide[0]!r} holds no numbers" if wide else "the list is empty"
-            raise refuse(f"{name}: expected one column, or columns of numbers; {what}", "data.input_column")
+            what = f"{wide[0]!r} holds neither" if wide else "the list is empty"
+            raise refuse(f"{name}: expected one column, or columns of numbers and texts; {what}", "data.input_column")
         return chosen
 
     for fits in (_is_picture_type, _is_binary, _is_list):
@@ -147,14 +158,16 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
             message = f"{name}: {len(found)} columns may be the inputs; name one of {', '.join(found)}"
             raise refuse(message, "data.input_column")
 
-    used = {*target_columns(name, features, config), *config.group_columns}
+    used = {*targets, *config.group_columns}
     rest = [column for column in features if column not in used and not column.startswith(PANDAS_INDEX)]
-    unclear = [column for column in rest if not str(getattr(features[column], "dtype", "")).startswith("float")]
+    decimal = [column for column in rest if str(getattr(features[column], "dtype", "")).startswith("float")]
+    unclear = [column for column in rest if column not in decimal and column not in config.category_columns]
     if rest and not unclear:
         return rest
     message = f"{name}: which columns are the inputs? Name them, as in data.input_column=[{','.join(rest[:2])}]"
     if unclear:
-        message += f"; {', '.join(map(repr, unclear[:3]))} could be features, ids or groups (data.group_columns)"
+        message += f"; {', '.join(map(repr, unclear[:3]))} could be features, ids or groups "
+        message += "(data.group_columns)"
 
     raise refuse(message, "data.input_column")
 
@@ -184,6 +197,10 @@ def _is_number(feature: Any) -> bool:
 
     plain = isinstance(feature, datasets.Value)
     return plain and str(feature.dtype).startswith(("float", "int", "uint", "bool"))
+
+
+def _is_text(feature: Any) -> bool:
+    return str(getattr(feature, "dtype", "")) in ("string", "large_string")
 
 
 def _first(names: Sequence[str], other: Sequence[str]) -> str:
@@ -216,22 +233,36 @@ def _content(cell: dict[str, Any] | None, where: str) -> Path | bytes:
     return content if isinstance(content, bytes) else Path(content)
 
 
-def _rows(name: str, table: Dataset, columns: Sequence[str], missing: bool = False) -> NDArray[Any]:
-    """[N, F] features: a column of lists, or a column for each. missing: whether cells may be empty."""
-    if len(columns) == 1 and not _is_number(table.features[columns[0]]):
-        return _matrix(name, table, columns[0])
-    arrow = table.select_columns(list(columns)).with_format("arrow")[:]
+def _rows(name: str, table: Dataset, columns: Sequence[str], categories: Sequence[str]) -> Given:
+    """A column of lists, or a column for each number and each category; what is missing is NaN or None."""
+    numbers = [c for c in columns if _is_number(table.features[c]) and c not in categories]
+    named = [c for c in columns if c not in numbers and (c in categories or _is_text(table.features[c]))]
+    if not numbers and not named:
+        return _lists(name, table, columns[0])
+
+    values = _numbers(table, numbers)
+    if not named:
+        return Given(values, names=tuple(numbers))
+
+    arrow = table.select_columns(named).with_format("arrow")[:]
+    texts = np.empty((len(table), len(named)), object)
+    for place, column in enumerate(named):
+        texts[:, place] = arrow.column(column).to_pylist()
+    return Given(values, categories=texts, names=(*numbers, *named))
+
+
+def _numbers(table: Dataset, columns: Sequence[str]) -> NDArray[np.float64]:
+    """[N, F] of a column for each; NaN where a cell is empty."""
     values = np.empty((len(table), len(columns)))
-    for place, column in enumerate(columns):
-        values[:, place] = arrow.column(column).cast("float64", safe=False).to_numpy()
-        empty = int(np.isnan(values[:, place]).sum())
-        if empty and not missing:
-            raise refuse(f"{name}: column {column!r} has {empty} missing values; fill them in first")
+    if columns:
+        arrow = table.select_columns(list(columns)).with_format("arrow")[:]
+        for place, column in enumerate(columns):
+            values[:, place] = arrow.column(column).cast("float64", safe=False).to_numpy()
     return values
 
 
-def _matrix(name: str, table: Dataset, column: str) -> NDArray[Any]:
-    """[N, F] of a column of lists; a missing number becomes NaN, which is then refused by its feature."""
+def _lists(name: str, table: Dataset, column: str) -> Given:
+    """A column of lists: feature rows [N, F], where a missing number is NaN, or token ids [N, L] of any lengths."""
     import pyarrow as pa
     from pyarrow import compute
 
@@ -240,13 +271,29 @@ def _matrix(name: str, table: Dataset, column: str) -> NDArray[Any]:
     lists = pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list
     if not any(is_list(cells.type) for is_list in lists):
         raise refuse(ragged, "data.input_column")
-    lengths = np.unique(compute.list_value_length(cells).to_numpy(zero_copy_only=False))
-    if len(lengths) != 1 or np.isnan(lengths).any() or cells.null_count:
+    lengths = compute.list_value_length(cells).to_numpy(zero_copy_only=False)
+    if cells.null_count or np.isnan(lengths).any():
         raise refuse(ragged)
+
     inner = compute.list_flatten(cells)
+    if pa.types.is_integer(inner.type):
+        if inner.null_count:
+            what = f"column {column!r} has {inner.null_count} missing token ids"
+            raise refuse(f"{name}: {what}; take them out of the lists")
+        return _padded(inner.to_numpy(zero_copy_only=False), lengths)
+    if len(np.unique(lengths)) != 1:
+        raise refuse(ragged)
     if pa.types.is_nested(inner.type):
         try:
-            return np.asarray(table[column][:])
+            return Given(np.asarray(table[column][:]))
         except ValueError as error:
             raise refuse(ragged) from error
-    return inner.to_numpy(zero_copy_only=False).reshape(len(cells), -1)
+    return Given(inner.to_numpy(zero_copy_only=False).reshape(len(cells), -1))
+
+
+def _padded(ids: NDArray[Any], lengths: NDArray[Any]) -> Given:
+    """Lists of token ids, one after the other in `ids`, as rows of one length and a mask."""
+    mask = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
+    x = np.zeros(mask.shape, np.int64)
+    x[mask] = ids
+    return Given(x, mask)

@@ -109,6 +109,7 @@ def columns_of(config: Data) -> list[Any]:
         config.test_split,
         config.test_share,
         *([] if targets is None else [str(targets)]),
+        *([config.category_columns] if config.category_columns else []),
     ]
 
 

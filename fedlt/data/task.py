@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.config.horizon import Horizon, OfTheRun
+from fedlt.data.inputs import InputKind, shaped
 from fedlt.data.kinds.single import Single
 from fedlt.errors import FedLTError
 from fedlt.target import Target
@@ -17,10 +18,12 @@ from fedlt.target import Target
 class Task:
     """A prediction task.
 
-    kind: what the labels are, such as `single` (one class a sample). num_classes: C. input_shape: one sample's,
-    (channels, height, width) or (features,). known_counts: [C] training samples over all clients; None for a strategy
-    that does not declare the need of them. rounds: the run's budget of rounds. target: the kind itself, which has the
-    loss that is usual for it. horizon: whether anything has asked for the budget of rounds.
+    kind: what the labels are, such as `single` (one class a sample). num_classes: C. input_shape: one sample's, as the
+    model gets it: (channels, height, width), (features,), (tokens,) or (steps, features). known_counts: [C] training
+    samples over all clients; None for a strategy that does not declare the need of them. rounds: the run's budget of
+    rounds. target: the kind itself, which has the loss that is usual for it. horizon: whether anything has asked for
+    the budget of rounds. inputs: all else that a model has to know of samples, such as the vocabulary of tokens; where
+    not given, what the shape suggests.
     """
 
     kind: str
@@ -30,6 +33,11 @@ class Task:
     rounds: OfTheRun[int] = OfTheRun(1)
     target: Target = field(default_factory=Single)
     horizon: Horizon = field(default_factory=Horizon, compare=False, repr=False)
+    inputs: InputKind = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.inputs is None:
+            object.__setattr__(self, "inputs", shaped(self.input_shape))
 
     @property
     def class_counts(self) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ class CRT(CrossEntropy):
     cached: bool = False  # train the head on features computed once a round, without augmentation
 
     def stages(self) -> tuple[Stage, ...]:
-        classifier = Stage("classifier", self.classifier_share, ("head.*",), Power(0.0), cached=self.cached)
+        classifier = Stage("classifier", self.classifier_share, ("head.*",), Power(0.0), encoded=self.cached)
         return Stage("representation", 1 - self.classifier_share), classifier
 
     def begin(self, site: Site) -> None:

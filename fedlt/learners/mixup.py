@@ -13,7 +13,9 @@ from torch import Tensor
 
 from fedlt.blocks.mixing import mixup
 from fedlt.data.site import Batch, Site
+from fedlt.data.task import Task
 from fedlt.learner import Learner
+from fedlt.nn.net import Net
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class Mixup(Learner):
     alone: ClassVar[bool] = True
 
     alpha: Annotated[float, "> 0"] = 1.0  # 1: s uniform; small: nearly no mixing
+
+    def build(self, model: Net, task: Task) -> None:
+        task.inputs.require("mixing")
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         mixed = mixup(batch, site.rng, self.alpha)

@@ -49,7 +49,7 @@ class RIDE(LDAM):
         if not self.router:
             return (Stage("experts"),)
         experts = Stage("experts", 1 - self.router, ("backbone.*", "head.*"))
-        return experts, Stage("router", self.router, ("router.*",), cached=True)
+        return experts, Stage("router", self.router, ("router.*",), encoded=True)
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         features = site.model.encode(batch.x)

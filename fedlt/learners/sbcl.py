@@ -5,7 +5,7 @@ class is cut into clusters as large as a rare class, so that its samples do not 
 in different clusters are drawn together more weakly, and more weakly still where the class is wide. Supervised
 contrast (Khosla and others, 2020) comes first, and is all there is with `warmup=1`. The head is LDAM-DRW's, on frozen
 features. Differs from the official code: both stages share one budget of rounds, projections are as wide as
-`projection` says, clustering goes by the rounds in which the site trains, on images without augmentation (there,
+`projection` says, clustering goes by the rounds in which the site trains, on samples without augmentation (there,
 augmented ones: `clusters=augmented`), and the head is trained without augmentation. As in the code the warm-up's
 contrast has weight one, not T / 0.07.
 """
@@ -46,14 +46,14 @@ class SBCL(LDAM):
     temperature: Annotated[float, "> 0"] = 0.1  # of the similarities
     gamma: Annotated[float, ">= 0"] = 0.25  # weight of what draws the subclasses of a class together
     projection: Annotated[int, ">= 1"] = 128  # dimensions in which samples are contrasted
-    clusters: Literal["plain", "augmented"] = "plain"  # images that are clustered; augmented: as in the official code
+    clusters: Literal["plain", "augmented"] = "plain"  # samples that are clustered; augmented: as in the official code
 
     def build(self, model: Net, task: Task) -> None:
         super().build(model, task)
         add_projection(model, task, self.projection)
 
     def stages(self) -> tuple[Stage, ...]:
-        return contrastive_stage(self.pretrain), Stage("classifier", 1 - self.pretrain, ("head.*",), cached=True)
+        return contrastive_stage(self.pretrain), Stage("classifier", 1 - self.pretrain, ("head.*",), encoded=True)
 
     def begin(self, site: Site) -> None:
         if site.stage.name != "contrastive" or site.stage_progress < self.warmup:

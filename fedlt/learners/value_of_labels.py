@@ -1,7 +1,7 @@
-"""Self-supervised pre-training: the backbone first learns to tell rotations, from the same images without labels.
+"""Self-supervised pre-training: the backbone first learns to tell rotations, from the same samples without labels.
 
 Yang, Xu: Rethinking the Value of Labels for Improving Class-Imbalanced Learning. NeurIPS 2020: labels under a long
-tail carry its bias into the representation, rotations do not. As in the official code each image is turned once, at
+tail carry its bias into the representation, rotations do not. As in the official code each sample is turned once, at
 random; then all but the last layer is kept and trained by cross-entropy, after which the head may be trained anew as in
 cRT. All stages share one budget of rounds (the code adds the first). The paper's other half is `pseudo_labels`.
 """
@@ -32,8 +32,7 @@ class ValueOfLabels(CRT):
     classifier_share: Annotated[float, ">= 0", "< 1"] = 0.0  # of the rounds with labels: balanced draws for the head
 
     def build(self, model: Net, task: Task) -> None:
-        if len(task.input_shape) != 3 or task.input_shape[1] != task.input_shape[2]:
-            raise ValueError(f"rotations need square images, and the inputs have shape {task.input_shape}")
+        task.inputs.require("rotations")
         model.rotation = nn.Linear(model.feature_dim, TURNS)
 
     def stages(self) -> tuple[Stage, ...]:

@@ -16,11 +16,10 @@ from fedlt.learner import Logits, Prediction
 from fedlt.measures.collapse import Moments
 from fedlt.measures.meter import Meters
 from fedlt.measures.metrics import Confusion, named
-from fedlt.nn.net import CachedInputs, FeatureCache
 from fedlt.strategy import Client, Server, Strategy
 
 if TYPE_CHECKING:
-    from fedlt.data.inputs import Inputs
+    from fedlt.data.inputs.features import Encoded, Features
 
 Confusions = dict[str, Confusion]  # by variant of the model; "" is the headline
 
@@ -29,28 +28,27 @@ Confusions = dict[str, Confusion]  # by variant of the model; "" is the headline
 class TestSet:
     """The global test set, or the validation set, under the present backbone.
 
-    chunk: samples in one forward pass. size: rows that the generic model is tested on, the first ones; None: all.
-    prefix: what the names of models that are tested on it begin with.
+    encoded: its samples, by their features. targets: [n]. size: rows that the generic model is tested on, the first
+    ones; None: all. prefix: what the names of models that are tested on it begin with.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of the name
 
-    inputs: Inputs
+    encoded: Encoded
     targets: Tensor
-    chunk: int
-    cache: FeatureCache
     size: int | None = None
     prefix: str = ""
 
-    def parts(self, rows: Tensor) -> Iterator[tuple[CachedInputs, Tensor]]:
-        """The rows in pieces of at most `chunk`, with their targets."""
-        for part in rows.split(self.chunk):
-            yield CachedInputs(self.cache, part), self.targets[part]
+    def parts(self, rows: Tensor) -> Iterator[tuple[Features, Tensor]]:
+        """The rows in pieces of at most a chunk, with their targets."""
+        for part in rows.split(self.encoded.chunk):
+            yield self.encoded.take(part), self.targets[part]
 
     def chunk_rows(self, index: int) -> Tensor:
         """Rows of the chunk with that index."""
-        stop = min((index + 1) * self.chunk, len(self.targets) if self.size is None else self.size)
-        return torch.arange(index * self.chunk, stop, device=self.targets.device)
+        chunk = self.encoded.chunk
+        stop = min((index + 1) * chunk, len(self.targets) if self.size is None else self.size)
+        return torch.arange(index * chunk, stop, device=self.targets.device)
 
 
 def evaluate_generic(
@@ -108,10 +106,11 @@ def feature_moments(
     """Moments of the features that the generic model's test has left in the cache: of all rows of some chunks, and of
     each client's (ascending) rows among them. None where the model no longer has the cache's backbone."""
     rows = torch.cat([test.chunk_rows(index) for index in chunks])
-    if test.cache.model.backbone_version() != test.cache.version:
+    assert test.encoded.model is not None
+    if not test.encoded.holds_for(test.encoded.model):
         return None
     with torch.no_grad():
-        features = test.cache.gather(rows).double()
+        features = test.encoded.gather(rows).double()
     classes = F.one_hot(test.targets[rows], num_classes).double()
     bounds = [np.searchsorted(held, (int(rows[0]), int(rows[-1]) + 1)) for held in client_rows]
     inside = [held[start:stop] - int(rows[0]) for held, (start, stop) in zip(client_rows, bounds, strict=True)]

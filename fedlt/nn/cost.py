@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from fedlt.data.inputs import InputKind
 
-def multiply_adds(model: nn.Module, input_shape: tuple[int, ...]) -> int:
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def multiply_adds(model: nn.Module, inputs: InputKind) -> int:
     """Multiplications with weights in one forward pass of one sample, over linear and convolutional layers."""
     total = 0
 
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
         nonlocal total
-        assert isinstance(module, nn.Conv2d | nn.Linear)
-        places = output[0, 0].numel() if isinstance(module, nn.Conv2d) else output.numel() // output.shape[-1]
+        assert isinstance(module, LAYERS)
+        places = output.numel() // output.shape[-1] if isinstance(module, nn.Linear) else output[0, 0].numel()
         total += module.weight.numel() * places
 
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    layers = [module for module in model.modules() if isinstance(module, LAYERS)]
     handles = [layer.register_forward_hook(count) for layer in layers]
     training = model.training
     try:
         with torch.inference_mode():
-            model.eval()(torch.zeros(1, *input_shape, device=next(model.parameters()).device))
+            model.eval()(inputs.example(1).to(next(model.parameters()).device))
     finally:
         model.train(training)
         for handle in handles:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedlt.data.inputs.features import Features
 from fedlt.learner import Prediction
-from fedlt.nn.net import CachedInputs, Net
+from fedlt.nn.net import Net
 from fedlt.nn.resnet import ResNetBackbone
 
 TOP_LOGITS, REDUCED = 30, 16  # what a router sees of the logits, and of a feature
@@ -69,7 +70,7 @@ class Router(nn.Module):
 
 def cascade(
     model: Net,
-    x: Tensor | CachedInputs,
+    x: Tensor | Features,
     fuse: Callable[[Tensor], Prediction],
     more: Callable[[int, Tensor, Prediction], Tensor],
 ) -> Prediction:
@@ -80,7 +81,7 @@ def cascade(
     """
     assert isinstance(model.backbone, Experts)
     assert isinstance(model.head, ExpertHeads)
-    inputs = x.inputs() if isinstance(x, CachedInputs) else x
+    inputs = x.inputs() if isinstance(x, Features) else x
     shared, each = model.backbone.stem(inputs), list[Tensor]()
     asked = torch.arange(len(inputs), device=inputs.device)
     used = torch.zeros(len(inputs), device=inputs.device)

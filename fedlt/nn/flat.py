@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 class Flat:
     """The layout of a model, known to server and workers alike because both derive it from the same model.
 
-    private, frozen: patterns of tensor names (`head.*`). channels_last: whether 4-d weights lie in that order in memory
-    (and so in the vector). given_frozen: names of what arrived frozen. still: the modules that stay in evaluation mode,
+    private, frozen: patterns of tensor names (`head.*`). memory_format: order in which 4-d weights lie in memory (and
+    so in the vector). given_frozen: names of what arrived frozen. still: the modules that stay in evaluation mode,
     since all of their parameters arrived so.
     """
 
     def __init__(
-        self, model: Net, private: Sequence[str] = (), frozen: Sequence[str] = (), channels_last: bool = False
+        self,
+        model: Net,
+        private: Sequence[str] = (),
+        frozen: Sequence[str] = (),
+        memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         self.model = model
         parameters = dict(model.named_parameters())
@@ -60,7 +64,7 @@ class Flat:
         self.num_trainable = sum(tensors[n].numel() for n in sent if n in parameters)
         self.tensors: dict[str, Tensor] = {}
         self._spans: dict[str, tuple[int, int]] = {}
-        self._channels_last = channels_last
+        self._interleaved = memory_format == torch.channels_last
         offset = 0
         for name in [*sent, *own, *kept]:
             part = slice(offset, offset + lengths[name])
@@ -209,7 +213,7 @@ class Flat:
 
     def _view(self, vector: Tensor, offset: int, shape: torch.Size) -> Tensor:
         part = vector[offset : offset + shape.numel()]
-        if self._channels_last and len(shape) == 4:
+        if self._interleaved and len(shape) == 4:
             out, into, height, width = shape
             return part.view(out, height, width, into).permute(0, 3, 1, 2)
         return part.view(shape)

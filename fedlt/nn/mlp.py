@@ -1,15 +1,18 @@
-"""Multi-layer perceptron, for any input shape."""
+"""Multi-layer perceptron, for inputs that are numbers, of any shape."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from torch import nn
 
 from fedlt.nn.model import Model
+
+if TYPE_CHECKING:
+    from fedlt.data.inputs import InputKind
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,10 @@ class MLP(Model):
 
     width: Annotated[int, ">= 1"] = 200  # units of each hidden layer, and the feature dimension
     depth: Annotated[int, ">= 1"] = 2  # hidden layers
+
+    def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
+        inputs.require("numbers")
+        return super().encoder(inputs)
 
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         layers: list[nn.Module] = [nn.Flatten()]

@@ -10,6 +10,7 @@ from torch import nn
 from fedlt.nn.net import Net
 
 if TYPE_CHECKING:
+    from fedlt.data.inputs import InputKind
     from fedlt.data.task import Task
 
 
@@ -21,9 +22,16 @@ class Model:
         """The module from inputs [B, *input_shape] to features [B, D], and D."""
         raise NotImplementedError(f"{type(self).__name__} defines no backbone")
 
+    def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
+        """The same, for models that need more than the shape: `inputs.vocabulary` of token ids, for example.
+
+        For sequences, the module takes the inputs and a mask [B, L] (True: real).
+        """
+        return self.backbone(inputs.shape)
+
     def build(self, task: Task) -> Net:
         """Backbone and linear head, initialised by PyTorch's defaults from the global generator."""
-        backbone, dim = self.backbone(task.input_shape)
+        backbone, dim = self.encoder(task.inputs)
         return Net(backbone, nn.Linear(dim, task.num_classes), dim)
 
 
@@ -33,10 +41,15 @@ class ImageModel(Model):
 
     channels_last: bool = True  # memory order of images and 4-d weights; changes the rounding, not the precision
 
-    def image_shape(self, input_shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """(channels, height, width); raises ValueError with the remedy where the inputs are no images."""
-        if len(input_shape) != 3:
+    def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
+        if len(inputs.shape) != 3:
             name = type(self).__name__.lower()
-            raise ValueError(f"{name} needs images, and the inputs have shape {input_shape}; use model=mlp")
+            raise ValueError(f"{name} needs images, and the inputs are {inputs}; {inputs.remedy}")
+        return super().encoder(inputs)
+
+    def image_shape(self, input_shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """(channels, height, width); raises ValueError where the inputs are no images."""
+        if len(input_shape) != 3:
+            raise ValueError(f"{type(self).__name__.lower()} needs images, and the inputs have shape {input_shape}")
         channels, height, width = input_shape
         return channels, height, width

@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
+from fedlt.data.inputs.features import Features
 from fedlt.nn.norm import BatchNorm
+
+if TYPE_CHECKING:
+    from fedlt.data.inputs import InputKind
 
 
 class Net(nn.Module):
-    """`head(backbone(x))`. feature_dim: D. Strategies and learners may add further modules."""
+    """`head(backbone(x))`. Strategies and learners may add further modules.
+
+    feature_dim: D. inputs: the kind of the inputs, which knows their masks; `fedlt.training.trial.build` sets it.
+    """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, feature_dim: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.feature_dim = feature_dim
+        self.inputs: InputKind | None = None
         self.backbone_loads = 0  # counts whole-vector loads, which bypass the tensors' own version counters
 
-    def encode(self, x: Tensor | CachedInputs | KnownFeatures) -> Tensor:
-        """[B, D] features. Use this instead of `backbone(x)`: features may be at hand already."""
-        if isinstance(x, CachedInputs | KnownFeatures):
-            return x.encode(self)
+    def encode(self, x: Tensor | Features, mask: Tensor | None = None) -> Tensor:
+        """[B, D] features. Use this instead of `backbone(x)`: features may be at hand already, inputs may be padded.
+
+        x: a batch, as the site or a test set gives it. mask: [B, L] which steps of x are real; None: the inputs' kind
+        tells it from x itself. A backbone whose `forward` takes two arguments is given it.
+        """
+        if isinstance(x, Features):
+            return x.under(self)
+        if mask is None and self.inputs is not None:
+            x, mask = self.inputs.split(x)
+        if mask is not None and reads_mask(type(self.backbone).forward):
+            return self.backbone(x, mask)  # type: ignore[no-any-return]
         return self.backbone(x)  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Features, mask: Tensor | None = None) -> Tensor:
         """[B, C] logits."""
-        return self.head(self.encode(x))  # type: ignore[no-any-return]
+        return self.head(self.encode(x, mask))  # type: ignore[no-any-return]
 
     def backbone_version(self) -> tuple[int, int]:
         """Changes whenever a tensor of the backbone does."""
@@ -66,71 +83,15 @@ class Switch:
             attributes["training"] = training
 
 
+@lru_cache
+def reads_mask(forward: Callable[..., Any]) -> bool:
+    """Whether a backbone's `forward` takes a mask beside the inputs, as a second argument."""
+    parameters = [*inspect.signature(forward).parameters.values()][1:]
+    placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(placed) > 1
+
+
 def edits(module: nn.Module) -> int:
     """Changes whenever a tensor of the module is edited in place, or a buffer replaced; running statistics included."""
     versions = sum(p._version for p in module.parameters()) + sum(b._version + id(b) for b in module.buffers())
     return versions + sum(part.updates for part in module.modules() if isinstance(part, BatchNorm))
-
-
-class FeatureCache:
-    """Features of a test set under one state of the backbone, computed in fixed chunks when first needed.
-
-    inputs(rows) gives [n, ...] model inputs. Fixed chunks keep the bits equal whoever asks for which rows.
-    """
-
-    def __init__(self, model: Net, inputs: Callable[[Tensor], Tensor], size: int, chunk: int) -> None:
-        self.model, self.inputs, self.size, self.chunk = model, inputs, size, chunk
-        self.version = model.backbone_version()
-        self._features: Tensor | None = None
-        self._done: set[int] = set()
-
-    def revalidate(self) -> None:
-        """Say that the backbone is again what it was when the cache was made."""
-        self.version = self.model.backbone_version()
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """[n, D] features of the test rows."""
-        for index in torch.unique(rows // self.chunk).tolist():
-            if index not in self._done:
-                start, stop = index * self.chunk, min((index + 1) * self.chunk, self.size)
-                part = self.model.backbone(self.inputs(torch.arange(start, stop, device=rows.device)))
-                if self._features is None:
-                    self._features = part.new_empty(self.size, *part.shape[1:])
-                self._features[start:stop] = part
-                self._done.add(index)
-        assert self._features is not None
-        return self._features[rows]
-
-
-class KnownFeatures:
-    """Stands for inputs whose features are known and stay valid, because the backbone is not trained."""
-
-    def __init__(self, features: Tensor) -> None:
-        self.features = features
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def encode(self, model: Net) -> Tensor:
-        """[n, D] the features."""
-        return self.features
-
-
-class CachedInputs:
-    """Stands for the inputs of some test rows: their features if the backbone is unchanged, else the inputs."""
-
-    def __init__(self, cache: FeatureCache, rows: Tensor) -> None:
-        self.cache, self.rows = cache, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def encode(self, model: Net) -> Tensor:
-        """[n, D] features under the model's present backbone."""
-        if model is self.cache.model and model.backbone_version() == self.cache.version:
-            return self.cache.gather(self.rows)
-        return model.backbone(self.inputs())  # type: ignore[no-any-return]
-
-    def inputs(self) -> Tensor:
-        """[n, ...] the inputs themselves."""
-        return self.cache.inputs(self.rows)

@@ -17,7 +17,6 @@ from fedlt.links.link import Setting
 from fedlt.measures.own import try_metrics
 from fedlt.metric import Metric
 from fedlt.nn.flat import Flat
-from fedlt.nn.model import ImageModel
 from fedlt.process import seeding
 from fedlt.training import trial
 
@@ -37,13 +36,12 @@ class Assembly:
     model: Net
     flat: Flat
     task: Task
-    channels_last: bool  # memory order of images and 4-d weights
     chain: Chain  # what updates pass on their way
     metrics: tuple[Metric, ...] = ()  # of the user's own
 
     def remarks(self) -> list[str]:
-        """Lines about model and links that `fedlt check`, and a run at its start, say."""
-        return [*self._remarks_on_model(), *self.chain.remarks()]
+        """Lines about inputs, model and links that `fedlt check`, and a run at its start, say."""
+        return [*self.task.inputs.remarks(), *self._remarks_on_model(), *self.chain.remarks()]
 
     def _remarks_on_model(self) -> list[str]:
         given = self.flat.given_frozen
@@ -63,18 +61,18 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
     rounds = scenario.federation.rounds
     counts = federation.seen_counts() if "class_prior" in (*strategy.needs, *learner.needs) else None
-    target = federation.train_targets.kind
+    target, inputs = federation.train_targets.kind, federation.inputs.for_recipe(recipe)
     if not target.one_label:
         raise ScenarioError(Problem("data.targets", f"{target.name} can be dealt and shown, not yet tested in a run"))
-    task = Task(target.name, federation.num_classes, federation.input_shape, counts, rounds, target)
+    task = Task(target.name, federation.num_classes, inputs.shape, counts, rounds, target, inputs=inputs)
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
         raise ScenarioError(Problem("data.auxiliary", message))
     if "unlabelled" in learner.needs and not len(federation.unlabelled.values):
         message = f"{scenario.learner.name} needs samples without labels; set extra (further ones) or hidden"
         raise ScenarioError(Problem("data.unlabelled", message))
-    if len(task.input_shape) != 3 and scenario.local.augment != "none":
-        raise ScenarioError(Problem("local.augment", f"{scenario.local.augment} is for images; use none"))
+    if reason := inputs.obstacle(scenario.local.augment):
+        raise ScenarioError(Problem("local.augment", reason))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(scenario.seed, "model"))
         model = trial.build(recipe, task, scenario.model.name)
@@ -84,10 +82,9 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
         _expect_head(strategy, model.head, scenario.learner.name)
-        channels_last = isinstance(recipe, ImageModel) and recipe.channels_last
         try:
             strategy.build(model, task)
-            flat = Flat(model.to(device), strategy.private, strategy.frozen, channels_last)
+            flat = Flat(model.to(device), strategy.private, strategy.frozen, inputs.memory_format)
         except ValueError as error:
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
             raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
@@ -98,7 +95,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     chain = Chain.of(scenario, setting)
     metrics = tuple(choice.create() for choice in scenario.evaluation.metrics)
     try_metrics(metrics, task)
-    parts = Assembly(strategy, learner, model, flat, task, channels_last, chain, metrics)
+    parts = Assembly(strategy, learner, model, flat, task, chain, metrics)
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlt.data.site import Batch, Site
-from fedlt.nn.net import KnownFeatures, Switch
+from fedlt.data.site import Batch, Rows, Site
+from fedlt.nn.net import Switch
 from fedlt.training.optimizers import make_optimizer
 from fedlt.training.sgd import schedule
 
@@ -81,18 +81,18 @@ class Trainer:
         optimizer.reset(names, 0.0, _kept(site) if site.continuous and not site.stage_begins else {})
         rate = self.local.lr if lr is None else lr
         site.generator = self.generator(site)
-        known = self._known(site, names) if stage.cached else None
+        data = self._encoded(site, names) if stage.encoded else site.data
         trained = any(name.startswith("backbone.") for name in names)
 
         done = 0
         for batches, total in self._passes(site, stage, epochs, sampler):
             for positions in batches:
                 optimizer.lr = rate * self.pace(site, done, total)
-                batch = self.batch(site, positions) if known is None else known.batch(site, positions)
+                batch = data.batch(positions, self._augment(site), site.generator)
                 value = site.learner.gradient(site, partial(self._loss, loss, site), batch)
                 optimizer.step()
                 self.work.count(value, 1, len(batch), backward=len(batch) if trained else 0)
-                self.work.forward_samples += 0 if trained or known else len(batch)
+                self.work.forward_samples += 0 if trained or stage.encoded else len(batch)
                 site.num_steps += 1
                 done += 1
 
@@ -136,13 +136,18 @@ class Trainer:
 
     def batch(self, site: Site, positions: Tensor, augment: str | None = None) -> Batch:
         """The batch at `positions` of the site's data, augmented as given, or as the stage or the scenario says."""
-        chosen = augment or site.stage.augment or self.local.augment
-        return site.data.batch(positions, chosen, site.generator)
+        return site.data.batch(positions, augment or self._augment(site), site.generator)
 
-    def _known(self, site: Site, names: Sequence[str]) -> _Known:
+    def _augment(self, site: Site) -> str:
+        """The augmentation of the stage, or of the scenario."""
+        return site.stage.augment or self.local.augment
+
+    def _encoded(self, site: Site, names: Sequence[str]) -> Rows:
+        """The site's data as features. Raises ValueError where parameters of the backbone are to be trained."""
         if any(name.startswith("backbone.") for name in names):
-            raise ValueError(f"the stage {site.stage.name!r} is cached, so it must leave the backbone's parameters out")
-        return _Known(site.features())
+            stage = f"the stage {site.stage.name!r} is on encoded samples"
+            raise ValueError(f"{stage}, so it must leave the backbone's parameters out")
+        return site.encoded().data
 
     def _loss(self, loss: Callable[[Any, Batch], Tensor], site: Site, batch: Batch) -> Tensor:
         """The loss of a batch; gradients of former ones are dropped."""
@@ -207,14 +212,3 @@ def cut(order: Tensor, size: int, last: str) -> list[Tensor]:
         if last == "merge":
             batches[-1] = torch.cat([batches[-1], single], dim=-1)
     return batches
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A site's data as features that are computed once for all epochs. features: [n, D]."""
-
-    features: Tensor
-
-    def batch(self, site: Site, positions: Tensor) -> Batch:
-        """Like `Trainer.batch`, with features in place of inputs."""
-        return Batch(KnownFeatures(self.features[positions]), site.data.y[positions], positions)  # type: ignore[arg-type]

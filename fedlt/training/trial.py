@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedlt.errors import Problem, ScenarioError
-from fedlt.nn.net import Net
+from fedlt.nn.net import Net, reads_mask
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Local
@@ -27,6 +27,11 @@ def build(recipe: Any, task: Task, name: str) -> Net:
     if not isinstance(model, Net):
         message = f"build() of {name} gives a {type(model).__name__}, and methods need to know its features"
         raise ScenarioError(Problem("model", f"{message}; return fedlt.nn.net.Net(backbone, head, feature_dim)"))
+
+    model.inputs = task.inputs
+    if task.inputs.padded and not reads_mask(type(model.backbone).forward):
+        message = f"{name} would take padding for data: the inputs are {task.inputs}, some of them shorter"
+        raise ScenarioError(Problem("model", f"{message}; let its backbone be called as forward(x, mask)"))
     return model
 
 
@@ -36,7 +41,7 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
     model: is used up. sizes: samples of each client. Raises `ScenarioError` where the features or logits have another
     shape than they should, or a pass fails.
     """
-    x = torch.zeros(2, *task.input_shape)
+    x = task.inputs.example(2)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model.eval()
         for what, part, width in (("features", model.encode, model.feature_dim), ("logits", model, task.num_classes)):

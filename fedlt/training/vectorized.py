@@ -29,14 +29,16 @@ def obstacle(strategy: Strategy, learner: Learner, model: Net, flat: Flat) -> st
     beyond = ("begin", "epoch", "finish", "gradient")
     if learner.alone or any(getattr(how, name) is not getattr(Learner, name) for name in beyond):
         return f"{how.__name__} works beyond a loss of one batch"
-    if any(stage.cached for stage in learner.stages()):
-        return f"{how.__name__} has a cached stage"
+    if any(stage.encoded for stage in learner.stages()):
+        return f"{how.__name__} has a stage on encoded samples"
     if kind.fit is not Strategy.fit or kind.begin is not Strategy.begin:
         return f"{kind.__name__} has local work of its own (fit or begin)"
     if len(flat.private):
         return f"{kind.__name__} keeps private parameters"
     if strategy.union:
         return f"{kind.__name__} has one site only"
+    if model.inputs is not None and model.inputs.padded:
+        return "samples of different lengths are cut batch by batch"
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         return "batch normalisation keeps running statistics; take model.norm=group, or cnn, or mlp"
     return None

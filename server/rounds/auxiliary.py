@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from fedlt.data.federation import Federation
-from fedlt.data.inputs import make_inputs
+from fedlt.data.inputs import InputKind
 from fedlt.data.site import Rows
 
 
-def auxiliary_rows(federation: Federation, device: torch.device, channels_last: bool) -> Rows:
+def auxiliary_rows(federation: Federation, kind: InputKind, device: torch.device) -> Rows:
     """The server's data, without a view of anybody else's."""
     rows = federation.auxiliary
-    inputs = make_inputs(federation.x_train[rows], federation.mean, federation.std, device, channels_last)
+    inputs = kind.open(federation.x_train[rows], device)
     targets = federation.train_targets.take(rows, device)
     return Rows(inputs, targets, torch.arange(len(rows), device=device))

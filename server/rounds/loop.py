@@ -56,11 +56,11 @@ class Rounds:
         self.sizes = federation.clients.sizes
         self.test_sizes = federation.tests.sizes
         self.content = scenario.to_dict()
-        self.key, self.inputs = scenario.hash, in_short(federation.inputs)
+        self.key, self.inputs = scenario.hash, in_short(federation.made_of)
         server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes), learner=parts.learner)
         server.num_samples = int(self.sizes.sum())
         if "auxiliary_set" in parts.strategy.needs:
-            server.auxiliary = auxiliary_rows(federation, server.weights.device, parts.channels_last)
+            server.auxiliary = auxiliary_rows(federation, parts.task.inputs, server.weights.device)
 
         server.rng = seeding.generator(scenario.seed, "server", 0)
         parts.strategy.setup(server)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save
 
-from fedlt.data.provenance import Inputs, names_files, refuse_changed
+from fedlt.data.provenance import MadeOf, names_files, refuse_changed
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.links import memory
 from fedlt.process.files import flush
@@ -62,7 +62,7 @@ class Checkpoints:
     partition_hash, inputs: those of the federation which the scenario gives now; see `fedlt.data.provenance`.
     """
 
-    def __init__(self, run_folder: Path, scenario: Scenario, partition_hash: str, inputs: Inputs | None = None) -> None:
+    def __init__(self, run_folder: Path, scenario: Scenario, partition_hash: str, inputs: MadeOf | None = None) -> None:
         self.folder = run_folder / "checkpoints"
         self.identity = {**identity(scenario), "partition_hash": partition_hash, "inputs": inputs or {}}
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from fedlt.blocks.clusters import balanced, fill, subclasses
 from fedlt.blocks.contrast import contrastive, own_view
+from fedlt.data.inputs.strong import recolour, zoomed
 from fedlt.data.site import Rows, Site
-from fedlt.data.strong import recolour, zoomed
 from fedlt.data.task import Task
 from fedlt.learners.sbcl import HEAT, ROUND, SBCL, SUBCLASS, width
 from fedlt.nn.net import Net

@@ -11,7 +11,7 @@ from torch import nn
 
 from fedlt.blocks.pretext import rotated
 from fedlt.config.sections import Local
-from fedlt.data.inputs import Images
+from fedlt.data.inputs.pixels import Images
 from fedlt.data.site import Rows, Site
 from fedlt.data.task import Task
 from fedlt.learners.value_of_labels import ValueOfLabels

@@ -12,7 +12,7 @@ from torch import nn
 
 import fedlt
 from fedlt.config.sections import Local
-from fedlt.data.inputs import Features
+from fedlt.data.inputs import shaped
 from fedlt.data.site import Rows, Site
 from fedlt.errors import ScenarioError
 from fedlt.learners.pseudo_labels import LABELS, PseudoLabels
@@ -38,7 +38,7 @@ def make_site(make_client: Any) -> Any:
         net = Net(nn.Linear(20, 20), nn.Linear(20, 2), 20)
         made: Site = make_client(net, x, y, Local(epochs=20, batch_size=32, lr=0.05), learner=learner, **fields)
         rows = torch.as_tensor(np.concatenate([x, more]), dtype=torch.float32)
-        table = Features(rows, torch.zeros(20), torch.ones(20))
+        table = shaped((20,)).open(rows.numpy(), torch.device("cpu"))
         made.data = Rows(table, torch.cat([made.data.targets, torch.full((len(more),), 7)]), made.data.index)
         made.unlabelled = Rows(table, torch.tensor(-1).expand(len(rows)), torch.arange(len(x), len(rows)))
         return made

@@ -85,9 +85,10 @@ def test_the_auxiliary_set_is_balanced_and_nobody_elses(
     assert np.bincount(federation.y_train[federation.auxiliary]).tolist() == [3] * 10
     assert not set(federation.auxiliary.tolist()) & set(federation.clients.values.tolist())
     assert federation.class_counts.tolist() == federate(load(tiny)).class_counts.tolist()  # the profile is as before
-    x = auxiliary_rows(federation, torch.device("cpu"), False).x()
+    moments = federation.inputs.arrays()
+    x = auxiliary_rows(federation, federation.inputs, torch.device("cpu")).x()
     pixels = torch.from_numpy(np.array(federation.x_train[federation.auxiliary])).permute(0, 3, 1, 2) / 255
-    assert torch.allclose(x, (pixels - float(federation.mean[0])) / float(federation.std[0]), atol=1e-5)
+    assert torch.allclose(x, (pixels - float(moments["mean"][0])) / float(moments["std"][0]), atol=1e-5)
     assert fedlt.run(scenario, out=tmp_path).summary["needs"] == ["auxiliary_set"]
 
 

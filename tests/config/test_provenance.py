@@ -361,11 +361,11 @@ def test_a_worker_with_other_files_than_the_server_s_is_refused(small: dict[str,
 
     scenario = load(small)
     federation = federate(scenario)
-    sent = in_short(federation.inputs)
+    sent = in_short(federation.made_of)
     worker = worker_for(scenario.hash, scenario.to_dict(), sent)
     assert worker_for(scenario.hash, {}, sent) is worker
     write(pixels=7)
-    changed = in_short(federate(scenario).inputs)
+    changed = in_short(federate(scenario).made_of)
     assert worker_for(scenario.hash, scenario.to_dict(), changed) is not worker  # it holds the old pixels
     with pytest.raises(FedLTError, match=r"not what it is at the server, or was edited: one of mine\.npz"):
         worker_for(scenario.hash, scenario.to_dict(), sent)

@@ -106,11 +106,15 @@ def test_moments_of_pictures_and_of_feature_rows(tmp_path: Path) -> None:
         [[102, 255]],
     ]  # 0, 0.2, 0.4, 1: mean 0.4, variance 0.14; the others are constant
     raw = sources.load(write_npz(tmp_path / "a.npz", x_train=pixels, y_train=LABELS[:2], x_test=pixels))
-    assert raw.mean == pytest.approx([0.4, 0, 0]) and raw.std == pytest.approx([0.14**0.5, 1, 1])
+    assert raw.inputs.arrays()["mean"] == pytest.approx([0.4, 0, 0])
+    assert raw.inputs.arrays()["std"] == pytest.approx([0.14**0.5, 1, 1])
     rows = np.array([[1.0, 5.0], [3.0, 5.0]])
     raw = sources.load(write_npz(tmp_path / "b.npz", x_train=rows, y_train=LABELS[:2], x_test=rows))
     assert raw.x_train.dtype == np.float32
-    assert raw.mean.tolist() == [2.0, 5.0] and raw.std.tolist() == [1.0, 1.0]
+    assert {name: values.tolist() for name, values in raw.inputs.arrays().items()} == {
+        "mean": [2.0, 5.0],
+        "std": [1.0, 1.0],
+    }
 
 
 BAD_ARRAYS: list[tuple[dict[str, Any], str]] = [
@@ -121,7 +125,8 @@ BAD_ARRAYS: list[tuple[dict[str, Any], str]] = [
     ({"x_train": GRAY[:3] / 255, "x_test": GRAY[3:] / 255}, "expected inputs as"),
     ({"x_train": GRAY[:3, 0], "x_test": GRAY[3:, 0]}, "expected inputs as"),
     ({"x_train": np.zeros((3, 3, 2, 5), np.uint8), "x_test": np.zeros((2, 3, 2, 5), np.uint8)}, "channels last"),
-    ({"x_train": np.full((3, 2), np.nan), "x_test": np.zeros((2, 2))}, "feature 0 has missing"),
+    ({"x_train": np.full((3, 2), np.inf), "x_test": np.zeros((2, 2))}, "feature 0 has infinite"),
+    ({"x_train": np.zeros((3, 2)), "x_test": np.zeros((2, 2), np.int64)}, "two kinds, float64 [3, 2] (training)"),
     ({"x_train": np.array([{}, {}, {}])}, "plain arrays"),
     ({"y_train": LABELS[:3, None]}, "one number per row"),
     ({"y_train": LABELS[:3] + 0.5}, "whole numbers"),
@@ -174,7 +179,7 @@ def test_cache_is_written_once_and_mapped(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("fedlt.data.files.Npz.read", forbidden)
     monkeypatch.setattr("fedlt.data.files.Npz.read_labels", forbidden)
     again, labels = sources.load(config), sources.labels(config)
-    assert (again.x_train == first.x_train).all() and again.mean.tolist() == first.mean.tolist()
+    assert (again.x_train == first.x_train).all() and again.inputs.arrays()["mean"] == first.inputs.arrays()["mean"]
     assert labels.y_train.tolist() == [0, 1, 1] and labels.train_targets.groups["site"].tolist() == [4, 4, 5]
     monkeypatch.undo()
     monkeypatch.setenv("FEDLT_CACHE", str(tmp_path / "cache"))

@@ -85,8 +85,8 @@ def test_natural_tests_are_the_rows_of_the_client_s_own_group() -> None:
 def test_federation_joins_everything(sites: str) -> None:
     shaped: dict[str, Any] = {"profile": "exponential", "imbalance_factor": 4.0}
     result = federate(scenario(sites, Iid(), 3, **shaped))
-    assert (result.name, result.kind, result.num_classes, result.input_shape) == ("sites", "single", 2, (5,))
-    assert result.x_train.shape == (40, 5) and result.mean.shape == result.std.shape == (5,)
+    assert (result.name, result.kind, result.num_classes, result.inputs.shape) == ("sites", "single", 2, (5,))
+    assert result.x_train.shape == (40, 5) and result.inputs.arrays()["mean"].shape == (5,)
     assert result.class_counts.tolist() == [20, 5]
     assert result.clients.sizes.tolist() == [9, 8, 8]
     assert result.union().tolist() == sorted({int(row) for client in result.clients for row in client})
@@ -101,7 +101,7 @@ def test_federation_joins_everything(sites: str) -> None:
 def test_shape_of_pictures_has_channels_first(tmp_path: Path) -> None:
     pictures = np.zeros((4, 2, 5, 3), np.uint8)
     np.savez(tmp_path / "s.npz", x_train=pictures, y_train=[0, 1, 0, 1], x_test=pictures, y_test=[0, 1, 0, 1])
-    assert federate(scenario(str(tmp_path / "s.npz"), Iid(), 2), tmp_path / "cache").input_shape == (3, 2, 5)
+    assert federate(scenario(str(tmp_path / "s.npz"), Iid(), 2), tmp_path / "cache").inputs.shape == (3, 2, 5)
 
 
 def test_clients_keep_the_order_of_the_official_subset(sites: str) -> None:

@@ -225,7 +225,7 @@ def test_columns_that_may_be_no_features_are_not_taken_for_them(kind: str, tmp_p
     raw = sources.load(replace(config, group_columns=["patient"]))
     assert raw.x_train.shape == (4, 2) and raw.train_targets.groups["patient"].tolist() == [7, 7, 8, 9]
     assert sources.load(replace(config, input_column=["age", "patient"])).x_train[0].tolist() == [40.5, 7.0]
-    with pytest.raises(ScenarioError, match=r"data.input_column: .*'label' holds no numbers"):
+    with pytest.raises(ScenarioError, match=r"data.input_column: .*'label' is the label, and no input"):
         sources.load(replace(config, input_column=["age", "label"]))
     with pytest.raises(ScenarioError, match=r"data.input_column: .*no column 'height'"):
         sources.load(replace(config, input_column=["age", "height"]))
@@ -244,17 +244,19 @@ def test_row_numbers_of_pandas_are_no_feature(tmp_path: Path) -> None:
     assert sources.load(Data(name=str(tmp_path))).x_train.shape == (4, 2)
 
 
-def test_missing_numbers_are_told_by_feature(tmp_path: Path) -> None:
+def test_missing_numbers_are_kept_and_huge_ones_refused_by_feature(tmp_path: Path) -> None:
     holes = {**AGES, "bp": [1.0, None, None, 4.0]}
-    config = table(tmp_path / "columns", {"train": holes, "test": AGES})
-    with pytest.raises(ScenarioError, match="column 'bp' has 2 missing values; fill them in first"):
-        sources.load(config)
+    raw = sources.load(table(tmp_path / "columns", {"train": holes, "test": AGES}))
+    assert np.isnan(raw.x_train[:, 1]).tolist() == [False, True, True, False]
+    assert raw.inputs.meta()["indicators"] == (1,)
     lists = {"x": [[1.0, 2.0, np.nan], [1.0, 2.0, 3.0]], "label": ["a", "b"]}
     nulls = {"x": [[1.0, None, 3.0], [1.0, 2.0, 3.0]], "label": ["a", "b"]}
     for name, rows, feature in (("lists", lists, 2), ("nulls", nulls, 1)):
-        config = table(tmp_path / name, {"train": rows, "test": rows})
-        with pytest.raises(ScenarioError, match=f"feature {feature} has missing, infinite or huge values"):
-            sources.load(config)
+        raw = sources.load(table(tmp_path / name, {"train": rows, "test": rows}))
+        assert raw.inputs.meta()["indicators"] == (feature,)
+    huge = {"x": [[1.0, 2.0], [1.0, 1e39]], "label": ["a", "b"]}
+    with pytest.raises(ScenarioError, match="feature 1 has infinite or huge values; mend them first"):
+        sources.load(table(tmp_path / "huge", {"train": huge, "test": huge}))
 
 
 def test_lists_of_two_lengths_and_missing_lists(tmp_path: Path) -> None:

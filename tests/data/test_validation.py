@@ -129,7 +129,6 @@ def test_validation_figures_are_those_of_the_rows_set_apart(tiny: dict[str, Any]
     import torch
     from safetensors.torch import load_file
 
-    from fedlt.data.inputs import make_inputs
     from fedlt.training.assembly import assemble
 
     scenario = load(tiny, ["data.validation=0.2"])
@@ -139,7 +138,7 @@ def test_validation_figures_are_those_of_the_rows_set_apart(tiny: dict[str, Any]
     assert held is not None
     parts = assemble(scenario, federation, torch.device("cpu"))
     parts.model.load_state_dict(load_file(run.folder / "model.safetensors"), strict=False)
-    inputs = make_inputs(federation.x_train, federation.mean, federation.std, torch.device("cpu"), False)
+    inputs = federation.inputs.open(federation.x_train, torch.device("cpu"))
     with torch.no_grad():
         predicted = parts.model.eval()(inputs.take(torch.from_numpy(held.rows))).argmax(1).numpy()
     right = predicted == held.targets.values

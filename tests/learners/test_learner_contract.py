@@ -20,7 +20,7 @@ from fedlt.config.scenario import load
 from fedlt.config.sections import Local
 from fedlt.data import samplers
 from fedlt.data.federation import federate
-from fedlt.data.inputs import Images
+from fedlt.data.inputs.pixels import Images
 from fedlt.data.site import Batch, Site
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.learner import Learner, Stage
@@ -83,7 +83,7 @@ class Halves(Learner):
     cached: ClassVar[bool] = True
 
     def stages(self) -> tuple[Stage, ...]:
-        return Stage("features", 0.5), Stage("head", 0.5, ("head.*",), cached=self.cached)
+        return Stage("features", 0.5), Stage("head", 0.5, ("head.*",), encoded=self.cached)
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         return F.cross_entropy(site.model(batch.x), batch.y)
@@ -183,13 +183,13 @@ def test_cached_features_give_the_same_training(make_client: Any, monkeypatch: p
     assert torch.allclose(*ends, atol=1e-6)
 
 
-def test_a_cached_stage_may_not_train_the_backbone(make_client: Any) -> None:
+def test_a_stage_on_encoded_samples_may_not_train_the_backbone(make_client: Any) -> None:
     class Wrong(Halves):
         def stages(self) -> tuple[Stage, ...]:
-            return (Stage("all", cached=True),)
+            return (Stage("all", encoded=True),)
 
     client = make_client(net(), *data(4), Local(), learner=Wrong())
-    with pytest.raises(ValueError, match="cached, so it must leave the backbone"):
+    with pytest.raises(ValueError, match="on encoded samples, so it must leave the backbone"):
         client.train(client.learner.loss)
 
 

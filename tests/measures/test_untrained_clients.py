@@ -13,7 +13,6 @@ import fedlt
 from clients.worker import Worker
 from fedlt.config.scenario import load
 from fedlt.data.federation import federate
-from fedlt.data.inputs import make_inputs
 from fedlt.strategy import combine
 
 ONE_OF_SIX = ("federation.participation=0.17", "federation.rounds=1", "local.lr=0.5")
@@ -50,7 +49,7 @@ def test_a_client_that_never_trained_is_tested_with_what_it_would_start_from(
     for name, tensor in first.items():
         worker.context.flat.tensors[name].copy_(tensor)
     worker.context.model.eval()
-    inputs = make_inputs(federation.x_test, federation.mean, federation.std, torch.device("cpu"), False)
+    inputs = federation.inputs.open(federation.x_test, torch.device("cpu"))
     for client in set(range(6)) - trained:
         rows = federation.tests[client]
         with torch.no_grad():

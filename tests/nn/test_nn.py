@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedlt.config import catalog
 from fedlt.config.sections import Local
+from fedlt.data.inputs.features import Encoded
 from fedlt.data.task import Task
 from fedlt.measures.evaluate import TestSet, evaluate_generic, evaluate_personal
 from fedlt.measures.meter import Meters
@@ -18,7 +19,7 @@ from fedlt.nn.cnn import CNN
 from fedlt.nn.flat import Flat
 from fedlt.nn.mlp import MLP
 from fedlt.nn.model import Model
-from fedlt.nn.net import CachedInputs, FeatureCache, Net, Switch
+from fedlt.nn.net import Net, Switch
 from fedlt.nn.norm import BatchNorm
 from fedlt.nn.resnet import ResNet8, ResNet18, ResNet32, ResNet34
 from fedlt.strategy import Client, Server, Strategy
@@ -140,11 +141,11 @@ def test_batch_normalisation_of_one_value_per_channel_uses_the_running_statistic
 # Flat -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_flattening_leaves_the_output_and_the_values_as_they_are(channels_last: bool) -> None:
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_flattening_leaves_the_output_and_the_values_as_they_are(order: torch.memory_format) -> None:
     net, x = small().eval(), images(3)
     before, values = net(x), {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    flat = Flat(net, channels_last=channels_last)
+    flat = Flat(net, memory_format=order)
     assert torch.allclose(net(x), before, atol=1e-6)
     assert set(flat.tensors) == set(values)
     assert all(torch.equal(flat.tensors[name], value) for name, value in values.items())
@@ -188,7 +189,7 @@ def test_what_is_frozen_is_not_private_as_well() -> None:
 
 def test_loading_gives_back_what_was_read() -> None:
     net, x = small().eval(), images(3)
-    flat = Flat(net, private=["head.*"], channels_last=True)
+    flat = Flat(net, private=["head.*"], memory_format=torch.channels_last)
     shared, private, before = flat.shared.clone(), flat.private.clone(), net(x)
     flat.load_shared(torch.zeros_like(shared))
     assert not torch.allclose(net(x), before)
@@ -202,7 +203,7 @@ def test_loading_gives_back_what_was_read() -> None:
 def test_four_dimensional_weights_lie_channels_last() -> None:
     net = small()
     weight = net.backbone.get_parameter("0.weight").detach().clone()
-    flat = Flat(net, channels_last=True)
+    flat = Flat(net, memory_format=torch.channels_last)
     bound = net.backbone.get_parameter("0.weight")
     assert bound.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(bound, weight)
@@ -210,7 +211,7 @@ def test_four_dimensional_weights_lie_channels_last() -> None:
     net(images(2)).sum().backward()
     gradient = bound.grad
     assert gradient is not None
-    plain = Flat(small(), channels_last=False)
+    plain = Flat(small(), memory_format=torch.contiguous_format)
     assert torch.equal(plain.shared[:54], weight.flatten())
     plain.model(images(2)).sum().backward()
     other = plain.model.get_parameter("backbone.0.weight").grad
@@ -262,7 +263,7 @@ def test_the_weights_vector_hands_its_gradient_to_the_parameters() -> None:
 
 def test_the_gradient_through_the_vector_is_that_of_the_explicit_sum() -> None:
     explicit, gathered = small(), small()
-    flat = Flat(gathered, channels_last=True)
+    flat = Flat(gathered, memory_format=torch.channels_last)
     x = images(3)
     factor = torch.linspace(-1, 1, flat.num_trainable)
     views = flat.trainable_views(factor).values()
@@ -305,32 +306,32 @@ class Held:
         return self.x[rows]
 
 
-def cached(samples: int = 10, chunk: int = 4) -> tuple[Net, Flat, Counted, FeatureCache, Tensor]:
+def cached(samples: int = 10, chunk: int = 4) -> tuple[Net, Flat, Counted, Encoded, Tensor]:
     net = small()
     net.backbone = counted = Counted(net.backbone)
     net.eval()
     flat = Flat(net, private=["head.*"])
     x = images(samples)
-    return net, flat, counted, FeatureCache(net, lambda rows: x[rows], samples, chunk), x
+    return net, flat, counted, Encoded.of(Held(x), net, chunk), x
 
 
 def test_many_heads_cost_one_pass_over_the_test_set() -> None:
-    net, flat, counted, cache, x = cached()
+    net, flat, counted, encoded, x = cached()
     with torch.no_grad():
         for head in range(20):
             flat.load_private(torch.full((165,), float(head)))
-            out = net(CachedInputs(cache, torch.tensor([9, 0, head % 10])))
+            out = net(encoded.take(torch.tensor([9, 0, head % 10])))
             direct = net.head(counted.inner(x[[9, 0, head % 10]]))
             assert torch.allclose(out, direct, atol=1e-4)
     assert counted.samples == 10
 
 
 def test_chunks_that_nobody_asks_for_are_not_computed() -> None:
-    net, _, counted, cache, _ = cached()
+    net, _, counted, encoded, _ = cached()
     with torch.no_grad():
-        net(CachedInputs(cache, torch.tensor([4, 7])))
+        net(encoded.take(torch.tensor([4, 7])))
         assert counted.samples == 4  # chunk 1 alone
-        net(CachedInputs(cache, torch.tensor([8])))
+        net(encoded.take(torch.tensor([8])))
     assert counted.samples == 6  # the last chunk holds two
 
 
@@ -359,28 +360,28 @@ def running_statistics(net: Net, flat: Flat) -> None:
 
 @pytest.mark.parametrize("edit", [in_place, load, train, running_statistics])
 def test_features_of_another_backbone_are_not_used(edit: Any) -> None:
-    net, flat, counted, cache, x = cached()
+    net, flat, counted, encoded, x = cached()
     rows = torch.tensor([1, 5])
     with torch.no_grad():
-        old = net(CachedInputs(cache, rows))
+        old = net(encoded.take(rows))
         edit(net, flat)
-        new = net(CachedInputs(cache, rows))
+        new = net(encoded.take(rows))
         assert torch.equal(new, net.head(counted.inner(x[rows])))
         assert not torch.allclose(new, old, atol=1e-4)
 
 
 def test_revalidated_features_are_used_again() -> None:
-    net, flat, counted, cache, _ = cached()
+    net, flat, counted, encoded, _ = cached()
     rows, shared = torch.tensor([1, 5]), flat.shared.clone()
     with torch.no_grad():
-        old = net(CachedInputs(cache, rows))
+        old = net(encoded.take(rows))
         load(net, flat)
         flat.load_shared(shared)
         passed = counted.samples
-        net(CachedInputs(cache, rows))
+        net(encoded.take(rows))
         assert counted.samples == passed + 2  # not known to be the old ones
-        cache.revalidate()
-        assert torch.equal(net(CachedInputs(cache, rows)), old)
+        encoded.revalidate()
+        assert torch.equal(net(encoded.take(rows)), old)
     assert counted.samples == passed + 2
 
 
@@ -388,28 +389,28 @@ def test_a_private_backbone_is_never_served_from_the_cache() -> None:
     net = small()
     flat = Flat(net.eval(), private=["backbone.0.*"])
     x = images(4)
-    cache = FeatureCache(net, lambda rows: x[rows], 4, 4)
+    encoded = Encoded.of(Held(x), net, 4)
     with torch.no_grad():
-        before = net(CachedInputs(cache, torch.arange(4)))
+        before = net(encoded.take(torch.arange(4)))
         flat.load_private(flat.private * 3)
-        after = net(CachedInputs(cache, torch.arange(4)))
+        after = net(encoded.take(torch.arange(4)))
         assert torch.equal(after, net(x))
     assert not torch.allclose(after, before)
 
 
 def test_another_model_is_not_served_from_the_cache() -> None:
-    net, _, _, cache, x = cached()
+    net, _, _, encoded, x = cached()
     other = small(seed=9).eval()
     with torch.no_grad():
-        net(CachedInputs(cache, torch.arange(3)))
-        assert torch.equal(other(CachedInputs(cache, torch.arange(3))), other(x[:3]))
+        net(encoded.take(torch.arange(3)))
+        assert torch.equal(other(encoded.take(torch.arange(3))), other(x[:3]))
 
 
 def test_one_pass_serves_the_generic_and_all_personal_models(make_client: Any) -> None:
     """Generic figures of one chunk only, as where the chunks are spread over workers; the rest for clients."""
-    net, flat, counted, cache, x = cached()
+    net, flat, counted, encoded, _x = cached()
     targets = torch.zeros(10, dtype=torch.int64)
-    test = TestSet(Held(x), targets, 4, cache)
+    test = TestSet(encoded, targets)
     strategy, about = Strategy(), task(3, 4, 4, classes=5)
     found = evaluate_generic(strategy, Server(net, flat, about), test, [0], Meters())
     assert found[""].support.tolist() == [4, 0, 0, 0, 0]

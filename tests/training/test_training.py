@@ -16,7 +16,10 @@ from torch.nn import functional as F
 import fedlt
 from fedlt.config.scenario import load
 from fedlt.config.sections import Local
-from fedlt.data.inputs import Features, Images, _cut_out, make_inputs
+from fedlt.data.inputs import Inputs
+from fedlt.data.inputs.images import ImageKind
+from fedlt.data.inputs.pixels import Images, _cut_out
+from fedlt.data.inputs.tabular import TabularKind
 from fedlt.data.site import Batch, Rows, Site
 from fedlt.errors import ScenarioError
 from fedlt.learner import Learner, Stage
@@ -276,6 +279,13 @@ def plain(pixels: Any) -> Images:
     return Images(array, torch.zeros(channels), torch.full((channels,), 1 / 255), channels_last=False)
 
 
+def opened(pixels: Any, mean: Any, std: Any, channels_last: bool) -> Inputs:
+    """Images of a data set with these moments."""
+    height, width, channels = pixels.shape[1:]
+    moments = (np.asarray(values, np.float32) for values in (mean, std))
+    return ImageKind((channels, height, width), *moments, channels_last).open(pixels, torch.device("cpu"))
+
+
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -287,7 +297,7 @@ def test_images_are_standardised_per_channel() -> None:
     """0, 51 and 255 are 0, 0.2 and 1; with mean 0.2 and std 0.4 (channel 0) -0.5, 0 and 2; with 0 and 1 themselves."""
     pixels = np.array([[[[0, 0], [51, 51]], [[255, 255], [0, 51]]]], np.uint8)
     for channels_last in (False, True):
-        inputs = make_inputs(pixels, np.array([0.2, 0.0]), np.array([0.4, 1.0]), torch.device("cpu"), channels_last)
+        inputs = opened(pixels, [0.2, 0.0], [0.4, 1.0], channels_last)
         x = inputs.take(torch.tensor([0, 0]))
         assert x.shape == (2, 2, 2, 2)
         assert x.dtype == torch.float32
@@ -298,10 +308,8 @@ def test_images_are_standardised_per_channel() -> None:
 
 
 def test_features_are_standardised_and_not_augmented() -> None:
-    inputs = make_inputs(
-        np.array([[1, 5], [3, 9]], np.float32), np.array([1, 5]), np.array([2, 4]), torch.device("cpu"), True
-    )
-    assert isinstance(inputs, Features)
+    kind = TabularKind(np.array([1, 5], np.float32), np.array([2, 4], np.float32))
+    inputs = kind.open(np.array([[1, 5], [3, 9]], np.float32), torch.device("cpu"))
     assert inputs.take(torch.tensor([1, 0])).tolist() == [[1, 1], [0, 0]]
     with pytest.raises(ValueError, match=r"local\.augment=flip is for images"):
         inputs.take(torch.tensor([0]), "flip")
@@ -361,7 +369,7 @@ def test_cutout_zeroes_one_square_of_half_the_height() -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_augmentation_is_a_function_of_the_seed(augment: str, channels_last: bool) -> None:
     pixels = np.random.default_rng(0).integers(1, 256, (5, 16, 12, 3)).astype(np.uint8)
-    inputs = make_inputs(pixels, np.zeros(3), np.ones(3), torch.device("cpu"), channels_last)
+    inputs = opened(pixels, np.zeros(3), np.ones(3), channels_last)
     rows = torch.tensor([4, 0, 0, 2])
     plain_batch = inputs.take(rows)
     first, again, other = (inputs.take(rows, augment, seeded(seed)) for seed in (0, 0, 1))
@@ -376,7 +384,7 @@ def test_augmentation_is_a_function_of_the_seed(augment: str, channels_last: boo
 def test_beyond_the_image_a_crop_finds_black_and_a_shift_the_mean() -> None:
     """One colour 9 throughout, mean 5 and deviation 1/2: (9 - 5) / 0.5 = 8 inside, -10 where black, 0 at the mean."""
     pixels = np.full((1, 16, 16, 1), 9, np.uint8)
-    inputs = make_inputs(pixels, np.array([5 / 255]), np.array([0.5 / 255]), torch.device("cpu"), True)
+    inputs = opened(pixels, [5 / 255], [0.5 / 255], True)
     cropped, shifted = (inputs.take(ROWS, augment, seeded(0)) for augment in ("crop", "shift"))
     assert torch.allclose(cropped.unique(), torch.tensor([-10.0, 8.0]), atol=1e-5)
     assert torch.allclose(shifted.unique(), torch.tensor([0.0, 8.0]), atol=1e-5)
@@ -392,7 +400,7 @@ def test_cutout_joins_in_where_it_is_named() -> None:
 def test_a_read_only_array_is_used_without_a_warning_or_a_copy(recwarn: pytest.WarningsRecorder) -> None:
     array = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)
     array.flags.writeable = False
-    inputs = make_inputs(array, np.zeros(1), np.ones(1), torch.device("cpu"), False)
+    inputs = opened(array, np.zeros(1), np.ones(1), False)
     assert isinstance(inputs, Images)
     assert inputs.pixels.data_ptr() == array.ctypes.data
     assert not recwarn.list

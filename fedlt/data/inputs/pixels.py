@@ -1,4 +1,4 @@
-"""Inputs become model-ready batches here, and only here: all else treats them as opaque rows.
+"""Batches of images, and their augmentation.
 
 Images stay uint8 [N, H, W, C], as stored; a batch is gathered by index, augmented, and normalised as one tensor.
 Beyond the image a `crop` finds black, as is usual, and a `shift` the mean colour, which is zero for the network, like
@@ -7,24 +7,10 @@ the padding of its convolutions.
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, Protocol
-
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlt.data.strong import recolour, zoomed
-
-
-class Inputs(Protocol):
-    """The inputs of one data set, on one device."""
-
-    def __len__(self) -> int: ...
-
-    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
-        """[B, ...] the inputs at `rows` [B], augmented where asked for, ready for the model."""
-        ...
+from fedlt.data.inputs.strong import recolour, zoomed
 
 
 class Images:
@@ -53,58 +39,6 @@ class Images:
         if "cutout" in parts:
             _cut_out(x, generator)
         return x if self.channels_last else x.contiguous()
-
-
-class Features:
-    """float32 rows [N, F], standardised per feature."""
-
-    def __init__(self, rows: Tensor, mean: Tensor, std: Tensor) -> None:
-        self.rows, self.mean, self.std = rows, mean, std
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
-        if augment != "none":
-            raise ValueError(f"local.augment={augment} is for images; rows of features need local.augment=none")
-        return (self.rows[rows] - self.mean) / self.std
-
-
-class Encoded:
-    """float32 [N, D] features that a backbone has already made of the inputs: nothing is left to augment."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
-        return self.rows[rows]
-
-
-class Chosen:
-    """Some rows of other inputs, numbered anew from 0."""
-
-    def __init__(self, inputs: Inputs, rows: Tensor) -> None:
-        self.inputs, self.rows = inputs, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
-        return self.inputs.take(self.rows[rows], augment, generator)
-
-
-def make_inputs(array: NDArray[Any], mean: NDArray[Any], std: NDArray[Any], device: Any, channels_last: bool) -> Inputs:
-    """The inputs of a data set. On the CPU the array's memory is used as it is (it may be shared and read-only)."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        data = torch.from_numpy(array).to(device)
-    centre, spread = (torch.from_numpy(moment.copy()).float().to(device) for moment in (mean, std))
-    if array.ndim == 2:
-        return Features(data, centre, spread)
-    return Images(data, centre, spread, channels_last)
 
 
 def _crop_flip(

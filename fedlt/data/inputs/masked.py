@@ -1,0 +1,54 @@
+"""What token sequences and float sequences share: a mask that says which steps are real, and how padding is cut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.data.coding import refuse
+from fedlt.data.inputs.kind import Given
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def checked_mask(name: str, split: str, given: Given) -> NDArray[np.bool_]:
+    """[N, L] which steps of x [N, L, ...] are real; all of them where no mask is given. Raises `ScenarioError`."""
+    shape = given.x.shape[:2]
+    if given.mask is None:
+        return np.ones(shape, np.bool_)
+    mask = given.mask
+    if mask.shape != shape:
+        raise refuse(
+            f"{name}: the mask of the {split} set has shape {list(mask.shape)}, and its inputs {list(given.x.shape)}; "
+            f"give it the shape {list(shape)}, 1 where a step is real"
+        )
+    if mask.dtype.kind not in "biu" or not np.isin(mask, (0, 1)).all():
+        raise refuse(f"{name}: the mask of the {split} set must hold 0 and 1 (or true and false), got {mask.dtype}")
+
+    mask = mask.astype(np.bool_)
+    empty = np.flatnonzero(~mask.any(axis=1))
+    if len(empty):
+        what = f"{len(empty)} rows of the {split} set, row {empty[0]} first, have no real step"
+        raise refuse(f"{name}: {what} by the mask; take them out, or give each a step that stands for nothing")
+    return mask
+
+
+def used_length(*masks: NDArray[np.bool_]) -> int:
+    """Steps up to the last one that is real in any row of any split."""
+    return max(int(np.flatnonzero(mask.any(axis=0))[-1]) + 1 for mask in masks)
+
+
+def resized(x: NDArray[Any], length: int, padding: Any) -> NDArray[Any]:
+    """[N, length, ...]: cut, or padded at the end."""
+    if x.shape[1] >= length:
+        return np.ascontiguousarray(x[:, :length])
+    more = np.full((len(x), length - x.shape[1], *x.shape[2:]), padding, x.dtype)
+    return np.concatenate([x, more], axis=1)
+
+
+def longest(mask: Tensor) -> int:
+    """Steps up to the last one that is real in any row of a batch; mask: [B, L]."""
+    return int(mask.any(0).nonzero().max()) + 1

@@ -13,6 +13,7 @@ from fedlt.config.scenario import Scenario
 from fedlt.data.federation import Federation
 from fedlt.data.site import Rows
 from fedlt.exchange import UNION, Job, Report
+from fedlt.learner import overrides
 from fedlt.links import chain as links
 from fedlt.process import seeding
 from fedlt.strategy import Client, Strategy
@@ -121,7 +122,7 @@ class Context:
         if purpose == "train":
             self.parts.chain.prepare(client)
         if state is None:
-            if type(self.strategy).begin is not Strategy.begin:
+            if overrides(self.strategy, Strategy.begin):
                 seeding.torch_generators(self.device, self.scenario.seed, "begin", number + 1)
                 self.strategy.begin(client)
         else:

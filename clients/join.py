@@ -72,7 +72,7 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
         raise ScenarioError(Problem("federation.held_out", f"{run.folder} held no client out; run it with 1 or more"))
 
     worker = Worker(scenario, federation)
-    if not worker.context.strategy.has_generic:
+    if worker.context.strategy.scope == "personal":
         raise ScenarioError(
             Problem("strategy", f"{scenario.strategy.name} has no generic model that could be received")
         )

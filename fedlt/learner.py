@@ -58,6 +58,11 @@ def headline(found: Logits) -> Tensor:
     return first.logits if isinstance(first, Prediction) else first
 
 
+def overrides(part: object, hook: Callable[..., object]) -> bool:
+    """Whether a strategy, learner or link has a hook of its own, as in `overrides(strategy, Strategy.adapt)`."""
+    return getattr(type(part), hook.__name__) is not hook
+
+
 @dataclass(frozen=True)
 class Stage:
     """A part of the run, and a training of its own: representation first and classifier after it, for example.
@@ -93,10 +98,14 @@ def within(share: float, stages: Iterable[Stage], parts: tuple[str, ...] = ("*",
 class Learner:
     """Base of every local or centralized method. Override the smallest thing that differs."""
 
-    needs: ClassVar[tuple[str, ...]] = ()  # what it must be given beyond its site's data, as in `Strategy.needs`
-    young: ClassVar[tuple[str, ...]] = ()  # as in `Strategy.young`
-    linear_head: ClassVar[bool] = False  # as in `Strategy.linear_head`
-    alone: ClassVar[bool] = False  # True: the loss draws numbers or further batches, so clients train one by one
+    # What it must be given beyond its site's data, and what must hold of the model: words of `fedlt.strategy.NEEDS`.
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    # As in `Strategy.young`.
+    young: ClassVar[tuple[str, ...]] = ()
+
+    # Its loss draws no numbers and looks at one batch only, so several clients may train at once (`local.together`).
+    vectorizable: ClassVar[bool] = True
 
     def obstacle(self, strategy: Strategy) -> str | None:
         """Why the method has no meaning inside this strategy, as a sentence; None where it has."""

@@ -134,7 +134,7 @@ def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) ->
             message = "processes are forked, on Linux and without a GPU (resources.device=cpu); take ray"
             raise ScenarioError(Problem("resources.backend", message))
         return chosen
-    if _workers(scenario) == 1 or parts.strategy.union:
+    if _workers(scenario) == 1 or parts.strategy.scope == "centralized":
         return "inline"
     settings = scenario.federation
     local, clients = scenario.local, len(federation.clients)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlt.config.declarations import NEEDS as NEEDS
 from fedlt.data.site import Batch, Rows, Site
 from fedlt.errors import FedLTError
 from fedlt.learner import Learner, Logits
@@ -32,17 +33,6 @@ if TYPE_CHECKING:
     from fedlt.data.task import Task
     from fedlt.nn.flat import Flat
     from fedlt.nn.net import Net
-
-NEEDS = {
-    "class_prior": "the number of training samples of each class over all clients, as `task.class_counts`",
-    "auxiliary_set": "balanced labelled data at the server (`data.auxiliary`), as `server.auxiliary`",
-    "class_counts": "each client tells its number of samples of each class",
-    "prototypes": "each client sends class means of its features",
-    "class_gradients": "each client sends gradients class by class",
-    "sgd": "steps of `local.optimizer=sgd`, by whose summed rates the method divides",
-    "unlabelled": "samples without labels at the sites (`data.unlabelled`), as `site.unlabelled`",
-}
-"""What a strategy or a learner may declare as `needs`. The first two are given to none but those who do."""
 
 
 class Weightless(FedLTError):
@@ -128,6 +118,20 @@ class Client(Site):
         """[T] the shared trainable weights as one differentiable vector, in the layout of `start`."""
         return self.flat.weights()
 
+    @property
+    def vector(self) -> Tensor:
+        """[S] all that the client shares, as it is now: trainable weights, then buffers. No copy: clone what is kept.
+        Assigning copies into the model."""
+        return self.flat.shared
+
+    @vector.setter
+    def vector(self, value: Tensor) -> None:
+        self.flat.load_shared(value)
+
+    def shared_parameters(self) -> dict[str, Tensor]:
+        """The shared trainable parameters by name, in the order of `weights()`."""
+        return self.flat.shared_parameters()
+
     def loss_at(self, weights: dict[str, Tensor], loss: Callable[[Any, Batch], Tensor], batch: Batch) -> Tensor:
         """The loss of a batch as if these weights, by name, were the model's; gradients reach them alone.
 
@@ -141,15 +145,15 @@ class Client(Site):
 
     @contextmanager
     def own(self, name: str) -> Iterator[None]:
-        """For a while the model is the client's own, `state[name]`, a vector like `flat.shared` that `begin` has set.
+        """For a while the model is the client's own, `state[name]`, a vector like `vector` that `begin` has set.
 
         What it becomes is kept there, and the model is again what it was before.
         """
-        shared = self.flat.shared.clone()
-        self.flat.load_shared(self.state[name])
+        shared = self.vector.clone()
+        self.vector = self.state[name]
         yield
-        self.state[name] = self.flat.shared.clone()
-        self.flat.load_shared(shared)
+        self.state[name] = self.vector.clone()
+        self.vector = shared
 
 
 @dataclass
@@ -184,26 +188,34 @@ class Server:
     def weights(self, value: Tensor) -> None:
         self.flat.load_shared(value)
 
+    @property
+    def trainable(self) -> slice:
+        """Where the trainable weights stand in `weights` and in updates: `server.weights[server.trainable]` is [T]."""
+        return slice(self.flat.num_trainable)
+
 
 @dataclass(frozen=True)
 class Strategy:
     """Base of every federated algorithm; as it stands, it is FedAvg. Override the smallest thing that differs."""
 
-    private: ClassVar[tuple[str, ...]] = ()  # patterns of parameters that a client keeps between rounds
-    frozen: ClassVar[tuple[str, ...]] = ()  # patterns of parameters equal everywhere: never trained, never sent
-    foldable: ClassVar[bool] = True  # aggregate() needs sums only, so workers may add blocks of clients up
-    has_generic: ClassVar[bool] = True  # False: there is no generic model to test
-    union: ClassVar[bool] = False  # True: one site holds the data of all clients
-    needs: ClassVar[tuple[str, ...]] = ()  # what it is given or sends beyond the model; the words stand in `NEEDS`
-    uses_learner: ClassVar[bool] = True  # False: its losses are its own, so only learner=cross_entropy has a meaning
-    apart: ClassVar[bool] = False  # True: it trains head and backbone in turns: no learner with such stages of its own
-    own_head: ClassVar[bool] = (
-        False  # True: it puts a head of its own in the place of the linear one: no learner's head
-    )
-    linear_head: ClassVar[bool] = False  # True: it reads the weights of the head, which must be one linear layer
-    own_prediction: ClassVar[bool] = False  # True: it predicts by a linear head and never asks the learner how
-    young: ClassVar[tuple[str, ...]] = ()  # fields that scenarios leave out at their defaults, so that hashes stay
-    prompt: ClassVar[str] = ""  # why an update that arrives rounds later has no meaning, as a sentence; "": it has
+    # Patterns of parameters that a client keeps between rounds, and of those equal everywhere: never trained or sent.
+    private: ClassVar[tuple[str, ...]] = ()
+    frozen: ClassVar[tuple[str, ...]] = ()
+
+    # aggregate() needs sums only, so workers may add blocks of clients up.
+    foldable: ClassVar[bool] = True
+
+    # "personal": there is no generic model to test. "centralized": one site holds the data of all clients.
+    scope: ClassVar[str] = "federated"
+
+    # What it uses of a learner; one that brings another part is refused. Losses of its own: ().
+    learner_parts: ClassVar[tuple[str, ...]] = ("loss", "stages", "head", "prediction")
+
+    # What it is given or sends beyond the model, and what must hold of model and federation: words of `NEEDS`.
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    # Fields younger than runs of it, which scenarios leave out at their defaults, so that their hashes stay.
+    young: ClassVar[tuple[str, ...]] = ()
 
     def build(self, model: Net, task: Task) -> None:
         """Add heads or other modules to the model. Runs on the server and on every worker, seeded alike."""

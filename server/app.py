@@ -12,6 +12,7 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from fedlt.config.declarations import BEYOND_MODEL
 from fedlt.config.scenario import Scenario, load
 from fedlt.data.federation import Federation, federate
 from fedlt.measures.evaluation import Evaluation
@@ -130,10 +131,11 @@ def serve(
 
 
 def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, parts: Assembly) -> dict[str, Any]:
+    needs = *parts.strategy.needs, *parts.learner.needs
     return {
         "scenario": scenario.name,
         "strategy": scenario.strategy.name,
-        "needs": list(dict.fromkeys((*parts.strategy.needs, *parts.learner.needs))),
+        "needs": [need for need in dict.fromkeys(needs) if need in BEYOND_MODEL],
         "learner": scenario.learner.name,
         "model": scenario.model.name,
         "parameters": sum(parameter.numel() for parameter in parts.model.parameters()),

@@ -85,7 +85,7 @@ class FlowerStrategy(Strategy):
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         parts = list(updates)
-        mean, trainable = combine(parts).mean, slice(server.flat.num_trainable)
+        mean, trainable = combine(parts).mean, server.trainable
         inner = self._create(len(parts))
         for name, value in server.state.items():
             _restore(inner, name, value.numpy())

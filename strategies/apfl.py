@@ -42,17 +42,17 @@ class APFL(Strategy):
         model.register_parameter("share", nn.Parameter(torch.tensor(self.share)))
 
     def fit(self, client: Client) -> None:
-        client.train(self.loss, only=client.flat.names_beside(*(() if self.adaptive else ("share",))))
-        client.model.get_parameter("share").data.clamp_(0, 1)
+        client.train(self.loss, without=() if self.adaptive else ("share",))
+        client.model.part("share").data.clamp_(0, 1)
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
         with torch.no_grad():
-            client.model.get_parameter("share").clamp_(0, 1)
+            client.model.part("share").clamp_(0, 1)
         shared = super().loss(client, batch)
         if self.mix == "logits":
             mixture: Any = _MixedLogits(client.model)
             return shared + super().loss(client.altered(model=mixture), batch)
-        mixed = {name: mixture for name, (_, mixture) in _mixture(client.model, client.flat.shared_names).items()}
+        mixed = {name: mixture for name, (_, mixture) in _mixture(client).items()}
         mixed |= {name: own for name, (_, own) in _statistics(client.model).items()}
         return shared + client.loss_at(mixed, super().loss, batch)
 
@@ -61,15 +61,14 @@ class APFL(Strategy):
         if self.mix == "logits":
             return
         with torch.no_grad():
-            pairs = _mixture(client.model, client.flat.shared_names) | _statistics(client.model)
+            pairs = _mixture(client) | _statistics(client.model)
             for tensor, mixture in pairs.values():
                 tensor.copy_(mixture)
-        client.flat.stepped()
 
     def personal(self, client: Client, x: Tensor) -> Logits:
         if self.mix == "weights":
             return super().personal(client, x)
-        share, own = client.model.get_parameter("share"), _own(client.model)
+        share, own = client.model.part("share"), client.model.part("own")
         shared = headline(client.learner.predict(client.model, x))
         return share * headline(client.learner.predict(own, x)) + (1 - share) * shared
 
@@ -84,7 +83,7 @@ class _MixedLogits:
         self.model = model
 
     def __call__(self, x: Tensor) -> Tensor:
-        share, own = self.model.get_parameter("share"), _own(self.model)
+        share, own = self.model.part("share"), self.model.part("own")
         with torch.no_grad():  # copies of the buffers: this pass must not move the shared model's running statistics
             shared = functional_call(self.model, {name: b.clone() for name, b in self.model.named_buffers()}, (x,))
         return share * own(x) + (1 - share) * shared  # type: ignore[no-any-return]
@@ -93,20 +92,14 @@ class _MixedLogits:
         raise AttributeError(f"strategy.mix=logits mixes logits alone, and the learner asks for model.{name}")
 
 
-def _own(model: Net) -> Net:
-    own = model.get_submodule("own")
-    assert isinstance(own, Net)
-    return own
-
-
-def _mixture(model: Net, names: tuple[str, ...]) -> dict[str, tuple[Tensor, Tensor]]:
+def _mixture(client: Client) -> dict[str, tuple[Tensor, Tensor]]:
     """By name: the shared parameter, and its mixture with the private one; no gradient reaches the shared one."""
-    share = model.get_parameter("share")
-    pairs = {name: (model.get_parameter(name), model.get_parameter(f"own.{name}")) for name in names}
+    share = client.model.part("share")
+    pairs = {name: (w, client.model.part(f"own.{name}")) for name, w in client.shared_parameters().items()}
     return {name: (w, share * v + (1 - share) * w.detach()) for name, (w, v) in pairs.items()}
 
 
 def _statistics(model: Net) -> dict[str, tuple[Tensor, Tensor]]:
     """By name: the shared model's running statistics, and those of the mixture, which the private model holds."""
-    names = running_statistics(_own(model))
-    return {name: (model.get_buffer(name), model.get_buffer(f"own.{name}")) for name in names}
+    names = running_statistics(model.part("own"))
+    return {name: (model.part(name), model.part(f"own.{name}")) for name in names}

@@ -40,7 +40,7 @@ class DoubledHead(nn.Linear):
 class BalanceFL(Strategy):
     """Cross-entropy over present classes - entropy bonus + distillation over absent classes."""
 
-    uses_learner: ClassVar[bool] = False
+    learner_parts: ClassVar[tuple[str, ...]] = ()
     young: ClassVar[tuple[str, ...]] = ("head",)
 
     inherit: Annotated[float, ">= 0"] = 1.0  # weight of the distillation

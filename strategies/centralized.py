@@ -16,4 +16,4 @@ from fedlt.strategy import Strategy
 class Centralized(Strategy):
     """One site, one model; the 'mean' over one update is that update."""
 
-    union: ClassVar[bool] = True
+    scope: ClassVar[str] = "centralized"

@@ -26,7 +26,8 @@ from fedlt.strategy import Client, Server, Strategy, Update, combine
 class CLIMB(Strategy):
     """w += mean over the cohort of (1 + lambda_k - mean lambda)(w_k - w); clients count alike, whatever their size."""
 
-    prompt: ClassVar[str] = "the losses that it compares are those of one model"
+    # The losses that it compares must be those of one model.
+    needs: ClassVar[tuple[str, ...]] = ("prompt_updates",)
 
     dual_lr: Annotated[float, ">= 0"] = 2.0  # step of the multipliers; 0 is FedAvg with equal weights
     tolerance: Annotated[float, ">= 0"] = 0.01  # by how much a client's loss may exceed the mean
@@ -51,7 +52,7 @@ class CLIMB(Strategy):
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         whole = combine(updates)
         cohort, loss = list(whole.clients), whole.values["loss"]
-        old, trainable = server.weights, slice(server.flat.num_trainable)
+        old, trainable = server.weights, server.trainable
         new = whole.mean if whole.weight else old.clone()
         new[trainable] = old[trainable] + (whole.total - whole.weight * old)[trainable] / len(cohort)
         server.weights = new

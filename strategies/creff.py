@@ -30,9 +30,9 @@ from fedlt.strategy import Client, Server, Update, combine
 class CReFF(RetrainedHead):
     """Heads are one matrix [C, D + 1], the bias last; features are extended by a 1. M synthetic features a class."""
 
-    needs: ClassVar[tuple[str, ...]] = ("class_gradients",)
-    own_prediction: ClassVar[bool] = True
-    prompt: ClassVar[str] = "the real gradients are matched under the head that they were taken with"
+    # Prompt, since the real gradients are matched under the head that they were taken with.
+    needs: ClassVar[tuple[str, ...]] = ("class_gradients", "linear_head", "prompt_updates")
+    learner_parts: ClassVar[tuple[str, ...]] = ("loss", "stages")
 
     features: Annotated[int, ">= 1"] = 100  # M
     match_steps: Annotated[int, ">= 0"] = 100  # of gradient descent on the synthetic features, each round

@@ -29,7 +29,7 @@ class Ditto(Strategy):
     equal: bool = False  # clients count alike in the mean, as in the official code, instead of by their samples
 
     def begin(self, client: Client) -> None:
-        client.state["own"] = client.flat.shared.clone()
+        client.state["own"] = client.vector.clone()
 
     def fit(self, client: Client) -> None:
         super().fit(client)
@@ -45,4 +45,4 @@ class Ditto(Strategy):
         return 1.0 if self.equal else super().weight(client)
 
     def adapt(self, client: Client) -> None:
-        client.flat.load_shared(client.state["own"])
+        client.vector = client.state["own"]

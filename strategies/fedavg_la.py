@@ -26,7 +26,7 @@ class FedAvgLA(FedAvg):
     """Local loss: cross-entropy of logits + tau log(N_c / N). Predictions leave the prior out."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_prior",)
-    uses_learner: ClassVar[bool] = False
+    learner_parts: ClassVar[tuple[str, ...]] = ()
 
     tau: Annotated[float, "> 0"] = 1.0  # strength of the adjustment
 

@@ -25,15 +25,15 @@ from strategies.fedavg_la import global_counts
 class FedAvgPosthoc(FedAvg):
     """Generic: logits - tau log prior is the headline. Personal: the plain model is; `own_prior` swaps the priors."""
 
-    needs: ClassVar[tuple[str, ...]] = ("class_prior",)
-    own_prediction: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("class_prior", "linear_head")
+    learner_parts: ClassVar[tuple[str, ...]] = ("loss", "stages")
 
     tau: Annotated[float, "> 0"] = 1.0  # strength of the adjustment
     tau_norm: Annotated[float, ">= 0", "<= 1"] = 1.0  # 1: rows of equal norm; 0: as they are, without the bias
 
     def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
         features, head = server.model.encode(x), server.model.head
-        weight = server.model.get_parameter("head.weight")
+        weight = server.model.part("head.weight")
         plain = head(features)
         adjustment = self.tau * correction(global_counts(server.task, plain))
         even = scaled_rows(weight, weight.norm(dim=1).mean(), self.tau_norm)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
+
 from fedlt.strategy import Server, Strategy, Update, combine
 
 
@@ -23,8 +25,8 @@ class FedAvgM(Strategy):
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         old, new = server.weights, combine(updates).mean
-        trainable = slice(server.flat.num_trainable)
-        velocity = server.state.get("velocity", old.new_zeros(server.flat.num_trainable))
+        trainable = server.trainable
+        velocity = server.state.get("velocity", torch.zeros_like(old[trainable]))
         server.state["velocity"] = self.momentum * velocity + old[trainable] - new[trainable]
         new[trainable] = old[trainable] - self.lr * server.state["velocity"]
         server.weights = new

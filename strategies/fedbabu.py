@@ -22,7 +22,7 @@ class FedBABU(Strategy):
     """FedAvg of all but the head, which is the initial one everywhere (declared private: it must not be sent)."""
 
     private: ClassVar[tuple[str, ...]] = ("head.*",)
-    apart: ClassVar[bool] = True
+    learner_parts: ClassVar[tuple[str, ...]] = ("loss", "head", "prediction")  # head and backbone take turns already
     young: ClassVar[tuple[str, ...]] = ("equal",)
 
     tune: Literal["model", "head"] = "model"  # what is fine-tuned for the personal model
@@ -31,7 +31,7 @@ class FedBABU(Strategy):
     equal: bool = False  # clients count alike in the mean, as in the official code, instead of by their samples
 
     def fit(self, client: Client) -> None:
-        client.train(self.loss, only=client.flat.names_beside("head.*"))
+        client.train(self.loss, without=("head.*",))
 
     def weight(self, client: Client) -> float:
         return 1.0 if self.equal else super().weight(client)

@@ -20,7 +20,7 @@ class FedBN(Strategy):
     """FedAvg of all but the normalisation layers. Needs a model that has them: resnet8, for example."""
 
     private: ClassVar[tuple[str, ...]] = ("*norm*",)
-    has_generic: ClassVar[bool] = False
+    scope: ClassVar[str] = "personal"
     young: ClassVar[tuple[str, ...]] = ("equal",)
 
     equal: bool = False  # clients count alike in the mean, as in the official code, instead of by their samples

@@ -29,14 +29,14 @@ FADING = 0.1
 class FedDyn(Strategy):
     """Local loss + alpha_k (<h_k, w_k> + |w_k - w|^2 / 2), alpha_k = alpha * mean size / n_k; h_k <- h_k + w_k - w."""
 
-    needs: ClassVar[tuple[str, ...]] = ("sgd",)
-    prompt: ClassVar[str] = "the server's drift would no longer be the mean of the clients' own"
+    # Prompt, or the server's drift would no longer be the mean of the clients' own.
+    needs: ClassVar[tuple[str, ...]] = ("sgd", "prompt_updates")
 
     alpha: Annotated[float, "> 0"] | None = None  # weight of both terms; null: FADING / step sizes of a mean client
 
     def setup(self, server: Server) -> None:
         server.outbox["mean_size"] = server.weights.new_tensor([server.num_samples / server.num_clients])
-        server.state["drift"] = server.weights.new_zeros(server.flat.num_trainable)  # mean of all clients' h_k
+        server.state["drift"] = torch.zeros_like(server.weights[server.trainable])  # mean of all clients' h_k
 
     def begin(self, client: Client) -> None:
         client.state["drift"] = client.start.new_zeros(len(client.start))
@@ -57,7 +57,7 @@ class FedDyn(Strategy):
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         whole = combine(updates)
-        trainable = slice(server.flat.num_trainable)
+        trainable = server.trainable
         moved = whole.total[trainable] - whole.weight * server.weights[trainable]
         server.state["drift"] = server.state["drift"] + moved / server.num_clients
         new = whole.mean

@@ -32,9 +32,9 @@ PROTOTYPES = "head.prototypes"
 class FedETF(Strategy):
     """The prototypes are private: equal everywhere and untrained, until a client tunes them for its personal model."""
 
-    linear_head: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("linear_head",)
     private: ClassVar[tuple[str, ...]] = (PROTOTYPES,)
-    uses_learner: ClassVar[bool] = False
+    learner_parts: ClassVar[tuple[str, ...]] = ()
 
     scale: Annotated[float, "> 0"] = 1.0  # initial inverse temperature; it is learnt
     dim: Annotated[int, ">= 2"] | None = None  # of the simplex's space; null: the larger of classes and features

@@ -26,9 +26,9 @@ from fedlt.strategy import Client, Strategy
 class FedGELA(Strategy):
     """Model: `backbone`, `head.projection` (shared), `head.prototypes` and `head.scale` (fixed, never sent)."""
 
-    linear_head: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("linear_head",)
     frozen: ClassVar[tuple[str, ...]] = ("head.prototypes", "head.scale")
-    uses_learner: ClassVar[bool] = False
+    learner_parts: ClassVar[tuple[str, ...]] = ()
 
     temperature: Annotated[float, "> 0"] = 1.0  # the code's, 0.2, goes with features that are not of unit length
     dim: Annotated[int, ">= 2"] | None = None  # of the simplex's space; null: the larger of classes and features

@@ -29,8 +29,8 @@ from fedlt.strategy import Client, Strategy
 class FedGraB(Strategy):
     """Binary cross-entropies, weighted by 10 / (1 + 9 exp(-slope u)), u being the control, -control for negatives."""
 
-    uses_learner: ClassVar[bool] = False
-    linear_head: ClassVar[bool] = True
+    learner_parts: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ("linear_head",)
 
     kp: Annotated[float, ">= 0"] = 10.0  # gain of the error: accumulated negative minus positive gradient
     ki: Annotated[float, ">= 0"] = 0.01  # gain of the error's sum over steps
@@ -45,7 +45,7 @@ class FedGraB(Strategy):
             client.state[name] = torch.zeros(client.task.num_classes, device=client.start.device)
 
     def fit(self, client: Client) -> None:
-        norms = client.model.get_parameter("head.weight").detach().norm(dim=1)  # the prior that this client can see
+        norms = client.model.part("head.weight").detach().norm(dim=1)  # the prior that this client can see
         client.state["balanced"] = self.balanced(norms)
         super().fit(client)
 

@@ -23,7 +23,7 @@ class FedIR(Strategy):
     """Cross-entropy with weights proportional to n_c / n_kc: the global over the client's count of the class."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_prior",)
-    uses_learner: ClassVar[bool] = False
+    learner_parts: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
         everywhere = torch.from_numpy(client.task.class_counts).to(client.class_counts)

@@ -42,8 +42,8 @@ class FedLoGe(Strategy):
 
     private: ClassVar[tuple[str, ...]] = ("local_head.*",)
     frozen: ClassVar[tuple[str, ...]] = ("simplex.*",)
-    uses_learner: ClassVar[bool] = False
-    linear_head: ClassVar[bool] = True
+    learner_parts: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ("linear_head",)
 
     sparsity: Annotated[float, ">= 0", "< 1"] = 0.6  # share of the simplex's entries that are 0; 0: a dense simplex
     norm: Annotated[float, "> 0"] | None = None  # of the simplex's rows; null: by the norm of the initial features
@@ -65,29 +65,29 @@ class FedLoGe(Strategy):
 
         model.local_head = nn.Linear(dim, classes)
         if self._standardised:
-            model.head = StandardisedHead(_linear(model, "head"))
+            model.head = StandardisedHead(model.part("head"))
 
     def begin(self, client: Client) -> None:
         """Every personal head starts from random numbers of its own."""
-        _linear(client.model, "local_head").reset_parameters()
+        client.model.part("local_head").reset_parameters()
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
         """Three cross-entropies in one backward pass; that of the simplex alone reaches the backbone."""
         model, y = client.model, batch.y
         features = model.encode(batch.x)
         inputs = _inputs(model, features.detach())
-        phi = cross_entropy(_linear(model, "local_head")(inputs), y)
+        phi = cross_entropy(model.part("local_head")(inputs), y)
         if self.backbone_from == "psi":
             return cross_entropy(model.head(features), y) + phi
         psi = cross_entropy(linear(inputs, *_weight_and_bias(model.head)), y)
-        return cross_entropy(_linear(model, "simplex")(features), y) + psi + phi
+        return cross_entropy(model.part("simplex")(features), y) + psi + phi
 
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
         """The code's realigned form is the headline: phi(z) + psi(z) with psi's rows times the norms of phi's."""
         model = client.model
         inputs = _inputs(model, model.encode(x))
         weight, bias = _weight_and_bias(model.head)
-        head = _linear(model, "local_head")
+        head = model.part("local_head")
         shared, own = linear(inputs, weight, bias), head(inputs)
 
         rows = weight * head.weight.norm(dim=1, keepdim=True)
@@ -104,7 +104,7 @@ class FedLoGe(Strategy):
         realigned = linear(inputs, scaled_rows(weight, self.head_norm), bias)
         heads = {"realigned": realigned, "psi": linear(inputs, weight, bias)}
         if self.backbone_from == "simplex":
-            heads["simplex"] = _linear(model, "simplex")(features)
+            heads["simplex"] = model.part("simplex")(features)
         return heads
 
     @property
@@ -146,9 +146,3 @@ def _weight_and_bias(head: nn.Module) -> tuple[Tensor, Tensor]:
     """Psi's weight [C, D] and bias [C], for inputs that `_inputs` has made."""
     assert isinstance(head, nn.Linear | StandardisedHead)
     return head.weight, head.bias
-
-
-def _linear(model: Net, name: str) -> nn.Linear:
-    part = model.get_submodule(name)
-    assert isinstance(part, nn.Linear)
-    return part

@@ -44,8 +44,8 @@ class PrototypeHead(nn.Module):
 class FedNH(Strategy):
     """W <- normalize(rho * W + (1 - rho) * normalize(sum over clients of n_kc times their normalised class means))."""
 
-    needs: ClassVar[tuple[str, ...]] = ("prototypes",)
-    own_head: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("prototypes", "linear_head")
+    learner_parts: ClassVar[tuple[str, ...]] = ("loss", "stages", "prediction")  # the head is replaced
     young: ClassVar[tuple[str, ...]] = ("prototypes",)
 
     rho: Annotated[float, ">= 0", "<= 1"] = 0.9  # how much of the prototypes stays; 1: they never move
@@ -61,16 +61,16 @@ class FedNH(Strategy):
         """In the place of the prototypes, which it did not change, a client sends class means times counts."""
         super().fit(client)
         features = torch.cat(client.scan(lambda batch: normalize(client.model.encode(batch.x), dim=1)))
-        sums = torch.zeros_like(_prototypes(client.model)).index_add_(0, client.data.y, features)
+        sums = torch.zeros_like(client.model.part("head.prototypes")).index_add_(0, client.data.y, features)
         scaled = normalize(sums, dim=1) * client.class_counts[:, None]
-        _prototypes(client.model).copy_(scaled / client.num_samples)
+        client.model.part("head.prototypes").copy_(scaled / client.num_samples)
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """A class that no client of the cohort has keeps its prototype."""
-        old = _prototypes(server.model).clone()
+        old = server.model.part("head.prototypes").clone()
         super().aggregate(server, updates)
-        means = normalize(_prototypes(server.model), dim=1)
-        _prototypes(server.model).copy_(normalize(self.rho * old + (1 - self.rho) * means, dim=1))
+        means = normalize(server.model.part("head.prototypes"), dim=1)
+        server.model.part("head.prototypes").copy_(normalize(self.rho * old + (1 - self.rho) * means, dim=1))
 
     def adapt(self, client: Client) -> None:
         client.train(self.loss)
@@ -83,7 +83,3 @@ def orthonormal_rows(num_classes: int, feature_dim: int, seed: int) -> Tensor:
     drawn = torch.randn(feature_dim, num_classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     with one_thread():
         return torch.linalg.qr(drawn)[0].T.contiguous().float()
-
-
-def _prototypes(model: Net) -> Tensor:
-    return model.get_buffer("head.prototypes")

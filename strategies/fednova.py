@@ -26,15 +26,15 @@ class FedNova(Strategy):
 
     def fit(self, client: Client) -> None:
         super().fit(client)
-        shared, count = client.flat.shared.clone(), len(client.start)
+        shared, count = client.vector.clone(), len(client.start)
         shared[:count] = client.start - (client.start - shared[:count]) / client.travel
-        client.flat.load_shared(shared)
+        client.vector = shared
         client.extras["travel"] = client.start.new_tensor([client.num_samples * client.travel])
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         whole = combine(updates)
         old, new = server.weights, whole.mean
-        trainable = slice(server.flat.num_trainable)
+        trainable = server.trainable
         travel: Tensor = whole.sums["travel"] / whole.weight
         new[trainable] = old[trainable] + travel * (new[trainable] - old[trainable])
         server.weights = new

@@ -10,7 +10,7 @@ head still resembles the trained one, for which no data are needed either.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -26,8 +26,6 @@ from strategies.fedavg_posthoc import FedAvgPosthoc
 @dataclass(frozen=True)
 class FedNPC(FedAvgPosthoc):
     """Generic: the re-trained head is the headline; beside it, all that FedAvgPosthoc reports."""
-
-    linear_head: ClassVar[bool] = True
 
     noise: Annotated[int, ">= 1"] = 10_000  # Gaussian features drawn anew in each epoch, one step on all of them
     epochs: Annotated[int, ">= 1"] = 27  # as many steps as the official code takes

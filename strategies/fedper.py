@@ -17,4 +17,4 @@ class FedPer(Strategy):
     """FedAvg of all but the head. Without a common head there is no generic model."""
 
     private: ClassVar[tuple[str, ...]] = ("head.*",)
-    has_generic: ClassVar[bool] = False
+    scope: ClassVar[str] = "personal"

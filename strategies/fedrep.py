@@ -19,12 +19,12 @@ class FedRep(Strategy):
     """Head and body take turns in each client's round; the body is averaged, the head stays."""
 
     private: ClassVar[tuple[str, ...]] = ("head.*",)
-    has_generic: ClassVar[bool] = False
-    apart: ClassVar[bool] = True
+    scope: ClassVar[str] = "personal"
+    learner_parts: ClassVar[tuple[str, ...]] = ("loss", "head", "prediction")  # head and backbone take turns already
 
     head_epochs: Annotated[int, ">= 0"] = 5  # passes that train the head, before local.epochs passes train the body
     head_lr: Annotated[float, "> 0"] | None = None  # null: local.lr
 
     def fit(self, client: Client) -> None:
         client.train(self.loss, only=("head.*",), epochs=self.head_epochs, lr=self.head_lr)
-        client.train(self.loss, only=client.flat.names_beside("head.*"))
+        client.train(self.loss, without=("head.*",))

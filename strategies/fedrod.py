@@ -28,7 +28,7 @@ class FedRoD(Strategy):
     """Model: `backbone` and `head` (shared), `local_head` (private, on detached features and logits)."""
 
     private: ClassVar[tuple[str, ...]] = ("local_head.*",)
-    uses_learner: ClassVar[bool] = False
+    learner_parts: ClassVar[tuple[str, ...]] = ()
     young: ClassVar[tuple[str, ...]] = ("absent",)
 
     absent: Annotated[float, ">= 0"] = 0.0  # samples that a class counts as which the client lacks; 0: it is left out
@@ -40,12 +40,12 @@ class FedRoD(Strategy):
         """CE(g + log n_k, y) + CE(stop(g) + p, y): the balanced softmax for the shared part, plain for the sum."""
         features = client.model.encode(batch.x)
         generic = client.model.head(features)
-        own = client.model.get_submodule("local_head")(features.detach())
+        own = client.model.part("local_head")(features.detach())
         balanced = cross_entropy(generic + log_counts(client.class_counts, self.absent), batch.y)
         return balanced + cross_entropy(generic.detach() + own, batch.y)
 
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
         """The sum of both heads is the headline."""
         features = client.model.encode(x)
-        generic, own = client.model.head(features), client.model.get_submodule("local_head")(features)
+        generic, own = client.model.head(features), client.model.part("local_head")(features)
         return {"sum": generic + own, "generic": generic}

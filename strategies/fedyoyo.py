@@ -30,7 +30,7 @@ class FedYoYo(Strategy):
     """Adjusted cross-entropy of both views, and KL from the weak to the strong view where the weak one is right."""
 
     needs: ClassVar[tuple[str, ...]] = ("class_counts",)  # effective numbers give the counts away
-    uses_learner: ClassVar[bool] = False
+    learner_parts: ClassVar[tuple[str, ...]] = ()
 
     tau: Annotated[float, ">= 0"] = 1.5  # strength of the logit adjustment
     gamma: Annotated[float, ">= 0", "<= 1"] = 0.1  # weight of the local shares in the mixture

@@ -17,7 +17,7 @@ class Local(Strategy):
     """Everything is private; nothing is sent, nothing is averaged, there is no generic model."""
 
     private: ClassVar[tuple[str, ...]] = ("*",)
-    has_generic: ClassVar[bool] = False
+    scope: ClassVar[str] = "personal"
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """Nothing to do."""

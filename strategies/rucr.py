@@ -32,9 +32,8 @@ from fedlt.training.trainer import cut
 class RUCR(RetrainedHead):
     """Cross-entropy, plus `pull` times a softmax over cosines with the prototypes of the client's classes."""
 
-    needs: ClassVar[tuple[str, ...]] = ("class_counts", "prototypes")
-    uses_learner: ClassVar[bool] = False
-    linear_head: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("class_counts", "prototypes", "linear_head")
+    learner_parts: ClassVar[tuple[str, ...]] = ()
     variant: ClassVar[str] = "rectified"
     young: ClassVar[tuple[str, ...]] = ("means",)
 

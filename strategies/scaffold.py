@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import torch
 from torch import Tensor
 
 from fedlt.data.site import Batch
@@ -24,13 +25,13 @@ from fedlt.strategy import Client, Server, Strategy, Update, combine
 class SCAFFOLD(Strategy):
     """c_k <- c_k - c + (w - w_k) / travel; c <- c + sum of n_k / n times the changes of c_k."""
 
-    needs: ClassVar[tuple[str, ...]] = ("sgd",)
-    prompt: ClassVar[str] = "the control variates of clients and server would no longer agree"
+    # Prompt, or the control variates of clients and server would no longer agree.
+    needs: ClassVar[tuple[str, ...]] = ("sgd", "prompt_updates")
 
     lr: Annotated[float, "> 0"] = 1.0  # step size of the server
 
     def setup(self, server: Server) -> None:
-        server.outbox["control"] = server.weights.new_zeros(server.flat.num_trainable)
+        server.outbox["control"] = torch.zeros_like(server.weights[server.trainable])
 
     def begin(self, client: Client) -> None:
         client.state["control"] = client.start.new_zeros(len(client.start))
@@ -51,6 +52,6 @@ class SCAFFOLD(Strategy):
         whole = combine(updates)
         server.outbox["control"] = server.outbox["control"] + whole.sums["control"] / server.num_samples
         old, new = server.weights, whole.mean
-        trainable = slice(server.flat.num_trainable)
+        trainable = server.trainable
         new[trainable] = old[trainable] + self.lr * (new[trainable] - old[trainable])
         server.weights = new  # buffers take the mean: a step beyond it could make a running variance negative

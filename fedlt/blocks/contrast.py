@@ -39,7 +39,7 @@ def contrastive_stage(share: float) -> Stage:
 
 def projected(model: Net, x: Tensor) -> Tensor:
     """[B, dim] unit vectors."""
-    return F.normalize(model.get_submodule("projection")(model.encode(x)))
+    return F.normalize(model.part("projection")(model.encode(x)))
 
 
 def two_views(site: Site, batch: Batch) -> Tensor:

@@ -22,17 +22,19 @@ import torch
 from torch import Tensor
 
 from fedlt.config.catalog import Choice, Component, Made, find
+from fedlt.config.declarations import assigned, misspelt, renamed
 from fedlt.config.scenario import Scenario
 from fedlt.config.schema import Field
 from fedlt.errors import FedLTError
 from fedlt.learner import Logits, headline
-from fedlt.strategy import NEEDS, Client, Server, Strategy, Update, combine
+from fedlt.strategy import Client, Server, Strategy, Update, combine
 
 CHECKS = {
     "runs": "it trains and tests clients with one sample, one class, two classes and many; and with none sampled yet",
     "tensors": "what clients and server keep and send are dictionaries of dense, finite tensors without gradients",
     "private": "private parameters and samples of the training data are not sent, whole, in any other tensor",
-    "needs": "`needs` uses the words of `NEEDS`, and class counts are sent only where it says so",
+    "words": "`needs`, `learner_parts` and `scope` use the words of `fedlt.config.declarations`",
+    "needs": "class counts are sent only where `needs` says so",
     "frozen": "frozen parameters never change",
     "borrowed": "what a client shares with others (`received`, `start`) is not changed in place",
     "hidden": "nothing is kept on the instance, on its class or in its module",
@@ -77,7 +79,6 @@ class Suite:
         from fedlt.checks.rehearsal import POOR, other_generators, rehearse, stage_set
 
         scenario, federation = stage_set(Choice(self.component.name, self.options, self.component))
-        self._expect(set(self.component.needs) <= NEEDS.keys(), "needs", f"declares {self.component.needs}")
         watched = replace(scenario, strategy=replace(scenario.strategy, component=Made.of(self.component, self._probe)))
         runs: list[tuple[str, Scenario, dict[str, Any]]] = [
             ("runs", watched, {}),
@@ -108,6 +109,8 @@ class Suite:
     def _probe(self, options: dict[str, Any]) -> Strategy:
         """The strategy, with its hooks watched."""
         suite, inner = self, self.component.create(options)
+        for found in (*renamed("strategy", assigned(type(inner))), *misspelt(inner)):
+            self._expect(False, "words", found)
         base: Any = type(inner)
 
         class Probe(base):  # type: ignore[misc]

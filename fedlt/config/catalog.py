@@ -23,7 +23,7 @@ from fedlt.config import optimizers
 from fedlt.config.flower_source import flower_classes, flower_fields
 from fedlt.config.own_code import OURS, importing, own_files
 from fedlt.config.schema import Field, suggest
-from fedlt.config.source import class_literal, dataclass_fields, is_dataclass, read, source_of
+from fedlt.config.source import class_literal, dataclass_fields, is_dataclass, read, refuse_renamed, source_of
 from fedlt.errors import Problem, ScenarioError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -274,6 +274,7 @@ def _component(kind: str, name: str, path: Path, attribute: str | None, module: 
         attribute = next((n for n, node in classes.items() if is_dataclass(node) and not n.startswith("_")), "")
     if attribute not in classes:
         raise ScenarioError(Problem(kind, f"{path} has no class {attribute!r}{suggest(attribute, classes)}"))
+    refuse_renamed(kind, path, tree, classes[attribute])
     fields = {field.name: field for field in dataclass_fields(tree, comments, classes[attribute])}
     text = ast.get_docstring(tree) if len(classes) == 1 else ast.get_docstring(classes[attribute])
     summary = (text or ast.get_docstring(classes[attribute]) or "").strip().splitlines() or [""]

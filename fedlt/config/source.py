@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from fedlt.config.declarations import RENAMED, renamed
 from fedlt.config.schema import Field
 from fedlt.errors import Problem, ScenarioError
 
@@ -60,8 +61,7 @@ def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.Class
     for item in node.body:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
             continue
-        annotation = ast.unparse(item.annotation)
-        if annotation.startswith(("ClassVar", "typing.ClassVar")):
+        if _is_class_variable(item):
             continue
         try:
             default = None if item.value is None else _default(item.value)
@@ -71,7 +71,7 @@ def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.Class
         # Formatters put the comment of a long field behind its default, inside the brackets.
         ends = (part.end_lineno or part.lineno for part in (item, item.value) if part is not None)
         doc = next((comments[line] for line in ends if line in comments), "")
-        fields.append(Field(item.target.id, annotation, default, item.value is None, doc))
+        fields.append(Field(item.target.id, ast.unparse(item.annotation), default, item.value is None, doc))
     return fields
 
 
@@ -87,6 +87,36 @@ def class_literal(tree: ast.Module, node: ast.ClassDef, name: str) -> Any:
         if value is not None:
             return value
     return None
+
+
+def refuse_renamed(kind: str, path: Path, tree: ast.Module, node: ast.ClassDef) -> None:
+    """Raise `ScenarioError`, with the new spelling, where a class assigns class variables of an earlier version."""
+    if kind not in RENAMED:
+        return
+    problems = [Problem(kind, f"{path}: {sentence}") for sentence in renamed(kind, class_variables(tree, node))]
+    if problems:
+        raise ScenarioError(problems)
+
+
+def class_variables(tree: ast.Module, node: ast.ClassDef) -> dict[str, str]:
+    """The class variables that a class and its bases assign, each with the name of the class that does; no fields."""
+    found: dict[str, str] = {}
+    for base in node.bases:
+        if origin := _base(tree, {}, ast.unparse(base)):
+            found |= class_variables(origin[0], origin[2])
+    for item in node.body:
+        if isinstance(item, ast.Assign):
+            targets = item.targets
+        elif isinstance(item, ast.AnnAssign) and _is_class_variable(item):
+            targets = [item.target]
+        else:
+            continue
+        found |= {target.id: node.name for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _is_class_variable(item: ast.AnnAssign) -> bool:
+    return ast.unparse(item.annotation).startswith(("ClassVar", "typing.ClassVar"))
 
 
 def _default(node: ast.expr) -> Any:

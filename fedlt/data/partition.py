@@ -188,17 +188,6 @@ class Natural:
         return groups[self.column]
 
 
-PARTITIONS: dict[str, type] = {
-    "iid": Iid,
-    "dirichlet_per_class": DirichletPerClass,
-    "dirichlet": Dirichlet,
-    "pathological": Pathological,
-    "shards": Shards,
-    "natural": Natural,
-    "size_skewed": SizeSkewed,
-}
-
-
 def partition(
     scheme: Scheme, labels: NDArray[np.int64], groups: Groups, clients: int | None, seed: int, empty: str = "error"
 ) -> Ragged:

@@ -227,14 +227,15 @@ class Site:
         loss: Callable[[Any, Batch], Tensor],
         *,
         only: Sequence[str] = ("*",),
+        without: Sequence[str] = (),
         epochs: int | None = None,
         lr: float | None = None,
         sampler: Callable[[Site], NDArray[np.int64]] | None = None,
     ) -> None:
         """Train by stochastic gradient descent.
 
-        loss: (site, batch) -> scalar. only: patterns of the parameters to train; those outside the stage's and the
-        strategy's frozen ones are left out as well. epochs, lr: the scenario's unless given; the scenario's schedule
-        applies to either. sampler: one pass over the data; the learner's unless given.
+        loss: (site, batch) -> scalar. only, without: patterns of the parameters to train, and of those to leave out;
+        those outside the stage's and the strategy's frozen ones are left out as well. epochs, lr: the scenario's unless
+        given; the scenario's schedule applies to either. sampler: one pass over the data; the learner's unless given.
         """
-        self.trainer.train(self, loss, only=only, epochs=epochs, lr=lr, sampler=sampler)
+        self.trainer.train(self, loss, only=only, without=without, epochs=epochs, lr=lr, sampler=sampler)

@@ -31,7 +31,7 @@ class BatchFormer(Learner):
     """Adjusted cross-entropy over the features f and the layer's f', of which prediction uses f alone."""
 
     young: ClassVar[tuple[str, ...]] = ("weight", "layer_rate")
-    alone: ClassVar[bool] = True  # in one batched step of several clients, dropout would be shared between them
+    vectorizable: ClassVar[bool] = False  # in one batched step of several clients, dropout would be shared between them
 
     tau: Annotated[float, ">= 0"] = 1.0  # of the logit adjustment; 0 is cross-entropy
     heads: Annotated[int, ">= 1"] = 4  # of the attention; must divide the feature dimension
@@ -47,7 +47,7 @@ class BatchFormer(Learner):
 
     def related(self, site: Site, features: Tensor) -> Tensor:
         """[B, D] what the layer makes of the batch's features."""
-        layer = site.model.get_submodule("batchformer")
+        layer = site.model.part("batchformer")
         sequence = features[:, None]  # [B, 1, D]: the batch is a sequence
         if self.layer_rate == 1:
             return layer(sequence)[:, 0]  # type: ignore[no-any-return]

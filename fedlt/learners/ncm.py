@@ -32,10 +32,10 @@ class NCM(CrossEntropy):
 
     def finish(self, site: Site) -> None:
         unit = F.normalize(site.features())
-        sums = torch.zeros_like(site.model.get_buffer("class_sums")).index_add_(0, site.data.y, unit)
-        site.model.get_buffer("class_sums").copy_(sums / site.num_samples)
+        sums = torch.zeros_like(site.model.part("class_sums")).index_add_(0, site.data.y, unit)
+        site.model.part("class_sums").copy_(sums / site.num_samples)
 
     def predict(self, model: Net, x: Tensor) -> dict[str, Tensor]:
         features = model.encode(x)
-        means = F.normalize(model.get_buffer("class_sums"))  # the direction of a sum is that of the mean
+        means = F.normalize(model.part("class_sums"))  # the direction of a sum is that of the mean
         return {"nearest": F.linear(F.normalize(features), means), "plain": model.head(features)}

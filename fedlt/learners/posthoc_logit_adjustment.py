@@ -33,8 +33,8 @@ class PosthocLogitAdjustment(CrossEntropy):
         model.register_buffer("class_prior", torch.full((task.num_classes,), 1 / task.num_classes))
 
     def begin(self, site: Site) -> None:
-        site.model.get_buffer("class_prior").copy_(site.class_counts / site.num_samples)
+        site.model.part("class_prior").copy_(site.class_counts / site.num_samples)
 
     def predict(self, model: Net, x: Tensor) -> dict[str, Tensor]:
-        logits, prior = model(x), model.get_buffer("class_prior")
+        logits, prior = model(x), model.part("class_prior")
         return {"adjusted": logits - self.tau * correction(prior), "plain": logits}

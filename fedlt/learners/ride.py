@@ -55,7 +55,7 @@ class RIDE(LDAM):
         features = site.model.encode(batch.x)
         each = _heads(site.model).each(features)
         if site.stage.name == "router":
-            return self.routing_loss(_router(site.model), features, each.detach(), batch.y)
+            return self.routing_loss(site.model.part("router"), features, each.detach(), batch.y)
         losses = [self.margin_loss(site, logits, batch.y) for logits in each]
         return sum(losses, -self.diversity * divergence_from_mean(each))
 
@@ -82,7 +82,7 @@ class RIDE(LDAM):
     def predict(self, model: Net, x: Tensor) -> Logits:
         if not self.router:
             return model(x)
-        router = _router(model)
+        router = model.part("router")
         return cascade(
             model,
             x,
@@ -103,9 +103,3 @@ def divergence_from_mean(each: Tensor) -> Tensor:
 def _heads(model: Net) -> ExpertHeads:
     assert isinstance(model.head, ExpertHeads)
     return model.head
-
-
-def _router(model: Net) -> Router:
-    router = model.get_submodule("router")
-    assert isinstance(router, Router)
-    return router

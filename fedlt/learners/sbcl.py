@@ -36,7 +36,7 @@ NARROWEST = 0.1  # relative width of a class: one that has fallen onto a point w
 class SBCL(LDAM):
     """Stages: contrastive (backbone and projection, two views), classifier (cosine head by LDAM-DRW)."""
 
-    alone: ClassVar[bool] = True
+    vectorizable: ClassVar[bool] = False
     young: ClassVar[tuple[str, ...]] = ("clusters",)
 
     pretrain: Annotated[float, "> 0", "< 1"] = 0.8  # share of the run's rounds that is contrastive

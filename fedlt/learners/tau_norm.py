@@ -22,15 +22,16 @@ from fedlt.strategy import Strategy
 class TauNorm(CrossEntropy):
     """Predicts with rows w_c / ||w_c||^tau; the variant `plain` is without."""
 
-    linear_head: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("linear_head",)
 
     tau: Annotated[float, ">= 0", "<= 1"] = 1.0  # 0 keeps the norms, 1 makes them all one
 
     def obstacle(self, strategy: Strategy) -> str | None:
-        return "it normalises the linear head, which the strategy replaces" if strategy.own_head else None
+        return (
+            None if "head" in strategy.learner_parts else "it normalises the linear head, which the strategy replaces"
+        )
 
     def predict(self, model: Net, x: Tensor) -> dict[str, Tensor]:
-        features, weight = model.encode(x), model.head.weight
-        assert isinstance(weight, Tensor)
+        features, weight = model.encode(x), model.part("head.weight")
         rows = weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-12) ** self.tau
         return {"normalised": F.linear(features, rows), "plain": model.head(features)}

@@ -26,7 +26,7 @@ from fedlt.nn.net import Net
 class ValueOfLabels(CRT):
     """Stages: rotation (the backbone and a head of its own), then those of `crt`, of which the last may be left out."""
 
-    alone: ClassVar[bool] = True
+    vectorizable: ClassVar[bool] = False
 
     pretrain: Annotated[float, "> 0", "< 1"] = 0.5  # share of the run's rounds without labels
     classifier_share: Annotated[float, ">= 0", "< 1"] = 0.0  # of the rounds with labels: balanced draws for the head
@@ -43,4 +43,4 @@ class ValueOfLabels(CRT):
         if site.stage.name != "rotation":
             return super().loss(site, batch)
         x, turns = rotated(batch.x, site.rng)
-        return F.cross_entropy(site.model.get_submodule("rotation")(site.model.encode(x)), turns)
+        return F.cross_entropy(site.model.part("rotation")(site.model.encode(x)), turns)

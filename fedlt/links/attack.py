@@ -34,7 +34,7 @@ class Attack(Link):
     def obstacle(self, setting: Setting) -> str | None:
         """Label flippers have a meaning where nothing is sent, too. Raises `ScenarioError` for clients not there."""
         self.untested(setting)
-        if self.kind in FACTORS or setting.strategy.union:
+        if self.kind in FACTORS or setting.strategy.scope == "centralized":
             return super().obstacle(setting)
         if not setting.task.target.one_label:
             return f"label_flip mirrors the one class of a sample, and the targets are {setting.task.kind}"

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from fedlt.errors import Problem, ScenarioError
+from fedlt.learner import overrides
 from fedlt.links.attack import Attack
 from fedlt.links.dropout import Dropout
 from fedlt.links.finite import Finite
 from fedlt.links.lateness import Lateness
-from fedlt.links.link import Arrival, Link, Memory, Sending, Setting, overrides
+from fedlt.links.link import Arrival, Link, Memory, Sending, Setting
 
 if TYPE_CHECKING:
     from fedlt.config.catalog import Choice
@@ -125,7 +126,7 @@ class Chain:
         sending = Sending(self.setting, round, client, vector, weight)
         states, sums = dict[str, Tensor](), dict[str, Tensor]()
         for place, link in enumerate(self.links):
-            if not overrides(link, "send"):
+            if not overrides(link, Link.send):
                 continue
             sending.state = {name: value.to(vector.device) for name, value in _of(place, kept).items()}
             sending.received, sending.sums = _of(place, received), {}

@@ -23,9 +23,10 @@ from typing import Annotated, Literal
 import torch
 
 from fedlt.errors import Problem, ScenarioError
+from fedlt.learner import overrides
 from fedlt.links.accounting import epsilon, installed
 from fedlt.links.beyond import sent_beyond
-from fedlt.links.link import Arrival, Link, Memory, Sending, Setting, overrides
+from fedlt.links.link import Arrival, Link, Memory, Sending, Setting
 from fedlt.strategy import Update, combine
 
 TOLD = {
@@ -86,9 +87,9 @@ class DP(Link):
             name = type(link).__name__
             if place != own and type(link) is type(self):
                 yield "dp stands twice in the list"
-            elif overrides(link, "apart"):
+            elif overrides(link, Link.apart):
                 yield f"{name} looks at single updates, or holds them back, and there is only their sum with noise"
-            elif place > own and (overrides(link, "send") or overrides(link, "receive")):
+            elif place > own and (overrides(link, Link.send) or overrides(link, Link.receive)):
                 yield f"{name} comes after it, and could undo the clipping; put dp last"
         if self.quantile is not None and 2 * self._count_noise(setting) <= self.noise:
             least = f"{self.noise / 2:g}"

@@ -17,7 +17,7 @@ class Dropout(Link):
 
     def obstacle(self, setting: Setting) -> str | None:
         """Clients that send nothing may drop out, too."""
-        return super().obstacle(setting) if setting.strategy.union else None
+        return super().obstacle(setting) if setting.strategy.scope == "centralized" else None
 
     def absent(self, setting: Setting, round: int, cohort: Sequence[int]) -> set[int]:
         return chosen(setting.seed, "dropout", round, cohort, self.chance)

@@ -34,8 +34,8 @@ class Lateness(Link):
     def obstacle(self, setting: Setting) -> str | None:
         """Some strategies need every update in its round, and say why."""
         strategy = setting.strategy
-        reason = f"{type(strategy).__name__} needs every update in its round: {strategy.prompt}"
-        return super().obstacle(setting) or (reason if strategy.prompt else None)
+        reason = f"{type(strategy).__name__} needs every update in its round: a late one would not fit what it keeps"
+        return super().obstacle(setting) or (reason if "prompt_updates" in strategy.needs else None)
 
     def apart(self, setting: Setting, round: int, cohort: Sequence[int]) -> set[int]:
         """Those who are late."""

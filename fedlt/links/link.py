@@ -171,7 +171,7 @@ class Link:
     def obstacle(self, setting: Setting) -> str | None:
         """Why the link has no meaning in this run, as a sentence; None where it has."""
         strategy = type(setting.strategy).__name__
-        if setting.strategy.union:
+        if setting.strategy.scope == "centralized":
             return f"{strategy} has one site, from which nothing is sent"
         return None if setting.shared else f"{strategy} sends nothing to the server"
 
@@ -205,8 +205,3 @@ class Link:
 
     def receive(self, arrival: Arrival) -> None:
         """On the server's side, in every round, also where nothing has arrived."""
-
-
-def overrides(link: Link, hook: str) -> bool:
-    """Whether a link does anything at that hook."""
-    return getattr(type(link), hook) is not getattr(Link, hook)

@@ -197,14 +197,9 @@ class Flat:
         """[T] the shared trainable weights; gradients with respect to it reach the model's parameters."""
         return _Gather.apply(self, *self._shared_parameters.values())  # type: ignore[no-any-return,no-untyped-call]
 
-    @property
-    def shared_names(self) -> tuple[str, ...]:
-        """The shared trainable parameters."""
-        return tuple(self._shared_parameters)
-
-    def names_beside(self, *patterns: str) -> tuple[str, ...]:
-        """The trainable parameters that no pattern matches."""
-        return tuple(name for name in self.trainable if not _matches(name, patterns))
+    def shared_parameters(self) -> dict[str, Tensor]:
+        """The shared trainable parameters by name, in the order of `weights()`."""
+        return dict(self._shared_parameters)
 
     def trainable_views(self, vector: Tensor) -> dict[str, Tensor]:
         """[T] or [S] cut into views with the names and shapes of the shared trainable parameters."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -47,6 +48,13 @@ class Net(nn.Module):
     def forward(self, x: Tensor | Features, mask: Tensor | None = None) -> Tensor:
         """[B, C] logits."""
         return self.head(self.encode(x, mask))  # type: ignore[no-any-return]
+
+    def part(self, name: str) -> Any:
+        """The module, parameter or buffer of that name: `part("head")`, `part("head.weight")`, `part("backbone.0")`.
+
+        Inside `Client.loss_at` it is what stands in a parameter's place. Raises AttributeError where there is none.
+        """
+        return attrgetter(name)(self)
 
     def backbone_version(self) -> tuple[int, int]:
         """Changes whenever a tensor of the backbone does."""

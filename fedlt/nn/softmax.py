@@ -25,7 +25,7 @@ def fresh_head(classes: int, dim: int, rng: np.random.Generator, like: Tensor) -
 
 def head_of(model: Net) -> Tensor:
     """[C, D + 1] a model's linear head, detached."""
-    weight, bias = model.get_parameter("head.weight"), model.get_parameter("head.bias")
+    weight, bias = model.part("head.weight"), model.part("head.bias")
     return torch.cat([weight, bias[:, None]], 1).detach()
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from fedlt.config.declarations import misspelt
 from fedlt.data.task import Task
 from fedlt.errors import Problem, ScenarioError
-from fedlt.learner import Learner
+from fedlt.learner import Learner, overrides
 from fedlt.links.chain import Chain
 from fedlt.links.link import Setting
 from fedlt.measures.own import try_metrics
@@ -55,6 +56,7 @@ class Assembly:
 def assemble(scenario: Scenario, federation: Federation, device: torch.device) -> Assembly:
     """Build model and layout from the scenario's seed; raises `ScenarioError` where the parts do not fit."""
     strategy, learner, recipe = (c.create() for c in (scenario.strategy, scenario.learner, scenario.model))
+    _expect_words(strategy, learner)
     _expect_meaning(strategy, learner, scenario.learner.name)
     shares = sum(stage.share for stage in learner.stages())
     if abs(shares - 1) > 1e-9:
@@ -81,7 +83,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             learner.build(model, task)
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
-        _expect_head(strategy, model.head, scenario.learner.name)
+        _expect_own_head(strategy, model.head, scenario.learner.name)
         try:
             strategy.build(model, task)
             flat = Flat(model.to(device), strategy.private, strategy.frozen, inputs.memory_format)
@@ -124,22 +126,33 @@ def try_own_model(scenario: Scenario, federation: Federation, parts: Assembly) -
     if not scenario.model.component.code_digest():
         return
     sizes = federation.clients.sizes.tolist()
-    sites = [sum(sizes)] if parts.strategy.union else sizes
+    sites = [sum(sizes)] if parts.strategy.scope == "centralized" else sizes
     with torch.random.fork_rng(devices=[]):
         model = trial.build(scenario.model.create(), parts.task, scenario.model.name)
         trial.expect_passes(model, parts.task, scenario.model.name, scenario.local, sites)
 
 
+def _expect_words(strategy: Strategy, learner: Learner) -> None:
+    """Refuse class variables with words that nobody knows: a misspelt need would go unmet in silence."""
+    parts = {"strategy": strategy, "learner": learner}
+    problems = [
+        Problem(kind, f"{type(part).__name__}: {text}") for kind, part in parts.items() for text in misspelt(part)
+    ]
+    if problems:
+        raise ScenarioError(problems)
+
+
 def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
     """Refuse a learner that the strategy would ignore, or that has no meaning there."""
-    kind = type(strategy).__name__
-    if not strategy.uses_learner and name != "cross_entropy":
+    kind, used = type(strategy).__name__, strategy.learner_parts
+    if "loss" not in used and name != "cross_entropy":
         reason = f"{kind} trains by losses of its own and would ignore {name}"
         raise ScenarioError(Problem("learner", f"{reason}; use learner=cross_entropy, or another strategy"))
+
     reason = learner.obstacle(strategy) or ""
-    if strategy.apart and any(stage.only != ("*",) for stage in learner.stages()):
+    if "stages" not in used and any(stage.only != ("*",) for stage in learner.stages()):
         reason = "the strategy trains head and backbone in turns, and so would the learner's stages"
-    elif strategy.own_prediction and type(learner).predict is not Learner.predict:
+    elif "prediction" not in used and overrides(learner, Learner.predict):
         reason = "the strategy predicts by means of its own and would ignore the learner's"
     if reason:
         raise _meaningless(strategy, name, reason)
@@ -147,19 +160,25 @@ def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
 
 def _expect_linear(scenario: Scenario, strategy: Strategy, learner: Learner, head: nn.Module) -> None:
     """Refuse a model whose head is not one linear layer where a method needs that."""
-    replaced = strategy.own_head or strategy.own_prediction or strategy.linear_head
-    asking = scenario.strategy.name if replaced else scenario.learner.name if learner.linear_head else ""
+    asking = next(
+        (
+            c.name
+            for c, part in ((scenario.strategy, strategy), (scenario.learner, learner))
+            if "linear_head" in part.needs
+        ),
+        "",
+    )
     if asking and type(head) is not nn.Linear:
         reason = f"{asking} works on a head of one linear layer, and the model's is a {type(head).__name__}"
         message = f"{scenario.model.name} does not fit: {reason}; move the other layers into the backbone"
         raise ScenarioError(Problem("model", message))
 
 
-def _expect_head(strategy: Strategy, head: nn.Module, name: str) -> None:
+def _expect_own_head(strategy: Strategy, head: nn.Module, name: str) -> None:
     """Refuse a learner with a head of its own where the strategy replaces the head, or computes with a linear one."""
-    if (strategy.own_head or strategy.own_prediction) and type(head) is not nn.Linear:
-        reason = f"the strategy {'replaces the head' if strategy.own_head else 'works on a linear head'}"
-        raise _meaningless(strategy, name, f"{reason}, and the learner brings its own, {type(head).__name__}")
+    if "head" not in strategy.learner_parts and type(head) is not nn.Linear:
+        reason = f"the strategy needs the head for itself, and the learner brings its own, {type(head).__name__}"
+        raise _meaningless(strategy, name, reason)
 
 
 def _meaningless(strategy: Strategy, name: str, reason: str) -> ScenarioError:

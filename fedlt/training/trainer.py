@@ -70,13 +70,14 @@ class Trainer:
         loss: Callable[[Any, Batch], Tensor],
         *,
         only: Sequence[str],
+        without: Sequence[str],
         epochs: int | None,
         lr: float | None,
         sampler: Callable[[Site], NDArray[np.int64]] | None,
     ) -> None:
         """See `Site.train`. The model is left in evaluation mode."""
         stage = site.stage
-        names = self.select(only, stage.only)
+        names = self.select(only, stage.only, without=without)
         optimizer = self._optimizer
         optimizer.reset(names, 0.0, _kept(site) if site.continuous and not site.stage_begins else {})
         rate = self.local.lr if lr is None else lr
@@ -180,20 +181,22 @@ class Trainer:
         """A new generator for the site's augmentation, on the trainer's device."""
         return torch.Generator(device=self.device).manual_seed(int(site.rng.integers(2**62)))
 
-    def select(self, *selections: Sequence[str]) -> tuple[str, ...]:
-        """Names of the parameters that every selection matches; only these require a gradient from here on."""
-        key = tuple(map(tuple, selections))
+    def select(self, *selections: Sequence[str], without: Sequence[str] = ()) -> tuple[str, ...]:
+        """Names of the parameters that every selection matches, and `without` does not; only these require a gradient
+        from here on."""
+        key = tuple(map(tuple, (without, *selections)))
         if self._selected[0] == key:
             return self._selected[1]
         chosen = []
         for name, parameter in self.flat.trainable.items():
-            wanted = all(any(fnmatchcase(name, pattern) for pattern in patterns) for patterns in selections)
+            wanted = all(_matches(name, patterns) for patterns in selections) and not _matches(name, without)
             parameter.requires_grad_(wanted)
             if wanted:
                 chosen.append(name)
         if not chosen:
             known = ", ".join(self.flat.trainable)
-            raise ValueError(f"no trainable parameter matches {selections}; there are: {known}")
+            left_out = f" without {tuple(without)}" if without else ""
+            raise ValueError(f"no trainable parameter matches {selections}{left_out}; there are: {known}")
         self._selected = key, tuple(chosen)
         return self._selected[1]
 
@@ -201,6 +204,10 @@ class Trainer:
 def _kept(site: Site) -> dict[str, Tensor]:
     """The optimiser's state that a continuous site has kept from the round before."""
     return {name.removeprefix(KEPT): tensor for name, tensor in site.state.items() if name.startswith(KEPT)}
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def cut(order: Tensor, size: int, last: str) -> list[Tensor]:

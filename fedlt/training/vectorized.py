@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from fedlt.data.site import Batch
-from fedlt.learner import Learner
+from fedlt.learner import Learner, overrides
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import LossModule, Net
 from fedlt.strategy import Client, Strategy
@@ -25,18 +25,20 @@ from fedlt.training.trainer import Trainer, cut
 
 def obstacle(strategy: Strategy, learner: Learner, model: Net, flat: Flat) -> str | None:
     """Why this scenario's clients cannot be trained at once; None where they can."""
-    kind, how = type(strategy), type(learner)
-    beyond = ("begin", "epoch", "finish", "gradient")
-    if learner.alone or any(getattr(how, name) is not getattr(Learner, name) for name in beyond):
-        return f"{how.__name__} works beyond a loss of one batch"
+    kind, how = type(strategy).__name__, type(learner).__name__
+
+    hooks = Learner.begin, Learner.epoch, Learner.finish, Learner.gradient
+    if not learner.vectorizable or any(overrides(learner, hook) for hook in hooks):
+        return f"{how} works beyond a loss of one batch"
     if any(stage.encoded for stage in learner.stages()):
-        return f"{how.__name__} has a stage on encoded samples"
-    if kind.fit is not Strategy.fit or kind.begin is not Strategy.begin:
-        return f"{kind.__name__} has local work of its own (fit or begin)"
+        return f"{how} has a stage on encoded samples"
+
+    if overrides(strategy, Strategy.fit) or overrides(strategy, Strategy.begin):
+        return f"{kind} has local work of its own (fit or begin)"
     if len(flat.private):
-        return f"{kind.__name__} keeps private parameters"
-    if strategy.union:
-        return f"{kind.__name__} has one site only"
+        return f"{kind} keeps private parameters"
+    if strategy.scope == "centralized":
+        return f"{kind} has one site only"
     if model.inputs is not None and model.inputs.padded:
         return "samples of different lengths are cut batch by batch"
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):

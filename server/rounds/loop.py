@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from fedlt.data.provenance import in_short
 from fedlt.errors import FedLTError
 from fedlt.exchange import UNION, Job, Report
+from fedlt.learner import overrides
 from fedlt.links.chain import Fates
 from fedlt.measures.evaluation import Evaluation
 from fedlt.nn.flat import is_finite
@@ -138,7 +139,7 @@ class Rounds:
                 "exchange_seconds": answered - sent,
                 "aggregate_seconds": now - aggregating,
             }
-            asked = 1 if self.parts.strategy.union else len(server.cohort)
+            asked = 1 if self.parts.strategy.scope == "centralized" else len(server.cohort)
             row = self._row(round, reports, updates, clock | {"skipped": asked - len(used)})
             if taken_names := sorted(row.keys() & arrival.columns.keys()):
                 names = ", ".join(taken_names)
@@ -154,7 +155,7 @@ class Rounds:
         if local.steps is not None:  # then all clients see equally many samples, in one pass as it were
             sizes, epochs = np.full_like(sizes, local.steps * local.batch_size), 1
         units = train_units(fate.together, sizes, block, epochs)
-        if not self.parts.strategy.union:
+        if self.parts.strategy.scope != "centralized":
             return units + train_units(fate.apart, sizes, 1, epochs, first=len(units))
         whole = units[0]
         whole.work.blocks = {0: [UNION]}
@@ -164,13 +165,14 @@ class Rounds:
 
     def _evaluation_units(self) -> list[Unit]:
         strategy, flat = self.parts.strategy, self.parts.flat
-        shared = not flat.private_backbone and type(strategy).adapt is Strategy.adapt
+        shared = not flat.private_backbone and not overrides(strategy, Strategy.adapt)
+        generic = strategy.scope != "personal"
         rows, chunk = len(self.federation.test_targets), self.scenario.evaluation.batch_size
-        units = evaluation_units(rows, chunk, strategy.has_generic, self.evaluated, self.test_sizes, shared)
+        units = evaluation_units(rows, chunk, generic, self.evaluated, self.test_sizes, shared)
         held = self.federation.validation
         if held is not None:
             rows = len(held.rows)
-            units += validation_units(rows, held.size, chunk, strategy.has_generic, self.evaluated, shared)
+            units += validation_units(rows, held.size, chunk, generic, self.evaluated, shared)
         return units
 
     def _send(self, units: list[Unit]) -> list[Report]:

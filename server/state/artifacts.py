@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from fedlt.exchange import UNION
+from fedlt.learner import overrides
 from fedlt.strategy import Strategy
 from server.rounds.progress import Progress
 from server.state.states import StateStore
@@ -57,7 +58,7 @@ def model_hash(progress: Progress, strategy: Strategy) -> str:
         add(name, tensor)
     for name, tensor in client_tensors(progress.states):
         add(name, tensor)
-    if any(getattr(type(strategy), hook) is not getattr(Strategy, hook) for hook in ("generic", "personal", "adapt")):
+    if any(overrides(strategy, hook) for hook in (Strategy.generic, Strategy.personal, Strategy.adapt)):
         for name, tensor in sorted(progress.server.outbox.items()):
             add(f"outbox/{name}", tensor.detach().cpu())
     return digest.hexdigest()

@@ -62,10 +62,10 @@ class NeedsEveryClass(Strategy):
 class NeedsToHaveBeenSampled(Strategy):
     def fit(self, client: Client) -> None:
         super().fit(client)
-        client.state["mine"] = client.flat.shared.clone()
+        client.state["mine"] = client.vector.clone()
 
     def adapt(self, client: Client) -> None:
-        client.flat.load_shared(client.state["mine"])
+        client.vector = client.state["mine"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class SendsItsPrivateHead(Strategy):
 
     def fit(self, client: Client) -> None:
         super().fit(client)
-        client.extras["more"] = torch.cat([torch.zeros(3), client.model.get_parameter("head.weight").detach()[2]])
+        client.extras["more"] = torch.cat([torch.zeros(3), client.model.part("head.weight").detach()[2]])
         client.extras["head"] = client.flat.private.clone()
 
 
@@ -129,6 +129,13 @@ class SendsCounts(Strategy):
 @dataclass(frozen=True)
 class NeedsAnUnknownThing(Strategy):
     needs: ClassVar[tuple[str, ...]] = ("class_priors",)
+
+
+@dataclass(frozen=True)
+class SaysUnion(Strategy):
+    """In the words of an earlier version."""
+
+    union: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -285,7 +292,8 @@ BREACHES: list[tuple[type[Strategy], str]] = [
     (CopiesItsPrivateHead, "private"),
     (SendsData, "private"),
     (SendsCounts, "needs"),
-    (NeedsAnUnknownThing, "needs"),
+    (NeedsAnUnknownThing, "words"),
+    (SaysUnion, "words"),
     (TrainsWhatIsFrozen, "frozen"),
     (ChangesWhatOthersReceive, "borrowed"),
     (TellsTheServerThroughItsModule, "hidden"),

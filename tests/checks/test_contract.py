@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from fedlt.data.targets import Targets
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.exchange import Report
 from fedlt.nn.net import Net
-from fedlt.strategy import NEEDS, Update, combine
+from fedlt.nn.norm import BatchNorm
+from fedlt.strategy import NEEDS, Server, Update, combine
 from fedlt.training.assembly import assemble
 from server.records import pack_report, unpack_report
 from server.rounds.auxiliary import auxiliary_rows
 
 OwnFile = Callable[..., Path]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 # Needs ----------------------------------------------------------------------------------------------------------------
@@ -177,14 +180,47 @@ def test_travel_is_how_far_a_constant_gradient_moves_a_weight(make_client: Any, 
 
 def test_an_own_model_is_put_aside_and_kept(make_client: Any) -> None:
     client = client_of(make_client, Local(epochs=1, batch_size=4, lr=0.5))
-    client.state["mine"] = torch.full_like(client.flat.shared, 3.0)
+    client.state["mine"] = torch.full_like(client.vector, 3.0)
     client.train(lambda site, batch: site.learner.loss(site, batch))
-    generic = client.flat.shared.clone()
+    generic = client.vector.clone()
     with client.own("mine"):
         assert client.weights().unique().tolist() == [3.0]
         client.train(lambda site, batch: site.weights().square().sum())
-    assert torch.equal(client.flat.shared, generic)
+    assert torch.equal(client.vector, generic)
     assert client.state["mine"].abs().max() < 3.0
+
+
+def test_the_vectors_of_client_and_server_by_hand(make_client: Any) -> None:
+    """A head of one weight and one bias behind a backbone with two trainable numbers and two buffers."""
+    net = Net(BatchNorm(1), nn.Linear(1, 1), 1)
+    client = make_client(net, np.ones((2, 1), np.float32), np.array([0, 1]), Local(), private=("head.bias",))
+    names = list(client.shared_parameters())
+    buffers = len(client.vector) - len(names)
+    assert names == ["backbone.weight", "backbone.bias", "head.weight"]
+    assert client.shared_parameters()["head.weight"] is net.part("head.weight")
+
+    client.vector = torch.arange(1.0, 4.0 + buffers)
+    assert [net.part(name).item() for name in names] == [1, 2, 3]
+    assert client.weights().tolist() == client.vector[:3].tolist() == [1, 2, 3]
+
+    kept = client.vector.clone()
+    with torch.no_grad():
+        net.part("head.weight").fill_(7)
+    assert (client.vector[2], kept[2]) == (7, 3)  # as it is now, and as it was
+
+    server = Server(net, client.flat, client.task)
+    assert server.weights[server.trainable].tolist() == [1, 2, 7]
+    assert server.trainable == slice(3)
+
+
+METHODS = [*ROOT.glob("strategies/*.py"), *ROOT.glob("fedlt/learners/*.py"), *ROOT.glob("fedlt/blocks/*.py")]
+INNER = re.compile(r"\.flat\b|\bget_(submodule|parameter|buffer)\b|type\(self\)\.|\bis (not )?(Strategy|Learner)\.")
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+def test_methods_are_written_in_the_words_of_the_contracts(path: Path) -> None:
+    """Vectors by `client.vector` and `server.weights`, parts by `model.part`: nothing of how the engine holds them."""
+    assert not INNER.findall(path.read_text(encoding="utf-8"))
 
 
 LOADING = """
@@ -192,7 +228,7 @@ LOADING = """
 class Loading(Strategy):
     def adapt(self, client):
         if client.id == 0:
-            client.flat.load_shared(torch.zeros_like(client.flat.shared))
+            client.vector = torch.zeros_like(client.vector)
 """
 
 

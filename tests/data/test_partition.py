@@ -12,7 +12,6 @@ from fedlt.config.sections import LongTail
 from fedlt.data import groups, localtest
 from fedlt.data.longtail import counts
 from fedlt.data.partition import (
-    PARTITIONS,
     Dirichlet,
     DirichletPerClass,
     Iid,
@@ -170,13 +169,6 @@ def test_an_empty_client_is_an_error_or_drawn_again() -> None:
 def test_a_seed_that_the_official_generator_cannot_take() -> None:
     with pytest.raises(ScenarioError, match=r"federation.partition.seed: must be below 2\^32"):
         partition(DirichletPerClass(), LABELS, {}, 4, seed=2**32)
-
-
-def test_the_table_of_schemes_is_that_of_the_catalog() -> None:
-    from fedlt.config import catalog
-
-    targets = {name: f"{scheme.__module__}:{scheme.__name__}" for name, scheme in PARTITIONS.items()}
-    assert targets == catalog.PARTITIONS
 
 
 def test_ragged_rows() -> None:

@@ -348,7 +348,7 @@ class Shy(Learner):
     """Says where it has no meaning."""
 
     def obstacle(self, strategy):
-        return None if strategy.union else "it needs the data of all clients in one place"
+        return None if strategy.scope == "centralized" else "it needs the data of all clients in one place"
 
     def loss(self, site, batch):
         return torch.nn.functional.cross_entropy(site.model(batch.x), batch.y)
@@ -374,9 +374,9 @@ def test_a_learner_says_where_it_has_no_meaning(tiny: dict[str, Any], own_file: 
         ("fedrep", "crt", "trains head and backbone in turns"),
         ("fedbabu", "crt", "trains head and backbone in turns"),
         ("fedrep", "value_of_labels", "trains head and backbone in turns"),
-        ("fednh", "ldam", "replaces the head, and the learner brings its own, CosineHead"),
+        ("fednh", "ldam", "needs the head for itself, and the learner brings its own, CosineHead"),
         ("fednh", "tau_norm", "normalises the linear head, which the strategy replaces"),
-        ("creff", "ldam", "works on a linear head, and the learner brings its own, CosineHead"),
+        ("creff", "ldam", "needs the head for itself, and the learner brings its own, CosineHead"),
         ("creff", "ride", "would ignore the learner's"),
         ("fednpc", "posthoc_logit_adjustment", "would ignore the learner's"),
         ("fedavg_posthoc", "ncm", "would ignore the learner's"),
@@ -432,7 +432,7 @@ def test_strategies_say_whether_they_use_the_learner(
     """A learner inside a strategy is used, or it is refused with a sentence; it is never ignored."""
     tiny["model"] = "resnet8"  # some strategies treat normalisation layers apart
     scenario = load(tiny, [f"strategy={strategy}", f"learner={own_file(BROKEN)}:Broken", "data.auxiliary=1"])
-    if not scenario.strategy.component.load().uses_learner:  # type: ignore[attr-defined]
+    if "loss" not in scenario.strategy.component.load().learner_parts:  # type: ignore[attr-defined]
         with pytest.raises(ScenarioError, match=r"learner: .* trains by losses of its own and would ignore"):
             fedlt.run(scenario, out=tmp_path)
         return
@@ -441,7 +441,7 @@ def test_strategies_say_whether_they_use_the_learner(
     except FedLTError as error:
         assert "the learner's loss was called" in str(error)
     else:
-        pytest.fail(f"{strategy} ignores the learner: let it call client.learner.loss, or declare uses_learner = False")
+        pytest.fail(f"{strategy} ignores the learner: let it call client.learner.loss, or declare learner_parts = ()")
 
 
 def test_centralized_and_federated_runs_see_the_same_samples(tiny: dict[str, Any], tmp_path: Path) -> None:

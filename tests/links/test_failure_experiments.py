@@ -361,7 +361,7 @@ def test_every_strategy_works_with_faults_or_refuses_them_with_a_reason(
         strategy = load(tiny, [f"strategy={name}"]).strategy.create()
         if "federation." not in str(error):
             pytest.skip(f"does not run on the tiny scenario: {error}")
-        assert strategy.union or strategy.private == ("*",) or strategy.prompt
+        assert strategy.scope == "centralized" or strategy.private == ("*",) or "prompt_updates" in strategy.needs
         return
     assert run.summary["arrived"] > 0
     assert run.final
@@ -381,6 +381,5 @@ def test_sums_and_factors_of_attackers_by_hand() -> None:
     assert sent(0) is found
     assert found.tolist() == [1.5, 2, 7]
     assert lying.untested(setting) == {1}
-    assert Strategy.prompt == ""
     mixed = combine([Update((0,), 1.0, found), Update((1,), 1.0, sent(1))])
     assert mixed.mean.tolist() == [3.75, 2, 7]

@@ -45,6 +45,30 @@ def images(number: int, seed: int = 1) -> Tensor:
     return torch.randn(number, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
+def test_parts_of_a_model_are_found_by_name() -> None:
+    model = small()
+    assert model.part("head") is model.head
+    assert model.part("head.weight") is model.get_parameter("head.weight")
+    assert model.part("backbone.1.running_mean") is model.get_buffer("backbone.1.running_mean")
+    with pytest.raises(AttributeError, match="has no attribute 'tail'"):
+        model.part("backbone.tail")
+
+
+def test_a_part_is_what_stands_in_its_place() -> None:
+    """Under `functional_call` no parameter of that name is in the model, but the tensor that was given."""
+    model, given = small(), torch.ones(5, 32)
+
+    class Reading(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self) -> Tensor:
+            return 2 * model.part("head.weight")  # type: ignore[no-any-return]
+
+    assert torch.equal(torch.func.functional_call(Reading(), {"model.head.weight": given}, ()), 2 * given)
+
+
 # Models ---------------------------------------------------------------------------------------------------------------
 
 

@@ -198,7 +198,7 @@ def test_centralized_does_the_cohorts_work_on_the_union(tiny: dict[str, Any], tm
 def test_the_union_is_every_clients_data(tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path) -> None:
     sizes = federate(load(tiny)).clients.sizes
     look = own_file(
-        "@dataclass(frozen=True)\nclass Look(Strategy):\n    union: ClassVar[bool] = True\n\n"
+        "@dataclass(frozen=True)\nclass Look(Strategy):\n    scope: ClassVar[str] = 'centralized'\n\n"
         "    def fit(self, client):\n"
         f"        assert (client.id, client.num_samples) == (-1, {sizes.sum()})\n"
         "        assert torch.equal(client.class_counts, torch.bincount(client.data.y, minlength=10))\n"

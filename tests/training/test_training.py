@@ -125,6 +125,23 @@ def test_an_epoch_is_one_pass_in_random_order(make_client: Any) -> None:
     assert seen[0] == seen[1] != seen[2]
 
 
+def test_parameters_that_are_left_out_stand_still(make_client: Any) -> None:
+    """Sixteen weights of the backbone, then the head's."""
+    client = make_client(net(), *data(8), Local(epochs=1, batch_size=4, lr=0.1, weight_decay=0.1))
+    before = client.flat.storage.clone()
+    client.train(client.learner.loss, without=("head.*",))
+    changed = client.flat.storage != before
+    assert changed[:16].all() and not changed[16:].any()
+
+    after = client.flat.storage.clone()
+    client.train(client.learner.loss, only=("head.*",), without=("head.bias",))
+    changed = client.flat.storage != after
+    names = [name for name, tensor in client.flat.views(changed.float()).items() if tensor.any()]
+    assert names == ["head.weight"]
+    with pytest.raises(ValueError, match=r"no trainable parameter matches .* without \('\*',\); there are: backbone"):
+        client.train(client.learner.loss, without=("*",))
+
+
 def test_only_the_parameters_asked_for_are_trained(make_client: Any) -> None:
     client = make_client(net(), *data(8), Local(epochs=1, batch_size=4, lr=0.1, weight_decay=0.1))
     before = client.flat.storage.clone()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -27,14 +26,10 @@ from fedlt.data.inputs import described, restored
 from fedlt.data.kind_of import built_in
 from fedlt.data.raw import RawData, RawLabels
 from fedlt.data.targets import Targets
+from fedlt.process.cache import cache_folder
 from fedlt.target import Target
 
 FORMAT = 3  # part of every entry's hash: to be raised when the files' meaning changes
-
-
-def cache_folder(cache_dir: Path | str | None = None) -> Path:
-    """Where things that are costly to make are kept: cache_dir, else `$FEDLT_CACHE`, else `~/.cache/fedlt`."""
-    return Path(cache_dir or os.environ.get("FEDLT_CACHE") or "~/.cache/fedlt").expanduser()
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fedlt.data.cache import cache_folder
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.process.cache import cache_folder
 from fedlt.process.files import replace_file
 
 SETTLED = 2 * 10**9  # ns that files must have lain still for; the coarsest clocks of file systems tick every 2 s

@@ -8,19 +8,17 @@ and is as far as can be from the nearest other one. Both are functions of their 
 from __future__ import annotations
 
 import math
-import warnings
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fedlt.data.cache import cache_folder
 from fedlt.nn.realign import scaled_rows
-from fedlt.process.files import replace_file
+from fedlt.process.cache import kept_array
 from fedlt.process.threads import one_thread
 
 Recipe = Literal["fast", "official"]
@@ -131,34 +129,22 @@ def _adam(weight: Tensor, mask: Tensor, norm: float, lr: float, steps: int) -> T
 
 @lru_cache(maxsize=16)
 def _cached(num_classes: int, feature_dim: int, sparsity: float, norm: float, seed: int, recipe: Recipe) -> Tensor:
-    """The sparse simplex from the disk, else made and put there."""
-    name = f"sparse-etf-2-c{num_classes}-d{feature_dim}-b{sparsity!r}-n{norm!r}-s{seed}-{recipe}.npy"  # 2: format
-    path = cache_folder() / name
-    if path.is_file():
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    with one_thread():
-        weight = _single(_sparse(num_classes, feature_dim, sparsity, norm, seed, recipe, STEPS[recipe]))
-    try:
-        _write(path, weight)
-    except OSError as error:
-        warnings.warn(f"the sparse simplex is not kept: {path} cannot be written ({error})", stacklevel=3)
-    return weight
+    """The sparse simplex from the cache, else made and put there: 1.7 s for 100 classes and 512 features, 31 s by the
+    official recipe, 85 s for 1,000 classes (one core)."""
+
+    def make() -> NDArray[np.float32]:
+        with one_thread():
+            weight = _sparse(num_classes, feature_dim, sparsity, norm, seed, recipe, STEPS[recipe])
+        return _single(weight).numpy()
+
+    name = f"sparse-etf-2-c{num_classes}-d{feature_dim}-b{sparsity!r}-n{norm!r}-s{seed}-{recipe}"  # 2: version
+    return torch.from_numpy(kept_array(name, make))
 
 
 def _single(weight: Tensor) -> Tensor:
     """float32 in which only the mask's entries are zero: 10,000 steps drive a few others below its smallest number."""
     tiny = torch.finfo(torch.float32).tiny
     return (weight.sign() * weight.abs().clamp(min=tiny)).float()
-
-
-def _write(path: Path, weight: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(draft: Path) -> None:
-        with draft.open("wb") as file:
-            np.save(file, weight.numpy())
-
-    replace_file(path, write)
 
 
 class EtfHead(nn.Module):

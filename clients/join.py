@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from clients.worker import Worker
 from fedlt.config.scenario import load
@@ -51,7 +50,7 @@ class Tuned(Strategy):
     epochs: int
 
     def adapt(self, client: Client) -> None:
-        client.encoded().train(_cross_entropy, only=("head.*",), epochs=self.epochs)
+        client.encoded().train(_usual_loss, only=("head.*",), epochs=self.epochs)
 
 
 def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
@@ -79,7 +78,8 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
 
     newcomers = Newcomers(worker, run.folder)
     metrics = newcomers.test("received", worker.context.strategy, {})
-    metrics |= newcomers.test("prior", Prior(worker.context.strategy), {})
+    if worker.context.parts.task.target.one_label:  # a prior is added to the logits of a softmax
+        metrics |= newcomers.test("prior", Prior(worker.context.strategy), {})
     metrics |= newcomers.test("trained", worker.context.strategy, newcomers.train(rounds))
     metrics |= newcomers.test("tuned", Tuned(epochs), {})
 
@@ -130,5 +130,5 @@ class Newcomers:
         return report
 
 
-def _cross_entropy(client: Client, batch: Batch) -> Tensor:
-    return cross_entropy(client.model(batch.x), batch.y)
+def _usual_loss(client: Client, batch: Batch) -> Tensor:
+    return client.task.target.loss(client.model(batch.x), batch.y)

@@ -20,20 +20,19 @@ MAX_ROWS, MAX_COLUMNS = 40, 100
 def partition_figures(scenario: Scenario) -> dict[str, Any]:
     """Plain figures of the partition, ready for JSON.
 
-    class_counts: [C] training samples over all clients. client_sizes: [K]. test_total: summed sizes of the local
+    class_counts: [C] training labels over all clients. client_sizes: [K]. test_total: summed sizes of the local
     test sets. groups_count, groups_mass: numbers of head, medium and tail classes under both rules.
     client_class_counts: [K][C]. untested: what is to be said of classes without a test sample.
     """
     made = plan(scenario)
-    test_sizes = made.test_counts.sum(axis=1)
     return {
         "scenario": scenario.name,
         "dataset": made.name,
         "classes": list(made.class_names),
         "class_counts": made.class_counts.tolist(),
-        "client_sizes": made.client_counts.sum(axis=1).tolist(),
-        "test_sizes": test_sizes.tolist(),
-        "test_total": int(test_sizes.sum()),
+        "client_sizes": made.client_sizes.tolist(),
+        "test_sizes": made.test_sizes.tolist(),
+        "test_total": int(made.test_sizes.sum()),
         "groups_count": list(sizes(by_count(made.class_counts))),
         "groups_mass": list(sizes(by_mass(made.test_counts.sum(axis=0)))),
         "client_class_counts": made.client_counts.tolist(),
@@ -85,7 +84,9 @@ def save_partition_plot(figures: dict[str, Any], path: Path) -> None:
         above.set_yscale("log")
         above.yaxis.set_major_formatter(plain_number)
         above.set_ylabel("samples")
-        above.set_title(f"{figures['scenario']}: {counts.sum()} training samples of {figures['dataset']}")
+        above.set_title(
+            f"{figures['scenario']}: {sum(figures['client_sizes'])} training samples of {figures['dataset']}"
+        )
         image = partition_map(below, counts, figures["classes"])
         label = "samples of the client"
         figure.colorbar(image, ax=below, label=label, location="bottom", shrink=0.6, aspect=40, format=plain_number)

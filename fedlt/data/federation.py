@@ -107,14 +107,16 @@ class Federation:
 class Plan:
     """A federation known from labels alone.
 
-    client_counts, test_counts: training and test samples of each client by class, int64 [K, C]. class_counts:
-    int64 [C], training samples over all clients. test_class_counts: int64 [C], samples of the global test set.
-    digest: that of the federation; None where the labels were made from public class counts, because rows are then not
-    those of the source.
+    client_sizes, test_sizes: training and test samples of each client, int64 [K]. client_counts, test_counts: their
+    labels by class, int64 [K, C]; a sample counts for all its classes. class_counts: int64 [C], training labels over
+    all clients. test_class_counts: int64 [C], labels of the global test set. digest: that of the federation; None where
+    the labels were made from public class counts, because rows are then not those of the source.
     """
 
     name: str
     class_names: tuple[str, ...]
+    client_sizes: NDArray[np.int64]
+    test_sizes: NDArray[np.int64]
     client_counts: NDArray[np.int64]
     test_counts: NDArray[np.int64]
     class_counts: NDArray[np.int64]
@@ -158,6 +160,8 @@ def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
     return Plan(
         name=labels.name,
         class_names=labels.class_names,
+        client_sizes=dealt.clients.sizes,
+        test_sizes=dealt.tests.sizes,
         client_counts=dealt.seen.table(dealt.clients),
         test_counts=labels.test_targets.table(dealt.tests),
         class_counts=labels.train_targets.table(dealt.clients).sum(axis=0),

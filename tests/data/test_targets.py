@@ -245,6 +245,7 @@ def test_rows_of_several_labels_are_dealt_and_tested(tmp_path: Path) -> None:
     assert planned.digest == made.digest() and made.kind == "multilabel"
     assert sum(map(len, (made.clients.values, made.unlabelled.values, made.validation.rows))) == 180  # type: ignore[union-attr]
     assert made.class_counts.tolist() == made.client_counts().sum(axis=0).tolist()
+    assert planned.client_sizes.tolist() == made.clients.sizes.tolist()
     assert planned.client_counts.tolist() == made.client_counts().tolist()
     assert planned.test_class_counts.tolist() == [150, 90, 30, 90]
     for client in range(3):

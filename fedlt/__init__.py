@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
     from fedlt.run import run
     from fedlt.strategy import Client, Server, Strategy, Update, combine
+    from fedlt.target import Target
 
 keep_private()
 
@@ -40,6 +41,7 @@ __all__ = [
     "Site",
     "Stage",
     "Strategy",
+    "Target",
     "Update",
     "check_strategy",
     "combine",
@@ -62,6 +64,7 @@ _HOMES = {
     "fedlt.data.site": ("Batch", "Site"),
     "fedlt.strategy": ("Client", "Server", "Strategy", "Update", "combine"),
     "fedlt.sweeps.sweep": ("sweep",),
+    "fedlt.target": ("Target",),
 }
 
 

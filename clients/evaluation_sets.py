@@ -11,7 +11,7 @@ from fedlt.data.inputs import Chosen, InputKind, Inputs
 from fedlt.data.inputs.features import Encoded
 from fedlt.exchange import Job, Report, Work
 from fedlt.measures.evaluate import TestSet, feature_moments
-from fedlt.measures.metrics import VALIDATION
+from fedlt.measures.figures import VALIDATION
 from fedlt.nn.net import Net
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fedlt.data.site import Batch, Site
     from fedlt.learner import Learner, Stage
     from fedlt.links.link import Link
+    from fedlt.measures.figure import Figure
     from fedlt.metric import Metric
     from fedlt.results.runs import Run
     from fedlt.run import run
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Client",
+    "Figure",
     "Learner",
     "Link",
     "Metric",
@@ -55,6 +57,7 @@ __all__ = [
 _HOMES = {
     "fedlt.checks.conformance": ("check_strategy",),
     "fedlt.comparing.compare": ("compare",),
+    "fedlt.measures.figure": ("Figure",),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.links.link": ("Link",),
     "fedlt.metric": ("Metric",),

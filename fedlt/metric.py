@@ -17,13 +17,17 @@ computed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlt.data.task import Task
+
+if TYPE_CHECKING:
+    from fedlt.measures.figure import Figure
 
 Sums = Mapping[str, NDArray[np.float64]]
 """Arrays by name, float64, of equal shapes for every batch."""
@@ -42,3 +46,10 @@ class Metric(ABC):
     @abstractmethod
     def figures(self, sums: Sums) -> dict[str, float]:
         """Figures by name, of the sums over all samples of one model. NaN where one is not defined."""
+
+    def describe(self) -> Sequence[Figure]:
+        """What tables, pictures and `fedlt explain` tell of the figures, under the names that `figures` gives them.
+
+        A figure without a record is called by its name, and is shown in per cent where all its values allow it.
+        """
+        return ()

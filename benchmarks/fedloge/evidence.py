@@ -23,8 +23,9 @@ from itertools import product
 from pathlib import Path
 
 from fedlt.comparing.compare import compare
-from fedlt.comparing.comparison import ACCURACIES, COSTS
 from fedlt.comparing.table import render
+from fedlt.measures.figures import COSTS
+from fedlt.measures.headlines import ACCURACIES
 from fedlt.results.runs import Run
 from fedlt.sweeps.grid import Job, plan
 from fedlt.sweeps.sweep import run_jobs

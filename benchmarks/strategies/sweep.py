@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmarks.strategies.settings import SETTINGS, chosen_rates, jobs, name_of
 from fedlt.comparing.compare import compare
-from fedlt.comparing.comparison import ACCURACIES, COSTS
 from fedlt.comparing.table import render
+from fedlt.measures.figures import COSTS
+from fedlt.measures.headlines import ACCURACIES
 from fedlt.sweeps.sweep import run_jobs
 from fedlt.sweeps.view import view
 

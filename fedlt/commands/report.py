@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedlt.errors import Problem, ScenarioError
+
+if TYPE_CHECKING:
+    from fedlt.measures.figure import Figure
 
 
 def explain(
@@ -16,8 +19,8 @@ def explain(
 ) -> None:
     """Say what a figure means: a metric or a column of a run's tables.
 
-    METRIC: a name such as generic/few, personal_masked/accuracy or clients.nll, or its last part. All names unless
-    given.
+    METRIC: a name such as generic/few, personal_masked/accuracy or clients.nll, or its last part; or a metric of your
+    own, ./mine.py:TopK. All names unless given.
     """
     from fedlt.measures import glossary
 
@@ -26,10 +29,26 @@ def explain(
             raise ScenarioError(Problem("--markdown", "writes all entries; leave out the metric"))
         print(glossary.page(), end="")
     elif metric:
-        for entry in glossary.explain(metric):
-            print(f"{entry.name}\n{glossary.wrap(entry.text, '  ')}")
+        for figure in _own(metric) if ".py:" in metric else glossary.explain(metric):
+            title = f" ({figure.title})" if figure.title else ""
+            print(f"{figure.name}{title}\n{glossary.wrap(glossary.full_text(figure), '  ')}".rstrip())
     else:
         print("\n".join(entry.name for entry in glossary.entries()))
+
+
+def _own(name: str) -> list[Figure]:
+    """What a metric of the user's own tells of its figures, with its keys at their defaults."""
+    from fedlt.config import catalog
+    from fedlt.measures.own import records
+
+    found = catalog.find("metric", name)
+    required = [field.name for field in found.fields if field.required]
+    if required:
+        raise ScenarioError(Problem("explain", f"{name} has keys without a default: {', '.join(required)}"))
+    told = records(found.create({}))
+    if not told:
+        raise ScenarioError(Problem("explain", f"{name} tells nothing of its figures; give it a describe()"))
+    return told
 
 
 def report(

@@ -153,7 +153,8 @@ def plot(
 
 def print_tables(tables: list[Comparison]) -> None:
     """On a terminal, as wide as it is; else as text."""
-    from fedlt.comparing.table import caption, render, rich_tables
+    from fedlt.comparing.comparison import caption
+    from fedlt.comparing.table import render, rich_tables
 
     if not sys.stdout.isatty():
         print(render(tables, "text"))

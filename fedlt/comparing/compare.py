@@ -18,13 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from fedlt.comparing.comparison import COSTS, WHEN, Cell, Comparison, Row, accuracies, paired
+from fedlt.comparing.cells import Cell, paired
+from fedlt.comparing.comparison import WHEN, Comparison, Row
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
 from fedlt.data.groups import bare_text
+from fedlt.measures.figure import Figure
+from fedlt.measures.figures import COSTS
+from fedlt.measures.glossary import described
+from fedlt.measures.headlines import compared
 from fedlt.results.record import LAST
-from fedlt.results.runs import Run
+from fedlt.results.runs import Run, measured
 
 
 def compare(
@@ -56,7 +61,7 @@ def compare(
         selection, found = None, group(*sources, by=by)
 
     everything = [run for mine in found.methods.values() for run in mine]
-    metrics = tuple(metrics) or (*accuracies(everything), *COSTS)
+    metrics = tuple(metrics) or (*compared(*measured(everything)), *COSTS)
     patterns = [variants] if isinstance(variants, str) else list(variants)
     values: dict[tuple[tuple[str, ...], str], dict[str, dict[int, dict[str, float]]]] = {}
     for labels, mine in found.methods.items():
@@ -80,10 +85,12 @@ def compare(
     name = next((row.name for row in rows if (row.labels, row.variant) == base), "")
     summaries = [run.summary for run in everything if any(run.summary.get("groups_untested", ()))]
     untested = dict.fromkeys(bare_text(summary["groups_count"], summary["groups_untested"]) for summary in summaries)
-    notes = unknown, tuple(untested)
-    table = found.by, metrics, tuple(rows), name, level, title, found.excluded, averaged, selection, *notes
 
-    return Comparison(*table)
+    return Comparison(
+        by=found.by, figures=_figures(metrics, everything, rows), rows=tuple(rows), reference=name, level=level,
+        title=title, excluded=found.excluded, averaged=averaged, selection=selection, unknown=unknown,
+        untested=tuple(untested),
+    )  # fmt: skip
 
 
 def compare_each(*sources: Source, each: Sequence[str] | None = None, **options: Any) -> list[Comparison]:
@@ -101,6 +108,13 @@ def compare_each(*sources: Source, each: Sequence[str] | None = None, **options:
         if any(run.status == "finished" for run in members) or len(parts) == 1:
             tables.append(compare(members, title=title, **options))
     return tables
+
+
+def _figures(metrics: Sequence[str], runs: Sequence[Run], rows: Sequence[Row]) -> dict[str, Figure]:
+    """What is told of each metric, in a unit that fits its values."""
+    own = {name: figure for run in runs for name, figure in run.figures.items()}
+    means = {m: [cells[m].mean for row in rows for cells in row.cells.values()] for m in metrics}
+    return {metric: described(metric, own).of_values(means[metric]) for metric in metrics}
 
 
 def _variants(runs: Sequence[Run], patterns: Sequence[str]) -> list[str]:

@@ -3,74 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from fedlt.comparing.cells import Cell, Paired, difference_text, mean_text
 from fedlt.comparing.methods import row_name
+from fedlt.comparing.run_keys import some
+from fedlt.comparing.selection import Selection
+from fedlt.comparing.sheet import Sheet, page
+from fedlt.measures.figure import Figure
+from fedlt.measures.figures import COSTS
+from fedlt.measures.headlines import BALANCED, headline
 from fedlt.results.record import LAST
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fedlt.comparing.select import Selection
-    from fedlt.results.runs import Run
-
-ACCURACIES = (
-    "generic/accuracy", "generic/many", "generic/medium", "generic/few", "personal/accuracy",
-    "personal_masked/accuracy", "personal/worst_decile",
-)  # fmt: skip
-BALANCED = "generic/balanced_accuracy"
-COSTS = ("cost/seconds", "cost/mb_up", "cost/mb_down")
-"""Seconds per round; megabytes (10^6 bytes) per client and round."""
 WHEN = {"last": "last evaluation", "last_five": "mean of the last five evaluations"}
-
-
-def accuracies(runs: Iterable[Run]) -> tuple[str, ...]:
-    """What a comparison shows unless told: `ACCURACIES` and, where a run's test set is not balanced, balanced accuracy
-    beside the generic model's accuracy."""
-    if all(run.balanced for run in runs):
-        return ACCURACIES
-    return (ACCURACIES[0], BALANCED, *ACCURACIES[1:])
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Mean difference to the reference over the seeds that both have, with its confidence interval.
-
-    n: pairs. low, high: bounds of Student's interval of the mean of the n differences; NaN for n = 1.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def mark(self) -> int:
-        """1 or -1 where the interval excludes zero: above or below the reference. 0 elsewhere."""
-        return int(self.low > 0) - int(self.high < 0)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One figure of one method. n: seeds for which it is defined. std: sample standard deviation, NaN for n = 1."""
-
-    mean: float
-    std: float
-    n: int
-    paired: Paired | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method. labels: values of the keys `by`. variant: of its models, "" for the headline.
+    """One method.
 
-    cells: `last` or `last_five` -> metric -> figure. needs: what its strategy and its learner have
-    beyond the model. setting: the one chosen on validation data; tried: how many it was chosen from. Empty and 0 where
-    nothing was chosen.
+    labels: values of the keys `by`.
+    variant: of its models; empty: the headline.
+    cells: `last` or `last_five` -> metric -> figure.
+    needs: what its strategy and its learner have beyond the model.
+    setting: the one chosen on validation data; empty where nothing was chosen.
+    tried: how many it was chosen from; 0 where nothing was.
     """
 
     labels: tuple[str, ...]
@@ -89,16 +51,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table of methods. excluded: what was left out because it is not finished, with its state.
+    """A table of methods.
 
+    by: keys whose values tell methods apart.
+    figures: by the name of a metric, what is told of it, in the order of the columns.
+    reference: name of the row to which differences are taken; empty: none.
+    level: of the confidence interval of these.
+    excluded: what was left out because it is not finished, with its state.
+    averaged: evaluations that the mean of the last five is over at least; fewer than five in short runs.
+    selection: how each method's setting was chosen on validation data; None where rows are all that was run.
     unknown: folders of runs that hold no digests of the files that they were made of, and whose scenarios name some.
     untested: what is to be said of classes without a test sample, for each partition that has some.
-    averaged: evaluations that the mean of the last five is over at least; fewer than five in short runs. selection: how
-    each method's setting was chosen on validation data; None where rows are all that was run.
     """
 
     by: tuple[str, ...]
-    metrics: tuple[str, ...]
+    figures: Mapping[str, Figure]
     rows: tuple[Row, ...]
     reference: str = ""
     level: float = 0.95
@@ -108,6 +75,11 @@ class Comparison:
     selection: Selection | None = None
     unknown: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self.figures)
 
     def frame(self) -> pd.DataFrame:
         """Long form: a line per method, evaluation and metric, with mean, std, n and the paired difference."""
@@ -132,25 +104,110 @@ class Comparison:
         return lines
 
     def __str__(self) -> str:
-        from fedlt.comparing.table import render
-
-        return render([self], "text")
+        return page(self.title, sheets(self), caption(self), "text")
 
     def _repr_markdown_(self) -> str:
-        from fedlt.comparing.table import render
-
-        return render([self], "markdown")
+        return page(self.title, sheets(self), caption(self), "markdown")
 
 
-def paired(differences: Sequence[float], level: float = 0.95) -> Paired:
-    """Student's confidence interval of the mean of n differences: mean ± t(n - 1) * std / sqrt(n)."""
-    # Equal runs may differ by the rounding of a mean, which is no difference at whatever confidence.
-    d = np.round(np.asarray(differences, dtype=np.float64), 12)
-    n = len(d)
-    if n < 2:
-        return Paired(float(d[0]) if n else math.nan, math.nan, math.nan, n)
-    from scipy.stats import t
+def sheets(comparison: Comparison) -> list[Sheet]:
+    """Means for both kinds of evaluation; with a reference, the differences to it as well.
 
-    half = float(t.ppf(0.5 + level / 2, n - 1)) * float(d.std(ddof=1)) / math.sqrt(n)
-    mean = float(d.mean())
-    return Paired(mean, mean - half, mean + half, n)
+    Where settings were chosen on validation data, what was tried stands first.
+    """
+    found = [_tried_sheet(comparison.selection)] if comparison.selection else []
+    for when, title in WHEN.items():
+        main = headline(comparison.metrics, comparison.figures.values())
+        found.append(_sheet(comparison, when, f"{main} in %, {title}", comparison.metrics, _mean))
+
+    if comparison.reference:
+        compared = [metric for metric in comparison.metrics if metric not in COSTS]
+        for when, title in WHEN.items():
+            head = f"difference to {comparison.reference} in points with {comparison.level:.0%} interval, {title}"
+            found.append(_sheet(comparison, when, head, compared, _difference))
+    return found
+
+
+def caption(comparison: Comparison) -> list[str]:
+    """What the reader must know, one note a line."""
+    notes = ["Mean ± sample standard deviation over n seeds; n in brackets where a figure is defined for fewer."]
+    notes += comparison.selection.notes if comparison.selection else ()
+    if comparison.averaged < LAST:
+        notes.append(f"Some runs have only {comparison.averaged} evaluations: their mean is over these.")
+
+    if BALANCED in comparison.metrics:
+        notes.append(
+            "Balanced, head, medium and tail are means of class recalls. Where test sets are not balanced, generic is "
+            "over samples, and large classes decide it."
+        )
+
+    lower = [figure.header for metric, figure in comparison.figures.items() if _lower_is_better(metric, figure)]
+    if lower:
+        notes.append(f"Lower is better: {', '.join(lower)}.")
+
+    if comparison.reference:
+        notes.append(
+            f"↑ ↓: higher or lower than {comparison.reference}; the {comparison.level:.0%} confidence interval of the "
+            "paired differences over the same seeds excludes zero."
+        )
+
+    told = {row.labels: f"{', '.join(row.labels)}: {', '.join(row.needs)}" for row in comparison.rows if row.needs}
+    if told:
+        notes.append(f"Beyond the model these have or send: {'; '.join(told.values())}.")
+    notes += [f"In no figure, as they have no test sample: {classes}." for classes in comparison.untested]
+
+    if comparison.unknown:
+        notes.append(
+            "Written before digests were kept, so that whether all were made of the same files is not known: "
+            f"{some(comparison.unknown)}."
+        )
+
+    notes += [f"left out: {run}" for run in comparison.excluded]
+    return notes
+
+
+def _lower_is_better(metric: str, figure: Figure) -> bool:
+    """Whether that must be said: of costs everyone knows it."""
+    return figure.better == "lower" and metric not in COSTS
+
+
+def _sheet(
+    comparison: Comparison, when: str, title: str, metrics: Sequence[str], show: Callable[[Row, Cell, Figure], str]
+) -> Sheet:
+    variants = any(row.variant for row in comparison.rows)
+    chosen = comparison.selection is not None
+    header = (*comparison.by, *(["variant"] if variants else []), *(["chosen setting", "tried"] if chosen else []), "n",
+              *(comparison.figures[m].header for m in metrics))  # fmt: skip
+    lines = tuple(
+        (*row.labels, *([row.variant or "-"] if variants else []), *([row.setting, str(row.tried)] if chosen else []),
+         str(len(row.seeds)), *(show(row, row.cells[when][metric], comparison.figures[metric]) for metric in metrics))
+        for row in comparison.rows
+    )  # fmt: skip
+    return Sheet(title, header, lines, len(comparison.by) + variants + chosen)
+
+
+def _tried_sheet(selection: Selection) -> Sheet:
+    """Every setting of every method with its validation figures, by which the settings were chosen."""
+    mean = ["weighted mean"] if len(selection.weights) > 1 else []
+    header = (*selection.by, *selection.keys, "chosen", "n", *selection.weights, *mean)
+    lines = tuple(
+        (*trial.method, *trial.setting, "yes" if trial.chosen else "", str(len(trial.seeds)),
+         *(_percent(cell) for cell in trial.cells))
+        for trial in selection.trials
+    )  # fmt: skip
+    labels = len(selection.by) + len(selection.keys) + 1
+    return Sheet("settings tried, validation figures in %, last evaluation", header, lines, labels)
+
+
+def _percent(cell: Cell) -> str:
+    text = "-" if math.isnan(cell.mean) else f"{100 * cell.mean:.1f}"
+    return text if math.isnan(cell.std) else f"{text} ± {100 * cell.std:.1f}"
+
+
+def _mean(row: Row, cell: Cell, figure: Figure) -> str:
+    defined = f" ({cell.n})" if cell.n < len(row.seeds) else ""
+    return mean_text(cell, figure, defined)
+
+
+def _difference(row: Row, cell: Cell, figure: Figure) -> str:
+    return difference_text(cell.paired, figure)

@@ -13,70 +13,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedlt.comparing.comparison import Cell
+from fedlt.comparing.cells import Cell
 from fedlt.comparing.methods import Grouped, Labels, Source, collect, group, is_number, row_name
+from fedlt.comparing.selection import Selection, Trial, setting_text
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
-from fedlt.measures import glossary
-from fedlt.measures.metrics import VALIDATION
+from fedlt.measures.figure import Figure
+from fedlt.measures.figures import METRICS, VALIDATION
+from fedlt.measures.glossary import described
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
     from fedlt.results.runs import Run
 
 REMEDY = "set data.validation, for example data.validation=0.2, and run again"
-_NO_SCORES = ("std", "clients", "experts", "ece", "nll", "brier", "nc1", "nc2_norms", "nc2_angles", "nc3", "head_norms",
-              "head_angles")  # fmt: skip
-"""Figures of which more is not better."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One setting of one method.
-
-    method: values of the keys that name methods.
-    setting: values of the keys that are selected; `-` for a key that the method does not have.
-    seeds: those that all settings of the method have, over which it is judged.
-    cells: the validation figures; the last one, of several their weighted mean, is the one by which it is judged.
-    chosen: whether it is the method's best.
-    """
-
-    method: Labels
-    setting: Labels
-    seeds: tuple[int, ...]
-    cells: tuple[Cell, ...]
-    chosen: bool
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What was tried, and what was chosen.
-
-    weights: validation figure -> its share in the weighted mean; they add up to 1.
-    by: keys that name methods.
-    keys: keys whose values are selected.
-    trials: all settings of all methods.
-    notes: what the reader must know, one line each.
-    """
-
-    weights: Mapping[str, float]
-    by: tuple[str, ...]
-    keys: tuple[str, ...]
-    trials: tuple[Trial, ...]
-    notes: tuple[str, ...]
-
-    def setting(self, method: Labels) -> str:
-        """The method's chosen setting in one text: `local.lr=0.1, strategy.mu=0.01`."""
-        return next(_text(self.keys, trial.setting) for trial in self.trials if trial.method == method and trial.chosen)
-
-    def tried(self, method: Labels) -> int:
-        """How many settings of the method were tried."""
-        return sum(trial.method == method for trial in self.trials)
 
 
 def select_settings(
@@ -153,8 +107,8 @@ def parse_figures(text: str) -> dict[str, float]:
         if not name.startswith(VALIDATION):
             such = f"{VALIDATION}generic/accuracy"
             problems.append(Problem("--select", f"nothing is chosen on the test set: expected {such}, got {name!r}"))
-        elif name.rpartition("/")[2] in _NO_SCORES:
-            problems.append(Problem("--select", f"expected a figure of which more is better, got {name!r}"))
+        elif not _more_is_better(described(name)):
+            problems.append(_no_score(name))
         elif name in weights:
             problems.append(Problem("--select", f"{name!r} is named twice"))
         elif star and not (is_number(factor) and float(factor) > 0):
@@ -173,8 +127,8 @@ def parse_figures(text: str) -> dict[str, float]:
 def check_scenarios(figures: str, scenarios: Iterable[Scenario]) -> None:
     """Raises `ScenarioError` where runs of these scenarios would not have the figures, so that it is told before."""
     weights = parse_figures(figures)
-    masked = (name.replace("personal/", "personal_masked/") for name in glossary.METRICS)
-    known = {f"{VALIDATION}{name}" for name in (*glossary.METRICS, *masked) if not name.startswith("cost/")}
+    masked = (name.replace("personal/", "personal_masked/") for name in METRICS)
+    known = {f"{VALIDATION}{name}" for name in (*METRICS, *masked) if not name.startswith("cost/")}
     plain = [re.sub(r"\[[^]]*\]", "", name) for name in weights]  # which variants there are, the strategies know
     problems = _unknown(plain, known)
     if not all(scenario.data.validation.active for scenario in scenarios):
@@ -188,9 +142,21 @@ def _check_runs(figures: Iterable[str], runs: Sequence[Run]) -> None:
     if bare:
         text = f"{len(bare)} of {len(runs)} runs have no validation figures ({bare[0]}{', ...' if bare[1:] else ''})"
         raise ScenarioError(Problem("data.validation", f"{text}; {REMEDY}"), source="the selection")
+    figures = list(figures)
     problems = _unknown(figures, {name for run in runs for name in run.final if name.startswith(VALIDATION)})
+    own = {name: figure for run in runs for name, figure in run.figures.items()}
+    problems += [_no_score(name) for name in figures if not _more_is_better(described(name, own))]
     if problems:
         raise ScenarioError(problems, source="the selection")
+
+
+def _more_is_better(figure: Figure) -> bool:
+    """Whether a setting may be chosen by the figure; one of which nothing is told may be."""
+    return figure.better == "higher" or not (figure.text or figure.better)
+
+
+def _no_score(name: str) -> Problem:
+    return Problem("--select", f"expected a figure of which more is better, got {name!r}")
 
 
 def _unknown(figures: Iterable[str], known: set[str]) -> list[Problem]:
@@ -231,7 +197,7 @@ def _rank(cells: Sequence[Cell]) -> float:
 def _missing(keys: Sequence[str], seeds: Mapping[Labels, set[int]]) -> str:
     """`local.lr=0.1 seed 2; local.lr=1.0 seeds 0, 2`: what some settings lack of the seeds that others have."""
     every = set.union(*seeds.values())
-    lacking = ((_text(keys, setting), every - mine) for setting, mine in seeds.items() if mine != every)
+    lacking = ((setting_text(keys, setting), every - mine) for setting, mine in seeds.items() if mine != every)
     return "; ".join(f"{text} {_seeds(seeds)}" for text, seeds in lacking)
 
 
@@ -269,11 +235,6 @@ def _edges(keys: Sequence[str], trials: Sequence[Trial]) -> list[str]:
 def _formula(weights: Mapping[str, float]) -> str:
     """`validation/generic/accuracy`, or `0.7 validation/generic/accuracy + 0.3 validation/personal/few`."""
     return next(iter(weights)) if len(weights) == 1 else " + ".join(f"{w:.3g} {name}" for name, w in weights.items())
-
-
-def _text(keys: Sequence[str], setting: Labels) -> str:
-    shown = (f"{key}={value}" for key, value in zip(keys, setting, strict=True) if value != "-")
-    return ", ".join(shown) or "-"
 
 
 def _seeds(seeds: Iterable[int]) -> str:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from fedlt.data.groups import by_count, by_mass
 from fedlt.measures.collapse import Moments, class_columns, client_alignment, collapse_figures
 from fedlt.measures.confidence import Confidence
+from fedlt.measures.figures import VALIDATION
 from fedlt.measures.metrics import (
     GROUPS,
-    VALIDATION,
     Confusion,
     generic_metrics,
     named,

@@ -19,9 +19,6 @@ from fedlt.data.groups import by_count, by_mass
 GROUPS = ("many", "medium", "few")
 """Names of the class groups 0, 1, 2: head, medium and tail classes."""
 
-VALIDATION = "validation/"
-"""What names of figures on validation data begin with."""
-
 
 @dataclass(frozen=True, eq=False)
 class Confusion:

@@ -11,15 +11,14 @@ from torch import Tensor
 
 from fedlt.data.task import Task
 from fedlt.errors import Problem, ScenarioError
+from fedlt.measures.figure import Figure
+from fedlt.measures.figures import METRICS
 from fedlt.measures.sums import Arrays, Key
 from fedlt.metric import Metric
 
 KEY = "evaluation.metrics"
-TAKEN = {
-    "accuracy", "balanced_accuracy", "many", "medium", "few", "clients", "std", "worst_decile", "ece", "nll", "brier",
-    "failure_auroc", "experts",
-}  # fmt: skip
-"""Names of figures that every run has."""
+TAKEN = {figure.last_part for figure in METRICS.values()}
+"""Names of figures that FedLT itself measures."""
 
 
 @dataclass
@@ -51,6 +50,7 @@ def try_metrics(metrics: Iterable[Metric], task: Task) -> None:
         key = f"{KEY}.{place}"
         try:
             figures = _figures_of_made_up(metric, task, generator)
+            described = records(metric)
         except Exception as error:
             message = f"{type(metric).__name__} failed on made-up logits: {type(error).__name__}: {error}"
             raise ScenarioError(Problem(key, f"{message}; mend it")) from error
@@ -60,6 +60,20 @@ def try_metrics(metrics: Iterable[Metric], task: Task) -> None:
                 reason = "is taken" if name.isidentifier() else "is no plain word"
                 raise ScenarioError(Problem(key, f"the figure's name {name!r} {reason}; give it another"))
             names[name] = place
+
+        for record in described:
+            if record.name not in figures:
+                message = f"describe() tells of {record.name!r}, and figures() gives {', '.join(figures)}"
+                raise ScenarioError(Problem(key, f"{message}; give both the same names"))
+
+
+def records(metric: Metric) -> list[Figure]:
+    """What the metric tells of its figures. Raises TypeError for what is no record."""
+    found = list(metric.describe())
+    wrong = [record for record in found if not isinstance(record, Figure)]
+    if wrong:
+        raise TypeError(f"describe() gives {wrong[0]!r}; expected fedlt.Figure(name, text, ...)")
+    return found
 
 
 def _figures_of_made_up(metric: Metric, task: Task, generator: torch.Generator) -> dict[str, float]:

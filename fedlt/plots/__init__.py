@@ -8,12 +8,11 @@
 Every figure is readable in print and in grey, and its colours are safe for colour-blind eyes.
 """
 
-from fedlt.plots.classes import class_accuracy
+from fedlt.plots.classes import calibration_curve, class_accuracy
 from fedlt.plots.clients import client_gains, client_scatter
-from fedlt.plots.curves import learning_curves
+from fedlt.plots.curves import class_norms, learning_curves
 from fedlt.plots.figure import KINDS, draw, save
 from fedlt.plots.maps import accuracy_map, partition_map
-from fedlt.plots.measures import calibration_curve, class_norms
 from fedlt.plots.style import style
 
 __all__ = [

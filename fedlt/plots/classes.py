@@ -1,4 +1,4 @@
-"""Class by class along the long tail, and how sure the models are."""
+"""Class by class along the long tail, and how far a model's confidence can be trusted."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedlt.data.groups import by_count
-from fedlt.plots.maps import FEW_CLASSES, name_classes
-from fedlt.plots.measured import by_name, recalls, split_of
-from fedlt.plots.style import GREY, looks, plain_number
+from fedlt.data.groups import SHOTS, by_count
+from fedlt.plots.chart import Array, Axis, Behind, Chart, Line, mean_line
+from fedlt.plots.measured import by_name, last, recalls, split_of
+from fedlt.plots.on_axes import FEW_NAMES, draw_on
+from fedlt.plots.style import looks
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from fedlt.results.runs import Run
 
 Runs = Sequence["Run"] | Mapping[str, Sequence["Run"]]
+TITLES = {"generic": "generic model", "personal": "personal models"}
 
 
 def class_accuracy(ax: Axes, runs: Runs, model: str = "generic", by: str | None = None) -> None:
@@ -26,43 +29,80 @@ def class_accuracy(ax: Axes, runs: Runs, model: str = "generic", by: str | None 
     Mean over the seeds, with one sample standard deviation: as bars, or as a band where there are many classes. Dotted
     lines separate head, medium and tail classes. model: `generic`, or `personal`, which is pooled over the clients.
     """
-    methods = by_name(runs, by)
-    first = next(iter(methods.values()))[0]
-    split = split_of(first)
+    draw_on(ax, class_chart(by_name(runs, by), model))
+
+
+def calibration_curve(ax: Axes, runs: Runs, model: str = "generic", by: str | None = None) -> None:
+    """Accuracy against confidence at the last evaluation, by bins: on the diagonal a model can be trusted.
+
+    Samples are pooled over the seeds, and over the clients of personal models; a dot holds a hundredth of them at
+    least. The legend gives the expected calibration error, mean over the seeds, in points.
+    """
+    draw_on(ax, calibration_chart(by_name(runs, by), model))
+
+
+def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
+    """See `class_accuracy`; the counts are those of the first seed."""
+    split = split_of(next(iter(methods.values()))[0])
     counts = split.train.sum(axis=0)
     order = np.argsort(-counts, kind="stable")
-    places = np.arange(len(order))
+    places, few = np.arange(len(order)), len(order) <= FEW_NAMES
 
-    behind = ax.twinx()
-    behind.bar(places, counts[order], width=1.0 if len(order) > FEW_CLASSES else 0.9, color=GREY, zorder=0)
-    behind.set_yscale("log")
-    behind.yaxis.set_major_formatter(plain_number)
-    behind.set_ylabel("training samples (bars)", color="0.35")
-    behind.tick_params(axis="y", colors="0.35")
-    behind.spines["right"].set_visible(True)
-    ax.set_zorder(behind.get_zorder() + 1)  # lines in front of the bars
-    ax.patch.set_visible(False)
-
+    lines = []
     for number, (name, look) in enumerate(looks(methods).items()):
         values = 100 * np.array([recalls(run, model)[order] for run in methods[name]])
-        if np.isnan(values).all():
-            continue
-        mean = values.mean(axis=0)
-        std = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(len(mean))
-        if len(order) <= FEW_CLASSES:
-            beside = places + 0.12 * (number - (len(methods) - 1) / 2) if len(methods) <= 6 else places
-            ax.errorbar(beside, mean, std, label=name, elinewidth=1.0, capsize=1.5, **look.line)
-        else:
-            ax.plot(places, mean, label=name, **{**look.line, "marker": ""})
-            ax.fill_between(places, mean - std, mean + std, color=look.colour, alpha=0.15, linewidth=0)
+        if not np.isnan(values).all():
+            beside = 0.12 * (number - (len(methods) - 1) / 2) if few and len(methods) <= 6 else 0.0
+            lines.append(mean_line(name, places, values, look, bars=few, marked=few, offset=beside))
+
     groups = by_count(counts)[order]
-    for place in np.flatnonzero(np.diff(groups)) + 0.5:
-        ax.axvline(place, color="0.3", linewidth=0.8, linestyle=":")
-    for number, text in enumerate(("head", "medium", "tail")):
-        mine = places[groups == number]
-        if len(mine):
-            ax.text(mine.mean(), 1.01, text, transform=ax.get_xaxis_transform(), ha="center", fontsize=7, color="0.3")
-    ax.set(xlim=(-0.6, len(order) - 0.4), ylim=(-3, 103), ylabel="accuracy, %")
-    ax.set_title("generic model" if model == "generic" else f"{model} models", pad=12)
-    name_classes(ax, [split.names[c] for c in order])
-    ax.set_xlabel("class, by training samples")
+    middles = [(float(places[groups == group].mean()), text) for group, text in enumerate(SHOTS) if group in groups]
+    return Chart(
+        name=f"classes-{model}",
+        title=TITLES.get(model, f"{model} models"),
+        x=Axis("class", title="class, by training samples", low=-0.6, high=len(order) - 0.4,
+               names=tuple(split.names[c] for c in order)),
+        y=Axis("accuracy", "%", low=-3.0, high=103.0),
+        marks=tuple(lines),
+        behind=Behind(counts[order], Axis("training samples", log=True, digits=0), tuple(SHOTS[g] for g in groups)),
+        dividers=tuple((np.flatnonzero(np.diff(groups)) + 0.5).tolist()),
+        groups=tuple(middles),
+    )  # fmt: skip
+
+
+def calibration_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
+    """See `calibration_curve`."""
+    lines = []
+    for name, look in looks(methods).items():
+        tables = [last(run.calibration[run.calibration.model == model]) for run in methods[name]]
+        samples, confidence, accuracy = _pooled(tables)
+        if not samples.sum():
+            continue
+        shown = samples >= 0.01 * samples.sum()
+        error = np.mean([run.final[f"{model}/ece"] for run in methods[name]])
+        told = zip(100 * confidence[shown], 100 * accuracy[shown], samples[shown], strict=True)
+        texts = (f"{name}: confidence {c:.1f} %, accuracy {a:.1f} %, {n:.0f} predictions" for c, a, n in told)
+        lines.append(Line(name, 100 * confidence[shown], 100 * accuracy[shown], look,
+                          f"{name}: error {100 * error:.1f}", texts=tuple(texts)))  # fmt: skip
+    return Chart(
+        name=f"calibration-{model}",
+        title=TITLES.get(model, model),
+        x=Axis("confidence", "%", low=-3.0, high=103.0),
+        y=Axis("accuracy", "%", low=-3.0, high=103.0),
+        marks=tuple(lines),
+        note="Below the diagonal a model is too sure of itself.",
+        diagonal=True,
+    )
+
+
+def _pooled(tables: Sequence[pd.DataFrame]) -> tuple[Array, Array, Array]:
+    """Samples, mean confidence and accuracy of each bin over all tables; 0 where a bin is empty."""
+    bins = max((int(table["bin"].max()) + 1 for table in tables if len(table)), default=0)
+    sums = np.zeros((3, bins))
+    for table in tables:
+        count = table["samples"].to_numpy(dtype=np.float64)
+        for row, column in enumerate((None, "confidence", "accuracy")):
+            value = 1.0 if column is None else np.nan_to_num(table[column].to_numpy(dtype=np.float64))
+            np.add.at(sums[row], table["bin"].to_numpy(), count * value)
+    whole = np.maximum(sums[0], 1.0)
+    return sums[0], sums[1] / whole, sums[2] / whole

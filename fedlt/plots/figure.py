@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fedlt.comparing.comparison import BALANCED
 from fedlt.comparing.methods import Source, collect, find_row
 from fedlt.errors import Problem, ScenarioError
-from fedlt.plots.classes import class_accuracy
-from fedlt.plots.clients import LARGEST, client_gains, client_scatter
-from fedlt.plots.curves import learning_curves
-from fedlt.plots.maps import accuracy_map, partition_map
-from fedlt.plots.measured import by_name, client_points, recalls, series, split_of
-from fedlt.plots.measures import calibration_curve, class_norms
-from fedlt.plots.style import looks, plain_number, style
+from fedlt.measures.figures import section
+from fedlt.measures.headlines import followed
+from fedlt.plots.chart import Chart, Dots, Shades
+from fedlt.plots.classes import calibration_chart, class_chart
+from fedlt.plots.clients import client_chart, gain_chart
+from fedlt.plots.curves import curve_chart, norms_chart
+from fedlt.plots.maps import accuracy_chart, partition_chart
+from fedlt.plots.measured import by_name, has_model, split_of
+from fedlt.plots.on_axes import LARGEST, draw_map, draw_on
+from fedlt.plots.style import plain_number, style
+from fedlt.results.runs import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
     from fedlt.results.runs import Run
 
 Methods = Mapping[str, Sequence["Run"]]
 PAGE = 7.0
 """Inches of a printed page between its margins."""
-COLLAPSE = ("generic/nc1", "generic/nc2_norms", "generic/nc2_angles", "generic/nc3")
-CURVES = ("generic/accuracy", "generic/few", "personal/accuracy", "personal_masked/accuracy")
 
 
 def draw(kind: str, *runs: Source, by: str | None = None, reference: str = "", **options: Any) -> Figure:
@@ -60,32 +59,22 @@ def save(figure: Figure, path: Path, option: str = "--output") -> None:
 
 
 def curves(methods: Methods, reference: str, metrics: Sequence[str] = ()) -> Figure:
-    """Learning curves, a panel for each metric; unless given, the four that matter most, and balanced accuracy where a
-    test set is not balanced."""
-    if not metrics:
-        balanced = all(run.balanced for mine in methods.values() for run in mine)
-        metrics = CURVES if balanced else (CURVES[0], BALANCED, *CURVES[1:])
-    figure, axes = _panels(len(metrics), columns=2, height=2.3)
-    for ax, metric in zip(axes, metrics, strict=True):
-        learning_curves(ax, methods, metric, percent=_is_share(methods, metric))
-    _legend(figure, axes)
-    return figure
+    """Learning curves, a panel for each metric; unless given, those that matter most."""
+    names = metrics or followed(*measured(run for runs in methods.values() for run in runs))
+    return _side_by_side([curve_chart(methods, name) for name in names], columns=2, height=2.3)
 
 
 def clients(methods: Methods, reference: str, masked: bool = False) -> Figure:
     """Personal against generic accuracy of every client, the methods side by side."""
-    largest = max(int(split_of(run).train.sum(axis=1).max()) for mine in methods.values() for run in mine)
-    lenders = {name: _lender(name, methods, reference) for name in methods}
-    low = min(_lowest(methods[name], masked, methods[lender] if lender else None) for name, lender in lenders.items())
-    figure, axes = _panels(len(methods), columns=3, height=2.75, share=True)
-
-    for ax, (name, look) in zip(axes, looks(methods).items(), strict=True):
-        lender = lenders[name]
-        title = f"{name} (generic: {lender})" if lender else name
-        spare = methods[lender] if lender else None
-        client_scatter(ax, methods[name], title, masked, generic_of=spare, look=look, largest=largest, low=low)
+    chart = client_chart(methods, masked, lender=reference)
+    panels = chart.panels()
+    figure, axes = _panels(len(panels), columns=3, height=2.75, share=True)
+    for ax, panel in zip(axes, panels, strict=True):
+        draw_on(ax, panel)
         ax.label_outer()
 
+    # What the sizes of the dots mean.
+    largest = max(mark.largest for mark in chart.marks if isinstance(mark, Dots))
     sizes = _round_sizes(largest)
     dots = [axes[0].scatter([], [], s=LARGEST * n / largest, color="0.7", edgecolors="black", linewidths=0.4)
             for n in sizes]  # fmt: skip
@@ -97,82 +86,57 @@ def clients(methods: Methods, reference: str, masked: bool = False) -> Figure:
 
 def classes(methods: Methods, reference: str) -> Figure:
     """Accuracy along the long tail: of the generic model, and of the personal models."""
-    models = [m for m in ("generic", "personal") if any(_has(run, m) for mine in methods.values() for run in mine)]
-    figure, axes = _panels(len(models), columns=1, height=2.5)
-    for ax, model in zip(axes, models, strict=True):
-        class_accuracy(ax, methods, model)
-    _legend(figure, axes)
-    return figure
+    runs = [run for mine in methods.values() for run in mine]
+    models = [model for model in ("generic", "personal") if any(has_model(run, model) for run in runs)]
+    return _side_by_side([class_chart(methods, model) for model in models], columns=1, height=2.5)
 
 
 def partition(methods: Methods, reference: str) -> Figure:
     """Clients by classes, a panel for each seed: all methods share it."""
-    seeds = {run.summary["seed"]: run for mine in methods.values() for run in mine}
+    seeds = {int(run.summary["seed"]): run for mine in methods.values() for run in mine}
     splits = {seed: split_of(run) for seed, run in sorted(seeds.items())}
-    figure, axes = _panels(len(seeds), columns=3, height=_map_height(seeds.values()), share=True)
     largest = max(int(split.train.max()) for split in splits.values())
-    for ax, (seed, split) in zip(axes, splits.items(), strict=True):
-        image = partition_map(ax, split.train, split.names, largest)
-        ax.set_title(f"seed {seed}")
-        ax.label_outer()
-    _scale(figure, axes, image, "training samples")
-    return figure
+    charts = [
+        replace(partition_chart(split.train, split.names, largest), title=f"seed {seed}")
+        for seed, split in splits.items()
+    ]
+    return _maps(charts, _map_height(seeds.values()))
 
 
 def accuracies(methods: Methods, reference: str) -> Figure:
     """Accuracy of each client's personal model on each class, a panel for each method; its first seed."""
-    figure, axes = _panels(
-        len(methods), columns=3, height=_map_height(mine[0] for mine in methods.values()), share=True
-    )
-    for ax, (name, mine) in zip(axes, methods.items(), strict=True):
-        image = accuracy_map(ax, mine[0], names=split_of(mine[0]).names)
-        ax.set_title(f"{name}, seed {mine[0].summary['seed']}")
-        ax.label_outer()
-    _scale(figure, axes, image, "accuracy of the personal model, %")
-    return figure
+    first = {name: mine[0] for name, mine in methods.items()}
+    charts = [
+        accuracy_chart(run, names=split_of(run).names, title=f"{name}, seed {run.summary['seed']}")
+        for name, run in first.items()
+    ]
+    return _maps(charts, _map_height(first.values()))
 
 
 def gain(methods: Methods, reference: str) -> Figure:
     """Gain of every client over the reference, unmasked and masked."""
     if not reference:
         raise ScenarioError(Problem("--reference", f"gain needs one of {', '.join(methods)}"))
-    figure, axes = _panels(2, columns=2, height=3.0, share=True)
-    for ax, masked in zip(axes, (False, True), strict=True):
-        client_gains(ax, methods, reference, masked=masked)
-        ax.label_outer()
-        _own_legend(ax, "lower right")
-    return figure
+    charts = [gain_chart(methods, reference, masked) for masked in (False, True)]
+    return _with_legends(charts, height=3.0, place="lower right")
 
 
 def norms(methods: Methods, reference: str) -> Figure:
     """Norms of the head's rows over the rounds, a panel for each method."""
-    figure, axes = _panels(len(methods), columns=3, height=2.3, share=True)
-    for ax, (name, mine) in zip(axes, methods.items(), strict=True):
-        class_norms(ax, mine)
-        ax.set_title(name)
-        ax.label_outer()
-    _legend(figure, axes)
-    return figure
+    charts = [norms_chart(mine, title=name) for name, mine in methods.items()]
+    return _side_by_side(charts, columns=3, height=2.3, share=True)
 
 
 def collapse(methods: Methods, reference: str) -> Figure:
     """Measures of neural collapse over the rounds; all are 0 in a collapsed model."""
-    figure, axes = _panels(len(COLLAPSE), columns=2, height=2.3)
-    for ax, metric in zip(axes, COLLAPSE, strict=True):
-        learning_curves(ax, methods, metric, percent=False)
-        ax.set_ylim(bottom=0)
-    _legend(figure, axes)
-    return figure
+    names = [name for name in section("features") if name.startswith("generic/nc")]
+    return _side_by_side([curve_chart(methods, name, from_zero=True) for name in names], columns=2, height=2.3)
 
 
 def calibration(methods: Methods, reference: str) -> Figure:
     """Accuracy against confidence, of the generic and of the personal models."""
-    figure, axes = _panels(2, columns=2, height=3.3, share=True)
-    for ax, model in zip(axes, ("generic", "personal"), strict=True):
-        calibration_curve(ax, methods, model)
-        ax.label_outer()
-        _own_legend(ax, "upper left")
-    return figure
+    charts = [calibration_chart(methods, model) for model in ("generic", "personal")]
+    return _with_legends(charts, height=3.3, place="upper left")
 
 
 _ALL = (curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration)
@@ -194,46 +158,40 @@ def _panels(number: int, columns: int, height: float, share: bool = False) -> tu
     return figure, axes[:number]
 
 
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend below all panels, with every method once."""
+def _side_by_side(charts: Sequence[Chart], columns: int, height: float, share: bool = False) -> Figure:
+    """The charts in panels, and one legend below all of them with every method once."""
+    figure, axes = _panels(len(charts), columns, height, share)
     found: dict[str, Any] = {}
-    for ax in axes:
+    for ax, chart in zip(axes, charts, strict=True):
+        draw_on(ax, chart)
+        if share:
+            ax.label_outer()
         found |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(4, max(1, len(found))))
+    return figure
 
 
-def _own_legend(ax: Axes, place: str) -> None:
-    """A legend within the panel, where there is something to tell."""
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc=place)
+def _with_legends(charts: Sequence[Chart], height: float, place: str) -> Figure:
+    """Two charts on equal axes, each with a legend of its own where there is something to tell."""
+    figure, axes = _panels(len(charts), columns=2, height=height, share=True)
+    for ax, chart in zip(axes, charts, strict=True):
+        draw_on(ax, chart)
+        ax.label_outer()
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(loc=place)
+    return figure
 
 
-def _scale(figure: Figure, axes: Sequence[Axes], image: AxesImage, label: str) -> None:
-    """One bar of shades for all panels, below them."""
-    figure.colorbar(image, ax=list(axes), label=label, location="bottom", shrink=0.5, aspect=40, format=plain_number)
-
-
-def _is_share(methods: Methods, metric: str) -> bool:
-    """Whether all values of the metric lie in 0..1, so that per cent make sense."""
-    values = np.concatenate([series(mine, metric)[1].ravel() for mine in methods.values()])
-    return not len(values) or bool((values >= 0).all() and (values <= 1).all())
-
-
-def _lender(name: str, methods: Methods, reference: str) -> str:
-    """The method whose generic model stands in for a missing one; "" where there is no need, or none to lend."""
-    return "" if any(_has(run, "generic") for run in methods[name]) else reference
-
-
-def _lowest(runs: Sequence[Run], masked: bool, generic_of: Sequence[Run] | None) -> float:
-    """The least accuracy of any client under either model, down to a round figure in per cent."""
-    points = client_points(runs, masked=masked, generic_of=generic_of)
-    found = np.concatenate([points.generic, points.personal])
-    found = found[~np.isnan(found)]
-    return float(10 * np.floor(10 * found.min(initial=1.0)))
-
-
-def _has(run: Run, model: str) -> bool:
-    return not np.isnan(recalls(run, model)).all()
+def _maps(charts: Sequence[Chart], height: float) -> Figure:
+    """Maps of one scale, with one bar of shades below them."""
+    figure, axes = _panels(len(charts), columns=3, height=height, share=True)
+    for ax, chart in zip(axes, charts, strict=True):
+        image = draw_map(ax, chart)
+        ax.label_outer()
+    (shades,) = (mark for mark in charts[0].marks if isinstance(mark, Shades))
+    figure.colorbar(image, ax=list(axes), label=shades.word, location="bottom", shrink=0.5, aspect=40,
+                    format=plain_number)  # fmt: skip
+    return figure
 
 
 def _map_height(runs: Iterable[Run]) -> float:

@@ -61,6 +61,11 @@ def recalls(run: Run, model: str = "generic") -> Array:
     return _ratio(right.sum(axis=0), tested.sum(axis=0))
 
 
+def has_model(run: Run, model: str) -> bool:
+    """Whether the last evaluation tested such models."""
+    return not np.isnan(recalls(run, model)).all()
+
+
 def client_recalls(run: Run, model: str = "personal") -> Array:
     """[K, C] accuracy of each client's model on each class of its own test set; NaN where it has no sample."""
     return _ratio(*_cells(run, model))

@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlt.comparing.compare import compare
-from fedlt.comparing.comparison import COSTS, accuracies
+from fedlt.comparing.comparison import caption
 from fedlt.comparing.methods import collect
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys
-from fedlt.comparing.table import caption
 from fedlt.errors import Problem, ScenarioError
+from fedlt.measures.figures import COSTS, VALIDATION, section
+from fedlt.measures.glossary import described
+from fedlt.measures.headlines import compared, followed
 from fedlt.plots import draw
-from fedlt.plots.measured import by_name
+from fedlt.plots.chart import Chart
+from fedlt.plots.classes import calibration_chart, class_chart
+from fedlt.plots.clients import client_chart
+from fedlt.plots.curves import curve_chart
+from fedlt.plots.measured import by_name, has_model
 from fedlt.report import charts
-from fedlt.report.charts import Chart
-from fedlt.report.tables import CONFIDENCE, FEATURES, class_table, client_table, comparison_tables
+from fedlt.report.tables import class_table, client_table, comparison_tables
+from fedlt.results.runs import measured
 
 if TYPE_CHECKING:
     from fedlt.results.runs import Run
@@ -71,18 +77,22 @@ def _section(
     setting: str, runs: Sequence[Run], by: str | None, reference: str, prefix: str
 ) -> tuple[str, dict[str, Chart]]:
     """HTML of one setting, and its charts by the ids of their places."""
-    shown = (*accuracies(runs), *COSTS)
-    found = compare(runs, by=by, reference=reference, metrics=(*shown, *CONFIDENCE, *FEATURES))
+    shown, confidence, features = (*compared(*measured(runs)), *COSTS), section("confidence"), section("features")
+    own = tuple(name for name in _own(runs) if name not in shown)
+    found = compare(runs, by=by, reference=reference, metrics=(*shown, *confidence, *features, *own))
     methods = by_name(runs, by)
     first = next(iter(methods.values()))[0]
+    # The method whose generic model stands in where another one has none.
+    lender = next((name for name, mine in methods.items() if has_model(mine[0], "generic")), "")
     places: dict[str, Chart] = {}
 
-    def place(chart: Chart | None) -> str:
-        if chart is None:
+    def place(chart: Chart) -> str:
+        if not chart.marks:
             return ""
         places[prefix + chart.name] = chart
         note = f'<p class="note">{escape(chart.note)}</p>' if chart.note else ""
-        return f'<div><h3>{escape(chart.title)}</h3>{note}<div class="chart" id="{prefix}{chart.name}"></div></div>\n'
+        title = escape(chart.title[0].upper() + chart.title[1:])
+        return f'<div><h3>{title}</h3>{note}<div class="chart" id="{prefix}{chart.name}"></div></div>\n'
 
     notes = "".join(f"<br>{escape(note)}" for note in caption(found))
     parts = [
@@ -91,24 +101,32 @@ def _section(
         f'<p class="note">{ORDER} Accuracies in %, costs per round and client.{notes}</p>\n',
         comparison_tables(found, shown),
         "<h2>Over the rounds</h2>\n",
-        _grid(place(chart) for chart in charts.curves(methods)),
+        _grid(place(chart) for chart in (curve_chart(methods, name) for name in followed(*measured(runs)))),
         "<h2>Clients</h2>\n",
-        place(charts.clients(methods)),
+        place(client_chart(methods, lender=lender)),
         f"<details><summary>All clients as a table</summary>{client_table(methods)}</details>\n",
         "<h2>Classes</h2>\n",
-        _grid(place(charts.classes(methods, model)) for model in ("generic", "personal")),
+        _grid(place(class_chart(methods, model)) for model in ("generic", "personal")),
         class_table(methods),
         "<h2>Confidence</h2>\n",
-        comparison_tables(found, CONFIDENCE),
-        _grid(place(charts.calibration(methods, model)) for model in ("generic", "personal")),
+        comparison_tables(found, confidence),
+        _grid(place(calibration_chart(methods, model)) for model in ("generic", "personal")),
         "<h2>Features and head of the generic model</h2>\n",
-        comparison_tables(found, FEATURES),
+        comparison_tables(found, features),
+        *(["<h2>Metrics of the runs' own</h2>\n", comparison_tables(found, own)] if own else []),
         "<h2>Scenario and partition</h2>\n",
         _scenario(first),
-        place(charts.partition(first)),
-        _stills(methods, reference),
+        place(charts.largest_clients(first)),
+        _stills(runs, reference or lender),
     ]
     return "".join(parts), places
+
+
+def _own(runs: Sequence[Run]) -> list[str]:
+    """Names of what the runs' own metrics measure, of the headline models."""
+    names = dict.fromkeys(name for run in runs for name in run.final)
+    plain = (name for name in names if "[" not in name and not name.startswith(VALIDATION))
+    return [name for name in plain if not described(name).text]
 
 
 def _grid(parts: Iterator[str]) -> str:
@@ -142,14 +160,12 @@ def _scenario(run: Run) -> str:
     )
 
 
-def _stills(methods: Mapping[str, Sequence[Run]], reference: str) -> str:
+def _stills(runs: Sequence[Run], lender: str) -> str:
     """Pictures for readers without scripts."""
-    lender = reference or next((name for name, runs in methods.items() if "generic/accuracy" in runs[0].final), "")
-    everything = [run for runs in methods.values() for run in runs]
     images = []
     for kind in STILL:
         stream = io.BytesIO()
-        draw(kind, everything, reference=lender if kind == "clients" else "").savefig(stream, format="png", dpi=110)
+        draw(kind, runs, reference=lender if kind == "clients" else "").savefig(stream, format="png", dpi=110)
         images.append(f'<img alt="{kind}" src="data:image/png;base64,{_base64(stream.getvalue())}">')
     return f"<noscript><h2>Pictures</h2>{''.join(images)}</noscript>\n"
 
@@ -157,7 +173,7 @@ def _stills(methods: Mapping[str, Sequence[Run]], reference: str) -> str:
 def _page(title: str, runs: Sequence[Run], sections: Sequence[str], drawn: Mapping[str, Chart]) -> str:
     from plotly.offline import get_plotlyjs
 
-    data = {place: {"data": chart.data, "layout": chart.layout} for place, chart in drawn.items()}
+    data = {place: charts.drawn(chart) for place, chart in drawn.items()}
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")  # no tag ends the script
     script = _base64(gzip.compress(get_plotlyjs().encode(), 9, mtime=0))
     versions = {json.dumps(run.summary["versions"], sort_keys=True) for run in runs}

@@ -10,36 +10,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedlt.comparing.comparison import COSTS, WHEN, Cell, Comparison
+from fedlt.comparing.cells import Cell, mean_text
+from fedlt.comparing.comparison import WHEN, Comparison
 from fedlt.measures import glossary
+from fedlt.measures.columns import COLUMNS
+from fedlt.measures.figure import Figure
 from fedlt.plots.measured import last, recalls, split_of
 
 if TYPE_CHECKING:
     from fedlt.results.runs import Run
 
-CONFIDENCE = (
-    "generic/ece", "generic/nll", "generic/brier", "generic/failure_auroc",
-    "personal/ece", "personal/nll", "personal/brier", "personal/failure_auroc",
-)  # fmt: skip
-FEATURES = ("generic/nc1", "generic/nc2_norms", "generic/nc2_angles", "generic/nc3", "generic/head_norms",
-            "generic/head_angles", "generic/alignment")  # fmt: skip
-"""What the further tables compare."""
-_CLIENT = {
-    "train_samples": "training samples", "test_samples": "test samples", "accuracy": "accuracy, %",
-    "accuracy_masked": "masked, %", "many": "head, %", "medium": "medium, %", "few": "tail, %", "nll": "loss, nats",
-}  # fmt: skip
-_SHARES = ("accuracy", "accuracy_masked", "many", "medium", "few")
+_CLIENT = ("train_samples", "test_samples", "accuracy", "accuracy_masked", "many", "medium", "few", "nll")
+"""Columns of the table of clients."""
 
 
 @dataclass(frozen=True)
-class Field:
-    """One cell. value: what it is sorted by; None: last, whichever the order."""
+class Number:
+    """One cell.
+
+    value: what it is sorted by; None: last, whichever the order.
+    """
 
     text: str
     value: float | None
 
 
-def table(caption: str, header: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Field]], labels: int) -> str:
+def table(caption: str, header: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Number]], labels: int) -> str:
     """An HTML table. header: (text, hint) of each column; labels: how many, from the left, are text."""
     kinds = [' class="text"' if column < labels else "" for column in range(len(header))]
     heads = "".join(
@@ -59,12 +55,16 @@ def comparison_tables(comparison: Comparison, metrics: Sequence[str]) -> str:
     """Means over the seeds at the last evaluation and over the last five; with marks where a reference was given."""
     variants = any(row.variant for row in comparison.rows)
     labels = [(key, "") for key in comparison.by] + ([("variant", glossary.VARIANT)] if variants else [])
-    header = [*labels, ("n", "seeds"), *((metric, glossary.explain(metric)[0].text) for metric in metrics)]
+    header = [
+        *labels,
+        ("n", "seeds"),
+        *((metric, glossary.full_text(comparison.figures[metric])) for metric in metrics),
+    ]
     parts = []
     for when, title in WHEN.items():
-        rows: list[list[str | Field]] = [
-            [*row.labels, *([row.variant or "-"] if variants else []), Field(str(len(row.seeds)), len(row.seeds)),
-             *(_figure(metric, row.cells[when][metric]) for metric in metrics)]
+        rows: list[list[str | Number]] = [
+            [*row.labels, *([row.variant or "-"] if variants else []), Number(str(len(row.seeds)), len(row.seeds)),
+             *(_figure(comparison.figures[metric], row.cells[when][metric]) for metric in metrics)]
             for row in comparison.rows
         ]  # fmt: skip
         parts.append(table(title[0].upper() + title[1:], header, rows, len(labels)))
@@ -85,9 +85,9 @@ def class_table(methods: Mapping[str, Sequence[Run]]) -> str:
             if not np.isnan(values).all():
                 columns.append((f"{name}, {model}", (100 * values.mean(axis=0)).tolist()))
 
-    header = [("class", ""), ("group", glossary.COLUMNS["classes.group_count"]),
+    header = [("class", ""), ("group", COLUMNS["classes.group_count"].text),
               ("training samples", "first seed"), *((name, "%") for name, _ in columns)]  # fmt: skip
-    rows: list[list[str | Field]] = [
+    rows: list[list[str | Number]] = [
         [split.names[c], str(groups.get(c, "-")), _number(counts[c], 0), *(_number(v[c], 1) for _, v in columns)]
         for c in np.argsort(-counts, kind="stable").tolist()
     ]
@@ -97,42 +97,33 @@ def class_table(methods: Mapping[str, Sequence[Run]]) -> str:
 
 def client_table(methods: Mapping[str, Sequence[Run]]) -> str:
     """Every client of every run at the last evaluation."""
+    columns = {name: COLUMNS[f"clients.{name}"] for name in _CLIENT}
     header = [("method", ""), ("seed", ""), ("client", ""),
-              *((text, glossary.COLUMNS[f"clients.{name}"]) for name, text in _CLIENT.items())]  # fmt: skip
-    rows: list[list[str | Field]] = []
+              *((figure.heading, figure.text) for figure in columns.values())]  # fmt: skip
+    rows: list[list[str | Number]] = []
     for name, runs in methods.items():
         for run in runs:
             found = last(run.clients[run.clients.variant == ""])
             seed = run.summary["seed"]
             for line in found.to_dict("records"):
                 rows.append([name, _number(seed, 0), _number(line["client"], 0),
-                             *(_client(column, line[column]) for column in _CLIENT)])  # fmt: skip
+                             *(_value(line[name], figure) for name, figure in columns.items())])  # fmt: skip
     return table("Clients at the last evaluation", header, rows, 1)
 
 
-def _client(column: str, value: float) -> Field:
-    if column in _SHARES:
-        return _number(100 * value, 1)
-    return _number(value, 3 if column == "nll" else 0)
+def _value(value: float, figure: Figure) -> Number:
+    return _number(figure.shown.scale * value, figure.shown.digits)
 
 
-def _figure(metric: str, cell: Cell) -> Field:
-    """Shares in per cent, costs and measures as they are."""
-    share = metric not in (*COSTS, *CONFIDENCE, *FEATURES)
-    scale, digits = (100.0, 1) if share else (1.0, 2 if metric in COSTS else 3)
-    if math.isnan(cell.mean):
-        return Field("-", None)
-    text = f"{scale * cell.mean:.{digits}f}"
-    if not math.isnan(cell.std) and metric not in COSTS[1:]:
-        text += f" ± {scale * cell.std:.{digits}f}"
-    return Field(text + {1: " ↑", -1: " ↓", 0: ""}[cell.paired.mark if cell.paired else 0], scale * cell.mean)
+def _figure(figure: Figure, cell: Cell) -> Number:
+    return Number(mean_text(cell, figure), None if math.isnan(cell.mean) else figure.shown.scale * cell.mean)
 
 
-def _number(value: float, digits: int) -> Field:
-    return Field("-", None) if math.isnan(value) else Field(f"{value:.{digits}f}", round(float(value), 6))
+def _number(value: float, digits: int) -> Number:
+    return Number("-", None) if math.isnan(value) else Number(f"{value:.{digits}f}", round(float(value), 6))
 
 
-def _cell(cell: str | Field, kind: str) -> str:
+def _cell(cell: str | Number, kind: str) -> str:
     if isinstance(cell, str):
         return f"<td{kind}>{escape(cell)}</td>"
     if cell.value is not None and cell.text == f"{cell.value:g}":

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -154,6 +155,9 @@ class RunWriter:
             raise RuntimeError("partition() comes before evaluation(): class groups follow from who holds what")
         derived = Derived(evaluation, self._split)
         metrics = derived.metrics
+        own = [asdict(figure) for metric, _ in evaluation.own for figure in metric.describe()]
+        if own:
+            self.summary["figures"] = own
         for line in derived.told:
             self.log(f"round {evaluation.round}: {line}")
         chunks: dict[str, list[pa.Table]] = {}

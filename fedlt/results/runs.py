@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fedlt.data.provenance import inputs_now, missing, names_files, refuse_changed
 from fedlt.errors import FedLTError
 from fedlt.measures.evaluation import Evaluation
+from fedlt.measures.figure import Figure
 from fedlt.results.pieces import read_table
 from fedlt.results.record import RunWriter
 from fedlt.results.tables import named_as_today
@@ -60,6 +62,13 @@ class Run:
     def warnings(self) -> list[str]:
         """What is off with the finished run, and what to try (`fedlt.results.run_warnings`); mostly nothing."""
         return list(self.summary.get("warnings", []))
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """What the run's own metrics tell of their figures, by name."""
+        known = {field.name for field in fields(Figure)}
+        told = ({key: value for key, value in each.items() if key in known} for each in self.summary.get("figures", ()))
+        return {figure.name: figure for figure in (Figure(**each) for each in told)}
 
     @property
     def balanced(self) -> bool:
@@ -119,6 +128,14 @@ def open_run(path: str | Path) -> Run:
     if not (folder / "run.json").is_file():
         raise FedLTError(f"{folder} is not a run folder: it holds no run.json")
     return Run(folder)
+
+
+def measured(runs: Iterable[Run]) -> tuple[set[str], bool, tuple[Figure, ...]]:
+    """What `fedlt.measures.headlines` chooses by: the names of the metrics that any of the runs has, whether
+    all their test sets are balanced, and the records of their own metrics."""
+    found = list(runs)
+    own = {name: figure for run in found for name, figure in run.figures.items()}
+    return {name for run in found for name in run.final}, all(run.balanced for run in found), tuple(own.values())
 
 
 def finished_run(path: str | Path) -> Run | None:

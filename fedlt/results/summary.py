@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fedlt.data.groups import bare_text
-from fedlt.measures.metrics import GROUPS
+from fedlt.data.groups import SHOTS, bare_text
+from fedlt.measures.figures import METRICS
+from fedlt.measures.headlines import ACCURACY, by_group, headline
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,14 +20,10 @@ WIDTH = 110
 """Characters a line of a table that is not drawn on a terminal."""
 
 _MODELS = {"generic": "generic model", "personal": "personal models", "personal_masked": "personal models, masked"}
-_COLUMNS = {
-    "accuracy": "accuracy", "balanced_accuracy": "balanced", "many": "head (many)", "medium": "medium",
-    "few": "tail (few)", "worst_decile": "worst decile", "std": "spread",
-}  # fmt: skip
 
 
 def final_table(run: Run) -> Table:
-    """The figures of a run's last evaluation in per cent: who is good on which classes, and for which clients.
+    """The headline figures of a run's last evaluation in per cent: who is good on which classes, and for which clients.
 
     Balanced accuracy has a column of its own where the global test set is not balanced.
     """
@@ -36,15 +33,18 @@ def final_table(run: Run) -> Table:
 
     final = run.final
     when = f"round {run.summary['final_round']}" if final else "not evaluated yet"
-    table = Table(box=box.SIMPLE_HEAD, title=f"accuracy in %, {when}", title_justify="left", padding=(0, 0, 0, 1),
+    main = headline(final, run.figures.values())
+    table = Table(box=box.SIMPLE_HEAD, title=f"{main} in %, {when}", title_justify="left", padding=(0, 0, 0, 1),
                   caption=_caption(run), caption_justify="left")  # fmt: skip
     table.add_column("", no_wrap=True)
     uneven = "generic/accuracy" in final and not run.balanced
-    columns = [name for name in _COLUMNS if name != "balanced_accuracy" or uneven]
-    for header in map(_COLUMNS.__getitem__, columns):
+    columns = [main, *(["balanced_accuracy"] if uneven else []), *by_group(main), "worst_decile", "std"]
+    if main != ACCURACY:  # whose columns always stand there, so that tables of runs are alike
+        columns = [name for name in columns if any(found.endswith(f"/{name}") for found in final)]
+    for header in map(_heading, columns):
         table.add_column(header, justify="right", min_width=max(map(len, header.split())))
     for kind, title in _MODELS.items():
-        found = (name.removesuffix("/accuracy") for name in final if name.endswith("]/accuracy"))
+        found = (name.removesuffix(f"/{main}") for name in final if name.endswith(f"]/{main}"))
         for model in [kind, *(model for model in found if model.startswith(f"{kind}["))]:
             name = escape(f"{title} {model[len(kind) :]}".strip())  # [variant] is no markup
             table.add_row(name, *(_percent(final, f"{model}/{column}") for column in columns))
@@ -58,16 +58,17 @@ def join_table(metrics: Mapping[str, float]) -> Table:
     from rich.table import Table
 
     clients = max((value for name, value in metrics.items() if name.endswith("/clients")), default=0)
-    title = f"accuracy in %, {clients:.0f} clients that took no part"
+    title = f"{headline(metrics)} in %, {clients:.0f} clients that took no part"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("", no_wrap=True)
-    for header in ("accuracy", "masked", "worst decile", "spread"):
+    main = headline(metrics)
+    for header in (main, "masked", _heading("worst_decile"), _heading("std")):
         table.add_column(header, justify="right")
     for name in metrics:
         model, _, figure = name.rpartition("/")
-        if figure == "accuracy" and "_masked" not in model:
+        if figure == main and "_masked" not in model:
             way, bracket, variant = model.partition("[")
-            masked = f"{way}_masked{bracket}{variant}/accuracy"
+            masked = f"{way}_masked{bracket}{variant}/{main}"
             cells = (_percent(metrics, key) for key in (name, masked, f"{model}/worst_decile", f"{model}/std"))
             table.add_row(escape(model), *cells)
     return table
@@ -101,24 +102,23 @@ def evaluation_line(round: int, rounds: int, metrics: Mapping[str, float]) -> st
     and, where validation data are set apart, `validation 62.0 / 70.4 %`: generic and personal accuracy on these.
     """
     parts = [f"round {round}/{rounds}"]
-    if "generic/accuracy" in metrics:
-        head, medium, tail = (_percent(metrics, f"generic/{group}") for group in GROUPS)
-        accuracy = _percent(metrics, "generic/accuracy")
-        balanced = _percent(metrics, "generic/balanced_accuracy")
-        uneven = abs(metrics["generic/accuracy"] - metrics.get("generic/balanced_accuracy", math.nan)) > 1e-9
-        between = f"balanced {balanced}, " if uneven else ""
-        parts.append(f"generic {accuracy} % ({between}head {head}, medium {medium}, tail {tail})")
+    main = headline(metrics)
+    if f"generic/{main}" in metrics:
+        accuracy, balanced = (metrics.get(f"generic/{name}", math.nan) for name in ("accuracy", "balanced_accuracy"))
+        uneven = {"balanced_accuracy": "balanced"} if abs(accuracy - balanced) > 1e-9 else {}
+        beside = uneven | {
+            name: word for name, word in zip(by_group(main), SHOTS, strict=True) if f"generic/{name}" in metrics
+        }
+        told = ", ".join(f"{word} {_percent(metrics, f'generic/{name}')}" for name, word in beside.items())
+        parts.append(f"generic {_percent(metrics, f'generic/{main}')} %" + (f" ({told})" if told else ""))
 
-    if "personal/accuracy" in metrics:
-        masked = _percent(metrics, "personal_masked/accuracy")
-        parts.append(f"personal {_percent(metrics, 'personal/accuracy')} %" + (
-            f" (masked {masked})" if "personal_masked/accuracy" in metrics else ""))  # fmt: skip
+    if f"personal/{main}" in metrics:
+        masked = f"personal_masked/{main}"
+        parts.append(f"personal {_percent(metrics, f'personal/{main}')} %" + (
+            f" (masked {_percent(metrics, masked)})" if masked in metrics else ""))  # fmt: skip
 
-    held = [
-        _percent(metrics, name)
-        for kind in ("generic", "personal")
-        if (name := f"validation/{kind}/accuracy") in metrics
-    ]
+    validation = (f"validation/{kind}/{main}" for kind in ("generic", "personal"))
+    held = [_percent(metrics, name) for name in validation if name in metrics]
     if held:
         parts.append(f"validation {' / '.join(held)} %")
 
@@ -160,6 +160,12 @@ def _caption(run: Run) -> str:
         + f"Personal: {clients} clients, unweighted; head, medium and tail are 75, 20 and 5 % of each client's own "
         "training samples.\nSpread: standard deviation over clients. -: not defined."
     )
+
+
+def _heading(name: str) -> str:
+    """Of a column of one figure of all models, by the last part of its name."""
+    found = METRICS.get(f"generic/{name}") or METRICS.get(f"personal/{name}")
+    return found.column or name if found else name
 
 
 def _percent(metrics: Mapping[str, float], name: str) -> str:

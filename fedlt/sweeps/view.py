@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedlt.measures.metrics import VALIDATION
+from fedlt.measures.figures import VALIDATION
+from fedlt.measures.headlines import headline
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -199,12 +200,13 @@ def figures(run: Run) -> str:
 
 
 def percent(run: Run, kind: str) -> str:
-    """Accuracy of the last evaluation of a kind of model; `-` where there is none.
+    """The headline figure of the last evaluation of a kind of model; `-` where there is none.
 
     On validation data where the run has some: who watches a sweep chooses by what is shown.
     """
     prefix = VALIDATION if _has_validation(run) else ""
-    value = run.final.get(f"{prefix}{kind}/accuracy", math.nan)
+    main = headline(run.final, run.figures.values())
+    value = run.final.get(f"{prefix}{kind}/{main}", math.nan)
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 

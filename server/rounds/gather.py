@@ -12,7 +12,8 @@ from fedlt.exchange import Report
 from fedlt.measures.collapse import Moments
 from fedlt.measures.confidence import Confidence
 from fedlt.measures.evaluation import Evaluation, Own
-from fedlt.measures.metrics import VALIDATION, Confusion, named
+from fedlt.measures.figures import VALIDATION
+from fedlt.measures.metrics import Confusion, named
 from fedlt.measures.sums import added
 from fedlt.metric import Metric
 from fedlt.training.assembly import Assembly

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
+from fedlt.comparing.cells import paired
 from fedlt.comparing.compare import compare_each
-from fedlt.comparing.comparison import Comparison, Row, paired
+from fedlt.comparing.comparison import Comparison, Row
 from fedlt.comparing.table import render
 from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError

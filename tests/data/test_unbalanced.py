@@ -10,10 +10,11 @@ import pytest
 
 import fedlt
 from fedlt.comparing.compare import compare
-from fedlt.comparing.comparison import ACCURACIES, BALANCED, COSTS, accuracies
+from fedlt.measures.figures import COSTS
+from fedlt.measures.headlines import ACCURACIES, BALANCED, compared
 from fedlt.measures.metrics import Confusion, generic_metrics
 from fedlt.plots import draw
-from fedlt.results.runs import Run
+from fedlt.results.runs import Run, measured
 from fedlt.results.summary import evaluation_line, final_table, plain
 
 
@@ -74,7 +75,7 @@ def test_an_unbalanced_set_shows_balanced_accuracy_everywhere(run_on: Any, tmp_p
     if abs(run.final["generic/accuracy"] - recall.mean()) > 1e-3:
         assert f"balanced {shown}, head" in evaluation_line(2, 2, run.final)
 
-    assert accuracies([run]) == (ACCURACIES[0], BALANCED, *ACCURACIES[1:])
+    assert compared(*measured([run])) == (ACCURACIES[0], BALANCED, *ACCURACIES[1:])
     found = compare([run])
     assert found.metrics[:2] == ("generic/accuracy", BALANCED)
     assert "balanced" in str(found)
@@ -104,7 +105,7 @@ def test_balanced_is_said_where_every_class_has_equally_many(
     run = run_on(tests)
     assert run.balanced == balanced
     assert ("balanced" in plain(final_table(run))) == (not balanced)
-    assert compare([run]).metrics == ((*ACCURACIES, *COSTS) if balanced else (*accuracies([run]), *COSTS))
+    assert compare([run]).metrics == ((*ACCURACIES, *COSTS) if balanced else (*compared(*measured([run])), *COSTS))
 
 
 def test_runs_of_older_versions_are_told_by_their_figures(run_on: Any) -> None:

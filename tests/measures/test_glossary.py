@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.comparing.comparison import ACCURACIES, COSTS
 from fedlt.errors import ScenarioError
 from fedlt.measures import glossary
+from fedlt.measures.columns import COLUMNS
+from fedlt.measures.figures import COSTS, METRICS
+from fedlt.measures.headlines import ACCURACIES
 from fedlt.results.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,22 +30,22 @@ def test_every_figure_of_a_run_is_explained(tiny: dict[str, Any], tmp_path: Path
     columns = {**{table: list(found) for table, found in TABLES.items()}, "rounds": list(run.rounds)}
     for table, names in columns.items():
         for name in names:
-            assert name in shared or f"{table}.{name}" in glossary.COLUMNS, f"{table}.{name}"
+            assert name in shared or f"{table}.{name}" in COLUMNS, f"{table}.{name}"
 
 
 def test_no_entry_explains_what_is_not_there(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, out=tmp_path)
     asking = fedlt.run(tiny, "learner={name: tlc, exit_below: 0.5}", "model={name: mlp, depth: 2}", out=tmp_path)
-    assert set(glossary.METRICS) <= {*run.final, *asking.final, *COSTS}
+    assert set(METRICS) <= {*run.final, *asking.final, *COSTS}
     assert 1 <= asking.final["generic/experts"] <= 3
     known = {f"{table}.{name}" for table, found in TABLES.items() for name in found}
-    assert set(glossary.COLUMNS) <= known | {f"rounds.{name}" for name in run.rounds}
+    assert set(COLUMNS) <= known | {f"rounds.{name}" for name in run.rounds}
 
 
 def test_a_name_may_carry_a_mask_and_a_variant_or_be_the_last_part() -> None:
     (entry,) = glossary.explain("personal_masked[psi]/few")
     assert entry.name == "personal_masked[psi]/few"
-    assert entry.text == " ".join([glossary.METRICS["personal/few"], glossary.MASKED, glossary.VARIANT])
+    assert entry.text == " ".join([METRICS["personal/few"].text, glossary.MASKED, glossary.VARIANT])
     assert [entry.name for entry in glossary.explain("few")] == ["generic/few", "personal/few", "clients.few"]
     with pytest.raises(ScenarioError, match="did you mean 'ece'"):
         glossary.explain("eec")
@@ -51,10 +53,10 @@ def test_a_name_may_carry_a_mask_and_a_variant_or_be_the_last_part() -> None:
 
 def test_the_command_explains() -> None:
     one = CliRunner().invoke(app, ["explain", "generic/nc1"])
-    assert one.output.startswith("generic/nc1\n  Neural collapse, variability")
+    assert one.output.startswith("generic/nc1 (NC1: spread within the classes)\n  Neural collapse, variability")
     assert max(map(len, one.output.splitlines())) <= 120
     everything = CliRunner().invoke(app, ["explain"]).output.split()
-    assert everything == [*glossary.METRICS, *glossary.COLUMNS]
+    assert everything == [*METRICS, *COLUMNS]
     wrong = CliRunner().invoke(app, ["explain", "generic/nc9"])
     assert wrong.exit_code == 2
     assert CliRunner().invoke(app, ["explain", "few", "--markdown"]).exit_code == 2
@@ -63,4 +65,4 @@ def test_the_command_explains() -> None:
 def test_the_page_of_metrics_is_the_glossary() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert text == glossary.page(), "write it anew: fedlt explain --markdown > docs/metrics.md"
-    assert re.findall(r"^`([\w/.]+)`$", text, flags=re.MULTILINE) == [*glossary.METRICS, *glossary.COLUMNS]
+    assert re.findall(r"^`([\w/.]+)`$", text, flags=re.MULTILINE) == [*METRICS, *COLUMNS]

@@ -402,7 +402,7 @@ def test_where_nothing_can_run_what_all_have_is_told_once(tiny: dict[str, Any], 
 
 
 def test_the_view_of_a_terminal_shows_the_grid(tiny: dict[str, Any], tmp_path: Path) -> None:
-    from fedlt.comparing.table import plain_text
+    from fedlt.comparing.sheet import plain_text
 
     jobs: list[Job] = plan(tiny, ["strategy=local,fedavg,fedprox"], [0, 1])
     run = fedlt.run(tiny, out=tmp_path)

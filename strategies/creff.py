@@ -31,7 +31,7 @@ class CReFF(RetrainedHead):
     """Heads are one matrix [C, D + 1], the bias last; features are extended by a 1. M synthetic features a class."""
 
     # Prompt, since the real gradients are matched under the head that they were taken with.
-    needs: ClassVar[tuple[str, ...]] = ("class_gradients", "linear_head", "prompt_updates")
+    needs: ClassVar[tuple[str, ...]] = ("class_gradients", "linear_head", "prompt_updates", "single_label")
     learner_parts: ClassVar[tuple[str, ...]] = ("loss", "stages")
 
     features: Annotated[int, ">= 1"] = 100  # M

@@ -25,7 +25,7 @@ from strategies.fedavg import FedAvg
 class FedAvgLA(FedAvg):
     """Local loss: cross-entropy of logits + tau log(N_c / N). Predictions leave the prior out."""
 
-    needs: ClassVar[tuple[str, ...]] = ("class_prior",)
+    needs: ClassVar[tuple[str, ...]] = ("class_prior", "single_label")
     learner_parts: ClassVar[tuple[str, ...]] = ()
 
     tau: Annotated[float, "> 0"] = 1.0  # strength of the adjustment

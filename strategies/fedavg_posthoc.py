@@ -25,7 +25,7 @@ from strategies.fedavg_la import global_counts
 class FedAvgPosthoc(FedAvg):
     """Generic: logits - tau log prior is the headline. Personal: the plain model is; `own_prior` swaps the priors."""
 
-    needs: ClassVar[tuple[str, ...]] = ("class_prior", "linear_head")
+    needs: ClassVar[tuple[str, ...]] = ("class_prior", "linear_head", "single_label")
     learner_parts: ClassVar[tuple[str, ...]] = ("loss", "stages")
 
     tau: Annotated[float, "> 0"] = 1.0  # strength of the adjustment

@@ -32,7 +32,7 @@ PROTOTYPES = "head.prototypes"
 class FedETF(Strategy):
     """The prototypes are private: equal everywhere and untrained, until a client tunes them for its personal model."""
 
-    needs: ClassVar[tuple[str, ...]] = ("linear_head",)
+    needs: ClassVar[tuple[str, ...]] = ("linear_head", "single_label")
     private: ClassVar[tuple[str, ...]] = (PROTOTYPES,)
     learner_parts: ClassVar[tuple[str, ...]] = ()
 

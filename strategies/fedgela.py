@@ -26,7 +26,7 @@ from fedlt.strategy import Client, Strategy
 class FedGELA(Strategy):
     """Model: `backbone`, `head.projection` (shared), `head.prototypes` and `head.scale` (fixed, never sent)."""
 
-    needs: ClassVar[tuple[str, ...]] = ("linear_head",)
+    needs: ClassVar[tuple[str, ...]] = ("linear_head", "single_label")
     frozen: ClassVar[tuple[str, ...]] = ("head.prototypes", "head.scale")
     learner_parts: ClassVar[tuple[str, ...]] = ()
 

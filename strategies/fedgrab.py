@@ -30,7 +30,7 @@ class FedGraB(Strategy):
     """Binary cross-entropies, weighted by 10 / (1 + 9 exp(-slope u)), u being the control, -control for negatives."""
 
     learner_parts: ClassVar[tuple[str, ...]] = ()
-    needs: ClassVar[tuple[str, ...]] = ("linear_head",)
+    needs: ClassVar[tuple[str, ...]] = ("linear_head", "single_label")
 
     kp: Annotated[float, ">= 0"] = 10.0  # gain of the error: accumulated negative minus positive gradient
     ki: Annotated[float, ">= 0"] = 0.01  # gain of the error's sum over steps

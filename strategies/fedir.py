@@ -22,7 +22,7 @@ from fedlt.strategy import Client, Strategy
 class FedIR(Strategy):
     """Cross-entropy with weights proportional to n_c / n_kc: the global over the client's count of the class."""
 
-    needs: ClassVar[tuple[str, ...]] = ("class_prior",)
+    needs: ClassVar[tuple[str, ...]] = ("class_prior", "single_label")
     learner_parts: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, client: Client, batch: Batch) -> Tensor:

@@ -22,6 +22,7 @@ from fedlt.strategy import Client, Strategy
 class FedLC(Strategy):
     """Cross-entropy of the logits minus tau n_c^(-1/4), n_c being the client's own samples of class c."""
 
+    needs: ClassVar[tuple[str, ...]] = ("single_label",)
     learner_parts: ClassVar[tuple[str, ...]] = ()
 
     tau: Annotated[float, "> 0"] = 1.0  # strength of the calibration

@@ -43,7 +43,7 @@ class FedLoGe(Strategy):
     private: ClassVar[tuple[str, ...]] = ("local_head.*",)
     frozen: ClassVar[tuple[str, ...]] = ("simplex.*",)
     learner_parts: ClassVar[tuple[str, ...]] = ()
-    needs: ClassVar[tuple[str, ...]] = ("linear_head",)
+    needs: ClassVar[tuple[str, ...]] = ("linear_head", "single_label")
 
     sparsity: Annotated[float, ">= 0", "< 1"] = 0.6  # share of the simplex's entries that are 0; 0: a dense simplex
     norm: Annotated[float, "> 0"] | None = None  # of the simplex's rows; null: by the norm of the initial features

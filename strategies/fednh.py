@@ -44,7 +44,7 @@ class PrototypeHead(nn.Module):
 class FedNH(Strategy):
     """W <- normalize(rho * W + (1 - rho) * normalize(sum over clients of n_kc times their normalised class means))."""
 
-    needs: ClassVar[tuple[str, ...]] = ("prototypes", "linear_head")
+    needs: ClassVar[tuple[str, ...]] = ("prototypes", "linear_head", "single_label")
     learner_parts: ClassVar[tuple[str, ...]] = ("loss", "stages", "prediction")  # the head is replaced
     young: ClassVar[tuple[str, ...]] = ("prototypes",)
 

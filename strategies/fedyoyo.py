@@ -29,7 +29,7 @@ from fedlt.strategy import Client, Server, Strategy, Update, combine
 class FedYoYo(Strategy):
     """Adjusted cross-entropy of both views, and KL from the weak to the strong view where the weak one is right."""
 
-    needs: ClassVar[tuple[str, ...]] = ("class_counts",)  # effective numbers give the counts away
+    needs: ClassVar[tuple[str, ...]] = ("class_counts", "single_label")  # effective numbers give the counts away
     learner_parts: ClassVar[tuple[str, ...]] = ()
 
     tau: Annotated[float, ">= 0"] = 1.5  # strength of the logit adjustment

@@ -9,7 +9,7 @@ data; neighbours are exact (the code's are approximate), and all of a client's s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from fedlt.strategy import Client, Strategy
 @dataclass(frozen=True)
 class KNNPer(Strategy):
     """FedAvg; p_personal = mix * p_neighbours + (1 - mix) * p_generic. Nothing more than FedAvg's is sent."""
+
+    needs: ClassVar[tuple[str, ...]] = ("single_label",)
 
     neighbours: Annotated[int, ">= 1"] = 10  # k; a client with fewer samples asks all of them
     mix: Annotated[float, ">= 0", "<= 1"] = 0.5  # weight of the neighbours; 0 is FedAvg

@@ -32,7 +32,7 @@ from fedlt.training.trainer import cut
 class RUCR(RetrainedHead):
     """Cross-entropy, plus `pull` times a softmax over cosines with the prototypes of the client's classes."""
 
-    needs: ClassVar[tuple[str, ...]] = ("class_counts", "prototypes", "linear_head")
+    needs: ClassVar[tuple[str, ...]] = ("class_counts", "prototypes", "linear_head", "single_label")
     learner_parts: ClassVar[tuple[str, ...]] = ()
     variant: ClassVar[str] = "rectified"
     young: ClassVar[tuple[str, ...]] = ("means",)

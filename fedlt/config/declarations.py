@@ -25,6 +25,7 @@ BEYOND_MODEL = {
 CONDITIONS = {
     "linear_head": "the model's head is one linear layer, whose weights it reads or which it replaces",
     "sgd": "local steps are those of `local.optimizer=sgd`, by whose summed rates the method divides",
+    "single_label": "a sample has one class: targets are `single` or `ordinal` (`data.targets`)",
     "prompt_updates": "an update fits only the round that it was sent for, so none may be late (`federation.late`)",
 }
 """Needs: what must hold of model and federation, or the method is refused before any work."""

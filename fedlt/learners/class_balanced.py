@@ -8,7 +8,7 @@ not by the batch's sum of weights, as in the paper's equation 6.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +21,8 @@ from fedlt.learner import Learner
 @dataclass(frozen=True)
 class ClassBalanced(Learner):
     """Cross-entropy with weights (1 - beta) / (1 - beta^n_c) of the site's own counts."""
+
+    needs: ClassVar[tuple[str, ...]] = ("single_label",)
 
     beta: Annotated[float, ">= 0", "< 1"] = 0.9999  # 0 weighs all classes alike; near 1 by the inverse count
     gamma: Annotated[float, ">= 0"] = 0.0  # of the focal factor; 0: without it

@@ -8,7 +8,7 @@ is usual in long-tailed classification: -(1 - p_y)^gamma log p_y. Without the pa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,6 +20,8 @@ from fedlt.learner import Learner
 @dataclass(frozen=True)
 class Focal(Learner):
     """Mean of (1 - p_y)^gamma times the cross-entropy."""
+
+    needs: ClassVar[tuple[str, ...]] = ("single_label",)
 
     gamma: Annotated[float, ">= 0"] = 1.0  # 0 is cross-entropy
 

@@ -9,7 +9,7 @@ weights follow the site's own counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,6 +25,8 @@ from fedlt.nn.net import Net
 @dataclass(frozen=True)
 class LDAM(Learner):
     """Cross-entropy of scale * (cos - m_y), with m_c proportional to n_c^(-1/4)."""
+
+    needs: ClassVar[tuple[str, ...]] = ("single_label",)
 
     max_margin: Annotated[float, ">= 0"] = 0.5  # of the rarest class, in cosines
     scale: Annotated[float, "> 0"] = 30.0  # of the cosines

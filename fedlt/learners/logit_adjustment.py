@@ -8,7 +8,7 @@ federated strategy every client removes the prior that it sees. `posthoc_logit_a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +21,8 @@ from fedlt.learner import Learner
 @dataclass(frozen=True)
 class LogitAdjustment(Learner):
     """Cross-entropy of z + tau log(n_c / n)."""
+
+    needs: ClassVar[tuple[str, ...]] = ("single_label",)
 
     tau: Annotated[float, ">= 0"] = 1.0  # 0 is cross-entropy, 1 Balanced Softmax
 

@@ -22,6 +22,7 @@ from fedlt.nn.net import Net
 class Mixup(Learner):
     """Soft-target cross-entropy of x' = s x + (1 - s) x_partner with s from Beta(alpha, alpha)."""
 
+    needs: ClassVar[tuple[str, ...]] = ("single_label",)
     vectorizable: ClassVar[bool] = False
 
     alpha: Annotated[float, "> 0"] = 1.0  # 1: s uniform; small: nearly no mixing

@@ -25,7 +25,7 @@ from fedlt.nn.net import Net
 class PosthocLogitAdjustment(CrossEntropy):
     """Predicts by z - tau log(n_c / n); the variant `plain` is without."""
 
-    needs: ClassVar[tuple[str, ...]] = ("class_counts",)
+    needs: ClassVar[tuple[str, ...]] = ("class_counts", "single_label")
 
     tau: Annotated[float, ">= 0"] = 1.0  # strength of the adjustment; 0 is plain cross-entropy
 

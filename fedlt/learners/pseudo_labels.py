@@ -27,7 +27,7 @@ LABELS = "pseudo_labels/labels"  # state: [u] what the teacher made of the site'
 class PseudoLabels(ValueOfLabels):
     """Stages: those of `value_of_labels` (teacher; without its rotation unless asked for), student (on all samples)."""
 
-    needs: ClassVar[tuple[str, ...]] = ("unlabelled",)
+    needs: ClassVar[tuple[str, ...]] = ("unlabelled", "single_label")
 
     pretrain: Annotated[float, ">= 0", "< 1"] = 0.0  # share of the teacher's rounds without labels
     student: Annotated[float, "> 0", "< 1"] = 0.5  # share of the run's rounds with pseudo-labels

@@ -65,6 +65,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     counts = federation.seen_counts() if "class_prior" in (*strategy.needs, *learner.needs) else None
     target, inputs = federation.train_targets.kind, federation.inputs.for_recipe(recipe)
     if not target.one_label:
+        _expect_many_labels(scenario, strategy, learner, target.name)
         raise ScenarioError(Problem("data.targets", f"{target.name} can be dealt and shown, not yet tested in a run"))
     task = Task(target.name, federation.num_classes, inputs.shape, counts, rounds, target, inputs=inputs)
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
@@ -156,6 +157,21 @@ def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
         reason = "the strategy predicts by means of its own and would ignore the learner's"
     if reason:
         raise _meaningless(strategy, name, reason)
+
+
+def _expect_many_labels(scenario: Scenario, strategy: Strategy, learner: Learner, kind: str) -> None:
+    """Refuse what reads one class a sample where a sample may have several. kind: name of what the targets are."""
+    parts: dict[str, tuple[str, Strategy | Learner]] = {
+        "strategy": (scenario.strategy.name, strategy),
+        "learner": (scenario.learner.name, learner),
+    }
+    problems = [
+        Problem(key, f"{name} reads one class a sample, and the data set's targets are {kind}; take another {key}")
+        for key, (name, part) in parts.items()
+        if "single_label" in part.needs
+    ]
+    if problems:
+        raise ScenarioError(problems)
 
 
 def _expect_linear(scenario: Scenario, strategy: Strategy, learner: Learner, head: nn.Module) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import fedlt
 from fedlt.config.scenario import load
 from fedlt.config.sections import Data, LongTail, Validation
 from fedlt.data import sources
@@ -289,3 +290,16 @@ def test_losses_by_hand() -> None:
     assert float(single) == pytest.approx(np.log(1 + np.exp(-2)), rel=1e-6)
     tags = Tags().loss(logits[None], torch.tensor([[1, -100]]))
     assert float(tags) == pytest.approx(np.log(1 + np.exp(-2)), rel=1e-6)
+
+
+# Methods that have no meaning -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["strategy=fedloge", "strategy=knnper", "learner=ldam", "learner=pseudo_labels"])
+def test_what_reads_one_class_a_sample_is_refused_before_any_work(tmp_path: Path, method: str) -> None:
+    case = scenario(tmp_path / "a.npz", method)
+    key, _, name = method.partition("=")
+    said = rf"{key}: {name} reads one class a sample, and the data set's targets are multilabel; take another"
+    with pytest.raises(ScenarioError, match=said):
+        fedlt.run(case, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

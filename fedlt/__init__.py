@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fedlt.process.private_by_default import keep_private
 
 if TYPE_CHECKING:
+    from fedlt.callback import Callback, RunState
     from fedlt.checks.conformance import check_strategy
     from fedlt.comparing.compare import compare
     from fedlt.config.scenario import Scenario, load
@@ -32,12 +33,14 @@ keep_private()
 __version__ = "0.1.0"
 __all__ = [
     "Batch",
+    "Callback",
     "Client",
     "Figure",
     "Learner",
     "Link",
     "Metric",
     "Run",
+    "RunState",
     "Scenario",
     "Server",
     "Site",
@@ -55,6 +58,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "fedlt.callback": ("Callback", "RunState"),
     "fedlt.checks.conformance": ("check_strategy",),
     "fedlt.comparing.compare": ("compare",),
     "fedlt.measures.figure": ("Figure",),

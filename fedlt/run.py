@@ -15,9 +15,10 @@ from fedlt.config.scenario import Scenario, load
 from fedlt.errors import Problem, ScenarioError
 from fedlt.results.console import Console
 from fedlt.results.runs import Run, kept_run, open_run
-from fedlt.results.trackers import trackers
+from fedlt.results.trackers import checked, trackers, words
 
 if TYPE_CHECKING:
+    from fedlt.callback import Callback
     from fedlt.data.federation import Federation
     from fedlt.training.assembly import Assembly
     from server.grids.local import LocalGrid
@@ -35,15 +36,17 @@ def run(
     force: bool = False,
     resume_from: int | None = None,
     quiet: bool = True,
-    track: Sequence[str] = (),
+    track: str | Sequence[str | Callback] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Run a scenario and return its run (see `fedlt.results.Run`). What was stopped goes on from its last checkpoint.
 
     scenario: a name, a path, a dictionary, or a checked scenario. overrides: `key=value`, `~key`. out: parent of the
     run folder. backend, workers: as in `resources`. force: start over, also what is finished or was made of files
     that have changed since. resume_from: go on from the checkpoint of this round, not from the last one. track: names
-    of trackers (`fedlt.results.trackers`). Raises `ScenarioError` before any work, `ClientError` where a client fails,
-    `Interrupted` (a KeyboardInterrupt) after a signal.
+    of trackers (`fedlt.results.trackers`), one or several. callbacks: what listens to the run and may stop it
+    (`fedlt.callback`). Raises `ScenarioError` before any work, `ClientError` where a client fails, `Interrupted` (a
+    KeyboardInterrupt) after a signal.
     """
     chosen = _with_resources(overrides, backend, workers)
     checked = load(scenario.to_dict() if isinstance(scenario, Scenario) else scenario, chosen)
@@ -52,8 +55,9 @@ def run(
     with Grids() as grids:
         command = f"fedlt.run({checked.name!r})"
         options = [] if Path(out) == Path("runs") else ["--out", str(out)]
-        words = [str(scenario), *chosen, *options] if isinstance(scenario, str | Path) else []
-        return run_scenario(checked, Path(out), Console(quiet, words=words), force, command, grids, track, resume_from)
+        repeated = [str(scenario), *chosen, *options] if isinstance(scenario, str | Path) else []
+        console = Console(quiet, words=repeated)
+        return run_scenario(checked, Path(out), console, force, command, grids, track, resume_from, callbacks)
 
 
 def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, float]:
@@ -79,19 +83,26 @@ def run_scenario(
     force: bool,
     command: str,
     grids: Grids,
-    track: Sequence[str] = (),
+    track: str | Sequence[str | Callback] = (),
     resume_from: int | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Run a checked scenario, go on with what was stopped, or return the finished run of it."""
     if force and resume_from is not None:
         raise ScenarioError(Problem("--resume-from", "goes on with a run, and --force starts over; choose one"))
+    asked = words(track)
+    names = [word for word in asked if isinstance(word, str)]
+    own = [*trackers(asked), *(checked("callbacks", callback) for callback in callbacks)]
+    if scenario.resources.backend == "flower" and (callbacks or len(names) < len(asked)):
+        message = "backend=flower runs in a process of its own, which no object reaches"
+        raise ScenarioError(Problem("callbacks", f"{message}; name a class of a file, track=['./mine.py:Mine']"))
+
     out = out.expanduser().resolve()
     done = None if force else kept_run(out, scenario, console.note)
     if done is not None:
         console.finished(done, already=True)
         return done
     _check_writable(out)
-    trackers(track)  # an unknown one is told before any work
     from fedlt.data.federation import federate
 
     federation = federate(scenario)  # before torch is imported, so that errors in the data are told at once
@@ -107,12 +118,12 @@ def run_scenario(
             from server.grids.flower_runtime import run_under_flower
 
             # The ServerApp prints the table there.
-            result = run_under_flower(scenario, out, not console.quiet, track, force, resume_from)
+            result = run_under_flower(scenario, out, not console.quiet, names, force, resume_from)
         else:
             from server.app import serve
 
             grid = grids.get(backend, scenario, federation)
-            result = serve(grid, scenario, federation, out, console, command, track, force, resume_from)
+            result = serve(grid, scenario, federation, out, console, command, own, force, resume_from)
             console.finished(result)
     finally:
         console.close()

@@ -12,17 +12,18 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from fedlt.callback import Callback, RunState
 from fedlt.config.declarations import BEYOND_MODEL
 from fedlt.config.scenario import Scenario, load
 from fedlt.data.federation import Federation, federate
-from fedlt.measures.evaluation import Evaluation
 from fedlt.results.console import Console
 from fedlt.results.record import RunWriter
-from fedlt.results.run_warnings import run_warnings
+from fedlt.results.run_warnings import LastLook
 from fedlt.results.runs import Run, kept_run, open_run
-from fedlt.results.trackers import Followed, trackers
+from fedlt.results.trackers import trackers
 from fedlt.training.assembly import Assembly, assemble, cohort_size
 from server.grids.local import LocalGrid
+from server.rounds.hooks import Hooks
 from server.rounds.loop import Rounds
 from server.rounds.stopping import Patience
 from server.state import durable
@@ -49,8 +50,8 @@ def main(grid: Grid, context: Context) -> None:
     done = None if force else kept_run(out, scenario, console.note)
     if done is None:
         command = f"flwr run . (scenario {scenario.name})"
-        track = str(config["track"]).split()
-        done = serve(grid, scenario, federate(scenario), out, console, command, track, force, resume_from)
+        callbacks = trackers(str(config["track"]))
+        done = serve(grid, scenario, federate(scenario), out, console, command, callbacks, force, resume_from)
     console.finished(done)
 
 
@@ -61,13 +62,13 @@ def serve(
     out: Path,
     console: Console,
     command: str,
-    track: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
     force: bool = False,
     resume_from: int | None = None,
 ) -> Run:
     """Run the scenario, or go on from its last checkpoint, and return its run. A failed run's folder is kept.
 
-    track: names of trackers that follow it. force: start over. resume_from: the round whose checkpoint to go on from.
+    callbacks: the user's own, and trackers. force: start over. resume_from: the round whose checkpoint to go on from.
     Raises `Interrupted` after a signal.
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
@@ -76,56 +77,40 @@ def serve(
         remarks.append(untested)
     folder = out / scenario.run_name
     check_space(folder, parts, len(federation.clients))
-    followed = Followed(trackers(track), scenario.to_dict())
-    writer = RunWriter(folder, scenario.to_yaml(), _meta(scenario, federation, grid, command, parts), followed)
-    total = scenario.federation.rounds
 
-    def on_round(row: dict[str, Any]) -> None:
-        writer.round(row)
-        console.round(row["round"], total)
-
-    warnings: list[str] = []
-
-    def on_evaluation(found: Evaluation) -> bool:
-        if patience.active:
-            if patience.hear(found):
-                keeper.keep(rounds.progress)
-            writer.summary["early_stopping"] = patience.state
-        console.evaluation(found.round, total, writer.evaluation(found), writer)
-        ends = patience.exhausted
-        if ends or found.round == total:
-            last_stage = list(parts.learner.stages())[-1].share
-            names, lr = federation.class_names, scenario.local.lr
-            warnings.extend(run_warnings(found, names, writer.losses(), lr, last_stage))
-        return ends
-
-    patience = Patience(scenario, federation)
-    states = StateStore(folder / "checkpoints" / "states")
-    rounds = Rounds(grid, scenario, federation, parts, states, on_round, on_evaluation, writer.log)
+    writer = RunWriter(folder, scenario.to_yaml(), _meta(scenario, federation, grid, command, parts))
+    hooks = Hooks(RunState(folder, scenario, federation, remarks, writer.log), callbacks)
     checkpoints = Checkpoints(folder, scenario, federation.digest(), federation.made_of)
-    end = None if patience.active else total
-    keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note, end)
-    rounds.on_reply = keeper.interrupts.beat
-    with keeper.recording():
+    end = None if scenario.evaluation.patience is not None else scenario.federation.rounds
+    keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note, end, hooks)
+    patience = Patience(scenario, federation, keeper)
+    look = LastLook(writer, list(parts.learner.stages())[-1].share)
+    hooks.first = [*([patience] if patience.active else []), writer, console]
+    hooks.last = [look, keeper]
+
+    states = StateStore(folder / "checkpoints" / "states")
+    rounds = Rounds(grid, scenario, federation, parts, states, hooks.round, hooks.evaluation, writer.log)
+    rounds.on_reply, rounds.stopped = keeper.interrupts.beat, hooks.stopped
+    with hooks.ending(), keeper.recording():
         durable.make(folder)
         with durable.exclusive(folder), keeper.interrupts.caught(), closing(states):
             keeper.begin(rounds.progress, force, resume_from, find_shorter(folder, scenario))
-            patience.state = writer.summary.get("early_stopping", {})
-            writer.partition(federation)
-            console.start(scenario, federation, rounds.progress.round)
-            for line in remarks:
-                console.note(line)
-                writer.log(line)
-            progress = rounds.run(lambda: keeper.after_round(rounds.progress))
+            hooks.start(rounds.progress.round)
+            progress = rounds.run()
             keeper.ended(progress)
+
             if patience.active:
+                reached = progress.round
                 keeper.back_to(patience.state["round"], progress)
                 writer.keep(patience.state["round"])
-                console.note(patience.text(total))
+                console.note(patience.text(reached))
             save_models(progress, folder)
+
             replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
             timings = {"total_seconds": keeper.seconds}
-            ends: dict[str, Any] = {"timings": timings, "workers_replaced": replaced, "warnings": warnings}
+            ends: dict[str, Any] = {"timings": timings, "workers_replaced": replaced, "warnings": look.warnings}
+            if (stopped := hooks.early_stop()) is not None:
+                ends["stopped"] = stopped
             writer.finish(model_hash=model_hash(progress, parts.strategy), **ends)
     return open_run(folder)
 

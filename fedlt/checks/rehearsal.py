@@ -108,11 +108,11 @@ def rehearse(
     def begin(states: StateStore) -> Rounds:
         stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)
         parts = assemble(scenario, federation, torch.device("cpu"))
-        rounds = _GivenCohorts(stage, scenario, federation, parts, states, _ignore, on_evaluation, _ignore)
+        rounds = _GivenCohorts(stage, scenario, federation, parts, states, on_round, on_evaluation, _ignore)
         rounds.given = cohorts
         return rounds
 
-    def after_round() -> None:
+    def on_round(row: dict[str, Any]) -> None:
         if saved:
             _through_disk(rounds.progress)
         if resumed and rounds.progress.round == 1:
@@ -121,13 +121,13 @@ def rehearse(
     with TemporaryDirectory() as folder, closing(StateStore(Path(folder))) as states:
         rounds = begin(states)
         try:
-            progress = rounds.run(after_round)
+            progress = rounds.run()
         except _Stopped:
             held, extents = _loaded(rounds.progress.tensors()), states.flush()
             rounds = begin(states)
             rounds.progress.load(held, 1)
             states.restore(extents)
-            progress = rounds.run(lambda: None)
+            progress = rounds.run()
         digest.update(model_hash(progress, Strategy()).encode())  # not the watched one: the outbox follows below
     for box in (progress.server.state, progress.server.outbox):
         for name in sorted(box):

@@ -39,7 +39,7 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Start over what is finished or was stopped.")] = False,
     resume_from: Annotated[int | None, typer.Option(help="Go on from the checkpoint of this round.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
-    track: Annotated[str, typer.Option(help="Trackers: tensorboard, mlflow, wandb, ./file.py:Mine.")] = "",
+    track: Annotated[str, typer.Option(help="Trackers, callbacks: tensorboard, mlflow, wandb, ./file.py:Mine.")] = "",
 ) -> None:
     """Run a scenario. The last line printed is the run folder's path.
 
@@ -56,14 +56,13 @@ def run(
     from fedlt.results.console import Console
     from fedlt.run import Grids, run_scenario
 
-    followers = track.replace(",", " ").split()
     command = "fedlt " + shlex.join(sys.argv[1:])
     options = [*(["--seeds", seeds] if seeds else []), *(["--out", str(out)] if out != Path("runs") else [])]
     words = [name, *changes, *options]
     with Grids() as grids:
         for checked in scenarios:
             console = Console(profile=profile, words=words)
-            run_scenario(checked, out, console, force, command, grids, followers, resume_from)
+            run_scenario(checked, out, console, force, command, grids, track, resume_from)
 
 
 @app.command()

@@ -32,6 +32,7 @@ def sweep(
         str, typer.Option(help="Validation figure that chooses each method's setting; see compare.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
+    track: Annotated[str, typer.Option(help="Trackers and callbacks of each run: tensorboard, ./file.py:Mine.")] = "",
 ) -> None:
     """Run every combination of values, skip what is finished, and compare.
 
@@ -50,10 +51,10 @@ def sweep(
         from fedlt.comparing.select import check_scenarios
 
         check_scenarios(select, (job.scenario for job in jobs))
-    from fedlt.sweeps.sweep import run_jobs
+    from fedlt.sweeps.sweep import followed, run_jobs
     from fedlt.sweeps.view import by_reason, view
 
-    result = run_jobs(jobs, out, int(parallel) if parallel != "auto" else parallel, force, view())
+    result = run_jobs(followed(jobs, track), out, int(parallel) if parallel != "auto" else parallel, force, view())
     if result.runs:
         print()
         print_tables(_compared(result, reference, select))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fedlt.callback import Callback, RunState
 from fedlt.results.next_steps import next_steps
 from fedlt.results.summary import evaluation_line, final_table, plain, profile_table
 
 if TYPE_CHECKING:
-    from fedlt.config.scenario import Scenario
-    from fedlt.data.federation import Federation
-    from fedlt.results.record import RunWriter
     from fedlt.results.runs import Run
 
 
-class Console:
+class Console(Callback):
     """Prints the progress of one run.
 
     quiet: print nothing (the run folder holds it all). profile: show where the time of a round went. words: the
@@ -31,16 +29,20 @@ class Console:
         self._started = time.monotonic()
         self._done = 0
 
-    def start(self, scenario: Scenario, federation: Federation, done: int = 0) -> None:
-        """Say what is about to run. done: rounds that an earlier process has computed."""
+    def on_start(self, run: RunState) -> None:
+        """Say what is about to run."""
+        scenario, federation, done = run.scenario, run.federation, run.round
         held = federation.clients.sizes
         self._print(
             f"{scenario.name}: {scenario.strategy.name}, {scenario.model.name}, {len(held)} clients with "
-            f"{held.min()} to {held.max()} training samples ({held.sum()} in all), {scenario.federation.rounds} rounds"
+            f"{held.min()} to {held.max()} training samples ({held.sum()} in all), {run.total_rounds} rounds"
             + (f", going on after round {done}" if done else "")
         )
         if federation.validation is not None:
             self._print(federation.validation.text())
+        for line in run.remarks:
+            self._print(line)
+
         self._done = done
         self._started = time.monotonic()
         if not self.quiet and sys.stdout.isatty():
@@ -48,21 +50,22 @@ class Console:
 
             columns = (TextColumn("round"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
             self._live = Progress(*columns, transient=True)
-            self._task = self._live.add_task("rounds", total=scenario.federation.rounds, completed=done)
+            self._task = self._live.add_task("rounds", total=run.total_rounds, completed=done)
             self._live.start()
 
-    def round(self, number: int, total: int) -> None:
-        """A round is over."""
+    def on_round(self, run: RunState) -> None:
+        """Move the progress line on."""
         if self._live is not None:
-            self._live.update(self._task, completed=number)
+            self._live.update(self._task, completed=run.round)
 
-    def evaluation(self, number: int, total: int, metrics: Mapping[str, float], writer: RunWriter) -> None:
-        """An evaluation is over: one line, with the seconds since the start and an estimate of those to go."""
+    def on_evaluation(self, run: RunState) -> None:
+        """One line, with the seconds since the start and an estimate of those to go; also in the run's log."""
+        number, total = run.round, run.total_rounds
         elapsed = time.monotonic() - self._started
         left = elapsed / max(1, number - self._done) * (total - number)
         clock = f"{elapsed:6.1f} s" + (f", {left:.0f} s to go" if number < total else "")
-        line = f"{evaluation_line(number, total, metrics)}  [{clock.strip()}]"
-        writer.log(line)
+        line = f"{evaluation_line(number, total, run.figures)}  [{clock.strip()}]"
+        run.log(line)
         self._print(line)
 
     def note(self, line: str) -> None:
@@ -96,6 +99,8 @@ class Console:
             print(f"client updates by the scenario's faults: {', '.join(told)}")
         if (spent := run.summary.get("epsilon")) is not None:
             print(f"privacy of one client's data: epsilon is {spent:.3g} (federation.links: dp)")
+        if stopped := run.summary.get("stopped"):
+            print(f"{stopped['by']} stopped the run after round {stopped['round']}: {stopped['reason']}")
         for warning in run.warnings:
             print(f"warning: {warning}")
         print(f"next: {' | '.join(next_steps(run, self.words))}")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.callback import Callback, RunState
 from fedlt.data.groups import by_count, by_mass, sizes, untested
 from fedlt.data.ragged import Ragged
 from fedlt.measures.evaluation import Derived, Evaluation, Split, mass_counts
@@ -28,8 +29,6 @@ from fedlt.results.trackers import TensorBoard
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from fedlt.results.trackers import Followed
 
 LAST = 5
 """Evaluations that `last_five` averages. The best one is never reported: it is chosen on the test set."""
@@ -47,19 +46,15 @@ _LATEST = ("epsilon",)
 _COUNTERS = ("started", *_SUMMED, *_LATEST, "rounds", "evaluations", "final_round", "resumed", "early_stopping")
 
 
-class RunWriter:
+class RunWriter(Callback):
     """Writes one run folder. Order of calls: start, partition, then round and evaluation, then finish or fail.
 
     folder: where the run is kept. scenario_text: the resolved scenario as YAML. meta: further fields of `run.json`,
-    such as command, scenario, strategy, learner, model, seed, scenario_hash and partition_hash. followed: trackers that
-    hear of everything.
+    such as command, scenario, strategy, learner, model, seed, scenario_hash and partition_hash.
     """
 
-    def __init__(
-        self, folder: str | Path, scenario_text: str, meta: Mapping[str, Any], followed: Followed | None = None
-    ) -> None:
+    def __init__(self, folder: str | Path, scenario_text: str, meta: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
-        self._followed = followed
         self._scenario_text = scenario_text
         self._split: Split | None = None
         self._rounds: list[dict[str, Any]] = []  # that are not on disk yet
@@ -82,8 +77,6 @@ class RunWriter:
         replace_file(self.folder / "scenario.yaml", lambda path: path.write_text(self._scenario_text, encoding="utf-8"))
         self._started = True
         self._write_summary()
-        if self._followed is not None:
-            self._followed.start(self.folder)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Keep the tables so far in `folder`, and return what else `resume` needs."""
@@ -102,13 +95,23 @@ class RunWriter:
             self.summary |= {"final": self._history[-1], "last_five": mean_of_last(self._history, LAST)}
         self._started = True
         self._write_summary()
-        if self._followed is not None:
-            self._followed.start(self.folder)
 
     def log(self, line: str) -> None:
         """Appends one line to `log.txt`."""
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+    def on_start(self, run: RunState) -> None:
+        self.partition(run.federation)
+        for line in run.remarks:
+            self.log(line)
+
+    def on_round(self, run: RunState) -> None:
+        self.round(run.row)
+
+    def on_evaluation(self, run: RunState) -> None:
+        assert run.evaluation is not None
+        run.figures = self.evaluation(run.evaluation)
 
     def partition(self, split: Split) -> None:
         """Writes who holds what, as `partition.npz`, and keeps the split for the evaluations."""
@@ -146,8 +149,6 @@ class RunWriter:
         for name in _SUMMED:
             self.summary[name] += row.get(name, 0)
         self.summary |= {name: row[name] for name in _LATEST if name in row}
-        if self._followed is not None:
-            self._followed.log(row["round"], {k: v for k, v in row.items() if k != "round"}, "rounds/")
 
     def evaluation(self, evaluation: Evaluation) -> dict[str, float]:
         """Derives the metrics, adds them to the tables and to `run.json`, and returns them."""
@@ -177,8 +178,6 @@ class RunWriter:
         }
 
         self._write_summary()
-        if self._followed is not None:
-            self._followed.log(evaluation.round, metrics)
         return metrics
 
     def keep(self, round: int) -> None:
@@ -208,8 +207,6 @@ class RunWriter:
                 flush(path)
         self._write_summary()
         flush(self.folder)
-        if self._followed is not None:
-            self._followed.finish(status)
 
     def fail(self, error: BaseException | str) -> None:
         """Ends the run as failed, with the error's message; what was measured until then is kept."""

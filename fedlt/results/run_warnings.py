@@ -11,12 +11,17 @@ Errors are those of the test set: binomial, with the number of its samples. None
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.callback import Callback, RunState
 from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
+
+if TYPE_CHECKING:
+    from fedlt.results.record import RunWriter
 
 CHANCE_ERRORS = 2.0
 """Standard errors above 1 / C up to which a model is said to be at chance."""
@@ -32,6 +37,24 @@ RISE = 1.2
 
 GAINED, LOST_AGAIN = 0.5, 0.5
 """Share of the first loss that training must have gained, and share of that gain which is lost at the end."""
+
+
+class LastLook(Callback):
+    """Looks at the last evaluation of a run, after everybody who may stop it.
+
+    writer: knows the losses of all rounds. stage_share: see `run_warnings`. warnings: what was found.
+    """
+
+    def __init__(self, writer: RunWriter, stage_share: float) -> None:
+        self.writer, self.stage_share = writer, stage_share
+        self.warnings: list[str] = []
+
+    def on_evaluation(self, run: RunState) -> None:
+        if run.stopped is None and run.round < run.total_rounds:
+            return
+        assert run.evaluation is not None
+        names, lr = run.federation.class_names, run.scenario.local.lr
+        self.warnings = run_warnings(run.evaluation, names, self.writer.losses(), lr, self.stage_share)
 
 
 def run_warnings(

@@ -1,4 +1,4 @@
-"""What follows a run elsewhere: TensorBoard, MLflow, Weights & Biases, or a class of one's own.
+"""What follows a run elsewhere: TensorBoard, MLflow, Weights & Biases, or a callback of one's own.
 
 Each is imported when it is asked for:
 
@@ -12,28 +12,51 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from fedlt.callback import HOOKS, Callback, RunState
 from fedlt.config.catalog import own_class
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 
-METHODS = ("start", "log", "finish")
+OLD_WORDS = {"start": "on_start", "log": "on_round and on_evaluation", "finish": "on_end"}
+"""What trackers were made of before they were callbacks."""
 
 
-class Tracker(Protocol):
-    """One callback. start: the run's folder, and its scenario as flat keys. log: finite figures of a round by name."""
+class Tracker(Callback):
+    """A callback that only takes figures by name: those of a round as `rounds/...`, and those of an evaluation."""
 
-    def start(self, folder: Path, keys: Mapping[str, Any]) -> None: ...
-    def log(self, round: int, figures: Mapping[str, float]) -> None: ...
-    def finish(self, status: str) -> None: ...
+    package = ""  # that must be installed
+
+    def on_start(self, run: RunState) -> None:
+        self.start(run.folder, run.keys)
+
+    def on_round(self, run: RunState) -> None:
+        self.log(run.round, _finite({f"rounds/{name}": value for name, value in run.row.items() if name != "round"}))
+
+    def on_evaluation(self, run: RunState) -> None:
+        self.log(run.round, _finite(run.figures))
+
+    def on_end(self, run: RunState) -> None:
+        self.finish(run.status)
+
+    def start(self, folder: Path, keys: Mapping[str, Any]) -> None:
+        """The run's folder, and its scenario as flat keys."""
+        raise NotImplementedError
+
+    def log(self, round: int, figures: Mapping[str, float]) -> None:
+        """Finite figures of a round by name."""
+        raise NotImplementedError
+
+    def finish(self, status: str) -> None:
+        """How the run ended."""
+        raise NotImplementedError
 
 
-class TensorBoard:
+class TensorBoard(Tracker):
     """Event files in the run folder: `tensorboard --logdir runs`."""
 
     package = "tensorboard"
@@ -54,7 +77,7 @@ class TensorBoard:
         self._writer.close()
 
 
-class MLflow:
+class MLflow(Tracker):
     """A run of the experiment `fedlt`, where `MLFLOW_TRACKING_URI` says; MLflow's default is the working folder."""
 
     package = "mlflow"
@@ -81,7 +104,7 @@ class MLflow:
         self._client.set_terminated(self._run, "FINISHED" if status == "finished" else "FAILED")
 
 
-class WandB:
+class WandB(Tracker):
     """A run of the project `fedlt`. `WANDB_MODE=offline` keeps it on this machine."""
 
     package = "wandb"
@@ -98,77 +121,73 @@ class WandB:
         self._run.finish(0 if status == "finished" else 1)
 
 
-TRACKERS: dict[str, type[TensorBoard] | type[MLflow] | type[WandB]] = {
-    "tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB,
-}  # fmt: skip
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
 
 
-def trackers(names: Sequence[str]) -> list[Tracker]:
-    """The trackers of these names; `./mine.py:Mine` is a class of one's own, made without arguments.
+def words(track: str | Iterable[str | Callback]) -> list[str | Callback]:
+    """What is to follow a run: a text is cut at commas and spaces, and a name that stands there twice is taken once."""
+    asked = track.replace(",", " ").split() if isinstance(track, str) else list(track)
+    return [word for place, word in enumerate(asked) if not (isinstance(word, str) and word in asked[:place])]
 
-    Raises `ScenarioError` for one that is unknown, not installed, or no tracker.
+
+def trackers(track: str | Iterable[str | Callback]) -> list[Callback]:
+    """The callbacks of these names; `./mine.py:Mine` is a class of one's own, made without arguments.
+
+    track: names, as one text or several, and callbacks that are made already. Raises `ScenarioError` for one that is
+    unknown, not installed, or no callback.
     """
-    problems, made = [], dict[str, Tracker]()
-    for name in dict.fromkeys(names):
-        if ".py:" in name:
-            made[name] = _own(name)
-        elif name not in TRACKERS:
-            hint = f"{suggest(name, TRACKERS)} (your own: './file.py:Tracker')"
-            problems.append(Problem("--track", f"unknown tracker {name!r}{hint}"))
-        elif find_spec(TRACKERS[name].package) is None:
-            problems.append(Problem("--track", f"{name} is not installed: pip install 'fedlt[{name}]'"))
+    problems: list[Problem] = []
+    made: list[Callback] = []
+    for word in words(track):
+        if not isinstance(word, str):
+            made.append(checked("track", word))
+        elif ".py:" in word:
+            made.append(_own(word))
+        elif word not in TRACKERS:
+            hint = f"{suggest(word, TRACKERS)} (your own: './file.py:Tracker')"
+            problems.append(Problem("--track", f"unknown tracker {word!r}{hint}"))
+        elif find_spec(TRACKERS[word].package) is None:
+            problems.append(Problem("--track", f"{word} is not installed: pip install 'fedlt[{word}]'"))
         else:
-            made[name] = TRACKERS[name]()
+            made.append(TRACKERS[word]())
     if problems:
         raise ScenarioError(problems)
-    return list(made.values())
+    return made
 
 
-def _own(name: str) -> Tracker:
-    """A tracker of a user's file."""
+def checked(key: str, thing: Any, name: str = "") -> Callback:
+    """A callback of a user's own. key: what a problem is told under. name: what it is called there.
+
+    Raises `ScenarioError` for what is no callback, and for a hook that is spelt nearly like one.
+    """
+    name = name or (thing.__name__ if isinstance(thing, type) else type(thing).__name__)
+    if isinstance(thing, type):
+        raise ScenarioError(Problem(key, f"{name} is a class; give an instance of it: {name}()"))
+
+    if not isinstance(thing, Callback):
+        old = [f"{word} is now {new}" for word, new in OLD_WORDS.items() if callable(getattr(thing, word, None))]
+        remedy = f" ({', '.join(old)}; each takes `run`)" if old else ""
+        message = f"{name} is no callback; let it inherit fedlt.Callback, whose hooks are {', '.join(HOOKS)}{remedy}"
+        raise ScenarioError(Problem(key, message))
+
+    for word in dir(thing):
+        if word.startswith("on_") and word not in HOOKS and "did you mean" in (hint := suggest(word, HOOKS)):
+            raise ScenarioError(Problem(key, f"{name} has a hook {word!r}, which nobody calls{hint}"))
+    return thing
+
+
+def _own(name: str) -> Callback:
+    """A callback of a user's file."""
+    made = own_class("--track", name)
     try:
-        tracker: Tracker = own_class("--track", name)()
+        callback = made()
     except TypeError as error:
         raise ScenarioError(Problem("--track", f"{name} is made without arguments: {error}")) from error
-    lacking = [method for method in METHODS if not callable(getattr(tracker, method, None))]
-    if lacking:
-        raise ScenarioError(
-            Problem("--track", f"{name} has no {', '.join(lacking)}; a tracker has {', '.join(METHODS)}")
-        )
-    return tracker
+    return checked("--track", callback, name)
 
 
-class Followed:
-    """The trackers of one run. scenario: as `Scenario.to_dict` gives it."""
-
-    def __init__(self, followers: Sequence[Tracker], scenario: Mapping[str, Any]) -> None:
-        self.followers, self.keys = list(followers), dict(_flat(scenario))
-
-    def start(self, folder: Path) -> None:
-        """The run begins."""
-        for tracker in self.followers:
-            tracker.start(folder, self.keys)
-
-    def log(self, round: int, figures: Mapping[str, Any], prefix: str = "") -> None:
-        """Figures of a round; what is no finite number is left out."""
-        finite = {
-            f"{prefix}{name}": float(value)
-            for name, value in figures.items()
-            if isinstance(value, int | float) and math.isfinite(value)
-        }
-        for tracker in self.followers:
-            tracker.log(round, finite)
-
-    def finish(self, status: str) -> None:
-        """The run has ended. A tracker's error does not hide that of a run that goes down."""
-        for tracker in self.followers:
-            with nullcontext() if status == "finished" else suppress(Exception):
-                tracker.finish(status)
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+def _finite(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Without what is no finite number."""
+    return {
+        name: float(value) for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)
+    }

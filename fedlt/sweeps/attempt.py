@@ -12,6 +12,7 @@ from fedlt.run import Grids, run_scenario
 from fedlt.sweeps.grid import Job
 
 if TYPE_CHECKING:
+    from fedlt.callback import RunState
     from fedlt.sweeps.view import Listener
 
 
@@ -19,7 +20,7 @@ def attempt(job: Job, out: Path, force: bool, view: Listener, grids: Grids) -> b
     """Run one job; whether it went well. Ctrl-C goes through."""
     view.started(job)
     try:
-        view.ended(job, run_scenario(job.scenario, out, _Heard(view, job), force, job.command, grids))
+        view.ended(job, run_scenario(job.scenario, out, _Heard(view, job), force, job.command, grids, job.track))
     except FedLTError as error:
         view.failed(job, str(error))
     except Exception as error:  # one broken run must not end the others
@@ -34,5 +35,5 @@ class _Heard(Console):
         super().__init__(quiet=True)
         self.view, self.job = view, job
 
-    def round(self, number: int, total: int) -> None:
-        self.view.round(self.job, number, total)
+    def on_round(self, run: RunState) -> None:
+        self.view.round(self.job, run.round, run.total_rounds)

@@ -23,11 +23,13 @@ _PAIRS = {"[": "]", "{": "}", "(": ")"}
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the grid. label: the keys that the grid varies, `strategy=fedprox local.lr=0.1`."""
+    """One run of the grid. label: the keys that the grid varies, `strategy=fedprox local.lr=0.1`. track: names of the
+    trackers that follow it."""
 
     label: str
     scenario: Scenario
     command: str
+    track: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlt.errors import Problem, ScenarioError
 from fedlt.results.runs import Run, finished_run, kept_run
+from fedlt.results.trackers import trackers, words
 from fedlt.run import Grids, pick_backend
 from fedlt.sweeps.attempt import attempt
 from fedlt.sweeps.grid import Job, plan
@@ -55,15 +56,29 @@ def sweep(
     out: str | Path = "runs",
     parallel: int | str = "auto",
     force: bool = False,
+    track: str | Sequence[str] = (),
 ) -> Sweep:
     """Run every combination of the overrides' values for every seed, and return what became of them.
 
     overrides: `key=value,value`, as `fedlt.sweeps.grid` reads them. seeds: the scenario's own unless given. parallel:
-    runs side by side, or `auto`. force: run again what is finished. Raises `ScenarioError` before any work, where the
-    grid or the data are wrong or no combination can run; a run that fails, or cannot run beside others that can, is
-    found in the result.
+    runs side by side, or `auto`. force: run again what is finished. track: names of trackers and callbacks that follow
+    each run, made anew for each (`fedlt.results.trackers`). Raises `ScenarioError` before any work, where the grid or
+    the data are wrong or no combination can run; a run that fails, or cannot run beside others that can, is found in
+    the result.
     """
-    return run_jobs(plan(scenario, overrides, list(seeds)), Path(out), parallel, force, Quiet())
+    jobs = followed(plan(scenario, overrides, list(seeds)), track)
+    return run_jobs(jobs, Path(out), parallel, force, Quiet())
+
+
+def followed(jobs: Iterable[Job], track: str | Sequence[str]) -> list[Job]:
+    """The jobs, each followed by trackers of its own. Raises `ScenarioError` for what is none, and for objects."""
+    asked = words(track)
+    names = tuple(word for word in asked if isinstance(word, str))
+    if len(names) < len(asked):
+        message = "a sweep makes a callback anew for each of its runs; name its class: './mine.py:Mine'"
+        raise ScenarioError(Problem("track", message))
+    trackers(names)
+    return [replace(job, track=names) for job in jobs]
 
 
 def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, view: View) -> Sweep:

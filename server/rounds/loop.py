@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 class Rounds:
     """Runs the rounds of a scenario over a grid. `on_round` and `on_evaluation` hear of everything measured, `log`
-    of clients that are skipped. Where `on_evaluation` returns True, the run ends with the models it was told of."""
+    of clients that are skipped."""
 
     def __init__(
         self,
@@ -47,12 +47,13 @@ class Rounds:
         parts: Assembly,
         states: StateStore,
         on_round: Callable[[dict[str, Any]], None],
-        on_evaluation: Callable[[Evaluation], bool | None],
+        on_evaluation: Callable[[Evaluation], None],
         log: Callable[[str], None],
     ) -> None:
         self.grid, self.scenario, self.federation, self.parts = grid, scenario, federation, parts
         self.on_round, self.on_evaluation = on_round, on_evaluation
         self.on_reply: Callable[[], object] = bool  # hears of every answer of a worker
+        self.stopped: Callable[[], bool] = bool  # whether one of those who hear of it all has asked for the end
         self.failures = Failures(scenario.federation.on_error, log)
         self.sizes = federation.clients.sizes
         self.test_sizes = federation.tests.sizes
@@ -72,16 +73,19 @@ class Rounds:
 
         self._sent = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
 
-    def run(self, after_round: Callable[[], None]) -> Progress:
-        """All rounds after that of the progress, then the evaluation of the last one's models. `after_round` is called
-        when a round's result is complete."""
+    def run(self) -> Progress:
+        """All rounds after that of the progress, then the evaluation of the last one's models.
+
+        Where the end is asked for, a round is the last one, or what an evaluation was told of stays as it is.
+        """
         total, every = self.scenario.federation.rounds, self.scenario.evaluation.every
         for round in range(self.progress.round + 1, total + 1):
+            if self.stopped():
+                break
             due = round > 1 and (round - 1) % every == 0
             if self._exchange(round, train=True, evaluate=due):
                 return self.progress
-            after_round()
-        self._exchange(total + 1, train=False, evaluate=True)
+        self._exchange(self.progress.round + 1, train=False, evaluate=True)
         return self.progress
 
     def cohort(self, round: int) -> list[int]:
@@ -114,7 +118,8 @@ class Rounds:
 
         if evaluate:
             tested = int(sum(self.test_sizes[self.evaluated] > 0))
-            if self.on_evaluation(gather(round - 1, reports, self.parts, tested)):
+            self.on_evaluation(gather(round - 1, reports, self.parts, tested))
+            if self.stopped():
                 return True
 
         if train:

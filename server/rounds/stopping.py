@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from fedlt.callback import Callback, RunState
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.evaluation import Evaluation, validation_figures
@@ -16,21 +17,24 @@ from fedlt.measures.evaluation import Evaluation, validation_figures
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
     from fedlt.data.federation import Federation
+    from server.state.keeper import Keeper
 
 WATCHED = ("validation/generic/accuracy", "validation/personal/accuracy")
 """Followed unless the scenario names a figure: the first one that the strategy's models have."""
 
 
-class Patience:
-    """Follows one validation figure over the evaluations of a run.
+class Patience(Callback):
+    """Follows one validation figure over the evaluations of a run, and lets `keeper` keep the models of the best one.
+
+    It hears of an evaluation before the record does: what it keeps goes on by being told of that evaluation again.
 
     state: `round` and `value` of the best evaluation so far, and `waited`, the evaluations since; empty before the
     first. It is kept in every checkpoint, so that a run that goes on stops where it would have stopped.
     """
 
-    def __init__(self, scenario: Scenario, federation: Federation) -> None:
+    def __init__(self, scenario: Scenario, federation: Federation, keeper: Keeper) -> None:
         self.limit, self.figure = scenario.evaluation.patience, scenario.evaluation.watch
-        self.federation = federation
+        self.federation, self.keeper = federation, keeper
         self.state: dict[str, Any] = {}
 
     @property
@@ -42,6 +46,17 @@ class Patience:
     def exhausted(self) -> bool:
         """Whether as many evaluations as the limit allows have been no better than the best one."""
         return self.limit is not None and self.state.get("waited", 0) >= self.limit
+
+    def on_start(self, run: RunState) -> None:
+        self.state = self.keeper.writer.summary.get("early_stopping", {})
+
+    def on_evaluation(self, run: RunState) -> None:
+        assert run.evaluation is not None
+        if self.hear(run.evaluation):
+            self.keeper.keep()
+        self.keeper.writer.summary["early_stopping"] = self.state
+        if self.exhausted:
+            run.stop("patience")
 
     def hear(self, evaluation: Evaluation) -> bool:
         """Take the next evaluation; whether it is the best so far. A figure that is not defined never is.
@@ -65,11 +80,11 @@ class Patience:
             raise ScenarioError(Problem("evaluation.watch", message))
         return figures[self.figure]
 
-    def text(self, total: int) -> str:
-        """What became of the run, as a line for its reader."""
+    def text(self, rounds: int) -> str:
+        """What became of the run and its so many rounds, as a line for its reader."""
         found = self.state
         best = f"{found['figure']} {100 * found['value']:.1f} after round {found['round']}"
         if not self.exhausted:
-            return f"the models of round {found['round']} are kept: {best} is the best of {total} rounds"
+            return f"the models of round {found['round']} are kept: {best} is the best of {rounds} rounds"
         evaluations = "evaluation" if self.limit == 1 else "evaluations"
         return f"stopped: no better {found['figure']} for {self.limit} {evaluations}; kept: {best}"

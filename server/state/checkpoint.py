@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -66,9 +67,11 @@ class Checkpoints:
         self.folder = run_folder / "checkpoints"
         self.identity = {**identity(scenario), "partition_hash": partition_hash, "inputs": inputs or {}}
 
-    def save(self, progress: Progress, writer: RunWriter, seconds: float) -> None:
+    def save(
+        self, progress: Progress, writer: RunWriter, seconds: float, callbacks: Mapping[str, Any] | None = None
+    ) -> None:
         """Write a checkpoint; older ones than the last two are deleted, but for that of the best evaluation under early
-        stopping. One that is there already stays. seconds: that the run took so far.
+        stopping. One that is there already stays. seconds: that the run took so far. callbacks: what the user's keep.
 
         What it costs follows from the model and from what clients kept since the last one.
         """
@@ -94,6 +97,7 @@ class Checkpoints:
             "links": memory.pack(progress.links)[0],
             "open_ended": progress.open_ended,
             "record": record,
+            **({"callbacks": callbacks} if callbacks else {}),
         }
         self.write_head(part / MANIFEST, head)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedlt.callback import Callback
 from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
 from fedlt.process.memory import give_back
 from server.rounds.progress import Progress
@@ -18,8 +19,10 @@ from server.state.interrupts import Interrupts
 from server.state.lengthen import Shorter, copy_end
 
 if TYPE_CHECKING:
+    from fedlt.callback import RunState
     from fedlt.results.record import RunWriter
     from fedlt.training.assembly import Assembly
+    from server.rounds.hooks import Hooks
 
 END_BYTES = 2**26  # that the end of a finished run may take, for going on with more rounds
 AUTO_SECONDS = 60.0  # between two checkpoints; what a crash costs at most, beside the round that it meets
@@ -27,9 +30,13 @@ TABLES_BYTES = 2**24  # room for the tables of a run
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
 
 
-class Keeper:
-    """every: rounds between two checkpoints, "auto" (one a minute), or 0 (only when a signal ends the run). end: the
-    round whose checkpoint outlives the run, for going on with more rounds; None: nobody can, whatever is kept."""
+class Keeper(Callback):
+    """The last one that hears of a round, so that a checkpoint holds what all others have become.
+
+    every: rounds between two checkpoints, "auto" (one a minute), or 0 (only when a signal ends the run). end: the round
+    whose checkpoint outlives the run, for going on with more rounds; None: nobody can, whatever is kept. hooks: the
+    callbacks whose state is kept.
+    """
 
     def __init__(
         self,
@@ -38,8 +45,11 @@ class Keeper:
         every: int | str,
         say: Callable[[str], None],
         end: int | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self.checkpoints, self.writer, self.every, self._say, self.end = checkpoints, writer, every, say, end
+        self._hooks = hooks
+        self._progress: Progress | None = None
         self.interrupts = Interrupts(say)
         self._evaluations = 0  # after which memory was given back
         self._before = 0.0  # seconds that earlier processes have computed
@@ -52,6 +62,7 @@ class Keeper:
 
     def begin(self, progress: Progress, force: bool, resume_from: int | None, shorter: Shorter | None = None) -> None:
         """Start the record anew, or go on from a checkpoint, or else from the end of a finished run of fewer rounds."""
+        self._progress = progress
         warnings: list[str] = []
         found = None
         if not force:
@@ -69,6 +80,9 @@ class Keeper:
             self._before = float(found.head["seconds"])
             self.writer.resume(found.folder, found.head["record"])
             self.writer.log(f"going on after round {found.round}")
+
+        if self._hooks is not None:
+            self._hooks.restore(found.head.get("callbacks", {}) if found is not None else {})
 
         for warning in warnings:
             self._say(f"warning: {warning}")
@@ -89,6 +103,10 @@ class Keeper:
             self.writer.summary["goes_on_from"] = name
         return found, warnings
 
+    def on_round(self, run: RunState) -> None:
+        assert self._progress is not None
+        self.after_round(self._progress)
+
     def after_round(self, progress: Progress) -> None:
         """Write a checkpoint where one is due. Raises `Interrupted` where a signal has asked for the end."""
         self.interrupts.beat()
@@ -98,15 +116,20 @@ class Keeper:
         due = self._due(progress.round) or (progress.round == self.end and self._keeps(progress))
         if self.interrupts.number is None and not due:
             return
-        self.checkpoints.save(progress, self.writer, self.seconds)
+        self._save(progress)
         give_back()
         self._last = time.monotonic()
         if self.interrupts.number is not None:
             raise Interrupted(self.interrupts.number, progress.round)
 
-    def keep(self, progress: Progress) -> None:
+    def keep(self) -> None:
         """Write a checkpoint of what is best so far, whether or not one is due."""
-        self.checkpoints.save(progress, self.writer, self.seconds)
+        assert self._progress is not None
+        self._save(self._progress)
+
+    def _save(self, progress: Progress) -> None:
+        kept = self._hooks.kept() if self._hooks is not None else None
+        self.checkpoints.save(progress, self.writer, self.seconds, kept)
 
     def back_to(self, round: int, progress: Progress) -> None:
         """Make the progress again that of a round which was kept."""
@@ -137,9 +160,9 @@ class Keeper:
 
     def ended(self, progress: Progress) -> None:
         """Note whether the run, whose models are final, can be gone on with for more rounds."""
-        self.writer.summary["open_ended"] = self.end is not None and progress.open_ended
-        if not progress.open_ended:
+        if not progress.open_ended or progress.round != self.end:
             self.end = None
+        self.writer.summary["open_ended"] = self.end is not None
 
     def _keeps(self, progress: Progress) -> bool:
         """Whether the end of the run is worth its room on the disk: a checkpoint of it is asked for, or is small."""

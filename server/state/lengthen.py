@@ -38,6 +38,8 @@ class Shorter:
         if open_ended is None:
             return "it was written before finished runs kept their end"
         if not open_ended:
+            if "stopped" in self.run.summary:
+                return "a callback has stopped it"
             return "something in it follows the number of rounds (schedule of the rate, stages, the method, patience)"
         head = Checkpoints.head_at(self.run.folder, self.rounds)
         if head is None:

@@ -314,8 +314,8 @@ def test_hooks_are_called_and_what_they_keep_is_kept(
     changes = ["federation.participation=1", "federation.rounds=3", "local.epochs=2", f"strategy={strategy}"]
     counts: dict[int, list[float]] = {}
 
-    def watched(self: Rounds, after_round: Callable[[], None]) -> Progress:
-        progress = whole(self, after_round)
+    def watched(self: Rounds) -> Progress:
+        progress = whole(self)
         states = progress.states.read(progress.states.clients())
         counts.update({client: state["state/tally/hooks"].tolist() for client, state in states.items()})
         return progress

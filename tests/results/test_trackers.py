@@ -16,10 +16,10 @@ import fedlt
 from fedlt.commands.cli import app
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.results import trackers as module
-from fedlt.results.trackers import trackers
+from fedlt.results.trackers import Tracker, trackers
 
 
-class Notes:
+class Notes(Tracker):
     """A tracker that writes down what it is told."""
 
     package = "json"
@@ -37,7 +37,7 @@ class Notes:
 
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> type[Notes]:
-    monkeypatch.setitem(module.TRACKERS, "notes", Notes)  # type: ignore[arg-type]
+    monkeypatch.setitem(module.TRACKERS, "notes", Notes)
     return Notes
 
 
@@ -159,7 +159,17 @@ def test_wandb_is_called_as_it_documents(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
+@pytest.mark.parametrize("track", ["notes", "notes, notes", ["notes"], (Notes(),)])
+def test_one_name_several_names_and_a_tracker_that_is_made(
+    notes: type[Notes], tiny: dict[str, Any], tmp_path: Path, track: Any
+) -> None:
+    fedlt.run(tiny, out=tmp_path, track=track)
+    assert [what for what, *_ in notes.heard].count("log") == 4  # two rounds and two evaluations, each once
+
+
 # Of one's own ---------------------------------------------------------------------------------------------------------
+
+IMPORT = "from fedlt import Callback\n\n\n"
 
 
 def test_the_tracker_of_the_page_follows_a_run(
@@ -169,7 +179,7 @@ def test_the_tracker_of_the_page_follows_a_run(
     (tmp_path / "tail.py").write_text(page.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
     run = fedlt.run(tiny, out=tmp_path / "r", track=[f"{tmp_path}/tail.py:Tail"])
     assert (
-        f"{run.folder.name}: finished, best tail {max(run.metrics[run.metrics.metric == 'generic/few'].value):.2f}"
+        f"{run.folder.name} finished, best tail {max(run.metrics[run.metrics.metric == 'generic/few'].value):.2f}"
         in (capsys.readouterr().out)
     )
 
@@ -177,8 +187,13 @@ def test_the_tracker_of_the_page_follows_a_run(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("class Mine:\n    def start(self, folder, keys): ...\n", "Mine has no log, finish; a tracker has start, log"),
-        ("class Mine:\n    def __init__(self, channel): ...\n", "Mine is made without arguments"),
+        ("class Mine: ...\n", "Mine is no callback; let it inherit fedlt.Callback, whose hooks are on_start, on_round"),
+        (
+            "class Mine:\n    def start(self): ...\n    def log(self): ...\n",
+            "start is now on_start, log is now on_round",
+        ),
+        (f"{IMPORT}class Mine(Callback):\n    def on_eval(self, run): ...\n", "'on_eval', which nobody calls; did you"),
+        (f"{IMPORT}class Mine(Callback):\n    def __init__(self, to): ...\n", "Mine is made without arguments"),
         ("Mine = 3\n", "has no class 'Mine'"),
         ("import nowhere_at_all\n", "cannot be imported: ModuleNotFoundError"),
     ],

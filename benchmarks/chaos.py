@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = {kind: getattr(options, kind) for kind in KINDS}
     found: dict[str, Any] = {"seed": options.seed, "kills": dict.fromkeys(KINDS, 0), "runs": dict.fromkeys(KINDS, 0)}
     found |= {"phases": {}, "workers_replaced": 0, "lost": 0, "changed": 0, "rounds_when_resumed": []}
-    import fedlt.run  # noqa: F401  # before the forks: each kill would else cost the imports
+    import fedlt.sweeps.run  # noqa: F401  # before the forks: each kill would else cost the imports
     from clients import worker  # noqa: F401
     from server import app  # noqa: F401
 

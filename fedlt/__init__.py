@@ -7,8 +7,6 @@ result.final["generic/few"], result.clients
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fedlt.process.private_by_default import keep_private
@@ -24,8 +22,8 @@ if TYPE_CHECKING:
     from fedlt.measures.figure import Figure
     from fedlt.metric import Metric
     from fedlt.results.runs import Run
-    from fedlt.run import run
     from fedlt.strategy import Client, Server, Strategy, Update, combine
+    from fedlt.sweeps.run import run
     from fedlt.target import Target
 
 keep_private()
@@ -66,7 +64,7 @@ _HOMES = {
     "fedlt.links.link": ("Link",),
     "fedlt.metric": ("Metric",),
     "fedlt.results.runs": ("Run",),
-    "fedlt.run": ("join", "run"),
+    "fedlt.sweeps.run": ("join", "run"),
     "fedlt.config.scenario": ("Scenario", "load"),
     "fedlt.data.site": ("Batch", "Site"),
     "fedlt.strategy": ("Client", "Server", "Strategy", "Update", "combine"),
@@ -85,16 +83,3 @@ def __getattr__(name: str) -> Any:
             globals()[name] = value
             return value
     raise AttributeError(f"module 'fedlt' has no attribute {name!r}")
-
-
-class _Package(ModuleType):
-    """Keeps `fedlt.run` the function: importing the module of that name would set the attribute to the module."""
-
-    functions = frozenset(name for names in _HOMES.values() for name in names)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.functions or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

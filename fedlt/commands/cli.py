@@ -54,7 +54,7 @@ def run(
     each = [[*changes, f"seed={seed}"] for seed in parse_seeds(seeds)] if seeds else [changes]
     scenarios = [load(name, chosen) for chosen in each]  # all are checked before the first runs
     from fedlt.results.console import Console
-    from fedlt.run import Grids, run_scenario
+    from fedlt.sweeps.run import Grids, run_scenario
 
     command = "fedlt " + shlex.join(sys.argv[1:])
     options = [*(["--seeds", seeds] if seeds else []), *(["--out", str(out)] if out != Path("runs") else [])]
@@ -103,7 +103,7 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
     from fedlt.data.federation import federate
 
     federation = federate(checked)  # before torch is imported, so that errors in the data are told at once
-    from fedlt.run import pick_backend
+    from fedlt.sweeps.run import pick_backend
     from fedlt.training.assembly import assemble, pick_device, try_own_model
 
     if untested := federation.untested_text():
@@ -184,7 +184,7 @@ def join(
     the run folder RUN.
     """
     from fedlt.results.summary import join_table, plain
-    from fedlt.run import join as join_run
+    from fedlt.sweeps.run import join as join_run
 
     print(plain(join_table(join_run(run, rounds, epochs))))
     print(run / "join.json")

@@ -1,1 +1,1 @@
-"""Many runs from one command: their grid, the processes that share it, and what is shown meanwhile."""
+"""Runs: one of them from Python (`run`), and all those of a grid from one command."""

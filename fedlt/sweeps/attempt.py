@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from fedlt.errors import FedLTError
 from fedlt.results.console import Console
-from fedlt.run import Grids, run_scenario
 from fedlt.sweeps.grid import Job
+from fedlt.sweeps.run import Grids, run_scenario
 
 if TYPE_CHECKING:
     from fedlt.callback import RunState

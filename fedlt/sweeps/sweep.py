@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from fedlt.errors import Problem, ScenarioError
 from fedlt.results.runs import Run, finished_run, kept_run
 from fedlt.results.trackers import trackers, words
-from fedlt.run import Grids, pick_backend
 from fedlt.sweeps.attempt import attempt
 from fedlt.sweeps.grid import Job, plan
+from fedlt.sweeps.run import Grids, pick_backend
 from fedlt.sweeps.view import Quiet
 
 if TYPE_CHECKING:

@@ -152,8 +152,8 @@ def work(descriptor: int) -> None:
     threading.Thread(target=_listen, args=(pipe, jobs), daemon=True).start()
     from dataclasses import replace
 
-    from fedlt.run import Grids
     from fedlt.sweeps.attempt import attempt
+    from fedlt.sweeps.run import Grids
 
     reporter = _Reporter(pipe)
     with suppress(KeyboardInterrupt, BrokenPipeError), Grids() as grids:

@@ -275,7 +275,9 @@ def test_a_stopped_run_does_not_go_on_with_other_files(small: dict[str, Any], mo
     stopped(small, monkeypatch)
     write(pixels=7)
     assert refusal(small).startswith("data.name: mine.npz changed since the run in")
-    monkeypatch.setattr(sys.modules["fedlt.run"], "kept_run", lambda *_: None)  # the checkpoint itself holds them, too
+    monkeypatch.setattr(
+        sys.modules["fedlt.sweeps.run"], "kept_run", lambda *_: None
+    )  # the checkpoint itself holds them, too
     assert refusal(small).startswith("data.name: mine.npz changed since the checkpoint was written")
     write()
     assert run(small).summary["resumed"] == [1]

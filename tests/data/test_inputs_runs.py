@@ -21,7 +21,7 @@ from fedlt.data import sources
 from fedlt.data.federation import federate
 from fedlt.errors import ScenarioError
 from fedlt.results.runs import Run
-from fedlt.run import pick_backend
+from fedlt.sweeps.run import pick_backend
 
 CLASSES = 4
 

@@ -27,7 +27,7 @@ from fedlt.config.scenario import load
 from fedlt.errors import FedLTError
 from fedlt.results.console import Console
 from fedlt.results.runs import Run, open_run
-from fedlt.run import Grids, run_scenario
+from fedlt.sweeps.run import Grids, run_scenario
 
 OWN_PROCESS = "FEDLT_TEST_OWN_PROCESS"  # set in the process that the cluster's test starts
 

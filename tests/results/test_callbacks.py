@@ -411,6 +411,7 @@ def test_the_early_stopping_of_the_page(tiny: dict[str, Any], tmp_path: Path) ->
     stopped = run.summary["stopped"]
     assert (stopped["by"], stopped["round"], run.summary["final_round"]) == ("Plateau", 4, 4)
     assert stopped["reason"].startswith("the tail was no better than ")
+    assert run.warnings  # a model that learnt nothing: the last evaluation is looked at, as in every run
 
 
 def test_the_message_of_the_page(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from flwr.clientapp import ClientApp
 import fedlt
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.process.gpus import VISIBLE
-from fedlt.run import Grids
+from fedlt.sweeps.run import Grids
 from server.arrays import pack_tensors, unpack_tensors, with_room
 from server.grids.local import ENOUGH, set_identity
 from server.grids.parcels import FREE, LARGE, Parcels
@@ -214,7 +214,7 @@ def test_auto_is_this_process_for_short_runs_then_processes_and_ray_where_there_
     tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fedlt.data.federation import federate
-    from fedlt.run import pick_backend
+    from fedlt.sweeps.run import pick_backend
     from fedlt.training.assembly import assemble, pick_device
 
     def picked(*overrides: str) -> str:
@@ -241,7 +241,7 @@ def test_auto_is_this_process_for_short_runs_then_processes_and_ray_where_there_
 def test_forked_workers_are_made_for_each_run(tiny: dict[str, Any], tmp_path: Path) -> None:
     """They inherit the run's data, which another run's would not be."""
     from fedlt.results.console import Console
-    from fedlt.run import run_scenario
+    from fedlt.sweeps.run import run_scenario
 
     hashes = []
     for backend in ("inline", "processes"):

@@ -30,7 +30,7 @@ from ray.cluster_utils import Cluster
 
 import fedlt
 from fedlt.results.console import Console
-from fedlt.run import Grids, run_scenario
+from fedlt.sweeps.run import Grids, run_scenario
 
 out, scenario = Path(sys.argv[1]), json.loads(sys.argv[2])
 try:

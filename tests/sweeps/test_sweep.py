@@ -205,7 +205,7 @@ def test_side_by_side_gives_equal_bits(tiny: dict[str, Any], tmp_path: Path) -> 
 def test_one_after_the_other_keeps_one_set_of_ray_workers(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules["fedlt.run"]
+    module = sys.modules["fedlt.sweeps.run"]
     made = []
     hold = module._hold_ray
     monkeypatch.setattr(module, "_hold_ray", lambda *wanted: made.append(wanted[:2]) or hold(*wanted))
@@ -321,7 +321,7 @@ def test_auto_follows_the_rule(tiny: dict[str, Any], monkeypatch: pytest.MonkeyP
     assert processes(jobs, "auto") == 4
     assert processes(jobs[:3], "auto") == 3  # short ones: several workers would not pay
     assert processes(jobs[:1], "auto") == processes([], "auto") == 1
-    monkeypatch.setattr(sys.modules["fedlt.run"], "PROCESSES_PAY_FROM", 0.0)
+    monkeypatch.setattr(sys.modules["fedlt.sweeps.run"], "PROCESSES_PAY_FROM", 0.0)
     assert processes(jobs, "auto") == 4  # long ones that fill the cores
     assert processes(jobs[:3], "auto") == 1  # long ones that do not: workers share each of them
     assert processes(jobs[:3], 2) == 2

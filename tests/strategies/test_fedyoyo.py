@@ -79,7 +79,7 @@ def test_the_servers_shares_follow_the_effective_numbers() -> None:
 
 def test_tabular_inputs_have_no_views() -> None:
     net = Net(nn.Identity(), nn.Linear(2, 3), 2)
-    with pytest.raises(ValueError, match="augments images"):
+    with pytest.raises(ValueError, match="two views of a sample need images"):
         FedYoYo().build(net, Task("single", 3, (2,), np.ones(3, np.int64)))
 
 

@@ -14,6 +14,9 @@ from fedlt.process.private_by_default import keep_private
 if TYPE_CHECKING:
     from fedlt.callback import Callback, RunState
     from fedlt.checks.conformance import check_strategy
+    from fedlt.checks.learners import check_learner
+    from fedlt.checks.models import check_model
+    from fedlt.checks.partitions import check_partition
     from fedlt.comparing.compare import compare
     from fedlt.config.scenario import Scenario, load
     from fedlt.data.site import Batch, Site
@@ -46,6 +49,9 @@ __all__ = [
     "Strategy",
     "Target",
     "Update",
+    "check_learner",
+    "check_model",
+    "check_partition",
     "check_strategy",
     "combine",
     "compare",
@@ -58,6 +64,9 @@ __all__ = [
 _HOMES = {
     "fedlt.callback": ("Callback", "RunState"),
     "fedlt.checks.conformance": ("check_strategy",),
+    "fedlt.checks.learners": ("check_learner",),
+    "fedlt.checks.models": ("check_model",),
+    "fedlt.checks.partitions": ("check_partition",),
     "fedlt.comparing.compare": ("compare",),
     "fedlt.measures.figure": ("Figure",),
     "fedlt.learner": ("Learner", "Stage"),

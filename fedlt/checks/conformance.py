@@ -9,11 +9,9 @@ Clients hold one sample, one class, two classes, or many; one is never sampled. 
 from __future__ import annotations
 
 import copy
-import pickle
 import random
-import sys
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
@@ -21,12 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlt.config.catalog import Choice, Component, Made, find
-from fedlt.config.declarations import assigned, misspelt, renamed
-from fedlt.config.scenario import Scenario
-from fedlt.config.schema import Field
-from fedlt.errors import FedLTError
-from fedlt.learner import Logits, headline
+from fedlt.checks.suite import ConformanceError as ConformanceError
+from fedlt.checks.suite import Played, Suite, fingerprint
+from fedlt.config.catalog import Choice, Made
+from fedlt.learner import Logits
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 
 CHECKS = {
@@ -48,39 +44,26 @@ CHECKS = {
 }
 
 
-class ConformanceError(FedLTError):
-    """A strategy breaks the contract. problems: (name of the check, what was found)."""
-
-    def __init__(self, name: str, problems: list[tuple[str, str]]) -> None:
-        self.problems = problems
-        lines = [f"  {check}: {found}\n    expected: {CHECKS[check]}" for check, found in problems]
-        super().__init__("\n".join([f"{name} breaks the contract of strategies", *lines]))
-
-
 def check_strategy(strategy: str | type[Strategy], **options: Any) -> None:
     """Raise `ConformanceError`, with all that was found, if a strategy breaks the contract; else say nothing.
 
     strategy: a name as in a scenario (`fedprox`, `./mine.py:Mine`), or a class. options: its fields.
     """
-    component = find("strategy", strategy) if isinstance(strategy, str) else _component(strategy)
-    Suite(component, options).run()
+    StrategySuite(strategy, options).run()
 
 
-class Suite:
+class StrategySuite(Suite):
     """One check of one strategy."""
 
-    def __init__(self, component: Component, options: dict[str, Any]) -> None:
-        self.component = component
-        self.options = {f.name: f.default for f in component.fields if not f.required} | options
-        self.problems: dict[tuple[str, str], None] = {}  # a set that keeps its order
+    kind, contract, checks = "strategy", "strategies", CHECKS
 
     def run(self) -> None:
         """See `check_strategy`."""
-        from fedlt.checks.rehearsal import POOR, other_generators, rehearse, stage_set
+        from fedlt.checks.rehearsal import POOR, stage_set
 
         scenario, federation = stage_set(Choice(self.component.name, self.options, self.component))
         watched = replace(scenario, strategy=replace(scenario.strategy, component=Made.of(self.component, self._probe)))
-        runs: list[tuple[str, Scenario, dict[str, Any]]] = [
+        rehearsals: Played = [
             ("runs", watched, {}),
             ("equal", scenario, {}),
             ("nodes", scenario, {"nodes": 3}),
@@ -88,29 +71,13 @@ class Suite:
             ("resumed", scenario, {"resumed": True}),
             ("weights", scenario, {"cohorts": POOR}),
         ]
-        ends: list[str] = []
-        for seed, (check, played, how) in enumerate(runs):
-            with other_generators(seed):
-                try:
-                    end = rehearse(played, federation, noise=seed, **how)
-                    ends += [] if check == "weights" else [end]
-                except Exception as error:
-                    self._expect(bool(self.problems), check, f"{type(error).__name__}: {error}")
-            self._expect(len(set(ends)) < 2, check, "the models, states or predictions differ")
-            if self.problems:
-                break
-        if self.problems:
-            raise ConformanceError(self.component.name, list(self.problems))
-
-    def _expect(self, holds: bool, check: str, found: str) -> None:
-        if not holds:
-            self.problems[check, found] = None
+        self.play(rehearsals, federation, incomparable=("weights",))
+        self.end()
 
     def _probe(self, options: dict[str, Any]) -> Strategy:
         """The strategy, with its hooks watched."""
         suite, inner = self, self.component.create(options)
-        for found in (*renamed("strategy", assigned(type(inner))), *misspelt(inner)):
-            self._expect(False, "words", found)
+        self.expect_words(inner)
         base: Any = type(inner)
 
         class Probe(base):  # type: ignore[misc]
@@ -124,15 +91,15 @@ class Suite:
 
             def personal(self, client: Client, x: Tensor) -> Logits:
                 logits = super().personal(client, x)
-                suite.predict("personal", logits, len(x), client.task.num_classes)
+                suite.expect_logits("personal", logits, len(x), client.task.num_classes)
                 return logits
 
             def generic(self, server: Server, x: Tensor) -> Logits:
                 before = server.flat.storage.clone()
                 logits = super().generic(server, x)
                 same = torch.equal(before, server.flat.storage)
-                suite._expect(same, "logits", "generic() changed the model")
-                suite.predict("generic", logits, len(x), server.task.num_classes)
+                suite.expect(same, "logits", "generic() changed the model")
+                suite.expect_logits("generic", logits, len(x), server.task.num_classes)
                 return logits
 
         return Probe(**{f.name: getattr(inner, f.name) for f in fields(inner)})
@@ -141,14 +108,14 @@ class Suite:
         """Watch one client's work."""
         borrowed = {**client.received, "start": client.start}
         before = {name: tensor.clone() for name, tensor in borrowed.items()}
-        frozen, known = client.flat.frozen.clone(), _fingerprint(strategy)
+        frozen, known = client.flat.frozen.clone(), fingerprint(strategy, Strategy)
         fit(client)
         changed = [name for name, tensor in borrowed.items() if not torch.equal(tensor, before[name])]
-        self._expect(not changed, "borrowed", f"fit() changed {changed} in place")
-        self._expect(torch.equal(frozen, client.flat.frozen), "frozen", "fit() changed frozen parameters")
-        self._expect_same(known, _fingerprint(strategy), "fit()")
+        self.expect(not changed, "borrowed", f"fit() changed {changed} in place")
+        self.expect(torch.equal(frozen, client.flat.frozen), "frozen", "fit() changed frozen parameters")
+        self.expect_same(known, fingerprint(strategy, Strategy), "fit()")
         sent = _named(extras=client.extras, values=client.values)
-        self._expect_tensors(_named(state=client.state) | sent, "client.")
+        self.expect_tensors(_named(state=client.state) | sent, "client.")
         sent["flat.shared"] = client.flat.shared
         self._expect_secrets(strategy, client, {n: t for n, t in sent.items() if isinstance(t, Tensor)})
 
@@ -161,7 +128,7 @@ class Suite:
         foldable: bool,
     ) -> None:
         """Watch the server's step; with foldable strategies, take it twice."""
-        frozen, known = server.flat.frozen.clone(), _fingerprint(strategy)
+        frozen, known = server.flat.frozen.clone(), fingerprint(strategy, Strategy)
         if foldable:
             before = _Snapshot.of(server)
             aggregate(server, copy.deepcopy(updates))
@@ -172,30 +139,11 @@ class Suite:
         else:
             aggregate(server, updates)
 
-        self._expect(torch.equal(frozen, server.flat.frozen), "frozen", "aggregate() changed frozen parameters")
-        self._expect_same(known, _fingerprint(strategy), "aggregate()")
-        sound = self._expect_tensors(_named(state=server.state, outbox=server.outbox), "server.")
+        self.expect(torch.equal(frozen, server.flat.frozen), "frozen", "aggregate() changed frozen parameters")
+        self.expect_same(known, fingerprint(strategy, Strategy), "aggregate()")
+        sound = self.expect_tensors(_named(state=server.state, outbox=server.outbox), "server.")
         same = not (foldable and sound) or _alike(plain, folded)
-        self._expect(same, "foldable", "sums over two clients each give another result")
-
-    def predict(self, hook: str, logits: Any, rows: int, classes: int) -> None:
-        """Look at what generic() or personal() returned."""
-        for name, given in logits.items() if isinstance(logits, dict) else [("", logits)]:
-            value = headline(given)
-            what = f"{hook}()" + (f"[{name!r}]" if name else "")
-            fits = isinstance(value, Tensor) and tuple(value.shape) == (rows, classes)
-            self._expect(fits, "logits", f"{what} gave {_shape(value)} for {rows} samples and {classes} classes")
-            self._expect(not fits or not bool(value.isnan().any()), "logits", f"{what} gave NaN")
-
-    def _expect_tensors(self, tensors: dict[str, Any], whose: str) -> bool:
-        sound = True
-        for name, tensor in tensors.items():
-            good = isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.requires_grad
-            self._expect(good, "tensors", f"{whose}{name} is {_shape(tensor)}")
-            finite = not good or bool(torch.isfinite(tensor.double()).all())
-            self._expect(finite, "tensors", f"{whose}{name} is not finite")
-            sound = sound and good and finite
-        return sound
+        self.expect(same, "foldable", "sums over two clients each give another result")
 
     def _expect_secrets(self, strategy: Strategy, client: Client, sent: dict[str, Tensor]) -> None:
         """No private tensor, sample or class count stands in what is sent."""
@@ -205,39 +153,9 @@ class Suite:
         secrets["a training sample"] = client.data.x()[0]
         for name, tensor in sent.items():
             for what, secret in secrets.items():
-                self._expect(not _contains(tensor, secret), "private", f"client.{name} holds {what}")
+                self.expect(not _contains(tensor, secret), "private", f"client.{name} holds {what}")
             told = "class_counts" in strategy.needs or not _contains(tensor, client.class_counts)
-            self._expect(told, "needs", f"client.{name} holds the class counts, which `needs` does not name")
-
-    def _expect_same(self, before: dict[str, bytes], after: dict[str, bytes], hook: str) -> None:
-        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-        self._expect(not changed, "hidden", f"{hook} changed {', '.join(changed)}")
-
-
-def _component(strategy: type[Strategy]) -> Component:
-    own = tuple(Field(f.name, str(f.type), f.default, f.default is MISSING) for f in fields(strategy))
-    return Made.of(Component("strategy", strategy.__name__, "", "", own, strategy.needs), lambda o: strategy(**o))
-
-
-def _fingerprint(strategy: Strategy) -> dict[str, bytes]:
-    """Plain data on the instance, on its classes and in their modules, by name."""
-    found = {f"self.{name}": value for name, value in vars(strategy).items()}
-    for kind in type(strategy).__mro__:
-        if issubclass(kind, Strategy) and kind is not Strategy:
-            found |= {f"{kind.__name__}.{name}": value for name, value in vars(kind).items()}
-            module = sys.modules.get(kind.__module__)
-            found |= {f"{kind.__module__}.{name}": value for name, value in vars(module).items()} if module else {}
-
-    plain = (dict, list, set, bytearray, int, float, str, tuple, Tensor, np.ndarray)
-    prints = {}
-    for name, value in found.items():
-        if isinstance(value, plain) and not name.rpartition(".")[2].startswith("__"):
-            try:
-                prints[name] = pickle.dumps(value)
-            except Exception:  # what cannot be pickled is hardly state
-                continue
-
-    return prints
+            self.expect(told, "needs", f"client.{name} holds the class counts, which `needs` does not name")
 
 
 @dataclass
@@ -283,8 +201,3 @@ def _contains(tensor: Tensor, secret: Tensor) -> bool:
 
 def _named(**boxes: dict[str, Any]) -> dict[str, Any]:
     return {f"{box}[{name!r}]": value for box, held in boxes.items() for name, value in held.items()}
-
-
-def _shape(value: Any) -> str:
-    kind = type(value).__name__
-    return f"{kind} {tuple(value.shape)}" if isinstance(value, Tensor) else kind

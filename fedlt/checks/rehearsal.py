@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,16 +66,22 @@ class _Stopped(Exception):
     """The run ends here, as if its process had been killed."""
 
 
-def stage_set(strategy: Choice) -> tuple[Scenario, Federation]:
-    """A scenario of two rounds, and clients with one sample, one class, two classes, or many."""
+def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) -> tuple[Scenario, Federation]:
+    """A scenario of so many rounds, and clients with one sample, one class, two classes, or many.
+
+    learner: cross-entropy unless given. Where it needs them, clients have samples without labels, too.
+    """
+    unlabelled = learner is not None and "unlabelled" in learner.component.needs
     content: dict[str, Any] = {
-        "data": {"name": "digits", "auxiliary": 2},
-        "federation": {"clients": 6, "rounds": len(COHORTS), "partition": "iid", "block": 2},
+        "data": {"name": "digits", "auxiliary": 2, "unlabelled": {"hidden": 0.3 if unlabelled else 0.0}},
+        "federation": {"clients": 6, "rounds": rounds, "partition": "iid", "block": 2},
         "local": {"epochs": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.5},
         "evaluation": {"every": 1, "batch_size": 16},
     }
     model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: _Tiny()))
     scenario = replace(load(content), model=model, strategy=strategy)
+    if learner is not None:
+        scenario = replace(scenario, learner=learner)
     return scenario, _federation(scenario)
 
 
@@ -188,18 +193,3 @@ def _federation(scenario: Scenario) -> Federation:
         tests=Ragged.from_rows(tests),
         class_counts=whole.train_targets.counts(clients.values),
     )
-
-
-@contextmanager
-def other_generators(seed: int) -> Iterator[None]:
-    """Global generators seeded as asked for, and put back afterwards."""
-    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])
-        torch.set_rng_state(kept[2])

@@ -215,7 +215,7 @@ def partition(
         # A scheme without a seed of its own is drawn anew by the scenario's.
         current = replace(scheme, seed=own + attempt) if own is not None else scheme  # type: ignore[type-var]
         try:
-            rows = Ragged.from_owner(_assigned(current, labels, groups, clients, seed + attempt), clients)
+            rows = Ragged.from_owner(owners(current, labels, groups, clients, seed + attempt), clients)
         except UnluckyDraw as error:
             what, _, remedy = error.problems[0].message.partition("; ")
             continue
@@ -227,7 +227,7 @@ def partition(
     raise ScenarioError(Problem(KEY, f"{what}{tried}; {remedy}{other}"))
 
 
-def _assigned(scheme: Scheme, labels: NDArray[np.int64], groups: Groups, clients: int, seed: int) -> NDArray[np.int64]:
+def owners(scheme: Scheme, labels: NDArray[np.int64], groups: Groups, clients: int, seed: int) -> NDArray[np.int64]:
     """The scheme's owners, int64 [N], each in 0..clients-1. Raises `ScenarioError` for all else."""
     name = type(scheme).__name__
     try:

@@ -1,0 +1,132 @@
+"""`fedlt.check_model`: whether a model is what the rest may rely on, for inputs of one shape.
+
+    fedlt.check_model("resnet8", input_shape=(3, 32, 32))
+    fedlt.check_model(Mine, input_shape=(64,), num_classes=4, width=32)
+
+What is checked stands in `CHECKS`.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fedlt.checks.suite import Suite, other_generators, shape_of
+from fedlt.data.task import Task
+from fedlt.errors import ScenarioError
+from fedlt.nn.flat import Flat
+from fedlt.nn.model import Model
+from fedlt.nn.net import Net
+from fedlt.training import trial
+
+CHECKS = {
+    "builds": "build(task) gives a `fedlt.nn.net.Net`: a backbone, a head, and the number of features between them",
+    "equal": "building draws from PyTorch's global generator only: two equal seeds give equal weights",
+    "shapes": "encode(x) gives features [B, D] with D as declared, and the model logits [B, C], all of them numbers",
+    "rows": "in evaluation mode a sample has the same logits, whatever else is in the batch",
+    "still": "a pass in evaluation mode changes nothing, and the next one gives equal bits",
+    "gradients": "every parameter that is trained gets a finite gradient from the cross-entropy of the logits",
+    "tensors": "parameters hold real floats, and each lies in memory of its own, so that the model fits one vector",
+    "copied": "copy.deepcopy gives a model of its own that predicts alike (methods copy models, or parts of them)",
+}
+ROWS = 4
+
+
+def check_model(
+    model: str | type[Model], input_shape: tuple[int, ...] = (3, 32, 32), num_classes: int = 10, **options: Any
+) -> None:
+    """Raise `ConformanceError`, with all that was found, if a model breaks what others rely on; else say nothing.
+
+    model: a name as in a scenario (`cnn`, `./mine.py:Mine`), or a class. input_shape: of one sample. num_classes: C.
+    options: the model's fields.
+    """
+    ModelSuite(model, options).run(Task("single", num_classes, tuple(input_shape)))
+
+
+class ModelSuite(Suite):
+    """One check of one model."""
+
+    kind, contract, checks = "model", "models", CHECKS
+
+    def run(self, task: Task) -> None:
+        """See `check_model`."""
+        with other_generators(0), torch.enable_grad():
+            models = [self._built(task, noise) for noise in (0, 1)]
+            self.end()
+            model, other = models
+            assert model is not None and other is not None
+
+            pairs = zip(model.state_dict().items(), other.state_dict().items(), strict=True)
+            strange = [name for (name, one), (_, two) in pairs if not torch.equal(one, two)]
+            self.expect(not strange, "equal", f"{', '.join(strange)} differ between two models of one seed")
+
+            x = task.inputs.example(ROWS, torch.Generator().manual_seed(0))
+            try:
+                self._expect_predictions(model.eval(), x, task)
+                self._expect_gradients(model.train(), x, task)
+                self._expect_copy(model.eval(), x)
+                self._expect_vector(model)
+            except Exception as error:
+                self.expect(
+                    bool(self.problems), "shapes", f"it fails on {ROWS} samples: {type(error).__name__}: {error}"
+                )
+        self.end()
+
+    def _built(self, task: Task, noise: int) -> Net | None:
+        """The model of seed 0. noise: what the global generators of NumPy and Python are seeded with."""
+        with other_generators(noise):
+            torch.manual_seed(0)
+            try:
+                return trial.build(self.component.create(self.options), task, self.component.name)
+            except ScenarioError as error:
+                self.expect(False, "builds", error.problems[0].message)
+            except Exception as error:
+                self.expect(False, "builds", f"{type(error).__name__}: {error}")
+        return None
+
+    @torch.no_grad()
+    def _expect_predictions(self, model: Net, x: Tensor, task: Task) -> None:
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        parts = {"features": (model.encode(x), model.feature_dim), "logits": (model(x), task.num_classes)}
+        for name, (found, width) in parts.items():
+            fits = isinstance(found, Tensor) and tuple(found.shape) == (ROWS, width)
+            self.expect(fits, "shapes", f"expected {name} ({ROWS}, {width}), got {shape_of(found)}")
+            self.expect(not fits or bool(found.isfinite().all()), "shapes", f"the {name} are not finite")
+        if self.problems:
+            return
+
+        logits = parts["logits"][0]
+        close = torch.allclose(model(x[:1]), logits[:1], 1e-3, 1e-4)
+        self.expect(close, "rows", "the first sample of a batch has other logits when it is alone")
+        self.expect(torch.equal(model(x), logits), "still", "two passes give other logits")
+        moved = [name for name, tensor in model.state_dict().items() if not torch.equal(before[name], tensor)]
+        self.expect(not moved, "still", f"a pass changed {', '.join(moved)}")
+
+    def _expect_gradients(self, model: Net, x: Tensor, task: Task) -> None:
+        cross_entropy(model(x), torch.arange(ROWS) % task.num_classes).backward()  # type: ignore[no-untyped-call]
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                self.expect(parameter.grad is not None, "gradients", f"{name} gets none; is it ever used?")
+                finite = parameter.grad is None or bool(parameter.grad.isfinite().all())
+                self.expect(finite, "gradients", f"that of {name} is not finite")
+        model.zero_grad()
+
+    @torch.no_grad()
+    def _expect_copy(self, model: Net, x: Tensor) -> None:
+        twin = copy.deepcopy(model)
+        self.expect(torch.equal(twin(x), model(x)), "copied", "the copy has other logits")
+        for parameter in twin.parameters():
+            parameter.add_(1)
+        alike = zip(twin.parameters(), model.parameters(), strict=True)
+        shared = any(torch.equal(one, two) for one, two in alike)
+        self.expect(not shared, "copied", "the copy shares parameters with the model")
+
+    def _expect_vector(self, model: Net) -> None:
+        try:
+            Flat(model)
+        except ValueError as error:
+            self.expect(False, "tensors", str(error))

@@ -1,0 +1,169 @@
+"""What the checks of people's own parts share: the error that tells everything found, watching, and the rehearsals."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlt.config.catalog import Component, Made, find
+from fedlt.config.declarations import assigned, misspelt, renamed
+from fedlt.config.schema import Field
+from fedlt.errors import FedLTError
+from fedlt.learner import Prediction
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Scenario
+    from fedlt.data.federation import Federation
+
+Played = list[tuple[str, "Scenario", dict[str, Any]]]
+"""Rehearsals: the check that each is for, its scenario, and how it is played (see `rehearsal.rehearse`)."""
+
+
+class ConformanceError(FedLTError):
+    """A part breaks its contract.
+
+    Args:
+        name: of the part.
+        suite: whose contract and whose checks these are.
+        problems: (name of the check, what was found).
+    """
+
+    def __init__(self, name: str, suite: Suite, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        lines = [f"  {check}: {found}\n    expected: {suite.checks[check]}" for check, found in problems]
+        super().__init__("\n".join([f"{name} breaks the contract of {suite.contract}", *lines]))
+
+
+class Suite:
+    """One check of one part.
+
+    Args:
+        part: a name as in a scenario, or a class.
+        options: its fields; the others have their defaults.
+    """
+
+    kind: ClassVar[str]  # of component
+    contract: ClassVar[str]  # whose it is, in the plural
+    checks: ClassVar[dict[str, str]]  # name of a check -> what is expected
+
+    def __init__(self, part: str | type, options: dict[str, Any]) -> None:
+        self.component = find(self.kind, part) if isinstance(part, str) else _component(self.kind, part)
+        self.options = {f.name: f.default for f in self.component.fields if not f.required} | options
+        self.problems: dict[tuple[str, str], None] = {}  # a set that keeps its order
+
+    def expect(self, holds: bool, check: str, found: str) -> None:
+        """Note what was found where a check does not hold."""
+        if not holds:
+            self.problems[check, found] = None
+
+    def end(self) -> None:
+        """Raise `ConformanceError` where anything was found."""
+        if self.problems:
+            raise ConformanceError(self.component.name, self, list(self.problems))
+
+    def play(self, rehearsals: Played, federation: Federation, incomparable: tuple[str, ...] = ()) -> None:
+        """Play the rehearsals until one finds something; all must end alike, but for those of the checks named last.
+
+        Each has other global generators, on which nothing may depend.
+        """
+        from fedlt.checks.rehearsal import rehearse
+
+        ends: list[str] = []
+        for seed, (check, scenario, how) in enumerate(rehearsals):
+            with other_generators(seed):
+                try:
+                    end = rehearse(scenario, federation, noise=seed, **how)
+                    ends += [] if check in incomparable else [end]
+                except Exception as error:
+                    self.expect(bool(self.problems), check, f"{type(error).__name__}: {error}")
+            self.expect(len(set(ends)) < 2, check, "the models, states or predictions differ")
+            if self.problems:
+                return
+
+    def expect_words(self, part: object) -> None:
+        """What a strategy or a learner declares is known."""
+        for found in (*renamed(self.kind, assigned(type(part))), *misspelt(part)):
+            self.expect(False, "words", found)
+
+    def expect_tensors(self, tensors: dict[str, Any], whose: str) -> bool:
+        """Dense, finite tensors without gradients; whether they all are."""
+        sound = True
+        for name, tensor in tensors.items():
+            good = isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.requires_grad
+            self.expect(good, "tensors", f"{whose}{name} is {shape_of(tensor)}")
+            finite = not good or bool(torch.isfinite(tensor.double()).all())
+            self.expect(finite, "tensors", f"{whose}{name} is not finite")
+            sound = sound and good and finite
+        return sound
+
+    def expect_logits(self, hook: str, logits: Any, rows: int, classes: int) -> None:
+        """What a hook predicted for so many samples is [B, C] numbers, in every variant."""
+        for name, given in logits.items() if isinstance(logits, dict) else [("", logits)]:
+            value = given.logits if isinstance(given, Prediction) else given
+            what = f"{hook}()" + (f"[{name!r}]" if name else "")
+            fits = isinstance(value, Tensor) and tuple(value.shape) == (rows, classes)
+            self.expect(fits, "logits", f"{what} gave {shape_of(value)} for {rows} samples and {classes} classes")
+            self.expect(not fits or not bool(value.isnan().any()), "logits", f"{what} gave NaN")
+
+    def expect_same(self, before: dict[str, bytes], after: dict[str, bytes], hook: str) -> None:
+        """Two fingerprints are equal: the hook kept nothing where nobody looks."""
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        self.expect(not changed, "hidden", f"{hook} changed {', '.join(changed)}")
+
+
+@contextmanager
+def other_generators(seed: int) -> Iterator[None]:
+    """Global generators seeded as asked for, and put back afterwards."""
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.set_rng_state(kept[2])
+
+
+def fingerprint(part: object, base: type) -> dict[str, bytes]:
+    """Plain data on the instance, on its classes below `base` and in their modules, by name."""
+    found = {f"self.{name}": value for name, value in vars(part).items()}
+    for kind in type(part).__mro__:
+        if issubclass(kind, base) and kind is not base:
+            found |= {f"{kind.__name__}.{name}": value for name, value in vars(kind).items()}
+            module = sys.modules.get(kind.__module__)
+            found |= {f"{kind.__module__}.{name}": value for name, value in vars(module).items()} if module else {}
+
+    plain = (dict, list, set, bytearray, int, float, str, tuple, Tensor, np.ndarray)
+    prints = {}
+    for name, value in found.items():
+        if isinstance(value, plain) and not name.rpartition(".")[2].startswith("__"):
+            try:
+                prints[name] = pickle.dumps(value)
+            except Exception:  # what cannot be pickled is hardly state
+                continue
+
+    return prints
+
+
+def shape_of(value: Any) -> str:
+    """A value's type, and a tensor's shape."""
+    kind = type(value).__name__
+    return f"{kind} {tuple(value.shape)}" if isinstance(value, Tensor) else kind
+
+
+def _component(kind: str, part: type) -> Component:
+    """A class that need not have a file, as a scenario names it."""
+    own = tuple(Field(f.name, str(f.type), f.default, f.default is MISSING) for f in fields(part))
+    needs = getattr(part, "needs", ())
+    return Made.of(Component(kind, part.__name__, "", "", own, needs), lambda options: part(**options))

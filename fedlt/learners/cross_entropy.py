@@ -1,7 +1,7 @@
 """Cross-entropy: the plain objective that every other learner is compared with.
 
-Which one it is, the task says: of the softmax where a sample has one class, binary for each class where it may have
-several, of each token where it is a sequence of tags.
+Which one it is, the task's kind of targets says (`fedlt.target.Target.loss`): of the softmax where a sample has one
+class, binary for each class where it may have several.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import torch
 import fedlt
 from fedlt.config.scenario import load
 from fedlt.config.sections import Data, LongTail, Validation
-from fedlt.data import sources
+from fedlt.data import localtest, sources
 from fedlt.data.auxiliary import set_apart
 from fedlt.data.federation import federate, plan
 from fedlt.data.kinds.multilabel import MultiLabel
@@ -85,10 +85,10 @@ def test_a_row_follows_its_rarest_label_and_of_equally_rare_ones_the_first() -> 
 
 
 def test_what_is_rare_is_told_by_the_whole_training_set() -> None:
-    """Among rows 3 and 4 alone, 1 is rarer than 3; among all they are equal, and rows of the test set ask these."""
-    part = hot({"site": np.arange(6)}).select(np.array([3, 4, 2]))
-    assert part.lead.tolist() == [3, 1, 2]
-    assert part.groups["site"].tolist() == [3, 4, 2]
+    """Among rows 4 and 1 alone, 3 is rarer than 1; among all they are equal, and rows of the test set ask these."""
+    part = hot({"site": np.arange(6)}).select(np.array([4, 1]))
+    assert part.lead.tolist() == [1, 1]
+    assert part.groups["site"].tolist() == [4, 1]
     tested = Targets(np.array([[1, 0, 0, 1]], np.int8), 4, MultiLabel(), frequency=np.array([1, 9, 9, 2]))
     assert tested.lead.tolist() == [0]
 
@@ -133,6 +133,7 @@ def test_a_matrix_of_ones_is_multilabel(tmp_path: Path) -> None:
     assert found.train_targets.kind == MultiLabel() and found.class_names == ("dog", "cat", "owl", "emu")
     assert found.y_train.tolist() == HOT.tolist() and found.y_train.dtype == np.int8
     assert found.train_targets.groups["site"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert sources.labels(write(tmp_path / "t.npz", HOT, HOT[[4, 1]])).test_targets.lead.tolist() == [1, 1]
     decimal = np.where(HOT == -1, np.nan, HOT)
     assert sources.labels(write(tmp_path / "b.npz", decimal)).y_train.tolist() == HOT.tolist()
 
@@ -211,7 +212,7 @@ def test_tables_have_lists_of_classes_or_a_column_for_each(tmp_path: Path) -> No
 
     config = Data(name=str(tmp_path / "lists"), input_column=["x"])
     assert "a list of classes for each row" in refusal(config)
-    found = sources.labels(replace(config, targets=MultiLabel()))
+    found = sources.load(replace(config, targets=MultiLabel()), tmp_path / "cache")
     assert found.class_names == ("anger", "fear", "joy")
     assert found.y_train.tolist() == [[0, 0, 1], [0, 1, 1], [1, 0, 0]]
     tags = sources.load(replace(config, targets=Tags()), tmp_path / "cache")
@@ -252,6 +253,15 @@ def test_rows_of_several_labels_are_dealt_and_tested(tmp_path: Path) -> None:
     for client in range(3):
         led = np.unique(made.train_targets.lead[made.clients[client]])
         assert np.isin(led, made.test_targets.lead[made.tests[client]]).all()  # a test row of each class it follows
+
+
+def test_local_tests_match_the_classes_that_a_client_s_rows_follow(tmp_path: Path) -> None:
+    """Not their labels, of which a row has several: a client with all of them would get more rows than there are."""
+    made = federate(scenario(tmp_path / "a.npz"))
+    followed = made.train_targets.led(made.clients)
+    wanted = localtest.test_counts("matched", followed, made.test_targets.by_class().sizes)
+    assert made.test_targets.led(made.tests).tolist() == wanted.tolist()
+    assert followed.sum() == 180 and wanted.sum() >= 180
 
 
 def test_noise_that_replaces_the_one_class_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from torch import Tensor
 from fedlt.data.federation import Federation
 from fedlt.data.inputs import Chosen, InputKind, Inputs
 from fedlt.data.inputs.features import Encoded
-from fedlt.exchange import Job, Report, Work
-from fedlt.measures.evaluate import TestSet, feature_moments
-from fedlt.measures.figures import VALIDATION
+from fedlt.exchange import Job, Work
+from fedlt.measures.collect import Collector
+from fedlt.measures.evaluate import TestSet, feature_batch
 from fedlt.nn.net import Net
 
 
@@ -57,7 +57,7 @@ class EvaluationSets:
             assert self.federation.validation is not None
             inputs, targets = self._validation
             encoded = Encoded.of(inputs, model, self.chunk)
-            sets.append(TestSet(encoded, targets, self.federation.validation.size, VALIDATION))
+            sets.append(TestSet(encoded, targets, self.federation.validation.size, validation=True))
         self._held = job.round, job.shared, sets
         return sets
 
@@ -71,12 +71,11 @@ class EvaluationSets:
             held = {int(work.validation): rows[slice(*np.searchsorted(rows, work.span))]}
         return {which: torch.from_numpy(rows).to(self.device) for which, rows in held.items() if len(rows)}
 
-    def measure_features(self, work: Work, report: Report) -> None:
-        """Put moments of the features of the work's part of the test set into the report."""
+    def collect_features(self, work: Work, collector: Collector) -> None:
+        """Give the features of the work's part of the test set to the statistics that read such."""
         assert self._held is not None
         clients = work.personal if work.span is not None else []
         rows = [self.federation.tests[client] for client in clients]
-        test = self._held[2][0]
-        moments = feature_moments(test, work.chunks, self.federation.num_classes, clients, rows)
-        if moments is not None:
-            report.moments[work.chunks[0]] = moments
+        found = feature_batch(self._held[2][0], work.chunks, clients, rows)
+        if found is not None:
+            collector.add_features(found)

@@ -25,7 +25,7 @@ from fedlt.data.site import Batch
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.exchange import Job, Report, States, Work
 from fedlt.measures.evaluate import named_logits
-from fedlt.measures.metrics import named, personal_metrics
+from fedlt.measures.evaluation import figures, known, merged
 from fedlt.results.runs import Run
 from fedlt.strategy import Client, Server, Strategy
 
@@ -98,6 +98,7 @@ class Newcomers:
         self.shared = flat.shared.clone()
         outbox = folder / "outbox.safetensors"
         self.outbox = load_file(outbox) if outbox.is_file() else {}
+        self.about = known(worker.context.federation)
         self.everyone = list(range(len(worker.context.federation.clients)))
         self.content, self.key = worker.context.scenario.to_dict(), worker.context.scenario.hash
 
@@ -113,14 +114,11 @@ class Newcomers:
         trained, self.worker.context.strategy = self.worker.context.strategy, strategy
         report = self._send(Work(personal=self.everyone), states, 0)
         self.worker.context.strategy = trained
-        metrics: dict[str, float] = {}
-        for kind, prefix in (("personal", name), ("personal_masked", f"{name}_masked")):
-            models = (model for model, _ in report.confusions if model.partition(":")[0] == kind)
-            for model in dict.fromkeys(models):
-                found = {client: cells for (other, client), cells in report.confusions.items() if other == model}
-                variant = named(prefix, model.partition(":")[2])
-                metrics |= personal_metrics(found, self.worker.context.federation.counts, variant)
-        return metrics
+        parts = self.worker.context.parts
+        headline = next(iter(parts.statistics))
+        found = merged([report.statistics], parts.statistics, parts.task)
+        values = figures({key: one for key, one in found.items() if key[0] == headline}, self.about)
+        return {f"{name}{figure.removeprefix('personal')}": value for figure, value in values.items()}
 
     def _send(self, work: Work, states: States, number: int) -> Report:
         round = self.worker.context.scenario.federation.rounds + 1 + number

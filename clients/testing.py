@@ -5,10 +5,9 @@ from __future__ import annotations
 from clients.context import Context, Exchange
 from clients.evaluation_sets import EvaluationSets
 from clients.guard import guard
-from fedlt.exchange import GENERIC, Failure, Report
-from fedlt.measures.evaluate import Confusions, TestSet, evaluate_generic, evaluate_personal
-from fedlt.measures.meter import Meters
-from fedlt.measures.own import OwnSums
+from fedlt.exchange import GENERIC, Failure
+from fedlt.measures.collect import Collector
+from fedlt.measures.evaluate import TestSet, evaluate_generic, evaluate_personal
 from fedlt.strategy import Server
 
 
@@ -32,19 +31,17 @@ class Testing:
         edits = flat.edits()
         round, outbox = exchange.job.round, exchange.outbox
         server = Server(parts.model, flat, parts.task, {}, outbox, round, learner=parts.learner)
-        meters = Meters(OwnSums(parts.metrics, parts.task) if parts.metrics else None)
+        collector = Collector(parts.statistics, parts.task)
 
         for work in works:  # all before any client's parameters are loaded
             if work.chunks:
-                test = sets[work.validation]
                 try:
-                    found = evaluate_generic(self.context.strategy, server, test, work.chunks, meters)
+                    evaluate_generic(self.context.strategy, server, sets[work.validation], work.chunks, collector)
                 except FloatingPointError as error:
                     report.failures.append(Failure(GENERIC, str(error), "generic"))
                     return
-                _add(report, f"{test.prefix}generic", -1, found)
-                if not work.validation:
-                    self.sets.measure_features(work, report)
+                if collector.reads_features and not work.validation:
+                    self.sets.collect_features(work, collector)
 
         for work in works:
             for number in work.personal:
@@ -60,17 +57,14 @@ class Testing:
                     client = self.context.client(number, exchange, "evaluate")
                     self.context.strategy.adapt(client)
                     for which, rows in own.items():
-                        plain, masked = evaluate_personal(self.context.strategy, client, sets[which], rows, meters)
-                        _add(report, f"{sets[which].prefix}personal", number, plain)
-                        _add(report, f"{sets[which].prefix}personal_masked", number, masked)
+                        evaluate_personal(self.context.strategy, client, sets[which], rows, collector)
                     flat.settle()
                 if len(report.failures) > failed:
                     if self.context.fails_fast:
                         return
                     self.context.recover()
 
-        report.confidences = meters.results()
-        report.own = {} if meters.own is None else meters.own.pieces
+        report.statistics = collector.arrays()
 
     def _sets(self, exchange: Exchange) -> list[TestSet]:
         """The test set, then the validation set if there is one, under the generic model, which is loaded."""
@@ -79,9 +73,3 @@ class Testing:
         context.flat.load_private(context.initial_private)
         context.model.eval()
         return self.sets.under(context.model, exchange.job)
-
-
-def _add(report: Report, model: str, client: int, confusions: Confusions) -> None:
-    for variant, confusion in confusions.items():
-        key = f"{model}:{variant}", client
-        report.confusions[key] = report.confusions[key] + confusion if key in report.confusions else confusion

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from fedlt.learner import Learner, Stage
     from fedlt.links.link import Link
     from fedlt.measures.figure import Figure
-    from fedlt.metric import Metric
     from fedlt.results.runs import Run
+    from fedlt.statistic import Metric, Statistic
     from fedlt.strategy import Client, Server, Strategy, Update, combine
     from fedlt.sweeps.run import run
     from fedlt.target import Target
@@ -46,6 +46,7 @@ __all__ = [
     "Server",
     "Site",
     "Stage",
+    "Statistic",
     "Strategy",
     "Target",
     "Update",
@@ -71,11 +72,11 @@ _HOMES = {
     "fedlt.measures.figure": ("Figure",),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.links.link": ("Link",),
-    "fedlt.metric": ("Metric",),
     "fedlt.results.runs": ("Run",),
     "fedlt.sweeps.run": ("join", "run"),
     "fedlt.config.scenario": ("Scenario", "load"),
     "fedlt.data.site": ("Batch", "Site"),
+    "fedlt.statistic": ("Metric", "Statistic"),
     "fedlt.strategy": ("Client", "Server", "Strategy", "Update", "combine"),
     "fedlt.sweeps.sweep": ("sweep",),
     "fedlt.target": ("Target",),

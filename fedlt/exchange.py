@@ -11,10 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fedlt.measures.collapse import Moments
-from fedlt.measures.confidence import Confidence
-from fedlt.measures.metrics import Confusion
-from fedlt.measures.sums import Arrays, Key
+from fedlt.statistic import Arrays
 from fedlt.strategy import Update
 
 States = dict[int, dict[str, Tensor]]
@@ -84,16 +81,12 @@ class Failure:
 class Report:
     """A worker's answer.
 
-    updates: by block number. confusions: (model, client or -1) -> statistic; names of models that were tested on the
-    validation set begin with `validation/`. confidences: by model, all clients together. moments: of features, by the
-    first chunk of the piece of the test set. own: sums of a user's metrics, by piece.
+    updates: by block number. statistics: what was measured, by the statistic's name and the tested model's
+    (`fedlt.statistic.Subject.key`).
     """
 
     updates: dict[int, list[Update]] = field(default_factory=dict)
     states: States = field(default_factory=dict)
-    confusions: dict[tuple[str, int], Confusion] = field(default_factory=dict)
+    statistics: dict[tuple[str, str], Arrays] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
-    confidences: dict[str, Confidence] = field(default_factory=dict)
-    moments: dict[int, Moments] = field(default_factory=dict)
-    own: dict[Key, Arrays] = field(default_factory=dict)

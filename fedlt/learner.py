@@ -18,9 +18,9 @@ rule). What stays at a site between rounds is in `site.state`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,23 +39,28 @@ if TYPE_CHECKING:
 class Prediction:
     """Logits with more to say: what a learner may return in place of logits.
 
-    logits: [B, C]. uncertainty: [B], larger is less certain; None: one minus the largest probability. experts: [B]
-    how many experts were asked; None: all there are.
+    logits: [B, C]. uncertainty: [B], larger is less certain; None: one minus the largest probability. extra: further
+    columns [B, ...] by name, for statistics that read them: `experts`, say, how many were asked for each sample.
     """
 
     logits: Tensor
     uncertainty: Tensor | None = None
-    experts: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.extra, Mapping):
+            raise TypeError("further columns of a Prediction have names: extra={'experts': ...}")
 
 
-Logits = Tensor | Prediction | dict[str, Tensor]
+Logits = Tensor | Prediction | dict[str, Tensor] | dict[str, Prediction]
 """What predicts: logits [B, C], or more than that, or several variants by name, of which the first is the headline."""
 
 
 def headline(found: Logits) -> Tensor:
     """[B, C] the logits of what predicts, or of its first variant."""
-    first = next(iter(found.values())) if isinstance(found, dict) else found
-    return first.logits if isinstance(first, Prediction) else first
+    first: Any = next(iter(found.values())) if isinstance(found, dict) else found
+    logits: Tensor = first.logits if isinstance(first, Prediction) else first
+    return logits
 
 
 def overrides(part: object, hook: Callable[..., object]) -> bool:

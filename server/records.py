@@ -8,19 +8,16 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlt.exchange import Failure, Job, Report, States, Work
-from fedlt.measures import collapse
-from fedlt.measures.collapse import Moments
-from fedlt.measures.confidence import Confidence
-from fedlt.measures.metrics import Confusion
-from fedlt.measures.sums import Key
+from fedlt.statistic import Arrays
 from fedlt.strategy import Update
 from server.arrays import pack_tensors, unpack_tensors, with_room
 
@@ -84,38 +81,15 @@ def pack_report(report: Report, in_place: bool = False) -> RecordDict:
 
     for client, state in report.states.items():
         tensors.update({f"state/{client}/{name}": value for name, value in state.items()})
-    keys = [[model, client, confusion.num_classes] for (model, client), confusion in report.confusions.items()]
-    cells = [confusion.encode() for confusion in report.confusions.values()]
-    if cells:  # one array for all: a thousand clients must not cost a thousand records
-        tensors["confusions"] = torch.from_numpy(np.concatenate(cells))
-
-    if report.confidences:
-        tensors["confidence/cells"] = torch.from_numpy(np.stack([c.cells for c in report.confidences.values()]))
-        tensors["confidence/clients"] = torch.from_numpy(
-            np.concatenate([c.clients for c in report.confidences.values()])
-        )
-
-    for chunk, moments in report.moments.items():
-        for name in collapse.NAMES:
-            tensors[f"moments/{chunk}/{name}"] = torch.from_numpy(getattr(moments, name))
-
-    places: dict[int, list[Key]] = {}
-    for key in report.own:
-        places.setdefault(key[0], []).append(key)
-    for place, keys_of in places.items():  # one array for each name, however many clients there are
-        for name in report.own[keys_of[0]]:
-            stacked = np.stack([report.own[key][name] for key in keys_of])
-            tensors[f"own/{place}/{name}"] = torch.from_numpy(stacked)
+    measured, packed = _pack_statistics(report.statistics)
+    tensors.update(packed)
 
     started = time.perf_counter()
     arrays = pack_tensors(tensors, in_place)
     report.metrics["move_seconds"] = report.metrics.get("move_seconds", 0.0) + time.perf_counter() - started
     head = {
         "updates": updates,
-        "confusions": [[*key, len(part)] for key, part in zip(keys, cells, strict=True)],
-        "confidences": {model: len(found.clients) for model, found in report.confidences.items()},
-        "moments": list(report.moments),
-        "own": [[key[1:] for key in places.get(place, [])] for place in range(len(places))],
+        "statistics": measured,
         "failures": [asdict(failure) for failure in report.failures],
         "metrics": report.metrics,
     }
@@ -135,31 +109,41 @@ def unpack_report(content: RecordDict) -> Report:
         update = Update(tuple(clients), weight, tensors[f"update/{block}/{index}"], sums, values)
         report.updates.setdefault(block, []).append(update)
 
-    start = 0
-    for model, client, num_classes, length in head["confusions"]:
-        cells = tensors["confusions"][start : start + length].numpy()
-        report.confusions[model, client] = Confusion.decode(cells, num_classes)
-        start += length
-
-    start = 0
-    for index, (model, length) in enumerate(head["confidences"].items()):
-        rows = tensors["confidence/clients"][start : start + length].numpy()
-        report.confidences[model] = Confidence(tensors["confidence/cells"][index].numpy(), rows)
-        start += length
-
-    for chunk in head["moments"]:
-        report.moments[chunk] = Moments(*(tensors[f"moments/{chunk}/{name}"].numpy() for name in collapse.NAMES))
-    for place, keys in enumerate(head["own"]):
-        named = {
-            n.removeprefix(f"own/{place}/"): t.numpy() for n, t in tensors.items() if n.startswith(f"own/{place}/")
-        }
-        for number, (model, client, first) in enumerate(keys):
-            report.own[place, model, client, first] = {name: values[number] for name, values in named.items()}
-
+    report.statistics = _unpack_statistics(head["statistics"], tensors)
     prefix = "state/"
     report.states = _by_client({n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)})
 
     return report
+
+
+Lengths = dict[str, list[tuple[str, dict[str, int]]]]
+"""By the statistic's name: the models in order, each with the lengths of its arrays."""
+
+
+def _pack_statistics(statistics: dict[tuple[str, str], Arrays]) -> tuple[Lengths, dict[str, Tensor]]:
+    """What was measured, as one tensor for each statistic and name of an array, whatever the number of models: many
+    records would cost more than what is in them."""
+    lengths: Lengths = {}
+    parts: dict[str, list[NDArray[Any]]] = {}
+    for (name, model), arrays in statistics.items():
+        lengths.setdefault(name, []).append((model, {array: len(value) for array, value in arrays.items()}))
+        for array, value in arrays.items():
+            parts.setdefault(f"statistic/{name}/{array}", []).append(value)
+    return lengths, {name: torch.from_numpy(np.concatenate(each)) for name, each in parts.items()}
+
+
+def _unpack_statistics(lengths: Lengths, tensors: dict[str, Tensor]) -> dict[tuple[str, str], Arrays]:
+    found: dict[tuple[str, str], Arrays] = {}
+    starts: dict[str, int] = {}
+    for name, models in lengths.items():
+        for model, sizes in models:
+            arrays = found[name, model] = {}
+            for array, size in sizes.items():
+                key = f"statistic/{name}/{array}"
+                start = starts.get(key, 0)
+                arrays[array] = tensors[key][start : start + size].numpy()
+                starts[key] = start + size
+    return found
 
 
 def _arrays(content: RecordDict, name: str) -> ArrayRecord:

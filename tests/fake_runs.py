@@ -12,8 +12,9 @@ import numpy as np
 from fedlt.config.scenario import load
 from fedlt.data.targets import Targets
 from fedlt.measures.metrics import Confusion
-from fedlt.results.record import Evaluation, RunWriter
+from fedlt.results.record import RunWriter
 from fedlt.results.runs import Run, open_run
+from tests.evaluations import evaluation
 
 TESTED = 100  # samples of the global test set, 50 a class; each client is tested on as many
 
@@ -66,7 +67,7 @@ def make_run(
             writer.round({**row, "train_loss": 1 / round})
         clients = {client: confusion(good) for client, good in enumerate(personal)}
         generic = {"": confusion(count), **{name: confusion(good) for name, good in (variants or {}).items()}}
-        writer.evaluation(Evaluation(3 * number, generic, {"": clients}, {"": clients}))
+        writer.evaluation(evaluation(3 * number, generic, {"": clients}, {"": clients}))
     if finish:
         writer.finish()
     return open_run(writer.folder)

@@ -66,7 +66,7 @@ def collapse(features: NDArray[np.float32], y: NDArray[np.int64], head: NDArray[
     h, onehot = features.astype(np.float64), np.eye(len(head))[y]
     none = np.zeros((0, h.shape[1])), np.zeros((0, len(head)))
     moments = Moments(onehot.sum(axis=0), onehot.T @ h, h.T @ h, np.zeros(0), *none)
-    return collapse_figures(moments, head, "")
+    return collapse_figures(moments, head)
 
 
 def draw(curves: Mapping[str, Curves], path: Path) -> None:
@@ -105,7 +105,7 @@ def main() -> None:
         seen = [encoded(run) for run in mine]
         mean, std = curves[name] = np.mean([ranked(features, y) for features, y, _ in seen], axis=0)
         found = [collapse(*parts) for parts in seen]
-        values = {figure: [one[f"/{figure}"] for one in found] for figure in COLLAPSE}
+        values = {figure: [one[figure] for one in found] for figure in COLLAPSE}
         shown = "  ".join(f"{f} {np.mean(v):.3g} ± {np.std(v, ddof=1):.2g}" for f, v in values.items())
         weak = f"features below a tenth of the strongest: {100 * (mean < 0.1).mean():.0f} %"
         print(f"{name} (n = {len(mine)}): {shown}; {weak}; std / mean, median: {np.median(std / mean):.2f}")

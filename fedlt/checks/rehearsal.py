@@ -94,7 +94,7 @@ def rehearse(
     resumed: bool = False,
     cohorts: tuple[tuple[int, ...], ...] = COHORTS,
 ) -> str:
-    """A hash of all that the rounds left: models, states, outbox and every confusion matrix.
+    """A hash of all that the rounds left: models, states, outbox and every statistic.
 
     noise: see `Stage`. saved: all states go through their form on disk after every round. resumed: after the first
     round, server and workers are made anew and given what a checkpoint holds. cohorts: the clients of each round.
@@ -103,12 +103,9 @@ def rehearse(
     digest = hashlib.sha256()
 
     def on_evaluation(found: Evaluation) -> None:
-        for kind in (found.personal, found.personal_masked):
-            for variant, clients in sorted(kind.items()):
-                for client, confusion in clients.items():
-                    digest.update(f"{variant}{client}{confusion.encode().tolist()}".encode())
-        for variant, confusion in sorted(found.generic.items()):
-            digest.update(f"{variant}{confusion.encode().tolist()}".encode())
+        for (name, subject), statistic in found.statistics.items():
+            for array, value in statistic.to_arrays().items():
+                digest.update(f"{name} {subject.key} {array} {value.tolist()}".encode())
 
     def begin(states: StateStore) -> Rounds:
         stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)

@@ -39,7 +39,7 @@ def explain(
 def _own(name: str) -> list[Figure]:
     """What a metric of the user's own tells of its figures, with its keys at their defaults."""
     from fedlt.config import catalog
-    from fedlt.measures.own import records
+    from fedlt.training.own_statistics import records
 
     found = catalog.find("metric", name)
     required = [field.name for field in found.fields if field.required]

@@ -23,8 +23,9 @@ from fedlt.comparing.selection import Selection, Trial, setting_text
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.figure import Figure
-from fedlt.measures.figures import METRICS, VALIDATION
+from fedlt.measures.figures import METRICS
 from fedlt.measures.glossary import described
+from fedlt.statistic import VALIDATION
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario

@@ -57,13 +57,13 @@ FOLDERS = {
     "target": ("fedlt/data/kinds", "fedlt.targets"),
 }
 CONTRACTS = {
-    "strategy": "fedlt.strategy:Strategy",
-    "learner": "fedlt.learner:Learner",
-    "metric": "fedlt.metric:Metric",
-    "target": "fedlt.target:Target",
-    "link": "fedlt.links.link:Link",
+    "strategy": ("fedlt.strategy:Strategy",),
+    "learner": ("fedlt.learner:Learner",),
+    "metric": ("fedlt.statistic:Metric", "fedlt.statistic:Statistic"),
+    "target": ("fedlt.target:Target",),
+    "link": ("fedlt.links.link:Link",),
 }
-"""The base classes of the kinds that have one."""
+"""The base classes of the kinds that have some; one of them is enough."""
 
 KINDS = (*CONTRACTS, "model", "partition", "optimizer")
 LISTED = {"model": MODELS, "partition": PARTITIONS, "link": LINKS}
@@ -99,10 +99,10 @@ class Component:
         own = module.endswith(".py")
         found = getattr(_import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
         if self.kind in CONTRACTS:
-            home, _, name = CONTRACTS[self.kind].partition(":")
-            base = getattr(importlib.import_module(home), name)
-            if not issubclass(found, base):
-                raise ScenarioError(Problem(self.kind, f"{self.name} is no subclass of fedlt.{base.__name__}"))
+            bases = [base.partition(":") for base in CONTRACTS[self.kind]]
+            if not issubclass(found, tuple(getattr(importlib.import_module(home), name) for home, _, name in bases)):
+                message = f"{self.name} is no subclass of {' or '.join(f'fedlt.{name}' for _, _, name in bases)}"
+                raise ScenarioError(Problem(self.kind, message))
         elif self.kind == "model" and own and not callable(getattr(found, "build", None)):
             message = f"{self.name} is no recipe of a model: a subclass of fedlt.nn.model.Model whose backbone(shape)"
             raise ScenarioError(Problem("model", f"{message} gives a module and its number of features"))

@@ -128,8 +128,12 @@ def _default(node: ast.expr) -> Any:
 
 
 def _base_fields(tree: ast.Module, comments: dict[int, str], base: str) -> list[Field]:
+    """The fields that a base hands down: annotations of a class that is no dataclass make none."""
     found = _base(tree, comments, base)
-    return dataclass_fields(*found) if found else []
+    if found is None or is_dataclass(found[2]):
+        return dataclass_fields(*found) if found else []
+    home, its_comments, node = found
+    return [field for further in node.bases for field in _base_fields(home, its_comments, ast.unparse(further))]
 
 
 def _base(

@@ -64,9 +64,7 @@ class Moments:
         return (self.gram - between) / self.count.sum()
 
 
-def collapse_figures(
-    moments: Moments, head: Matrix | None, prefix: str = "generic", told: list[str] | None = None
-) -> dict[str, float]:
+def collapse_figures(moments: Moments, head: Matrix | None, told: list[str] | None = None) -> dict[str, float]:
     """`nc1`, `nc2_norms`, `nc2_angles`, `nc3` and, of the head's rows [C, D], `head_norms` and `head_angles`; where
     clients' rows were summed, also their mean `alignment`.
 
@@ -80,7 +78,7 @@ def collapse_figures(
 
     if held.sum() > 1:
         means = moments.centred_means[held]
-        figures["nc1"] = attempt(f"{prefix}/nc1", lambda: _variability(moments.within(), means), nan, lines)
+        figures["nc1"] = attempt("generic/nc1", lambda: _variability(moments.within(), means), nan, lines)
         figures["nc2_norms"], figures["nc2_angles"] = _unevenness(means)
         if head is not None:
             figures["nc3"] = float(np.linalg.norm(_unit(head[held]) - _unit(means)))
@@ -92,7 +90,7 @@ def collapse_figures(
     if len(aligned):
         figures["alignment"] = float(aligned.mean())
 
-    return {f"{prefix}/{name}": value for name, value in figures.items()}
+    return figures
 
 
 def class_columns(moments: Moments, head: Matrix | None) -> dict[str, Matrix]:

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from fedlt.learner import Logits, Prediction
-from fedlt.measures.collapse import Moments
-from fedlt.measures.meter import Meters
-from fedlt.measures.metrics import Confusion, named
+from fedlt.measures.collect import Collector
+from fedlt.statistic import FeatureBatch, Predicted, Subject
 from fedlt.strategy import Client, Server, Strategy
 
 if TYPE_CHECKING:
     from fedlt.data.inputs.features import Encoded, Features
-
-Confusions = dict[str, Confusion]  # by variant of the model; "" is the headline
 
 
 @dataclass
 class TestSet:
     """The global test set, or the validation set, under the present backbone.
 
-    encoded: its samples, by their features. targets: [n]. size: rows that the generic model is tested on, the first
-    ones; None: all. prefix: what the names of models that are tested on it begin with.
+    encoded: its samples, by their features. targets: [n, ...]. size: rows that the generic model is tested on, the
+    first ones; None: all. validation: which of the two it is.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of the name
@@ -37,7 +33,7 @@ class TestSet:
     encoded: Encoded
     targets: Tensor
     size: int | None = None
-    prefix: str = ""
+    validation: bool = False
 
     def parts(self, rows: Tensor) -> Iterator[tuple[Features, Tensor]]:
         """The rows in pieces of at most a chunk, with their targets."""
@@ -52,119 +48,102 @@ class TestSet:
 
 
 def evaluate_generic(
-    strategy: Strategy, server: Server, test: TestSet, chunks: list[int], meters: Meters
-) -> Confusions:
-    """Confusions of the generic model's variants over some chunks of the test set; "" is the headline.
+    strategy: Strategy, server: Server, test: TestSet, chunks: list[int], collector: Collector
+) -> None:
+    """Collects statistics of the generic model's variants over some chunks of the test set.
 
     Raises FloatingPointError where logits are no prediction.
     """
-    tally = Tally(server.task.num_classes)
+    undecided = Undecided()
     server.model.eval()
     with torch.no_grad():  # inference mode would leave features in the cache that personal models cannot add to
         for index in chunks:
             for x, targets in test.parts(test.chunk_rows(index)):
-                found = strategy.generic(server, x)  # type: ignore[arg-type]
-                logits = named_logits(found)
-                tally.add(logits, targets)
-                meters.add(f"{test.prefix}generic", logits, targets, said=_said(found), rows=x.rows)
-    return tally.confusions(f"{test.prefix}generic")
+                for variant, found in variants(strategy.generic(server, x)).items():  # type: ignore[arg-type]
+                    subject = Subject("generic", variant, test.validation)
+                    undecided.count(subject, found.logits)
+                    collector.add(subject, Predicted(found, targets, x.rows))
+    undecided.refuse()
 
 
-def evaluate_personal(
-    strategy: Strategy, client: Client, test: TestSet, rows: Tensor, meters: Meters
-) -> tuple[Confusions, Confusions]:
-    """Confusions of a client's personal model on its own rows of the set, unmasked and masked.
+def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: Tensor, collector: Collector) -> None:
+    """Collects statistics of a client's personal model on its own rows of the set, unmasked and masked.
 
     Masked: classes that the client never saw in training cannot be predicted. The strategy's `adapt` comes first; what
     it trained or loaded (fine-tuning, whole private models) makes features be recomputed. Raises FloatingPointError
-    where logits are no prediction; nothing of the client is then in `meters`.
+    where logits are no prediction; nothing of the client is then collected.
     """
-    plain, masked = Tally(client.task.num_classes), Tally(client.task.num_classes)
+    undecided = Undecided()
     unseen = client.class_counts == 0
-    held = []
+    blank = bool(unseen.all())
+    held: list[tuple[Subject, Predicted]] = []
     client.model.eval()
+
     for x, targets in test.parts(rows):
         with torch.no_grad():
-            found = strategy.personal(client, x)  # type: ignore[arg-type]
-            logits, said = named_logits(found), _said(found)
-            without = {name: value.masked_fill(unseen, -torch.inf) for name, value in logits.items()}
-            plain.add(logits, targets)
-            masked.add(without, targets)
-            held.append((logits, without, targets, x.rows, said))
+            for variant, found in variants(strategy.personal(client, x)).items():  # type: ignore[arg-type]
+                masked = replace(found, logits=found.logits.masked_fill(unseen, -torch.inf))
+                for kind, said in (("personal", found), ("personal_masked", masked)):
+                    subject = Subject(kind, variant, test.validation)
+                    if not (blank and said is masked):
+                        undecided.count(subject, said.logits)
+                    held.append((subject, Predicted(said, targets, x.rows, client.id)))
 
-    model, blank = f"{test.prefix}personal", bool(unseen.all())
-    confusions = plain.confusions(model), masked.confusions(f"{model}_masked", checked=not blank)
-    for logits, without, targets, places, said in held:
-        meters.add(model, logits, targets, client.id, said, places)
-        meters.add(f"{model}_masked", without, targets, client.id, said, places)
-    return confusions
+    undecided.refuse()
+    for subject, batch in held:
+        collector.add(subject, batch)
 
 
-def feature_moments(
-    test: TestSet, chunks: list[int], num_classes: int, clients: Sequence[int], client_rows: Sequence[NDArray[np.int64]]
-) -> Moments | None:
-    """Moments of the features that the generic model's test has left in the cache: of all rows of some chunks, and of
-    each client's (ascending) rows among them. None where the model no longer has the cache's backbone."""
+def feature_batch(
+    test: TestSet, chunks: list[int], clients: Sequence[int], client_rows: Sequence[NDArray[np.int64]]
+) -> FeatureBatch | None:
+    """The features that the generic model's test has left in the cache, of all rows of some chunks; clients and
+    client_rows: whose rows are told apart among them. None where the model no longer has the cache's backbone."""
     rows = torch.cat([test.chunk_rows(index) for index in chunks])
     assert test.encoded.model is not None
     if not test.encoded.holds_for(test.encoded.model):
         return None
     with torch.no_grad():
         features = test.encoded.gather(rows).double()
-    classes = F.one_hot(test.targets[rows], num_classes).double()
-    bounds = [np.searchsorted(held, (int(rows[0]), int(rows[-1]) + 1)) for held in client_rows]
-    inside = [held[start:stop] - int(rows[0]) for held, (start, stop) in zip(client_rows, bounds, strict=True)]
-    index = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *inside])).to(rows.device)
-    offsets = torch.from_numpy(np.cumsum([0, *map(len, inside)])).to(rows.device)
 
-    def of_clients(table: Tensor) -> Tensor:
-        return F.embedding_bag(index, table, offsets, mode="sum", include_last_offset=True)
-
-    sums = classes.sum(0), classes.T @ features, features.T @ features
-    clients_sums = torch.tensor(clients).double(), of_clients(features), of_clients(classes)
-    return Moments(*(tensor.cpu().numpy() for tensor in (*sums, *clients_sums)))
+    first, stop = int(rows[0]), int(rows[-1]) + 1
+    bounds = [np.searchsorted(held, (first, stop)) for held in client_rows]
+    inside = [held[start:end] - first for held, (start, end) in zip(client_rows, bounds, strict=True)]
+    return FeatureBatch(features, test.targets[rows], rows, clients, inside)
 
 
-class Tally:
-    """Collects predictions, by variant, without waiting for the device in between."""
+class Undecided:
+    """Counts rows of logits that are no prediction, without waiting for the device in between."""
 
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.predicted: dict[str, list[Tensor]] = {}
-        self.undecided: dict[str, list[Tensor]] = {}  # how many rows of a part have NaN, or -inf for every class
-        self.targets: list[Tensor] = []
+    def __init__(self) -> None:
+        self._found: dict[Subject, list[Tensor]] = {}
+        self._rows: dict[Subject, int] = {}
 
-    def add(self, logits: dict[str, Tensor], targets: Tensor) -> None:
-        for name, value in logits.items():
-            self.predicted.setdefault(name, []).append(value.argmax(1))
-            self.undecided.setdefault(name, []).append((~(value.amax(1) > -torch.inf)).sum())
-        self.targets.append(targets)
+    def count(self, subject: Subject, logits: Tensor) -> None:
+        """Rows of NaN, or of -inf for every class: `argmax` would take the first NaN for the largest."""
+        self._found.setdefault(subject, []).append((~(logits.amax(-1) > -torch.inf)).sum())
+        self._rows[subject] = self._rows.get(subject, 0) + len(logits)
 
-    def confusions(self, model: str, checked: bool = True) -> Confusions:
-        """model: what an error calls it. Raises FloatingPointError where the largest logit of a row is none: `argmax`
-        takes the first NaN for the largest."""
-        if not self.targets:
-            return {}
-        for name, parts in self.undecided.items() if checked else ():
+    def refuse(self) -> None:
+        """Raises FloatingPointError where there was such a row."""
+        for subject, parts in self._found.items():
             if count := int(torch.stack(parts).sum()):
-                what = f"{count} of {sum(map(len, self.targets))} samples have logits of {named(model, name)}"
+                what = f"{count} of {self._rows[subject]} samples have logits of {subject.full_name}"
                 raise FloatingPointError(f"{what} that are NaN, or -inf for every class")
-        true = torch.cat(self.targets).cpu().numpy()
-        return {
-            name: Confusion.from_predictions(true, torch.cat(parts).cpu().numpy(), self.num_classes)
-            for name, parts in self.predicted.items()
-        }
 
 
-def named_logits(logits: Logits) -> dict[str, Tensor]:
-    """The first variant is the headline, and goes by the empty name beside its own."""
-    if isinstance(logits, Prediction):
-        return {"": logits.logits}
-    if isinstance(logits, Tensor):
-        return {"": logits}
-    return {"": next(iter(logits.values())), **logits}
+def named_logits(found: Logits) -> dict[str, Tensor]:
+    """Logits by variant; the first is the headline, and goes by the empty name beside its own."""
+    return {name: one.logits for name, one in variants(found).items()}
 
 
-def _said(found: Logits) -> Prediction | None:
-    """What the model says beside its logits, where it does."""
-    return found if isinstance(found, Prediction) else None
+def variants(found: Logits) -> dict[str, Prediction]:
+    """What is predicted, by variant; the first is the headline, and goes by the empty name beside its own."""
+    if not isinstance(found, dict):
+        return {"": _prediction(found)}
+    each = {name: _prediction(one) for name, one in found.items()}
+    return {"": next(iter(each.values())), **each}
+
+
+def _prediction(found: Tensor | Prediction) -> Prediction:
+    return found if isinstance(found, Prediction) else Prediction(found)

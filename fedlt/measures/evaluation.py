@@ -11,30 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.groups import by_count, by_mass
-from fedlt.measures.collapse import Moments, class_columns, client_alignment, collapse_figures
-from fedlt.measures.confidence import Confidence
-from fedlt.measures.figures import VALIDATION
-from fedlt.measures.metrics import (
-    GROUPS,
-    Confusion,
-    generic_metrics,
-    named,
-    personal_columns,
-    personal_summary,
-)
+from fedlt.measures.metrics import GROUPS
 from fedlt.measures.side import attempt
-from fedlt.measures.sums import Arrays, own_figures
+from fedlt.statistic import ALL, Columns, Known, Statistic, Subject
 
 if TYPE_CHECKING:
     from fedlt.data.targets import Targets
-    from fedlt.metric import Metric
+    from fedlt.data.task import Task
+    from fedlt.measures.collect import Collected
 
-Columns = Mapping[str, Any]
-"""Columns of a table: arrays or lists of one length, and single values that hold for all rows."""
+Found = dict[tuple[str, Subject], Statistic]
+"""Statistics by their name and the model that they are of."""
 
+KINDS = ("generic", "personal", "personal_masked")
+"""Kinds of models, in the order of their figures."""
 
-Own = tuple["Metric", dict[str, dict[int, Arrays]]]
-"""A metric of a user's own, and what it has summed."""
+KEYS = {"clients": "client", "classes": "class", "calibration": "bin"}
+"""The column that tells the rows of a table apart, where several statistics may give columns of it."""
 
 
 class Rows(Protocol):
@@ -74,31 +67,51 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The statistics of one evaluation. Outer keys of confusion matrices are variants of a model; "" is the headline.
+    """The statistics of one evaluation.
 
-    generic: on the global test set. personal: client -> on its own test set. personal_masked: the same, with the
-    classes that the client never saw in training excluded from its predictions. skipped: clients that failed in it.
-    confidence: by the model's name in metrics (`generic`, `personal[psi]`). features: moments of the global test set's
-    features under the generic backbone. head: [C, D] rows of the generic head. validation: the same on the validation
-    set, without features and head; None where nothing is set apart. own: of each metric of the user's, the sums by the
-    model's name and by client (-1: the generic model).
+    statistics: by name and model, in the order of their figures. skipped: clients that failed in it. head: [C, D] rows
+    of the generic head.
     """
 
     round: int
-    generic: dict[str, Confusion] = field(default_factory=dict)
-    personal: dict[str, dict[int, Confusion]] = field(default_factory=dict)
-    personal_masked: dict[str, dict[int, Confusion]] = field(default_factory=dict)
+    statistics: Found = field(default_factory=dict)
     skipped: int = 0
-    confidence: dict[str, Confidence] = field(default_factory=dict)
-    features: Moments | None = None
     head: NDArray[np.float64] | None = None
-    validation: Evaluation | None = None
-    own: tuple[Own, ...] = ()
+
+    def of(self, name: str, kind: str, validation: bool = False) -> dict[str, Statistic]:
+        """A statistic of one kind of model, by variant; the headline's, "", comes first."""
+        return {
+            subject.variant: statistic
+            for (found, subject), statistic in self.statistics.items()
+            if (found, subject.kind, subject.validation) == (name, kind, validation)
+        }
 
 
-def validation_figures(validation: Evaluation, split: Split) -> dict[str, float]:
-    """Every figure of the validation set: `validation/generic/accuracy`, `validation/personal_masked[phi]/few`, ..."""
-    return {f"{VALIDATION}{name}": value for name, value in Derived(validation, split).metrics.items()}
+def merged(reports: Sequence[Collected], kinds: Mapping[str, Statistic], task: Task) -> Found:
+    """What several workers have collected, put together.
+
+    kinds: the run's statistics by name, which stay empty. Figures of the test set come first, then by statistic and
+    kind of model. Variants stand in the order in which the strategy gives them for the first statistic, then by name.
+    """
+    found: Found = {}
+    for report in reports:
+        for (name, key), arrays in report.items():
+            subject = Subject.parse(key)
+            one = kinds[name].empty(task, subject)
+            one.from_arrays({array: value.copy() for array, value in arrays.items()})  # messages are read-only
+            if (name, subject) in found:
+                found[name, subject].merge(one)
+            else:
+                found[name, subject] = one
+
+    places = list(kinds)
+
+    def order(item: tuple[str, Subject]) -> tuple[bool, int, int, str]:
+        name, subject = item
+        place = places.index(name)
+        return subject.validation, place, KINDS.index(subject.kind), subject.variant if place else ""
+
+    return {key: found[key] for key in sorted(found, key=order)}
 
 
 def mass_counts(split: Split) -> NDArray[np.int64]:
@@ -106,110 +119,115 @@ def mass_counts(split: Split) -> NDArray[np.int64]:
     return split.test_targets.counts(split.tests.values)
 
 
-class Derived:
-    """What follows from an evaluation. told: a line for each side figure that could not be computed.
+def known(split: Split, head: NDArray[np.float64] | None = None) -> Known:
+    """What figures of a federation's models may be set against."""
+    return Known(
+        class_names=split.class_names,
+        class_counts=split.class_counts,
+        mass_counts=mass_counts(split),
+        test_counts=split.test_targets.counts(),
+        client_counts=split.counts,
+        train_samples=np.diff(split.clients.offsets),
+        test_samples=np.diff(split.tests.offsets),
+        head=head,
+    )
 
-    metrics: value by name; those of a variant carry it in brackets: `generic[psi]/accuracy`,
-    `personal_masked[psi]/few`; those on the validation set begin with `validation/`. rows(): (table, columns) pairs for
+
+def figures(found: Found, about: Known) -> dict[str, float]:
+    """Metrics by name; those of a variant carry it in brackets: `generic[psi]/accuracy`, `personal_masked[psi]/few`;
+    those on the validation set begin with `validation/`. A line of what cannot be computed goes to `about.told`."""
+    values: dict[str, float] = {}
+    for (_, subject), statistic in found.items():
+        what = f"{statistic.title or type(statistic).__name__} of {subject.full_name}"
+        measured = attempt(what, partial(statistic.figures, about), dict[str, float](), about.told)
+        values |= {f"{subject.full_name}/{name}": value for name, value in measured.items()}
+    return values
+
+
+def validation_figures(evaluation: Evaluation, split: Split) -> dict[str, float]:
+    """Every figure of the validation set: `validation/generic/accuracy`, `validation/personal_masked[phi]/few`, ..."""
+    return figures({key: one for key, one in evaluation.statistics.items() if key[1].validation}, known(split))
+
+
+class Derived:
+    """What follows from an evaluation.
+
+    metrics: see `figures`. told: a line for each figure that could not be computed. rows(): (table, columns) pairs for
     `fedlt.results.tables`.
     """
 
     def __init__(self, evaluation: Evaluation, split: Split) -> None:
-        self.evaluation, self.split, self.mass = evaluation, split, mass_counts(split)
-        self.personal = {
-            named(kind, variant): personal_columns(confusions, split.counts)
-            for kind, variants in (("personal", evaluation.personal), ("personal_masked", evaluation.personal_masked))
-            for variant, confusions in variants.items()
-        }
-        self.metrics: dict[str, float] = {}
-
-        self.told: list[str] = []
-        for variant, confusion in evaluation.generic.items():
-            self.metrics |= generic_metrics(confusion, split.class_counts, self.mass, named("generic", variant))
-        for model, columns in self.personal.items():
-            self.metrics |= personal_summary(columns, model)
-        for model, confidence in evaluation.confidence.items():
-            measure = partial(confidence.figures, model)
-            self.metrics |= attempt(f"the confidence of {model}", measure, dict[str, float](), self.told)
-
-        for metric, models in evaluation.own:
-            for model, by_client in models.items():
-                measure, what = partial(own_figures, metric, by_client), f"{type(metric).__name__} of {model}"
-                figures = attempt(what, measure, dict[str, float](), self.told)
-                self.metrics |= {f"{model}/{name}": value for name, value in figures.items()}
-
-        if evaluation.features is not None:
-            measure = partial(collapse_figures, evaluation.features, evaluation.head, told=self.told)
-            self.metrics |= attempt("the geometry of features and head", measure, dict[str, float](), self.told)
-
-        if evaluation.validation is not None:
-            self.metrics |= validation_figures(evaluation.validation, split)
+        self.evaluation, self.known = evaluation, known(split, evaluation.head)
+        self.metrics = figures(evaluation.statistics, self.known)
+        self.told = self.known.told
 
     def rows(self) -> Iterator[tuple[str, Columns]]:
         """All rows of this evaluation, by table."""
-        found, round = self.evaluation, self.evaluation.round
-        for variant, confusion in found.generic.items():
-            yield "classes", {"round": round, "model": named("generic", variant), **self._classes(confusion)}
-            yield from self._confusions(named("generic", variant), {-1: confusion})
-        for kind, variants in (("personal", found.personal), ("personal_masked", found.personal_masked)):
-            for variant, confusions in variants.items():
-                yield from self._confusions(named(kind, variant), confusions)
-        for variant in found.personal:
-            yield "clients", {"round": round, "variant": variant, **self._clients(variant)}
-        for model, confidence in found.confidence.items():
-            yield "calibration", {"round": round, "model": model, **confidence.curve_columns()}
+        round = self.evaluation.round
+        for (table, block), columns in self._blocks().items():
+            name = {"variant": block} if table == "clients" else {"model": block}
+            yield table, {"round": round, **name, **columns}
         yield "metrics", {"round": round, "metric": list(self.metrics), "value": list(self.metrics.values())}
 
-    def _classes(self, confusion: Confusion) -> Columns:
-        names, found = np.array(GROUPS), self.evaluation
-        undefined = dict.fromkeys(("feature_norm", "head_norm", "duality"), np.full(confusion.num_classes, np.nan))
-        columns = partial(class_columns, found.features, found.head)  # type: ignore[arg-type]
-        return {
-            "class": np.arange(confusion.num_classes),
-            "name": list(self.split.class_names),
-            "train_count": self.split.class_counts,
-            "test_count": confusion.support,
-            "recall": confusion.recall(),
-            "group_count": names[by_count(self.split.class_counts)].tolist(),
-            "group_mass": names[by_mass(self.mass)].tolist(),
-            **(undefined if found.features is None else attempt("the table of class features", columns, undefined, [])),
-        }
+    def _blocks(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Columns of each table and model; of the clients' table, of each variant of the personal models.
 
-    def _clients(self, variant: str) -> Columns:
-        columns, masked = (
-            self.personal[named("personal", variant)],
-            self.personal.get(named("personal_masked", variant)),
-        )
-        clients = columns["client"]
-        confidence, features = self.evaluation.confidence.get(named("personal", variant)), self.evaluation.features
-        none = clients[:0]
-        ids, nll, brier = (none, none, none) if confidence is None else confidence.per_client()
-        mask = (none, none) if masked is None else (masked["client"], masked["accuracy"])
-        align = (none, none) if features is None else (features.clients, client_alignment(features))
+        The first statistic of a block has its rows, and the columns of others are looked up for these.
+        """
+        blocks: dict[tuple[str, str], dict[str, Any]] = {}
+        shared: list[tuple[str, Columns]] = []
+        for (_, subject), statistic in self.evaluation.statistics.items():
+            if subject.validation:
+                continue
+            what = f"rows of {statistic.title or type(statistic).__name__} of {subject.name}"
+            measured = attempt(what, partial(statistic.rows, self.known), dict[str, Columns](), self.told)
+            for table, columns in measured.items():
+                block = table, subject.variant if table == "clients" else subject.name
+                if subject.variant == ALL:
+                    shared.append((table, columns))
+                elif block in blocks:
+                    _join(blocks[block], columns, KEYS[table])
+                else:
+                    blocks[block] = dict(columns)
 
-        return {
-            "client": clients,
-            "train_samples": np.diff(self.split.clients.offsets)[clients],
-            "test_samples": columns["test_samples"],
-            "accuracy": columns["accuracy"],
-            "accuracy_masked": _look_up(clients, *mask),
-            **{name: columns[name] for name in GROUPS},
-            "nll": _look_up(clients, ids, nll),
-            "brier": _look_up(clients, ids, brier),
-            "alignment": _look_up(clients, *align),
-        }
+        for table, columns in shared:
+            for (other, _), held in blocks.items():
+                if other == table:
+                    _join(held, columns, KEYS[table])
+        for (table, _), held in blocks.items():
+            held |= {name: value for name, value in self._told(table, held).items() if name not in held}
+        return blocks
 
-    def _confusions(self, model: str, confusions: Mapping[int, Confusion]) -> Iterator[tuple[str, Columns]]:
-        if confusions:
-            clients = np.repeat(list(confusions), [len(confusion.count) for confusion in confusions.values()])
-            cells = np.concatenate([confusion.encode() for confusion in confusions.values()])
-            columns = {"true": cells[:, 0], "pred": cells[:, 1], "count": cells[:, 2]}
-            yield "confusion", {"round": self.evaluation.round, "model": model, "client": clients, **columns}
+    def _told(self, table: str, held: Mapping[str, Any]) -> dict[str, Any]:
+        """Columns of a table that nobody measures: what the split says of its clients or classes."""
+        about, names = self.known, np.array(GROUPS)
+        if table == "clients":
+            clients = held["client"]
+            return {"train_samples": about.train_samples[clients], "test_samples": about.test_samples[clients]}
+        if table == "classes":
+            classes = held["class"]
+            return {
+                "name": [about.class_names[number] for number in classes],
+                "train_count": about.class_counts[classes],
+                "test_count": about.test_counts[classes],
+                "group_count": names[by_count(about.class_counts)][classes].tolist(),
+                "group_mass": names[by_mass(about.mass_counts)][classes].tolist(),
+            }
+        return {}
 
 
-def _look_up(clients: NDArray[np.int64], ids: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
-    """[K] each client's value, given the values of ascending ids; NaN for a client that is not among them."""
-    found = np.full(len(clients), np.nan)
-    held = np.isin(clients, ids)
-    found[held] = values[np.searchsorted(ids, clients[held])]
+def _join(held: dict[str, Any], columns: Columns, key: str) -> None:
+    """Add columns to those of a block, for the rows that it has."""
+    ids = np.asarray(columns[key])
+    order = np.argsort(ids, kind="stable")
+    for name, values in columns.items():
+        if name not in held:
+            held[name] = _look_up(np.asarray(held[key]), ids[order], np.asarray(values)[order])
+
+
+def _look_up(rows: NDArray[np.int64], ids: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+    """[n] the value of each row, given the values of ascending ids; NaN for a row that is not among them."""
+    found = np.full(len(rows), np.nan)
+    held = np.isin(rows, ids)
+    found[held] = values[np.searchsorted(ids, rows[held])]
     return found

@@ -15,6 +15,16 @@ OWN = "each client's own test set, which by default is drawn to match its traini
 MEAN = "Unweighted mean over the clients that have a test sample"
 POOLED = "All clients' test samples together, each counted once"
 
+GROUPS = (("many", "head"), ("medium", "medium"), ("few", "tail"))
+ORDINAL = (
+    ("mae", "Mean number of classes between prediction and truth, of classes that have an order.", "ordinal error"),
+    (
+        "macro_mae",
+        "The mean over classes of each class's `mae`: under a long tail `mae` is that of the head.",
+        "ordinal error by class",
+    ),
+)
+
 _share = partial(Figure, unit="fraction", better="higher", axis="accuracy")
 _error = partial(Figure, unit="number", better="lower")
 
@@ -143,6 +153,21 @@ _ALL = (
         "mix of classes explains. Defined where all personal models share the generic backbone.",
         title="alignment of the clients' features", unit="number", better="higher", section="features",
     ),
+    _share(
+        "generic/map",
+        "Mean average precision over the classes that have a positive sample in the global test set; of several labels "
+        "a sample. Average precision: precision at each threshold times the step in recall, without interpolation.",
+        title="generic model, mAP", header="generic", axis="mAP", headline=True,
+    ),
+    *(
+        _share(
+            f"generic/map_{group}", f"Mean average precision of the {word} classes: those of `generic/{group}`.",
+            title=f"generic model, mAP of {word} classes", header=word, column=f"{word} ({group})", axis="mAP",
+        )
+        for group, word in GROUPS
+    ),
+    *(_error(f"generic/{name}", f"{text} Baccianella et al., ISDA 2009.", title=f"generic model, {title}")
+      for name, text, title in ORDINAL),
     # Personal models ----------------------------------------------------------------------------------------------
     _share(
         "personal/accuracy",
@@ -217,6 +242,20 @@ _ALL = (
         f"As for `generic/experts`. {POOLED}.",
         title="personal models, experts asked", unit="number",
     ),
+    _share(
+        "personal/map",
+        f"Mean average precision of the personal models on {OWN}. {MEAN}.",
+        title="personal models, mAP", header="personal", axis="mAP", headline=True,
+    ),
+    *(
+        _share(
+            f"personal/map_{group}", f"Mean average precision of a client's {word} classes: as `personal/{group}`.",
+            title=f"personal models, mAP of {word} classes", column=f"{word} ({group})", axis="mAP",
+        )
+        for group, word in GROUPS
+    ),
+    *(_error(f"personal/{name}", f"{text} {MEAN}.", title=f"personal models, {title}")
+      for name, text, title in ORDINAL),
     # What it costs ------------------------------------------------------------------------------------------------
     Figure(
         "cost/seconds",
@@ -239,8 +278,6 @@ METRICS: dict[str, Figure] = {figure.name: figure for figure in _ALL}
 """By name, for the headline models of every strategy."""
 
 COSTS = tuple(name for name in METRICS if name.startswith("cost/"))
-VALIDATION = "validation/"
-"""What names of metrics on validation data begin with."""
 
 
 def section(name: str) -> tuple[str, ...]:

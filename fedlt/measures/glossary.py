@@ -15,7 +15,8 @@ from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.columns import COLUMNS
 from fedlt.measures.figure import Figure
-from fedlt.measures.figures import METRICS, VALIDATION
+from fedlt.measures.figures import METRICS
+from fedlt.statistic import VALIDATION
 
 MASKED = (
     "Masked: classes without a training sample at the client cannot be predicted by its personal model. Always "

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedlt.data.groups import by_count, by_mass
+
+Number = TypeVar("Number", np.int64, np.float64)
 
 GROUPS = ("many", "medium", "few")
 """Names of the class groups 0, 1, 2: head, medium and tail classes."""
@@ -131,7 +133,7 @@ class Confusion:
 
 
 def generic_metrics(
-    confusion: Confusion, class_counts: NDArray[np.int64], mass_counts: NDArray[np.int64], prefix: str = "generic"
+    confusion: Confusion, class_counts: NDArray[np.int64], mass_counts: NDArray[np.int64]
 ) -> dict[str, float]:
     """Figures of one generic model on the global test set.
 
@@ -139,23 +141,13 @@ def generic_metrics(
     < 20). mass_counts: [C] the clients' local test sets summed, for `mass_many`, ...: the groups of the FedLoGe code,
     75 / 20 / 5 % of that mass.
     """
-    figures = {
+    return {
         "accuracy": confusion.accuracy,
         "balanced_accuracy": confusion.balanced_accuracy,
         "macro_f1": confusion.macro_f1,
         **dict(zip(GROUPS, confusion.group_accuracy(by_count(class_counts)), strict=True)),
         **{f"mass_{k}": v for k, v in zip(GROUPS, confusion.group_accuracy(by_mass(mass_counts)), strict=True)},
     }
-    return {f"{prefix}/{name}": value for name, value in figures.items()}
-
-
-def personal_metrics(
-    confusions: Mapping[int, Confusion],
-    client_counts: Callable[[int], NDArray[np.int64]],
-    prefix: str = "personal",
-) -> dict[str, float]:
-    """Figures of the personal models, each on its client's own test set: `personal_summary` of `personal_columns`."""
-    return personal_summary(personal_columns(confusions, client_counts), prefix)
 
 
 def personal_columns(
@@ -181,7 +173,7 @@ def personal_columns(
     known = np.isin(first + pred, cells)
     predicted = _sum_by(np.searchsorted(cells, (first + pred)[known]), count[known], len(cells))
 
-    total, held = _sum_by(owner, support, clients), np.bincount(owner, minlength=clients)
+    total, held = _sum_by(owner, support, clients), _sum_by(owner, np.ones_like(owner), clients)
     recall, f1 = correct / support, 2 * correct / (support + predicted)
     bounds = np.searchsorted(owner, np.arange(clients + 1)).tolist()
     slot = 3 * owner
@@ -193,33 +185,38 @@ def personal_columns(
         "client": ids,
         "test_samples": total,
         "accuracy": _ratio(_sum_by(owner, correct, clients), total),
-        "balanced_accuracy": _ratio(np.bincount(owner, recall, minlength=clients), held),
-        "macro_f1": _ratio(np.bincount(owner, f1, minlength=clients), held),
+        "balanced_accuracy": _ratio(_sum_by(owner, recall, clients), held),
+        "macro_f1": _ratio(_sum_by(owner, f1, clients), held),
         **dict(zip(GROUPS, by_group.T, strict=True)),
     }
 
 
-def personal_summary(columns: Mapping[str, NDArray[Any]], prefix: str = "personal") -> dict[str, float]:
+def personal_summary(columns: Mapping[str, NDArray[Any]]) -> dict[str, float]:
     """Unweighted averages over the clients that have a test sample (in the group, for `many`, `medium`, `few`).
 
     `std` is the population standard deviation of the clients' accuracies, `worst_decile` the mean over the worst
     tenth of the clients, rounded up, and `clients` the number of clients that counted.
     """
-    accuracy = np.sort(columns["accuracy"][columns["test_samples"] > 0])
-    clients = len(accuracy)
-    figures = {
-        "accuracy": _mean_defined(accuracy),
-        "std": float(accuracy.std()) if clients else float("nan"),
-        "worst_decile": _mean_defined(accuracy[: -(-clients // 10)]),
+    accuracy = columns["accuracy"][columns["test_samples"] > 0]
+    found = spread(accuracy)
+    clients = found.pop("clients")
+    return {
+        "accuracy": _mean_defined(np.sort(accuracy)),
+        **found,
         **{name: _mean_defined(columns[name]) for name in (*GROUPS, "balanced_accuracy", "macro_f1")},
+        "clients": clients,
+    }
+
+
+def spread(values: NDArray[np.float64]) -> dict[str, float]:
+    """How unequal clients are: `std` and `worst_decile` of one figure of each, and `clients`, those that define it."""
+    defined = np.sort(values[~np.isnan(values)])
+    clients = len(defined)
+    return {
+        "std": float(defined.std()) if clients else float("nan"),
+        "worst_decile": _mean_defined(defined[: -(-clients // 10)]),
         "clients": float(clients),
     }
-    return {f"{prefix}/{name}": value for name, value in figures.items()}
-
-
-def named(kind: str, variant: str) -> str:
-    """Name of a model's variant in metrics and tables: `generic` for the headline "", else `generic[variant]`."""
-    return f"{kind}[{variant}]" if variant else kind
 
 
 def mean_of_last(history: Sequence[Mapping[str, float]], last: int) -> dict[str, float]:
@@ -228,9 +225,9 @@ def mean_of_last(history: Sequence[Mapping[str, float]], last: int) -> dict[str,
     return {name: float(np.mean([metrics.get(name, np.nan) for metrics in recent])) for name in recent[-1]}
 
 
-def _sum_by(key: NDArray[np.int64], value: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """[length] sums of the values of equal keys, in integers: exact at any size."""
-    sums = np.zeros(length, dtype=np.int64)
+def _sum_by(key: NDArray[np.int64], value: NDArray[Number], length: int) -> NDArray[Number]:
+    """[length] sums of the values of equal keys, in the values' own type: of integers exact at any size."""
+    sums = np.zeros(length, dtype=value.dtype)
     np.add.at(sums, key, value)
     return sums
 

@@ -102,7 +102,7 @@ def cascade(
             wanted = more(index, features, found)
             asked, each = asked[wanted], [logits[wanted] for logits in each]
 
-    return Prediction(result.logits, result.uncertainty, used)
+    return Prediction(result.logits, result.uncertainty, {"experts": used})
 
 
 def add_experts(model: Net, count: int, make_head: Callable[[int], nn.Module]) -> None:

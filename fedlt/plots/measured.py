@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.comparing.methods import Source, group, row_name
-from fedlt.measures.metrics import named
+from fedlt.statistic import Subject
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +142,7 @@ def client_points(
         table = run.clients
         table = last(table[table.variant == variant]).sort_values("client")
         clients = table["client"].to_numpy(dtype=np.int64)
-        own = named("generic", variant)
+        own = Subject("generic", variant).name
         recall = recalls(run, own if (run.classes.model == own).any() else "generic")
         if np.isnan(recall).all() and run.summary["seed"] in spare:
             recall = recalls(spare[run.summary["seed"]])

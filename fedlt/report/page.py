@@ -17,7 +17,7 @@ from fedlt.comparing.comparison import caption
 from fedlt.comparing.methods import collect
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys
 from fedlt.errors import Problem, ScenarioError
-from fedlt.measures.figures import COSTS, VALIDATION, section
+from fedlt.measures.figures import COSTS, section
 from fedlt.measures.glossary import described
 from fedlt.measures.headlines import compared, followed
 from fedlt.plots import draw
@@ -29,6 +29,7 @@ from fedlt.plots.measured import by_name, has_model
 from fedlt.report import charts
 from fedlt.report.tables import class_table, client_table, comparison_tables
 from fedlt.results.runs import measured
+from fedlt.statistic import VALIDATION
 
 if TYPE_CHECKING:
     from fedlt.results.runs import Run

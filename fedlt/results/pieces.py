@@ -105,7 +105,7 @@ class Growing:
         """Add rows below those that are there."""
         import pyarrow as pa
 
-        chunk = pa.concat_tables(parts)
+        chunk = pa.concat_tables(parts, promote_options="default")
         self.folder.mkdir(exist_ok=True)
         held = self._sizes[table]
         number = held[-1][0].last + 1 if held else 1

@@ -156,7 +156,8 @@ class RunWriter(Callback):
             raise RuntimeError("partition() comes before evaluation(): class groups follow from who holds what")
         derived = Derived(evaluation, self._split)
         metrics = derived.metrics
-        own = [asdict(figure) for metric, _ in evaluation.own for figure in metric.describe()]
+        kinds = {name: statistic for (name, _), statistic in evaluation.statistics.items()}
+        own = [asdict(figure) for statistic in kinds.values() for figure in statistic.describe()]
         if own:
             self.summary["figures"] = own
         for line in derived.told:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.callback import Callback, RunState
+from fedlt.measures.confusion import Confusions
 from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
 
@@ -168,11 +169,15 @@ def loss_has_risen(losses: Sequence[float]) -> str:
 
 
 def _variants(evaluation: Evaluation) -> dict[str, dict[str, Sequence[Confusion]]]:
-    """kind -> variant -> matrices, of the kinds of models that were tested on anything; "" is the headline."""
-    generic = {name: [confusion] for name, confusion in evaluation.generic.items()}
-    personal = {name: list(confusions.values()) for name, confusions in evaluation.personal.items()}
-    kinds: dict[str, dict[str, Sequence[Confusion]]] = {"generic": dict(generic), "personal": dict(personal)}
-    return {kind: found for kind, found in kinds.items() if any(one.total for one in found.get("", ()))}
+    """kind -> variant -> matrices, of the kinds of models that were tested on anything; "" is the headline. None where
+    the task has no confusion matrices."""
+    kinds: dict[str, dict[str, Sequence[Confusion]]] = {}
+    for kind in ("generic", "personal"):
+        found = evaluation.of("confusion", kind)
+        matrices = {v: list(one.by_client().values()) for v, one in found.items() if isinstance(one, Confusions)}
+        if any(matrices.get("", ())):
+            kinds[kind] = dict(matrices)
+    return kinds
 
 
 def _mean_accuracy(tested: Sequence[Confusion]) -> float:

@@ -76,12 +76,20 @@ def schema(table: str) -> pa.Schema:
 
 
 def to_table(table: str, columns: Mapping[str, Any]) -> pa.Table:
-    """One of the `TABLES` from its columns: arrays or lists of one length, and single values that hold for all rows."""
+    """One of the `TABLES` from its columns: arrays or lists of one length, and single values that hold for all rows.
+
+    A column of floats that was not measured is NaN; one that is not among those of the table is added to it.
+    """
     import pyarrow as pa
 
     length = max(len(column) for column in columns.values() if not isinstance(column, str | int))
     full = {name: [column] * length if isinstance(column, str | int) else column for name, column in columns.items()}
-    return pa.table(full, schema=schema(table))
+    missing = {name: np.full(length, np.nan) for name, kind in TABLES[table].items() if kind == "double"}
+    held = pa.table({name: (missing | full)[name] for name in TABLES[table]}, schema=schema(table))
+    for name in full:
+        if name not in TABLES[table]:
+            held = held.append_column(name, pa.array(full[name], pa.float64()))
+    return held
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

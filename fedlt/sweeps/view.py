@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedlt.measures.figures import VALIDATION
 from fedlt.measures.headlines import headline
+from fedlt.statistic import VALIDATION
 
 if TYPE_CHECKING:
     from rich.table import Table

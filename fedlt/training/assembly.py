@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,11 +15,12 @@ from fedlt.errors import Problem, ScenarioError
 from fedlt.learner import Learner, overrides
 from fedlt.links.chain import Chain
 from fedlt.links.link import Setting
-from fedlt.measures.own import try_metrics
-from fedlt.metric import Metric
+from fedlt.measures.defaults import statistics
 from fedlt.nn.flat import Flat
 from fedlt.process import seeding
+from fedlt.statistic import Statistic
 from fedlt.training import trial
+from fedlt.training.own_statistics import try_own
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
@@ -38,7 +39,7 @@ class Assembly:
     flat: Flat
     task: Task
     chain: Chain  # what updates pass on their way
-    metrics: tuple[Metric, ...] = ()  # of the user's own
+    statistics: dict[str, Statistic] = field(default_factory=dict)  # what is measured, by name; none has seen anything
 
     def remarks(self) -> list[str]:
         """Lines about inputs, model and links that `fedlt check`, and a run at its start, say."""
@@ -66,7 +67,6 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     target, inputs = federation.train_targets.kind, federation.inputs.for_recipe(recipe)
     if not target.one_label:
         _expect_many_labels(scenario, strategy, learner, target.name)
-        raise ScenarioError(Problem("data.targets", f"{target.name} can be dealt and shown, not yet tested in a run"))
     task = Task(target.name, federation.num_classes, inputs.shape, counts, rounds, target, inputs=inputs)
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
@@ -96,9 +96,9 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     cohort = cohort_size(scenario, len(sizes))
     setting = Setting(scenario.seed, sizes, cohort, strategy, learner, task, len(flat.shared), flat.num_trainable)
     chain = Chain.of(scenario, setting)
-    metrics = tuple(choice.create() for choice in scenario.evaluation.metrics)
-    try_metrics(metrics, task)
-    parts = Assembly(strategy, learner, model, flat, task, chain, metrics)
+    own = [choice.create() for choice in scenario.evaluation.metrics]
+    try_own(own, task, federation)
+    parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own))
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 

@@ -117,7 +117,7 @@ class Rounds:
             self.progress.open_ended = False
 
         if evaluate:
-            tested = int(sum(self.test_sizes[self.evaluated] > 0))
+            tested = [client for client in self.evaluated if self.test_sizes[client]]
             self.on_evaluation(gather(round - 1, reports, self.parts, tested))
             if self.stopped():
                 return True

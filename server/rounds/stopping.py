@@ -7,20 +7,20 @@ progress is then still that of the evaluated round, and a checkpoint of it is wh
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fedlt.callback import Callback, RunState
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.evaluation import Evaluation, validation_figures
+from fedlt.measures.headlines import headline
+from fedlt.statistic import VALIDATION
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
     from fedlt.data.federation import Federation
     from server.state.keeper import Keeper
-
-WATCHED = ("validation/generic/accuracy", "validation/personal/accuracy")
-"""Followed unless the scenario names a figure: the first one that the strategy's models have."""
 
 
 class Patience(Callback):
@@ -63,8 +63,7 @@ class Patience(Callback):
 
         Raises `ScenarioError` where the figure is unknown.
         """
-        assert evaluation.validation is not None
-        value = self._value(validation_figures(evaluation.validation, self.federation))
+        value = self._value(validation_figures(evaluation, self.federation))
         best = self.state.get("value", math.nan)
         if not self.state or value > best or (math.isnan(best) and not math.isnan(value)):
             self.state = {"figure": self.figure, "round": evaluation.round, "value": value, "waited": 0}
@@ -74,7 +73,7 @@ class Patience(Callback):
 
     def _value(self, figures: dict[str, float]) -> float:
         if self.figure is None:
-            self.figure = next(name for name in WATCHED if name in figures)
+            self.figure = watched(figures)
         if self.figure not in figures:
             message = f"no figure {self.figure!r} in this run{suggest(self.figure, figures)}"
             raise ScenarioError(Problem("evaluation.watch", message))
@@ -88,3 +87,10 @@ class Patience(Callback):
             return f"the models of round {found['round']} are kept: {best} is the best of {rounds} rounds"
         evaluations = "evaluation" if self.limit == 1 else "evaluations"
         return f"stopped: no better {found['figure']} for {self.limit} {evaluations}; kept: {best}"
+
+
+def watched(figures: Mapping[str, float]) -> str:
+    """What is followed unless the scenario names a figure: the headline of the generic model, or of personal ones."""
+    main = headline(figures)
+    names = [f"{VALIDATION}{kind}/{main}" for kind in ("generic", "personal")]
+    return next((name for name in names if name in figures), names[0])

@@ -135,6 +135,12 @@ def test_a_file_that_cannot_be_imported_is_named_each_time(
             component.load()
 
 
+def test_a_base_that_is_no_dataclass_hands_no_field_down(own_file: Callable[..., Path]) -> None:
+    """As in Python: its annotations are those of attributes."""
+    text = "class Plain(Strategy):\n    told: int\n\n@dataclass(frozen=True)\nclass Mine(Plain):\n    mu: float = 0.5\n"
+    assert [field.name for field in catalog.find("strategy", f"{own_file(text)}:Mine").fields] == ["mu"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -17,6 +17,10 @@ from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.exchange import Job, Report
 from fedlt.measures.collapse import NAMES, Moments, class_columns, client_alignment, collapse_figures
+from fedlt.measures.evaluation import merged
+from fedlt.measures.features import FeatureMoments
+from fedlt.statistic import ALL, Subject
+from fedlt.training.assembly import assemble
 from server.records import pack_report, unpack_report
 from server.rounds.schedule import evaluation_units
 
@@ -45,9 +49,7 @@ def simplex(classes: int) -> Array:
 def test_a_collapsed_model_scores_zero() -> None:
     features, targets = np.repeat(3 * simplex(4) + 0.5, 5, axis=0), np.repeat(np.arange(4), 5)
     figures = collapse_figures(moments(features, targets, 4), 7 * simplex(4))
-    assert list(figures) == [
-        f"generic/{n}" for n in ("nc1", "nc2_norms", "nc2_angles", "nc3", "head_norms", "head_angles")
-    ]
+    assert list(figures) == ["nc1", "nc2_norms", "nc2_angles", "nc3", "head_norms", "head_angles"]
     assert all(abs(value) < 1e-9 for value in figures.values()), figures
 
 
@@ -65,12 +67,12 @@ def test_the_papers_formulas() -> None:
     cosines = [centred[i] @ centred[j] / norms[i] / norms[j] for i in range(4) for j in range(i)]
     dual = np.linalg.norm(head / np.sqrt((head**2).sum()) - centred / np.sqrt((centred**2).sum()))
     found = collapse_figures(moments(features, targets, 4), head)
-    assert found["generic/nc1"] == pytest.approx(np.trace(within @ np.linalg.pinv(between, rcond=1e-10)) / 4)
-    assert found["generic/nc2_norms"] == pytest.approx(norms.std() / norms.mean())
-    assert found["generic/nc2_angles"] == pytest.approx(np.mean([abs(c + 1 / 3) for c in cosines]))
-    assert found["generic/nc3"] == pytest.approx(dual)
+    assert found["nc1"] == pytest.approx(np.trace(within @ np.linalg.pinv(between, rcond=1e-10)) / 4)
+    assert found["nc2_norms"] == pytest.approx(norms.std() / norms.mean())
+    assert found["nc2_angles"] == pytest.approx(np.mean([abs(c + 1 / 3) for c in cosines]))
+    assert found["nc3"] == pytest.approx(dual)
     lengths = np.linalg.norm(head, axis=1)
-    assert found["generic/head_norms"] == pytest.approx(lengths.std() / lengths.mean())
+    assert found["head_norms"] == pytest.approx(lengths.std() / lengths.mean())
     columns = class_columns(moments(features, targets, 4), head)
     assert columns["feature_norm"] == pytest.approx(norms)
     assert columns["head_norm"] == pytest.approx(lengths)
@@ -80,10 +82,10 @@ def test_the_papers_formulas() -> None:
 def test_absent_classes_and_missing_heads_are_left_out() -> None:
     features, targets = np.repeat(simplex(3), 2, axis=0), np.repeat([0, 1, 3], 2)
     figures = collapse_figures(moments(features, targets, 4), None)
-    assert figures["generic/nc1"] == pytest.approx(0)
-    assert figures["generic/nc2_angles"] == pytest.approx(0)
-    assert math.isnan(figures["generic/nc3"])
-    assert math.isnan(figures["generic/head_norms"])
+    assert figures["nc1"] == pytest.approx(0)
+    assert figures["nc2_angles"] == pytest.approx(0)
+    assert math.isnan(figures["nc3"])
+    assert math.isnan(figures["head_norms"])
     assert np.isnan(class_columns(moments(features, targets, 4), None)["feature_norm"]).tolist() == [0, 0, 1, 0]
     assert all(math.isnan(v) for v in collapse_figures(moments(features[:2], targets[:2], 4), None).values())
 
@@ -94,7 +96,7 @@ def test_alignment_tells_a_shift_of_features_from_a_skew_of_labels() -> None:
     features = np.array([[1.0, 0], [1, 1], [1, -1], [-1, 0]])
     found = moments(features, np.array([0, 0, 0, 1]), 2, {0: [0], 5: [1], 8: []})
     assert client_alignment(found) == pytest.approx([1, math.sqrt(0.5), math.nan], nan_ok=True)
-    assert collapse_figures(found, None)["generic/alignment"] == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert collapse_figures(found, None)["alignment"] == pytest.approx((1 + math.sqrt(0.5)) / 2)
 
 
 def test_parts_add_up_to_the_whole_and_must_name_the_same_clients() -> None:
@@ -121,18 +123,18 @@ def reports(tiny: dict[str, Any], bundles: int, *changes: str) -> list[Report]:
 
 
 def test_features_and_confidence_do_not_depend_on_who_evaluates_what(tiny: dict[str, Any]) -> None:
-    alone, spread = reports(tiny, 1), reports(tiny, 3)
-    (whole,) = alone
-    parts = {chunk: part for report in spread for chunk, part in report.moments.items()}
-    assert sorted(parts) == sorted(whole.moments)
-    for chunk, part in parts.items():
-        for name in NAMES:
-            assert getattr(part, name).tobytes() == getattr(whole.moments[chunk], name).tobytes()
-    for key, confidence in whole.confidences.items():
-        merged = type(confidence).merge([r.confidences[key] for r in spread])
-        assert merged.cells.tolist() == confidence.cells.tolist()
-        assert merged.clients.tolist() == confidence.clients.tolist()
-    assert list(whole.confidences) == ["generic:", "personal:", "personal_masked:"]
+    parts = assemble(load(tiny), federate(load(tiny)), torch.device("cpu"))
+    (whole,) = reports(tiny, 1)
+    spread = reports(tiny, 3)
+    names = [("confusion", "generic:"), ("confidence", "generic:"), ("experts", "generic:"), ("features", "generic:*")]
+    assert set(names) < set(whole.statistics)
+    for order in (spread, spread[::-1]):
+        found = merged([report.statistics for report in order], parts.statistics, parts.task)
+        assert len(found) == len(whole.statistics) == 10
+        for (name, subject), statistic in found.items():
+            expected = whole.statistics[name, subject.key]
+            for array, value in statistic.to_arrays().items():
+                assert value.tobytes() == expected[array].tobytes(), (name, subject, array)
 
 
 def test_moments_are_those_of_the_backbones_features(tiny: dict[str, Any]) -> None:
@@ -145,7 +147,9 @@ def test_moments_are_those_of_the_backbones_features(tiny: dict[str, Any]) -> No
         features = worker.context.model.backbone(x).double().numpy()
     rows = {client: federation.tests[client].tolist() for client in range(6)}
     expected = moments(features, federation.y_test, 10, rows)
-    found = Moments.merge([report.moments[chunk] for chunk in sorted(report.moments)])
+    statistic = FeatureMoments().empty(worker.context.parts.task, Subject("generic", ALL))
+    statistic.from_arrays(report.statistics["features", "generic:*"])
+    found = statistic.whole()
     for name in NAMES:
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-5, abs=1e-4), name
     assert found.client_classes.sum(axis=1).tolist() == federation.tests.sizes.tolist()

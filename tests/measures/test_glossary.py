@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -33,10 +34,23 @@ def test_every_figure_of_a_run_is_explained(tiny: dict[str, Any], tmp_path: Path
             assert name in shared or f"{table}.{name}" in COLUMNS, f"{table}.{name}"
 
 
+def several_labels(path: Path) -> Path:
+    """Ninety rows of eight numbers; class c holds where number c is large, and class 3 seldom."""
+    rng = np.random.default_rng(0)
+    x = rng.random((90, 8))
+    y = (x[:, :4] > [0.3, 0.5, 0.6, 0.9]).astype(np.int8)
+    y[y.sum(axis=1) == 0, 0] = 1
+    np.savez(path, x_train=x[:60], y_train=y[:60], x_test=x[60:], y_test=y[60:])
+    return path
+
+
 def test_no_entry_explains_what_is_not_there(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, out=tmp_path)
     asking = fedlt.run(tiny, "learner={name: tlc, exit_below: 0.5}", "model={name: mlp, depth: 2}", out=tmp_path)
-    assert set(METRICS) <= {*run.final, *asking.final, *COSTS}
+    ordinal = fedlt.run(tiny, "data.targets=ordinal", out=tmp_path)
+    tiny["data"] = {"name": str(several_labels(tmp_path / "several.npz"))}
+    several = fedlt.run(tiny, "federation.partition=iid", out=tmp_path)
+    assert set(METRICS) <= {*run.final, *asking.final, *ordinal.final, *several.final, *COSTS}
     assert 1 <= asking.final["generic/experts"] <= 3
     known = {f"{table}.{name}" for table, found in TABLES.items() for name in found}
     assert set(COLUMNS) <= known | {f"rounds.{name}" for name in run.rounds}

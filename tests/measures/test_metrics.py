@@ -11,11 +11,10 @@ from fedlt.measures.metrics import (
     Confusion,
     generic_metrics,
     mean_of_last,
-    named,
     personal_columns,
-    personal_metrics,
     personal_summary,
 )
+from fedlt.statistic import Subject
 
 # Ten test samples of three classes. Class 0: 4 of 5 right, one taken for class 1. Class 1: 2 of 4 right, two taken for
 # class 0. Class 2: its only sample is taken for class 0, and class 2 is never predicted.
@@ -137,21 +136,20 @@ def test_generic_metrics_use_training_counts_and_mass(ten: Confusion) -> None:
     # Training counts 500, 50, 10: many, medium, few. Summed local tests 3, 70, 27: class 1 holds 70 %, with class 2
     # 97 %, so both are the head by mass, the medium group is empty, and class 0 is the tail.
     metrics = generic_metrics(ten, np.array([500, 50, 10]), np.array([3, 70, 27]))
-    undefined = metrics.pop("generic/mass_medium")
+    undefined = metrics.pop("mass_medium")
     assert math.isnan(undefined)
     assert metrics == pytest.approx(
         {
-            "generic/accuracy": 0.6,
-            "generic/balanced_accuracy": 1.3 / 3,
-            "generic/macro_f1": (8 / 12 + 4 / 7) / 3,
-            "generic/many": 0.8,
-            "generic/medium": 0.5,
-            "generic/few": 0.0,
-            "generic/mass_many": (0.5 + 0) / 2,  # a mean of recalls; 2 / 5 of the samples
-            "generic/mass_few": 0.8,
+            "accuracy": 0.6,
+            "balanced_accuracy": 1.3 / 3,
+            "macro_f1": (8 / 12 + 4 / 7) / 3,
+            "many": 0.8,
+            "medium": 0.5,
+            "few": 0.0,
+            "mass_many": (0.5 + 0) / 2,  # a mean of recalls; 2 / 5 of the samples
+            "mass_few": 0.8,
         }
     )
-    assert "generic[psi]/few" in generic_metrics(ten, np.array([500, 50, 10]), np.array([3, 70, 27]), "generic[psi]")
 
 
 # Training counts of four clients. By the 75 / 95 % mass rule on its own counts, client 0 has class 0 (80 %) as head,
@@ -172,37 +170,36 @@ def counts_of(client: int) -> np.ndarray:
 
 
 def test_personal_metrics_by_hand() -> None:
-    metrics = personal_metrics(PERSONAL, counts_of)
-    assert math.isnan(metrics.pop("personal/few"))  # no client has a test sample of its own tail
+    metrics = personal_summary(personal_columns(PERSONAL, counts_of))
+    assert math.isnan(metrics.pop("few"))  # no client has a test sample of its own tail
     mean = (1 + 4 / 5 + 1 / 3) / 3
     assert metrics == pytest.approx(
         {
-            "personal/accuracy": mean,  # over clients; over samples it would be 7 / 10
-            "personal/std": math.sqrt(((1 - mean) ** 2 + (4 / 5 - mean) ** 2 + (1 / 3 - mean) ** 2) / 3),
-            "personal/worst_decile": 1 / 3,  # one client of three
-            "personal/many": (1 + 3 / 4 + 1 / 2) / 3,
-            "personal/medium": (1 + 0) / 2,  # client 7 has no medium class
-            "personal/balanced_accuracy": (1 + 7 / 8 + 1 / 4) / 3,
-            "personal/macro_f1": (1 + (6 / 7 + 2 / 3) / 2 + (2 / 3) / 2) / 3,
-            "personal/clients": 3,
+            "accuracy": mean,  # over clients; over samples it would be 7 / 10
+            "std": math.sqrt(((1 - mean) ** 2 + (4 / 5 - mean) ** 2 + (1 / 3 - mean) ** 2) / 3),
+            "worst_decile": 1 / 3,  # one client of three
+            "many": (1 + 3 / 4 + 1 / 2) / 3,
+            "medium": (1 + 0) / 2,  # client 7 has no medium class
+            "balanced_accuracy": (1 + 7 / 8 + 1 / 4) / 3,
+            "macro_f1": (1 + (6 / 7 + 2 / 3) / 2 + (2 / 3) / 2) / 3,
+            "clients": 3,
         }
     )
-    assert personal_metrics(PERSONAL, counts_of, "personal_masked")["personal_masked/clients"] == 3
 
 
 def test_a_test_class_that_the_client_never_trained_on_is_tail() -> None:
-    metrics = personal_metrics({0: Confusion.from_predictions([0, 2, 2], [0, 2, 0], 3)}, counts_of)
-    assert metrics["personal/many"] == 1.0
-    assert metrics["personal/few"] == 0.5
+    metrics = personal_summary(personal_columns({0: Confusion.from_predictions([0, 2, 2], [0, 2, 0], 3)}, counts_of))
+    assert metrics["many"] == 1.0
+    assert metrics["few"] == 0.5
 
 
 def test_worst_decile_rounds_the_number_of_clients_up() -> None:
     # eleven clients with 0, 1, ..., 10 of 10 test samples right: the worst ceil(1.1) = 2 have 0.0 and 0.1
     right = {k: Confusion.from_predictions([0] * 10, [0] * k + [1] * (10 - k), 2) for k in range(11)}
-    metrics = personal_metrics(right, lambda k: np.array([1, 1]))
-    assert metrics["personal/worst_decile"] == pytest.approx(0.05)
+    metrics = personal_summary(personal_columns(right, lambda k: np.array([1, 1])))
+    assert metrics["worst_decile"] == pytest.approx(0.05)
     del right[10]
-    assert personal_metrics(right, lambda k: np.array([1, 1]))["personal/worst_decile"] == 0.0
+    assert personal_summary(personal_columns(right, lambda k: np.array([1, 1])))["worst_decile"] == 0.0
 
 
 def samples_right(one: Confusion, classes: NDArray[np.bool_]) -> float:
@@ -227,7 +224,7 @@ def test_all_clients_at_once_equal_one_by_one() -> None:
 
 def test_no_clients_define_nothing() -> None:
     summary = personal_summary(personal_columns({}, counts_of))
-    assert summary.pop("personal/clients") == 0
+    assert summary.pop("clients") == 0
     assert all(math.isnan(value) for value in summary.values())
 
 
@@ -241,4 +238,8 @@ def test_mean_of_last_is_undefined_unless_always_defined() -> None:
 
 
 def test_variants_are_named_in_brackets() -> None:
-    assert (named("generic", ""), named("personal", "psi")) == ("generic", "personal[psi]")
+    assert (Subject("generic").name, Subject("personal", "psi").name) == ("generic", "personal[psi]")
+    validated = Subject("personal_masked", "psi", validation=True)
+    assert (validated.full_name, validated.key) == ("validation/personal_masked[psi]", "validation/personal_masked:psi")
+    assert Subject.parse(validated.key) == validated
+    assert Subject.parse("generic:") == Subject("generic")

@@ -12,7 +12,7 @@ import pytest
 import fedlt
 from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError
-from fedlt.measures.sums import added
+from fedlt.measures.sums import Pieces
 
 TOP = """
 from fedlt import Metric
@@ -80,10 +80,12 @@ def test_a_metric_changes_no_model_and_is_left_out_where_there_is_none(
 
 def test_pieces_are_added_up_in_the_order_of_their_rows() -> None:
     values = [(0, 1e16), (7, 1.0), (14, -1e16), (21, 1.0)]
-    pieces = [((0, "generic:", -1, first), {"a": np.array([value])}) for first, value in values]
+    pieces = [((-1, first), {"a": np.array([value])}) for first, value in values]
     expected = ((1e16 + 1.0) - 1e16) + 1.0
     for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
-        assert added([pieces[place] for place in order])[0, "generic:", -1]["a"].tolist() == [expected]
+        held = Pieces([pieces[place] for place in order])
+        for found in (held, Pieces.from_arrays(held.to_arrays())):
+            assert [(client, sums["a"].tolist()) for client, sums in found.totals()] == [(-1, [expected])]
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

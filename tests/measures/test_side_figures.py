@@ -32,8 +32,8 @@ def test_the_geometry_of_features_that_are_nan() -> None:
     moments = Moments(count, np.full((2, 2), np.nan), np.full((2, 2), np.nan), np.zeros(0), nothing, nothing)
     told: list[str] = []
     found = collapse_figures(moments, np.eye(2), told=told)
-    assert np.isnan([found[f"generic/{name}"] for name in ("nc1", "nc2_norms", "nc2_angles", "nc3")]).all()
-    assert found["generic/head_norms"] == 0
+    assert np.isnan([found[name] for name in ("nc1", "nc2_norms", "nc2_angles", "nc3")]).all()
+    assert found["head_norms"] == 0
     assert len(told) == 1
     assert told[0].startswith("generic/nc1 cannot be computed and is left undefined: LinAlgError")
 
@@ -41,8 +41,8 @@ def test_the_geometry_of_features_that_are_nan() -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        "fedlt.measures.evaluation.collapse_figures",
-        "fedlt.measures.evaluation.class_columns",
+        "fedlt.measures.features.collapse_figures",
+        "fedlt.measures.features.class_columns",
         "fedlt.measures.confidence.Confidence.figures",
     ],
 )

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from fedlt.data.targets import Targets
+from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
-from fedlt.results.runs import Evaluation, Run, RunWriter, open_run
+from fedlt.results.runs import Run, RunWriter, open_run
 from fedlt.results.summary import WIDTH, evaluation_line, final_table, plain
+from tests.evaluations import evaluation as evaluated
 
 METRICS = {
     "generic/accuracy": 0.6314,
@@ -80,11 +82,11 @@ def test_the_final_table(tmp_path: Path) -> None:
     empty = Confusion.from_predictions([], [], 3)
     run = write_run(
         tmp_path,
-        Evaluation(
+        evaluated(
             7,
             generic={"": good, "psi": poor},
             personal={"": {0: poor, 1: empty}},
-            personal_masked={"": {0: good, 1: empty}},
+            masked={"": {0: good, 1: empty}},
         ),
     )
     text = plain(final_table(run))
@@ -105,7 +107,7 @@ def test_the_final_table(tmp_path: Path) -> None:
 
 def test_the_final_table_without_a_generic_model(tmp_path: Path) -> None:
     poor = Confusion.from_predictions([0, 0, 1, 2], [0, 1, 1, 2], 3)
-    text = plain(final_table(write_run(tmp_path, Evaluation(7, personal={"": {0: poor}}))))
+    text = plain(final_table(write_run(tmp_path, evaluated(7, personal={"": {0: poor}}))))
     assert cells(text, "generic model") == ["-"] * 6
     assert cells(text, "personal models")[0] == "75.0"
     assert cells(text, "personal models, masked") == ["-"] * 6

@@ -13,8 +13,10 @@ from fedlt.config import catalog
 from fedlt.config.sections import Local
 from fedlt.data.inputs.features import Encoded
 from fedlt.data.task import Task
+from fedlt.exchange import Report
+from fedlt.measures.collect import Collector
+from fedlt.measures.confusion import Confusions
 from fedlt.measures.evaluate import TestSet, evaluate_generic, evaluate_personal
-from fedlt.measures.meter import Meters
 from fedlt.nn.cnn import CNN
 from fedlt.nn.flat import Flat
 from fedlt.nn.mlp import MLP
@@ -22,8 +24,10 @@ from fedlt.nn.model import Model
 from fedlt.nn.net import Net, Switch
 from fedlt.nn.norm import BatchNorm
 from fedlt.nn.resnet import ResNet8, ResNet18, ResNet32, ResNet34
+from fedlt.statistic import NOBODY
 from fedlt.strategy import Client, Server, Strategy
 from fedlt.training.sgd import SGD
+from tests.evaluations import matrices
 
 
 def task(*input_shape: int, classes: int = 10) -> Task:
@@ -436,14 +440,17 @@ def test_one_pass_serves_the_generic_and_all_personal_models(make_client: Any) -
     targets = torch.zeros(10, dtype=torch.int64)
     test = TestSet(encoded, targets)
     strategy, about = Strategy(), task(3, 4, 4, classes=5)
-    found = evaluate_generic(strategy, Server(net, flat, about), test, [0], Meters())
-    assert found[""].support.tolist() == [4, 0, 0, 0, 0]
+    collector = Collector({"confusion": Confusions()}, about)
+    evaluate_generic(strategy, Server(net, flat, about), test, [0], collector)
+    assert matrices(Report(statistics=collector.arrays()), 5)["generic:", NOBODY].support.tolist() == [4, 0, 0, 0, 0]
     client: Client = make_client(small(), np.zeros((2, 3)), [0, 1], Local())
     client.model, client.task, client.class_counts = net, about, torch.tensor([0, 1, 1, 0, 0])
     for _ in range(3):
-        plain, masked = evaluate_personal(strategy, client, test, torch.arange(10), Meters())
-        assert plain[""].support.tolist() == [10, 0, 0, 0, 0]
-        predicted = masked[""].predicted
+        collector = Collector({"confusion": Confusions()}, about)
+        evaluate_personal(strategy, client, test, torch.arange(10), collector)
+        found = matrices(Report(statistics=collector.arrays()), 5)
+        assert found["personal:", client.id].support.tolist() == [10, 0, 0, 0, 0]
+        predicted = found["personal_masked:", client.id].predicted
         assert predicted.sum() == predicted[1] + predicted[2] == 10  # unseen classes are never predicted
     assert counted.samples == 10
 

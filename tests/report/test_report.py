@@ -18,13 +18,13 @@ import fedlt
 from fedlt.config.scenario import load
 from fedlt.data.targets import Targets
 from fedlt.errors import ScenarioError
-from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
 from fedlt.results.record import RunWriter
 
 pytest.importorskip("plotly", reason="pip install -e '.[report]' to write reports")
 
 from fedlt.report import write_report
+from tests.evaluations import evaluation
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def hundred(out: Path, seed: int, strategy: str) -> None:
         generic = Confusion.from_predictions(y_test, guess(y_test), 10)
         own = [y_test[tests.values[20 * k : 20 * k + 20]] for k in range(100)]
         personal = {k: Confusion.from_predictions(true, guess(true), 10) for k, true in enumerate(own)}
-        writer.evaluation(Evaluation(round, {"": generic}, {"": personal}, {"": personal}))
+        writer.evaluation(evaluation(round, {"": generic}, {"": personal}, {"": personal}))
     writer.finish()
 
 

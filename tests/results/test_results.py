@@ -14,10 +14,13 @@ import pytest
 
 from fedlt.data.targets import Targets
 from fedlt.errors import FedLTError
+from fedlt.measures.confusion import Confusions
+from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
 from fedlt.process.files import replace_file
-from fedlt.results.runs import Evaluation, Run, RunWriter, load, open_run
+from fedlt.results.runs import Run, RunWriter, load, open_run
 from fedlt.results.tables import write_json
+from tests.evaluations import evaluation as evaluated
 
 SCENARIO = "data:\n  name: toy\nlocal:\n  lr: 1e-3\nseed: 3\n"
 META = {"command": "fedlt run toy", "scenario": "toy", "strategy": "fedavg", "seed": 3, "partition_hash": "abc"}
@@ -44,7 +47,7 @@ def evaluation(round: int, right: int = 2) -> Evaluation:
     generic = Confusion.from_predictions([0, 0, 1, 2], [0, 0, 1, 2][:right] + [1, 1, 0, 0][right:], 3)
     first = {0: Confusion.from_predictions([0, 1, 0], [0, 2, 2], 3), 1: Confusion.from_predictions([1], [1], 3)}
     masked = {0: Confusion.from_predictions([0, 1, 0], [0, 1, 1], 3), 1: first[1]}
-    return Evaluation(round, generic={"": generic}, personal={"": first}, personal_masked={"": masked})
+    return evaluated(round, {"": generic}, {"": first}, {"": masked})
 
 
 @pytest.fixture
@@ -116,16 +119,18 @@ def test_tables_of_clients_and_classes(writer: RunWriter) -> None:
 
 
 def test_the_confusion_table_holds_every_matrix(writer: RunWriter) -> None:
-    shown = evaluation(4)
-    writer.evaluation(shown)
+    shown = {
+        (subject.name, client): matrix
+        for (_, subject), statistic in evaluation(4).statistics.items()
+        if isinstance(statistic, Confusions)
+        for client, matrix in statistic.by_client().items()
+    }
+    writer.evaluation(evaluation(4))
     table = open_run(writer.folder).confusion
     assert set(table["round"]) == {4}
     assert set(table.model) == {"generic", "personal", "personal_masked"}
-    for model, client, confusion in (
-        ("generic", -1, shown.generic[""]),
-        ("personal", 0, shown.personal[""][0]),
-        ("personal_masked", 0, shown.personal_masked[""][0]),
-    ):
+    assert len(shown) == 5
+    for (model, client), confusion in shown.items():
         rows = table[(table.model == model) & (table.client == client)]
         assert rows[["true", "pred", "count"]].values.tolist() == confusion.encode().tolist()
 
@@ -134,7 +139,7 @@ def test_variants_have_their_own_names(writer: RunWriter) -> None:
     right = Confusion.from_predictions([0, 1], [0, 1], 3)
     wrong = Confusion.from_predictions([0, 1], [1, 0], 3)
     personal = {"": {1: right}, "psi": {1: wrong}}
-    metrics = writer.evaluation(Evaluation(1, generic={"": right, "psi": wrong}, personal=personal))
+    metrics = writer.evaluation(evaluated(1, generic={"": right, "psi": wrong}, personal=personal))
     assert metrics["generic/accuracy"] == 1.0
     assert metrics["generic[psi]/accuracy"] == 0.0
     assert metrics["personal[psi]/accuracy"] == 0.0

@@ -18,6 +18,7 @@ from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
 from fedlt.results.run_warnings import at_chance, below_variant, loss_has_risen, one_class, run_warnings
 from fedlt.results.runs import RunWriter, open_run
+from tests.evaluations import evaluation as evaluated
 
 NAMES = ("cat", "dog")
 FALLING = [2.0, 1.8, 1.2, 1.0, 0.8, 0.7]
@@ -140,7 +141,7 @@ def test_windows_grow_with_the_run() -> None:
 
 
 def evaluation(generic: dict[str, Confusion], personal: Confusion | None = None) -> Evaluation:
-    return Evaluation(5, generic=generic, personal={"": {0: personal or answers((45, 45))}})
+    return evaluated(5, generic=generic, personal={"": {0: personal or answers((45, 45))}})
 
 
 def test_a_good_run_says_nothing() -> None:
@@ -172,7 +173,7 @@ def test_only_the_learners_last_stage_is_looked_at() -> None:
 
 def test_models_that_were_not_tested_are_passed_over() -> None:
     nothing = Confusion.from_predictions([], [], 2)
-    assert run_warnings(Evaluation(5, personal={"": {0: nothing}, "phi": {0: nothing}}), NAMES, FALLING, 0.05) == []
+    assert run_warnings(evaluated(5, personal={"": {0: nothing}, "phi": {0: nothing}}), NAMES, FALLING, 0.05) == []
 
 
 # In a run and in a sweep ----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from fedlt.data.federation import federate
 from fedlt.errors import FedLTError
 from fedlt.measures.metrics import Confusion
 from fedlt.process.files import flush
-from fedlt.results.record import Evaluation, RunWriter
+from fedlt.results.record import RunWriter
 from fedlt.results.runs import finished_run, open_run
 from fedlt.strategy import Server
 from fedlt.training.assembly import Assembly, assemble
@@ -32,6 +32,7 @@ from server.state import durable
 from server.state.checkpoint import Checkpoints
 from server.state.keeper import Keeper
 from server.state.states import StateStore
+from tests.evaluations import evaluation
 
 ROUNDS = 4
 CALLS = ("fsync", "replace", "link", "unlink", "rmdir", "mkdir")
@@ -121,7 +122,7 @@ class Toy:
     def _round(round: int, progress: Progress, writer: RunWriter) -> None:
         if round == 3:
             confusion = Confusion.from_predictions(np.arange(4) % 3, np.arange(4) * round % 3, 10)
-            writer.evaluation(Evaluation(round - 1, {"": confusion}))
+            writer.evaluation(evaluation(round - 1, {"": confusion}))
         server = progress.server
         server.weights = server.weights * 0.5 + round
         server.state["n"] = server.state.get("n", torch.zeros(3)) + round

@@ -19,7 +19,6 @@ from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError
 from fedlt.exchange import Failure, Job, Report, Work
-from fedlt.measures.metrics import Confusion
 from fedlt.results.console import Console
 from fedlt.results.runs import Run
 from fedlt.strategy import Update
@@ -214,10 +213,11 @@ def test_messages_that_were_read_leave_the_memory_at_once() -> None:
 
 
 def test_a_report_survives_its_journey() -> None:
-    confusions = {
-        ("generic:", -1): Confusion.from_predictions(np.array([0, 1, 1]), np.array([0, 1, 0]), 3),
-        ("personal:a", 4): Confusion.from_predictions(np.array([2]), np.array([0]), 3),
-        ("personal:a", 5): Confusion.from_predictions(np.zeros(0, np.int64), np.zeros(0, np.int64), 3),
+    statistics = {
+        ("one", "generic:"): {"cells": np.array([[0, 1], [2, 3]]), "total": np.array([0.5])},
+        ("one", "personal:a"): {"cells": np.zeros((0, 2), np.int64), "total": np.array([1.5])},
+        ("one", "validation/personal:b"): {"cells": np.array([[4, 5]]), "total": np.array([2.5])},
+        ("own.0", "generic:"): {"cells": np.ones((2, 1, 3), np.float32)},
     }
     sent = Report(
         {
@@ -225,7 +225,7 @@ def test_a_report_survives_its_journey() -> None:
             0: [Update((9,), 1.0, torch.tensor([3.0, 4.0])), Update((3,), 2.0, torch.tensor([5.0, 6.0]))],
         },
         {4: {"private": torch.ones(3), "state/n": torch.tensor([2.0])}},
-        confusions,
+        statistics,
         [Failure(8, "Traceback\nValueError: ü")],
         {"samples": 12, "loss_sum": 0.5},
     )
@@ -238,15 +238,25 @@ def test_a_report_survives_its_journey() -> None:
     }
     assert same(found.updates[1][0].sums, {"c": torch.ones(2)})
     assert same(found.states[4], sent.states[4])
-    assert {key: value.encode().tolist() for key, value in found.confusions.items()} == {
-        key: value.encode().tolist() for key, value in confusions.items()
-    }
+    assert list(found.statistics) == list(statistics)
+    for key, arrays in statistics.items():
+        assert list(found.statistics[key]) == list(arrays)
+        for name, value in arrays.items():
+            assert found.statistics[key][name].dtype == value.dtype
+            assert found.statistics[key][name].tolist() == value.tolist()
     assert (found.failures, found.metrics) == (sent.failures, sent.metrics)
+
+
+def test_statistics_of_many_models_cost_no_further_records() -> None:
+    """One array for each name of a statistic, since each record costs more than the numbers in it."""
+    few, many = ({("one", f"personal:{n}"): {"a": np.arange(n)} for n in range(count)} for count in (1, 200))
+    sizes = [len(pack_report(Report(statistics=found))["arrays"]) for found in (few, many)]
+    assert sizes == [1, 1]
 
 
 def test_an_empty_report_survives_too() -> None:
     found = unpack_report(pack_report(Report()))
-    assert (found.updates, found.states, found.confusions, found.failures) == ({}, {}, {}, [])
+    assert (found.updates, found.states, found.statistics, found.failures) == ({}, {}, {}, [])
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

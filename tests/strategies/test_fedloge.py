@@ -31,6 +31,7 @@ from fedlt.strategy import Client, Server
 from fedlt.training.assembly import assemble
 from server.rounds.schedule import evaluation_units
 from strategies.fedloge import FedLoGe, norm_by_features, norm_by_rounds
+from tests.evaluations import matrices
 
 Matrix = NDArray[np.float64]
 LOCAL = Local(epochs=2, batch_size=8, lr=0.5, momentum=0.5)
@@ -437,7 +438,7 @@ def test_a_masked_prediction_is_never_an_absent_class(tiny: dict[str, Any]) -> N
         absent = worker.context.federation.counts(client) == 0
         for kind in wrong:
             for name in ["", *NAMES]:
-                wrong[kind] += int(report.confusions[f"{kind}:{name}", client].predicted[absent].sum())
+                wrong[kind] += int(matrices(report)[f"{kind}:{name}", client].predicted[absent].sum())
     assert wrong["personal_masked"] == 0 < wrong["personal"]
 
 
@@ -459,7 +460,7 @@ def test_forty_clients_variants_cost_one_pass_of_the_test_set(tiny: dict[str, An
     for unit in units:
         report = worker.run(Job(scenario.to_dict(), scenario.hash, 2, [unit.work], shared))
         assert not report.failures
-        seen |= set(report.confusions)
+        seen |= set(matrices(report))
     assert {("personal_masked:readme", client) for client in range(40)} <= seen
     assert sum(passed) == len(federation.y_test)
 

@@ -31,6 +31,7 @@ from server.grids.local import set_identity
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
 from strategies.local import Local as LocalStrategy
+from tests.evaluations import matrices
 
 Vector = NDArray[np.float64]
 
@@ -473,7 +474,7 @@ def test_personal_figures_are_those_of_the_private_heads(tiny: dict[str, Any], o
         states[client] = {"private": head}
     report = worker.run(job(worker, 1, Work(personal=list(range(6))), states=states))
     for client in range(6):
-        confusion = report.confusions["personal:", client]
+        confusion = matrices(report)["personal:", client]
         assert confusion.predicted[client] == confusion.predicted.sum() > 0
 
 
@@ -499,9 +500,9 @@ def test_fine_tuning_for_one_client_leaves_the_others_alone(
     for client in (0, 1, 2):
         alone = worker.run(job(worker, 2, Work(personal=[client]), shared=start))
         key = ("personal:", client)
-        assert together.confusions[key].encode().tolist() == alone.confusions[key].encode().tolist()
+        assert matrices(together)[key].encode().tolist() == matrices(alone)[key].encode().tolist()
         plain = generic.run(job(generic, 2, Work(personal=[client]), shared=start))
-        assert plain.confusions[key].encode().tolist() != alone.confusions[key].encode().tolist()
+        assert matrices(plain)[key].encode().tolist() != matrices(alone)[key].encode().tolist()
 
 
 def test_frozen_parameters_never_change_or_travel(

@@ -25,7 +25,7 @@ def site_of(make_client: Any, learner: Learner, features: int, **fields: Any) ->
     net = Net(nn.Sequential(nn.Flatten(), nn.Linear(48, features)), nn.Linear(features, 2), features)
     learner.build(net, Task("single", 2, (3, 4, 4)))
     local = Local(epochs=1, batch_size=6, lr=0.1)
-    made: Site = make_client(net, np.zeros((6, 1)), Y, local, learner=learner, **{"span": 0.1, **fields})
+    made: Site = make_client(net, np.zeros((6, 1)), Y.copy(), local, learner=learner, **{"span": 0.1, **fields})
     inputs = Images(torch.as_tensor(PIXELS), torch.zeros(3), torch.ones(3), channels_last=False)
     made.data = Rows(inputs, made.data.targets, made.data.index)
     return made

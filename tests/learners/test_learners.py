@@ -283,7 +283,7 @@ def test_no_learner_is_cross_entropy_under_another_name(tiny: dict[str, Any], le
 
 
 def test_learner_files_are_short() -> None:
-    """The median without its docstring is under 100 lines; a loss of one batch costs at most 25."""
+    """The median without its docstring is under 100 lines; a loss of one batch costs at most 27, its needs included."""
     import ast
 
     lengths = {}
@@ -293,7 +293,7 @@ def test_learner_files_are_short() -> None:
         docstring = ast.parse(text).body[0]
         lengths[name] = len(text.splitlines()) - (docstring.end_lineno or 0)
     assert np.median(list(lengths.values())) < 100
-    assert max(lengths[name] for name in ("focal", "logit_adjustment", "class_balanced", "cross_entropy")) <= 25
+    assert max(lengths[name] for name in ("focal", "logit_adjustment", "class_balanced", "cross_entropy")) <= 27
 
 
 def test_a_class_that_nobody_has_is_neither_learnt_nor_preferred() -> None:

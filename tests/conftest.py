@@ -32,6 +32,13 @@ settings.register_profile("thorough", max_examples=1500, **_common)  # type: ign
 settings.load_profile("quick")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked neither `grid` nor `slow` is a unit test: `pytest -m unit` is the quick half of the suite."""
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in ("grid", "slow")):
+            item.add_marker(pytest.mark.unit)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Decoded data sets are shared by the tests of a session, and a user's own data are out of sight."""

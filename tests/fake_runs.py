@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fedlt.config.declarations import BEYOND_MODEL
 from fedlt.config.scenario import load
 from fedlt.data.targets import Targets
 from fedlt.measures.metrics import Confusion
@@ -56,7 +57,8 @@ def make_run(
     checked = load(scenario, overrides)
     names = {"scenario": "toy", "strategy": checked.strategy.name, "learner": checked.learner.name}
     partition = partition_hash or f"partition of seed {checked.seed}"
-    needs = [*checked.strategy.component.needs, *checked.learner.component.needs]
+    declared = *checked.strategy.component.needs, *checked.learner.component.needs
+    needs = [need for need in declared if need in BEYOND_MODEL]
     meta = {**names, "needs": needs, "model": checked.model.name, "seed": checked.seed, "partition_hash": partition}
     writer = RunWriter(out / checked.run_name, checked.to_yaml(), meta)
     writer.start()

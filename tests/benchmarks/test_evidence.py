@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.fedloge.evidence import METHODS, SETTINGS, TRIALS, best_place, jobs, trials
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
 def test_every_method_has_as_many_settings_and_every_one_is_a_run(setting: object) -> None:

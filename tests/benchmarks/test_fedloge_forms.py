@@ -12,6 +12,8 @@ import fedlt
 from benchmarks.fedloge import norms
 from benchmarks.fedloge.forms import FORMS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_learns_from_clients_of_any_size(form: str, tiny: dict[str, Any], tmp_path: Path) -> None:

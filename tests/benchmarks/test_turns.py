@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.measure import Watch, Watched, compared
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 COUNTERS = """
 import subprocess, sys, time

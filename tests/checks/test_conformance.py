@@ -20,6 +20,8 @@ from fedlt.data.site import Batch
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 from strategies.fedavg import FedAvg
 
+pytestmark = pytest.mark.slow
+
 SMALLER: dict[str, dict[str, Any]] = {
     "creff": {"features": 4, "match_steps": 2, "head_epochs": 2},
     "fedbabu": {"tune_epochs": 1},

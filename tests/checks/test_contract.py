@@ -28,6 +28,8 @@ from fedlt.training.assembly import assemble
 from server.records import pack_report, unpack_report
 from server.rounds.auxiliary import auxiliary_rows
 
+pytestmark = pytest.mark.slow
+
 OwnFile = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
 

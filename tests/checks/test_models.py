@@ -21,6 +21,8 @@ from fedlt.nn.mlp import MLP
 from fedlt.nn.model import Model
 from fedlt.nn.net import Net
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (6,)
 
 

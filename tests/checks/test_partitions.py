@@ -17,6 +17,7 @@ from fedlt.config import catalog
 from fedlt.errors import Problem, ScenarioError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", catalog.names("partition"))
 def test_built_in_partitions_pass(name: str) -> None:
     fedlt.check_partition(name, **({"column": "site"} if name == "natural" else {}))

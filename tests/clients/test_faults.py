@@ -21,6 +21,8 @@ from fedlt.links.finite import expect_finite
 from fedlt.strategy import Update
 from tests.evaluations import matrices
 
+pytestmark = pytest.mark.slow
+
 TROUBLE = '''
 @dataclass(frozen=True)
 class Trouble(Strategy):

@@ -40,6 +40,7 @@ def test_the_last_clients_are_dealt_as_ever_and_held_out(tiny: dict[str, Any]) -
         federate(load(tiny, ["federation.held_out=6"]))
 
 
+@pytest.mark.slow
 def test_a_run_is_joined_by_one_command(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, "strategy=fedloge", HELD, "federation.rounds=8", "local.lr=0.02", out=tmp_path)
     assert run.final["personal/clients"] == 4
@@ -73,6 +74,7 @@ def test_tuning_trains_the_head_and_nothing_else(tiny: dict[str, Any], tmp_path:
     assert not isinstance(worker.context.strategy, Tuned)
 
 
+@pytest.mark.slow
 def test_newcomers_receive_the_outbox(tiny: dict[str, Any], own_file: Any, tmp_path: Path) -> None:
     """A strategy whose personal model is what the server last sent beside the model."""
     path = own_file(
@@ -92,6 +94,7 @@ def test_newcomers_receive_the_outbox(tiny: dict[str, Any], own_file: Any, tmp_p
     assert fedlt.join(run)["received/accuracy"] == pytest.approx(np.mean([(y == 2).mean() for y in labels]))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_joined_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, out=tmp_path)
     with pytest.raises(ScenarioError, match=r"federation\.held_out: .* held no client out"):

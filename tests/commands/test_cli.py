@@ -45,6 +45,7 @@ QUICK = ["federation.rounds=2", "federation.clients=6", "model=mlp", "local.epoc
 # run ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_run_ends_with_the_path_of_the_run_folder(scenario: str) -> None:
     lines = ok("run", scenario).splitlines()
     folder = Path(lines[-1])
@@ -100,6 +101,7 @@ def test_an_override_in_the_scenarios_place_means_the_default_scenario(
     assert json.loads(ok("show", "~federation", "--json"))["federation"]["clients"] == 40
 
 
+@pytest.mark.slow
 def test_several_seeds_are_several_runs(scenario: str) -> None:
     ok("run", scenario, "--seeds", "0-1,4")
     runs = fedlt.results.load("runs")
@@ -114,6 +116,7 @@ def test_a_scenario_that_is_broken_for_one_seed_runs_for_none(scenario: str) -> 
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_failing_client_is_exit_code_1_with_the_traceback(scenario: str, own_file: Callable[..., Path]) -> None:
     own_file("class Bad(Strategy):\n    def fit(self, client):\n        raise OSError('no luck')\n")
     result = call("run", scenario, "strategy=./mine.py:Bad")
@@ -124,6 +127,7 @@ def test_a_failing_client_is_exit_code_1_with_the_traceback(scenario: str, own_f
     assert open_run(folder).status == "failed"
 
 
+@pytest.mark.slow
 def test_interrupting_is_exit_code_130_and_the_run_is_marked(scenario: str, own_file: Callable[..., Path]) -> None:
     own_file("class Stop(Strategy):\n    def fit(self, client):\n        raise KeyboardInterrupt\n")
     result = call("run", scenario, "strategy=./mine.py:Stop")
@@ -161,6 +165,7 @@ def test_show_draws_the_partition(scenario: str) -> None:
     assert blank == [count == 0 for row in figures["client_class_counts"] for count in row]
 
 
+@pytest.mark.slow
 def test_show_draws_a_picture(scenario: str) -> None:
     ok("show", scenario, "--partition", "--plot", "p.png")
     assert Path("p.png").read_bytes()[:4] == b"\x89PNG"
@@ -251,6 +256,7 @@ def test_doctor_says_where_a_version_was_not_tested() -> None:
     assert versions_tested(tested, "missing: pip install -e .") == "1.41.0, 1.42.0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["fedlt", "fedlt.commands.cli"])
 def test_python_runs_the_command_as_a_module(module: str) -> None:
     """Without a guard the module would be imported, and nothing said."""
@@ -329,6 +335,7 @@ def _offline() -> Any:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_scenarios_end_with_key_and_remedy_and_leave_nothing(
     scenario: str, own_file: Callable[..., Path], case: str
@@ -372,6 +379,7 @@ def test_a_users_file_that_is_not_a_strategy_is_refused(scenario: str, own_file:
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["an unknown key", "more clients than samples", "a missing data file"])
 def test_errors_come_within_two_seconds(scenario: str, case: str) -> None:
     """Processor time of a process of its own: errors in the data are found before torch is imported."""

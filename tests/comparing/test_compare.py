@@ -24,6 +24,8 @@ from fedlt.comparing.table import render
 from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError
 
+pytestmark = pytest.mark.slow
+
 FEDAVG, FEDPROX = [61, 58, 64, 61], [66, 60, 71, 67]  # right of 100, seeds 0 to 3
 
 

@@ -65,6 +65,7 @@ def refused(*runs: Any, **options: Any) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_each_method_is_compared_at_its_best_setting_on_validation_data(runs: Path) -> None:
     found = fedlt.compare(runs, select=GENERIC, reference="fedavg")
     assert found.by == ("strategy",)
@@ -125,6 +126,7 @@ def test_a_strategy_s_own_fields_are_settings_of_it_alone(make: Make) -> None:
     assert "cross_entropy: the best strategy.mu, 3.0, is the" in str(fedlt.compare(made, select=GENERIC, by="learner"))
 
 
+@pytest.mark.slow
 def test_an_edge_of_the_grid_is_told(runs: Path) -> None:
     text = str(fedlt.compare(runs, select=GENERIC))
     assert "fedprox: the best local.lr, 0.01, is the smallest tried; a smaller one may be better." in text
@@ -168,6 +170,7 @@ def test_what_cannot_choose_is_refused(figures: str, message: str) -> None:
         parse_figures(figures)
 
 
+@pytest.mark.slow
 def test_an_unknown_figure_and_runs_without_validation_are_refused(make: Make, runs: Path) -> None:
     text = refused(runs, select="validation/generic/acuracy")
     assert "unknown figure 'validation/generic/acuracy'; did you mean 'validation/generic/accuracy'?" in text
@@ -256,6 +259,7 @@ def test_variants_of_the_chosen_run_have_their_validation_figures(make: Make) ->
 # What is written down -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_formats_hold_what_was_tried_and_chosen(runs: Path) -> None:
     def written(format: str) -> str:
         options = ["--select", GENERIC, "--metrics", "generic/accuracy", "--format", format]
@@ -331,6 +335,7 @@ def test_a_sweep_may_select_by_any_score_of_either_model(tiny: dict[str, Any], f
     check_scenarios(figure, [load(tiny, ["data.validation=0.2"])])
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_the_selection(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real runs: at a rate of 0.00001 two rounds teach nothing."""
     monkeypatch.chdir(tmp_path)

@@ -56,6 +56,7 @@ def test_comments_become_documentation() -> None:
     assert (mu.doc, mu.default, mu.annotation) == ("weight of the proximal term", 0.01, "Annotated[float, '>= 0']")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("import_line", ["from strategies.fedprox import FedProx", "import strategies.fedprox"])
 def test_a_users_class_inherits_the_fields_of_a_built_in_one(own_file: Callable[..., Path], import_line: str) -> None:
     base = import_line.removeprefix("import ") + ".FedProx" if import_line.startswith("import") else "FedProx"
@@ -107,6 +108,7 @@ def test_a_users_file_is_looked_for_in_the_given_folder(own_file: Callable[..., 
         catalog.find("strategy", "./mine.py:Mime", path.parent)
 
 
+@pytest.mark.slow
 def test_a_file_is_imported_anew_when_its_text_changes(own_file: Callable[..., Path]) -> None:
     """As in a notebook, where the kernel goes on; also within the same second, and with a text of the same length."""
     values = []
@@ -116,6 +118,7 @@ def test_a_file_is_imported_anew_when_its_text_changes(own_file: Callable[..., P
     assert values == [1, 2, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -169,6 +172,7 @@ def test_unknown_names_come_with_the_nearest_or_with_all() -> None:
             catalog.find(kind, name)
 
 
+@pytest.mark.slow
 def test_what_a_constructor_refuses_is_a_scenario_error(own_file: Callable[..., Path]) -> None:
     from fedlt.config.scenario import load
 
@@ -213,6 +217,7 @@ def test_the_strategies_of_the_field_are_among_flowers() -> None:
     assert names <= {f"flower:{name}" for name in flower.__all__}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", catalog.flower_names())
 def test_flowers_strategies_can_be_built_and_take_a_round(name: str) -> None:
     import numpy as np

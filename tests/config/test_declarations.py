@@ -88,6 +88,7 @@ def test_fields_and_methods_may_have_the_old_names(own_file: OwnFile) -> None:
     assert [field.name for field in catalog.find("strategy", f"{path}:Mine").fields] == ["apart"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "line", "message"),
     [

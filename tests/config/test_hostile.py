@@ -29,6 +29,8 @@ from fedlt.commands.cli import app
 from fedlt.commands.listing import listing
 from fedlt.config import catalog
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 30  # an example that takes longer hangs
 MEMORY = 12 * 2**30  # bytes of address space
 

@@ -17,6 +17,8 @@ from fedlt.config.sections import Local
 from fedlt.errors import ScenarioError
 from fedlt.training.trainer import cut
 
+pytestmark = pytest.mark.slow
+
 OWN = """
 from torch import nn
 

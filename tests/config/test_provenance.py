@@ -86,6 +86,7 @@ def refusal(scenario: dict[str, Any], *overrides: str) -> str:
 # What a finished run is known by --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"labels": 1}, {"pixels": 7}], ids=["labels", "pixels"])
 def test_a_finished_run_of_mended_data_is_refused(small: dict[str, Any], change: dict[str, Any]) -> None:
     first = run(small)
@@ -149,6 +150,7 @@ def test_counts_and_noisy_labels_are_inputs(small: dict[str, Any], kind: str) ->
     assert said.startswith(f"{kind}: counts.txt changed" if "counts" in kind else f"{kind}: noisy.npz changed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["strategy", "learner", "model"])
 def test_a_module_that_a_component_imports_is_an_input(small: dict[str, Any], key: str) -> None:
     bases = {
@@ -180,6 +182,7 @@ class Listed:
 """
 
 
+@pytest.mark.slow
 def test_a_partition_and_the_file_that_its_option_names_are_inputs(small: dict[str, Any]) -> None:
     Path("part.py").write_text(PARTITION.format(more=""), encoding="utf-8")
     np.save("owners.npy", np.arange(60) % 4)
@@ -197,6 +200,7 @@ def test_a_partition_and_the_file_that_its_option_names_are_inputs(small: dict[s
     assert refusal(small).startswith("federation.partition.file: owners.npy changed")
 
 
+@pytest.mark.slow
 def test_folders_of_pictures_and_of_parquet_files_are_known_by_every_file(small: dict[str, Any]) -> None:
     import datasets
     import PIL.Image
@@ -310,6 +314,7 @@ def test_what_was_written_before_digests_were_kept_is_told(
     assert "the checkpoint holds no digests" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sweep_is_not_extended_over_mended_data(small: dict[str, Any]) -> None:
     grid = [small, "resources.backend=inline"]
     fedlt.sweep(*grid, "strategy=fedavg", seeds=[0, 1], parallel=1)
@@ -337,6 +342,7 @@ def test_runs_of_different_contents_are_not_compared(small: dict[str, Any]) -> N
     assert fedlt.compare([old]).rows and fedlt.compare([new]).rows
 
 
+@pytest.mark.slow
 def test_two_versions_of_a_component_are_no_row_of_two_seeds(small: dict[str, Any]) -> None:
     Path("helper.py").write_text("RATE = 1.0\n", encoding="utf-8")
     Path("mine.py").write_text(MINE, encoding="utf-8")
@@ -432,6 +438,7 @@ def test_imports_from_pythonpath_and_of_installed_components_are_followed(
     assert found == ["methods/__init__.py", "methods/two.py", "one.py"]
 
 
+@pytest.mark.slow
 def test_an_edited_helper_is_imported_anew_in_the_same_process(small: dict[str, Any]) -> None:
     from fedlt.config.catalog import find
 
@@ -442,6 +449,7 @@ def test_an_edited_helper_is_imported_anew_in_the_same_process(small: dict[str, 
         assert find("strategy", "./mine.py:Mine").create({}).rate() == float(rate)
 
 
+@pytest.mark.slow
 def test_two_folders_have_each_a_helper_of_the_same_name(folder: Path) -> None:
     from fedlt.config.catalog import find
 

@@ -45,6 +45,7 @@ def test_an_empty_scenario_has_the_documented_defaults() -> None:
     assert (found.local.epochs, found.local.batch_size, found.local.momentum) == (5, 32, 0.9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", scenario_names())
 def test_shipped_scenarios_are_valid_and_say_how_to_run_them(name: str) -> None:
     from fedlt.config.scenario_file import FOLDER

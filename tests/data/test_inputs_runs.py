@@ -23,6 +23,8 @@ from fedlt.errors import ScenarioError
 from fedlt.results.runs import Run
 from fedlt.sweeps.run import pick_backend
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 4
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "howto" / "inputs.md").read_text(encoding="utf-8")

@@ -153,6 +153,7 @@ def test_a_folder_without_splits(tmp_path: Path) -> None:
 # One decoder for all sources.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_pictures_are_the_same_from_a_folder_and_from_a_table(orientation: int, tmp_path: Path) -> None:
     import PIL.Image
@@ -216,6 +217,7 @@ def test_one_column_per_feature(kind: str, tmp_path: Path) -> None:
     assert sources.load(replace(config, input_column="bp")).x_test.tolist() == [[row[1]] for row in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_columns_that_may_be_no_features_are_not_taken_for_them(kind: str, tmp_path: Path) -> None:
     rows = {**AGES, "patient": [7, 7, 8, 9]}

@@ -145,6 +145,7 @@ def test_extra_rows_keep_the_ranks_of_the_labelled_classes() -> None:
     assert np.bincount(y[found]).tolist() == [2, 4, 8]
 
 
+@pytest.mark.slow
 def test_a_site_gets_its_unlabelled_samples_without_their_labels(
     tiny: dict[str, Any], own_file: Callable[..., Path]
 ) -> None:

@@ -203,6 +203,7 @@ def test_a_small_alpha_of_flowers_dirichlet_loses_no_sample(alpha: float) -> Non
     assert np.sort(rows.values).tolist() == list(range(60))
 
 
+@pytest.mark.slow
 def test_flowers_refusals_are_drawn_again_too() -> None:
     """Flower's partitioner tries ten times by one seed and gives up, though the next seed would do."""
     labels = np.repeat(np.arange(3), 20)
@@ -227,6 +228,7 @@ def _refuses(scheme: Any, labels: NDArray[np.int64], seed: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_class_that_nobody_would_hold_is_drawn_again() -> None:
     labels = np.repeat(np.arange(8), 20)  # five clients, ten places for eight classes
     held = {seed: not _refuses(Pathological(2), labels, seed) for seed in range(20)}

@@ -26,6 +26,8 @@ from fedlt.errors import ClientError
 from fedlt.learner import Learner, Stage
 from fedlt.nn.net import Net
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Order(Learner):

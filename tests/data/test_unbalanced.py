@@ -86,6 +86,7 @@ def test_an_unbalanced_set_shows_balanced_accuracy_everywhere(run_on: Any, tmp_p
     assert titles[:2] == ["generic model", "generic model, mean of class recalls"]
 
 
+@pytest.mark.slow
 def test_the_report_says_balanced_only_where_it_is_true(run_on: Any, tmp_path: Path) -> None:
     pytest.importorskip("plotly")
     from fedlt.report import write_report
@@ -98,6 +99,7 @@ def test_the_report_says_balanced_only_where_it_is_true(run_on: Any, tmp_path: P
         assert ("mean of class recalls" in page) == (not balanced)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tests", "balanced"), [((6, 6, 6, 6), True), ((6, 6, 6, 5), False), ((6, 6, 6, 0), False)])
 def test_balanced_is_said_where_every_class_has_equally_many(
     run_on: Any, tests: tuple[int, ...], balanced: bool

@@ -20,6 +20,8 @@ from fedlt.data.validation import draw_global, draw_local
 from fedlt.errors import ScenarioError
 from fedlt.measures.glossary import explain
 
+pytestmark = pytest.mark.slow
+
 # Ten rows of class 0, six of class 1 and two of class 2; a long tail that keeps eight, two and two of them.
 Y = np.repeat([0, 1, 2], [10, 6, 2])
 TARGETS = Targets.of_classes(Y)

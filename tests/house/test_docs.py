@@ -16,6 +16,8 @@ from benchmarks.links import cost
 from fedlt.commands.cli import app
 from fedlt.config import catalog
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 

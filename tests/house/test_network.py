@@ -14,6 +14,8 @@ import pytest
 from fedlt.config.scenario import load
 from fedlt.process.private_by_default import LOOPBACK, NO_REPORTS
 
+pytestmark = pytest.mark.grid
+
 PROC = Path("/proc")
 LOCAL = {
     "0100007F",  # 127.0.0.1, as the kernel writes it

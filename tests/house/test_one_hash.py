@@ -29,6 +29,8 @@ from fedlt.results.console import Console
 from fedlt.results.runs import Run, open_run
 from fedlt.sweeps.run import Grids, run_scenario
 
+pytestmark = pytest.mark.grid
+
 OWN_PROCESS = "FEDLT_TEST_OWN_PROCESS"  # set in the process that the cluster's test starts
 
 MORTAL = '''

@@ -21,6 +21,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_readmes_strategy_runs_and_is_not_fedavg(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +57,7 @@ def test_every_command_of_the_readme_exists() -> None:
     assert named <= commands
 
 
+@pytest.mark.slow
 def test_every_scenario_opens_with_a_command_that_is_accepted(tmp_path: Path) -> None:
     for path in sorted((ROOT / "scenarios").glob("*.yaml")):
         first = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]

@@ -80,6 +80,7 @@ def test_the_final_figures_name_model_and_test_set(tiny: dict[str, Any], tmp_pat
     assert mean == pytest.approx(run.last_five["generic/accuracy"])
 
 
+@pytest.mark.slow
 def test_a_run_learns(tiny: dict[str, Any], tmp_path: Path) -> None:
     long = fedlt.run(tiny, "federation.rounds=12", "federation.participation=1", "local.epochs=4", out=tmp_path)
     assert long.final["generic/accuracy"] > 0.7  # chance is 0.1
@@ -113,6 +114,7 @@ def test_an_unfinished_folder_is_run_again(tiny: dict[str, Any], tmp_path: Path)
     assert fedlt.run(tiny, out=tmp_path).status == "finished"
 
 
+@pytest.mark.slow
 def test_the_scenario_may_be_a_dictionary_a_path_a_name_or_checked(tiny: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(load(tiny).to_yaml(), encoding="utf-8")
@@ -140,6 +142,7 @@ def test_a_name_that_the_library_lacks_is_told() -> None:
 # Evaluations ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rounds", "every", "evaluated"), [(5, 2, [2, 4, 5]), (4, 2, [2, 4]), (3, 9, [3]), (1, 1, [1]), (3, 1, [1, 2, 3])]
 )
@@ -152,6 +155,7 @@ def test_evaluations_come_every_so_often_and_after_the_last_round(
     assert run.rounds["round"].tolist() == list(range(1, rounds + 1))
 
 
+@pytest.mark.slow
 def test_evaluating_changes_nothing_and_an_evaluation_shows_that_rounds_model(
     tiny: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -164,6 +168,7 @@ def test_evaluating_changes_nothing_and_an_evaluation_shows_that_rounds_model(
     assert second.to_dict() == pytest.approx(short.final, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_fewer_clients_may_be_evaluated_always_the_same_ones(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, "evaluation.clients=2", out=tmp_path)
     by_round = run.clients.groupby("round")["client"].apply(list).tolist()
@@ -180,6 +185,7 @@ def test_fewer_clients_may_be_evaluated_always_the_same_ones(tiny: dict[str, Any
     assert len(drawn | {tuple(by_round[0])}) > 1
 
 
+@pytest.mark.slow
 def test_cohorts_are_drawn_anew_in_each_round(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, "federation.rounds=6", out=tmp_path)
     assert run.rounds["clients"].tolist() == [3] * 6
@@ -241,6 +247,7 @@ def failing(own_file: Callable[..., Path]) -> Callable[..., list[str]]:
     return overrides
 
 
+@pytest.mark.slow
 def test_a_failing_client_ends_the_run_with_its_name(
     tiny: dict[str, Any], failing: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -255,6 +262,7 @@ def test_a_failing_client_ends_the_run_with_its_name(
     assert "client 4 failed in round 1" in summary["error"]
 
 
+@pytest.mark.slow
 def test_a_client_that_fails_in_its_evaluation_ends_the_run_too(
     tiny: dict[str, Any], failing: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -263,6 +271,7 @@ def test_a_client_that_fails_in_its_evaluation_ends_the_run_too(
     assert only_run(tmp_path / "runs")["status"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "name"), [("nan", "Failing"), ("private", "FailingHead")])
 def test_weights_that_are_not_finite_are_never_averaged(
     tiny: dict[str, Any], failing: Callable[..., list[str]], tmp_path: Path, where: str, name: str
@@ -271,6 +280,7 @@ def test_weights_that_are_not_finite_are_never_averaged(
         fedlt.run(tiny, *failing(where, name=name), out=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_generic_model_that_is_not_finite_ends_the_run(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -279,6 +289,7 @@ def test_a_generic_model_that_is_not_finite_ends_the_run(
     assert only_run(tmp_path / "runs")["status"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["fit", "nan"])
 def test_failing_clients_may_be_skipped_and_are_counted(
     tiny: dict[str, Any], failing: Callable[..., list[str]], tmp_path: Path, where: str
@@ -291,6 +302,7 @@ def test_failing_clients_may_be_skipped_and_are_counted(
     assert np.isfinite(run.final["generic/accuracy"])
 
 
+@pytest.mark.slow
 def test_failures_in_evaluations_are_counted_in_the_last_one_as_well(
     tiny: dict[str, Any], failing: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -299,6 +311,7 @@ def test_failures_in_evaluations_are_counted_in_the_last_one_as_well(
     assert run.summary["skipped"] == 2  # two evaluations
 
 
+@pytest.mark.slow
 def test_a_round_in_which_everyone_fails_leaves_the_model_as_it_is(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -312,6 +325,7 @@ def test_a_round_in_which_everyone_fails_leaves_the_model_as_it_is(
 # Before anything starts -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

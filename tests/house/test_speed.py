@@ -56,6 +56,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clients", [2, 6])
 def test_all_personal_heads_cost_one_pass_of_the_test_set(
     tiny: dict[str, Any], own_file: Callable[[str], Path], tmp_path: Path, passed: list[int], clients: int
@@ -119,6 +120,7 @@ def test_blocks_come_back_as_one_vector_each(tiny: dict[str, Any], tmp_path: Pat
     assert all(len(update.total) == len(server.weights) for update in updates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "numerics"),
     [

@@ -154,10 +154,10 @@ def test_a_routed_prediction_averages_the_experts_that_were_asked(make_site: Any
         router.decide[1].bias -= second[on].median()
         found = learner.predict(site.model, torch.as_tensor(X))
     assert isinstance(found, Prediction)
-    assert found.experts is not None
+    assert found.extra["experts"] is not None
     asked = 1 + on * (1 + further.int())
     assert sorted(set(asked.tolist())) == [1, 2, 3]
-    assert found.experts.tolist() == asked.tolist()
+    assert found.extra["experts"].tolist() == asked.tolist()
     expected = torch.stack([each[:count, row].mean(0) for row, count in enumerate(asked.tolist())])
     assert torch.allclose(found.logits.double(), expected, atol=1e-5)
     assert isinstance(RIDE().predict(site.model, torch.as_tensor(X)), torch.Tensor)
@@ -260,12 +260,12 @@ def test_early_exit_asks_the_next_expert_about_uncertain_samples_only(make_site:
         found = TLC(experts=3, exit_below=threshold).predict(site.model, torch.as_tensor(X))
         everyone = TLC(experts=3).predict(site.model, torch.as_tensor(X))
     assert isinstance(found, Prediction)
-    assert found.experts is not None
+    assert found.extra["experts"] is not None
     assert calls[:2] == [10, int((~sure).sum())]
-    assert sum(calls[:-3]) == found.experts.sum()
-    assert (found.experts == 1).tolist() == sure.tolist()
+    assert sum(calls[:-3]) == found.extra["experts"].sum()
+    assert (found.extra["experts"] == 1).tolist() == sure.tolist()
     assert torch.allclose(found.logits[sure], each[0][sure], atol=1e-5)
-    last = found.experts == 3
+    last = found.extra["experts"] == 3
     assert torch.allclose(found.logits[last], everyone.logits[last], atol=1e-5)
 
 

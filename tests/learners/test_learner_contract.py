@@ -30,6 +30,8 @@ from fedlt.results.runs import Run
 from fedlt.training.assembly import assemble
 from fedlt.training.sgd import schedule
 
+pytestmark = pytest.mark.slow
+
 
 def net(seed: int = 0) -> Net:
     torch.manual_seed(seed)

@@ -270,6 +270,7 @@ def test_every_learner_runs_or_says_why_not(tiny: dict[str, Any], learner: str, 
     assert 0 <= run.final["personal/accuracy"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", [name for name in catalog.names("learner") if name != "cross_entropy"])
 def test_no_learner_is_cross_entropy_under_another_name(tiny: dict[str, Any], learner: str, tmp_path: Path) -> None:
     """Its headline predictions differ, in federated training or in what is made of the same model."""

@@ -14,6 +14,8 @@ from fedlt.config.scenario import load
 from fedlt.errors import ClientError, FedLTError, ScenarioError
 from server.rounds.loop import Rounds
 
+pytestmark = pytest.mark.slow
+
 HEAD = """
 from dataclasses import dataclass
 

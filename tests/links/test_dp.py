@@ -19,6 +19,8 @@ from fedlt.links.link import Memory
 from fedlt.process import seeding
 from tests.hand_sized import arrival, make_setting, sending
 
+pytestmark = pytest.mark.slow
+
 LINK = "federation.links=[{{name: dp, {}}}]"
 
 

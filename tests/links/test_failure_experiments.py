@@ -30,6 +30,8 @@ from fedlt.strategy import Strategy, Update, combine
 from server.rounds.loop import Rounds
 from tests.conftest import TrainOne
 
+pytestmark = pytest.mark.slow
+
 ALL = [
     "federation.participation=1", "federation.rounds=5", "federation.dropout=0.2",
     "federation.late={chance: 0.4, rounds: 2, weight: 0.5}",

@@ -77,6 +77,7 @@ def test_all_of_the_weights_give_the_plain_run(tiny: dict[str, Any], tmp_path: P
     assert whole.rounds["bytes_up"].tolist() == plain.rounds["bytes_up"].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["fedavg", "scaffold", "flower:FedAdam"])
 def test_bytes_are_counted_as_sent(tiny: dict[str, Any], tmp_path: Path, strategy: str) -> None:
     """What a strategy sends beside its weights travels whole."""

@@ -174,6 +174,7 @@ def test_a_run_records_the_measures(tiny: dict[str, Any], tmp_path: Path) -> Non
     assert run.classes.head_norm.tail(10).to_numpy() == pytest.approx(head.norm(dim=1).numpy(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_private_heads_and_backbones_define_no_such_figures(tiny: dict[str, Any], tmp_path: Path) -> None:
     text = (
         "from dataclasses import dataclass\nfrom fedlt import Strategy\n@dataclass(frozen=True)\nclass Own(Strategy):\n"

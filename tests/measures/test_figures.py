@@ -122,6 +122,7 @@ class Loss(Metric):
 """
 
 
+@pytest.mark.slow
 def test_a_metric_of_ones_own_tells_its_title_unit_and_direction(
     tiny: dict[str, Any], tmp_path: Path, own_file: Callable[..., Path]
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_metric_of_ones_own_tells_its_title_unit_and_direction(
     assert ax.get_ylabel() == "clamped, nats"
 
 
+@pytest.mark.slow
 def test_the_report_has_a_table_of_the_runs_own_metrics(
     tiny: dict[str, Any], tmp_path: Path, own_file: Callable[..., Path]
 ) -> None:
@@ -156,6 +158,7 @@ def test_the_report_has_a_table_of_the_runs_own_metrics(
     assert 'title="Loss, at most 9. In nats; lower is better."' in text
 
 
+@pytest.mark.slow
 def test_explain_reads_the_users_file(own_file: Callable[..., Path]) -> None:
     done = CliRunner().invoke(app, ["explain", f"{own_file(LOSS, 'loss.py')}:Loss"])
     assert done.exit_code == 0, done.output
@@ -166,6 +169,7 @@ def test_explain_reads_the_users_file(own_file: Callable[..., Path]) -> None:
     assert "give it a describe()" in wrong.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("told", "message"),
     [
@@ -184,6 +188,7 @@ def test_wrong_records_are_refused_before_any_work(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_a_figure_of_which_less_is_better_selects_nothing(
     tiny: dict[str, Any], tmp_path: Path, own_file: Callable[..., Path]
 ) -> None:

@@ -44,6 +44,7 @@ def several_labels(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_no_entry_explains_what_is_not_there(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, out=tmp_path)
     asking = fedlt.run(tiny, "learner={name: tlc, exit_below: 0.5}", "model={name: mlp, depth: 2}", out=tmp_path)

@@ -25,6 +25,8 @@ from fedlt.results.summary import final_table, plain
 from fedlt.statistic import NOBODY, Known, Predicted, Statistic, Subject
 from fedlt.target import Target
 
+pytestmark = pytest.mark.slow
+
 
 def known(counts: list[int], clients: dict[int, list[int]] | None = None) -> Known:
     """Training counts of all, and of each client."""

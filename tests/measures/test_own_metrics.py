@@ -14,6 +14,8 @@ from fedlt.config.scenario import load
 from fedlt.errors import ScenarioError
 from fedlt.measures.sums import Pieces
 
+pytestmark = pytest.mark.slow
+
 TOP = """
 from fedlt import Metric
 

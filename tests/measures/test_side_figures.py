@@ -17,6 +17,8 @@ from fedlt.measures.collapse import Moments, collapse_figures
 from fedlt.measures.side import attempt
 from fedlt.strategy import Update, Weightless, combine
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_figure_that_cannot_be_computed_is_undefined_and_told() -> None:
     told: list[str] = []

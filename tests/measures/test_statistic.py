@@ -25,6 +25,8 @@ from fedlt.statistic import NOBODY, Predicted, Subject
 from fedlt.training.assembly import assemble
 from tests.same_figures import assert_equal
 
+pytestmark = pytest.mark.slow
+
 TAIL = '''
 import numpy as np
 from fedlt import Statistic

@@ -14,6 +14,8 @@ from fedlt.errors import ClientError, FedLTError
 from fedlt.measures.evaluate import Undecided
 from fedlt.statistic import Subject
 
+pytestmark = pytest.mark.slow
+
 NAN, INF = float("nan"), float("inf")
 
 OWN = """

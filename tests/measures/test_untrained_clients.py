@@ -15,6 +15,8 @@ from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.strategy import combine
 
+pytestmark = pytest.mark.slow
+
 ONE_OF_SIX = ("federation.participation=0.17", "federation.rounds=1", "local.lr=0.5")
 STRATEGIES = ("fedavg", "local", "fedper", "fedbabu", "ditto", "apfl", "knnper", "fedloge", "fedrod", "flower:FedAvg")
 

@@ -21,6 +21,8 @@ from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
 from fedlt.results.runs import Run
 
+pytestmark = pytest.mark.slow
+
 LOCAL = Local(epochs=1, batch_size=2, lr=0.1, momentum=0.0)
 HUGE = 2**40 + 1
 

@@ -14,6 +14,8 @@ from fedlt.nn import etf
 from fedlt.nn.etf import objective, simplex_etf, sparse_etf
 from fedlt.nn.realign import scaled_rows
 
+pytestmark = pytest.mark.slow
+
 Matrix = NDArray[np.float64]
 
 

@@ -83,6 +83,7 @@ def test_parameter_counts_are_those_of_the_papers() -> None:
     assert count(ResNet32().build(task(3, 32, 32))) == 464_154
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dim"),
     [

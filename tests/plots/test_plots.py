@@ -114,6 +114,7 @@ def test_the_generic_model_is_weighted_by_the_clients_test_classes(runs: list[Ru
     assert client_points([run]).generic.tolist() == pytest.approx([0.2, 0.6, 0.6])
 
 
+@pytest.mark.slow
 def test_a_method_without_a_generic_model_borrows_one(axes: Axes, runs: list[Run]) -> None:
     plots.client_scatter(axes, of(runs, "local"))
     assert len(dots(axes).get_offsets()) == 0
@@ -136,6 +137,7 @@ def test_variants_of_models_can_be_drawn(tiny: dict[str, Any], tmp_path: Path) -
     assert client_points([open_run(run.folder)]).personal.tolist() == [0.5, 0.6, 0.7]
 
 
+@pytest.mark.slow
 def test_gains_are_those_of_the_same_clients(axes: Axes, runs: list[Run]) -> None:
     expected = np.sort(np.array([30, -20, 0] * 2))
     assert np.sort(gains(of(runs, "local"), of(runs, "fedavg"))).tolist() == pytest.approx((expected / 100).tolist())
@@ -145,6 +147,7 @@ def test_gains_are_those_of_the_same_clients(axes: Axes, runs: list[Run]) -> Non
     assert share.tolist() == pytest.approx([100 * (i + 0.5) / 6 for i in range(6)])
 
 
+@pytest.mark.slow
 def test_classes_stand_by_their_training_samples(axes: Axes, runs: list[Run]) -> None:
     plots.class_accuracy(axes, runs)
     assert [text.get_text() for text in axes.get_xticklabels()] == ["cat", "dog"]
@@ -161,6 +164,7 @@ def test_classes_stand_by_their_training_samples(axes: Axes, runs: list[Run]) ->
     assert [found.get_xdata()[0] for found in dotted] == [0.5]
 
 
+@pytest.mark.slow
 def test_personal_classes_are_pooled_over_clients(axes: Axes, runs: list[Run]) -> None:
     run = of(runs, "fedavg")[0]
     assert client_recalls(run).tolist() == [[1, 0], [1, 0.2], [1, 0.4]]
@@ -169,6 +173,7 @@ def test_personal_classes_are_pooled_over_clients(axes: Axes, runs: list[Run]) -
     assert axes.containers[0].lines[0].get_ydata().tolist() == pytest.approx([100, 20])
 
 
+@pytest.mark.slow
 def test_maps_show_counts_and_accuracies(axes: Axes, runs: list[Run]) -> None:
     run = of(runs, "fedavg")[0]
     split = split_of(run)
@@ -187,6 +192,7 @@ def test_clients_that_are_not_evaluated_are_white(tiny: dict[str, Any], tmp_path
     assert np.isnan(client_recalls(run)[2]).all()
 
 
+@pytest.mark.slow
 def test_norms_are_means_over_the_classes_of_each_group(axes: Axes, runs: list[Run]) -> None:
     for run, norms in zip(of(runs, "fedavg"), ([1.0, 3.0, 2.0, 6.0], [3.0, 3.0, 4.0, 8.0]), strict=True):
         # two evaluations of two classes: class 0 is a head class, class 1 a medium one
@@ -201,6 +207,7 @@ def test_norms_are_means_over_the_classes_of_each_group(axes: Axes, runs: list[R
     assert other.texts[0].get_text() == "no generic model"
 
 
+@pytest.mark.slow
 def test_collapse_shows_the_measures_as_they_are(runs: list[Run]) -> None:
     run = of(runs, "fedavg")[0]
     rows = [{"round": 3, "metric": "generic/nc1", "value": 4.0}, {"round": 6, "metric": "generic/nc1", "value": 0.5}]
@@ -252,6 +259,7 @@ def test_shades_darken_steadily_and_never_look_white() -> None:
     assert values[0] < 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(plots.KINDS))
 def test_every_kind_becomes_a_picture(kind: str, runs: list[Run], tmp_path: Path) -> None:
     path = tmp_path / f"{kind}.png"
@@ -263,6 +271,7 @@ def test_every_kind_becomes_a_picture(kind: str, runs: list[Run], tmp_path: Path
     assert path.stat().st_size > 3000
 
 
+@pytest.mark.slow
 def test_the_ending_chooses_the_format(runs: list[Run], tmp_path: Path) -> None:
     figure = plots.draw("curves", runs)
     for ending, magic in ((".pdf", b"%PDF"), (".svg", b"<?xml")):
@@ -270,12 +279,14 @@ def test_the_ending_chooses_the_format(runs: list[Run], tmp_path: Path) -> None:
         assert (tmp_path / f"curves{ending}").read_bytes().startswith(magic)
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_files(runs: list[Run], tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
         plots.save(plots.draw("curves", runs), tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_wrong(runs: list[Run], tmp_path: Path) -> None:
     for options, message in (
         (["--kind", "clinets"], "--kind: unknown kind 'clinets'; did you mean 'clients'?"),
@@ -291,6 +302,7 @@ def test_the_command_says_what_is_wrong(runs: list[Run], tmp_path: Path) -> None
         plots.draw("curves", runs, [other])
 
 
+@pytest.mark.slow
 def test_all_kinds_at_once_fill_a_folder(runs: list[Run], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["plot", str(tmp_path / "runs"), "--kind", "all", "-o", str(tmp_path / "figures")])
     assert result.exit_code == 0, result.output
@@ -301,6 +313,7 @@ def test_the_help_names_every_kind() -> None:
     assert PLOTS.split(", ") == list(plots.KINDS)
 
 
+@pytest.mark.slow
 def test_drawing_needs_no_display_and_leaves_settings_alone(runs: list[Run]) -> None:
     import matplotlib
 

@@ -26,6 +26,8 @@ pytest.importorskip("plotly", reason="pip install -e '.[report]' to write report
 from fedlt.report import write_report
 from tests.evaluations import evaluation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:

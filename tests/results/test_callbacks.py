@@ -19,6 +19,8 @@ from fedlt.errors import FedLTError, Interrupted, ScenarioError
 from fedlt.results.runs import Run, open_run
 from server.rounds.loop import Rounds
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "callbacks.md"
 
 

@@ -17,6 +17,8 @@ from fedlt.config.scenario import load as load_scenario
 from fedlt.results.next_steps import next_steps
 from fedlt.results.runs import load, open_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def scenario(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:

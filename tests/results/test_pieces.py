@@ -20,6 +20,7 @@ def rounds(table: pa.Table) -> list[int]:
     return table["round"].to_pylist()  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_a_growing_table_has_few_pieces_and_each_row_is_written_few_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

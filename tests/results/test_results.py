@@ -314,6 +314,7 @@ def test_runs_are_found_by_path_folder_and_glob(tmp_path: Path, monkeypatch: pyt
         open_run("runs/empty")
 
 
+@pytest.mark.slow
 def test_importing_costs_numpy_only() -> None:
     heavy = "{'pandas', 'pyarrow', 'torch', 'rich', 'omegaconf', 'sklearn', 'flwr', 'ray'}"
     code = f"import sys, fedlt.results.runs, fedlt.results.summary; print(sorted({heavy} & set(sys.modules)))"

@@ -20,6 +20,8 @@ from fedlt.results.run_warnings import at_chance, below_variant, loss_has_risen,
 from fedlt.results.runs import RunWriter, open_run
 from tests.evaluations import evaluation as evaluated
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("cat", "dog")
 FALLING = [2.0, 1.8, 1.2, 1.0, 0.8, 0.7]
 

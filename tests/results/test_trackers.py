@@ -41,6 +41,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> type[Notes]:
     return Notes
 
 
+@pytest.mark.slow
 def test_a_tracker_hears_of_everything(notes: type[Notes], tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, out=tmp_path, track=["notes"])
     first, *logged, last = notes.heard
@@ -159,6 +160,7 @@ def test_wandb_is_called_as_it_documents(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("track", ["notes", "notes, notes", ["notes"], (Notes(),)])
 def test_one_name_several_names_and_a_tracker_that_is_made(
     notes: type[Notes], tiny: dict[str, Any], tmp_path: Path, track: Any
@@ -172,6 +174,7 @@ def test_one_name_several_names_and_a_tracker_that_is_made(
 IMPORT = "from fedlt import Callback\n\n\n"
 
 
+@pytest.mark.slow
 def test_the_tracker_of_the_page_follows_a_run(
     tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +187,7 @@ def test_the_tracker_of_the_page_follows_a_run(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -34,6 +34,8 @@ from server.state.keeper import Keeper
 from server.state.states import StateStore
 from tests.evaluations import evaluation
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 4
 CALLS = ("fsync", "replace", "link", "unlink", "rmdir", "mkdir")
 

@@ -16,6 +16,8 @@ from test_imports import ROOT, imports, modules
 from fedlt.errors import FedLTError
 from server.grids.flower_private import TESTED, check_release, set_identity, set_message_id, superlink_options
 
+pytestmark = pytest.mark.slow
+
 HOME = "server/grids/flower_private.py"
 PUBLIC = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
 SPELT = re.compile(r"FLWR_LOCAL|FLWR_HOME|--control-api-address|\._message_id|metadata\.__dict__")

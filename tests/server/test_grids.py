@@ -28,6 +28,8 @@ from server.grids.parcels import FREE
 from server.records import pack_common, pack_job, pack_report, pack_states, unpack_job, unpack_report
 from server.rounds.schedule import Unit, cut, deal, evaluation_units, train_units
 
+pytestmark = pytest.mark.grid
+
 # One machine, many numbers of workers ---------------------------------------------------------------------------------
 
 Figures = tuple[str, list[Any], list[Any]]

@@ -18,6 +18,8 @@ from fedlt.results.runs import Run
 from server.state import keeper
 from server.state.checkpoint import Checkpoints
 
+pytestmark = pytest.mark.slow
+
 NEEDS = {
     "creff": ("strategy.features=2",),  # a tenth of its time
     "fedbn": ("model={name: resnet8, stem_stride: 4}",),

@@ -25,7 +25,7 @@ from server.grids.process_grid import ProcessGrid
 app = ClientApp()
 ready: list[str] = []
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+pytestmark = [pytest.mark.grid, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")]
 
 
 @app.train()

@@ -17,6 +17,8 @@ from fedlt.errors import FedLTError
 from fedlt.results.runs import open_run
 from server.grids.ray_grid import divide
 
+pytestmark = pytest.mark.grid
+
 SCRIPT = """
 import json
 import os

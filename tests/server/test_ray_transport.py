@@ -18,6 +18,8 @@ from server.grids.parcels import LARGE
 from server.grids.ray_grid import RayGrid
 from server.grids.ray_transport import Files, Store, Transport
 
+pytestmark = pytest.mark.grid
+
 
 def message(**records: Any) -> Message:
     set_identity(1)

@@ -26,6 +26,8 @@ from fedlt.results.runs import Run
 from server.state.durable import exclusive
 from server.state.states import StateStore
 
+pytestmark = pytest.mark.slow
+
 STOP = """
 import os, signal, sys
 from fedlt.commands.cli import main

@@ -24,6 +24,8 @@ from fedlt.results.runs import Run
 from fedlt.strategy import Server, Update
 from strategies.climb import CLIMB
 
+pytestmark = pytest.mark.slow
+
 LOSSES = np.array([[0.5, 2.0, 0.8], [0.4, 1.5, 3.0]])  # of the cohorts (0, 1, 3) and (0, 1, 2)
 COHORTS = [[0, 1, 3], [0, 1, 2]]
 ENDS = np.array([[[1.0, 2.0], [-1.0, 0.0], [0.0, 0.5]], [[2.0, 2.0], [0.0, 1.0], [3.0, -1.0]]])

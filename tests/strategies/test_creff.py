@@ -16,6 +16,8 @@ from fedlt.config.sections import Local
 from fedlt.nn.net import Net
 from strategies.creff import CReFF
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[np.float64]
 
 

@@ -11,6 +11,8 @@ import fedlt
 from fedlt.config import catalog
 from fedlt.results.runs import Run
 
+pytestmark = pytest.mark.slow
+
 # Two clients take as many steps one after the other as twenty do in many more rounds: runs of half a second learn.
 SMALL = (
     "federation={clients: 2, participation: 1.0, rounds: 4, empty: redraw}",

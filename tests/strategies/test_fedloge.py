@@ -112,6 +112,7 @@ def names_of(heads: Heads) -> tuple[str, ...]:
     return PARTS if heads == "official" else PARTS + STATISTICS
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("steps", [1, 3])
 def test_local_steps_are_those_of_three_optimisers(make_client: Any, steps: int, heads: Heads) -> None:
@@ -165,6 +166,7 @@ def test_no_head_but_the_simplex_reaches_the_backbone(make_client: Any) -> None:
         assert not np.array_equal(tensors(client)["head.weight"], start["head.weight"])
 
 
+@pytest.mark.slow
 def test_the_simplex_is_the_same_after_fifty_rounds(tiny: dict[str, Any], tmp_path: Path) -> None:
     overrides = ["strategy=fedloge", "federation.rounds=50", "evaluation.every=50", "local.weight_decay=0.01"]
     scenario = load(tiny, overrides)
@@ -245,6 +247,7 @@ class Times(nn.Module):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("heads", "alike"), [("standardised", True), ("official", False)])
 def test_heads_learn_alike_on_features_of_a_hundred_times_the_scale(
     tiny: dict[str, Any], tmp_path: Path, heads: str, alike: bool
@@ -299,6 +302,7 @@ PINNED = {  # first digits of the hash of the model after three rounds
 }
 
 
+@pytest.mark.slow
 def test_official_heads_have_the_bits_that_they_had_before_there_were_others(tmp_path: Path) -> None:
     """A small convolutional network, twenty clients. Where FedAvg's own bits differ, the machine rounds otherwise."""
     scenario = {
@@ -381,6 +385,7 @@ def test_the_personal_variants(make_client: Any, heads: Heads) -> None:
 # In a run -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_variant_is_reported_and_phi_never_leaves(tiny: dict[str, Any], tmp_path: Path) -> None:
     """Fifty rounds; an mlp of 16 features and 10 classes: 64 * 16 + 16 backbone, 160 + 10 head numbers and the means of
     16 features and of their squares travel."""
@@ -403,6 +408,7 @@ def test_every_variant_is_reported_and_phi_never_leaves(tiny: dict[str, Any], tm
     assert not torch.equal(final["head.weight"], parts.model.get_parameter("head.weight"))
 
 
+@pytest.mark.slow
 def test_without_the_simplex_it_is_fedavg_with_further_heads(tiny: dict[str, Any], tmp_path: Path) -> None:
     """The ablation: psi and the backbone are FedAvg's, bit for bit, and what is said of the simplex is left out."""
     run = fedlt.run(tiny, "strategy=fedloge", "strategy.backbone_from=psi", out=tmp_path)

@@ -83,6 +83,7 @@ def test_tabular_inputs_have_no_views() -> None:
         FedYoYo().build(net, Task("single", 3, (2,), np.ones(3, np.int64)))
 
 
+@pytest.mark.slow
 def test_the_tail_gains_over_fedavg(tiny: dict[str, Any], tmp_path: Path) -> None:
     overrides = ["federation.rounds=12", "federation.participation=1", "evaluation.every=12", "local.epochs=2"]
     few = {}

@@ -29,6 +29,8 @@ from strategies.feddyn import FedDyn
 from strategies.fednova import FedNova
 from strategies.scaffold import SCAFFOLD
 
+pytestmark = pytest.mark.slow
+
 Vector = NDArray[np.float64]
 DIM, CLASSES = 3, 3
 SIZES, STEPS = (6, 12, 18), (2, 7, 4)

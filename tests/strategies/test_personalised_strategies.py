@@ -30,6 +30,8 @@ from strategies.fedper import FedPer
 from strategies.fedrep import FedRep
 from strategies.knnper import KNNPer
 
+pytestmark = pytest.mark.slow
+
 Vector = NDArray[np.float64]
 N, DIM, HIDDEN, CLASSES = 8, 3, 2, 2
 LR = 0.3

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -124,6 +125,7 @@ def test_the_server_averages_by_class_counts_and_keeps_what_nobody_has() -> None
     assert torch.allclose(server.outbox["head"], torch.full((3, 3), 0.5))
 
 
+@pytest.mark.slow
 def test_the_rectified_head_serves_the_tail_better_than_the_averaged_one(tiny: Any, tmp_path: Path) -> None:
     overrides = ["federation.rounds=10", "federation.participation=1", "evaluation.every=10", "local.epochs=2"]
     run = fedlt.run(tiny, *overrides, "strategy=rucr", "strategy.rectify=0.2", "strategy.head_lr=0.5", out=tmp_path)

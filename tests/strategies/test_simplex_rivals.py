@@ -23,6 +23,8 @@ from strategies.fedgela import FedGELA
 from strategies.fednpc import FedNPC
 from strategies.fedrod import FedRoD
 
+pytestmark = pytest.mark.slow
+
 Matrix = NDArray[np.float64]
 GLOBAL = np.array([60, 30, 10, 20])  # class counts of the federation
 LOCAL = np.array([3, 1, 0, 2])  # of the client

@@ -133,6 +133,7 @@ def test_fedprox_pulls_towards_the_received_weights(make_client: Any, mu: float)
         assert np.abs(ends[mu] - ends[0.0]).max() > 0.05  # without the term the test above would fail
 
 
+@pytest.mark.slow
 def test_fedprox_without_pull_is_fedavg(tiny: dict[str, Any], tmp_path: Path) -> None:
     runs = [
         fedlt.run(tiny, *overrides, out=tmp_path).summary["model_hash"]
@@ -339,6 +340,7 @@ TRAINED = [(10.0, [1.0, -1.0]), (30.0, [2.0, -2.0]), (40.0, [3.0, 0.5])]
 STATISTICS = [[0.0, 0.2], [8.0, 1.0], [-4.0, 0.05]]  # of which the first client's are nearest to the others'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name.removeprefix("flower:") for name in catalog.flower_names()])
 def test_flowers_strategies_see_trainable_weights_and_buffers_take_the_mean(name: str) -> None:
     """Two rounds. The weights are those of a model without buffers; the variance is (10 * .2 + 30 + 40 * .05) / 80."""
@@ -442,6 +444,7 @@ class Heads(Strategy):
 '''
 
 
+@pytest.mark.slow
 def test_a_private_head_stays_with_its_client(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:

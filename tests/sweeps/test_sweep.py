@@ -26,6 +26,8 @@ from fedlt.sweeps.grid import Job, plan, split_values
 from fedlt.sweeps.sweep import check, how_many, run_jobs, sweep
 from fedlt.sweeps.view import Live, Quiet
 
+pytestmark = pytest.mark.slow
+
 ODD = "class Odd(Strategy):\n    def build(self, model, task):\n        raise ValueError('too odd')\n"
 FAILING = "class Bad(Strategy):\n    def fit(self, client):\n        raise OSError('no luck')\n"
 

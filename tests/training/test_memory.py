@@ -12,6 +12,8 @@ import pytest
 
 from fedlt.process.memory import _of_glibc, give_back
 
+pytestmark = pytest.mark.slow
+
 benchmarks = pytest.importorskip("benchmarks.processes")
 
 

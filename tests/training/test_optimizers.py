@@ -56,6 +56,7 @@ def test_the_keys_are_arguments_of_the_class_with_its_defaults(name: str) -> Non
         assert field.default == (list(usual) if isinstance(usual, tuple) else usual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", [None, 0.1])
 @pytest.mark.parametrize("name", NAMES)
 def test_ten_steps_are_those_of_pytorch(make_client: Any, tiny: dict[str, Any], name: str, clip: float | None) -> None:
@@ -93,6 +94,7 @@ def test_the_state_goes_on_where_rounds_are_one_training(make_client: Any, tiny:
     assert not torch.allclose(ends["lost"], ends["whole"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bits_are_equal_everywhere_and_after_a_resume(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -446,6 +446,7 @@ def test_clipped_steps_are_those_of_pytorch(limit: float) -> None:
         assert torch.allclose(mine, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_clipping_is_part_of_a_scenario_only_where_it_is_set(tiny: dict[str, Any], tmp_path: Path) -> None:
     plain, clipped = load(tiny), load(tiny, ["local.clip=0.01"])
     assert "clip" not in plain.to_dict()["local"]

@@ -35,6 +35,7 @@ def difference(a: Run, b: Run) -> float:
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", ["none", "crop_flip"])
 @pytest.mark.parametrize("strategy", ["strategy=fedavg", "strategy=fedprox strategy.mu=0.5"])
 def test_together_equals_one_after_the_other(strategy: str, augment: str, tmp_path: Path) -> None:
@@ -48,6 +49,7 @@ def test_together_equals_one_after_the_other(strategy: str, augment: str, tmp_pa
     assert runs[0].rounds.train_loss.tolist() == pytest.approx(runs[1].rounds.train_loss.tolist(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_loss_sees_each_clients_own_counts(own_file: Callable[[str], Path], tmp_path: Path) -> None:
     """Logits shifted by the client's class counts: with one client's counts for all, the results would differ."""
     path = own_file(

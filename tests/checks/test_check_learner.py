@@ -23,6 +23,8 @@ from fedlt.learners.cross_entropy import CrossEntropy
 from fedlt.nn.net import Net
 from fedlt.strategy import Strategy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", catalog.names("learner"))
 def test_built_in_learners_keep_the_contract(name: str) -> None:

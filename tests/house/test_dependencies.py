@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -68,3 +69,12 @@ def test_the_doctor_says_what_the_table_says() -> None:
     assert {name: said.partition(";")[0] for name, said in doctor_report()["tested"].items()} == {
         name: ", ".join(versions) or "none" for name, versions in found.items()
     }
+
+
+def test_every_package_is_installed() -> None:
+    """What `pip install .` takes along are the folders with modules in them, neither more nor fewer."""
+    listed = set(tomllib.loads(PROJECT)["tool"]["setuptools"]["packages"]) - {"scenarios"}
+    folders = {
+        path.parent for top in ("fedlt", "clients", "server", "strategies") for path in (ROOT / top).rglob("*.py")
+    }
+    assert listed == {".".join(folder.relative_to(ROOT).parts) for folder in folders}

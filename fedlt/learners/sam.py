@@ -52,6 +52,8 @@ def _still_statistics(model: nn.Module) -> Iterator[None]:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
-    yield
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    try:
+        yield
+    finally:  # also for the clients after one that fails here
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum

@@ -85,17 +85,15 @@ class Trainer:
         data = self._encoded(site, names) if stage.encoded else site.data
         trained = any(name.startswith("backbone.") for name in names)
 
-        done = 0
-        for batches, total in self._passes(site, stage, epochs, sampler):
-            for positions in batches:
-                optimizer.lr = rate * self.pace(site, done, total)
+        for batches, first, total in self._passes(site, stage, epochs, sampler):
+            for step, positions in enumerate(batches, first):
+                optimizer.lr = rate * self.pace(site, step, total)
                 batch = data.batch(positions, self._augment(site), site.generator)
                 value = site.learner.gradient(site, partial(self._loss, loss, site), batch)
                 optimizer.step()
                 self.work.count(value, 1, len(batch), backward=len(batch) if trained else 0)
                 self.work.forward_samples += 0 if trained or stage.encoded else len(batch)
                 site.num_steps += 1
-                done += 1
 
         site.travel += optimizer.travel
         site.elapsed = 1.0
@@ -105,8 +103,8 @@ class Trainer:
 
     def _passes(
         self, site: Site, stage: Stage, epochs: int | None, sampler: Callable[[Site], NDArray[np.int64]] | None
-    ) -> Iterator[tuple[list[Tensor], int]]:
-        """The batches of each pass over the site's data, and the number of all steps.
+    ) -> Iterator[tuple[list[Tensor], int, int]]:
+        """The batches of each pass over the site's data, the number of its first step, and that of all steps.
 
         epochs: as many passes; None: as many as the scenario has, or as many as `local.steps` takes, the last of them
         cut short. A site that stands for others is given the samples of all their steps in one pass.
@@ -124,7 +122,9 @@ class Trainer:
             batches = cut(order, self.local.batch_size, self.local.last_batch)
             if limit is not None:
                 batches = batches[: limit - done]
-            yield batches, passes * len(batches) if limit is None else limit
+                yield batches, done, limit
+            else:  # as if all passes were as long as this one
+                yield batches, number * len(batches), passes * len(batches)
             number, done = number + 1, done + len(batches)
 
     def pace(self, site: Site, step: int, steps: int) -> float:

@@ -200,3 +200,34 @@ def test_sam_takes_the_loss_of_the_strategy(make_client: Any) -> None:
     client = make_client(net(), *data(), Local(epochs=1, batch_size=4, lr=0.1), learner=SAM())
     client.train(loss)
     assert seen == [4, 4, 4, 4]
+
+
+def test_a_second_pass_that_fails_leaves_no_trace_in_the_model(make_client: Any) -> None:
+    """A worker's model serves other clients after one that failed and was skipped."""
+    torch.manual_seed(0)
+    model = Net(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), nn.Linear(4, 2), 4)
+    client = make_client(model, *data(), Local(epochs=1, batch_size=8, lr=0.1), learner=SAM())
+    passes = []
+
+    def loss(client: Any, batch: Batch) -> torch.Tensor:
+        passes.append(len(batch))
+        if len(passes) == 2:
+            raise ValueError("the second pass fails")
+        return client.learner.loss(client, batch)
+
+    with pytest.raises(ValueError, match="the second pass fails"):
+        client.train(loss)
+    assert client.model.backbone[1].momentum == 0.1
+
+
+def test_no_step_lies_beyond_the_round_where_passes_differ_in_length(make_client: Any) -> None:
+    """Passes of four, then two batches: each is put where it would lie if all were as long."""
+    lengths, seen = iter((8, 4)), []
+    client = make_client(net(), *data(), Local(epochs=2, batch_size=2, lr=0.1))
+
+    def loss(client: Any, batch: Batch) -> torch.Tensor:
+        seen.append(client.elapsed)
+        return client.learner.loss(client, batch)
+
+    client.train(loss, sampler=lambda site: np.arange(next(lengths)))
+    assert seen == [0 / 8, 1 / 8, 2 / 8, 3 / 8, 2 / 4, 3 / 4]

@@ -175,7 +175,8 @@ def _owner(workload: Workload, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """The client of each row, int64 [N]."""
     if workload.alpha is None:
         return np.arange(workload.rows) % workload.clients
-    from fedlt.data.partition import DirichletPerClass, partition
+    from fedlt.data.partitions.dealing import partition
+    from fedlt.data.partitions.per_class import DirichletPerClass
 
     held = partition(DirichletPerClass(workload.alpha), labels, {}, workload.clients, workload.seed, "redraw")
     owner = np.empty(workload.rows, np.int64)

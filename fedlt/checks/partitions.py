@@ -4,7 +4,7 @@
     fedlt.check_partition(Mine)
 
 It deals 400 samples of ten long-tailed classes, with a group column `site` of twenty values, to twenty clients and to
-three. What is checked stands in `CHECKS`.
+three; they are rows 0 to 399 of their source, in this order. What is checked stands in `CHECKS`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.checks.suite import Suite, fingerprint, other_generators
-from fedlt.data.partition import Natural, Scheme, owners
+from fedlt.data.partitions.dealing import makes_clients, owners
+from fedlt.data.partitions.scheme import Scheme, SourceRows
 from fedlt.errors import ScenarioError
 
 CHECKS = {
-    "assigns": "assign() gives each sample one client, a whole number in 0..clients-1, for some number of clients",
-    "borrowed": "labels and group columns are not changed in place",
+    "assigns": "assign() gives each sample one client, a whole number in 0..clients-1, for some number of clients "
+    "(where leaves_out is declared also -1, for nobody, but not to all samples of a class)",
+    "borrowed": "labels, group columns and the rows of the source are not changed in place",
     "hidden": "nothing is kept on the instance, on its class or in its module",
     "equal": "two equal seeds give equal clients, whatever the global generators of NumPy, Python and PyTorch hold",
 }
@@ -45,7 +47,7 @@ class PartitionSuite(Suite):
         """See `check_partition`."""
         scheme: Scheme = self.component.create(self.options)
         refusals: list[str] = []
-        numbers = CLIENTS[:1] if isinstance(scheme, Natural) else CLIENTS  # it makes as many as there are sites
+        numbers = CLIENTS[:1] if makes_clients(scheme) else CLIENTS  # there are as many sites
         for clients in numbers:
             try:
                 self._expect_deal(scheme, clients)
@@ -56,15 +58,18 @@ class PartitionSuite(Suite):
 
     def _expect_deal(self, scheme: Scheme, clients: int) -> None:
         labels, sites = made_up()
+        source = SourceRows(np.arange(SAMPLES), SAMPLES)
         known = fingerprint(scheme, object)
         found = []
         for noise in (0, 1):
             with other_generators(noise):
-                found.append(owners(scheme, labels, {"site": sites}, clients, seed=0))
+                found.append(owners(scheme, labels, {"site": sites}, clients, seed=0, source=source))
 
         fresh = made_up()
         self.expect(np.array_equal(labels, fresh[0]), "borrowed", "assign() changed the labels")
         self.expect(np.array_equal(sites, fresh[1]), "borrowed", "assign() changed the group column")
+        whole = np.array_equal(source.rows, np.arange(SAMPLES))
+        self.expect(whole, "borrowed", "assign() changed the rows of the source")
         self.expect_same(known, fingerprint(scheme, object), "assign()")
         differ = int((found[0] != found[1]).sum())
         self.expect(not differ, "equal", f"{differ} of {SAMPLES} samples went to another client of {clients}")

@@ -38,13 +38,14 @@ MODELS = {
     "resnet34": "fedlt.nn.resnet:ResNet34",
 }
 PARTITIONS = {
-    "iid": "fedlt.data.partition:Iid",
-    "dirichlet_per_class": "fedlt.data.partition:DirichletPerClass",
-    "dirichlet": "fedlt.data.partition:Dirichlet",
-    "pathological": "fedlt.data.partition:Pathological",
-    "shards": "fedlt.data.partition:Shards",
-    "natural": "fedlt.data.partition:Natural",
-    "size_skewed": "fedlt.data.partition:SizeSkewed",
+    "iid": "fedlt.data.partitions.flower:Iid",
+    "dirichlet_per_class": "fedlt.data.partitions.per_class:DirichletPerClass",
+    "dirichlet": "fedlt.data.partitions.flower:Dirichlet",
+    "pathological": "fedlt.data.partitions.flower:Pathological",
+    "shards": "fedlt.data.partitions.flower:Shards",
+    "natural": "fedlt.data.partitions.natural:Natural",
+    "given": "fedlt.data.partitions.given:Given",
+    "size_skewed": "fedlt.data.partitions.flower:SizeSkewed",
 }
 LINKS = {
     "dp": "fedlt.links.dp:DP",

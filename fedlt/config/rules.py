@@ -11,13 +11,19 @@ if TYPE_CHECKING:
     from fedlt.config.sections import Attack, Data, Evaluation, Federation, Late, Local, Validation
 
 
+FIND_CLIENTS = ("natural", "given")
+"""The built-in partitions that make as many clients as they find."""
+
+
 def cross_check(
     data: Data, federation: Federation, local: Local, evaluation: Evaluation, problems: list[Problem]
 ) -> None:
     """Add a problem for each combination that has no meaning, and for each option that would change nothing."""
     natural = federation.partition.name == "natural"
-    if federation.clients is None and not natural:
-        problems.append(Problem("federation.clients", "expected a whole number; null is for the natural partition"))
+    chosen = federation.partition.name
+    if federation.clients is None and chosen not in FIND_CLIENTS and ".py:" not in chosen:
+        message = f"expected a whole number; null is for the partitions {' and '.join(FIND_CLIENTS)}, and for your own"
+        problems.append(Problem("federation.clients", message))
     tail = data.longtail
     if data.auxiliary and tail.mode == "official" and tail.profile != "none":
         problems.append(Problem("data.auxiliary", "the official subsets leave nothing aside; use longtail.mode=seeded"))

@@ -17,8 +17,8 @@ FOLDER = catalog.ROOT / "scenarios"
 
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
-    ("federation", "partition"), ("federation", "links"), ("model",), ("strategy",), ("learner",),
-    ("evaluation", "metrics"),
+    ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"), ("model",),
+    ("strategy",), ("learner",), ("evaluation", "metrics"),
 )  # fmt: skip
 """Keys whose values may be paths."""
 
@@ -99,7 +99,9 @@ def _places(holder: Any, place: Any) -> Iterator[tuple[Any, Any]]:
 def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
     if keys == ("data", "name"):
         return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
-    return (keys[0] == "data" and keys != ("data", "targets")) or ".py:" in value
+    if keys in (("data", "longtail", "counts"), ("data", "noise", "file"), ("federation", "partition", "file")):
+        return True
+    return ".py:" in value
 
 
 def _is_folder(base: Path, name: str) -> bool:

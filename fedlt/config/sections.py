@@ -113,7 +113,7 @@ class Federation:
 
     young: ClassVar[tuple[str, ...]] = ("links",)
 
-    clients: Annotated[int, ">= 1"] | None = 40  # null: as many as the natural partition has
+    clients: Annotated[int, ">= 1"] | None = 40  # null: as many as the partition finds (natural, given)
     participation: Annotated[float, "> 0", "<= 1"] = 0.3  # share of the clients in each round's cohort
     rounds: Annotated[int, ">= 1"] = 100  # rounds of training
     partition: Annotated[Choice, "partition"] = "dirichlet_per_class"  # type: ignore[assignment]  # see: fedlt ls partitions

@@ -15,7 +15,9 @@ from fedlt.data.auxiliary import set_apart
 from fedlt.data.groups import untested_text
 from fedlt.data.inputs import InputKind
 from fedlt.data.noise import noisy_labels
-from fedlt.data.partition import Natural, partition
+from fedlt.data.partitions.dealing import partition
+from fedlt.data.partitions.natural import Natural
+from fedlt.data.partitions.scheme import SourceRows
 from fedlt.data.provenance import DATA, MadeOf, named_now, refuse_changed
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
@@ -193,7 +195,8 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
         chosen, kept, from_training = draw_global(true, kept, others, data.validation, seed)
 
     groups = {column: values[kept] for column, values in true.groups.items()}
-    positions = partition(scheme, true.lead[kept], groups, config.clients, seed, config.empty)
+    source = SourceRows(kept, len(true)) if labels.in_source_order else None
+    positions = partition(scheme, true.lead[kept], groups, config.clients, seed, config.empty, source)
     clients = Ragged(kept[positions.values], positions.offsets)
     natural = scheme if isinstance(scheme, Natural) else None
     tests = localtest.local_tests(

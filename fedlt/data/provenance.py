@@ -122,7 +122,10 @@ def names_files(scenario: Mapping[str, Any]) -> bool:
     """Whether a scenario, as nested dictionaries, is of more than built-in parts."""
     data = scenario["data"]
     counts, noise = data.get("longtail", {}).get("counts"), data.get("noise", {}).get("file")
-    return data["name"] != "digits" or isinstance(counts, str) or bool(noise) or ".py:" in json.dumps(scenario)
+    partition = scenario["federation"]["partition"]
+    holders = partition.get("file") if isinstance(partition, dict) else None
+    named = isinstance(counts, str) or bool(noise) or bool(holders)
+    return data["name"] != "digits" or named or ".py:" in json.dumps(scenario)
 
 
 def _choices(section: Any, prefix: str) -> Iterator[tuple[str, Choice]]:

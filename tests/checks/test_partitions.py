@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,8 +19,10 @@ from fedlt.errors import Problem, ScenarioError
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", catalog.names("partition"))
-def test_built_in_partitions_pass(name: str) -> None:
-    fedlt.check_partition(name, **({"column": "site"} if name == "natural" else {}))
+def test_built_in_partitions_pass(name: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "owner.npy", np.arange(400) % 20)
+    needed = {"natural": {"column": "site"}, "given": {"file": str(tmp_path / "owner.npy")}}
+    fedlt.check_partition(name, **needed.get(name, {}))
 
 
 def test_a_users_own_file_is_checked(own_file: Callable[[str], Path]) -> None:
@@ -77,6 +79,27 @@ class SortsTheSites:
 
 
 @dataclass(frozen=True)
+class ShiftsTheRows:
+    def assign(self, labels: Any, groups: Any, clients: int, seed: int, source: Any) -> Any:
+        source.rows[:] += 1
+        return labels % clients
+
+
+@dataclass(frozen=True)
+class LeavesOut:
+    def assign(self, labels: Any, groups: Any, clients: int, seed: int) -> Any:
+        return np.arange(len(labels)) % (clients + 1) - 1
+
+
+@dataclass(frozen=True)
+class LosesAClass(LeavesOut):
+    leaves_out: ClassVar[bool] = True
+
+    def assign(self, labels: Any, groups: Any, clients: int, seed: int) -> Any:
+        return np.where(labels == 9, -1, np.arange(len(labels)) % clients)
+
+
+@dataclass(frozen=True)
 class Remembers:
     def assign(self, labels: Any, groups: Any, clients: int, seed: int) -> Any:
         object.__setattr__(self, "last", clients)
@@ -91,9 +114,12 @@ class DrawsFromNumPy:
 
 BREACHES: list[tuple[type, str, str]] = [
     (OneTooMany, "assigns", "beyond the 20"),
+    (LeavesOut, "assigns", r"gave 20 samples to nobody \(below 0\)"),
+    (LosesAClass, "assigns", r"leaves 1 classes \(class 9 first\) to nobody"),
     (RefusesAll, "assigns", "20 clients are not what it likes; 3 clients are not"),
     (ShiftsTheLabels, "borrowed", "changed the labels"),
     (SortsTheSites, "borrowed", "changed the group column"),
+    (ShiftsTheRows, "borrowed", "changed the rows of the source"),
     (Remembers, "hidden", "changed self.last"),
     (DrawsFromNumPy, "equal", "of 400 samples went to another client"),
 ]

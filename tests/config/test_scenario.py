@@ -200,7 +200,7 @@ def test_errors_read_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "key", "message"),
     [
-        (["federation.clients=null"], "federation.clients", "null is for the natural partition"),
+        (["federation.clients=null"], "federation.clients", "null is for the partitions natural and given"),
         (["federation.local_test=natural"], "federation.local_test", "natural needs federation.partition=natural"),
         (["federation.partition=natural"], "federation.partition.column", "natural needs it"),
         (["strategy.mu=1"], "strategy.mu", "unknown key of fedavg, which has none"),

@@ -13,7 +13,9 @@ from fedlt.config.scenario import Scenario
 from fedlt.config.sections import Data, Federation, LongTail
 from fedlt.data import localtest
 from fedlt.data.federation import federate, plan
-from fedlt.data.partition import DirichletPerClass, Iid, Natural
+from fedlt.data.partitions.flower import Iid
+from fedlt.data.partitions.natural import Natural
+from fedlt.data.partitions.per_class import DirichletPerClass
 from fedlt.data.targets import Targets
 from fedlt.errors import ScenarioError
 
@@ -186,7 +188,7 @@ def test_plan_of_a_well_known_set_works_from_class_counts(monkeypatch: pytest.Mo
 
 def test_counts_do_not_depend_on_the_order_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So what is planned from class counts alone is what the data will give."""
-    from fedlt.data.partition import Dirichlet, Pathological, Shards, SizeSkewed
+    from fedlt.data.partitions.flower import Dirichlet, Pathological, Shards, SizeSkewed
 
     monkeypatch.setenv("FEDLT_CACHE", str(tmp_path / "cache"))
     y = np.repeat(np.arange(4), 12)

@@ -11,16 +11,10 @@ from numpy.typing import NDArray
 from fedlt.config.sections import LongTail
 from fedlt.data import groups, localtest
 from fedlt.data.longtail import counts
-from fedlt.data.partition import (
-    Dirichlet,
-    DirichletPerClass,
-    Iid,
-    Natural,
-    Pathological,
-    Shards,
-    SizeSkewed,
-    partition,
-)
+from fedlt.data.partitions.dealing import partition
+from fedlt.data.partitions.flower import Dirichlet, Iid, Pathological, Shards, SizeSkewed
+from fedlt.data.partitions.natural import Natural
+from fedlt.data.partitions.per_class import DirichletPerClass
 from fedlt.data.ragged import Ragged
 from fedlt.errors import ScenarioError
 
@@ -145,7 +139,7 @@ def test_natural_makes_one_client_of_each_value() -> None:
     rows = partition(Natural("site"), np.zeros(4, np.int64), site, None, 0)
     assert [row.tolist() for row in rows] == [[1], [3], [0, 2]]
     assert len(partition(Natural("site"), np.zeros(4, np.int64), site, 3, 0)) == 3
-    with pytest.raises(ScenarioError, match=r"federation.clients: column 'site' makes 3 clients, not 4"):
+    with pytest.raises(ScenarioError, match=r"federation.clients: Natural makes 3 clients, not 4"):
         partition(Natural("site"), np.zeros(4, np.int64), site, 4, 0)
     with pytest.raises(ScenarioError, match=r"federation.partition.column: .* it has: site"):
         partition(Natural("writer"), np.zeros(4, np.int64), site, None, 0)

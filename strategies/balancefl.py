@@ -40,7 +40,7 @@ class DoubledHead(nn.Linear):
 class BalanceFL(Strategy):
     """Cross-entropy over present classes - entropy bonus + distillation over absent classes."""
 
-    needs: ClassVar[tuple[str, ...]] = ("single_label",)
+    needs: ClassVar[tuple[str, ...]] = ("head", "single_label")
     learner_parts: ClassVar[tuple[str, ...]] = ()
     young: ClassVar[tuple[str, ...]] = ("head",)
 

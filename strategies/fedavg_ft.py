@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from fedlt.data.task import Task
+from fedlt.nn.net import Net
 from fedlt.strategy import Client, Strategy
 
 
@@ -20,6 +22,10 @@ class FedAvgFT(Strategy):
     tune: Literal["model", "head"] = "model"  # what is fine-tuned
     tune_epochs: Annotated[int, ">= 0"] = 1  # passes over the client's data
     tune_lr: Annotated[float, "> 0"] | None = None  # null: the scenario's local.lr
+
+    def build(self, model: Net, task: Task) -> None:
+        if self.tune == "head" and model.no_head:
+            raise ValueError(f"{model.no_head}; take tune=model")
 
     def adapt(self, client: Client) -> None:
         only = ("*",) if self.tune == "model" else ("head.*",)

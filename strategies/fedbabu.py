@@ -21,6 +21,7 @@ from fedlt.strategy import Client, Strategy
 class FedBABU(Strategy):
     """FedAvg of all but the head, which is the initial one everywhere (declared private: it must not be sent)."""
 
+    needs: ClassVar[tuple[str, ...]] = ("head",)
     private: ClassVar[tuple[str, ...]] = ("head.*",)
     learner_parts: ClassVar[tuple[str, ...]] = ("loss", "head", "prediction")  # head and backbone take turns already
     young: ClassVar[tuple[str, ...]] = ("equal",)

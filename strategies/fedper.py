@@ -16,5 +16,6 @@ from fedlt.strategy import Strategy
 class FedPer(Strategy):
     """FedAvg of all but the head. Without a common head there is no generic model."""
 
+    needs: ClassVar[tuple[str, ...]] = ("head",)
     private: ClassVar[tuple[str, ...]] = ("head.*",)
     scope: ClassVar[str] = "personal"

@@ -18,6 +18,7 @@ from fedlt.strategy import Client, Strategy
 class FedRep(Strategy):
     """Head and body take turns in each client's round; the body is averaged, the head stays."""
 
+    needs: ClassVar[tuple[str, ...]] = ("head",)
     private: ClassVar[tuple[str, ...]] = ("head.*",)
     scope: ClassVar[str] = "personal"
     learner_parts: ClassVar[tuple[str, ...]] = ("loss", "head", "prediction")  # head and backbone take turns already

@@ -27,7 +27,7 @@ from fedlt.strategy import Client, Strategy
 class FedRoD(Strategy):
     """Model: `backbone` and `head` (shared), `local_head` (private, on detached features and logits)."""
 
-    needs: ClassVar[tuple[str, ...]] = ("single_label",)
+    needs: ClassVar[tuple[str, ...]] = ("head", "single_label")
     private: ClassVar[tuple[str, ...]] = ("local_head.*",)
     learner_parts: ClassVar[tuple[str, ...]] = ()
     young: ClassVar[tuple[str, ...]] = ("absent",)

@@ -23,7 +23,7 @@ from fedlt.strategy import Client, Strategy
 class KNNPer(Strategy):
     """FedAvg; p_personal = mix * p_neighbours + (1 - mix) * p_generic. Nothing more than FedAvg's is sent."""
 
-    needs: ClassVar[tuple[str, ...]] = ("single_label",)
+    needs: ClassVar[tuple[str, ...]] = ("head", "single_label")
 
     neighbours: Annotated[int, ">= 1"] = 10  # k; a client with fewer samples asks all of them
     mix: Annotated[float, ">= 0", "<= 1"] = 0.5  # weight of the neighbours; 0 is FedAvg

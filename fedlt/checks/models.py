@@ -1,7 +1,7 @@
 """`fedlt.check_model`: whether a model is what the rest may rely on, for inputs of one shape.
 
     fedlt.check_model("resnet8", input_shape=(3, 32, 32))
-    fedlt.check_model(Mine, input_shape=(64,), num_classes=4, width=32)
+    fedlt.check_model(Net, input_shape=(64,), num_classes=4, width=32)
 
 What is checked stands in `CHECKS`.
 """
@@ -9,10 +9,12 @@ What is checked stands in `CHECKS`.
 from __future__ import annotations
 
 import copy
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedlt.checks.suite import Suite, other_generators, shape_of
@@ -24,11 +26,14 @@ from fedlt.nn.net import Net
 from fedlt.training import trial
 
 CHECKS = {
-    "builds": "build(task) gives a `fedlt.nn.net.Net`: a backbone, a head, and the number of features between them",
+    "builds": "a module that gives logits [B, C], or a recipe whose build(task) gives a `fedlt.nn.net.Net`",
     "equal": "building draws from PyTorch's global generator only: two equal seeds give equal weights",
     "shapes": "encode(x) gives features [B, D] with D as declared, and the model logits [B, C], all of them numbers",
     "rows": "in evaluation mode a sample has the same logits, whatever else is in the batch",
     "still": "a pass in evaluation mode changes nothing, and the next one gives equal bits",
+    "one": "a batch of one sample has logits [1, C]; a normalisation that needs two may refuse it in training mode",
+    "state": "training moves parameters and buffers alone: no other tensor or number of the modules",
+    "repeated": "two steps of training give equal bits when they are repeated with equal seeds",
     "gradients": "every parameter that is trained gets a finite gradient from the cross-entropy of the logits",
     "tensors": "parameters hold real floats, and each lies in memory of its own, so that the model fits one vector",
     "copied": "copy.deepcopy gives a model of its own that predicts alike (methods copy models, or parts of them)",
@@ -37,12 +42,15 @@ ROWS = 4
 
 
 def check_model(
-    model: str | type[Model], input_shape: tuple[int, ...] = (3, 32, 32), num_classes: int = 10, **options: Any
+    model: str | type[Model] | Callable[..., nn.Module],
+    input_shape: tuple[int, ...] = (3, 32, 32),
+    num_classes: int = 10,
+    **options: Any,
 ) -> None:
     """Raise `ConformanceError`, with all that was found, if a model breaks what others rely on; else say nothing.
 
-    model: a name as in a scenario (`cnn`, `./mine.py:Mine`), or a class. input_shape: of one sample. num_classes: C.
-    options: the model's fields.
+    model: a name as in a scenario (`cnn`, `./net.py:Net`), a class of `nn.Module`, a function that returns one, or a
+    recipe's class. input_shape: of one sample. num_classes: C. options: the model's keys.
     """
     ModelSuite(model, options).run(Task("single", num_classes, tuple(input_shape)))
 
@@ -67,9 +75,12 @@ class ModelSuite(Suite):
             x = task.inputs.example(ROWS, torch.Generator().manual_seed(0))
             try:
                 self._expect_predictions(model.eval(), x, task)
+                self._expect_one(model, x, task)
                 self._expect_gradients(model.train(), x, task)
                 self._expect_copy(model.eval(), x)
                 self._expect_vector(model)
+                if not self.problems:
+                    self._expect_steps(other, x, task)
             except Exception as error:
                 self.expect(
                     bool(self.problems), "shapes", f"it fails on {ROWS} samples: {type(error).__name__}: {error}"
@@ -106,6 +117,36 @@ class ModelSuite(Suite):
         moved = [name for name, tensor in model.state_dict().items() if not torch.equal(before[name], tensor)]
         self.expect(not moved, "still", f"a pass changed {', '.join(moved)}")
 
+    @torch.no_grad()
+    def _expect_one(self, model: Net, x: Tensor, task: Task) -> None:
+        for training in (False, True):
+            try:
+                found = model.train(training)(x[:1])
+            except ValueError as error:
+                normalised = training and "more than 1 value per channel" in str(error)
+                self.expect(normalised, "one", f"ValueError: {error}")
+                continue
+            fits = isinstance(found, Tensor) and tuple(found.shape) == (1, task.num_classes)
+            mode = "training" if training else "evaluation"
+            self.expect(fits, "one", f"expected (1, {task.num_classes}) in {mode} mode, got {shape_of(found)}")
+            finite = not fits or bool(found.isfinite().all())
+            self.expect(finite, "one", f"the logits of one sample are not finite in {mode} mode")
+
+    def _expect_steps(self, model: Net, x: Tensor, task: Task) -> None:
+        """model: is trained, and used up."""
+        twin = copy.deepcopy(model)
+        before = _outside(model)
+        for noise, each in enumerate((model, twin)):
+            with other_generators(noise):
+                torch.manual_seed(0)
+                _two_steps(each.train(), x, task)
+
+        moved = sorted(name for name, value in _outside(model).items() if before.get(name) != value)
+        self.expect(not moved, "state", f"a pass changed {', '.join(moved)}; make it a buffer (register_buffer)")
+        tensors = zip(model.state_dict().items(), twin.state_dict().values(), strict=True)
+        strange = [name for (name, one), two in tensors if not torch.equal(one, two)]
+        self.expect(not strange, "repeated", f"{', '.join(strange)} differ; draw from PyTorch's generator alone")
+
     def _expect_gradients(self, model: Net, x: Tensor, task: Task) -> None:
         cross_entropy(model(x), torch.arange(ROWS) % task.num_classes).backward()  # type: ignore[no-untyped-call]
         for name, parameter in model.named_parameters():
@@ -130,3 +171,26 @@ class ModelSuite(Suite):
             Flat(model)
         except ValueError as error:
             self.expect(False, "tensors", str(error))
+
+
+def _two_steps(model: Net, x: Tensor, task: Task) -> None:
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        cross_entropy(model(x), torch.arange(ROWS) % task.num_classes).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def _outside(model: nn.Module) -> dict[str, bytes]:
+    """What people's own modules hold beside parameters, buffers and parts: plain values and tensors, by name."""
+    found = {}
+    for name, part in model.named_modules():
+        if type(part).__module__.partition(".")[0] in ("torch", "fedlt"):
+            continue
+        for attribute, value in vars(part).items():
+            if not attribute.startswith("_") and attribute != "training":
+                try:
+                    found[f"{name}.{attribute}".removeprefix("backbone.")] = pickle.dumps(value)
+                except Exception:  # what cannot be pickled is hardly state
+                    continue
+    return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pickle
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fedlt.config.catalog import Component, Made, find
 from fedlt.config.declarations import assigned, misspelt, renamed
+from fedlt.config.module_source import fields_of, with_keys
 from fedlt.config.schema import Field
 from fedlt.errors import FedLTError
 from fedlt.learner import Prediction
@@ -55,7 +56,7 @@ class Suite:
     contract: ClassVar[str]  # whose it is, in the plural
     checks: ClassVar[dict[str, str]]  # name of a check -> what is expected
 
-    def __init__(self, part: str | type, options: dict[str, Any]) -> None:
+    def __init__(self, part: str | type | Callable[..., Any], options: dict[str, Any]) -> None:
         self.component = find(self.kind, part) if isinstance(part, str) else _component(self.kind, part)
         self.options = {f.name: f.default for f in self.component.fields if not f.required} | options
         self.problems: dict[tuple[str, str], None] = {}  # a set that keeps its order
@@ -162,8 +163,13 @@ def shape_of(value: Any) -> str:
     return f"{kind} {tuple(value.shape)}" if isinstance(value, Tensor) else kind
 
 
-def _component(kind: str, part: type) -> Component:
-    """A class that need not have a file, as a scenario names it."""
-    own = tuple(Field(f.name, str(f.type), f.default, f.default is MISSING) for f in fields(part))
+def _component(kind: str, part: type | Callable[..., Any]) -> Component:
+    """A class, or a function that makes a model, that need not have a file, as a scenario names it."""
+    if kind == "model" and not is_dataclass(part):
+        from fedlt.nn.wrapped import WrappedModule
+
+        name, keys = part.__name__, with_keys(fields_of(part))
+        return Made.of(Component(kind, name, "", "", keys), lambda options: WrappedModule.of(part, name, options))
+    own = tuple(Field(f.name, str(f.type), f.default, f.default is MISSING) for f in fields(part))  # type: ignore[arg-type]
     needs = getattr(part, "needs", ())
     return Made.of(Component(kind, part.__name__, "", "", own, needs), lambda options: part(**options))

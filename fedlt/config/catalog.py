@@ -11,19 +11,26 @@ import ast
 import hashlib
 import importlib
 import importlib.metadata
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from fedlt.config import optimizers
 from fedlt.config.flower_source import flower_classes, flower_fields
-from fedlt.config.own_code import OURS, importing, own_files
+from fedlt.config.module_source import YOUNG, fields_of, module_fields, with_keys
+from fedlt.config.own_code import OURS, import_file, own_files
 from fedlt.config.schema import Field, suggest
-from fedlt.config.source import class_literal, dataclass_fields, is_dataclass, read, refuse_renamed, source_of
+from fedlt.config.source import (
+    class_literal,
+    dataclass_fields,
+    is_dataclass,
+    is_recipe,
+    read,
+    refuse_renamed,
+    source_of,
+)
 from fedlt.errors import Problem, ScenarioError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,15 +105,12 @@ class Component:
         """The component's class. Imports its module."""
         module, _, attribute = self.target.partition(":")
         own = module.endswith(".py")
-        found = getattr(_import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
+        found = getattr(import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
         if self.kind in CONTRACTS:
             bases = [base.partition(":") for base in CONTRACTS[self.kind]]
             if not issubclass(found, tuple(getattr(importlib.import_module(home), name) for home, _, name in bases)):
                 message = f"{self.name} is no subclass of {' or '.join(f'fedlt.{name}' for _, _, name in bases)}"
                 raise ScenarioError(Problem(self.kind, message))
-        elif self.kind == "model" and own and not callable(getattr(found, "build", None)):
-            message = f"{self.name} is no recipe of a model: a subclass of fedlt.nn.model.Model whose backbone(shape)"
-            raise ScenarioError(Problem("model", f"{message} gives a module and its number of features"))
         return found
 
     def code_digest(self) -> str:
@@ -217,7 +221,7 @@ def own_class(key: str, name: str, relative_to: Path | None = None) -> type:
     """The class of `./file.py:Class`, which need not be a component. key: what a problem is told under."""
     file, _, attribute = name.rpartition(":")
     path = _own_path(key, file, relative_to or Path.cwd())
-    found = getattr(_import_file(key, path), attribute, None)
+    found = getattr(import_file(key, path), attribute, None)
     if not isinstance(found, type):
         raise ScenarioError(Problem(key, f"{path} has no class {attribute!r}"))
     return found
@@ -246,31 +250,33 @@ def _find_flower(name: str) -> Component:
     return FlowerComponent("strategy", name, "server.flower_strategy:FlowerStrategy", summary, flower_fields(init))
 
 
-def _import_file(kind: str, path: Path) -> Any:
-    """A user's file as a module; imported anew when its text or that of a module which it imports changes."""
-    source = path.read_bytes()
-    modules = {name: file for name, file in own_files(path).items() if file != path}
-    texts = {file: file.read_bytes() for file in modules.values()}
-    content = [str(path).encode() + source, *(str(file).encode() + text for file, text in texts.items())]
-    name = f"fedlt_user_{path.stem}_{hashlib.sha256(b''.join(content)).hexdigest()[:8]}"
+def _own_module(name: str, path: Path, attribute: str) -> Component:
+    """A model that is an ordinary module of a user's file: a class, a function, or what the file imports or assigns."""
+    tree, comments = read(path)
+    fields = module_fields(tree, comments, attribute)
+    if fields is None:
+        found = getattr(import_file("model", path), attribute, None)
+        if not callable(found):
+            known = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+            message = f"{path} has no class or function {attribute!r}{suggest(attribute, known)}"
+            raise ScenarioError(Problem("model", message))
+        fields = with_keys(fields_of(found))
 
-    if name not in sys.modules:
-        module = sys.modules[name] = ModuleType(name)
-        module.__file__ = str(path)
-        try:  # not by Python's loader: its cache of compiled files tells texts apart by size and whole seconds
-            with importing(path, modules, texts):
-                exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
-        except Exception as error:
-            del sys.modules[name]
-            message = f"{path} cannot be imported: {type(error).__name__}: {error}"
-            raise ScenarioError(Problem(kind, message)) from error
+    def make(options: dict[str, Any]) -> Any:
+        from fedlt.nn.wrapped import WrappedModule  # late: it imports torch
 
-    return sys.modules[name]
+        return WrappedModule.of(getattr(import_file("model", path), attribute), f"{path.name}:{attribute}", options)
+
+    doc = next((ast.get_docstring(n) for n in tree.body if getattr(n, "name", "") == attribute), None)  # type: ignore[arg-type]
+    summary = (doc or "").strip().splitlines() or [""]
+    return Made("model", name, f"{path}:{attribute}", summary[0], fields, young=YOUNG, make=make)
 
 
 def _component(kind: str, name: str, path: Path, attribute: str | None, module: str) -> Component:
     tree, comments = read(path)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if kind == "model" and attribute and not (attribute in classes and is_recipe(tree, comments, classes[attribute])):
+        return _own_module(name, path, attribute)
     if attribute is None:
         attribute = next((n for n, node in classes.items() if is_dataclass(node) and not n.startswith("_")), "")
     if attribute not in classes:

@@ -23,6 +23,7 @@ BEYOND_MODEL = {
 """Needs: what a method is given or sends beyond the model. The first two are given to none but those who declare it."""
 
 CONDITIONS = {
+    "head": "the model's last layer can be told from what is before it: there are features, and a head on them",
     "linear_head": "the model's head is one linear layer, whose weights it reads or which it replaces",
     "sgd": "local steps are those of `local.optimizer=sgd`, by whose summed rates the method divides",
     "single_label": "a sample has one class: targets are `single` or `ordinal` (`data.targets`)",

@@ -6,7 +6,7 @@ import ast
 from functools import lru_cache
 
 from fedlt.config.schema import Field
-from fedlt.config.source import source_of
+from fedlt.config.source import constructor, source_of
 
 
 @lru_cache(maxsize=1)
@@ -21,19 +21,10 @@ def flower_classes() -> dict[str, tuple[str, ast.FunctionDef]]:
     beyond = ("FedXgb", "QFedAvg", "FedProx", "DifferentialPrivacyClientSide")
     found = {}
     for name in (alias.name for item in imports for alias in item.names):
-        init = _init_of(name, nodes)
+        init = constructor(name, nodes)
         if init is not None and not name.startswith(beyond):
             found[name] = ((ast.get_docstring(nodes[name]) or name).splitlines()[0], init)
     return found
-
-
-def _init_of(name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef | None:
-    """A class's constructor, its own or inherited."""
-    if name not in nodes:
-        return None
-    own = (item for item in nodes[name].body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
-    inherited = (_init_of(ast.unparse(base), nodes) for base in nodes[name].bases)
-    return next(own, None) or next(filter(None, inherited), None)
 
 
 def flower_fields(init: ast.FunctionDef) -> tuple[Field, ...]:

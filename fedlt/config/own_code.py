@@ -7,6 +7,7 @@ not seen, nor which other files it opens.
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import sys
 import sysconfig
@@ -17,9 +18,11 @@ from importlib import invalidate_caches
 from importlib.machinery import all_suffixes
 from importlib.util import cache_from_source
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from fedlt.config.source import read
-from fedlt.errors import ScenarioError
+from fedlt.errors import Problem, ScenarioError
 
 OURS = ("fedlt", "strategies", "clients", "server")  # what is imported from here is this project's
 
@@ -161,3 +164,25 @@ def _located(name: str, roots: list[Path]) -> Iterator[tuple[Path, str]]:
 
 def _is_ours(file: Path) -> bool:
     return any(file.is_relative_to(Path(__file__).resolve().parents[2] / package) for package in OURS)
+
+
+def import_file(kind: str, path: Path) -> Any:
+    """A user's file as a module; imported anew when its text or that of a module which it imports changes."""
+    source = path.read_bytes()
+    modules = {name: file for name, file in own_files(path).items() if file != path}
+    texts = {file: file.read_bytes() for file in modules.values()}
+    content = [str(path).encode() + source, *(str(file).encode() + text for file, text in texts.items())]
+    name = f"fedlt_user_{path.stem}_{hashlib.sha256(b''.join(content)).hexdigest()[:8]}"
+
+    if name not in sys.modules:
+        module = sys.modules[name] = ModuleType(name)
+        module.__file__ = str(path)
+        try:  # not by Python's loader: its cache of compiled files tells texts apart by size and whole seconds
+            with importing(path, modules, texts):
+                exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+        except Exception as error:
+            del sys.modules[name]
+            message = f"{path} cannot be imported: {type(error).__name__}: {error}"
+            raise ScenarioError(Problem(kind, message)) from error
+
+    return sys.modules[name]

@@ -53,6 +53,12 @@ def is_dataclass(node: ast.ClassDef) -> bool:
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
+def is_recipe(tree: ast.Module, comments: dict[int, str], node: ast.ClassDef) -> bool:
+    """Whether the class or one of its bases is a dataclass; else it is an ordinary class."""
+    bases = (_base(tree, comments, ast.unparse(base)) for base in node.bases)
+    return is_dataclass(node) or any(is_recipe(*base) for base in bases if base)
+
+
 def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.ClassDef) -> list[Field]:
     """The fields of a dataclass, inherited ones first; class variables are no fields."""
     fields: list[Field] = []
@@ -73,6 +79,15 @@ def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.Class
         doc = next((comments[line] for line in ends if line in comments), "")
         fields.append(Field(item.target.id, ast.unparse(item.annotation), default, item.value is None, doc))
     return fields
+
+
+def constructor(name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef | None:
+    """The `__init__` of the class of that name, its own or inherited; None where none of `nodes` has one."""
+    if name not in nodes:
+        return None
+    own = (item for item in nodes[name].body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
+    inherited = (constructor(ast.unparse(base), nodes) for base in nodes[name].bases)
+    return next(own, None) or next(filter(None, inherited), None)
 
 
 def class_literal(tree: ast.Module, node: ast.ClassDef, name: str) -> Any:

@@ -30,7 +30,7 @@ from fedlt.nn.net import Net
 class BatchFormer(Learner):
     """Adjusted cross-entropy over the features f and the layer's f', of which prediction uses f alone."""
 
-    needs: ClassVar[tuple[str, ...]] = ("single_label",)
+    needs: ClassVar[tuple[str, ...]] = ("head", "single_label")
     young: ClassVar[tuple[str, ...]] = ("weight", "layer_rate")
     vectorizable: ClassVar[bool] = False  # in one batched step of several clients, dropout would be shared between them
 

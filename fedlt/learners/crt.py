@@ -9,7 +9,7 @@ statistics are frozen like the weights; the official code lets them move.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from fedlt.data.samplers import Power
 from fedlt.data.site import Site
@@ -20,6 +20,8 @@ from fedlt.learners.cross_entropy import CrossEntropy
 @dataclass(frozen=True)
 class CRT(CrossEntropy):
     """Stages: representation (all parameters), classifier (the head, class-balanced)."""
+
+    needs: ClassVar[tuple[str, ...]] = ("head",)
 
     classifier_share: Annotated[float, "> 0", "< 1"] = 0.2  # of the run's rounds
     cached: bool = False  # train the head on features computed once a round, without augmentation

@@ -26,7 +26,7 @@ from fedlt.nn.net import Net
 class LDAM(Learner):
     """Cross-entropy of scale * (cos - m_y), with m_c proportional to n_c^(-1/4)."""
 
-    needs: ClassVar[tuple[str, ...]] = ("single_label",)
+    needs: ClassVar[tuple[str, ...]] = ("head", "single_label")
 
     max_margin: Annotated[float, ">= 0"] = 0.5  # of the rarest class, in cosines
     scale: Annotated[float, "> 0"] = 30.0  # of the cosines

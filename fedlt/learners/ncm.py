@@ -25,7 +25,7 @@ from fedlt.nn.net import Net
 class NCM(CrossEntropy):
     """Predicts by the cosine with each class's mean of unit features; the variant `plain` is the trained head."""
 
-    needs: ClassVar[tuple[str, ...]] = ("prototypes", "single_label")
+    needs: ClassVar[tuple[str, ...]] = ("head", "prototypes", "single_label")
 
     def build(self, model: Net, task: Task) -> None:
         model.register_buffer("class_sums", torch.zeros(task.num_classes, model.feature_dim))

@@ -33,7 +33,7 @@ ANCHOR, MEAN, FACTOR = "rcal/anchor", "rcal/mean", "rcal/factor"  # state: [n, D
 class RCAL(Learner):
     """Stages: contrastive (no labels), calibrated (mixup + points of the classes' Gaussians + pull to the anchors)."""
 
-    needs: ClassVar[tuple[str, ...]] = ("single_label",)
+    needs: ClassVar[tuple[str, ...]] = ("head", "single_label")
     vectorizable: ClassVar[bool] = False
 
     pretrain: Annotated[float, "> 0", "< 1"] = 0.5  # share of the run's rounds without labels

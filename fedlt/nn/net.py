@@ -21,6 +21,8 @@ class Net(nn.Module):
     """`head(backbone(x))`. Strategies and learners may add further modules.
 
     feature_dim: D. inputs: the kind of the inputs, which knows their masks; `fedlt.training.trial.build` sets it.
+    head_name: what the head is called in a module that was taken apart (`fedlt.nn.wrapped`). no_head: a sentence where
+    the head is none, and the features are the logits.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, feature_dim: int) -> None:
@@ -29,6 +31,8 @@ class Net(nn.Module):
         self.head = head
         self.feature_dim = feature_dim
         self.inputs: InputKind | None = None
+        self.head_name = ""
+        self.no_head = ""
         self.backbone_loads = 0  # counts whole-vector loads, which bypass the tensors' own version counters
 
     def encode(self, x: Tensor | Features, mask: Tensor | None = None) -> Tensor:
@@ -93,10 +97,11 @@ class Switch:
 
 @lru_cache
 def reads_mask(forward: Callable[..., Any]) -> bool:
-    """Whether a backbone's `forward` takes a mask beside the inputs, as a second argument."""
+    """Whether a backbone's `forward` takes a mask beside the inputs: a second argument that must be given, or is called
+    a mask."""
     parameters = [*inspect.signature(forward).parameters.values()][1:]
     placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(placed) > 1
+    return len(placed) > 1 and ("mask" in placed[1].name or placed[1].default is placed[1].empty)
 
 
 def edits(module: nn.Module) -> int:

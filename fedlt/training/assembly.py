@@ -17,6 +17,7 @@ from fedlt.links.chain import Chain
 from fedlt.links.link import Setting
 from fedlt.measures.defaults import statistics
 from fedlt.nn.flat import Flat
+from fedlt.nn.wrapped import WrappedModule, described
 from fedlt.process import seeding
 from fedlt.statistic import Statistic
 from fedlt.training import trial
@@ -40,6 +41,7 @@ class Assembly:
     task: Task
     chain: Chain  # what updates pass on their way
     statistics: dict[str, Statistic] = field(default_factory=dict)  # what is measured, by name; none has seen anything
+    found: tuple[str, ...] = ()  # lines about a model that was taken apart
 
     def remarks(self) -> list[str]:
         """Lines about inputs, model and links that `fedlt check`, and a run at its start, say."""
@@ -48,10 +50,13 @@ class Assembly:
     def _remarks_on_model(self) -> list[str]:
         given = self.flat.given_frozen
         if not given:
-            return []
+            return [*self.found]
         count = sum(self.flat.tensors[name].numel() for name in given)
         names = ", ".join(given[:3]) + (f" and {len(given) - 3} more" if len(given) > 3 else "")
-        return [f"frozen as it arrives (requires_grad=False), neither trained nor sent: {names}; {count:,} numbers"]
+        return [
+            *self.found,
+            f"frozen as it arrives (requires_grad=False), neither trained nor sent: {names}; {count:,} numbers",
+        ]
 
 
 def assemble(scenario: Scenario, federation: Federation, device: torch.device) -> Assembly:
@@ -79,12 +84,15 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(scenario.seed, "model"))
         model = trial.build(recipe, task, scenario.model.name)
-        _expect_linear(scenario, strategy, learner, model.head)
+        _expect_head(scenario, strategy, learner, model)
+        remarks = (described(model, recipe.name),) if isinstance(recipe, WrappedModule) else ()
+        given = model.head
         try:
             learner.build(model, task)
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
-        _expect_own_head(strategy, model.head, scenario.learner.name)
+        if model.head is not given:
+            _expect_own_head(strategy, model.head, scenario.learner.name)
         try:
             strategy.build(model, task)
             flat = Flat(model.to(device), strategy.private, strategy.frozen, inputs.memory_format)
@@ -98,7 +106,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     chain = Chain.of(scenario, setting)
     own = [choice.create() for choice in scenario.evaluation.metrics]
     try_own(own, task, federation)
-    parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own))
+    parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own), remarks)
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 
@@ -174,20 +182,18 @@ def _expect_many_labels(scenario: Scenario, strategy: Strategy, learner: Learner
         raise ScenarioError(problems)
 
 
-def _expect_linear(scenario: Scenario, strategy: Strategy, learner: Learner, head: nn.Module) -> None:
-    """Refuse a model whose head is not one linear layer where a method needs that."""
-    asking = next(
-        (
-            c.name
-            for c, part in ((scenario.strategy, strategy), (scenario.learner, learner))
-            if "linear_head" in part.needs
-        ),
-        "",
-    )
-    if asking and type(head) is not nn.Linear:
-        reason = f"{asking} works on a head of one linear layer, and the model's is a {type(head).__name__}"
-        message = f"{scenario.model.name} does not fit: {reason}; move the other layers into the backbone"
-        raise ScenarioError(Problem("model", message))
+def _expect_head(scenario: Scenario, strategy: Strategy, learner: Learner, model: Net) -> None:
+    """Refuse a model without a head of its own, or whose head is not one linear layer, where a method needs that."""
+    parts = (scenario.strategy.name, strategy.needs), (scenario.learner.name, learner.needs)
+    for name, needs in parts:
+        if model.no_head and not {"head", "linear_head"}.isdisjoint(needs):
+            raise ScenarioError(
+                Problem("model", f"{name} needs the model's head apart from its features: {model.no_head}")
+            )
+        if "linear_head" in needs and type(model.head) is not nn.Linear:
+            reason = f"{name} works on a head of one linear layer, and the model's is a {type(model.head).__name__}"
+            message = f"{scenario.model.name} does not fit: {reason}; move the other layers into the backbone"
+            raise ScenarioError(Problem("model", message))
 
 
 def _expect_own_head(strategy: Strategy, head: nn.Module, name: str) -> None:

@@ -51,12 +51,13 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
                 message = f"{name} fails on two samples of shape {task.input_shape}: {type(error).__name__}: {error}"
                 raise ScenarioError(Problem("model", message)) from error
             _expect_shape(name, what, found, width, task.target.axes)
+        expect_one(name, model(x[:1]), task)
 
         single = [client for client, size in enumerate(sizes) if _ends_in_one(size, local)]
         if not single:
             return
         try:
-            model.train()(x[:1])
+            found = model.train()(x[:1])
         except Exception as error:
             message = (
                 f"{name} cannot train on one sample ({type(error).__name__}: {error}), and the last batch of "
@@ -64,6 +65,15 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
                 "local.batch_size, or a normalisation that does not need a batch"
             )
             raise ScenarioError(Problem("local.last_batch", message)) from error
+        expect_one(name, found, task)
+
+
+def expect_one(name: str, logits: object, task: Task) -> None:
+    """The logits of a single sample keep its axis. Raises `ScenarioError` where a `squeeze` has taken it away."""
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
+    if len(shape) != 2 + task.target.axes or shape[0] != 1:
+        message = f"{name} gives logits of shape {shape} for a batch of one sample; let forward() keep the first axis"
+        raise ScenarioError(Problem("model", f"{message} (squeeze() drops it: name the axis, or use flatten(1))"))
 
 
 def _ends_in_one(size: int, local: Local) -> bool:

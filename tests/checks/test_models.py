@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,23 @@ def test_a_users_own_file_and_class_are_checked(own_file: Callable[[str], Path])
     path = own_file("from fedlt.nn.mlp import MLP\n\n\n@dataclass(frozen=True)\nclass Mine(MLP):\n    pass\n")
     fedlt.check_model(f"{path}:Mine", SHAPE, 3, width=5)
     fedlt.check_model(MLP, SHAPE, 3)
+
+
+class Plain(nn.Module):
+    """An ordinary module, with dropout and a normalisation that needs two samples."""
+
+    def __init__(self, num_classes: int, width: int = 8) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout())
+        self.last = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.body(x))  # type: ignore[no-any-return]
+
+
+def test_an_ordinary_module_and_a_function_that_makes_one_pass() -> None:
+    fedlt.check_model(Plain, SHAPE, 3, width=5)
+    fedlt.check_model(lambda num_classes: Plain(num_classes, 4), SHAPE, 3)
 
 
 # Breaches, one class each ---------------------------------------------------------------------------------------------
@@ -139,12 +157,51 @@ class CannotBeCopied(Recipe):
         return Single(), 6
 
 
+class Squeezed(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).squeeze()
+
+
+@dataclass(frozen=True)
+class DropsTheAxisOfOne(Recipe):
+    def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+        return Squeezed(), 6
+
+
+class Remembering(Layer):
+    seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += len(x) if self.training else 0
+        return super().forward(x)
+
+
+@dataclass(frozen=True)
+class KeepsANumber(Recipe):
+    def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+        return Remembering(), 6
+
+
+class Noisy(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (random.random() if self.training else 1.0)
+
+
+@dataclass(frozen=True)
+class DrawsWhenItTrains(Recipe):
+    def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+        return Noisy(), 6
+
+
 BREACHES: list[tuple[type[Model], str, str]] = [
     (NoNet, "builds", "gives a Linear"),
     (DrawsFromNumPy, "equal", "head.bias differ"),
     (FiveFeatures, "shapes", r"expected features \(4, 5\), got Tensor \(4, 6\)"),
     (AboutTheMean, "rows", "other logits when it is alone"),
     (CountsItsPasses, "still", "changed backbone.seen"),
+    (DropsTheAxisOfOne, "one", r"expected \(1, 10\) in evaluation mode, got Tensor \(10,\)"),
+    (KeepsANumber, "state", "a pass changed seen; make it a buffer"),
+    (DrawsWhenItTrains, "repeated", "backbone.weight.* differ; draw from PyTorch's generator alone"),
     (HasAnIdleParameter, "gradients", "backbone.unused gets none"),
     (HoldsComplexNumbers, "tensors", "phase holds complex64"),
     (CannotBeCopied, "copied", "shares parameters"),

@@ -26,13 +26,8 @@ from fedlt.nn.model import Model
 from fedlt.nn.net import Net
 
 
-class Plain(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-
-    def forward(self, x):
-        return self.net(x)
+def nothing():
+    return {}
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ class Normed(Model):
 @pytest.mark.parametrize(
     ("changes", "key", "message"),
     [
-        (["model=MINE:Plain"], "model", "is no recipe of a model: a subclass of fedlt.nn.model.Model"),
+        (["model=MINE:nothing"], "model", "nothing gives a dict; a model is a class of torch.nn.Module, a function"),
         (["model=MINE:Whole"], "model", "Whole gives a Sequential"),
         (["model=MINE:Raising"], "model", "Raising cannot be built: TypeError"),
         (["model=MINE:Narrow"], "model", "expected features of shape (2, 9)"),

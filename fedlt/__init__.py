@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fedlt.learner import Learner, Stage
     from fedlt.links.link import Link
     from fedlt.measures.figure import Figure
-    from fedlt.results.runs import Run
+    from fedlt.results.runs import Run, open_run
     from fedlt.statistic import Metric, Statistic
     from fedlt.strategy import Client, Server, Strategy, Update, combine
     from fedlt.sweeps.run import run
@@ -58,6 +58,7 @@ __all__ = [
     "compare",
     "join",
     "load",
+    "open_run",
     "run",
     "sweep",
 ]
@@ -72,7 +73,7 @@ _HOMES = {
     "fedlt.measures.figure": ("Figure",),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.links.link": ("Link",),
-    "fedlt.results.runs": ("Run",),
+    "fedlt.results.runs": ("Run", "open_run"),
     "fedlt.sweeps.run": ("join", "run"),
     "fedlt.config.scenario": ("Scenario", "load"),
     "fedlt.data.site": ("Batch", "Site"),

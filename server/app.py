@@ -18,6 +18,7 @@ from fedlt.config.scenario import Scenario, load
 from fedlt.data.federation import Federation, federate
 from fedlt.results.console import Console
 from fedlt.results.record import RunWriter
+from fedlt.results.recorded import write_description
 from fedlt.results.run_warnings import LastLook
 from fedlt.results.runs import Run, kept_run, open_run
 from fedlt.results.trackers import trackers
@@ -105,6 +106,7 @@ def serve(
                 writer.keep(patience.state["round"])
                 console.note(patience.text(reached))
             save_models(progress, folder)
+            write_description(folder, federation)
 
             replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
             timings = {"total_seconds": keeper.seconds}

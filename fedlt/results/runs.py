@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fedlt.config.scenario import Scenario
     from fedlt.data.provenance import Seen
+    from fedlt.results.trained import Trained
 
 __all__ = ["Evaluation", "Run", "RunWriter", "finished_run", "kept_run", "load", "open_run"]
 
@@ -117,6 +118,27 @@ class Run:
     def confusion(self) -> pd.DataFrame:
         """Cells of the confusion matrices: round, model, client (-1 for the generic model), true, pred, count."""
         return self._table("confusion")
+
+    def model(self, variant: str = "", device: str = "cpu") -> Trained:
+        """The trained generic model in evaluation mode, with the run's preprocessing and `predict(images)`.
+
+        variant: another than the headline, such as `psi` of FedLoGe. device: "cpu" or "cuda". Raises `FedLTError` for a
+        run that is not finished, and where the strategy has no generic model.
+        """
+        from clients.trained import generic_model
+
+        return generic_model(self.folder, self.summary, variant, device)
+
+    def client(self, number: int, variant: str = "", masked: bool = False, device: str = "cpu") -> Trained:
+        """The personal model of a client, likewise.
+
+        What a strategy makes of the client's own data (fine-tuned weights, a store of neighbours) is made again, as at
+        the end of the run; the data set must then be at hand. masked: classes that the client never saw in training are
+        not predicted. Raises `FedLTError` also where the client has no model of its own because it never trained.
+        """
+        from clients.trained import personal_model
+
+        return personal_model(self.folder, self.summary, number, variant, masked, device)
 
     def _table(self, name: str) -> pd.DataFrame:
         return cast("pd.DataFrame", read_table(self.folder, name).to_pandas())

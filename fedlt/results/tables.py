@@ -10,6 +10,8 @@
     classes.parquet      one row per evaluation and class: recall of the generic model, norms of features and head
     calibration.parquet  one row per evaluation, model and bin of confidence
     confusion.parquet    the confusion matrices from which all figures are derived
+    model.json           of a finished run: what its models expect, and the names of the classes
+    *.safetensors        of a finished run: its generic model, what clients keep, what the server sends beside the model
     checkpoints/         while the run goes on, and after it the state of its end, for going on with more rounds
 
 While a run goes on, its tables are in pieces (`fedlt.results.pieces`). A file is written beside its final name and

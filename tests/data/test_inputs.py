@@ -17,7 +17,7 @@ from fedlt.data.inputs.sequences import SequenceKind
 from fedlt.data.inputs.tabular import TabularKind
 from fedlt.data.inputs.tokens import TokenKind
 from fedlt.data.raw import RawData
-from fedlt.errors import ScenarioError
+from fedlt.errors import FedLTError, ScenarioError
 from fedlt.nn.cost import multiply_adds
 from fedlt.nn.mlp import MLP
 
@@ -167,6 +167,49 @@ def test_a_kind_is_restored_from_its_description(name: str, given: Given) -> Non
     assert described(again) == described(kind)
     assert str(batch(again, stored)) == str(batch(kind, stored))
     assert copy.deepcopy(kind) is kind
+
+
+@pytest.mark.parametrize(("name", "given"), KINDS, ids=[name for name, _ in KINDS])
+def test_new_samples_are_stored_as_those_of_the_source(name: str, given: Given) -> None:
+    kind, stored, _ = read("t", given, given)
+    assert np.array_equal(kind.stored(given), stored, equal_nan=name != "images")
+    rows = np.array([2, 0])
+    again = kind.stored(given.at(rows))
+    assert again.dtype == stored.dtype
+    inputs = kind.open(stored, CPU)
+    assert str(inputs.ready(torch.from_numpy(again)).tolist()) == str(inputs.take(torch.from_numpy(rows)).tolist())
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "message"),
+    [
+        (1, Given(np.zeros((2, 2))), "expected rows of 1 numbers and 1 categories, got 2 and 0"),
+        (1, Given(np.zeros((2, 2, 2))), r"expected rows of 1 numbers and 1 categories, got float64 \[2, 2, 2\]"),
+        (2, Given(np.array([[5]])), r"expected token ids \[N, 3\], whole numbers in 0\.\.4, got 5\.\.5"),
+        (2, Given(np.array([[0.5]])), r"got float64 \[1, 1\]"),
+        (2, Given(np.zeros((1, 4), int)), "expected sequences of 1 to 3 steps, and some have none or more; cut them"),
+        (3, Given(np.zeros((1, 3, 3))), r"expected sequences float \[N, 3, 2\], got float64 \[1, 3, 3\]"),
+        (3, Given(np.full((1, 3, 2), np.nan)), "real steps of the samples have missing"),
+        (0, Given(np.zeros((1, 2, 2, 3), np.uint8), np.ones((1, 2))), "neither a mask nor categories"),
+    ],
+)
+def test_new_samples_of_another_kind_are_refused(known: int, given: Given, message: str) -> None:
+    kind, _, _ = read("t", KINDS[known][1], KINDS[known][1])
+    with pytest.raises(FedLTError, match=message):
+        kind.stored(given)
+
+
+def test_sequences_of_one_length_take_no_shorter_ones_and_rows_without_holes_no_holes() -> None:
+    kind, _, _ = read("t", Given(IDS[[0, 2]]), Given(IDS[[0]]))
+    assert kind.stored(Given(IDS[[2]])).tolist() == [[0, 2, 0]]
+    for short in (Given(IDS[[2], :2]), Given(IDS[[2]], MASK[[2]])):
+        with pytest.raises(FedLTError, match="expected sequences of 3 steps, and some are shorter"):
+            kind.stored(short)
+
+    full = Given(np.array([[1.0], [3.0]]))
+    rows, _, _ = read("t", full, full)
+    with pytest.raises(FedLTError, match="some are missing, which the model has never met"):
+        rows.stored(Given(np.array([[np.nan]])))
 
 
 @pytest.mark.parametrize(("name", "given"), KINDS, ids=[name for name, _ in KINDS])

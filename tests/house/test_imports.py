@@ -27,6 +27,7 @@ LATE = {
     "fedlt/sweeps/run.py",
     "fedlt/commands/cli.py",
     "fedlt/checks/conformance.py",
+    "fedlt/results/runs.py",
 }  # may reach the other side from within a function
 HEAVY = ("torch", "ray", "flwr", "matplotlib")
 MAX_LINES = 300

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
 from fedlt.data.inputs.images import ImageKind
-from fedlt.data.inputs.kind import Chosen, Given, InputKind, Inputs
+from fedlt.data.inputs.kind import Chosen, Given, InputKind, Inputs, StoredInputs
 from fedlt.data.inputs.sequences import SequenceKind
 from fedlt.data.inputs.tabular import TabularKind
 from fedlt.data.inputs.tokens import TokenKind
 
-__all__ = ["Chosen", "Given", "InputKind", "Inputs", "described", "read", "restored", "shaped"]
+__all__ = ["Chosen", "Given", "InputKind", "Inputs", "StoredInputs", "described", "read", "restored", "shaped"]
 
 KINDS: tuple[type[InputKind], ...] = (ImageKind, TabularKind, TokenKind, SequenceKind)
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
 from fedlt.data.counting import occurrences
-from fedlt.data.inputs.kind import Given, InputKind, Inputs, spread, tensor_of
+from fedlt.data.inputs.kind import Given, InputKind, StoredInputs, spread, tensor_of
+from fedlt.errors import FedLTError
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +54,23 @@ class ImageKind(InputKind):
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": self.mean, "std": self.std}
 
+    def stored(self, given: Given) -> NDArray[Any]:
+        channels, height, width = self.size
+        expected = f"expected images uint8 [N, {height}, {width}, {channels}] (0..255)"
+        x = given.x[..., None] if given.x.ndim == 3 and channels == 1 else given.x
+        if given.mask is not None or given.categories is not None:
+            raise FedLTError(f"{expected}, which have neither a mask nor categories; leave them out")
+        if x.dtype.kind in "iu" and x.size and x.min() >= 0 and x.max() <= 255:
+            x = x.astype(np.uint8)  # lists of whole numbers, say
+        if x.dtype != np.uint8:
+            remedy = "scale them back, as in (255 * x).round().astype('uint8')"
+            raise FedLTError(f"{expected}, got {given.x.dtype}; {remedy}")
+        if x.shape[1:] != (height, width, channels):
+            one = given.x.shape in ((height, width, channels), (height, width))
+            remedy = "x[None] makes a batch of one image" if one else "resize them, and put the channels last"
+            raise FedLTError(f"{expected}, got shape {list(given.x.shape)}; {remedy}")
+        return x
+
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.size
@@ -62,7 +80,7 @@ class ImageKind(InputKind):
         square = self.size[1] == self.size[2]
         return ("numbers", "views", "mixing", *(("rotations",) if square else ()))
 
-    def open(self, array: NDArray[Any], device: Any) -> Inputs:
+    def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
         import torch
 
         from fedlt.data.inputs.pixels import Images

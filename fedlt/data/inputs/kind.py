@@ -39,6 +39,16 @@ class Inputs(Protocol):
         """
 
 
+class StoredInputs(Inputs, Protocol):
+    """The inputs of one data set in the form in which their kind stores them."""
+
+    def ready(self, stored: Tensor) -> Tensor:
+        """[B, ...] stored samples, made ready for the model as `take` makes them without augmentation.
+
+        Only tensor operations on all samples alike, so that it can be traced (`torch.export`).
+        """
+
+
 class Chosen:
     """Some rows of other inputs, numbered anew from 0."""
 
@@ -111,6 +121,13 @@ class InputKind(ABC):
         """The fields that are arrays."""
         return {}
 
+    @abstractmethod
+    def stored(self, given: Given) -> NDArray[Any]:
+        """New samples as people have them, in the form in which the kind stores its own: [N, ...].
+
+        Raises `FedLTError` for what the kind was not fitted to, such as images of another size.
+        """
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
@@ -122,7 +139,7 @@ class InputKind(ABC):
         return ()
 
     @abstractmethod
-    def open(self, array: NDArray[Any], device: Any) -> Inputs:
+    def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
         """The inputs of a stored split. On the CPU the array's memory is used as it is (shared, and read-only)."""
 
     @abstractmethod

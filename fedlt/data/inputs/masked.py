@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
 from fedlt.data.inputs.kind import Given
+from fedlt.errors import FedLTError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +50,24 @@ def resized(x: NDArray[Any], length: int, padding: Any) -> NDArray[Any]:
     return np.concatenate([x, more], axis=1)
 
 
+def fitted(x: NDArray[Any], mask: NDArray[np.bool_], length: int, shorter: bool, padding: Any) -> NDArray[Any]:
+    """New samples [N, length, ...] of a kind whose sequences are of this length; mask: [N, L].
+
+    shorter: whether the kind knows shorter ones. Raises `FedLTError` for samples that it does not know.
+    """
+    if not mask.any(axis=1).all() or mask[:, length:].any():
+        raise FedLTError(f"expected sequences of 1 to {length} steps, and some have none or more; cut them")
+    x = resized(x, length, padding)
+    if not shorter and not (mask.shape[1] >= length and mask[:, :length].all()):
+        raise FedLTError(f"expected sequences of {length} steps, and some are shorter, which the model has never met")
+    return x
+
+
 def longest(mask: Tensor) -> int:
-    """Steps up to the last one that is real in any row of a batch; mask: [B, L]."""
+    """Steps up to the last one that is real in any row of a batch; mask: [B, L]. All of them where the code is traced,
+    whose steps must not follow from what the batch holds."""
+    import torch
+
+    if torch.compiler.is_exporting():
+        return mask.shape[1]
     return int(mask.any(0).nonzero().max()) + 1

@@ -25,7 +25,9 @@ class Images:
         return len(self.pixels)
 
     def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
-        parts = () if augment == "none" else tuple(augment.split("_"))
+        if augment == "none":
+            return self.ready(self.pixels[rows])
+        parts = tuple(augment.split("_"))
         pixels, inside = _crop_flip(self.pixels, rows, parts, generator)
         if inside is not None and "crop" in parts:
             pixels = pixels * inside
@@ -38,6 +40,10 @@ class Images:
             x.mul_(inside.permute(0, 3, 1, 2))
         if "cutout" in parts:
             _cut_out(x, generator)
+        return x if self.channels_last else x.contiguous()
+
+    def ready(self, stored: Tensor) -> Tensor:
+        x = stored.permute(0, 3, 1, 2).to(torch.float32).mul_(self.scale).add_(self.shift)  # channels last, as stored
         return x if self.channels_last else x.contiguous()
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
-from fedlt.data.inputs.kind import Given, InputKind, Inputs, spread, tensor_of
-from fedlt.data.inputs.masked import checked_mask, longest, resized, used_length
+from fedlt.data.inputs.kind import Given, InputKind, StoredInputs, spread, tensor_of
+from fedlt.data.inputs.masked import checked_mask, fitted, longest, resized, used_length
+from fedlt.errors import FedLTError
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +64,16 @@ class SequenceKind(InputKind):
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": self.mean, "std": self.std}
 
+    def stored(self, given: Given) -> NDArray[Any]:
+        expected = f"expected sequences float [N, {self.length}, {len(self.mean)}]"
+        if given.x.ndim != 3 or given.x.shape[2] != len(self.mean) or given.x.dtype.kind not in "iuf":
+            raise FedLTError(f"{expected}, got {given.x.dtype} {list(given.x.shape)}")
+        mask = checked_mask("the new samples", "given", given)
+        x = np.where(mask[..., None], given.x, np.nan).astype(np.float32)
+        if not np.isfinite(x[mask]).all():
+            raise FedLTError("real steps of the samples have missing, infinite or huge values; mend them")
+        return fitted(x, mask, self.length, self.shorter, np.nan)
+
     @property
     def shape(self) -> tuple[int, int]:
         return self.length, len(self.mean)
@@ -71,7 +82,7 @@ class SequenceKind(InputKind):
     def serves(self) -> tuple[str, ...]:
         return () if self.shorter else ("numbers",)
 
-    def open(self, array: NDArray[Any], device: Any) -> Inputs:
+    def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
         return Sequences(self, tensor_of(array, device))
 
     def example(self, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -111,4 +122,7 @@ class Sequences:
     def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
         if reason := self._kind.obstacle(augment):
             raise ValueError(f"local.augment={reason}")
-        return (self.values[rows] - self.mean) / self.std
+        return self.ready(self.values[rows])
+
+    def ready(self, stored: Tensor) -> Tensor:
+        return (stored - self.mean) / self.std

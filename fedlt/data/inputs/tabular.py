@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
-from fedlt.data.inputs.kind import Given, InputKind, Inputs, spread, tensor_of
+from fedlt.data.inputs.kind import Given, InputKind, StoredInputs, spread, tensor_of
+from fedlt.errors import FedLTError
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +86,18 @@ class TabularKind(InputKind):
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": self.mean, "std": self.std}
 
+    def stored(self, given: Given) -> NDArray[Any]:
+        count = len(self.mean), len(self.levels)
+        expected = f"expected rows of {count[0]} numbers" + (f" and {count[1]} categories" if count[1] else "")
+        if given.x.ndim != 2 or given.x.dtype.kind not in "iufU" or given.mask is not None:
+            raise FedLTError(f"{expected}, got {given.x.dtype} {list(given.x.shape)}")
+        numbers, texts = _parted("the new samples", given)
+        if (numbers.shape[1], texts.shape[1]) != count:
+            raise FedLTError(f"{expected}, got {numbers.shape[1]} and {texts.shape[1]}")
+        if np.isnan(numbers).any() and not self.holes:
+            raise FedLTError(f"{expected}, and some are missing, which the model has never met; fill them in")
+        return self._stored(numbers, texts)
+
     @property
     def shape(self) -> tuple[int]:
         return (len(self.mean) + len(self.indicators) + sum(map(len, self.levels)),)
@@ -110,7 +123,7 @@ class TabularKind(InputKind):
         what = f"{len(names)} of {len(self.mean)} columns of numbers have missing values ({told})"
         return [f"{what}: the mean stands for them, and an indicator beside it says so"]
 
-    def open(self, array: NDArray[Any], device: Any) -> Inputs:
+    def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
         return Table(self, tensor_of(array, device))
 
     def example(self, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -145,14 +158,17 @@ class Table:
         return len(self.values)
 
     def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
-        kind, held = self._kind, self.values[rows]
-        if reason := kind.obstacle(augment):
+        if reason := self._kind.obstacle(augment):
             raise ValueError(f"local.augment={reason}")
+        return self.ready(self.values[rows])
+
+    def ready(self, stored: Tensor) -> Tensor:
+        kind, held = self._kind, stored
         if not kind.levels and not kind.holes:
             return (held - self.mean) / self.std
 
         numbers, codes = held[:, : self._numbers], held[:, self._numbers :].long()
-        x = held.new_zeros(len(held), self._width + 1)  # the last column takes the ones of unknown categories
+        x = held.new_zeros(held.shape[0], self._width + 1)  # the last column takes the ones of unknown categories
         x[:, : self._numbers] = ((numbers - self.mean) / self.std).nan_to_num(0.0)
         if kind.indicators:
             stop = self._numbers + len(kind.indicators)

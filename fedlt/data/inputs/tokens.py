@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
-from fedlt.data.inputs.kind import Given, InputKind, Inputs, tensor_of
-from fedlt.data.inputs.masked import checked_mask, longest, resized, used_length
+from fedlt.data.inputs.kind import Given, InputKind, StoredInputs, tensor_of
+from fedlt.data.inputs.masked import checked_mask, fitted, longest, resized, used_length
+from fedlt.errors import FedLTError
 
 if TYPE_CHECKING:
     import torch
@@ -74,11 +75,22 @@ class TokenKind(InputKind):
     def meta(self) -> dict[str, Any]:
         return {"vocabulary": self.vocabulary, "length": self.length, "shorter": self.shorter}
 
+    def stored(self, given: Given) -> NDArray[Any]:
+        expected = f"expected token ids [N, {self.length}], whole numbers in 0..{self.vocabulary - 1}"
+        if given.x.ndim != 2 or given.x.dtype.kind not in "iu" or given.categories is not None:
+            raise FedLTError(f"{expected}, got {given.x.dtype} {list(given.x.shape)}")
+        mask = checked_mask("the new samples", "given", given)
+        ids = given.x[mask]
+        if ids.min() < 0 or ids.max() >= self.vocabulary:
+            raise FedLTError(f"{expected}, got {ids.min()}..{ids.max()}; a mask [N, L] says what is padding")
+        x = np.where(mask, given.x, PADDING).astype(np.int32)
+        return fitted(x, mask, self.length, self.shorter, PADDING)
+
     @property
     def shape(self) -> tuple[int]:
         return (self.length,)
 
-    def open(self, array: NDArray[Any], device: Any) -> Inputs:
+    def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
         return Tokens(self, tensor_of(array, device))
 
     def example(self, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -117,7 +129,10 @@ class Tokens:
     def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
         if reason := self._kind.obstacle(augment):
             raise ValueError(f"local.augment={reason}")
-        return self.ids[rows].long()
+        return self.ready(self.ids[rows])
+
+    def ready(self, stored: Tensor) -> Tensor:
+        return stored.long()
 
 
 def _refuse_negative(name: str, split: str, x: NDArray[Any], mask: NDArray[np.bool_]) -> None:

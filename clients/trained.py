@@ -1,0 +1,202 @@
+"""The models that a finished run has left, put together as a worker does it to test them.
+
+Strategy and learner decide how a model predicts, so they do it here too: `generic` on the server's side, `adapt` and
+`personal` on that of a client, with its private parameters and its state. The run folder holds all that they need but
+the inputs of the clients. Where a personal model asks for these (fine-tuning, neighbours), the data set is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clients.context import Context, Exchange
+from fedlt.config.scenario import Scenario, load
+from fedlt.config.sections import Attack
+from fedlt.data.federation import Federation, federate
+from fedlt.data.provenance import code_now, refuse_changed
+from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.exchange import Job, States
+from fedlt.learner import overrides
+from fedlt.process.threads import one_thread
+from fedlt.results.recorded import recorded
+from fedlt.results.trained import Origin, Trained
+from fedlt.strategy import Server, Strategy
+
+REMEDY = "put it back, or run again with --force"
+
+
+class DataNeeded(Exception):
+    """A model asks for inputs that the run folder does not hold."""
+
+
+class Absent:
+    """Stands for the inputs of a data set that was not loaded."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Any:
+        raise DataNeeded
+
+
+def generic_model(folder: Path, summary: Mapping[str, Any], variant: str = "", device: str = "cpu") -> Trained:
+    """The generic model of a finished run, as `fedlt.results.runs.Run.model` gives it."""
+    scenario = _scenario(folder, summary, device)
+    context, exchange = _context(folder, summary, scenario, recorded(folder, scenario, summary))
+    if context.strategy.scope == "personal":
+        message = f"{scenario.strategy.name} has no generic model; run.client(0) gives that of client 0"
+        raise ScenarioError(Problem("strategy", message))
+
+    parts = context.parts
+    server = Server(parts.model, parts.flat, parts.task, {}, exchange.outbox, exchange.job.round, learner=parts.learner)
+    hook = partial(context.strategy.generic, server)
+    return _trained(context, hook, exchange.outbox, _origin(scenario, summary), variant)
+
+
+def personal_model(
+    folder: Path,
+    summary: Mapping[str, Any],
+    client: int,
+    variant: str = "",
+    masked: bool = False,
+    device: str = "cpu",
+) -> Trained:
+    """The personal model of a client of a finished run, as `fedlt.results.runs.Run.client` gives it."""
+    scenario = _scenario(folder, summary, device)
+    origin = replace(_origin(scenario, summary), client=client)
+    known = recorded(folder, scenario, summary)
+    if not 0 <= client < len(known.clients):
+        raise FedLTError(f"{folder} has no client {client}; its clients are 0 to {len(known.clients) - 1}")
+
+    try:
+        return _personal(folder, summary, scenario, known, origin, variant, masked)
+    except DataNeeded:
+        federation = _federation(scenario, summary, origin)
+    return _personal(folder, summary, scenario, federation, replace(origin, needs_data=True), variant, masked)
+
+
+def _personal(
+    folder: Path,
+    summary: Mapping[str, Any],
+    scenario: Scenario,
+    federation: Federation,
+    origin: Origin,
+    variant: str,
+    masked: bool,
+) -> Trained:
+    """Raises `DataNeeded` where inputs of the client are asked for, and `origin` does not say that they are there."""
+    number = origin.client
+    assert number is not None
+    context, exchange = _context(folder, summary, scenario, federation)
+    if not origin.needs_data:
+        context.train_inputs = Absent(len(federation.train_targets))
+    _expect_trained(context, exchange.job.states, folder, number)
+
+    strategy = context.strategy
+    with one_thread(), torch.random.fork_rng():
+        client = context.client(number, exchange, "evaluate")
+        strategy.adapt(client)
+        context.flat.settle()
+        beside = exchange.outbox | client.state
+        unseen = client.class_counts == 0 if masked else None
+        return _trained(context, partial(strategy.personal, client), beside, origin, variant, unseen)
+
+
+def _trained(
+    context: Context,
+    hook: Any,
+    beside: Mapping[str, Tensor],
+    origin: Origin,
+    variant: str,
+    unseen: Tensor | None = None,
+) -> Trained:
+    """The model as it lies in the context. beside: what the hook may read that the model does not hold."""
+    flat = context.flat
+    tensors = {name: t for name, t in flat.tensors.items() if origin.client is not None or not flat.is_private(name)}
+    tensors |= {f"beside/{name}": value for name, value in beside.items()}
+    chunk, names = context.scenario.evaluation.batch_size, context.federation.class_names
+    return Trained(context.model, context.parts.task, names, hook, tensors, origin, variant, unseen, chunk)
+
+
+def _scenario(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario:
+    """The run's scenario without what only its training and its figures needed. Raises `FedLTError` for a run that is
+    not finished, and `ScenarioError` where code of the user's own was edited since."""
+    if summary["status"] != "finished":
+        raise FedLTError(f"{folder} is {summary['status']}, not finished: it has no model to give yet")
+    scenario = load(folder / "scenario.yaml", [f"resources.device={device}", "evaluation.metrics=[]"])
+    made_of, now = summary.get("inputs") or {}, code_now(scenario)
+    refuse_changed({key: made_of.get(key, now[key]) for key in now}, now, "the run was made", REMEDY)
+    return replace(scenario, federation=replace(scenario.federation, attack=Attack(), links=[]))
+
+
+def _context(
+    folder: Path, summary: Mapping[str, Any], scenario: Scenario, federation: Federation
+) -> tuple[Context, Exchange]:
+    """The run's model with its last weights, and the message under which a worker would test it."""
+    from safetensors.torch import load_file
+
+    context = Context(scenario, federation)
+    flat, kept = context.flat, load_file(folder / "model.safetensors")
+    for name, tensor in flat.tensors.items():
+        if name not in kept or kept[name].shape != tensor.shape:
+            message = f"the model that this version of FedLT builds has another tensor {name}"
+            raise FedLTError(f"{folder / 'model.safetensors'} does not fit: {message}; use the run's version")
+        tensor.copy_(kept[name])
+    shared = flat.shared.clone()
+    context.initial_private, context.initial_frozen = flat.private.clone(), flat.frozen.clone()
+    context.model.eval()
+
+    outbox, clients = folder / "outbox.safetensors", folder / "clients.safetensors"
+    states = _states(clients) if clients.is_file() else {}
+    box = load_file(outbox) if outbox.is_file() else {}
+    job = Job({}, "", int(summary["final_round"]) + 1, [], shared, box, states)
+    exchange = Exchange.on(context.device, job)
+    flat.load_shared(exchange.shared)
+    return context, exchange
+
+
+def _states(path: Path) -> States:
+    """What clients keep, by client and name."""
+    from safetensors.torch import load_file
+
+    states: States = {}
+    for name, tensor in load_file(path).items():
+        client, _, own = name.partition("/")
+        states.setdefault(int(client), {})[own] = tensor
+    return states
+
+
+def _expect_trained(context: Context, states: States, folder: Path, client: int) -> None:
+    """Refuse a client that keeps parts of its own, and was never sampled: they are as random as at first."""
+    keeps = len(context.flat.private) or overrides(context.strategy, Strategy.begin)
+    if (keeps or states) and client not in states and context.strategy.scope != "centralized":
+        told = f"client {client} of {folder} was in no cohort, so it has no model of its own"
+        some = ", ".join(str(other) for other in sorted(states)[:8])
+        raise FedLTError(f"{told}; clients that have: {some or 'none'}{', ...' if len(states) > 8 else ''}")
+
+
+def _federation(scenario: Scenario, summary: Mapping[str, Any], origin: Origin) -> Federation:
+    """The run's federation with its data set. Raises `FedLTError` where that is not at hand or has changed."""
+    try:
+        federation = federate(scenario)
+    except ScenarioError as error:
+        what = f"the model of client {origin.client} under {origin.strategy} is made with the client's own data"
+        raise FedLTError(f"{what}, and the data set is not at hand: {error}") from error
+    refuse_changed(summary.get("inputs") or {}, federation.made_of, "the run was made", REMEDY)
+    if federation.digest() != summary["partition_hash"]:
+        raise FedLTError("the data set is dealt otherwise than in the run; its clients' own data cannot be found")
+    return federation
+
+
+def _origin(scenario: Scenario, summary: Mapping[str, Any]) -> Origin:
+    return Origin(str(summary["scenario_hash"]), scenario.model.name, scenario.strategy.name, scenario.learner.name)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fedlt.checks.suite import ConformanceError as ConformanceError
 from fedlt.checks.suite import Played, Suite, fingerprint
-from fedlt.config.catalog import Choice, Made
+from fedlt.config.component import Choice, Made
 from fedlt.learner import Logits
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 

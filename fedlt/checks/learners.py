@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlt.checks.suite import Played, Suite, fingerprint, shape_of
-from fedlt.config.catalog import Choice, Made, find
+from fedlt.config.catalog import find
+from fedlt.config.component import Choice, Made
 from fedlt.data.inputs.features import Features
 from fedlt.data.site import Batch, Site
 from fedlt.learner import Learner, Logits, Stage, headline, overrides

@@ -17,7 +17,7 @@ from safetensors import torch as safetensors
 from torch import nn
 
 from clients.worker import Worker
-from fedlt.config.catalog import Choice, Component, Made
+from fedlt.config.component import Choice, Component, Made
 from fedlt.config.scenario import Scenario, load
 from fedlt.data.federation import Federation, federate
 from fedlt.data.ragged import Ragged

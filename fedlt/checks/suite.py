@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlt.config.catalog import Component, Made, find
+from fedlt.config.catalog import find
+from fedlt.config.component import Component, Made
 from fedlt.config.declarations import assigned, misspelt, renamed
 from fedlt.config.module_source import fields_of, with_keys
 from fedlt.config.schema import Field

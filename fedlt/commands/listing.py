@@ -11,16 +11,19 @@ import re
 from pathlib import Path
 
 from fedlt.config import catalog
+from fedlt.config.component import FLOWER_PREFIX
 from fedlt.config.scenario_file import FOLDER, scenario_names
 from fedlt.config.source import dataclass_fields, read
 
 KINDS = (
-    "scenarios", "strategies", "learners", "models", "partitions", "targets", "optimizers", "links", "datasets", "keys",
+    "scenarios", "strategies", "learners", "models", "adapters", "partitions", "targets", "optimizers", "links",
+    "datasets", "keys",
 )  # fmt: skip
 _KIND = {
     "strategies": "strategy",
     "learners": "learner",
     "models": "model",
+    "adapters": "adapter",
     "partitions": "partition",
     "targets": "target",
     "optimizers": "optimizer",
@@ -54,7 +57,7 @@ def listing(what: str) -> list[dict[str, str]]:
         for name in catalog.flower_names():
             found = catalog.find("strategy", name)
             keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
-            summary = f"Flower's {name.removeprefix(catalog.FLOWER_PREFIX)} on the server"
+            summary = f"Flower's {name.removeprefix(FLOWER_PREFIX)} on the server"
             rows.append({"name": name, "summary": summary, "fields": keys, "needs": ""})
 
     return rows

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from fedlt.config import catalog
-from fedlt.config.catalog import Choice
+from fedlt.config.component import Choice
 from fedlt.config.scenario import Scenario
 from fedlt.data.provenance import names_files
 from fedlt.errors import FedLTError, Problem

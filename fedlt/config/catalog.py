@@ -8,20 +8,25 @@ Strategies and learners are found by file name (`strategies/fedprox.py` is `fedp
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib
 import importlib.metadata
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fedlt.config import optimizers
+from fedlt.config.component import (
+    CONTRACTS,
+    FLOWER_PREFIX,
+    Component,
+    FlowerComponent,
+    LibraryComponent,
+    Made,
+)
 from fedlt.config.flower_source import flower_classes, flower_fields
 from fedlt.config.module_source import YOUNG, fields_of, module_fields, with_keys
-from fedlt.config.own_code import OURS, import_file, own_files
-from fedlt.config.schema import Field, suggest
+from fedlt.config.own_code import import_file
+from fedlt.config.schema import suggest
 from fedlt.config.source import (
     class_literal,
     dataclass_fields,
@@ -59,117 +64,25 @@ LINKS = {
     "quantise": "fedlt.links.quantise:Quantise",
     "top_k": "fedlt.links.top_k:TopK",
 }
+LIBRARIES = ("torchvision", "timm", "transformers")
+"""Whose models a scenario names as `LIBRARY:ENTRY`."""
+
+LIBRARY_MODEL = "fedlt.nn.library:LibraryModel"
+ADAPTERS = {
+    "lora": "fedlt.nn.adapters.lora:LoRA",
+    "bitfit": "fedlt.nn.adapters.bitfit:BitFit",
+    "mlp": "fedlt.nn.adapters.bottleneck:Bottleneck",
+    "vpt": "fedlt.nn.adapters.prompts:Prompts",
+}
 FOLDERS = {
     "strategy": ("strategies", "fedlt.strategies"),
     "learner": ("fedlt/learners", "fedlt.learners"),
     "target": ("fedlt/data/kinds", "fedlt.targets"),
 }
-CONTRACTS = {
-    "strategy": ("fedlt.strategy:Strategy",),
-    "learner": ("fedlt.learner:Learner",),
-    "metric": ("fedlt.statistic:Metric", "fedlt.statistic:Statistic"),
-    "target": ("fedlt.target:Target",),
-    "link": ("fedlt.links.link:Link",),
-}
-"""The base classes of the kinds that have some; one of them is enough."""
 
 KINDS = (*CONTRACTS, "model", "partition", "optimizer")
-LISTED = {"model": MODELS, "partition": PARTITIONS, "link": LINKS}
+LISTED = {"model": MODELS, "partition": PARTITIONS, "link": LINKS, "adapter": ADAPTERS}
 """The built-in components of the kinds that have no folder of their own."""
-
-FLOWER_PREFIX = "flower:"
-
-
-@dataclass(frozen=True)
-class Component:
-    """A component that a scenario can name.
-
-    target: `module:Class`, or `/path/file.py:Class` for a user's own file. fields: its keys, inherited ones first.
-    needs: what a strategy is given or sends beyond the model (`fedlt.strategy.NEEDS`). young: its keys that scenarios
-    leave out at their defaults.
-    """
-
-    kind: str
-    name: str
-    target: str
-    summary: str
-    fields: tuple[Field, ...]
-    needs: tuple[str, ...] = ()
-    young: tuple[str, ...] = ()
-
-    def create(self, options: dict[str, Any]) -> Any:
-        """An instance with the given fields. Imports the component's module."""
-        return self.load()(**options)
-
-    def load(self) -> type:
-        """The component's class. Imports its module."""
-        module, _, attribute = self.target.partition(":")
-        own = module.endswith(".py")
-        found = getattr(import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
-        if self.kind in CONTRACTS:
-            bases = [base.partition(":") for base in CONTRACTS[self.kind]]
-            if not issubclass(found, tuple(getattr(importlib.import_module(home), name) for home, _, name in bases)):
-                message = f"{self.name} is no subclass of {' or '.join(f'fedlt.{name}' for _, _, name in bases)}"
-                raise ScenarioError(Problem(self.kind, message))
-        return found
-
-    def code_digest(self) -> str:
-        """Hash of a user's own source file (`""` for components of this project, which its version names)."""
-        path = self.target.partition(":")[0]
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path.endswith(".py") else ""
-
-    def files(self) -> dict[str, Path]:
-        """A user's own source files by name: its file and what that imports; none for components of this project."""
-        module = self.target.partition(":")[0]
-        if module.endswith(".py"):
-            return own_files(Path(module))
-        top = module.split(".")[0]
-        return {} if top in ("", *OURS) else own_files(source_of(module), top)
-
-
-class FlowerComponent(Component):
-    """One of Flower's own server strategies, such as `flower:FedAdam`; its keys are its constructor's."""
-
-    def create(self, options: dict[str, Any]) -> Any:
-        return self.load()(strategy=self.name.removeprefix(FLOWER_PREFIX), options=options)
-
-
-@dataclass(frozen=True)
-class Made(Component):
-    """A component whose instances are made by a function, or whose class has no file."""
-
-    make: Callable[[dict[str, Any]], Any] = field(default=dict)
-
-    def create(self, options: dict[str, Any]) -> Any:
-        return self.make(options)
-
-    @classmethod
-    def of(cls, like: Component, make: Callable[[dict[str, Any]], Any]) -> Made:
-        """A component that shows itself like another one."""
-        return cls(like.kind, like.name, like.target, like.summary, like.fields, like.needs, like.young, make)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A component that the scenario chose, with all its fields."""
-
-    name: str
-    options: dict[str, Any]
-    component: Component
-
-    def written(self) -> dict[str, Any]:
-        """The name and the fields as a scenario holds them, without young ones at their defaults."""
-        usual = {field.name: field.default for field in self.component.fields if field.name in self.component.young}
-        return {"name": self.name} | {
-            name: value for name, value in self.options.items() if name not in usual or value != usual[name]
-        }
-
-    def create(self) -> Any:
-        """An instance of the component. Imports its module; what its constructor refuses is a `ScenarioError`."""
-        try:
-            return self.component.create(self.options)
-        except (TypeError, ValueError) as error:
-            raise ScenarioError(Problem(self.component.kind, f"{self.name} cannot be built: {error}")) from error
 
 
 def names(kind: str) -> list[str]:
@@ -196,6 +109,10 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
         return _find_file(kind, name, relative_to or Path.cwd())
     if kind == "strategy" and name.startswith(FLOWER_PREFIX):
         return _find_flower(name)
+    if kind == "model" and name.partition(":")[0] in LIBRARIES:
+        module, _, attribute = LIBRARY_MODEL.partition(":")
+        like = _component(kind, name, source_of(module), attribute, module)
+        return LibraryComponent.of_name(name, relative_to or Path.cwd(), like)
     if kind == "optimizer":
         _, summary, fields = optimizers.fields(name)
         return Made(kind, name, "", summary, fields, make=partial(optimizers.create, name))

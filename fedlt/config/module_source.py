@@ -17,7 +17,16 @@ from fedlt.config.source import constructor
 GIVEN = ("num_classes", "input_shape", "vocabulary")
 """Arguments that the data set tells: number of classes, shape of a sample, number of different tokens."""
 
+COMMON = (
+    Field(
+        "freeze", "bool | list[str] | None", None, doc="what stays as it is; null: all but adapter and head, or nothing"
+    ),
+    Field("adapter", "Annotated[Adapter | None, 'adapter']", None, doc="see: fedlt ls adapters"),
+)
+"""Keys of every model (`fedlt.nn.model.Model`)."""
+
 KEYS = (
+    *COMMON,
     Field("head", "str | None", None, doc="name of the last layer, such as fc; null: found"),
     Field("channels_last", "bool", False, doc="memory order of images; true is faster where forward() takes it"),
 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from fedlt.config.catalog import Choice
+from fedlt.config.component import Choice
 from fedlt.config.rules import cross_check
 from fedlt.config.scenario_file import Reader, anchor, apply, locate, read
 from fedlt.config.sections import Data, Evaluation, Federation, Local, Resources

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from fedlt.config import catalog
-from fedlt.config.catalog import Choice
-from fedlt.config.schema import Field, Mismatch, check, suggest
+from fedlt.config.component import Choice
+from fedlt.config.schema import Field, Mismatch, check, component_kind, suggest
 from fedlt.errors import Problem, ScenarioError
 
 FOLDER = catalog.ROOT / "scenarios"
@@ -81,7 +81,10 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
         for holder, place in _places(node, keys[-1]):
             value = holder[place]
             if not value.startswith("${") and "\x00" not in value and _is_path(keys, value, base):
-                holder[place] = os.path.normpath(base / os.path.expanduser(value))
+                prefix, colon, path = (
+                    value.partition(":") if keys == ("model",) and ".py:" not in value else ("", "", value)
+                )
+                holder[place] = f"{prefix}{colon}{os.path.normpath(base / os.path.expanduser(path))}"
 
 
 def _places(holder: Any, place: Any) -> Iterator[tuple[Any, Any]]:
@@ -100,6 +103,8 @@ def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
     if keys == ("data", "name"):
         return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
     if keys in (("data", "longtail", "counts"), ("data", "noise", "file"), ("federation", "partition", "file")):
+        return True
+    if keys == ("model",) and value.partition(":")[2].startswith((".", "~")):  # a folder of a library's
         return True
     return ".py:" in value
 
@@ -248,7 +253,10 @@ class Reader:
 
         options = {}
         for spec in component.fields:
-            if spec.name in content:
+            inner = component_kind(spec.annotation)
+            if inner and content.get(spec.name) is not None:
+                options[spec.name] = self.choice(inner, content[spec.name], f"{where}.{spec.name}")
+            elif spec.name in content and not inner:
                 options[spec.name] = self.value(spec, content[spec.name], f"{where}.{spec.name}")
             elif spec.required:
                 self.problems.append(Problem(f"{where}.{spec.name}", f"{component.name} needs it ({spec.annotation})"))

@@ -49,6 +49,19 @@ def check(annotation: str, value: Any) -> Any:
     return _check(_parse(annotation), value)
 
 
+def component_kind(annotation: str) -> str:
+    """`adapter` of `Annotated[Adapter | None, "adapter"]`: a field that holds a component; "" for one of plain values.
+
+    A second part that begins with a sign is a bound of a number.
+    """
+    node = _parse(annotation)
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
+        last = node.slice.elts[-1]
+        if isinstance(last, ast.Constant) and str(last.value).isidentifier() and ast.unparse(node.value) == "Annotated":
+            return str(last.value)
+    return ""
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` when something known is spelt alike, else the list of what is known."""
     names = sorted(known)

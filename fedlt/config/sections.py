@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from fedlt.config.catalog import Choice
+from fedlt.config.component import Choice
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,9 @@ def _is_class_variable(item: ast.AnnAssign) -> bool:
 def _default(node: ast.expr) -> Any:
     """The value of a literal, or of `field(default_factory=...)` (an empty container; None for a nested section)."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "field":
+        given = next((k.value for k in node.keywords if k.arg == "default"), None)
+        if given is not None:
+            return ast.literal_eval(given)
         factory = next((ast.unparse(k.value) for k in node.keywords if k.arg == "default_factory"), "")
         return {"list": [], "dict": {}}.get(factory)
     return ast.literal_eval(node)

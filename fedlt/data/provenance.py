@@ -17,7 +17,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlt.config.catalog import Choice
+from fedlt.config.component import Choice
 from fedlt.data.count_file import file_of
 from fedlt.data.digests import digests
 from fedlt.data.sources import file_digests
@@ -136,6 +136,8 @@ def _choices(section: Any, prefix: str) -> Iterator[tuple[str, Choice]]:
             key = f"{prefix}{field.name}" + (f".{place}" if isinstance(value, list) else "")
             if isinstance(item, Choice):
                 yield key, item
+                inner = ((option, value) for option, value in item.options.items() if isinstance(value, Choice))
+                yield from ((f"{key}.{option}", value) for option, value in inner)
             elif is_dataclass(item):
                 yield from _choices(item, f"{key}.")
 

@@ -17,7 +17,7 @@ from fedlt.links.lateness import Lateness
 from fedlt.links.link import Arrival, Link, Memory, Sending, Setting
 
 if TYPE_CHECKING:
-    from fedlt.config.catalog import Choice
+    from fedlt.config.component import Choice
     from fedlt.config.scenario import Scenario
     from fedlt.strategy import Client, Server, Update
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from torch import nn
 
+from fedlt.nn.adapters.adapter import Adapter
 from fedlt.nn.net import Net
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """Base of the model recipes."""
+    """Base of the model recipes. Its keys are those of every model; `fedlt.nn.adapters.adapter` does what they say."""
+
+    young: ClassVar[tuple[str, ...]] = ("freeze", "adapter")
+
+    freeze: bool | list[str] | None = field(default=None, kw_only=True)  # true, patterns; null: all beside an adapter
+    adapter: Annotated[Adapter | None, "adapter"] = field(default=None, kw_only=True)  # see: fedlt ls adapters
 
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         """The module from inputs [B, *input_shape] to features [B, D], and D."""

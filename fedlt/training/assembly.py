@@ -17,6 +17,7 @@ from fedlt.links.chain import Chain
 from fedlt.links.link import Setting
 from fedlt.measures.defaults import statistics
 from fedlt.nn.flat import Flat
+from fedlt.nn.model import Model
 from fedlt.nn.wrapped import WrappedModule, described
 from fedlt.process import seeding
 from fedlt.statistic import Statistic
@@ -53,10 +54,8 @@ class Assembly:
             return [*self.found]
         count = sum(self.flat.tensors[name].numel() for name in given)
         names = ", ".join(given[:3]) + (f" and {len(given) - 3} more" if len(given) > 3 else "")
-        return [
-            *self.found,
-            f"frozen as it arrives (requires_grad=False), neither trained nor sent: {names}; {count:,} numbers",
-        ]
+        frozen = "frozen (model.freeze, or requires_grad=False as it arrives), neither trained nor sent"
+        return [*self.found, f"{frozen}: {names}; {count:,} numbers"]
 
 
 def assemble(scenario: Scenario, federation: Federation, device: torch.device) -> Assembly:
@@ -85,7 +84,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         torch.manual_seed(seeding.integer(scenario.seed, "model"))
         model = trial.build(recipe, task, scenario.model.name)
         _expect_head(scenario, strategy, learner, model)
-        remarks = (described(model, recipe.name),) if isinstance(recipe, WrappedModule) else ()
+        remarks = [described(model, recipe.name)] if isinstance(recipe, WrappedModule) else []
+        remarks += recipe.adapter.remarks() if isinstance(recipe, Model) and recipe.adapter else []
         given = model.head
         try:
             learner.build(model, task)
@@ -106,7 +106,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     chain = Chain.of(scenario, setting)
     own = [choice.create() for choice in scenario.evaluation.metrics]
     try_own(own, task, federation)
-    parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own), remarks)
+    parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own), tuple(remarks))
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 

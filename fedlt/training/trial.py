@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from fedlt.errors import Problem, ScenarioError
+from fedlt.nn.adapters.adapter import adapt
+from fedlt.nn.model import Model
 from fedlt.nn.net import Net, reads_mask
 
 if TYPE_CHECKING:
@@ -32,7 +34,18 @@ def build(recipe: Any, task: Task, name: str) -> Net:
     if task.inputs.padded and not reads_mask(type(model.backbone).forward):
         message = f"{name} would take padding for data: the inputs are {task.inputs}, some of them shorter"
         raise ScenarioError(Problem("model", f"{message}; let its backbone be called as forward(x, mask)"))
+    if isinstance(recipe, Model) and not _redefines_keys(type(recipe)):
+        try:
+            adapt(model, recipe.freeze, recipe.adapter)
+        except ValueError as error:
+            raise ScenarioError(Problem("model", f"{name}: {error}")) from error
     return model
+
+
+def _redefines_keys(recipe: type[Model]) -> bool:
+    """Whether a user's recipe has fields of its own under the names of keys that every model has."""
+    own = {name for kind in recipe.__mro__ if kind is not Model for name in vars(kind).get("__annotations__", {})}
+    return not own.isdisjoint(Model.young)
 
 
 def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterable[int]) -> None:

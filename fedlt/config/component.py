@@ -1,0 +1,146 @@
+"""A component of a scenario: a class or function that is named there with its keys, and the choice of one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedlt.config.own_code import OURS, import_file, own_files
+from fedlt.config.schema import Field
+from fedlt.config.source import source_of
+from fedlt.errors import Problem, ScenarioError
+
+FLOWER_PREFIX = "flower:"
+CONTRACTS = {
+    "strategy": ("fedlt.strategy:Strategy",),
+    "learner": ("fedlt.learner:Learner",),
+    "metric": ("fedlt.statistic:Metric", "fedlt.statistic:Statistic"),
+    "target": ("fedlt.target:Target",),
+    "link": ("fedlt.links.link:Link",),
+    "adapter": ("fedlt.nn.adapters.adapter:Adapter",),
+}
+"""The base classes of the kinds that have some; one of them is enough."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component that a scenario can name.
+
+    target: `module:Class`, or `/path/file.py:Class` for a user's own file. fields: its keys, inherited ones first.
+    needs: what a strategy is given or sends beyond the model (`fedlt.strategy.NEEDS`). young: its keys that scenarios
+    leave out at their defaults.
+    """
+
+    kind: str
+    name: str
+    target: str
+    summary: str
+    fields: tuple[Field, ...]
+    needs: tuple[str, ...] = ()
+    young: tuple[str, ...] = ()
+
+    def create(self, options: dict[str, Any]) -> Any:
+        """An instance with the given fields. Imports the component's module."""
+        return self.load()(**options)
+
+    def load(self) -> type:
+        """The component's class. Imports its module."""
+        module, _, attribute = self.target.partition(":")
+        own = module.endswith(".py")
+        found = getattr(import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
+        if self.kind in CONTRACTS:
+            bases = [base.partition(":") for base in CONTRACTS[self.kind]]
+            if not issubclass(found, tuple(getattr(importlib.import_module(home), name) for home, _, name in bases)):
+                message = f"{self.name} is no subclass of {' or '.join(f'fedlt.{name}' for _, _, name in bases)}"
+                raise ScenarioError(Problem(self.kind, message))
+        return found
+
+    def code_digest(self) -> str:
+        """Hash of a user's own source file (`""` for components of this project, which its version names)."""
+        path = self.target.partition(":")[0]
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path.endswith(".py") else ""
+
+    def files(self) -> dict[str, Path]:
+        """A user's own source files by name: its file and what that imports; none for components of this project."""
+        module = self.target.partition(":")[0]
+        if module.endswith(".py"):
+            return own_files(Path(module))
+        top = module.split(".")[0]
+        return {} if top in ("", *OURS) else own_files(source_of(module), top)
+
+
+class FlowerComponent(Component):
+    """One of Flower's own server strategies, such as `flower:FedAdam`; its keys are its constructor's."""
+
+    def create(self, options: dict[str, Any]) -> Any:
+        return self.load()(strategy=self.name.removeprefix(FLOWER_PREFIX), options=options)
+
+
+@dataclass(frozen=True)
+class Made(Component):
+    """A component whose instances are made by a function, or whose class has no file."""
+
+    make: Callable[[dict[str, Any]], Any] = field(default=dict)
+
+    def create(self, options: dict[str, Any]) -> Any:
+        return self.make(options)
+
+    @classmethod
+    def of(cls, like: Component, make: Callable[[dict[str, Any]], Any]) -> Made:
+        """A component that shows itself like another one."""
+        return cls(like.kind, like.name, like.target, like.summary, like.fields, like.needs, like.young, make)
+
+
+@dataclass(frozen=True)
+class LibraryComponent(Made):
+    """A model of another library; one in a folder is known by the content of its files."""
+
+    folder: Path | None = None
+
+    @classmethod
+    def of_name(cls, name: str, relative_to: Path, like: Component) -> LibraryComponent:
+        """The model of `LIBRARY:ENTRY`, an entry that begins with a dot or a slash being a folder."""
+        library, _, entry = name.partition(":")
+        folder = (relative_to / Path(entry).expanduser()).resolve() if entry.startswith((".", "/", "~")) else None
+        if folder is not None and not (folder / "config.json").is_file():
+            raise ScenarioError(
+                Problem("model", f"there is no config.json in {folder}; give a folder of the library's")
+            )
+        entry = str(folder) if folder is not None else entry
+        fields = tuple(field for field in like.fields if field.name not in ("library", "entry"))
+
+        def make(options: dict[str, Any]) -> Any:
+            return like.load()(library=library, entry=entry, **options)
+
+        return cls("model", f"{library}:{entry}", "", like.summary, fields, (), like.young, make, folder)
+
+    def files(self) -> dict[str, Path]:
+        return {path.name: path for path in sorted(self.folder.glob("*")) if path.is_file()} if self.folder else {}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component that the scenario chose, with all its fields."""
+
+    name: str
+    options: dict[str, Any]
+    component: Component
+
+    def written(self) -> dict[str, Any]:
+        """The name and the fields as a scenario holds them, without young ones at their defaults."""
+        usual = {field.name: field.default for field in self.component.fields if field.name in self.component.young}
+        kept = {name: value for name, value in self.options.items() if name not in usual or value != usual[name]}
+        inner = {name: value.written() for name, value in kept.items() if isinstance(value, Choice)}
+        return {"name": self.name} | kept | inner
+
+    def create(self) -> Any:
+        """An instance of the component. Imports its module; what its constructor refuses is a `ScenarioError`."""
+        inner = {name: value.create() for name, value in self.options.items() if isinstance(value, Choice)}
+        try:
+            return self.component.create(self.options | inner)
+        except (TypeError, ValueError) as error:
+            raise ScenarioError(Problem(self.component.kind, f"{self.name} cannot be built: {error}")) from error

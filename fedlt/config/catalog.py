@@ -58,6 +58,13 @@ PARTITIONS = {
     "natural": "fedlt.data.partitions.natural:Natural",
     "given": "fedlt.data.partitions.given:Given",
     "size_skewed": "fedlt.data.partitions.flower:SizeSkewed",
+    "dirichlet_capped": "fedlt.data.partitions.pfllib:DirichletCapped",
+    "dirichlet_extended": "fedlt.data.partitions.pfllib:DirichletExtended",
+    "class_blocks": "fedlt.data.partitions.pfllib:ClassBlocks",
+    "dirichlet_equal": "fedlt.data.partitions.equal:DirichletEqual",
+    "local_tail": "fedlt.data.partitions.local_tails:LocalTail",
+    "mixed_tail": "fedlt.data.partitions.local_tails:MixedTail",
+    "shifted_tail": "fedlt.data.partitions.local_tails:ShiftedTail",
 }
 LINKS = {
     "dp": "fedlt.links.dp:DP",

@@ -198,6 +198,7 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
     source = SourceRows(kept, len(true)) if labels.in_source_order else None
     positions = partition(scheme, true.lead[kept], groups, config.clients, seed, config.empty, source)
     clients = Ragged(kept[positions.values], positions.offsets)
+    held = clients.values
     natural = scheme if isinstance(scheme, Natural) else None
     tests = localtest.local_tests(
         config.local_test,
@@ -217,7 +218,7 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
         clients, unlabelled = hide(clients, data.unlabelled, seed)
 
     if data.unlabelled.extra:
-        free = np.setdiff1d(others, np.concatenate([kept, chosen]))
+        free = np.setdiff1d(others, np.concatenate([held, chosen]))
         extra = extra_rows(true, free, clients.values, data.unlabelled, seed)
         unlabelled = add_extra(unlabelled, extra, data.unlabelled, seed)
 

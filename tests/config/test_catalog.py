@@ -165,7 +165,7 @@ def test_unknown_names_come_with_the_nearest_or_with_all() -> None:
             r"unknown strategy 'fedprx'; did you mean 'fedprox'\? \(your own: './file.py:Strategy'\)",
         ),
         ("model", "resnet19", r"unknown model 'resnet19'; did you mean 'resnet18'\?"),
-        ("partition", "zzz", "unknown partition 'zzz'; known: dirichlet, dirichlet_per_class, given, iid"),
+        ("partition", "zzz", "unknown partition 'zzz'; known: class_blocks, dirichlet, dirichlet_capped"),
         ("learner", "zzz", "known: batchformer.*your own: './file.py:Learner'"),
         ("strategy", "flower:Krun", r"Flower has no strategy 'Krun'; did you mean 'Krum'\?"),
     ):

@@ -1,4 +1,4 @@
-"""The how-to page of partitions: its files are written, its commands run, and its check passes."""
+"""The pages of partitions: the how-to's files are written, its commands run, and every built-in one is described."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from fedlt.commands.cli import app
+from fedlt.config import catalog
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "own-partition.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "howto" / "own-partition.md"
 CLIENTS = {"clients.csv": 12, "Neighbours": 10}
 
 
@@ -40,3 +42,8 @@ def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 assert f"{clients} clients (min" in done.output
     assert commands == 5
     assert len(list(tmp_path.glob("runs/*/run.json"))) == 2
+
+
+def test_every_partition_is_described() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (DOCS / "partitions.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert set(catalog.names("partition")) <= set(rows)

@@ -18,6 +18,7 @@ from fedlt.data.partitions.dealing import partition
 from fedlt.data.partitions.given import Given
 from fedlt.data.partitions.given_file import read_holders
 from fedlt.data.partitions.scheme import SourceRows
+from fedlt.data.provenance import names_files
 from fedlt.data.ragged import Ragged
 from fedlt.errors import ScenarioError
 
@@ -60,10 +61,8 @@ def test_rows_are_those_of_the_source_and_what_the_tail_leaves_out_is_not_held(f
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        (
-            "turned.csv",
-            "client, row\n" + "".join(f"{'ba'[row in (1, 2)]}, {row}\n" for row in (7, 6, 5, 4, 3, 2, 1, 0)),
-        ),
+        ("quoted.csv", "row, client\n" + "".join(f'{row}, "{"ba"[row in (1, 2)]}"\n' for row in range(8))),
+        ("turned.csv", "client,row\n" + "".join(f"{'ba'[row in (1, 2)]},{row}\n" for row in (7, 6, 5, 4, 3, 2, 1, 0))),
         ("alone.csv", "client\nb\na\na\nb\nb\nb\nb\nb\n"),
         ("tabs.tsv", "row\tclient\n" + "".join(f"{row}\t{10 if row in (1, 2) else 11}\n" for row in range(8))),
         ("marked.csv", "\ufeffclient\r\n11\r\n9\r\n9\r\n11\r\n11\r\n11\r\n11\r\n11\r\n"),
@@ -82,6 +81,7 @@ def test_every_form_of_the_file_gives_the_same_clients(folder: Path, name: str, 
     else:
         np.save(file, content)
     assert [row.tolist() for row in deal(name)] == [[1, 3], [0, 2, 4]]
+    assert read_holders(name).names in (("a", "b"), ("3", "7"), ("9", "11"), ("10", "11"))
 
 
 REFUSALS = [
@@ -205,6 +205,12 @@ def test_a_run_is_made_of_the_file_s_content(written: dict[str, Any]) -> None:
     with pytest.raises(ScenarioError, match=r"federation.partition.file: clients.csv changed since the run in"):
         fedlt.run(written, backend="inline")
     assert fedlt.run(written, backend="inline", force=True).summary["inputs"] != first.summary["inputs"]
+
+
+def test_a_run_of_built_in_data_is_of_a_file_too(written: dict[str, Any]) -> None:
+    written["data"] = {"name": "digits"}
+    assert names_files(load(written).to_dict())
+    assert not names_files(load(written, ["federation.partition=iid", "federation.clients=4"]).to_dict())
 
 
 def test_rows_are_not_known_from_public_counts(written: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ class Row:
         return row_name(self.labels, self.variant)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """A table of methods.
 
@@ -105,6 +105,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return page(self.title, sheets(self), caption(self), "text")
+
+    __repr__ = __str__  # its figures' records would fill pages
 
     def _repr_markdown_(self) -> str:
         return page(self.title, sheets(self), caption(self), "markdown")

@@ -23,6 +23,7 @@ from fedlt.comparing.comparison import WHEN, Comparison, Row
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
+from fedlt.comparing.short_names import shortened
 from fedlt.data.groups import bare_text
 from fedlt.measures.figure import Figure
 from fedlt.measures.figures import COSTS
@@ -96,7 +97,7 @@ def compare(
 def compare_each(*sources: Source, each: Sequence[str] | None = None, **options: Any) -> list[Comparison]:
     """One comparison for every value of the keys `each` (all settings in which the runs differ, where it is None)."""
     runs = collect(sources)
-    keys = [run_keys(run) for run in runs]
+    keys = shortened(runs, [run_keys(run) for run in runs])
     names = tuple(key for key in differing(keys) if is_setting(key)) if each is None else tuple(each)
     check_known(names, keys)
     parts: dict[tuple[str, ...], list[Run]] = {}

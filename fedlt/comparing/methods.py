@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedlt.comparing.run_keys import Keys, differing, is_setting, lookup, run_keys, setting_problems, values_text
+from fedlt.comparing.short_names import as_typed, shortened
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 from fedlt.results.runs import Run, load
@@ -41,7 +42,7 @@ def group(*sources: Source, by: str | Sequence[str] | None = None, unfinished: b
         left = f"; left out: {', '.join(excluded)}" if excluded else ""
         raise ScenarioError(Problem("", f"there is no finished run{left}"), source="the comparison")
 
-    keys = [run_keys(run) for run in runs]
+    keys = shortened(runs, [run_keys(run) for run in runs])
     problems = setting_problems(runs, keys)
     if problems:
         raise ScenarioError(problems, source="the comparison")
@@ -79,6 +80,7 @@ def row_name(labels: Labels, variant: str = "") -> str:
 def find_row(name: str, rows: Sequence[tuple[Labels, str]]) -> tuple[Labels, str]:
     """The row (labels and variant) of that whole name, or with that label where only one row has it."""
     full = {row_name(labels, variant): (labels, variant) for labels, variant in rows}
+    name = as_typed(name, [*full, *(label for labels, _ in rows for label in labels)])
     partly = [(labels, variant) for labels, variant in rows if name in labels and not variant]
     if name in full or len(partly) == 1:
         return full.get(name) or partly[0]

@@ -130,6 +130,12 @@ class Choice:
     options: dict[str, Any]
     component: Component
 
+    @property
+    def title(self) -> str:
+        """Its name in sentences: without the path of a file or folder of the user's."""
+        library, colon, entry = self.name.rpartition(":")
+        return entry if library.endswith(".py") else f"{library}{colon}{Path(entry).name}" if colon else entry
+
     def written(self) -> dict[str, Any]:
         """The name and the fields as a scenario holds them, without young ones at their defaults."""
         usual = {field.name: field.default for field in self.component.fields if field.name in self.component.young}

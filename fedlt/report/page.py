@@ -16,6 +16,7 @@ from fedlt.comparing.compare import compare
 from fedlt.comparing.comparison import caption
 from fedlt.comparing.methods import collect
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys
+from fedlt.comparing.short_names import without_folders
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.figures import COSTS, section
 from fedlt.measures.glossary import described
@@ -140,7 +141,7 @@ def _scenario(run: Run) -> str:
     partition, federation = scenario["federation"]["partition"], scenario["federation"]
     if not isinstance(partition, str):
         fields = (f"{key} {value}" for key, value in partition.items() if key != "name" and value is not None)
-        partition = ", ".join([partition["name"], *fields])
+        partition = without_folders(", ".join([partition["name"], *fields]))
 
     many, medium, few = summary["groups_count"]
     bare = sum(summary.get("groups_untested", ()))
@@ -149,11 +150,11 @@ def _scenario(run: Run) -> str:
         f"{summary['clients']} clients, {summary['num_classes']} classes",
         f"{many} head, {medium} medium and {few} tail classes",
         *([f"{bare} classes without a test sample, in no figure"] if bare else []),
-        f"data {scenario['data']['name']}, profile {tail['profile']}",
+        f"data {without_folders(scenario['data']['name'])}, profile {tail['profile']}",
         f"partition {partition}",
         f"{federation['rounds']} rounds with {federation['participation']:g} of the clients",
     ]
-    text = escape((run.folder / "scenario.yaml").read_text(encoding="utf-8"))
+    text = escape(without_folders((run.folder / "scenario.yaml").read_text(encoding="utf-8")))
 
     return (
         f"<p>{escape('; '.join(words))}.</p>\n<details><summary>The scenario of {escape(run.folder.name)}, with every "

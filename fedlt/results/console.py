@@ -34,7 +34,7 @@ class Console(Callback):
         scenario, federation, done = run.scenario, run.federation, run.round
         held = federation.clients.sizes
         self._print(
-            f"{scenario.name}: {scenario.strategy.name}, {scenario.model.name}, {len(held)} clients with "
+            f"{scenario.name}: {scenario.strategy.title}, {scenario.model.title}, {len(held)} clients with "
             f"{held.min()} to {held.max()} training samples ({held.sum()} in all), {run.total_rounds} rounds"
             + (f", going on after round {done}" if done else "")
         )

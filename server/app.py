@@ -92,6 +92,7 @@ def serve(
     states = StateStore(folder / "checkpoints" / "states")
     rounds = Rounds(grid, scenario, federation, parts, states, hooks.round, hooks.evaluation, writer.log)
     rounds.on_reply, rounds.stopped = keeper.interrupts.beat, hooks.stopped
+    replaced_before = _replaced(grid)  # by earlier runs on the same workers
     with hooks.ending(), keeper.recording():
         durable.make(folder)
         with durable.exclusive(folder), keeper.interrupts.caught(), closing(states):
@@ -108,13 +109,18 @@ def serve(
             save_models(progress, folder)
             write_description(folder, federation)
 
-            replaced = grid.replaced if isinstance(grid, LocalGrid) else 0
+            replaced = _replaced(grid) - replaced_before
             timings = {"total_seconds": keeper.seconds}
             ends: dict[str, Any] = {"timings": timings, "workers_replaced": replaced, "warnings": look.warnings}
             if (stopped := hooks.early_stop()) is not None:
                 ends["stopped"] = stopped
             writer.finish(model_hash=model_hash(progress, parts.strategy), **ends)
     return open_run(folder)
+
+
+def _replaced(grid: Grid) -> int:
+    """Workers that were lost and replaced since the grid was made, as far as it knows its workers."""
+    return grid.replaced if isinstance(grid, LocalGrid) else 0
 
 
 def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, parts: Assembly) -> dict[str, Any]:

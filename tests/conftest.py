@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from fedlt.exchange import Report
     from fedlt.nn.net import Net
     from fedlt.strategy import Client
+    from fedlt.sweeps.run import Grids
 
 MakeClient = Callable[..., "Client"]
 TrainOne = Callable[..., "tuple[Worker, Tensor, Report]"]
@@ -32,11 +35,35 @@ settings.register_profile("thorough", max_examples=1500, **_common)  # type: ign
 settings.load_profile("quick")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """xdist would hand out the files with the most tests first, and those that start clusters last."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+SECONDS = {"grid": 3.0, "slow": 0.7, "unit": 0.03}
+"""What a test of each kind takes, roughly: enough to tell long files from short ones."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is marked neither `grid` nor `slow` is a unit test: `pytest -m unit` is the quick half of the suite."""
+    """What is marked neither `grid` nor `slow` is a unit test: `pytest -m unit` is the quick half of the suite.
+
+    The longest files come first, so that processes which share the files end together.
+    """
+    seconds: dict[Path, float] = defaultdict(float)
     for item in items:
         if not any(item.get_closest_marker(name) for name in ("grid", "slow")):
             item.add_marker(pytest.mark.unit)
+        seconds[item.path] += next(each for name, each in SECONDS.items() if item.get_closest_marker(name))
+    items.sort(key=lambda item: -seconds[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cuts() -> Iterator[None]:
+    """Files are not forced onto the disk, which takes a tenth of a short run and which no test can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,6 +92,40 @@ def tiny() -> dict[str, Any]:
         "model": {"name": "mlp", "width": 16, "depth": 1},
         "evaluation": {"every": 1},
     }
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """Ray on this machine, started once in each process of the session; grids join it. Two of its four cores are for
+    the workers of `ray_workers`."""
+    import ray
+
+    from server.grids.ray_grid import start_ray
+
+    start_ray(4)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def _kept_grids(ray_session: None) -> Iterator[Grids]:
+    from fedlt.sweeps.run import Grids
+
+    class Kept(Grids):
+        def __exit__(self, *exception: object) -> None:
+            self._end_forked()
+
+    kept = Kept()
+    yield kept
+    kept._end_ray()
+
+
+@pytest.fixture
+def ray_workers(_kept_grids: Grids, monkeypatch: pytest.MonkeyPatch) -> Grids:
+    """`fedlt.run(..., backend="ray", workers=2)` finds two workers that all tests share, as the runs of a sweep do:
+    each start of a worker imports torch, which takes longer than a tiny run."""
+    monkeypatch.setattr(sys.modules["fedlt.sweeps.run"], "Grids", lambda: _kept_grids)
+    return _kept_grids
 
 
 @pytest.fixture

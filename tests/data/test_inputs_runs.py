@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,6 @@ class NoMask(Model):
     def encoder(self, inputs):
         return Blind(inputs.vocabulary, 8), 8
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    import ray
-
-    from server.grids.ray_grid import start_ray
-
-    start_ray(2)
-    yield
-    ray.shutdown()
 
 
 def sentences(rows: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -115,6 +104,7 @@ def test_the_page_s_file_of_words_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     assert raw.x_train.tolist() == [[5, 2, 7], [1, 3, -1]]
 
 
+@pytest.mark.usefixtures("ray_workers")
 @pytest.mark.parametrize("strategy", ["fedavg", "fedloge"])
 def test_a_bag_of_embeddings_has_one_hash_on_every_backend(
     tokens: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
@@ -131,6 +121,7 @@ def test_a_bag_of_embeddings_learns(tokens: dict[str, Any], tmp_path: Path) -> N
     assert run.final["generic/accuracy"] > 0.6
 
 
+@pytest.mark.usefixtures("ray_workers")
 def test_rows_with_holes_and_categories_have_one_hash_on_every_backend(table: dict[str, Any], tmp_path: Path) -> None:
     runs = hashes(table, tmp_path / "runs")
     assert len({run.summary["model_hash"] for run in runs.values()}) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forked import Forked
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -202,19 +202,19 @@ def test_nothing_outlives_the_signals(
     path.write_text(load(tiny, own).to_yaml(), encoding="utf-8")
     options = ["--backend", backend, "--workers", "2", "--out", str(tmp_path / "runs")]
     command = [sys.executable, "-c", COMMAND, str(grace), "run", str(path), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
-        try:
-            deadline = time.monotonic() + 120
-            while not (tmp_path / "stuck").exists() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.05)
-            for _ in range(signals):
-                process.terminate()
-                time.sleep(0.3)
-            assert process.wait(30) in (130, 143)
-            assert members(process.pid, 10.0) == []
-        finally:
-            for pid in members(process.pid, 0.0):
-                os.kill(pid, signal.SIGKILL)
+    process = Forked(command, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "stuck").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for _ in range(signals):
+            process.terminate()
+            time.sleep(0.3)
+        assert process.wait(30) in (130, 143)
+        assert members(process.pid, 10.0) == []
+    finally:
+        for pid in members(process.pid, 0.0):
+            os.kill(pid, signal.SIGKILL)
 
 
 def members(session: int, seconds: float) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +68,6 @@ class _Killed(BaseException):
 
 
 @pytest.fixture
-def _ray() -> Iterator[None]:
-    import ray
-
-    from server.grids.ray_grid import start_ray
-
-    start_ray(2)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture
 def tail(own_file: Callable[..., Path]) -> str:
     return f"{own_file(TAIL, 'tail.py')}:TailError"
 
@@ -108,7 +97,7 @@ def test_its_rows_join_those_of_the_table(tiny: dict[str, Any], tmp_path: Path, 
     assert run.summary["model_hash"] == plain.summary["model_hash"]
 
 
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_workers")
 @pytest.mark.parametrize("backend", ["processes", "ray"])
 def test_equal_bits_on_every_backend(tiny: dict[str, Any], tmp_path: Path, tail: str, backend: str) -> None:
     changes = [f"evaluation.metrics=[{tail}]", "evaluation.batch_size=16"]

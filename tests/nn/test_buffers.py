@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -259,18 +259,7 @@ def assert_same(run: Run, whole: Run) -> None:
         assert (run.folder / path.name).read_bytes() == path.read_bytes()
 
 
-@pytest.fixture
-def _ray() -> Iterator[None]:
-    import ray
-
-    from server.grids.ray_grid import start_ray
-
-    start_ray(2)
-    yield
-    ray.shutdown()
-
-
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_workers")
 @pytest.mark.parametrize("strategy", ["fedavg", "fedrep"])
 def test_every_kind_in_model_and_learner_gives_one_hash(
     tiny: dict[str, Any],

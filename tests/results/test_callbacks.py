@@ -136,6 +136,7 @@ def test_more_rounds_than_a_stopped_run_begin_anew(
     assert "goes_on_from" not in longer.summary
 
 
+@pytest.mark.usefixtures("ray_workers")
 @pytest.mark.parametrize(("backend", "workers"), [("processes", 2), ("ray", 2)])
 def test_a_stop_has_equal_bits_on_every_backend(
     tiny: dict[str, Any], tmp_path: Path, backend: str, workers: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -37,25 +37,13 @@ Figures = tuple[str, list[Any], list[Any]]
 GRIDS = {"inline": "InlineGrid", "processes": "ProcessGrid", "ray": "RayGrid"}
 
 
-@pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    """Ray is started once; the grids of the test join it."""
-    import ray
-
-    from server.grids.ray_grid import start_ray
-
-    start_ray(2)
-    yield
-    ray.shutdown()
-
-
 def figures(run: Run) -> Figures:
     metrics = run.metrics.fillna(-1.0)[["round", "metric", "value"]].to_numpy().tolist()
     cells = run.confusion.sort_values(["round", "model", "client", "true", "pred"])
     return run.summary["model_hash"], metrics, cells[["round", "client", "true", "pred", "count"]].to_numpy().tolist()
 
 
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_session")
 def test_the_result_depends_on_neither_grid_nor_workers(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -101,7 +89,7 @@ def test_the_result_depends_on_neither_grid_nor_workers(
     assert len(set(federate(load(tiny)).clients.sizes.tolist())) > 3
 
 
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_session")
 def test_ray_runs_without_the_helpers_that_a_person_watching_needs() -> None:
     import ray
 
@@ -110,7 +98,7 @@ def test_ray_runs_without_the_helpers_that_a_person_watching_needs() -> None:
     assert not kinds & {"monitor", "log_monitor", "dashboard"}
 
 
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_session")
 def test_on_one_machine_rays_store_carries_no_model(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +108,7 @@ def test_on_one_machine_rays_store_carries_no_model(
     put: list[Any] = []
     store = ray.put
     monkeypatch.setattr(ray, "put", lambda value: put.append(value) or store(value))
-    large = load(tiny, ["model.width=256", "resources.backend=ray", "resources.workers=2"])
+    large = load(tiny, ["model.width=256", "resources.backend=ray", "resources.workers=1"])
     with Grids() as grids:
         over_ray = run_scenario(large, tmp_path / "ray", Console(quiet=True), False, "", grids)
         assert grids._ray is not None
@@ -135,7 +123,7 @@ def test_on_one_machine_rays_store_carries_no_model(
     assert over_ray.summary["model_hash"] == inline.summary["model_hash"]
 
 
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_session")
 def test_on_one_node_a_mapped_file_travels_by_its_name(tmp_path: Path) -> None:
     """A data set of gigabytes is neither copied nor held twice; parts and copies of it travel as they are."""
     import ray

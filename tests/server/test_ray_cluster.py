@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mortal import MORTAL, SERVER
 
 import fedlt
 from fedlt.config.catalog import ROOT
@@ -19,12 +20,13 @@ from server.grids.ray_grid import divide
 
 pytestmark = pytest.mark.grid
 
-SCRIPT = """
+CLUSTER = """
 import json
 import os
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import ray
 import ray.experimental
@@ -34,7 +36,7 @@ import fedlt
 from fedlt.results.console import Console
 from fedlt.sweeps.run import Grids, run_scenario
 
-out, scenario = Path(sys.argv[1]), json.loads(sys.argv[2])
+out, (plain, mortal) = Path(sys.argv[1]), json.loads(sys.argv[2])
 try:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     nodes = [cluster.head_node, cluster.add_node(num_cpus=1)]
@@ -51,65 +53,93 @@ def noted(value):
     return reference
 
 
-ray.put = noted
+def run(name, content):
+    done = run_scenario(fedlt.load(content), out / name, Console(quiet=True), False, "", grids)
+    folders[name] = str(done.folder)
+
+
+def lose():
+    while not (out / "reached").exists():
+        time.sleep(0.05)
+    cluster.remove_node(nodes[1], allow_graceful=False)
+
+
+ray.put, folders = noted, {}
 with Grids() as grids:
-    run = run_scenario(fedlt.load(scenario), out, Console(quiet=True), False, "", grids)
+    run("plain", plain)
     (federation,) = stored
     for _ in range(600):  # the run may be over before the second worker has started
         where = ray.experimental.get_object_locations([federation])[federation]["node_ids"]
         if len(where) == 2:
             break
         time.sleep(0.1)
-print(json.dumps({"folder": str(run.folder), "where": where, "nodes": [node.node_id for node in nodes]}))
+
+    (out / f"node.{nodes[1].node_id}").touch()
+    Thread(target=lose, daemon=True).start()
+    run("mortal", mortal)
+print(json.dumps({"folders": folders, "where": where, "nodes": [node.node_id for node in nodes]}))
+ray.shutdown()
 cluster.shutdown()
 """
 
 
-def test_two_nodes_give_the_same_bits_and_hold_the_data_once_each(tiny: dict[str, Any], tmp_path: Path) -> None:
-    """In a process of its own: Ray's sessions of one process are not apart (see `RayGrid.close`)."""
-    here = fedlt.run(tiny, out=tmp_path / "inline", backend="inline")
-    content = fedlt.load(tiny, ["resources.backend=ray"]).to_dict()
-    command = [sys.executable, "-c", SCRIPT, tmp_path / "ray"]
-    done = subprocess.run([*command, json.dumps(content)], capture_output=True, text=True, timeout=200, check=False)
+def test_two_nodes_hold_the_data_once_each_and_one_may_go_away(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bits on two nodes of one core each, the second of which is taken away while it trains a client of the
+    second run. In a process of its own: Ray's sessions of one process are not apart (see `RayGrid.close`)."""
+    changes = [f"strategy={MORTAL}", f"strategy.folder={tmp_path}", "federation.participation=0.7"]
+    scenarios = {"plain": fedlt.load(tiny), "mortal": fedlt.load(tiny, changes)}
+    monkeypatch.setenv(SERVER, str(os.getpid()))
+    here = {name: fedlt.run(content, out=tmp_path, backend="inline") for name, content in scenarios.items()}
+    monkeypatch.delenv(SERVER)
+
+    contents = [{**scenario.to_dict(), "resources": {"backend": "ray"}} for scenario in scenarios.values()]
+    command = [sys.executable, "-c", CLUSTER, str(tmp_path), json.dumps(contents)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     if "no cluster: " in done.stderr:  # Ray gives its nodes a fixed time to start, too short for a crowded machine
         pytest.skip(done.stderr.splitlines()[-1])
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    there = open_run(told["folder"])
+    there = {name: open_run(folder) for name, folder in told["folders"].items()}
+
     assert sorted(told["where"]) == sorted(told["nodes"])
     assert len(set(told["nodes"])) == 2
-    assert there.rounds["workers"].tolist() == [2, 2]  # one for each core of the cluster
-    assert there.summary["grid"] == "RayGrid"
-    assert there.summary["model_hash"] == here.summary["model_hash"]
+    assert there["plain"].rounds["workers"].tolist() == [2, 2]  # one for each core of the cluster
+    assert there["plain"].summary["grid"] == "RayGrid"
+    assert there["plain"].summary["workers_replaced"] == 0
+    assert there["mortal"].summary["workers_replaced"] >= 1
+    for name, run in there.items():
+        assert run.summary["model_hash"] == here[name].summary["model_hash"]
+        assert run.metrics.equals(here[name].metrics)
 
 
-def test_a_cluster_that_nobody_named_is_left_alone(tiny: dict[str, Any], tmp_path: Path) -> None:
-    """Ray notes which cluster was started last on a machine, and joins it where it is given no address."""
-    script = (
-        "import json, sys, fedlt\nfrom ray._private import services\n"
-        "services.get_ray_address_from_environment = lambda *_: '127.0.0.1:1'\n"
-        "fedlt.run(json.loads(sys.argv[1]), out=sys.argv[2], backend='ray', workers=1)\n"
-    )
-    command = [sys.executable, "-c", script, json.dumps(tiny), tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
+ALONE = """
+import ray
+from ray._private import services
+from server.grids.ray_grid import start_ray
+services.get_ray_address_from_environment = lambda *_: "127.0.0.1:1"
+start_ray(1)
+print(len(ray.nodes()), "node")
+ray.shutdown()
+"""
 
 
-def test_ray_starts_though_a_worker_dies_meanwhile(tmp_path: Path) -> None:
-    """Whatever worker Ray starts on its own account dies at once; `ray.init` must not wait for it."""
+def test_ray_starts_alone_though_a_worker_dies_meanwhile(tmp_path: Path) -> None:
+    """Ray notes which cluster was started last on a machine, and joins it where it is given no address. And whatever
+    worker Ray starts on its own account dies at once here; `ray.init` must not wait for it."""
     dies = "import os, sys\nif any('default_worker' in word for word in sys.orig_argv):\n    os._exit(1)\n"
     (tmp_path / "sitecustomize.py").write_text(dies)
-    script = "import ray\nfrom server.grids.ray_grid import start_ray\nstart_ray(1)\nprint('started')\nray.shutdown()\n"
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", ALONE],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
-    assert done.stdout == "started\n", done.stderr
+    assert done.stdout == "1 node\n", done.stderr
 
 
 @pytest.mark.parametrize(
@@ -145,10 +175,10 @@ from server.grids.ray_grid import RayGrid
 ray.init("local", num_cpus=4, num_gpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
 folder = pathlib.Path(sys.argv[1])
 found = {}
-for gpus, workers in ((False, 2), (True, 2), (True, 4)):
+for gpus, workers in ((False, 1), (True, 3)):
     place = folder / f"{gpus}-{workers}"
     place.mkdir()
-    grid = RayGrid("clients.app:app", workers, gpus=gpus)
+    grid = RayGrid("os:getcwd", workers, gpus=gpus)  # an app that imports nothing
     grid.install("os:system", (f"echo $CUDA_VISIBLE_DEVICES $HIP_VISIBLE_DEVICES > {place}/$PPID",))
     ray.get(list(grid._pool._starting))
     found[place.name] = sorted(path.read_text().split() for path in place.iterdir())
@@ -159,7 +189,7 @@ ray.shutdown()
 
 
 def test_workers_without_a_share_see_no_gpu_and_others_only_theirs(tmp_path: Path) -> None:
-    """Two GPUs that only Ray believes in. Ray itself would let the first two workers see both."""
+    """Two GPUs that only Ray believes in. Ray itself would let the first worker see both."""
     command = [sys.executable, "-c", SHARES, str(tmp_path)]
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_VISIBLE_DEVICES")}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -167,7 +197,6 @@ def test_workers_without_a_share_see_no_gpu_and_others_only_theirs(tmp_path: Pat
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {
-        "False-2": [["-1", "-1"]] * 2,
-        "True-2": [["0"], ["1"]],
-        "True-4": [["0"], ["0"], ["1"], ["1"]],
+        "False-1": [["-1", "-1"]],
+        "True-3": [["0"], ["0"], ["1"]],
     }

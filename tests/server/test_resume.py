@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked import Forked
 from remembering import REMEMBERING
 from same_figures import assert_equal
 
@@ -51,12 +51,11 @@ def own() -> list[str]:
     return [f"strategy={REMEMBERING}", "federation.rounds=5", "evaluation.every=2", *where]
 
 
-def stopped_by(
-    how: str, when: int, scenario: Path, overrides: list[str], out: Path
-) -> subprocess.CompletedProcess[str]:
-    """`fedlt run` in a process of its own that meets the signal in the midst of a round."""
-    command = [sys.executable, "-c", STOP, how, str(when), "run", str(scenario), *overrides, "--out", str(out)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+def stopped_by(how: str, when: int, scenario: Path, overrides: list[str], out: Path) -> tuple[int | None, str]:
+    """`fedlt run` in a process of its own that meets the signal in the midst of a round; its exit code and errors."""
+    process = Forked([sys.executable, "-c", STOP, how, when, "run", scenario, *overrides, "--out", out])
+    _, errors = process.communicate(100)
+    return process.returncode, errors
 
 
 @pytest.fixture
@@ -100,19 +99,19 @@ def crash(raising: Callable[[int], None], round: int, run: partial[Run]) -> Path
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_a_stopped_command_goes_on_to_the_same_tables(scenario: Path, own: list[str], tmp_path: Path, how: str) -> None:
     whole = fedlt.run(scenario, *own, out=tmp_path / "whole")
-    done = stopped_by(how, 4, scenario, own, tmp_path / "stopped")
+    code, errors = stopped_by(how, 4, scenario, own, tmp_path / "stopped")
     number = getattr(signal, how)
     (folder,) = (tmp_path / "stopped").iterdir()
     summary = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
     if how == "SIGKILL":
-        assert done.returncode == -number
+        assert code == -number
         assert (summary["status"], kept) == ("running", ["000002", "000003", "states"])
     else:
-        assert done.returncode == 128 + number, done.stderr
+        assert code == 128 + number, errors
         assert (summary["status"], kept) == ("interrupted", ["000003", "000004", "states"])
-        assert f"fedlt run {scenario} strategy=" in done.stderr.splitlines()[-1]
-        assert "stopped after round 4" in done.stderr
+        assert f"fedlt run {scenario} strategy=" in errors.splitlines()[-1]
+        assert "stopped after round 4" in errors
     again = fedlt.run(scenario, *own, out=tmp_path / "stopped")
     assert again.summary["resumed"] == [3 if how == "SIGKILL" else 4]
     assert_equal(again, whole)

@@ -13,16 +13,18 @@ from fedlt.results.runs import Run
 
 pytestmark = pytest.mark.slow
 
-# Two clients take as many steps one after the other as twenty do in many more rounds: runs of half a second learn.
+# Two clients take as many steps one after the other as twenty do in many more rounds: runs of 0.3 s learn.
 SMALL = (
-    "federation={clients: 2, participation: 1.0, rounds: 4, empty: redraw}",
+    "federation={clients: 2, participation: 1.0, rounds: 2, empty: redraw}",
     "federation.partition={name: dirichlet_per_class, alpha: 0.5}",
-    "evaluation.every=4",
+    "evaluation.every=10",
 )
+LONGER = ("federation.rounds=4",)
 FURTHER = {
-    "creff": ("strategy.features=10",),  # a second instead of ten
-    "sbcl": ("federation.rounds=5", "evaluation.every=5"),  # its head is trained in the last fifth
-    "pseudo_labels": ("data.unlabelled.hidden=0.5",),
+    "creff": (*LONGER, "strategy.features=10"),  # a second instead of ten
+    "sbcl": ("federation.rounds=5",),  # its head is trained in the last fifth
+    "pseudo_labels": (*LONGER, "data.unlabelled.hidden=0.5"),
+    **dict.fromkeys(("fedavgm", "fedbabu", "fedgrab", "fedyoyo", "mixup", "rcal"), LONGER),
 }
 CHANCE = 0.1  # ten digits, equally many of each in the test set
 

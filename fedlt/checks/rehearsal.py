@@ -105,7 +105,7 @@ def rehearse(
     def on_evaluation(found: Evaluation) -> None:
         for (name, subject), statistic in found.statistics.items():
             for array, value in statistic.to_arrays().items():
-                digest.update(f"{name} {subject.key} {array} {value.tolist()}".encode())
+                digest.update(f"{name} {subject.key} {array} {value.dtype} {value.shape}".encode() + value.tobytes())
 
     def begin(states: StateStore) -> Rounds:
         stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)

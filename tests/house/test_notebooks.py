@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,31 +44,33 @@ def test_a_notebook_is_committed_with_its_outputs(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Future[Any]]]:
-    """All notebooks, two at a time."""
+def kernel() -> Iterator[Any]:
+    """One process for all notebooks, which need not import PyTorch each."""
     for package in ("nbclient", "ipykernel"):
         pytest.importorskip(package, reason="pip install -e '.[notebooks]' to run the notebooks")
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+    from jupyter_client.manager import start_new_kernel
+
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("OMP_NUM_THREADS", "1")
-        yield {path: pool.submit(executed, path, tmp_path_factory.mktemp(path.stem)) for path in NOTEBOOKS}
+        manager, client = start_new_kernel(startup_timeout=300)
+    client.stop_channels()
+    yield manager
+    manager.shutdown_kernel(now=True)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path: Path, runs: dict[Path, Future[Any]]) -> None:
-    assert all(cell.execution_count for cell in code(runs[path].result()))
-
-
-def executed(path: Path, folder: Path) -> Any:
-    """The notebook, run in the folder."""
+def test_a_notebook_runs(path: Path, kernel: Any, tmp_path: Path) -> None:
+    """From a clean namespace, in a folder of its own."""
     import nbclient
 
     notebook = nbformat.read(path, as_version=4)
     for cell in code(notebook):
         cell.outputs, cell.execution_count, cell.source = [], None, quick(cell.source)
-    where = {"metadata": {"path": str(folder)}}
-    nbclient.NotebookClient(notebook, timeout=300, startup_timeout=300, resources=where).execute()
-    return notebook
+    clean = f"%reset -f\nimport os\nos.chdir({str(tmp_path)!r})\ndel os"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(clean))
+    nbclient.NotebookClient(notebook, timeout=300, km=kernel).execute()
+    assert all(cell.execution_count for cell in code(notebook))
 
 
 def quick(source: str) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import mean
 
 import pytest
 
 import fedlt
 from fedlt.config import catalog
-from fedlt.results.runs import Run
 
 pytestmark = pytest.mark.slow
 
@@ -53,25 +51,22 @@ def test_no_learner_ends_at_chance_inside_fedavg(tmp_path: Path, name: str) -> N
 
 
 def test_fedloge_is_ahead_of_fedavg_on_the_default_scenario(tmp_path: Path) -> None:
-    """A smaller form of the README's table: half the rounds and two seeds, with wide margins.
+    """A smaller form of the README's table: a quarter of the rounds and one seed, with wide margins.
 
-    Here the tail gains some 28 points, the generic model 12 and the masked personal ones 5; with `heads: official` the
-    generic model loses 50.
+    Here the tail gains 36 points, the generic model 26, the masked personal ones 14 and the others 20 (on seeds 0 to 3
+    at least 29, 26, 11 and 19).
     """
-    short = "federation.rounds=50", "evaluation.every=50"
-    done = fedlt.sweep("digits_lt", "strategy=fedavg,fedloge", *short, seeds=range(2), out=tmp_path, parallel=1)
-    assert not done.failures
+    short = "federation.rounds=25", "evaluation.every=25"
+    runs = {
+        name: fedlt.run("digits_lt", f"strategy={name}", *short, out=tmp_path, backend="inline")
+        for name in ("fedavg", "fedloge")
+    }
 
     def gain(figure: str) -> float:
-        """Points by which FedLoGe is ahead, averaged over the seeds."""
+        """Points by which FedLoGe is ahead."""
+        return 100 * (runs["fedloge"].final[figure] - runs["fedavg"].final[figure])
 
-        def of(strategy: str) -> float:
-            runs: list[Run] = [run for run in done.runs if run.summary["strategy"] == strategy]
-            return 100 * mean(run.final[figure] for run in runs)
-
-        return of("fedloge") - of("fedavg")
-
-    assert gain("generic/few") > 8
-    assert gain("generic/accuracy") > 0
-    assert gain("personal_masked/accuracy") > -0.5
-    assert gain("personal/accuracy") > 0
+    assert gain("generic/few") > 15
+    assert gain("generic/accuracy") > 10
+    assert gain("personal_masked/accuracy") > 3
+    assert gain("personal/accuracy") > 8

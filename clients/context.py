@@ -12,6 +12,7 @@ from clients.vectors import Vectors
 from fedlt.config.scenario import Scenario
 from fedlt.data.federation import Federation
 from fedlt.data.inputs import Inputs
+from fedlt.data.inputs.on_disk import opened
 from fedlt.data.site import Rows
 from fedlt.exchange import UNION, Job, Report
 from fedlt.learner import overrides
@@ -63,7 +64,7 @@ class Context:
         self.vectors = Vectors(len(self.flat.shared), self.device)
         self.initial_private, self.initial_frozen = self.flat.private.clone(), self.flat.frozen.clone()
 
-        self.train_inputs: Inputs = self.parts.task.inputs.open(federation.x_train, self.device)
+        self.train_inputs: Inputs = opened(self.parts.task.inputs, federation.x_train, self.device)
         self.train_targets = federation.train_targets.take(device=self.device)
         unknown = torch.tensor(self.parts.task.target.unknown, device=self.device)
         self._no_targets = unknown.expand(self.train_targets.shape)

@@ -9,6 +9,7 @@ from torch import Tensor
 from fedlt.data.federation import Federation
 from fedlt.data.inputs import Chosen, InputKind, Inputs
 from fedlt.data.inputs.features import Encoded
+from fedlt.data.inputs.on_disk import opened
 from fedlt.exchange import Job, Work
 from fedlt.measures.collect import Collector
 from fedlt.measures.evaluate import TestSet, feature_batch
@@ -32,7 +33,7 @@ class EvaluationSets:
         self, federation: Federation, kind: InputKind, train_inputs: Inputs, device: torch.device, chunk: int
     ) -> None:
         self.federation, self.chunk, self.device = federation, chunk, device
-        self.inputs = kind.open(federation.x_test, device)
+        self.inputs = opened(kind, federation.x_test, device)
         self.targets = federation.test_targets.take(device=self.device)
         self._validation: tuple[Inputs, Tensor] | None = None
         if federation.validation is not None:

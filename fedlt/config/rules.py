@@ -28,6 +28,9 @@ def cross_check(
     if data.auxiliary and tail.mode == "official" and tail.profile != "none":
         problems.append(Problem("data.auxiliary", "the official subsets leave nothing aside; use longtail.mode=seeded"))
 
+    if data.crop is not None and data.size is None:
+        problems.append(Problem("data.crop", "has no effect without data.size; remove it"))
+
     _check_validation(data.validation, evaluation, problems)
     if federation.local_test == "natural" and not natural:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))

@@ -70,7 +70,7 @@ class Data:
     """The data set: built in, a hub name, a folder, an .npz file, or one table."""
 
     # `to_dict` leaves them out at their defaults: hashes stay.
-    young: ClassVar[tuple[str, ...]] = ("validation", "test_share", "targets", "category_columns")
+    young: ClassVar[tuple[str, ...]] = ("validation", "test_share", "targets", "category_columns", "size", "crop")
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
     input_column: str | list[str] | None = None  # a list: a feature each; null: found by type
@@ -78,7 +78,9 @@ class Data:
     targets: Annotated[Choice | None, "target"] = None  # null: as the data say; see: fedlt ls targets
     category_columns: list[str] = field(default_factory=list)  # inputs whose numbers name something; texts always do
     group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
-    train_split: str = "train"  # name of the split on the hub, or in a folder of Parquet files
+    size: Annotated[int, ">= 1"] | None = None  # pixels to which pictures are brought, size x size; null: as they are
+    crop: Literal["center", "squash"] | None = None  # center: the middle square; squash: all of it; null: center
+    train_split: str = "train"  # of the hub, or of a folder; or a file there that lists pictures and labels
     test_split: str = "test"  # likewise
     test_share: Annotated[float, "> 0", "< 1"] | None = None  # of each class, to be the test set of data without one
     auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them

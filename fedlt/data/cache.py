@@ -14,7 +14,8 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from fedlt.data.inputs import described, restored
 from fedlt.data.kind_of import built_in
 from fedlt.data.raw import RawData, RawLabels
+from fedlt.data.stored import saved
 from fedlt.data.targets import Targets
 from fedlt.process.cache import cache_folder
 from fedlt.target import Target
@@ -72,16 +74,31 @@ class Entry:
             inputs=restored(description, {name: self._read(f"inputs_{name}") for name in names}),
         )
 
-    def store(self, raw: RawData) -> RawData:
-        """Write the entry and return it memory-mapped; where the disk refuses, warn and return `raw` itself."""
+    @contextmanager
+    def draft(self) -> Iterator[Path | None]:
+        """A folder in which a source may leave large arrays for the entry; None where the disk refuses."""
         try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder.parent))
+            draft = self._new_draft()
+        except OSError:
+            yield None
+            return
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def store(self, raw: RawData, draft: Path | None = None) -> RawData:
+        """Write the entry and return it memory-mapped; where the disk refuses, warn and return `raw` itself.
+
+        draft: the folder of this very entry (`draft`) in which large arrays of `raw` lie; None: a new one.
+        """
+        try:
+            made = self._new_draft() if draft is None else draft
             try:
-                _write(draft, raw)
-                draft.rename(self.folder)
+                _write(made, raw)
+                made.rename(self.folder)
             except OSError:
-                shutil.rmtree(draft, ignore_errors=True)
+                shutil.rmtree(made, ignore_errors=True)
                 if not self._complete():  # else another process was first, with the same arrays
                     raise
         except OSError as error:
@@ -89,6 +106,10 @@ class Entry:
             warnings.warn(message, stacklevel=3)
             return raw
         return self.data() or raw
+
+    def _new_draft(self) -> Path:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder.parent))
 
     def _complete(self) -> bool:
         return (self.folder / "meta.json").is_file()
@@ -109,8 +130,12 @@ class Entry:
 
 
 def _write(folder: Path, raw: RawData) -> None:
+    left = set(folder.iterdir())
     for array in ("x_train", "x_test", "y_train", "y_test"):
-        np.save(folder / f"{array}.npy", getattr(raw, array))
+        saved(folder / f"{array}.npy", getattr(raw, array))
+    for file in left:
+        file.unlink(missing_ok=True)  # on the way to the arrays
+
     arrays = raw.inputs.arrays()
     for name, values in arrays.items():
         np.save(folder / f"inputs_{name}.npy", values)

@@ -1,4 +1,4 @@
-"""Data sets in .npz files, and which reader a folder needs."""
+"""Data sets of arrays: in one .npz file, or in a folder of .npy files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
-from fedlt.data.image_folder import PICTURES, ImageFolder, site_folders
 from fedlt.data.inputs import Given
+from fedlt.data.inputs.pictures import Fit
 from fedlt.data.kind_of import built_in, chosen
-from fedlt.data.npz import opened
+from fedlt.data.npz import BROKEN, extracted, opened
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
 from fedlt.data.split_share import check_share, cut
-from fedlt.data.table_files import TableFiles, split_files
 from fedlt.data.tables import columns_of
 
 if TYPE_CHECKING:
@@ -53,23 +52,25 @@ class Npz:
         """What decides the arrays: the file and the columns."""
         return [stamp([self.path]), columns_of(self.config)]
 
-    def read(self) -> RawData:
+    def read(self, place: Path | None = None) -> RawData:
         """All of it."""
         labels, rows = self._labels()
-        train = self._given(self._train)
+        fit = Fit.of(self.config)
+        train = self._given(self._train, place, "train")
         if rows is None:
-            return checked(labels, train, self._given(self._test))
+            return checked(labels, train, self._given(self._test, place, "test"), fit, place)
 
         parts = {"inputs": train.x, "mask": train.mask, "categories": train.categories}
         for what, array in parts.items():
             if array is not None:
                 self._refuse_lengths(array, sum(map(len, rows)), what)
-        return checked(labels, train.at(rows[0]), train.at(rows[1]))
+        return checked(labels, train.at(rows[0], place, "kept"), train.at(rows[1], place, "held"), fit, place)
 
-    def _given(self, suffix: str) -> Given:
+    def _given(self, suffix: str, place: Path | None, split: str) -> Given:
         """One split's inputs, with what stands beside them."""
         key = self._inputs(suffix)
-        found = self._arrays([key], [*(name + suffix for name in BESIDE), "vocabulary"])
+        beside = self._arrays([], [*(name + suffix for name in BESIDE), "vocabulary"])
+        found = {key: self._large(key, place, split)} | beside
         size = found.get("vocabulary")
         if size is not None and (size.ndim > 1 or (not size.ndim and size.dtype.kind not in "iu")):
             raise refuse(f"{self.path}: vocabulary must be the number of tokens, or a list of them")
@@ -177,51 +178,53 @@ class Npz:
     def _open(self, needed: list[str], optional: list[str]) -> dict[str, NDArray[Any] | None]:
         """Every key of the file, with its array where that was asked for."""
         wanted = {*needed, *optional}
-        with opened(self.path, refuse) as content:
+        with opened(self.path, refuse, wanted) as content:
             return {key: content[key] if key in wanted else None for key in content.files}
+
+    def _large(self, key: str, place: Path | None, split: str) -> NDArray[Any]:
+        """An array of inputs, unpacked into a file of `place` and mapped from there where it is large."""
+        if key not in self._keys or place is None:
+            return self._arrays([key])[key]
+        return extracted(self.path, key, place / f"{split}_unpacked.npy", refuse)
+
+
+@dataclass(frozen=True)
+class NpyFolder(Npz):
+    """The same arrays as files of their own, `x_train.npy` and so on; large inputs are read piece by piece."""
+
+    @classmethod
+    def fits(cls, config: Data, folder: Path) -> bool:
+        """Whether a folder holds such files: the training labels, or those of a single set, by their name."""
+        reader = cls(config, folder)
+        names = {reader._targets(f"_{config.train_split}"), reader._targets("")}
+        return bool(names & set(reader._keys))
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def identity(self) -> list[Any]:
+        """What decides the arrays: the files and the columns."""
+        return [stamp(sorted(self.path.glob("*.npy"))), columns_of(self.config)]
+
+    def _open(self, needed: list[str], optional: list[str]) -> dict[str, NDArray[Any] | None]:
+        wanted = {*needed, *optional}
+        files = {path.stem: path for path in sorted(self.path.glob("*.npy"))}
+        return {key: self._array(file, mapped=False) if key in wanted else None for key, file in files.items()}
+
+    def _large(self, key: str, place: Path | None, split: str) -> NDArray[Any]:
+        if key not in self._keys or place is None:
+            return self._arrays([key])[key]
+        return self._array(self.path / f"{key}.npy", mapped=True)
+
+    @staticmethod
+    def _array(file: Path, mapped: bool) -> NDArray[Any]:
+        try:
+            return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)  # type: ignore[no-any-return]
+        except BROKEN as error:
+            raise refuse(f"{file} is not a readable .npy file of plain values: {error}") from error
 
 
 def _single(key: str, labels: NDArray[Any]) -> NDArray[Any]:
     """MedMNIST's labels [N, 1] as [N]; all others as they are."""
     return labels[:, 0] if key.endswith("_labels") and labels.ndim == 2 and labels.shape[1] == 1 else labels
-
-
-def folder_source(config: Data, folder: Path) -> TableFiles | ImageFolder:
-    """The reader for a folder, by what it holds. Raises `ScenarioError`."""
-    train = split_files(folder, config.train_split, "parquet", "saved")
-    if train is None and config.test_share is not None:
-        train = split_files(folder, "", "saved")
-    if train is None and not _has_class_folders(config, folder):
-        train = split_files(folder, config.train_split, "csv")
-    if train is not None:
-        return TableFiles(config, folder.name, str(folder), train, split_files(folder, config.test_split, train.kind))
-
-    _refuse_other_layouts(folder)
-    if _has_class_folders(config, folder):
-        return ImageFolder(config, folder)
-    split = config.train_split
-    expected = f"{split}.parquet, {split}/*.parquet, {split}.csv or {split}/CLASS/*.png"
-    named = sorted(path.name for path in folder.glob(f"*{split}*") if path.suffix in (".parquet", ".csv"))
-    hint = f"; {named[0]} is not of the split {split!r} by its name (data.train_split)" if named else ""
-    raise refuse(f"{folder} holds no data set: expected {expected}{hint}")
-
-
-def _has_class_folders(config: Data, folder: Path) -> bool:
-    """Whether it holds folders of classes: beneath the split, beneath sites, or at its top where nothing is split."""
-    split = folder / config.train_split
-    if split.is_dir():
-        return any(path.is_dir() or path.suffix.lower() in PICTURES for path in split.iterdir())
-    return bool(site_folders(folder, config.train_split)) or (
-        config.test_share is not None and any(path.is_dir() for path in folder.iterdir())
-    )
-
-
-def _refuse_other_layouts(folder: Path) -> None:
-    """Say how the layouts of two libraries are brought over; nothing of a pickled file is read."""
-    remedy = "write x_train, y_train, client_train (which client has each row), x_test and y_test into one .npz file, "
-    remedy += "and take federation.partition={name: natural, column: client}"
-    if any(folder.glob("train/[0-9]*.npz")):
-        raise refuse(f"{folder} is in the layout of PFLlib, one pickled dictionary per client; {remedy}")
-    leaf = [path for place in (".", "train", "data/train") for path in (folder / place).glob("all_data*.json")]
-    if leaf:
-        raise refuse(f"{leaf[0]} is in the layout of LEAF, users with their rows; {remedy}")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.inputs import Given
-from fedlt.data.inputs.pictures import decoded, same_channels, stack
+from fedlt.data.inputs.pictures import Fit, decoded, same_channels, stack
 from fedlt.data.kind_of import chosen
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share, cut
@@ -69,13 +69,15 @@ class ImageFolder:
         """What decides the arrays: the files, the splits and the columns."""
         return [stamp([picture.path for split in self._splits for picture in split]), columns_of(self.config)]
 
-    def read(self) -> RawData:
+    def read(self, place: Path | None = None) -> RawData:
         """All of it."""
-        labels = self.read_labels()
+        labels, fit = self.read_labels(), Fit.of(self.config)
         train, test = (
-            stack(self.name, (decoded(p.path, str(p.path)) for p in split), len(split)) for split in self._splits
+            stack(self.name, (decoded(p.path, str(p.path)) for p in split), len(split), fit, place, name)
+            for split, name in zip(self._splits, ("train", "test"), strict=True)
         )
-        return checked(labels, *map(Given, same_channels(train, test)))
+        train, test = same_channels(train, test, place)
+        return checked(labels, Given(train), Given(test), fit, place)
 
     def read_labels(self) -> RawLabels:
         """Labels and sites from the folders' names; no picture is read."""

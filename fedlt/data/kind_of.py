@@ -68,5 +68,5 @@ def suggested(name: str, labels: NDArray[Any], class_names: Sequence[str] = ()) 
         )
     if ((labels == 1).sum(axis=1) == 1).all() and ((labels == 0) | (labels == 1)).all():
         what = f"{name}: every row of the labels has exactly one 1: one class a sample, or any number of them?"
-        raise refuse(f"{what} Give class numbers (y.argmax(axis=1)), or set data.targets=multilabel", KEY)
+        raise refuse(f"{what} Set data.targets=single or data.targets=multilabel", KEY)
     return built_in("multilabel")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.data.stored import LARGE, PIECE
 
 if TYPE_CHECKING:
     from numpy.lib.npyio import NpzFile
@@ -21,21 +25,55 @@ BROKEN = (OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zi
 """What zipfile and NumPy raise when a file is torn, altered, or written by another program (NotImplementedError is a
 RuntimeError)."""
 
+PICKLED = (
+    "an array of Python objects is a pickle, which may run any code when it is read, so it is not; write numbers, and "
+    "texts as array.astype(str); pictures of several sizes go into folders (train/CLASS/1.png) with data.size"
+)
+
 
 @contextmanager
-def opened(path: Path, refuse: Callable[[str], ScenarioError]) -> Iterator[NpzFile]:
-    """The arrays of the file; whatever goes wrong while they are read is raised as `refuse(message)`."""
+def opened(
+    path: Path, refuse: Callable[[str], ScenarioError], wanted: Collection[str] | None = None
+) -> Iterator[NpzFile]:
+    """The arrays of the file; whatever goes wrong while they are read is raised as `refuse(message)`.
+
+    wanted: the arrays that will be read, which must fit into memory; None: all of them.
+    """
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise refuse(f"{path} holds a single array; write it with numpy.savez")
         with loaded as content:
-            size = sum(item.file_size for item in zipfile.ZipFile(path).infolist())
+            read = None if wanted is None else {f"{key}.npy" for key in wanted}
+            size = sum(item.file_size for item in _members(path) if read is None or item.filename in read)
             if size > _memory():
                 raise refuse(f"{path} unpacks to {size / 2**30:.1f} GiB, more than this machine's memory")
             yield content
     except BROKEN as error:
-        raise refuse(f"{path} is not a readable .npz file of plain arrays: {error}") from error
+        reason = PICKLED if "Object arrays" in str(error) else error
+        raise refuse(f"{path} is not a readable .npz file of plain arrays: {reason}") from error
+
+
+def extracted(path: Path, key: str, target: Path, refuse: Callable[[str], ScenarioError]) -> NDArray[Any]:
+    """One array of the file; one that is large is unpacked into the file `target` and mapped from there."""
+    size = next((item.file_size for item in _members(path) if item.filename == f"{key}.npy"), 0)
+    if size < LARGE:
+        with opened(path, refuse, [key]) as content:
+            return content[key]  # type: ignore[no-any-return]
+    free = shutil.disk_usage(target.parent).free
+    if size > free:
+        told = f"{path} unpacks to {size / 2**30:.1f} GiB, and {target.parent} has {free / 2**30:.1f} GiB left"
+        raise refuse(f"{told}; set FEDLT_CACHE to a folder with more")
+
+    with opened(path, refuse, []), zipfile.ZipFile(path) as archive:
+        with archive.open(f"{key}.npy") as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink, PIECE)
+        return np.load(target, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _members(path: Path) -> list[zipfile.ZipInfo]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.infolist()
 
 
 def _memory() -> int:

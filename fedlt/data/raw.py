@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from fedlt.data.coding import as_lists, as_texts, coded, held_as, ordered, refuse
 from fedlt.data.inputs import Given, InputKind
 from fedlt.data.inputs import read as read_inputs
+from fedlt.data.inputs.numbers import fitted
+from fedlt.data.inputs.pictures import Fit
 from fedlt.data.kind_of import suggested
 from fedlt.data.targets import Groups, Targets
 from fedlt.target import Target
@@ -102,8 +105,11 @@ def stratum(name: str, labels: NDArray[Any], class_names: Sequence[str], kind: T
     return checked_labels(name, labels, labels, {}, {}, class_names, kind).train_targets.lead
 
 
-def checked(labels: RawLabels, train: Given, test: Given) -> RawData:
-    """The labels with their inputs, in the form in which their kind stores them. Raises `ScenarioError`."""
+def checked(labels: RawLabels, train: Given, test: Given, fit: Fit, place: Path | None) -> RawData:
+    """The labels with their inputs, in the form in which their kind stores them. Raises `ScenarioError`.
+
+    fit: the size of pictures. place: folder for arrays that are large; None: memory.
+    """
     name = labels.name
     for split, given, y in (("training", train, labels.train_targets), ("test", test, labels.test_targets)):
         x = given.x
@@ -112,6 +118,7 @@ def checked(labels: RawLabels, train: Given, test: Given) -> RawData:
         if x.shape[:1] != (len(y),):
             raise refuse(f"{name}: {split} inputs of shape {list(x.shape)} for {len(y)} labels")
 
+    train, test = fitted(name, train, fit, place, "train"), fitted(name, test, fit, place, "test")
     kind, x_train, x_test = read_inputs(name, train, test)
     return RawData(**vars(labels), x_train=x_train, x_test=x_test, inputs=kind)
 

@@ -18,11 +18,14 @@ import numpy as np
 from fedlt.data.cache import Entry
 from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
-from fedlt.data.files import Npz, folder_source
+from fedlt.data.files import Npz
+from fedlt.data.folders import folder_source
 from fedlt.data.image_folder import without_columns
 from fedlt.data.inputs import Given
+from fedlt.data.inputs.pictures import Fit
 from fedlt.data.kind_of import chosen
 from fedlt.data.known import ENCODED, KNOWN, Known
+from fedlt.data.picture_list import PictureList, lists_pictures
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share
 from fedlt.data.table_files import ENDINGS, single_file
@@ -32,6 +35,16 @@ if TYPE_CHECKING:
     from fedlt.config.sections import Data
 
 DIGITS_TEST = 30  # test pictures of each class
+
+_SAVEZ = "write its arrays by numpy.savez('mine.npz', x_train=..., y_train=..., x_test=..., y_test=...)"
+_PICKLED = f"; it may run any code when it is read, so it is not: {_SAVEZ}"
+CONVERT = {
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".joblib"), _PICKLED),
+    **dict.fromkeys((".mat", ".h5", ".hdf5"), f"; read it by scipy or h5py, and {_SAVEZ}"),
+    **dict.fromkeys((".json", ".jsonl", ".xlsx", ".xls", ".feather"), "; write it as CSV or Parquet (pandas: to_csv)"),
+    ".npy": "; give its folder, with x_train.npy, y_train.npy, x_test.npy and y_test.npy, as data.name",
+}
+"""What to do with files of other kinds, by their endings."""
 
 
 class Source(Protocol):
@@ -44,8 +57,8 @@ class Source(Protocol):
     def identity(self) -> list[Any]:
         """Everything that decides the arrays, as JSON; digests by file (`fedlt.data.digests.stamp`) as a dictionary."""
 
-    def read(self) -> RawData:
-        """The data set."""
+    def read(self, place: Path | None = None) -> RawData:
+        """The data set. place: folder in which large arrays may be left, mapped; None: all in memory."""
 
     def read_labels(self) -> RawLabels:
         """Its labels and group columns, without touching the inputs."""
@@ -65,7 +78,7 @@ class Digits:
         held = stamp([file]) if file.is_file() else "scikit-learn digits"
         return [held, DIGITS_TEST, columns_of(self.config)]
 
-    def read(self) -> RawData:
+    def read(self, place: Path | None = None) -> RawData:
         """All of it: values 0..16 are scaled to 0..255."""
         from sklearn.datasets import load_digits
 
@@ -79,7 +92,7 @@ class Digits:
         test = np.sort(np.concatenate([np.flatnonzero(y == digit)[-DIGITS_TEST:] for digit in range(10)]))
         train = np.setdiff1d(np.arange(len(y)), test)
         labels = checked_labels(self.name, y[train], y[test], {}, {}, kind=chosen(self.config))
-        return checked(labels, Given(images[train]), Given(images[test]))
+        return checked(labels, Given(images[train]), Given(images[test]), Fit.of(self.config), place)
 
     def read_labels(self) -> RawLabels:
         """Labels alone."""
@@ -105,7 +118,7 @@ class Unmade:
             f"python -m benchmarks.features {pictures} --to $FEDLT_DATA"
         )
 
-    def read(self) -> RawData:
+    def read(self, place: Path | None = None) -> RawData:
         """Raises `ScenarioError`."""
         raise AssertionError(self.identity())
 
@@ -125,10 +138,11 @@ def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
     entry = Entry.of(cache_dir, source.name, identity, chosen(config))
     found = entry.data()
     if found is None:
-        found = source.read()
-        if source.identity() != identity:
-            raise refuse(f"{config.name} was changed while it was read; run again")
-        found = entry.store(found)
+        with entry.draft() as place:
+            found = source.read(place)
+            if source.identity() != identity:
+                raise refuse(f"{config.name} was changed while it was read; run again")
+            found = entry.store(found, place)
     return replace(found, digests=_digests(identity))
 
 
@@ -162,6 +176,8 @@ def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:
     known = _known(config)
     if isinstance(source, Hub | Unmade) and known is not None:
         return known.labels(config.name)
+    if isinstance(source, PictureList) and not source.complete:
+        return source.read_labels()  # the lists alone tell who would hold what
     entry = Entry.of(cache_dir, source.name, source.identity(), chosen(config))
     return entry.labels() or source.read_labels()
 
@@ -210,8 +226,11 @@ def _at(config: Data, path: Path) -> Source:
         return folder_source(config, path.resolve())
     if not path.is_file():
         raise refuse(f"no such file: {path.absolute()}")
+    if path.suffix.lower() == ".csv" and lists_pictures(path, config):
+        return PictureList(replace(config, train_split=path.name), path.resolve().parent)
     if path.suffix.lower() in (*ENDINGS["parquet"], *ENDINGS["csv"]):
         return single_file(config, path.resolve())
     if path.suffix != ".npz":
-        raise refuse(f"{path} is neither a folder nor an .npz, .csv, .tsv or .parquet file")
+        remedy = CONVERT.get(path.suffix.lower(), "")
+        raise refuse(f"{path} is neither a folder nor an .npz, .csv, .tsv or .parquet file{remedy}")
     return Npz(config, path.resolve())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
 from fedlt.data.inputs import Given
-from fedlt.data.inputs.pictures import decoded, same_channels, stack
+from fedlt.data.inputs.pictures import Fit, decoded, same_channels, stack
 from fedlt.data.kind_of import built_in, chosen
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
 from fedlt.data.split_share import cut
@@ -28,17 +28,20 @@ PANDAS_INDEX = "__index_level_"  # what pandas calls the row numbers that it wri
 CHUNK = 512  # rows of pictures read at a time
 
 
-def read_data(name: str, train: Dataset, test: Dataset, config: Data) -> RawData:
-    """All of a data set. Raises `ScenarioError`."""
-    labels = read_labels(name, train, test, config)
+def read_data(name: str, train: Dataset, test: Dataset, config: Data, place: Path | None = None) -> RawData:
+    """All of a data set. place: folder for arrays that are large; None: memory. Raises `ScenarioError`."""
+    labels, fit = read_labels(name, train, test, config), Fit.of(config)
     columns = input_columns(name, train.features, config)
     for column in columns:
         if column not in test.features:
             raise refuse(f"{name}: the test set has no column {column!r}", "data.input_column")
     if _is_picture(train.features[columns[0]]):
-        pictures = same_channels(*(_pictures(name, table, columns[0]) for table in (train, test)))
-        return checked(labels, *map(Given, pictures))
-    return checked(labels, *(_rows(name, table, columns, config.category_columns) for table in (train, test)))
+        splits = {"train": train, "test": test}.items()
+        x, x_test = (_pictures(name, table, columns[0], fit, place, split) for split, table in splits)
+        x, x_test = same_channels(x, x_test, place)
+        return checked(labels, Given(x), Given(x_test), fit, place)
+    rows, test_rows = (_rows(name, table, columns, config.category_columns) for table in (train, test))
+    return checked(labels, rows, test_rows, fit, place)
 
 
 def read_labels(name: str, train: Dataset, test: Dataset, config: Data) -> RawLabels:
@@ -52,10 +55,8 @@ def read_labels(name: str, train: Dataset, test: Dataset, config: Data) -> RawLa
                     raise refuse(f"{name}: the {split} set has no column {column!r}; it has: {known}", f"data.{key}")
     names, other = (class_names(table.features, targets) for table in (train, test))
     if names and other and names != other:
-        message = (
-            f"{name}: {targets[0]!r} codes other classes in the test set, or in another order: {_first(names, other)}"
-        )
-        raise refuse(message, "data.target_column")
+        told = f"{name}: {targets[0]!r} codes other classes in the test set, or in another order"
+        raise refuse(f"{told}: {_first(names, other)}", "data.target_column")
     groups, test_groups = ({c: np.asarray(table[c][:]) for c in config.group_columns} for table in (train, test))
     y_train, y_test = labels_in(name, train, targets), labels_in(name, test, targets)
     kind = kind_of_columns(config, targets)
@@ -211,7 +212,7 @@ def _first(names: Sequence[str], other: Sequence[str]) -> str:
     return f"class {place} is {names[place]!r} in the training set, {other[place]!r} in the test set"
 
 
-def _pictures(name: str, table: Dataset, column: str) -> NDArray[np.uint8]:
+def _pictures(name: str, table: Dataset, column: str, fit: Fit, place: Path | None, file: str) -> NDArray[np.uint8]:
     import datasets
 
     as_bytes = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
@@ -222,7 +223,7 @@ def _pictures(name: str, table: Dataset, column: str) -> NDArray[np.uint8]:
                 where = f"{name}: the picture in row {place} of {column!r}"
                 yield decoded(_content(cell, where), where)
 
-    return stack(name, images(), len(as_bytes))
+    return stack(name, images(), len(as_bytes), fit, place, file)
 
 
 def _content(cell: dict[str, Any] | None, where: str) -> Path | bytes:

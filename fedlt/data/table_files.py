@@ -53,10 +53,10 @@ class TableFiles:
         """What decides the arrays: the files and the columns."""
         return [stamp([*self.train.files, *(self.test.files if self.test else ())]), columns_of(self.config)]
 
-    def read(self) -> RawData:
+    def read(self, place: Path | None = None) -> RawData:
         """All of it."""
         with self._open() as (train, test):
-            return read_data(self.name, train, test, self.config)
+            return read_data(self.name, train, test, self.config, place)
 
     def read_labels(self) -> RawLabels:
         """Labels and group columns; no picture is read."""

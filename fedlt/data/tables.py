@@ -50,10 +50,10 @@ class Hub:
         found = [path.parent for path in _in_hub_cache(self.hub_name).glob("*/*/*/dataset_info.json")]
         return [_revision(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
 
-    def read(self) -> RawData:
+    def read(self, place: Path | None = None) -> RawData:
         """All of it."""
         with quiet():
-            return read_data(self.name, *self._splits, self.config)
+            return read_data(self.name, *self._splits, self.config, place)
 
     def read_labels(self) -> RawLabels:
         """Labels and group columns; no picture is decoded."""
@@ -110,6 +110,7 @@ def columns_of(config: Data) -> list[Any]:
         config.test_share,
         *([] if targets is None else [str(targets)]),
         *([config.category_columns] if config.category_columns else []),
+        *([config.size, config.crop] if config.size is not None else []),
     ]
 
 

@@ -244,8 +244,6 @@ def test_image_folder(tmp_path: Path) -> None:
     assert "picture 0 is 3x2, picture 3 is 3x1" in refusal(config)
     (tmp_path / "pets/test/dog/3.png").write_bytes(b"torn")
     assert "3.png is not a readable picture" in refusal(config)
-    PIL.Image.fromarray(GRAY[0].astype(np.uint16)).save(tmp_path / "pets/test/dog/3.png")
-    assert "has mode I" in refusal(config)
 
 
 def write_parquet(folder: Path, pictures: NDArray[np.uint8] = COLOUR) -> Data:
@@ -427,6 +425,6 @@ def test_an_npz_that_unpacks_to_more_than_the_memory_is_refused(
     zeros = np.zeros((3, 500, 500), np.uint8)
     np.savez_compressed(tmp_path / "bomb.npz", x_train=zeros, y_train=LABELS[:3], x_test=zeros, y_test=LABELS[:3])
     assert (tmp_path / "bomb.npz").stat().st_size < 10_000
-    monkeypatch.setattr("fedlt.data.npz._memory", lambda: 1_000_000)
+    monkeypatch.setattr("fedlt.data.npz._memory", lambda: 500_000)
     with pytest.raises(ScenarioError, match=r"unpacks to .* GiB, more than this machine's memory"):
         sources.load(Data(str(tmp_path / "bomb.npz")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -417,14 +416,6 @@ def test_the_hash_knows_the_share_and_old_scenarios_keep_theirs() -> None:
     plain = load("digits_lt", [])
     assert "test_share" not in plain.to_dict()["data"]
     assert load("digits_lt", ["data.name=./x.csv", "data.test_share=0.2"]).to_dict()["data"]["test_share"] == 0.2
-
-
-@pytest.mark.parametrize("file", ["train/0.npz", "data/train/all_data_0.json", "all_data.json"])
-def test_layouts_of_other_libraries_are_told_how_to_come_over(file: str, tmp_path: Path) -> None:
-    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / file).write_text(json.dumps({}))
-    said = refusal(Data(name=str(tmp_path)))
-    assert ("PFLlib" in said or "LEAF" in said) and "partition={name: natural, column: client}" in said
 
 
 # Texts.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedlt.data.coding import refuse
 from fedlt.data.counting import occurrences
 from fedlt.data.inputs.kind import Given, InputKind, StoredInputs, spread, tensor_of
+from fedlt.data.stored import pieces
 from fedlt.errors import FedLTError
 
 if TYPE_CHECKING:
@@ -121,9 +122,9 @@ def _moments(x: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]
     """Mean and standard deviation of each channel: exact, from how often each of the 256 values occurs."""
     values = np.arange(256) / 255
     histograms = np.zeros((x.shape[3], 256), np.int64)
-    for start in range(0, len(x), 1024):
+    for piece in pieces(x):
         for channel, histogram in enumerate(histograms):
-            histogram += occurrences(x[start : start + 1024, :, :, channel], 256)
+            histogram += occurrences(piece[..., channel], 256)
 
     total = histograms[0].sum()
     mean = histograms @ values / total

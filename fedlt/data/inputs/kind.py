@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fedlt.data.stored import gathered, mapping
 
 if TYPE_CHECKING:
     import torch
@@ -77,10 +80,11 @@ class Given:
     vocabulary: int | None = None
     names: tuple[str, ...] = ()
 
-    def at(self, rows: NDArray[np.int64]) -> Given:
-        """Some of the rows."""
+    def at(self, rows: NDArray[np.int64], place: Path | None = None, file: str = "rows") -> Given:
+        """Some of the rows. place, file: where those of a mapped array are put (`fedlt.data.stored.gathered`)."""
         mask, categories = (None if part is None else part[rows] for part in (self.mask, self.categories))
-        return replace(self, x=self.x[rows], mask=mask, categories=categories)
+        x = self.x[rows] if mapping(self.x) is None else gathered(self.x, rows, place, file)
+        return replace(self, x=x, mask=mask, categories=categories)
 
 
 @dataclass(frozen=True, eq=False)

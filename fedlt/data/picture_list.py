@@ -31,6 +31,7 @@ from fedlt.data.image_folder import PICTURES
 from fedlt.data.inputs import Given
 from fedlt.data.inputs.pictures import Fit, decoded, same_channels, stack
 from fedlt.data.kind_of import chosen
+from fedlt.data.published import PUBLISHED
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share, cut
 from fedlt.data.tables import columns_of
@@ -78,7 +79,8 @@ class PictureList:
             total = sum(len(split.paths) for split in self._splits)
             told = f"{self.config.train_split} names {missing[0]}, which is not in {self.folder}"
             count = f"{len(missing)} of {total} pictures are missing"
-            raise refuse(f"{told} ({count}); put them there as the list names them, or change the paths in the list")
+            remedy = "put them there as the list names them, or change the paths in the list"
+            raise refuse(f"{told} ({count}); {remedy}{self._where}")
         lists = {file for file, _ in map(self._named, self._split_names)}
         pictures = {_place(self.folder, path) for split in self._splits for path in split.paths}
         return [stamp(sorted(lists)), stamp(sorted(pictures)), columns_of(self.config)]
@@ -92,8 +94,11 @@ class PictureList:
         return checked(labels, Given(train), Given(test), fit, place)
 
     def read_labels(self) -> RawLabels:
-        """Labels and group columns; no picture is needed."""
+        """Labels and group columns; no picture is needed. The test list may lack group columns."""
         train, test = self._splits
+        for column in self.config.group_columns:
+            if column not in train.groups:
+                raise refuse(f"{self.config.train_split} has no column {column!r}", "data.group_columns")
         kind = chosen(self.config)
         if not train.names or kind is not None:
             return checked_labels(self.name, train.labels, test.labels, train.groups, test.groups, kind=kind)
@@ -101,6 +106,12 @@ class PictureList:
         numbers = [coded(self.name, "labels", split.labels, known) for split in (train, test)]
         names = [train.names.get(label, label) for label in known]
         return checked_labels(self.name, numbers[0], numbers[1], train.groups, test.groups, names)
+
+    @property
+    def _where(self) -> str:
+        """Where a published set comes from, at the end of a sentence."""
+        known = PUBLISHED.get(self.config.name)
+        return f"; {known.where(self.config.name)}" if known else ""
 
     @property
     def complete(self) -> bool:
@@ -128,7 +139,7 @@ class PictureList:
         path = self.folder / (match["file"] if match else split)
         if match is None or not path.is_file():
             key = "data.train_split" if split == self.config.train_split else "data.test_split"
-            raise refuse(f"{self.folder} has no list {path.name!r} (.txt, .csv or .json)", key)
+            raise refuse(f"{self.folder} has no list {path.name!r} (.txt, .csv or .json){self._where}", key)
         return path.resolve(), match["rows"]
 
     @cached_property
@@ -138,6 +149,7 @@ class PictureList:
         check_share(config.test_share, str(self.folder), config.test_split, names_a_list(config.test_split))
         splits = [_read(*self._named(split), config) for split in self._split_names]
         if config.test_share is None:
+            _refuse_unknown(self.config.test_split, *splits)
             return splits
         return [splits[0].at(rows) for rows in cut(splits[0].labels, config.test_share)]
 
@@ -185,12 +197,19 @@ def _read(path: Path, rows: str | None, config: Data) -> Listed:
     if not len(kept):
         raise refuse(f"{path} lists no picture" + (f" whose {SPLIT} is {rows!r}" if rows is not None else ""))
 
-    for column in config.group_columns:
-        if column not in columns:
-            raise refuse(f"{path} has no column {column!r}; it has: {', '.join(columns)}", "data.group_columns")
-    arrays = {name: np.array(columns[name], np.str_) for name in (PATHS[0], LABELS[0], *config.group_columns)}
+    groups = [column for column in config.group_columns if column in columns]
+    arrays = {name: np.array(columns[name], np.str_) for name in (PATHS[0], LABELS[0], *groups)}
     whole = Listed(arrays.pop(PATHS[0]), arrays.pop(LABELS[0]), arrays, names)
     return whole.at(kept)
+
+
+def _refuse_unknown(test_split: str, train: Listed, test: Listed) -> None:
+    """Refuse test pictures of classes that nobody can learn, with their number."""
+    unknown = ~np.isin(test.labels, train.labels)
+    if unknown.any():
+        classes = np.unique(test.labels[unknown])
+        told = f"{unknown.sum()} of {len(unknown)} pictures of {test_split} are of {len(classes)} classes"
+        raise refuse(f"{told} ({classes[0]} first) that the training list lacks; take their lines out of it")
 
 
 Columns = dict[str, list[str]]

@@ -26,6 +26,7 @@ from fedlt.data.inputs.pictures import Fit
 from fedlt.data.kind_of import chosen
 from fedlt.data.known import ENCODED, KNOWN, Known
 from fedlt.data.picture_list import PictureList, lists_pictures
+from fedlt.data.published import PUBLISHED, warn_of_other_counts
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share
 from fedlt.data.table_files import ENDINGS, single_file
@@ -101,7 +102,10 @@ class Digits:
 
 @dataclass(frozen=True)
 class Unmade:
-    """Features of a frozen encoder that are not on this machine: whatever is asked, the answer is how to make them."""
+    """A set that is not on this machine: whatever is asked, the answer is how to make it or where to get it.
+
+    Features of a frozen encoder are made; published sets are put into a folder.
+    """
 
     config: Data
 
@@ -111,6 +115,8 @@ class Unmade:
 
     def identity(self) -> list[Any]:
         """Raises `ScenarioError`."""
+        if self.name in PUBLISHED:
+            raise refuse(f"{self.name!r} was not found. {PUBLISHED[self.name].where(self.name)}")
         pictures = self.name.removesuffix(ENCODED)
         raise refuse(
             f"{self.name!r} was not found ($FEDLT_DATA names the folder that holds {self.name}.npz). It is made of the "
@@ -143,6 +149,7 @@ def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
             if source.identity() != identity:
                 raise refuse(f"{config.name} was changed while it was read; run again")
             found = entry.store(found, place)
+    warn_of_other_counts(config, found)
     return replace(found, digests=_digests(identity))
 
 
@@ -212,7 +219,7 @@ def _find(config: Data) -> Source:
         return Digits(config)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise refuse(f"no such file or folder: {path.absolute()} (a path in a scenario file starts at its folder)")
-    if name.endswith(ENCODED):
+    if name.endswith(ENCODED) or name in PUBLISHED:
         return Unmade(config)
     if name in KNOWN:
         known = KNOWN[name]

@@ -39,7 +39,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +143,8 @@ class Known:
     class_names: [C]. class_counts: [C] training samples over all clients. mass_counts: [C] the clients' local test sets
     summed. test_counts: [C] of the global test set. client_counts: client -> [C] its training samples. train_samples,
     test_samples: [K] of each client. head: [C, D] rows of the generic model's head; None where it is private or has no
-    such rows. told: gets a line for each figure that cannot be computed.
+    such rows. tests: rows of the global test set that each client is tested on. told: gets a line for each figure that
+    cannot be computed.
     """
 
     class_names: Sequence[str]
@@ -154,7 +155,17 @@ class Known:
     train_samples: NDArray[np.int64]
     test_samples: NDArray[np.int64]
     head: NDArray[np.float64] | None = None
+    tests: Rows | None = None
     told: list[str] = field(default_factory=list)
+
+
+class Rows(Protocol):
+    """Rows of each client: `values[offsets[k] : offsets[k + 1]]`."""
+
+    @property
+    def values(self) -> NDArray[np.int64]: ...
+    @property
+    def offsets(self) -> NDArray[np.int64]: ...
 
 
 class Statistic(ABC):
@@ -174,6 +185,10 @@ class Statistic(ABC):
         made.task, made.subject = task, subject
         made.start()
         return made
+
+    def measures(self, subject: Subject) -> bool:
+        """Whether it is taken of such a model; of all unless overridden."""
+        return True
 
     @abstractmethod
     def start(self) -> None:

@@ -40,7 +40,7 @@ class Collector:
 
     def _add(self, subject: Subject, batch: Predicted | FeatureBatch, reads_features: bool) -> None:
         for name, kind in self.kinds.items():
-            if kind.reads_features == reads_features:
+            if kind.reads_features == reads_features and kind.measures(subject):
                 key = name, subject.key
                 if key not in self._found:
                     self._found[key] = kind.empty(self.task, subject)

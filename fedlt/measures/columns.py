@@ -83,6 +83,12 @@ _ALL = (
         unit="fraction",
     ),
     Figure(
+        "clients.generic",
+        "Accuracy of the generic model on the same samples; its variant of the same name where it has one.",
+        column="generic model",
+        unit="fraction",
+    ),
+    Figure(
         "clients.many",
         "Accuracy on the client's head classes: 75 % of its training samples.",
         column="head",

@@ -10,6 +10,7 @@ from fedlt.measures.confusion import Confusions
 from fedlt.measures.experts import ExpertsAsked
 from fedlt.measures.features import FeatureMoments
 from fedlt.measures.ordinal import OrdinalError
+from fedlt.measures.own_rows import OwnRows
 from fedlt.measures.precision import AveragePrecision
 from fedlt.measures.sums import SummedMetric
 from fedlt.measures.tokens import TokenConfusions
@@ -22,6 +23,7 @@ SINGLE: Makers = {
     "confusion": Confusions,
     "confidence": Confidence,
     "experts": ExpertsAsked,
+    "own_rows": OwnRows,
     "features": FeatureMoments,
 }
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedlt.data.groups import by_count, by_mass
 from fedlt.measures.metrics import GROUPS
 from fedlt.measures.side import attempt
-from fedlt.statistic import ALL, Columns, Known, Statistic, Subject
+from fedlt.statistic import ALL, Columns, Known, Rows, Statistic, Subject
 
 if TYPE_CHECKING:
     from fedlt.data.targets import Targets
@@ -28,15 +28,6 @@ KINDS = ("generic", "personal", "personal_masked")
 
 KEYS = {"clients": "client", "classes": "class", "calibration": "bin"}
 """The column that tells the rows of a table apart, where several statistics may give columns of it."""
-
-
-class Rows(Protocol):
-    """Lists of row numbers, one per client: client k's are `values[offsets[k]:offsets[k + 1]]`."""
-
-    @property
-    def values(self) -> NDArray[np.int64]: ...
-    @property
-    def offsets(self) -> NDArray[np.int64]: ...
 
 
 class SetApart(Protocol):
@@ -130,6 +121,7 @@ def known(split: Split, head: NDArray[np.float64] | None = None) -> Known:
         train_samples=np.diff(split.clients.offsets),
         test_samples=np.diff(split.tests.offsets),
         head=head,
+        tests=split.tests,
     )
 
 
@@ -175,7 +167,7 @@ class Derived:
         The first statistic of a block has its rows, and the columns of others are looked up for these.
         """
         blocks: dict[tuple[str, str], dict[str, Any]] = {}
-        shared: list[tuple[str, Columns]] = []
+        shared: list[tuple[str, str, Columns]] = []  # table, variant, columns
         for (_, subject), statistic in self.evaluation.statistics.items():
             if subject.validation:
                 continue
@@ -183,16 +175,17 @@ class Derived:
             measured = attempt(what, partial(statistic.rows, self.known), dict[str, Columns](), self.told)
             for table, columns in measured.items():
                 block = table, subject.variant if table == "clients" else subject.name
-                if subject.variant == ALL:
-                    shared.append((table, columns))
+                if subject.variant == ALL or (table == "clients" and subject.kind == "generic"):
+                    shared.append((table, subject.variant, columns))
                 elif block in blocks:
                     _join(blocks[block], columns, KEYS[table])
                 else:
                     blocks[block] = dict(columns)
 
-        for table, columns in shared:
-            for (other, _), held in blocks.items():
-                if other == table:
+        # What the generic model is for clients stands beside the same variant of theirs; the headline's beside others.
+        for table, variant, columns in sorted(shared, key=lambda each: each[1] in ("", ALL)):
+            for (other, name), held in blocks.items():
+                if other == table and (variant in ("", ALL) or name == variant):
                     _join(held, columns, KEYS[table])
         for (table, _), held in blocks.items():
             held |= {name: value for name, value in self._told(table, held).items() if name not in held}

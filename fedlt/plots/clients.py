@@ -31,10 +31,10 @@ def client_scatter(
 ) -> None:
     """One dot per client (and seed) of one method: its personal model above the diagonal is better than the generic.
 
-    x: the generic model on the client's mix of test classes, in per cent. y: the client's personal model. The area of
-    a dot follows the client's training samples. masked: classes that a client never saw cannot be predicted. variant:
-    of the personal model, and of the generic one where it has it. generic_of: runs whose generic model stands in where
-    there is none.
+    x: the generic model on the client's own test samples, in per cent. y: the personal model on the same ones. The area
+    of a dot follows the client's training samples. masked: classes that a client never saw cannot be predicted.
+    variant: of the personal model, and of the generic one where it has it. generic_of: runs whose generic model stands
+    in where there is none.
     """
     (panel,) = client_chart({title: runs}, masked, variant, generic_of=generic_of).panels()
     draw_on(ax, panel)
@@ -89,7 +89,7 @@ def client_chart(
                high=100 + spare_room),
         marks=tuple(marks),
         note="A dot per client and seed; its area follows the training samples. Across: the generic model on the "
-        "client's mix of classes. Above the diagonal the personal model is better.",
+        "client's own test samples. Above the diagonal the personal model is better.",
         diagonal=True,
     )  # fmt: skip
 
@@ -141,6 +141,6 @@ def _texts(
     return tuple(
         f"{name}, client {client:.0f}, seed {seed:.0f}\n{samples:.0f} training samples of "
         f"{held[int(seed)][int(client)]} classes\n"
-        f"personal {100 * personal:.1f} %, masked {without:.1f} %\ngeneric on this client's mix {100 * generic:.1f} %"
+        f"personal {100 * personal:.1f} %, masked {without:.1f} %\ngeneric on the same samples {100 * generic:.1f} %"
         for client, seed, samples, personal, without, generic in zip(*(c[shown].tolist() for c in columns), strict=True)
     )

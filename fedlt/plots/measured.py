@@ -120,8 +120,7 @@ def _table(offsets: NDArray[np.int64], labels: NDArray[np.int64], classes: int) 
 class ClientPoints:
     """One entry per seed and client of a method, at the last evaluation. NaN where a figure is not defined.
 
-    generic: accuracy of the generic model, its recalls weighted by the client's test classes: the expected accuracy
-    on a test set of that mix. personal: accuracy of the personal model on the client's own test set.
+    generic, personal: accuracies of the generic and of the personal model on the client's own test set.
     """
 
     seed: NDArray[np.int64]
@@ -139,22 +138,41 @@ def client_points(
     columns: dict[str, list[Any]] = {name: [] for name in ("seed", "client", "samples", "generic", "personal")}
     spare = {run.summary["seed"]: run for run in generic_of or ()}
     for run in runs:
-        table = run.clients
-        table = last(table[table.variant == variant]).sort_values("client")
+        table = _clients(run, variant)
         clients = table["client"].to_numpy(dtype=np.int64)
-        own = Subject("generic", variant).name
-        recall = recalls(run, own if (run.classes.model == own).any() else "generic")
-        if np.isnan(recall).all() and run.summary["seed"] in spare:
-            recall = recalls(spare[run.summary["seed"]])
-        mix = split_of(run).test[clients]
+        generic = _generic_on_clients(run, variant, clients)
+        if np.isnan(generic).all() and run.summary["seed"] in spare:
+            generic = _generic_on_clients(spare[run.summary["seed"]], "", clients)
         columns["seed"].append(np.full(len(clients), run.summary["seed"]))
         columns["client"].append(clients)
         columns["samples"].append(table["train_samples"].to_numpy(dtype=np.int64))
-        columns["generic"].append(_ratio((mix * np.nan_to_num(recall)).sum(axis=1), mix.sum(axis=1)))
+        columns["generic"].append(generic)
         columns["personal"].append(table["accuracy_masked" if masked else "accuracy"].to_numpy(dtype=np.float64))
-        if np.isnan(recall).all():
-            columns["generic"][-1][:] = np.nan
     return ClientPoints(**{name: np.concatenate([*parts, []]) for name, parts in columns.items()})
+
+
+def _clients(run: Run, variant: str) -> pd.DataFrame:
+    """The last evaluation's rows of a variant, clients ascending."""
+    return last(run.clients[run.clients.variant == variant]).sort_values("client")
+
+
+def _generic_on_clients(run: Run, variant: str, clients: NDArray[np.int64]) -> Array:
+    """[n] accuracy of the generic model on the clients' own test samples; NaN where there is no such model.
+
+    Runs of an earlier version do not have it: there, its recalls weighted by the client's test classes, which is what
+    would be expected of samples of that mix.
+    """
+    table = _clients(run, variant)
+    if "generic" in table and table["generic"].notna().any():
+        held = table.set_index("client")["generic"].reindex(clients)
+        return held.to_numpy(dtype=np.float64)
+
+    own = Subject("generic", variant).name
+    recall = recalls(run, own if (run.classes.model == own).any() else "generic")
+    if np.isnan(recall).all():
+        return np.full(len(clients), np.nan)
+    mix = split_of(run).test[clients]
+    return _ratio((mix * np.nan_to_num(recall)).sum(axis=1), mix.sum(axis=1))
 
 
 def gains(runs: Sequence[Run], reference: Sequence[Run], masked: bool = False) -> Array:

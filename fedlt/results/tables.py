@@ -44,8 +44,8 @@ TABLES: dict[str, dict[str, str]] = {
     "metrics": {"round": "int64", "metric": "string", "value": "double"},
     "clients": {
         "round": "int64", "variant": "string", "client": "int64", "train_samples": "int64", "test_samples": "int64",
-        "accuracy": "double", "accuracy_masked": "double", "many": "double", "medium": "double", "few": "double",
-        "nll": "double", "brier": "double", "alignment": "double",
+        "accuracy": "double", "accuracy_masked": "double", "generic": "double", "many": "double", "medium": "double",
+        "few": "double", "nll": "double", "brier": "double", "alignment": "double",
     },
     "classes": {
         "round": "int64", "model": "string", "class": "int64", "name": "string", "train_count": "int64",

@@ -130,7 +130,7 @@ def test_features_and_confidence_do_not_depend_on_who_evaluates_what(tiny: dict[
     assert set(names) < set(whole.statistics)
     for order in (spread, spread[::-1]):
         found = merged([report.statistics for report in order], parts.statistics, parts.task)
-        assert len(found) == len(whole.statistics) == 10
+        assert len(found) == len(whole.statistics) == 11
         for (name, subject), statistic in found.items():
             expected = whole.statistics[name, subject.key]
             for array, value in statistic.to_arrays().items():

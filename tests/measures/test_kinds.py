@@ -161,9 +161,8 @@ class Graded(Single):
 
 
 def test_a_kind_has_the_statistics_of_what_it_is_derived_from() -> None:
-    assert (
-        list(statistics(Graded())) == list(statistics(Single())) == ["confusion", "confidence", "experts", "features"]
-    )
+    expected = ["confusion", "confidence", "experts", "own_rows", "features"]
+    assert list(statistics(Graded())) == list(statistics(Single())) == expected
 
 
 def test_a_kind_of_which_nothing_would_be_measured_is_refused() -> None:

@@ -177,12 +177,12 @@ def test_any_dealing_of_batches_gives_the_same_arrays(tiny: dict[str, Any], tail
             reports.append(collector.arrays())
         found = merged(reports, parts.statistics, parts.task)
         seen.append({key: {n: a.tobytes() for n, a in one.to_arrays().items()} for key, one in found.items()})
-    assert len(seen[0]) == 12  # four statistics of three models
+    assert len(seen[0]) == 13  # four statistics of three models, and one of the generic model
     assert seen[0] == seen[1] == seen[2]
 
 
 def test_the_users_stand_above_the_features_in_tables() -> None:
-    assert list(statistics(Single())) == ["confusion", "confidence", "experts", "features"]
+    assert list(statistics(Single())) == ["confusion", "confidence", "experts", "own_rows", "features"]
     assert list(statistics(Single(), [statistics(Single())["experts"]]))[-2:] == ["own.0", "features"]
 
 

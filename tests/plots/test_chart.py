@@ -66,7 +66,7 @@ def test_both_drawings_hold_the_same_points(methods: dict[str, list[Run]]) -> No
     assert (dots["x"], dots["y"]) == ([60, 60, 60, 70, 70, 70], [50, 60, 70] * 2)
     assert dots["text"][0] == (
         "fedavg, client 0, seed 0<br>120 training samples of 2 classes<br>personal 50.0 %, masked 50.0 %<br>"
-        "generic on this client's mix 60.0 %"
+        "generic on the same samples 60.0 %"
     )
 
 

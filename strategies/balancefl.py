@@ -6,8 +6,8 @@ distillation over the absent classes' logits alone keeps what it has not. Differ
 and absent are the client's classes, there those of the batch; the teacher's logits are computed once a round, in
 evaluation mode and without augmentation, there on every batch in training mode; the entropy is a mean over the batch,
 with the weight that the code's sum amounts to at its batch size of 64; the head is the model's, there one without bias
-whose logits are doubled (`head=doubled`); and clients descend by SGD, there by Adam, whose moments they keep over
-rounds.
+whose logits are doubled (`head=doubled`); and clients descend by the scenario's optimiser, there by Adam, whose moments
+they keep over rounds (`local.optimizer=adam`, `optimizer_state=kept`).
 """
 
 from __future__ import annotations
@@ -42,19 +42,21 @@ class BalanceFL(Strategy):
 
     needs: ClassVar[tuple[str, ...]] = ("head", "single_label")
     learner_parts: ClassVar[tuple[str, ...]] = ()
-    young: ClassVar[tuple[str, ...]] = ("head",)
+    young: ClassVar[tuple[str, ...]] = ("head", "optimizer_state")
 
     inherit: Annotated[float, ">= 0"] = 1.0  # weight of the distillation
     temperature: Annotated[float, "> 0"] = 2.0  # of the distillation
     smooth: Annotated[float, ">= 0"] = 0.128  # weight of the entropy over present classes
     noise: Annotated[float, ">= 0"] = 1.0  # scale of the noise on features of rare classes
     head: Literal["model", "doubled"] = "model"  # doubled: no bias, and logits times two, as in the official code
+    optimizer_state: Literal["new", "kept"] = "new"  # in each round; kept: that of the client's round before
 
     def build(self, model: Net, task: Task) -> None:
         if self.head == "doubled":
             model.head = DoubledHead(model.feature_dim, task.num_classes)
 
     def fit(self, client: Client) -> None:
+        client.keep_optimizer = self.optimizer_state == "kept"
         features = client.features()
         with torch.no_grad():
             teacher = client.model.head(features)

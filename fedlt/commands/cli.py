@@ -128,7 +128,8 @@ def ls(
 ) -> None:
     """List what there is, with one line each.
 
-    WHAT: scenarios, strategies, learners, models, partitions, targets, optimizers, links, datasets or keys.
+    WHAT: scenarios, strategies, learners, models, adapters, partitions, targets, optimizers, schedules, links, datasets
+    or keys.
 
     All of them unless given.
     """

@@ -16,8 +16,8 @@ from fedlt.config.scenario_file import FOLDER, scenario_names
 from fedlt.config.source import dataclass_fields, read
 
 KINDS = (
-    "scenarios", "strategies", "learners", "models", "adapters", "partitions", "targets", "optimizers", "links",
-    "datasets", "keys",
+    "scenarios", "strategies", "learners", "models", "adapters", "partitions", "targets", "optimizers", "schedules",
+    "links", "datasets", "keys",
 )  # fmt: skip
 _KIND = {
     "strategies": "strategy",
@@ -27,6 +27,7 @@ _KIND = {
     "partitions": "partition",
     "targets": "target",
     "optimizers": "optimizer",
+    "schedules": "schedule",
     "links": "link",
 }
 TESTED = Path(__file__).with_name("tested.json")

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fedlt.config import optimizers
+from fedlt.config import optimizers, schedules
 from fedlt.config.component import (
     CONTRACTS,
     FLOWER_PREFIX,
@@ -87,7 +87,7 @@ FOLDERS = {
     "target": ("fedlt/data/kinds", "fedlt.targets"),
 }
 
-KINDS = (*CONTRACTS, "model", "partition", "optimizer")
+KINDS = (*CONTRACTS, "model", "partition", "optimizer", "schedule")
 LISTED = {"model": MODELS, "partition": PARTITIONS, "link": LINKS, "adapter": ADAPTERS}
 """The built-in components of the kinds that have no folder of their own."""
 
@@ -99,6 +99,8 @@ def names(kind: str) -> list[str]:
         return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
     if kind == "optimizer":
         return optimizers.names()
+    if kind == "schedule":
+        return schedules.names()
     return sorted({**LISTED, "metric": ()}[kind])
 
 
@@ -112,6 +114,12 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
 
     Raises `ScenarioError` with the nearest right spelling.
     """
+    if kind == "optimizer":
+        _, summary, fields = optimizers.fields(name)
+        return Made(kind, name, "", summary, fields, make=partial(optimizers.create, name))
+    if kind == "schedule":
+        summary, fields = schedules.fields(name)
+        return Component(kind, name, "", summary, fields)
     if ".py:" in name:
         return _find_file(kind, name, relative_to or Path.cwd())
     if kind == "strategy" and name.startswith(FLOWER_PREFIX):
@@ -120,9 +128,6 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
         module, _, attribute = LIBRARY_MODEL.partition(":")
         like = _component(kind, name, source_of(module), attribute, module)
         return LibraryComponent.of_name(name, relative_to or Path.cwd(), like)
-    if kind == "optimizer":
-        _, summary, fields = optimizers.fields(name)
-        return Made(kind, name, "", summary, fields, make=partial(optimizers.create, name))
 
     if name in names(kind):
         if kind in FOLDERS:

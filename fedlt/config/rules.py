@@ -43,6 +43,11 @@ def cross_check(
         problems.append(Problem("local.together", "trains several clients by local.optimizer=sgd only; take 1"))
     if local.steps is not None and local.together > 1:
         problems.append(Problem("local.together", "goes by epochs, and local.steps is given; take 1"))
+    if not isinstance(local.schedule, str) and local.schedule.name == "OneCycleLR":
+        steps = local.schedule.options["total_steps"]
+        if steps is not None and steps < federation.rounds:
+            message = f"ends after {steps} rounds, and the run has {federation.rounds}; null stands for all of them"
+            problems.append(Problem("local.schedule.total_steps", message))
     if local.nesterov and not local.momentum:
         problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
     if local.clip is not None and local.together > 1:

@@ -102,8 +102,9 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), b
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Choice):
-        return value.written()
+    if isinstance(value, Choice):  # a schedule without keys is a word, as in scenarios from when it was one of three
+        written = value.written()
+        return value.name if value.component.kind == "schedule" and len(written) == 1 else written
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if is_dataclass(value):

@@ -143,7 +143,7 @@ class Local:
     last_batch: Literal["keep", "merge", "drop"] = "keep"  # of one sample; merge: joins the one before; drop: left out
     optimizer: Annotated[Choice, "optimizer"] = "sgd"  # type: ignore[assignment]  # see: fedlt ls optimizers
     lr: Annotated[float, "> 0"] = 0.03  # step size of the optimiser
-    schedule: Literal["constant", "cosine", "step"] = "constant"  # of lr over the run; step: x 0.01 at 80 and 90 %
+    schedule: Annotated[Choice, "schedule"] = "constant"  # type: ignore[assignment]  # of lr; see: fedlt ls schedules
     warmup: Annotated[float, ">= 0", "< 1"] = 0.0  # share of the run over which lr first rises from 0
     momentum: Annotated[float, ">= 0", "< 1"] = 0.9  # of sgd; new in every round, but goes on at a centralized site
     nesterov: bool = False  # of sgd; the gradient is corrected by the momentum that is to come

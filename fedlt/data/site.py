@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -82,6 +83,8 @@ class Site:
     span: the share of the run that one round is; 0 in evaluation, where the scenario's schedule does not apply.
     elapsed: the part of this round's local steps that is done, in [0, 1].
     continuous: whether the rounds are one training, so that the optimiser's state goes on.
+    keep_optimizer: whether it goes on all the same, from one round of a client to its next, in `state`; a strategy may
+        set it before it trains.
     state: tensors kept between rounds; a learner's names begin with its own, as in `sbcl/subclass`.
     generator: of the augmentation, while the site trains.
     unlabelled: further samples, whose targets are all -1 (`data.unlabelled`).
@@ -102,6 +105,7 @@ class Site:
     span: OfTheRun[float] = OfTheRun(1.0)
     elapsed: float = 0.0
     continuous: bool = False
+    keep_optimizer: bool = False
     state: dict[str, Tensor] = field(default_factory=dict)
     generator: torch.Generator | None = None
     unlabelled: Rows | None = None
@@ -144,6 +148,20 @@ class Site:
         """Share of the stage that is done at this very step, in [0, 1]; the learning rate follows it."""
         stage, start = self._stage()
         return min(1.0, max(0.0, (self.now - start) / stage.share))
+
+    @property
+    def stage_round(self) -> int:
+        """Rounds of the stage that were before this one."""
+        start, span = self._stage()[1], vars(self)["_span"]
+        done = round(vars(self)["_progress"] / span)
+        return done - math.ceil(start / span - 1e-9) if start else done
+
+    @property
+    def stage_rounds(self) -> int:
+        """Rounds that the stage has."""
+        stage, start = self._stage()
+        first, last = (math.ceil(share * self.task.rounds - 1e-9) for share in (start, start + stage.share))
+        return max(1, last - first)
 
     def _stage(self) -> tuple[Stage, float]:
         """The stage in this round, and the progress at which it starts."""

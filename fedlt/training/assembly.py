@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fedlt.config.declarations import misspelt
+from fedlt.config.schedules import LENGTH, TORCH
 from fedlt.data.task import Task
 from fedlt.errors import Problem, ScenarioError
 from fedlt.learner import Learner, overrides
@@ -23,6 +24,7 @@ from fedlt.process import seeding
 from fedlt.statistic import Statistic
 from fedlt.training import trial
 from fedlt.training.own_statistics import try_own
+from fedlt.training.schedules import factors
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
@@ -100,6 +102,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
             raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
     _expect_optimizer(scenario, (*strategy.needs, *learner.needs))
+    _expect_schedule(scenario)
     sizes = federation.clients.sizes
     cohort = cohort_size(scenario, len(sizes))
     setting = Setting(scenario.seed, sizes, cohort, strategy, learner, task, len(flat.shared), flat.num_trainable)
@@ -123,6 +126,19 @@ def _expect_optimizer(scenario: Scenario, needs: tuple[str, ...]) -> None:
             f"{scenario.strategy.name} divides by the rates of sgd's steps, which {chosen} does not follow; take sgd"
         )
         raise ScenarioError(Problem("local.optimizer", message))
+
+
+def _expect_schedule(scenario: Scenario) -> None:
+    """Raises `ScenarioError` where PyTorch's scheduler has no rates for the rounds of the run."""
+    chosen, rounds = scenario.local.schedule, scenario.federation.rounds
+    if chosen.name not in TORCH:
+        return
+    length = rounds if chosen.options.get(LENGTH.get(chosen.name, ""), 0) is None else None
+    try:
+        factors(chosen, scenario.local.lr, rounds, length)
+    except (ArithmeticError, ValueError) as error:
+        message = f"{chosen.name} with these keys has no rates for {rounds} rounds: {type(error).__name__}: {error}"
+        raise ScenarioError(Problem("local.schedule", message)) from error
 
 
 def cohort_size(scenario: Scenario, clients: int) -> int:

@@ -7,7 +7,6 @@ Written here for speed alone: nothing is built per client, and importing torch's
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -17,20 +16,6 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from fedlt.nn.flat import Flat
-
-
-def schedule(kind: str, warmup: float, progress: float) -> float:
-    """Factor of the learning rate at `progress` in [0, 1]: it rises linearly over `warmup`, then follows its kind.
-
-    constant: 1. cosine: half a cosine from 1 to 0 over what is left. step: 0.01 from 0.8 on, 0.0001 from 0.9 on.
-    """
-    if progress < warmup:
-        return progress / warmup
-    if kind == "cosine":
-        return 0.5 + 0.5 * math.cos(math.pi * (progress - warmup) / (1 - warmup))
-    if kind == "step":
-        return 0.01 ** ((progress >= 0.8) + (progress >= 0.9))
-    return 1.0
 
 
 def descend(

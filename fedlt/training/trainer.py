@@ -16,14 +16,14 @@ from torch import Tensor
 from fedlt.data.site import Batch, Rows, Site
 from fedlt.nn.net import Switch
 from fedlt.training.optimizers import make_optimizer
-from fedlt.training.sgd import schedule
+from fedlt.training.schedules import make_schedule
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Local
     from fedlt.learner import Stage
     from fedlt.nn.flat import Flat
 
-KEPT = "trainer/"  # what begins the names under which a continuous site keeps its optimiser's state between rounds
+KEPT = "trainer/"  # what begins the names under which a site keeps its optimiser's state between rounds
 
 
 @dataclass
@@ -62,6 +62,7 @@ class Trainer:
         self._switch, self._switch_backbone = Switch(flat.model), Switch(flat.model.backbone)
         self._switch_still = [Switch(module) for module in flat.still]
         self._optimizer = make_optimizer(flat, local)
+        self._schedule = make_schedule(local)
 
     @torch.enable_grad()  # a strategy may fine-tune while it predicts
     def train(
@@ -79,7 +80,8 @@ class Trainer:
         stage = site.stage
         names = self.select(only, stage.only, without=without)
         optimizer = self._optimizer
-        optimizer.reset(names, 0.0, _kept(site) if site.continuous and not site.stage_begins else {})
+        keeps = site.continuous or site.keep_optimizer
+        optimizer.reset(names, 0.0, _kept(site) if keeps and not site.stage_begins else {})
         rate = self.local.lr if lr is None else lr
         site.generator = self.generator(site)
         data = self._encoded(site, names) if stage.encoded else site.data
@@ -98,7 +100,7 @@ class Trainer:
         site.travel += optimizer.travel
         site.elapsed = 1.0
         self._switch(False)
-        if site.continuous:
+        if keeps:
             site.state.update({f"{KEPT}{name}": value for name, value in optimizer.kept.items()})
 
     def _passes(
@@ -130,8 +132,7 @@ class Trainer:
     def pace(self, site: Site, step: int, steps: int) -> float:
         """Factor of the learning rate in the middle of a step, which is where the site is put; then at its start."""
         site.elapsed = (step + 0.5) / steps
-        scheduled = site.scheduled and (self.local.schedule != "constant" or self.local.warmup)
-        factor = schedule(self.local.schedule, self.local.warmup, site.stage_progress) if scheduled else 1.0
+        factor = self._schedule.factor(site) if site.scheduled else 1.0
         site.elapsed = step / steps
         return factor
 
@@ -202,7 +203,7 @@ class Trainer:
 
 
 def _kept(site: Site) -> dict[str, Tensor]:
-    """The optimiser's state that a continuous site has kept from the round before."""
+    """The optimiser's state that the site has kept from the round before."""
     return {name.removeprefix(KEPT): tensor for name, tensor in site.state.items() if name.startswith(KEPT)}
 
 

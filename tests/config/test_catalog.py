@@ -17,7 +17,7 @@ from fedlt.config.source import source_of
 from fedlt.errors import ScenarioError
 from fedlt.strategy import Strategy
 
-DATACLASSES = [kind for kind in catalog.KINDS if kind != "optimizer"]  # those are PyTorch's own classes
+DATACLASSES = [kind for kind in catalog.KINDS if kind not in ("optimizer", "schedule")]  # PyTorch's own classes
 COMPONENTS = [(kind, name) for kind in DATACLASSES for name in catalog.names(kind)]
 
 

@@ -28,7 +28,7 @@ from fedlt.nn.net import Net
 from fedlt.nn.norm import norm
 from fedlt.results.runs import Run
 from fedlt.training.assembly import assemble
-from fedlt.training.sgd import schedule
+from fedlt.training.schedules import over_the_run
 
 pytestmark = pytest.mark.slow
 
@@ -52,11 +52,11 @@ def slope(site: Site, batch: Batch) -> Tensor:
 
 
 def test_the_schedules_by_hand() -> None:
-    assert [schedule("constant", 0.0, p) for p in (0.0, 0.5, 1.0)] == [1, 1, 1]
-    assert [schedule("constant", 0.2, p) for p in (0.05, 0.1, 0.3)] == [0.25, 0.5, 1]
-    assert [schedule("cosine", 0.0, p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])
-    assert [schedule("cosine", 0.2, p) for p in (0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.5, 1, 0.5, 0])
-    assert [schedule("step", 0.0, p) for p in (0.79, 0.8, 0.89, 0.9)] == pytest.approx([1, 0.01, 0.01, 0.0001])
+    assert [over_the_run("constant", 0.0, p) for p in (0.0, 0.5, 1.0)] == [1, 1, 1]
+    assert [over_the_run("constant", 0.2, p) for p in (0.05, 0.1, 0.3)] == [0.25, 0.5, 1]
+    assert [over_the_run("cosine", 0.0, p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])
+    assert [over_the_run("cosine", 0.2, p) for p in (0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.5, 1, 0.5, 0])
+    assert [over_the_run("step", 0.0, p) for p in (0.79, 0.8, 0.89, 0.9)] == pytest.approx([1, 0.01, 0.01, 0.0001])
 
 
 def test_the_rate_follows_the_run_step_by_step(make_client: Any) -> None:

@@ -81,16 +81,25 @@ def test_ten_steps_are_those_of_pytorch(make_client: Any, tiny: dict[str, Any], 
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "adamax"])
-def test_the_state_goes_on_where_rounds_are_one_training(make_client: Any, tiny: dict[str, Any], name: str) -> None:
+def test_the_state_goes_on_where_rounds_are_one_training_or_a_strategy_asks_for_it(
+    make_client: Any, tiny: dict[str, Any], name: str
+) -> None:
     ends = {}
-    for kind, continuous, rounds in (("whole", False, 1), ("kept", True, 2), ("lost", False, 2)):
-        client = make_client(net(), *data(), local_of(tiny, name, epochs=4 // rounds), continuous=continuous)
+    ways: dict[str, tuple[dict[str, bool], int]] = {
+        "whole": ({}, 1),
+        "continuous": ({"continuous": True}, 2),
+        "asked for": ({"keep_optimizer": True}, 2),
+        "lost": ({}, 2),
+    }
+    for kind, (fields, rounds) in ways.items():
+        client = make_client(net(), *data(), local_of(tiny, name, epochs=4 // rounds), **fields)
         client.span = 1 / rounds
         for number in range(rounds):
             client.progress = number / rounds
             client.train(client.learner.loss)
         ends[kind] = client.flat.storage.clone()
-    assert torch.allclose(ends["kept"], ends["whole"], atol=1e-6)
+    assert torch.allclose(ends["continuous"], ends["whole"], atol=1e-6)
+    assert torch.equal(ends["asked for"], ends["continuous"])
     assert not torch.allclose(ends["lost"], ends["whole"], atol=1e-4)
 
 
@@ -98,7 +107,7 @@ def test_the_state_goes_on_where_rounds_are_one_training(make_client: Any, tiny:
 def test_bits_are_equal_everywhere_and_after_a_resume(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for strategy in ("fedper", "centralized"):
+    for strategy in ("fedper", "centralized", "{name: balancefl, optimizer_state: kept}"):
         changes = [f"strategy={strategy}", "local.optimizer=adamw", "local.lr=0.01", "federation.rounds=4"]
         plain = fedlt.run(tiny, *changes, out=tmp_path / "plain", backend="inline")
         forked = fedlt.run(tiny, *changes, out=tmp_path / "forked", backend="processes", workers=2)

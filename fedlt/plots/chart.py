@@ -84,7 +84,7 @@ class Dots:
     sizes: [n] what their areas follow.
     largest: the size of the largest dot, of all charts that share their scale.
     label: in the legend, and the title of a panel of their own; the name unless given.
-    corner: what is written into such a panel.
+    corner: what is written above such a panel.
     empty: what is written instead where there are none.
     texts: what is told of each dot.
     """

@@ -68,13 +68,13 @@ def client_chart(
         points = client_points(runs, variant, masked, spare)
         shown = ~(np.isnan(points.generic) | np.isnan(points.personal))
         borrowed = lender and not any(has_model(run, "generic") for run in runs)
-        above = int((points.personal[shown] > points.generic[shown]).sum())
+        gain = points.personal[shown] - points.generic[shown]
         marks.append(Dots(
             name,
             100 * points.generic[shown], 100 * points.personal[shown],
             points.samples[shown], _largest(methods), look,
             label=f"{name} (generic: {lender})" if borrowed else name,
-            corner=f"{above} of {shown.sum()} above" if shown.any() else "",
+            corner=_counted(gain, len(np.unique(points.client[shown])), len(runs)) if len(gain) else "",
             empty="no generic model\n(a reference can lend its own)",
             texts=_texts(name, runs, points, variant, shown),
         ))  # fmt: skip
@@ -118,6 +118,13 @@ def gain_chart(methods: Mapping[str, Sequence[Run]], reference: str, masked: boo
         ruled=True,
         empty="",
     )
+
+
+def _counted(gain: NDArray[np.float64], clients: int, seeds: int) -> str:
+    """How many dots lie where, and how many there are."""
+    where = f"{int((gain > 0).sum())} above, {int((gain < 0).sum())} below" if gain.any() else "all on the diagonal"
+    repeated = f" in {seeds} seeds" if seeds > 1 else ""
+    return f"{where}; {clients} client{'s' if clients != 1 else ''}{repeated}"
 
 
 def _largest(methods: Mapping[str, Sequence[Run]]) -> int:

@@ -68,7 +68,7 @@ def clients(methods: Methods, reference: str, masked: bool = False) -> Figure:
     """Personal against generic accuracy of every client, the methods side by side."""
     chart = client_chart(methods, masked, lender=reference)
     panels = chart.panels()
-    figure, axes = _panels(len(panels), columns=3, height=2.75, share=True)
+    figure, axes = _panels(len(panels), columns=2 if len(panels) == 4 else 3, height=2.75, share=True)
     for ax, panel in zip(axes, panels, strict=True):
         draw_on(ax, panel)
         ax.label_outer()

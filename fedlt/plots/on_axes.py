@@ -74,8 +74,8 @@ def _dots(ax: Axes, dots: Dots) -> None:
         dots.x, dots.y, s=LARGEST / max(dots.largest, 1) * dots.sizes, color=dots.look.colour, alpha=0.55,
         edgecolors="black", linewidths=0.4, zorder=2,
     )  # fmt: skip
-    if dots.corner:
-        ax.text(0.98, 0.03, dots.corner, transform=ax.transAxes, ha="right", fontsize=7)
+    if dots.corner:  # between the title and the frame, where no dot can lie under it
+        ax.text(0.0, 1.02, dots.corner, transform=ax.transAxes, fontsize=7, color="0.35")
 
 
 def _map(ax: Axes, found: Shades) -> None:
@@ -107,7 +107,8 @@ def _bars_behind(ax: Axes, chart: Chart) -> None:
 
 def _set_axes(ax: Axes, chart: Chart) -> None:
     ax.set(xlabel=chart.x.text, ylabel=chart.y.text)
-    ax.set_title(chart.title, pad=12 if chart.groups else None)
+    noted = any(isinstance(mark, Dots) and mark.corner for mark in chart.marks)
+    ax.set_title(chart.title, pad=14 if noted else 12 if chart.groups else None)
     if chart.diagonal:
         ax.set_aspect("equal")
     if chart.ruled:

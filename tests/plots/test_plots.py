@@ -99,7 +99,7 @@ def test_a_dot_is_a_client_under_both_models(axes: Axes, runs: list[Run]) -> Non
     assert np.array(dots(axes).get_offsets()) == pytest.approx(np.array([[60, 50], [60, 60], [60, 70]]))
     sizes = dots(axes).get_sizes()
     assert sizes.tolist() == pytest.approx([90, 90 * 30 / 120, 90 * 15 / 120])
-    assert "1 of 3 above" in [text.get_text() for text in axes.texts]
+    assert "1 above, 1 below; 3 clients" in [text.get_text() for text in axes.texts]
     diagonal = axes.get_lines()[0]
     assert np.array(diagonal.get_data()).tolist() == [[0, 100], [0, 100]]
 

@@ -41,7 +41,9 @@ class KNNPer(Strategy):
 
     def vote(self, client: Client, features: Tensor, store: Tensor) -> Tensor:
         """[B, C] shares of the neighbours' weight, by class; distances count from the nearest, which cancels out."""
-        distances = torch.cdist(features, store).square()
+        # PyTorch chooses by the size of the batch, which a traced graph must not depend on.
+        way = "use_mm_for_euclid_dist" + ("" if torch.compiler.is_exporting() else "_if_necessary")
+        distances = torch.cdist(features, store, compute_mode=way).square()
         near, index = distances.topk(min(self.neighbours, len(store)), largest=False)
         weights = (-near / (self.scale * store.shape[1])).softmax(1)
         return (weights[..., None] * one_hot(client.data.y, client.task.num_classes)[index]).sum(1)

@@ -1,4 +1,4 @@
-"""The commands that tell what figures mean and make pages of them: `fedlt explain`, `report`."""
+"""Commands that tell what figures mean, make pages, and write models: `fedlt explain`, `report`, `export`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedlt.errors import Problem, ScenarioError
+from fedlt.errors import FedLTError, Problem, ScenarioError
 
 if TYPE_CHECKING:
     from fedlt.measures.figure import Figure
@@ -71,4 +71,32 @@ def report(
     print(f"{output.resolve()}  ({size / 1e6:.1f} MB)")
 
 
-COMMANDS = (explain, report)
+def export(
+    run: Annotated[Path, typer.Argument(show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="model.pt2 or model.safetensors.", show_default=False)],
+    client: Annotated[int | None, typer.Option(help="Its personal model; the generic one unless given.")] = None,
+    variant: Annotated[str, typer.Option(help="Another than the headline, such as psi of fedloge.")] = "",
+) -> None:
+    """Write a finished run's model to a file that needs no FedLT.
+
+    RUN is a run folder. model.pt2 holds the graph from images (uint8, channels last) or rows as the data set has them
+    to logits, for batches of any size: torch.export.load. model.safetensors holds the weights by name, and what the
+    model expects.
+    """
+    from fedlt.results.export import check_target
+    from fedlt.results.runs import open_run
+
+    check_target(output)
+    try:
+        opened = open_run(run)
+        model = opened.model(variant) if client is None else opened.client(client, variant)
+        model.export(output)
+    except ScenarioError:
+        raise
+    except FedLTError as error:
+        raise ScenarioError(Problem("", str(error))) from error
+    whose = "the generic model" if client is None else f"the personal model of client {client}"
+    print(f"{output.resolve()}  ({whose}, {output.stat().st_size / 1e6:.1f} MB)")
+
+
+COMMANDS = (explain, report, export)

@@ -9,7 +9,7 @@ the data when they predict: `recorded` makes a federation of it in which only th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,13 @@ FILE = "model.json"
 
 def write_description(folder: Path, federation: Federation) -> None:
     """Write `model.json` into a run folder."""
-    arrays = {name: _as_json(array) for name, array in federation.inputs.arrays().items()}
-    content = {"class_names": list(federation.class_names), "inputs": described(federation.inputs), "arrays": arrays}
-    write_json(folder / FILE, content)
+    write_json(folder / FILE, description(federation.inputs, federation.class_names))
+
+
+def description(kind: InputKind, class_names: Sequence[str]) -> dict[str, Any]:
+    """What a model expects and gives, as JSON has it; `read_description` takes it back."""
+    arrays = {name: _as_json(array) for name, array in kind.arrays().items()}
+    return {"class_names": list(class_names), "inputs": described(kind), "arrays": arrays}
 
 
 def read_description(folder: Path) -> tuple[InputKind, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,16 @@ class Trained(nn.Module):
         if given.x.ndim and not len(given.x):
             raise FedLTError("there is no sample to predict")
         return np.ascontiguousarray(self.kind.stored(given))
+
+    def stored_example(self, count: int) -> Tensor:
+        """[count, ...] samples as `forward` takes them, of zeros."""
+        return self.kind.stored_example(count).to(next(iter(self.tensors.values())).device)
+
+    def export(self, path: str | Path) -> None:
+        """Write the model to `path`: its graph to a file that ends with .pt2, its weights to .safetensors."""
+        from fedlt.results.export import export
+
+        export(self, Path(path).expanduser())
 
     @property
     def _several(self) -> bool:

@@ -95,6 +95,12 @@ class ImageKind(InputKind):
         shape = (count, *self.size)
         return torch.zeros(shape) if generator is None else torch.randn(shape, generator=generator)
 
+    def stored_example(self, count: int) -> Tensor:
+        import torch
+
+        channels, height, width = self.size
+        return torch.zeros(count, height, width, channels, dtype=torch.uint8)
+
     def for_recipe(self, recipe: Any) -> ImageKind:
         """In the memory order of the recipe's key `channels_last`, where it has one."""
         return replace(self, channels_last=bool(getattr(recipe, "channels_last", False)))

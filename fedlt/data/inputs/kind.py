@@ -153,6 +153,10 @@ class InputKind(ABC):
         generator: draws samples that look like standardised ones; without it they are plain ones.
         """
 
+    @abstractmethod
+    def stored_example(self, count: int) -> Tensor:
+        """[count, ...] samples of zeros as the kind stores them, none of them shorter than others."""
+
     @property
     def padded(self) -> bool:
         """Whether some samples are shorter than others, so that an encoder must look at the mask."""

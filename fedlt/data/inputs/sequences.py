@@ -97,6 +97,11 @@ class SequenceKind(InputKind):
             x[1:, 1:] = torch.nan
         return x
 
+    def stored_example(self, count: int) -> Tensor:
+        import torch
+
+        return torch.zeros(count, *self.shape)
+
     @property
     def padded(self) -> bool:
         return self.shorter

@@ -132,6 +132,11 @@ class TabularKind(InputKind):
         shape = (count, *self.shape)
         return torch.zeros(shape) if generator is None else torch.randn(shape, generator=generator)
 
+    def stored_example(self, count: int) -> Tensor:
+        import torch
+
+        return torch.zeros(count, len(self.mean) + len(self.levels))
+
     def _stored(self, numbers: NDArray[np.float32], texts: NDArray[Any]) -> NDArray[np.float32]:
         """[N, F + G] the numbers, and the codes of the categories; -1 for one that is none of the levels."""
         if not self.levels:

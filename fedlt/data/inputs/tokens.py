@@ -105,6 +105,11 @@ class TokenKind(InputKind):
             x[1:, 1:] = PADDING
         return x
 
+    def stored_example(self, count: int) -> Tensor:
+        import torch
+
+        return torch.zeros(count, self.length, dtype=torch.int32)
+
     @property
     def padded(self) -> bool:
         return self.shorter

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from clients.context import Context, Exchange
 from fedlt.config.scenario import Scenario, load
-from fedlt.config.sections import Attack
+from fedlt.config.sections import Attack, InitFrom
 from fedlt.data.federation import Federation, federate
 from fedlt.data.provenance import code_now, refuse_changed
 from fedlt.errors import FedLTError, Problem, ScenarioError
@@ -60,7 +60,8 @@ def generic_model(folder: Path, summary: Mapping[str, Any], variant: str = "", d
     parts = context.parts
     server = Server(parts.model, parts.flat, parts.task, {}, exchange.outbox, exchange.job.round, learner=parts.learner)
     hook = partial(context.strategy.generic, server)
-    return _trained(context, hook, exchange.outbox, _origin(scenario, summary), variant)
+    beside = exchange.outbox if overrides(context.strategy, Strategy.generic) else {}
+    return _trained(context, hook, beside, _origin(scenario, summary), variant)
 
 
 def personal_model(
@@ -107,7 +108,7 @@ def _personal(
         client = context.client(number, exchange, "evaluate")
         strategy.adapt(client)
         context.flat.settle()
-        beside = exchange.outbox | client.state
+        beside = exchange.outbox | client.state if overrides(strategy, Strategy.personal) else {}
         unseen = client.class_counts == 0 if masked else None
         return _trained(context, partial(strategy.personal, client), beside, origin, variant, unseen)
 
@@ -136,7 +137,8 @@ def _scenario(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario
     scenario = load(folder / "scenario.yaml", [f"resources.device={device}", "evaluation.metrics=[]"])
     made_of, now = summary.get("inputs") or {}, code_now(scenario)
     refuse_changed({key: made_of.get(key, now[key]) for key in now}, now, "the run was made", REMEDY)
-    return replace(scenario, federation=replace(scenario.federation, attack=Attack(), links=[]))
+    honest = replace(scenario.federation, attack=Attack(), links=[])
+    return replace(scenario, federation=honest, init_from=InitFrom())  # all weights are in the run folder
 
 
 def _context(

@@ -23,6 +23,7 @@ from fedlt.results.run_warnings import LastLook
 from fedlt.results.runs import Run, kept_run, open_run
 from fedlt.results.trackers import trackers
 from fedlt.training.assembly import Assembly, assemble, cohort_size
+from fedlt.training.initial import Initial
 from server.grids.local import LocalGrid
 from server.rounds.hooks import Hooks
 from server.rounds.loop import Rounds
@@ -123,6 +124,11 @@ def _replaced(grid: Grid) -> int:
     return grid.replaced if isinstance(grid, LocalGrid) else 0
 
 
+def _begun(initial: Initial) -> dict[str, Any]:
+    """What `run.json` keeps of the weights that the model began with; the digest of their file is among the inputs."""
+    return {"source": initial.source, "taken": len(initial.taken) - len(initial.anew), "anew": initial.anew}
+
+
 def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, parts: Assembly) -> dict[str, Any]:
     needs = *parts.strategy.needs, *parts.learner.needs
     return {
@@ -142,4 +148,5 @@ def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, 
         "partition_hash": federation.digest(),
         "inputs": federation.made_of,
         "attackers": list(parts.chain.untested),
+        **({"init_from": _begun(parts.initial)} if parts.initial is not None else {}),
     }

@@ -40,6 +40,7 @@ def run(
     resume_from: Annotated[int | None, typer.Option(help="Go on from the checkpoint of this round.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
     track: Annotated[str, typer.Option(help="Trackers, callbacks: tensorboard, mlflow, wandb, ./file.py:Mine.")] = "",
+    init_from: Annotated[str | None, typer.Option(help="Begin with the weights of this run, or file.")] = None,
 ) -> None:
     """Run a scenario. The last line printed is the run folder's path.
 
@@ -51,6 +52,7 @@ def run(
 
     name, changes = split(scenario, overrides)
     changes += [f"resources.{key}={value}" for key, value in (("backend", backend), ("workers", workers)) if value]
+    changes += [f"init_from.name={init_from}"] if init_from else []
     each = [[*changes, f"seed={seed}"] for seed in parse_seeds(seeds)] if seeds else [changes]
     scenarios = [load(name, chosen) for chosen in each]  # all are checked before the first runs
     from fedlt.results.console import Console

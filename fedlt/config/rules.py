@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fedlt.errors import Problem
 
 if TYPE_CHECKING:
-    from fedlt.config.sections import Attack, Data, Evaluation, Federation, Late, Local, Validation
+    from fedlt.config.sections import Attack, Data, Evaluation, Federation, InitFrom, Late, Local, Validation
 
 
 FIND_CLIENTS = ("natural", "given")
@@ -55,6 +55,12 @@ def cross_check(
         problems.append(Problem("local.clip", message))
 
     _check_faults(federation.late, federation.attack, problems)
+
+
+def check_initial(init_from: InitFrom, problems: list[Problem]) -> None:
+    """Refuse patterns of what is left out of nothing."""
+    if init_from.name is None and init_from.without:
+        problems.append(Problem("init_from.without", "has no effect without init_from.name; remove it"))
 
 
 def _check_validation(validation: Validation, evaluation: Evaluation, problems: list[Problem]) -> None:

@@ -11,20 +11,22 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fedlt.config.component import Choice
-from fedlt.config.rules import cross_check
+from fedlt.config.rules import check_initial, cross_check
 from fedlt.config.scenario_file import Reader, anchor, apply, locate, read
-from fedlt.config.sections import Data, Evaluation, Federation, Local, Resources
+from fedlt.config.sections import Data, Evaluation, Federation, InitFrom, Local, Resources
 from fedlt.errors import Problem, ScenarioError
 
 
 @dataclass(frozen=True)
 class Scenario:
     """A checked scenario. `name` is the file's stem; all else is the file's content with every default filled in."""
+
+    young: ClassVar[tuple[str, ...]] = ("init_from",)
 
     name: str
     data: Data = field(default_factory=Data)
@@ -33,13 +35,14 @@ class Scenario:
     model: Annotated[Choice, "model"] = "cnn"  # type: ignore[assignment]  # see: fedlt ls models
     strategy: Annotated[Choice, "strategy"] = "fedavg"  # type: ignore[assignment]  # see: fedlt ls strategies; or ./file.py:Class
     learner: Annotated[Choice, "learner"] = "cross_entropy"  # type: ignore[assignment]  # see: fedlt ls learners; or ./file.py:Class
+    init_from: InitFrom = field(default_factory=InitFrom)
     evaluation: Evaluation = field(default_factory=Evaluation)
     resources: Resources = field(default_factory=Resources)
     seed: Annotated[int, ">= 0"] = 0  # everything that is random follows from it
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, as a YAML file would hold them."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "name"}
+        return {name: value for name, value in _plain(self).items() if name != "name"}
 
     def to_yaml(self) -> str:
         """The resolved scenario as YAML text that `load` takes back."""
@@ -95,6 +98,7 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), b
         raise ScenarioError(problems, source=name)
     result = Scenario(name=name, **sections)
     cross_check(result.data, result.federation, result.local, result.evaluation, problems)
+    check_initial(result.init_from, problems)
     if problems:
         raise ScenarioError(problems, source=name)
 
@@ -114,9 +118,17 @@ def _plain(value: Any) -> Any:
 
 def _left_out(name: str, owner: Any) -> bool:
     """Whether a section's field is younger than the scenarios that lie about, and at its default."""
-    value, usual = getattr(owner, name), getattr(type(owner)(), name, None)
+    if name not in getattr(owner, "young", ()):
+        return False
+    value, usual = getattr(owner, name), _usual(owner, name)
     plain = value.name if isinstance(value, Choice) and len(value.written()) == 1 else value
-    return name in getattr(owner, "young", ()) and plain == usual
+    return bool(plain == usual)
+
+
+def _usual(owner: Any, name: str) -> Any:
+    """The default of a section's field."""
+    spec = next(f for f in fields(owner) if f.name == name)
+    return spec.default if spec.default_factory is MISSING else spec.default_factory()
 
 
 def _short(name: str) -> str:

@@ -18,9 +18,12 @@ FOLDER = catalog.ROOT / "scenarios"
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
     ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"), ("model",),
-    ("strategy",), ("learner",), ("evaluation", "metrics"),
+    ("strategy",), ("learner",), ("evaluation", "metrics"), ("init_from",),
 )  # fmt: skip
 """Keys whose values may be paths."""
+
+FILES = (("data", "longtail", "counts"), ("data", "noise", "file"), ("federation", "partition", "file"), ("init_from",))
+"""Those whose values are always paths."""
 
 DATA_FILES = (".npz", ".csv", ".tsv", ".parquet")
 
@@ -102,7 +105,7 @@ def _places(holder: Any, place: Any) -> Iterator[tuple[Any, Any]]:
 def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
     if keys == ("data", "name"):
         return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
-    if keys in (("data", "longtail", "counts"), ("data", "noise", "file"), ("federation", "partition", "file")):
+    if keys in FILES:
         return True
     if keys == ("model",) and value.partition(":")[2].startswith((".", "~")):  # a folder of a library's
         return True

@@ -5,6 +5,7 @@ They are also read as source text, for `fedlt ls keys` and for errors before any
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -153,6 +154,21 @@ class Local:
     augment: Literal[
         "none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout", "strong", "shift", "shift_flip"
     ] = "none"  # of images; crop finds black beyond the image, shift the mean colour
+
+
+@dataclass(frozen=True)
+class InitFrom:
+    """Weights to begin with, in place of random ones. `init_from=runs/RUN` sets the name alone."""
+
+    shorthand: ClassVar[str] = "name"
+
+    name: str | None = None  # a finished run's folder, or a .safetensors or .pt file of tensors by name; null: none
+    without: list[str] = field(default_factory=list)  # patterns of tensors that begin anew all the same: [head.*]
+
+    def __post_init__(self) -> None:
+        """Workers may be started in another folder."""
+        if isinstance(self.name, str):
+            object.__setattr__(self, "name", os.path.abspath(os.path.expanduser(self.name)))
 
 
 @dataclass(frozen=True)

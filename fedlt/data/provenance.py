@@ -26,7 +26,7 @@ from fedlt.errors import FedLTError, Problem, ScenarioError
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
 
-DATA = "data.name"
+DATA, INITIAL = "data.name", "init_from"
 
 MadeOf = Mapping[str, Mapping[str, str]]
 """Digests by key of the scenario and by file. A built-in component has no key, nor has a list of counts."""
@@ -55,7 +55,8 @@ def inputs_now(scenario: Scenario, made_of: MadeOf, seen: Seen | None = None) ->
 def named_now(scenario: Scenario) -> dict[str, dict[str, str]]:
     """Digests of all files but the data's that the scenario names or imports."""
     counts, noise = scenario.data.longtail.counts, scenario.data.noise.file
-    return _named_file("data.longtail.counts", counts) | _named_file("data.noise.file", noise) | code_now(scenario)
+    files = _named_file("data.longtail.counts", counts) | _named_file("data.noise.file", noise)
+    return files | _initial_weights(scenario.init_from.name) | code_now(scenario)
 
 
 def code_now(scenario: Scenario) -> dict[str, dict[str, str]]:
@@ -124,7 +125,7 @@ def names_files(scenario: Mapping[str, Any]) -> bool:
     counts, noise = data.get("longtail", {}).get("counts"), data.get("noise", {}).get("file")
     partition = scenario["federation"]["partition"]
     holders = partition.get("file") if isinstance(partition, dict) else None
-    named = isinstance(counts, str) or bool(noise) or bool(holders)
+    named = isinstance(counts, str) or bool(noise) or bool(holders) or bool(scenario.get(INITIAL))
     return data["name"] != "digits" or named or ".py:" in json.dumps(scenario)
 
 
@@ -154,6 +155,21 @@ def _path(text: str) -> Path | None:
         return path if re.search(r"[./]", text) and path.is_file() else None
     except (OSError, ValueError):  # too long, or with characters that no path has
         return None
+
+
+def weights_file(path: Path) -> Path | None:
+    """The file of the weights that a run folder holds, or that the path is; None where there is none."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    return file if file.is_file() else None
+
+
+def _initial_weights(name: str | None) -> dict[str, dict[str, str]]:
+    """The digest of the weights that the model begins with, by `init_from`."""
+    file = None if name is None else weights_file(Path(name))
+    if name is None or file is None:
+        return {}
+    shown = file.name if file == Path(name) else f"{Path(name).name}/{file.name}"
+    return {INITIAL: _by_name({shown: file}, INITIAL)}
 
 
 def _by_name(files: Mapping[str, Path], key: str) -> dict[str, str]:

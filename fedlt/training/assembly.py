@@ -23,6 +23,7 @@ from fedlt.nn.wrapped import WrappedModule, described
 from fedlt.process import seeding
 from fedlt.statistic import Statistic
 from fedlt.training import trial
+from fedlt.training.initial import Initial
 from fedlt.training.own_statistics import try_own
 from fedlt.training.schedules import factors
 
@@ -45,10 +46,12 @@ class Assembly:
     chain: Chain  # what updates pass on their way
     statistics: dict[str, Statistic] = field(default_factory=dict)  # what is measured, by name; none has seen anything
     found: tuple[str, ...] = ()  # lines about a model that was taken apart
+    initial: Initial | None = None  # the weights that it begins with, where they are not random ones
 
     def remarks(self) -> list[str]:
         """Lines about inputs, model and links that `fedlt check`, and a run at its start, say."""
-        return [*self.task.inputs.remarks(), *self._remarks_on_model(), *self.chain.remarks()]
+        begun = [self.initial.text()] if self.initial is not None else []
+        return [*self.task.inputs.remarks(), *self._remarks_on_model(), *begun, *self.chain.remarks()]
 
     def _remarks_on_model(self) -> list[str]:
         given = self.flat.given_frozen
@@ -82,6 +85,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         raise ScenarioError(Problem("data.unlabelled", message))
     if reason := inputs.obstacle(scenario.local.augment):
         raise ScenarioError(Problem("local.augment", reason))
+    initial = Initial.of(scenario)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.integer(scenario.seed, "model"))
         model = trial.build(recipe, task, scenario.model.name)
@@ -93,10 +97,15 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             learner.build(model, task)
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
+        if initial is not None:
+            initial.give(model)
         if model.head is not given:
             _expect_own_head(strategy, model.head, scenario.learner.name)
         try:
             strategy.build(model, task)
+            if initial is not None:
+                initial.give(model)
+                initial.settle(model)
             flat = Flat(model.to(device), strategy.private, strategy.frozen, inputs.memory_format)
         except ValueError as error:
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
@@ -109,7 +118,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     chain = Chain.of(scenario, setting)
     own = [choice.create() for choice in scenario.evaluation.metrics]
     try_own(own, task, federation)
-    parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own), tuple(remarks))
+    parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own), tuple(remarks), initial)
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 

@@ -1,0 +1,189 @@
+"""Weights that a model begins with in place of random ones: those of a finished run, or of a file (`init_from`).
+
+Tensors are taken by name and shape. Of a run it is those of its generic model that its clients share; of a file all.
+Names may be those that the tensors have in the model, or in the module of the user's own that it was made of.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fedlt.config import catalog
+from fedlt.config.scenario_file import read
+from fedlt.data.provenance import INITIAL, weights_file
+from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.nn.names import outside_names
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Scenario
+    from fedlt.nn.net import Net
+
+SHOWN = 3
+"""Names in a sentence, at most."""
+
+
+@dataclass
+class Initial:
+    """The weights to begin with.
+
+    source: what they are of, for sentences. given: tensors by name. without: patterns of tensors that begin anew.
+    """
+
+    source: str
+    given: Mapping[str, Tensor]
+    without: tuple[str, ...] = ()
+    taken: dict[str, bool] = field(default_factory=dict)  # by name in the model: whether it was
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Initial | None:
+        """Those of the scenario; None where it names none. Raises `ScenarioError`."""
+        name = scenario.init_from.name
+        if name is None:
+            return None
+        try:
+            given = _read(Path(name))
+        except FedLTError as error:
+            raise ScenarioError(Problem(INITIAL, str(error))) from error
+        return cls(Path(name).name, given, tuple(scenario.init_from.without))
+
+    def give(self, model: Net) -> None:
+        """Copy what fits into the model; nothing is drawn from the generators.
+
+        Call it before strategies build on the model, so that their copies of it begin alike, and after.
+        """
+        own = _tensors(model)
+        outside = outside_names(model, own)
+        self.taken = {}
+        with torch.no_grad():
+            for name, tensor in own.items():
+                held = self._held(name, outside[name])
+                self.taken[name] = held is not None and held.shape == tensor.shape and not self._left_out(name)
+                if held is not None and self.taken[name]:
+                    tensor.copy_(held)
+
+    def settle(self, model: Net) -> None:
+        """Raise `ScenarioError` where nothing was taken, or where a tensor has another shape than the given one."""
+        own = _tensors(model)
+        outside = outside_names(model, own)
+        for pattern in self.without:
+            if not any(fnmatchcase(name, pattern) for name in own):
+                message = f"{pattern!r} matches no tensor of the model: {_some(own)}"
+                raise ScenarioError(Problem(f"{INITIAL}.without", message))
+
+        others = {
+            name: held
+            for name, tensor in own.items()
+            if (held := self._held(name, outside[name])) is not None
+            and held.shape != tensor.shape
+            and not self._left_out(name)
+        }
+        if others:
+            name, held = next(iter(others.items()))
+            message = f"{name} is {list(held.shape)} in {self.source} and {list(own[name].shape)} in this model"
+            more = f", and so are {len(others) - 1} more" if len(others) > 1 else ""
+            patterns = ", ".join(dict.fromkeys(f"{name.rpartition('.')[0] or name}.*" for name in others))
+            raise ScenarioError(Problem(INITIAL, f"{message}{more}; {INITIAL}.without=[{patterns}] begins them anew"))
+
+        if not any(self.taken.values()):
+            pairs = [(near, name) for name in own if (near := self._nearest(outside[name]))][:SHOWN]
+            nearest = ", ".join(f"{near} for {outside[name]}" for near, name in pairs)
+            what = f"no tensor of {self.source} has the name of one of the model's"
+            if not pairs:
+                nearest = f"there: {_some(self.given)}; here: {_some(outside.values())}"
+            raise ScenarioError(Problem(INITIAL, f"{what}; nearest: {nearest}" if pairs else f"{what}; {nearest}"))
+
+    @property
+    def anew(self) -> list[str]:
+        """Names of the model's tensors that were not taken."""
+        return [name for name, taken in self.taken.items() if not taken]
+
+    def text(self) -> str:
+        """What was taken, as a line."""
+        count = len(self.taken) - len(self.anew)
+        rest = f"; {_some(self.anew)} begin anew" if self.anew else ""
+        return f"{INITIAL} {self.source}: {count} of {len(self.taken)} tensors taken{rest}"
+
+    def _held(self, name: str, outside: str) -> Tensor | None:
+        found = self.given.get(name)
+        return self.given.get(outside) if found is None else found
+
+    def _left_out(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.without)
+
+    def _nearest(self, name: str) -> str:
+        return next(iter(difflib.get_close_matches(name, self.given, n=1, cutoff=0.5)), "")
+
+
+def _tensors(model: Net) -> dict[str, Tensor]:
+    """Parameters and buffers by name, without counters of batches, which files may lack."""
+    found: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a run folder or a file. Raises `FedLTError`."""
+    file = weights_file(path)
+    if file is None:
+        raise FedLTError(f"there is neither a finished run nor a file at {path}")
+    if path.is_dir():
+        return _shared_of_run(path, file)
+    if path.suffix == ".safetensors":
+        return _load(file, _safetensors)
+    if path.suffix in (".pt", ".pth"):
+        return _load(file, _state_dict)
+    raise FedLTError(f"expected a run folder, or a file that ends with .safetensors or .pt, got {path.name}")
+
+
+def _shared_of_run(folder: Path, file: Path) -> dict[str, Tensor]:
+    if not (folder / "run.json").is_file():
+        raise FedLTError(f"{folder} is not a run folder: it holds no run.json")
+    status = json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"]
+    if status != "finished":
+        raise FedLTError(f"{folder} is {status}, not finished: it has no weights to begin with")
+    strategy = str(read(folder / "scenario.yaml")["strategy"]["name"])
+    private = catalog.find("strategy", strategy).load().private  # type: ignore[attr-defined]
+    found = {
+        name: tensor
+        for name, tensor in _load(file, _safetensors).items()
+        if not any(fnmatchcase(name, pattern) for pattern in private)
+    }
+    if not found:
+        raise FedLTError(f"the clients of {folder} share no weights: under {strategy} each keeps its own")
+    return found
+
+
+def _load(file: Path, reader: Any) -> dict[str, Tensor]:
+    try:
+        found = reader(file)
+    except Exception as error:  # the readers raise many kinds
+        reason = next(iter(str(error).splitlines()), "")
+        raise FedLTError(f"{file} cannot be read: {type(error).__name__}: {reason}") from error
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise FedLTError(f"{file} holds no tensors by name; save them by torch.save(model.state_dict(), path)")
+    return dict(found)
+
+
+def _safetensors(file: Path) -> Any:
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
+def _state_dict(file: Path) -> Any:
+    """A state dict, alone or under the usual key; nothing but tensors and plain values is unpickled."""
+    found = torch.load(file, map_location="cpu", weights_only=True)
+    return found["state_dict"] if isinstance(found, Mapping) and "state_dict" in found else found
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:SHOWN]) + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")

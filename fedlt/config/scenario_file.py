@@ -272,7 +272,11 @@ class Reader:
 def _spelt_out(section: type, value: Any) -> Any:
     """A single value in the place of a section stands for the key that the section names as its `shorthand`."""
     key = getattr(section, "shorthand", None)
-    return value if key is None or value is None or isinstance(value, dict) else {key: value}
+    if key is None or value is None:
+        return value
+    if isinstance(value, dict):  # `data.longtail=none data.longtail.seed=1`: an override took the text for a name
+        return {key if name == "name" else name: given for name, given in value.items()}
+    return {key: value}
 
 
 def _or_empty(value: Any) -> Any:

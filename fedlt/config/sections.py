@@ -14,7 +14,9 @@ from fedlt.config.component import Choice
 
 @dataclass(frozen=True)
 class LongTail:
-    """How the training set is made long-tailed; the test set stays as it is."""
+    """How the training set is made long-tailed; the test set stays as it is. `data.longtail=none` sets the profile."""
+
+    shorthand: ClassVar[str] = "profile"
 
     profile: Literal["exponential", "step", "pareto", "counts", "none"] = "none"  # shape; none: as the data are
     imbalance_factor: Annotated[float, ">= 1"] | None = None  # largest class / smallest class; null: 100

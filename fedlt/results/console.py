@@ -32,10 +32,13 @@ class Console(Callback):
     def on_start(self, run: RunState) -> None:
         """Say what is about to run."""
         scenario, federation, done = run.scenario, run.federation, run.round
-        held = federation.clients.sizes
+        held, source = federation.clients.sizes, len(federation.train_targets)
+        total, profile = f"{held.sum():,}", scenario.data.longtail.profile
+        cut = f"{total} of the source's {source:,}, under a long tail: {profile}"
         self._print(
             f"{scenario.name}: {scenario.strategy.title}, {scenario.model.title}, {len(held)} clients with "
-            f"{held.min()} to {held.max()} training samples ({held.sum()} in all), {run.total_rounds} rounds"
+            f"{held.min()} to {held.max()} training samples ({cut if profile != 'none' else f'{total} in all'}), "
+            f"{run.total_rounds} round{'s' if run.total_rounds > 1 else ''}"
             + (f", going on after round {done}" if done else "")
         )
         if federation.validation is not None:

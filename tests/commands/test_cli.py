@@ -55,6 +55,7 @@ def test_run_ends_with_the_path_of_the_run_folder(scenario: str) -> None:
     assert run.status == "finished"
     assert run.summary["command"].startswith("fedlt ")
     assert lines[0].startswith("small: fedavg, mlp, 6 clients with ")
+    assert "of the source's 1,497, under a long tail: exponential), 2 rounds" in lines[0]
     assert [line.split()[1] for line in lines if re.match(r"round \d/\d", line)] == ["1/2", "2/2"]
     assert lines[-2].startswith("next: fedlt run small")
     text = "\n".join(lines)

@@ -375,3 +375,23 @@ def test_run_names_tell_runs_apart(own_file: Callable[..., Path]) -> None:
     learner = own_file("from fedlt import Learner\nclass Slow(Learner): pass\n", "learner.py")
     slow = changed(f"learner={learner}:Slow")
     assert slow.run_name == f"digits_lt-fedavg-slow-s0-{slow.hash[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["data.longtail=none"], ("none", None)),
+        (["data.longtail=step", "data.longtail.imbalance_factor=5"], ("step", 5.0)),
+        (["data.longtail.imbalance_factor=5"], ("exponential", 5.0)),  # on top of what the file says
+    ],
+)
+def test_a_long_tail_may_be_named_by_its_profile_alone(
+    overrides: list[str], expected: tuple[str, float | None]
+) -> None:
+    found = load("digits_lt", overrides).data.longtail
+    assert (found.profile, found.imbalance_factor) == expected
+
+
+def test_the_scenario_for_ones_own_data_leaves_them_as_they_are() -> None:
+    assert load("own").data.longtail.profile == "none"
+    assert load("own").to_dict()["data"]["longtail"] == load({"data": {"name": "digits"}}).to_dict()["data"]["longtail"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
@@ -126,6 +128,15 @@ def ray_workers(_kept_grids: Grids, monkeypatch: pytest.MonkeyPatch) -> Grids:
     each start of a worker imports torch, which takes longer than a tiny run."""
     monkeypatch.setattr(sys.modules["fedlt.sweeps.run"], "Grids", lambda: _kept_grids)
     return _kept_grids
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of sweeps that are forks of the test's process, and need not import PyTorch."""
+    from forked import Forked
+
+    stand_in = SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr("fedlt.sweeps.workers.subprocess", stand_in)
 
 
 @pytest.fixture

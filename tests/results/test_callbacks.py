@@ -382,6 +382,7 @@ class Second(Callback):
 """
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("parallel", [1, 2])
 def test_each_run_of_a_sweep_has_a_callback_of_its_own(tiny: dict[str, Any], tmp_path: Path, parallel: int) -> None:
     (tmp_path / "second.py").write_text(OWN, encoding="utf-8")

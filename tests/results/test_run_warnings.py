@@ -224,6 +224,7 @@ def test_a_run_says_it_below_the_table_and_keeps_it(scenario: str, own_file: Cal
     assert open_run(good.stdout.splitlines()[-1]).warnings == []
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("parallel", ["1", "2"])
 def test_a_sweep_says_it_at_its_end_in_a_line_for_each_run(
     scenario: str, own_file: Callable[..., Path], parallel: str

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,12 +46,10 @@ def call(*arguments: str) -> Result:
 
 
 @pytest.fixture(autouse=True)
-def _forked_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that need not import PyTorch, for all tests but that of the bits."""
-    if request.function is test_side_by_side_gives_equal_bits:
-        return
-    stand_in = SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
-    monkeypatch.setattr("fedlt.sweeps.workers.subprocess", stand_in)
+def _forked_workers(request: pytest.FixtureRequest) -> None:
+    """For all tests but that of the bits, which has workers as a user has them."""
+    if request.function is not test_side_by_side_gives_equal_bits:
+        request.getfixturevalue("forked_workers")
 
 
 def hashes(runs: list[Run] | tuple[Run, ...]) -> dict[str, str]:

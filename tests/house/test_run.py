@@ -31,6 +31,7 @@ def test_the_run_folder_holds_everything(tiny: dict[str, Any], tmp_path: Path) -
         "run.json",
         "scenario.yaml",
         "log.txt",
+        "model.json",
         "partition.npz",
         "model.safetensors",
         "checkpoints",  # that of the end, for going on with more rounds

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fedlt.comparing.compare import compare
     from fedlt.config.scenario import Scenario, load
     from fedlt.data.site import Batch, Site
+    from fedlt.encoders.encoder import Encoder
     from fedlt.learner import Learner, Stage
     from fedlt.links.link import Link
     from fedlt.measures.figure import Figure
@@ -36,6 +37,7 @@ __all__ = [
     "Batch",
     "Callback",
     "Client",
+    "Encoder",
     "Figure",
     "Learner",
     "Link",
@@ -70,6 +72,7 @@ _HOMES = {
     "fedlt.checks.models": ("check_model",),
     "fedlt.checks.partitions": ("check_partition",),
     "fedlt.comparing.compare": ("compare",),
+    "fedlt.encoders.encoder": ("Encoder",),
     "fedlt.measures.figure": ("Figure",),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.links.link": ("Link",),

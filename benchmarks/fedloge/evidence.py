@@ -1,7 +1,7 @@
 """FedLoGe and its rivals where methods can learn: settings chosen on validation data, results over seeds.
 
-    FEDLT_DATA=/your/data python -m benchmarks.fedloge.evidence tune cifar100_lt_features
-    FEDLT_DATA=/your/data python -m benchmarks.fedloge.evidence run cifar100_lt_features --seeds 0-4
+    FEDLT_DATA=/your/data python -m benchmarks.fedloge.evidence tune cifar100_lt_pretrained
+    FEDLT_DATA=/your/data python -m benchmarks.fedloge.evidence run cifar100_lt_pretrained --seeds 0-4
 
 `tune` gives every method `TRIALS` settings of rate and one own parameter, on one seed that no table uses, and writes
 all of them with their validation figures to tuned.csv. A setting counts by the mean of generic and masked personal
@@ -77,6 +77,8 @@ METHODS = {
     "FedLoGe, heads: official": Method("fedloge", "heads: official", "norm", (1.0, 2.0)),
     "FedLoGe, dense simplex": Method("fedloge", "sparsity: 0.0"),
     "FedLoGe, no simplex": Method("fedloge", "backbone_from: psi"),
+    "Local": Method("local"),
+    "Centralized": Method("centralized"),
 }
 
 
@@ -93,16 +95,22 @@ class Setting:
 
 
 SETTINGS = {
-    "cifar100_lt_features": Setting(
-        "cifar100_lt_features",
+    "cifar100_lt_pretrained": Setting(
+        "cifar100_lt_pretrained",
         rates=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
         tuning=("federation.rounds=100", "evaluation.every=100"),
         changes=("evaluation.every=50",),
     ),
-    "cifar100_lt_features_if50": Setting(
-        "cifar100_lt_features",
+    "cifar100_lt_pretrained_if50": Setting(
+        "cifar100_lt_pretrained",
         rates=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
         changes=("evaluation.every=50", "data.longtail.imbalance_factor=50"),
+    ),
+    "ham10000_sites_pretrained": Setting(
+        "ham10000_sites_pretrained",
+        rates=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1),
+        tuning=("federation.rounds=10",),
+        changes=("evaluation.every=10",),
     ),
 }
 

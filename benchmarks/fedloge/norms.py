@@ -28,8 +28,8 @@ MNIST = ("data.longtail.imbalance_factor=100", "federation.empty=redraw")
 SETTINGS: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
     "digits": ("digits_lt", (), (0.5, 1, 2, 4, 6.6, 8, 12)),
     "mnist": ("mnist_writers", MNIST, (0.5, 1, 2, 8)),
-    "features": ("cifar100_lt_features", (), (1.8, 8)),
-    "features_60": ("cifar100_lt_features", ("federation.rounds=60",), (0.5, 1, 3.6, 8)),
+    "features": ("cifar100_lt_pretrained", (), (1.8, 8)),
+    "features_60": ("cifar100_lt_pretrained", ("federation.rounds=60",), (0.5, 1, 3.6, 8)),
     "cifar10_30": (CPU.format(10), ("federation.rounds=30",), (0.15, 0.3, 0.6, 2.5)),
     "cifar100_30": (CPU.format(100), ("federation.rounds=30",), (0.15, 0.3, 0.6, 2.5)),
     "cifar10_300": (CPU.format(10), ("federation.rounds=300",), (0.6, 2.5)),

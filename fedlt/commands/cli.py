@@ -104,7 +104,8 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
     checked = load(name, changes)
     from fedlt.data.federation import federate
 
-    federation = federate(checked)  # before torch is imported, so that errors in the data are told at once
+    # Before torch is imported, so that errors in the data are told at once.
+    federation = federate(checked, pending=True)
     from fedlt.sweeps.run import pick_backend
     from fedlt.training.assembly import assemble, pick_device, try_own_model
 
@@ -130,8 +131,8 @@ def ls(
 ) -> None:
     """List what there is, with one line each.
 
-    WHAT: scenarios, strategies, learners, models, adapters, partitions, targets, optimizers, schedules, links, datasets
-    or keys.
+    WHAT: scenarios, strategies, learners, models, adapters, encoders, partitions, targets, optimizers, schedules,
+    links, datasets or keys.
 
     All of them unless given.
     """

@@ -16,8 +16,8 @@ from fedlt.config.scenario_file import FOLDER, scenario_names
 from fedlt.config.source import dataclass_fields, read
 
 KINDS = (
-    "scenarios", "strategies", "learners", "models", "adapters", "partitions", "targets", "optimizers", "schedules",
-    "links", "datasets", "keys",
+    "scenarios", "strategies", "learners", "models", "adapters", "encoders", "partitions", "targets", "optimizers",
+    "schedules", "links", "datasets", "keys",
 )  # fmt: skip
 _KIND = {
     "strategies": "strategy",
@@ -26,6 +26,7 @@ _KIND = {
     "adapters": "adapter",
     "partitions": "partition",
     "targets": "target",
+    "encoders": "encoder",
     "optimizers": "optimizer",
     "schedules": "schedule",
     "links": "link",
@@ -75,7 +76,7 @@ def doctor_report() -> dict[str, dict[str, str]]:
             versions[package] = "missing: pip install -e ."
     import torch
 
-    from fedlt.training.assembly import available_cores
+    from fedlt.process.cores import available_cores
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     machine = {

@@ -66,6 +66,9 @@ PARTITIONS = {
     "mixed_tail": "fedlt.data.partitions.local_tails:MixedTail",
     "shifted_tail": "fedlt.data.partitions.local_tails:ShiftedTail",
 }
+ENCODERS = {
+    "efficientnet_lite0": "fedlt.encoders.efficientnet_lite0:EfficientNetLite0",
+}
 LINKS = {
     "dp": "fedlt.links.dp:DP",
     "quantise": "fedlt.links.quantise:Quantise",
@@ -88,7 +91,7 @@ FOLDERS = {
 }
 
 KINDS = (*CONTRACTS, "model", "partition", "optimizer", "schedule")
-LISTED = {"model": MODELS, "partition": PARTITIONS, "link": LINKS, "adapter": ADAPTERS}
+LISTED = {"model": MODELS, "partition": PARTITIONS, "link": LINKS, "adapter": ADAPTERS, "encoder": ENCODERS}
 """The built-in components of the kinds that have no folder of their own."""
 
 

@@ -21,6 +21,7 @@ CONTRACTS = {
     "metric": ("fedlt.statistic:Metric", "fedlt.statistic:Statistic"),
     "target": ("fedlt.target:Target",),
     "link": ("fedlt.links.link:Link",),
+    "encoder": ("fedlt.encoders.encoder:Encoder",),
     "adapter": ("fedlt.nn.adapters.adapter:Adapter",),
 }
 """The base classes of the kinds that have some; one of them is enough."""

@@ -32,6 +32,7 @@ def cross_check(
         problems.append(Problem("data.crop", "has no effect without data.size; remove it"))
 
     _check_validation(data.validation, evaluation, problems)
+    _check_views(data, local, problems)
     if federation.local_test == "natural" and not natural:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
     other = None if isinstance(local.optimizer, str) or local.optimizer.name == "sgd" else local.optimizer.name
@@ -75,6 +76,22 @@ def _check_validation(validation: Validation, evaluation: Evaluation, problems: 
     if evaluation.watch is not None and not evaluation.watch.startswith("validation/"):
         message = f"expected validation/..., as nothing is chosen on the test set, got {evaluation.watch!r}"
         problems.append(Problem("evaluation.watch", message))
+
+
+def _check_views(data: Data, local: Local, problems: list[Problem]) -> None:
+    """Refuse views that no encoder has seen, and augmentations of pictures where there are features."""
+    encoder = data.encoder
+    if local.augment == "views" and encoder is None:
+        remedy = "set data.encoder={name: efficientnet_lite0, views: 4}"
+        message = f"views draws from those that an encoder has seen; {remedy}"
+        problems.append(Problem("local.augment", message))
+    elif encoder is None or local.augment == "none":
+        return
+    elif local.augment == "views" and not encoder.options["views"]:
+        problems.append(Problem("local.augment", "views needs some; set data.encoder.views=4, for example"))
+    elif local.augment != "views":
+        message = f"{local.augment} is for images, and data.encoder makes features of them; use none, or views"
+        problems.append(Problem("local.augment", message))
 
 
 def _check_faults(late: Late, attack: Attack, problems: list[Problem]) -> None:

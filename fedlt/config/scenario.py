@@ -55,7 +55,8 @@ class Scenario:
         """Hash of everything that the result depends on: neither the file's name, nor where it is computed."""
         content = self.to_dict()
         content["resources"] = {"precision": self.resources.precision}
-        choices = [self.strategy, self.learner, self.model, *([self.data.targets] if self.data.targets else [])]
+        choices = [self.strategy, self.learner, self.model]
+        choices += [choice for choice in (self.data.targets, self.data.encoder) if choice is not None]
         content["code"] = [choice.component.code_digest() for choice in choices]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -17,8 +17,8 @@ FOLDER = catalog.ROOT / "scenarios"
 
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
-    ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"), ("model",),
-    ("strategy",), ("learner",), ("evaluation", "metrics"), ("init_from",),
+    ("data", "encoder"), ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"),
+    ("model",), ("strategy",), ("learner",), ("evaluation", "metrics"), ("init_from",),
 )  # fmt: skip
 """Keys whose values may be paths."""
 

@@ -73,7 +73,9 @@ class Data:
     """The data set: built in, a hub name, a folder, an .npz file, or one table."""
 
     # `to_dict` leaves them out at their defaults: hashes stay.
-    young: ClassVar[tuple[str, ...]] = ("validation", "test_share", "targets", "category_columns", "size", "crop")
+    young: ClassVar[tuple[str, ...]] = (
+        "validation", "test_share", "targets", "category_columns", "size", "crop", "encoder",
+    )  # fmt: skip
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
     input_column: str | list[str] | None = None  # a list: a feature each; null: found by type
@@ -86,6 +88,7 @@ class Data:
     train_split: str = "train"  # of the hub, or of a folder; or a file there that lists pictures and labels
     test_split: str = "test"  # likewise
     test_share: Annotated[float, "> 0", "< 1"] | None = None  # of each class, to be the test set of data without one
+    encoder: Annotated[Choice | None, "encoder"] = None  # frozen: its features are made once; see: fedlt ls encoders
     auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
     longtail: LongTail = field(default_factory=LongTail)
     validation: Validation = field(default_factory=Validation)
@@ -154,8 +157,8 @@ class Local:
     clip: Annotated[float, "> 0"] | None = None  # norm to which a step's longer gradient is scaled down; null: none
     together: Annotated[int, ">= 1"] = 1  # clients of a block trained in one batched step; changes the rounding
     augment: Literal[
-        "none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout", "strong", "shift", "shift_flip"
-    ] = "none"  # of images; crop finds black beyond the image, shift the mean colour
+        "none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout", "strong", "shift", "shift_flip", "views"
+    ] = "none"  # of images; crop finds black beyond the image, shift the mean colour; views: those of data.encoder
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data import localtest, longtail, sources
+from fedlt.data import encoded, localtest, longtail, sources
 from fedlt.data.auxiliary import set_apart
 from fedlt.data.groups import untested_text
 from fedlt.data.inputs import InputKind
@@ -126,13 +126,16 @@ class Plan:
     digest: str | None
 
 
-def federate(scenario: Scenario, cache_dir: Path | str | None = None, newcomers: bool = False) -> Federation:
+def federate(
+    scenario: Scenario, cache_dir: Path | str | None = None, newcomers: bool = False, pending: bool = False
+) -> Federation:
     """Load the scenario's data set and deal it to the clients. Raises `ScenarioError`.
 
     newcomers: give the federation of the clients held out instead (`federation.held_out`), with their own counts.
+    pending: where the features of `data.encoder` are not made yet, let zeros stand for them (`fedlt.data.encoded`).
     """
     named = named_now(scenario)
-    raw = sources.load(scenario.data, cache_dir)
+    raw = encoded.load(scenario.data, cache_dir, pending)
     dealt = _deal(scenario, raw, newcomers)
     refuse_changed(named, named_now(scenario), "the data were read", "run again")
 

@@ -24,9 +24,6 @@ _CIFAR100 = (
 )
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 
-ENCODED = "_efficientnet_lite0"
-"""Ending of the name of a data set of features, which benchmarks/features.py makes of the pictures of that name."""
-
 
 @dataclass(frozen=True)
 class Known:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fedlt.config.component import Choice
 from fedlt.data.count_file import file_of
 from fedlt.data.digests import digests
+from fedlt.data.encoded import KEY, recipe_of
 from fedlt.data.sources import file_digests
 from fedlt.errors import FedLTError, Problem, ScenarioError
 
@@ -56,7 +58,17 @@ def named_now(scenario: Scenario) -> dict[str, dict[str, str]]:
     """Digests of all files but the data's that the scenario names or imports."""
     counts, noise = scenario.data.longtail.counts, scenario.data.noise.file
     files = _named_file("data.longtail.counts", counts) | _named_file("data.noise.file", noise)
-    return files | _initial_weights(scenario.init_from.name) | code_now(scenario)
+    return files | _initial_weights(scenario.init_from.name) | code_now(scenario) | _weights_now(scenario)
+
+
+def _weights_now(scenario: Scenario) -> dict[str, dict[str, str]]:
+    """Digests of the encoder's weights; none where the encoder is not on this machine, nor where it names no files."""
+    if scenario.data.encoder is None:
+        return {}
+    with suppress(ScenarioError):
+        _, weights = recipe_of(scenario.data)
+        return {f"{KEY}.weights": weights} if weights else {}
+    return {}
 
 
 def code_now(scenario: Scenario) -> dict[str, dict[str, str]]:

@@ -24,7 +24,7 @@ from fedlt.data.image_folder import without_columns
 from fedlt.data.inputs import Given
 from fedlt.data.inputs.pictures import Fit
 from fedlt.data.kind_of import chosen
-from fedlt.data.known import ENCODED, KNOWN, Known
+from fedlt.data.known import KNOWN, Known
 from fedlt.data.picture_list import PictureList, lists_pictures
 from fedlt.data.published import PUBLISHED, warn_of_other_counts
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
@@ -101,11 +101,8 @@ class Digits:
 
 
 @dataclass(frozen=True)
-class Unmade:
-    """A set that is not on this machine: whatever is asked, the answer is how to make it or where to get it.
-
-    Features of a frozen encoder are made; published sets are put into a folder.
-    """
+class Missing:
+    """A published set that is not on this machine: whatever is asked, the answer is where to get it."""
 
     config: Data
 
@@ -115,14 +112,7 @@ class Unmade:
 
     def identity(self) -> list[Any]:
         """Raises `ScenarioError`."""
-        if self.name in PUBLISHED:
-            raise refuse(f"{self.name!r} was not found. {PUBLISHED[self.name].where(self.name)}")
-        pictures = self.name.removesuffix(ENCODED)
-        raise refuse(
-            f"{self.name!r} was not found ($FEDLT_DATA names the folder that holds {self.name}.npz). It is made of the "
-            f"pictures of {pictures!r} in some minutes, in a checkout of FedLT: "
-            f"python -m benchmarks.features {pictures} --to $FEDLT_DATA"
-        )
+        raise refuse(f"{self.name!r} was not found. {PUBLISHED[self.name].where(self.name)}")
 
     def read(self, place: Path | None = None) -> RawData:
         """Raises `ScenarioError`."""
@@ -134,7 +124,7 @@ class Unmade:
 
 
 def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
-    """The data set, inputs memory-mapped from the cache.
+    """The data set, inputs memory-mapped from the cache; `fedlt.data.encoded.load` gives features in their place.
 
     cache_dir: where decoded sets are kept; None for `$FEDLT_CACHE`, else `~/.cache/fedlt`. A cache that cannot be
     written costs a warning. Raises `ScenarioError` for a set that is not found or not usable.
@@ -181,7 +171,7 @@ def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:
     """
     source = _find(config)
     known = _known(config)
-    if isinstance(source, Hub | Unmade) and known is not None:
+    if isinstance(source, Hub) and known is not None:
         return known.labels(config.name)
     if isinstance(source, PictureList) and not source.complete:
         return source.read_labels()  # the lists alone tell who would hold what
@@ -190,8 +180,8 @@ def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:
 
 
 def _known(config: Data) -> Known | None:
-    """The well-known set, pictures or their features, where its public class counts say all that is asked for."""
-    known = KNOWN.get(config.name.removesuffix(ENCODED))
+    """The well-known set, where its public class counts say all that is asked for."""
+    known = KNOWN.get(config.name)
     suffices = (
         known is not None
         and config.target_column in (None, known.target)
@@ -219,8 +209,8 @@ def _find(config: Data) -> Source:
         return Digits(config)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise refuse(f"no such file or folder: {path.absolute()} (a path in a scenario file starts at its folder)")
-    if name.endswith(ENCODED) or name in PUBLISHED:
-        return Unmade(config)
+    if name in PUBLISHED:
+        return Missing(config)
     if name in KNOWN:
         known = KNOWN[name]
         return Hub(replace(config, target_column=config.target_column or known.target), known.hub)

@@ -42,7 +42,7 @@ class Trained(nn.Module):
 
     It starts in evaluation mode. `forward` takes a tensor in the form in which the run stores its samples: uint8
     [B, H, W, C] images, float32 [B, F] rows, int32 [B, L] token ids (-1: padding), float32 [B, L, F] sequences (NaN:
-    ended). `predict` takes what people have, and brings it to that form.
+    ended), float16 [B, D] features of an encoder. `predict` takes what people have, and brings it to that form.
 
     net: the model itself. tensors: by name, all that decides its predictions: the weights of `net` without those that
     are only clients', and what the strategy keeps beside it. class_names: C names. variants: the names of all that the

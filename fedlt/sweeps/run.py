@@ -233,7 +233,7 @@ def _hold_ray(workers: int | str, device: str, grid: Future[RayGrid], ended: Eve
 
 
 def _workers(scenario: Scenario) -> int:
-    from fedlt.training.assembly import available_cores
+    from fedlt.process.cores import available_cores
 
     count = scenario.resources.workers
     return available_cores() if isinstance(count, str) else count

@@ -198,7 +198,8 @@ def how_many(jobs: Sequence[Job], parallel: int | str, backends: Mapping[str, st
             text = f"runs side by side are inline, but resources.backend={sorted(named)[0]}"
             raise ScenarioError(Problem("--parallel", f"{text}; leave one of them out"))
         return min(parallel, len(jobs))
-    from fedlt.training.assembly import available_cores, pick_device
+    from fedlt.process.cores import available_cores
+    from fedlt.training.assembly import pick_device
 
     cores = available_cores()
     on_gpu = any(pick_device(job.scenario.resources.device).type != "cpu" for job in jobs)

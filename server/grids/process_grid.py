@@ -7,11 +7,9 @@ dies is replaced, and what it held is computed again: a message holds all that i
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import pickle
-import signal
 import sys
 import traceback
 import warnings
@@ -21,7 +19,6 @@ from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from types import FrameType
 
 import torch
 from flwr.app import Message
@@ -29,14 +26,13 @@ from flwr.clientapp import ClientApp
 
 from fedlt.errors import FedLTError
 from fedlt.process.gpus import hide_gpus
+from fedlt.process.parent import end_with
 from server.grids.deal import Deal
 from server.grids.local import ENOUGH, LocalGrid, cost_of, new_context
 from server.grids.parcels import Parcels
 from server.state.memory_folder import MemoryFolder
 
 Setup = Callable[[], None]
-
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class ProcessGrid(LocalGrid):
@@ -157,8 +153,7 @@ def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connecti
         other.close()
     hide_gpus()  # these workers are for the CPU
     torch.set_num_threads(1)  # OpenMP's threads stay behind in a fork: it would wait for them for ever
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
-    _die_with(os.getppid(), folder)
+    end_with(os.getppid(), folder.delete)
     parcels = Parcels(folder.path)
     ready = False
 
@@ -177,17 +172,3 @@ def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connecti
         except Exception:
             answer = pickle.dumps(traceback.format_exc())
         pipe.send_bytes(answer)
-
-
-def _die_with(parent: int, folder: MemoryFolder) -> None:
-    """End on SIGTERM, which the system sends when the parent is gone: a client's endless loop would outlive it."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if os.getppid() != parent:
-            folder.delete()
-        os._exit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)  # not the run's handler, which a worker that replaces another would inherit
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it was gone before
-        end(signal.SIGTERM, None)

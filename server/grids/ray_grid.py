@@ -24,8 +24,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fedlt.config.catalog import ROOT
 from fedlt.errors import FedLTError
+from fedlt.process.cores import available_cores
 from fedlt.process.gpus import hide_gpus
-from fedlt.training.assembly import available_cores
 from server.grids.local import LocalGrid, new_context, set_identity
 from server.grids.ray_pool import Pool
 from server.grids.ray_transport import Files, Store, Transport

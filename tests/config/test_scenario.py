@@ -179,7 +179,7 @@ def test_all_problems_are_found_at_once_with_key_and_nearest_spelling(tmp_path: 
         "local.lr": "expected a number, got nan",
         "local.epochs": "expected a whole number, got 1.5",
         "local.augment": "expected one of none, crop, flip, crop_flip, crop_flip_cutout, crop_cutout, strong, shift, "
-        "shift_flip, got 'crop_flp'; did you mean 'crop_flip'?",
+        "shift_flip, views, got 'crop_flp'; did you mean 'crop_flip'?",
         "strategy.muu": "unknown key of fedprox; did you mean 'mu'?",
         "strategy.mu": "expected a number >= 0, got -0.5",
         "model": "unknown model 'resnet9'; did you mean 'resnet8'? (your own: './file.py:Model')",

@@ -319,7 +319,7 @@ def test_auto_follows_the_rule(tiny: dict[str, Any], monkeypatch: pytest.MonkeyP
         return how_many(jobs, parallel, backends)
 
     jobs = plan(tiny, [], range(5))
-    monkeypatch.setattr("fedlt.training.assembly.available_cores", lambda: 4)
+    monkeypatch.setattr("fedlt.process.cores.available_cores", lambda: 4)
     assert processes(jobs, "auto") == 4
     assert processes(jobs[:3], "auto") == 3  # short ones: several workers would not pay
     assert processes(jobs[:1], "auto") == processes([], "auto") == 1

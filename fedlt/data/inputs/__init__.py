@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
+from fedlt.data.inputs.encoded import EncodedKind
 from fedlt.data.inputs.images import ImageKind
 from fedlt.data.inputs.kind import Chosen, Given, InputKind, Inputs, StoredInputs
 from fedlt.data.inputs.sequences import SequenceKind
@@ -20,7 +21,7 @@ from fedlt.data.inputs.tokens import TokenKind
 
 __all__ = ["Chosen", "Given", "InputKind", "Inputs", "StoredInputs", "described", "read", "restored", "shaped"]
 
-KINDS: tuple[type[InputKind], ...] = (ImageKind, TabularKind, TokenKind, SequenceKind)
+KINDS: tuple[type[InputKind], ...] = (ImageKind, TabularKind, TokenKind, SequenceKind, EncodedKind)
 
 EXPECTED = (
     "uint8 [N, H, W] or [N, H, W, C] images (0..255), float [N, F] feature rows, whole numbers [N, L] (token ids), or "

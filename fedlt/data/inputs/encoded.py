@@ -1,0 +1,147 @@
+"""Features of a frozen encoder in place of pictures: stored once in half precision, given to models standardised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.data.inputs.kind import Given, InputKind, StoredInputs, spread, tensor_of
+from fedlt.errors import FedLTError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+CHUNK = 1024  # rows that are in memory at a time
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedKind(InputKind):
+    """mean, std: float32 [D], of the training pictures' features. encoder, options: its name and keys. pending: what is
+    to be said of features that are not made yet."""
+
+    name: ClassVar[str] = "encoded"
+    title: ClassVar[str] = "features of a frozen encoder"
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    encoder: str
+    options: Mapping[str, Any]
+    pending: str = ""
+
+    @classmethod
+    def fits(cls, given: Given) -> bool:
+        return False  # no source holds them: `data.encoder` makes them
+
+    @classmethod
+    def read(cls, name: str, train: Given, test: Given) -> tuple[InputKind, NDArray[Any], NDArray[Any]]:
+        raise AssertionError(f"{name}: features are made of pictures, by fedlt.data.encoded")
+
+    def meta(self) -> dict[str, Any]:
+        return {"encoder": self.encoder, "options": dict(self.options)}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"mean": self.mean, "std": self.std}
+
+    def stored(self, given: Given) -> NDArray[Any]:
+        """Features [N, D], or pictures, uint8 [N, H, W] or [N, H, W, C], which pass through the encoder."""
+        x = given.x
+        if x.dtype == np.uint8 and x.ndim in (3, 4):
+            from fedlt.data.encoding import features_of
+
+            return features_of(self.encoder, self.options, x if x.ndim == 4 else x[..., None])
+        if x.ndim != 2 or x.shape[1] != len(self.mean) or x.dtype.kind != "f":
+            expected = f"expected uint8 images [N, H, W, C], or their {len(self.mean)} features"
+            raise FedLTError(f"{expected}, got {x.dtype} {list(x.shape)}")
+        return x.astype(np.float16)
+
+    @property
+    def views(self) -> int:
+        """V, augmented views of each training picture."""
+        return int(self.options.get("views", 0))
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self.mean),)
+
+    @property
+    def serves(self) -> tuple[str, ...]:
+        return ("numbers", "mixing")
+
+    def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
+        return Views(tensor_of(array, device), self)
+
+    def example(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        import torch
+
+        shape = (count, *self.shape)
+        return torch.zeros(shape) if generator is None else torch.randn(shape, generator=generator)
+
+    def stored_example(self, count: int) -> Tensor:
+        import torch
+
+        return torch.zeros(count, *self.shape, dtype=torch.float16)
+
+    def obstacle(self, augment: str) -> str | None:
+        if augment == "none" or (augment == "views" and self.views):
+            return None
+        if augment == "views":
+            return "views needs some; set data.encoder.views=4, for example"
+        return f"{augment} is for images, and these are features; use none, or views with data.encoder.views=4"
+
+    def remarks(self) -> list[str]:
+        if self.pending:
+            return [self.pending]
+        views = f", with {self.views} augmented views of each training picture" if self.views else ""
+        return [f"inputs are {len(self.mean):,} features of {self.encoder.rpartition(':')[2]}{views}"]
+
+
+class Views:
+    """Features float16 [N, D], or [N, 1 + V, D] with V views of each sample behind its own; batches are float32."""
+
+    def __init__(self, values: Tensor, kind: EncodedKind) -> None:
+        self.values, self._kind = values, kind
+        self.mean, self.std = (tensor_of(moment.copy(), values.device) for moment in (kind.mean, kind.std))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
+        import torch
+
+        if reason := self._kind.obstacle(augment):
+            raise ValueError(f"local.augment={reason}")
+        if self.values.ndim == 2:
+            held = self.values[rows]
+        elif augment == "none":
+            held = self.values[rows, 0]
+        else:
+            drawn = torch.randint(self.values.shape[1], rows.shape, generator=generator, device=rows.device)
+            held = self.values[rows, drawn]
+        return self.ready(held)
+
+    def ready(self, stored: Tensor) -> Tensor:
+        return (stored.float() - self.mean) / self.std
+
+
+def moments(features: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of each feature, chunk by chunk, with the bits of a sum over all rows at once.
+
+    features: [N, D], or [N, 1 + V, D], of which the first of the second axis counts.
+    """
+    plain = features if features.ndim == 2 else features[:, 0]
+    mean = _summed(plain, lambda x: x) / len(plain)
+    variance = _summed(plain, lambda x: np.square(x - mean)) / len(plain)
+    return mean.astype(np.float32), spread(variance)
+
+
+def _summed(rows: NDArray[np.float16], of: Any) -> NDArray[np.float64]:
+    total = np.zeros((1, rows.shape[1]))
+    for start in range(0, len(rows), CHUNK):
+        part = of(rows[start : start + CHUNK].astype(np.float64))
+        total = np.add.reduce(np.concatenate([total, part]), axis=0, keepdims=True)
+    return total[0]  # type: ignore[no-any-return]

@@ -155,7 +155,6 @@ def _context(
             raise FedLTError(f"{folder / 'model.safetensors'} does not fit: {message}; use the run's version")
         tensor.copy_(kept[name])
     shared = flat.shared.clone()
-    context.initial_private, context.initial_frozen = flat.private.clone(), flat.frozen.clone()
     context.model.eval()
 
     outbox, clients = folder / "outbox.safetensors", folder / "clients.safetensors"

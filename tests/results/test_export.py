@@ -19,7 +19,7 @@ import fedlt
 from fedlt.commands.cli import app
 from fedlt.config.scenario import load
 from fedlt.data.federation import federate
-from fedlt.errors import FedLTError
+from fedlt.errors import FedLTError, ScenarioError
 from fedlt.results.runs import Run
 
 pytestmark = pytest.mark.slow
@@ -181,6 +181,8 @@ def test_what_follows_from_the_samples_is_not_traced(tiny: dict[str, Any], own_f
         model.export(tmp_path / "moody.pt2")
     assert not list(tmp_path.glob("*.pt2")) + list(tmp_path.glob(".*part"))
     model.export(tmp_path / "moody.safetensors")
+    with pytest.raises(ScenarioError, match="expected a file that ends with"):
+        model.export(tmp_path / "moody.onnx")
 
 
 TABLE = {"x": np.array([[1.0, np.nan], [3.0, 5.0], [2.0, 7.0], [0.0, 1.0]] * 6, np.float32)}

@@ -116,6 +116,9 @@ def test_a_model_needs_no_data_and_a_store_of_neighbours_does(own_run: Callable[
 
     own_data.with_suffix(".away").rename(own_data)
     assert torch.equal(again.client(1).logits(x), before)
+    again.summary["partition_hash"] = "0"
+    with pytest.raises(FedLTError, match="the data set is dealt otherwise than in the run"):
+        again.client(1)
     np.savez(own_data, x_train=x, y_train=y, x_test=x, y_test=y, class_names=["dark", "grey", "light"])
     with pytest.raises(ScenarioError, match=r"mine\.npz changed since the run was made; put it back"):
         again.client(1)
@@ -191,6 +194,19 @@ def test_edited_code_is_not_taken_for_that_of_the_run(tiny: dict[str, Any], own_
     path.write_text(path.read_text() + "\n# edited\n")
     with pytest.raises(ScenarioError, match=r"strategy: mine\.py changed since the run was made; put it back"):
         run.model()
+
+
+def test_private_parts_that_began_with_weights_need_no_file(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """FedBABU's head is the initial one, on the clients' side too; here it is that of an earlier run."""
+    first = fedlt.run(tiny, "federation.rounds=1", out=tmp_path)
+    run = fedlt.run(tiny, "strategy=fedbabu", f"init_from={first.folder}", *EVERYONE, out=tmp_path)
+    shutil.rmtree(first.folder)
+    head, own = run.model().net.part("head.weight"), run.client(0)
+    assert not torch.equal(head, fedlt.run(tiny, "strategy=fedbabu", out=tmp_path).model().net.part("head.weight"))
+    federation = federation_of(run)
+    rows = run.clients[run.clients["round"] == run.summary["final_round"]].set_index("client")
+    mine = federation.tests[0]
+    assert share(own.predict(federation.x_test[mine], names=False), federation.y_test[mine]) == rows.loc[0, "accuracy"]
 
 
 def test_a_never_sampled_client_of_a_shared_model_has_that_model(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ MODELS = {
     "resnet32": "fedlt.nn.resnet:ResNet32",
     "resnet18": "fedlt.nn.resnet:ResNet18",
     "resnet34": "fedlt.nn.resnet:ResNet34",
+    "efficientnet_lite0": "fedlt.nn.efficientnet_lite0:EfficientNetLite0",
 }
 PARTITIONS = {
     "iid": "fedlt.data.partitions.flower:Iid",

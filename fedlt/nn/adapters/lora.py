@@ -72,11 +72,12 @@ class LoRA(Adapter):
         fitting = [name for name, part in backbone.named_modules() if type(part) in kinds and name]
         if not self.layers:
             if not fitting:
-                raise ValueError("lora finds no linear layer before the head; name layers, such as layers: ['conv*']")
+                remedy = "name convolutions, as layers: ['*conv*'] does, or take another adapter"
+                raise ValueError(f"lora finds no linear layer before the head; {remedy}")
             return fitting
 
         for pattern in self.layers:
             if not any(fnmatchcase(name, pattern) for name in fitting):
-                known = ", ".join(fitting[:12])
+                known = ", ".join(fitting[:12]) or "none (layers derived from them are left alone)"
                 raise ValueError(f"lora: {pattern!r} matches no linear layer or convolution; there are: {known}")
         return [name for name in fitting if any(fnmatchcase(name, pattern) for pattern in self.layers)]

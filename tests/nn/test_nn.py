@@ -107,7 +107,16 @@ def test_models_take_any_size_and_number_of_channels(name: str, dim: int) -> Non
 
 
 def test_every_model_of_the_catalog_is_tested_above() -> None:
-    assert catalog.names("model") == ["cnn", "mlp", "resnet18", "resnet20", "resnet32", "resnet34", "resnet8"]
+    assert catalog.names("model") == [
+        "cnn",
+        "efficientnet_lite0",
+        "mlp",
+        "resnet18",
+        "resnet20",
+        "resnet32",
+        "resnet34",
+        "resnet8",
+    ]
 
 
 def test_a_perceptron_takes_rows_of_features_and_the_others_say_so() -> None:

@@ -153,7 +153,8 @@ def client_points(
 
 def _clients(run: Run, variant: str) -> pd.DataFrame:
     """The last evaluation's rows of a variant, clients ascending."""
-    return last(run.clients[run.clients.variant == variant]).sort_values("client")
+    table = run.client_variants
+    return last(table[table.variant == variant]).sort_values("client")
 
 
 def _generic_on_clients(run: Run, variant: str, clients: NDArray[np.int64]) -> Array:

@@ -103,7 +103,7 @@ def client_table(methods: Mapping[str, Sequence[Run]]) -> str:
     rows: list[list[str | Number]] = []
     for name, runs in methods.items():
         for run in runs:
-            found = last(run.clients[run.clients.variant == ""])
+            found = last(run.clients)
             seed = run.summary["seed"]
             for line in found.to_dict("records"):
                 rows.append([name, _number(seed, 0), _number(line["client"], 0),

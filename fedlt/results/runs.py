@@ -96,7 +96,14 @@ class Run:
 
     @cached_property
     def clients(self) -> pd.DataFrame:
-        """One row per evaluation, variant and client: accuracies, loss and alignment of the personal model."""
+        """One row per evaluation and client: accuracies, loss and alignment of the personal model, and the accuracy of
+        the generic one on the same samples. Of the headline; `client_variants` has the other variants, too."""
+        table = self.client_variants
+        return table[table["variant"] == ""].reset_index(drop=True)
+
+    @cached_property
+    def client_variants(self) -> pd.DataFrame:
+        """The same with one row for each variant of the models as well; the headline's is ""."""
         return self._table("clients")
 
     @cached_property

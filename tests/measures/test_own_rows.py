@@ -79,7 +79,7 @@ def test_under_plain_fedavg_every_client_lies_on_the_diagonal(tiny: dict[str, An
     assert np.array_equal(dots.x, dots.y)
     assert dots.corner == "all on the diagonal; 6 clients"  # type: ignore[union-attr]
 
-    table = fedloge.clients
+    table = fedloge.client_variants
     psi = table[table.variant == "psi"]
     assert psi["generic"].tolist() == psi["accuracy"].tolist()  # the personal model of that variant is the generic one
     phi = table[table.variant == "phi"]

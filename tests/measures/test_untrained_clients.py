@@ -25,13 +25,13 @@ STRATEGIES = ("fedavg", "local", "fedper", "fedbabu", "ditto", "apfl", "knnper",
 def test_clients_that_never_trained_have_every_figure(tiny: dict[str, Any], tmp_path: Any, strategy: str) -> None:
     run = fedlt.run(tiny, *ONE_OF_SIX, f"strategy={strategy}", out=tmp_path, backend="inline")
     assert run.rounds["clients"].tolist() == [1]
-    for _, rows in run.clients.groupby("variant"):
+    for _, rows in run.client_variants.groupby("variant"):
         assert rows["client"].tolist() == list(range(6))
         assert (rows["test_samples"] > 0).all()
         figures = rows[["accuracy", "accuracy_masked", "nll", "brier"]].to_numpy()
         assert np.isfinite(figures).all()
     assert run.final["personal/clients"] == run.final["personal_masked/clients"] == 6.0
-    headline = run.clients[run.clients["variant"] == ""]
+    headline = run.clients
     assert run.final["personal/accuracy"] == pytest.approx(headline["accuracy"].mean())
 
 

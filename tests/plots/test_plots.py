@@ -128,7 +128,7 @@ def test_a_method_without_a_generic_model_borrows_one(axes: Axes, runs: list[Run
 
 def test_variants_of_models_can_be_drawn(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = make_run(tmp_path, tiny, right=[60], variants={"psi": 80})
-    table = run.clients
+    table = run.client_variants
     psi = table.assign(variant="psi", accuracy=0.9)
     pd.concat([table, psi]).to_parquet(run.folder / "clients.parquet")
     points = client_points([open_run(run.folder)], "psi")

@@ -144,7 +144,8 @@ def test_variants_have_their_own_names(writer: RunWriter) -> None:
     assert metrics["generic[psi]/accuracy"] == 0.0
     assert metrics["personal[psi]/accuracy"] == 0.0
     run = open_run(writer.folder)
-    assert run.clients[["variant", "accuracy"]].values.tolist() == [["", 1.0], ["psi", 0.0]]
+    assert run.client_variants[["variant", "accuracy"]].values.tolist() == [["", 1.0], ["psi", 0.0]]
+    assert run.clients[["variant", "accuracy"]].values.tolist() == [["", 1.0]]  # the headline alone
     assert run.clients.accuracy_masked.isna().all()  # no masked evaluation was given
     assert run.classes.model.unique().tolist() == ["generic", "generic[psi]"]
 

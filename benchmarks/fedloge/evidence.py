@@ -39,7 +39,7 @@ SEED = 100
 TOLERANCE = 0.005
 """Settings this close to the best one are as good as it."""
 JUDGED = ("validation/generic/accuracy", "validation/personal_masked/accuracy")
-METRICS = (*ACCURACIES, "personal_masked/worst_decile", *COSTS)
+METRICS = (*ACCURACIES, "generic/balanced_accuracy", "personal_masked/worst_decile", *COSTS)
 
 
 @dataclass(frozen=True)

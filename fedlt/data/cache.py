@@ -13,9 +13,10 @@ import json
 import re
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from fedlt.data.targets import Targets
 from fedlt.process.cache import cache_folder
 from fedlt.target import Target
 
+ABANDONED = 24 * 3600.0  # seconds without a change after which an entry in the making is nobody's
 FORMAT = 3  # part of every entry's hash: to be raised when the files' meaning changes
 
 
@@ -108,7 +110,13 @@ class Entry:
         return self.data() or raw
 
     def _new_draft(self) -> Path:
+        """A folder for the files of the entry; those that killed processes left long ago are taken away."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
+        for draft in self.folder.parent.glob(".draft-*"):
+            with suppress(OSError):  # another process may do the same
+                newest = max(path.stat().st_mtime for path in (draft, *draft.iterdir()))
+                if time.time() - newest > ABANDONED:
+                    shutil.rmtree(draft)
         return Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder.parent))
 
     def _complete(self) -> bool:

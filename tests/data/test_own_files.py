@@ -169,7 +169,7 @@ def test_layout_6_images_as_decimal_numbers(dtype: Any, tmp_path: Path) -> None:
     assert "must lie in 0..1, or be whole numbers in 0..255; these go from -0.5 to" in said
     assert "undo a standardisation (x * std + mean)" in said
     said = refusal(npz(tmp_path / "s.npz", x_train=scaled[:3, ..., 0], x_test=scaled[3:, ..., 0]))
-    assert "gray images of decimal numbers need an axis for their channel, as in x[..., None]" in said
+    assert "gray images of other numbers than uint8 need an axis for their channel, as in x[..., None]" in said
 
 
 def test_layout_7_labels_that_begin_at_1(tmp_path: Path) -> None:

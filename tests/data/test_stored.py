@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,3 +142,15 @@ def test_the_resident_size_of_mapped_inputs_is_bounded(tmp_path: Path, monkeypat
         stored.release(mapped)
         assert torch.equal(*augmented)
     assert resident(tmp_path / "x.npy") == 0 and len(on_disk) == 2048
+
+
+def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
+    """A day later; what is being written stays."""
+    for name, age in ((".draft-old", 2 * 24 * 3600), (".draft-new", 60)):
+        (tmp_path / "cache" / name).mkdir(parents=True)
+        (tmp_path / "cache" / name / "train.npy").write_bytes(b"x")
+        for path in (tmp_path / "cache" / name / "train.npy", tmp_path / "cache" / name):
+            os.utime(path, (time.time() - age,) * 2)
+    np.savez(tmp_path / "s.npz", x_train=GRAY, y_train=LABELS, x_test=GRAY, y_test=LABELS)
+    sources.load(Data(str(tmp_path / "s.npz")))
+    assert [path.name for path in (tmp_path / "cache").glob(".draft-*")] == [".draft-new"]

@@ -25,8 +25,8 @@ KINDS: tuple[type[InputKind], ...] = (ImageKind, TabularKind, TokenKind, Sequenc
 
 EXPECTED = (
     "uint8 [N, H, W] or [N, H, W, C] images (0..255), float [N, F] feature rows, whole numbers [N, L] (token ids), or "
-    "float [N, L, F] sequences with a mask [N, L] (of ones where all steps are real); gray images of decimal numbers "
-    "need an axis for their channel, as in x[..., None]"
+    "float [N, L, F] sequences with a mask [N, L] (of ones where all steps are real); gray images of other numbers "
+    "than uint8 need an axis for their channel, as in x[..., None]"
 )
 
 

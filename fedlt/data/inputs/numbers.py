@@ -20,7 +20,7 @@ CHANNELS = (1, 3, 4)
 def fitted(name: str, given: Given, fit: Fit, place: Path | None, file: str) -> Given:
     """The inputs of one split, pictures as uint8 and in the size that the scenario asks for.
 
-    Pictures are told by their dimensions: [N, H, W] of whole numbers, [N, H, W, C] of any; with `data.size`, rows of
+    Pictures are told by their dimensions: uint8 [N, H, W], or [N, H, W, C] of any numbers; with `data.size`, rows of
     size * size numbers are gray pictures too. Decimal numbers lie in 0..1, or are whole ones in 0..255.
 
     Args:
@@ -37,8 +37,7 @@ def fitted(name: str, given: Given, fit: Fit, place: Path | None, file: str) -> 
         return _without(name, given, fit)
     if size is not None and x.ndim == 2 and x.shape[1] == size * size and x.dtype.kind in "iuf":
         x = x.reshape(-1, size, size, 1)
-    whole = x.dtype.kind in "iu" and x.ndim == 3
-    if not whole and not (x.dtype.kind in "iuf" and x.ndim == 4):
+    if not (x.dtype == np.uint8 and x.ndim == 3) and not (x.dtype.kind in "iuf" and x.ndim == 4):
         return _without(name, given, fit)
 
     if x.dtype != np.uint8:

@@ -104,14 +104,17 @@ def _numbers(version: str) -> list[int]:
 def _datasets() -> dict[str, str]:
     """Known data sets and where each was found."""
     from fedlt.data.known import KNOWN
+    from fedlt.data.published import PUBLISHED
 
     folder = os.environ.get("FEDLT_DATA")
     found = {"digits": "embedded"}
     for name, known in KNOWN.items():
         found[name] = f"hub: {known.hub} (or $FEDLT_DATA/{name}.npz)"
+    for name, published in PUBLISHED.items():
+        found[name] = f"$FEDLT_DATA: {published.layout}; see docs/howto/known-sets.md"
     for path in sorted(Path(folder).expanduser().glob("*")) if folder else ():
         if path.suffix == ".npz" or path.is_dir():
-            found[path.stem] = f"found: {path}"
+            found[path.name.removesuffix(".npz")] = f"found: {path}"
     return found
 
 

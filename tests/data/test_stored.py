@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import fedlt
 from fedlt.config.sections import Data
 from fedlt.data import sources, stored
 from fedlt.data.inputs import shaped
@@ -154,3 +155,18 @@ def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", x_train=GRAY, y_train=LABELS, x_test=GRAY, y_test=LABELS)
     sources.load(Data(str(tmp_path / "s.npz")))
     assert [path.name for path in (tmp_path / "cache").glob(".draft-*")] == [".draft-new"]
+
+
+def test_a_run_on_inputs_on_the_disk_has_the_same_bits(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = ("federation.rounds=2", "local.augment=crop_flip")
+    hashes, opened_on_disk = [], []
+    init = OnDisk.__init__
+    monkeypatch.setattr(OnDisk, "__init__", lambda self, *given: opened_on_disk.append(1) or init(self, *given))
+    for resident_bytes, backend in ((2**28, "inline"), (0, "inline"), (0, "processes")):
+        monkeypatch.setattr("fedlt.data.inputs.on_disk.RESIDENT", resident_bytes)
+        run = fedlt.run(tiny, *changes, out=tmp_path / f"{backend}{resident_bytes}", backend=backend, workers=1)
+        hashes.append(run.summary["model_hash"])
+    assert len(set(hashes)) == 1
+    assert len(opened_on_disk) == 2  # the inline run's training and test set

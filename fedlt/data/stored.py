@@ -104,7 +104,7 @@ def saved(path: Path, array: NDArray[Any]) -> None:
     if mapping(array) is None:
         np.save(path, array)
         return
-    made = _file_of(array)
+    made = file_of(array)
     if made is not None and made.parent == path.parent:
         made.rename(path)
         return
@@ -114,15 +114,15 @@ def saved(path: Path, array: NDArray[Any]) -> None:
             sink.write(np.ascontiguousarray(piece).data)
 
 
-def _file_of(array: NDArray[Any]) -> Path | None:
-    """The `.npy` file that a mapped array is, all of it in its very shape; None for a part or a view."""
-    if not isinstance(array, np.memmap) or array.filename is None:
+def file_of(array: NDArray[Any]) -> Path | None:
+    """The `.npy` file that a mapped array is, all of it, in C order and its very shape; None for a part or a view."""
+    if not isinstance(array, np.memmap) or array.filename is None or not array.flags.c_contiguous:
         return None
     path = Path(array.filename)
     if path.suffix != ".npy" or not path.is_file():
         return None
     held = np.load(path, mmap_mode="r", allow_pickle=False)
-    alike = held.shape == array.shape and held.dtype == array.dtype and held.strides == array.strides
+    alike = (held.shape, held.dtype, held.strides) == (array.shape, array.dtype, array.strides)
     return path if alike else None
 
 

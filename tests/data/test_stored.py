@@ -134,6 +134,9 @@ def test_the_resident_size_of_mapped_inputs_is_bounded(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("fedlt.data.inputs.on_disk.RESIDENT", 2**20)
     on_disk = opened(kind, mapped, "cpu")
+    assert isinstance(on_disk, OnDisk)
+    for part in (mapped[1:], mapped[:, :32], np.array(mapped)):  # no whole file in its order
+        assert not isinstance(opened(kind, part, "cpu"), OnDisk)
     stored.release(mapped)
     assert resident(tmp_path / "x.npy") == 0
     for part in rows.flip(0).split(100):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.inputs.kind import InputKind, Inputs
-from fedlt.data.stored import release
+from fedlt.data.stored import file_of, release
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,8 @@ class OnDisk:
 def opened(kind: InputKind, array: NDArray[Any], device: Any) -> Inputs:
     """The inputs of a stored split (`InputKind.open`); on the CPU, those of a large mapped array stay on the disk."""
     on_cpu = str(device).partition(":")[0] == "cpu"
-    if on_cpu and isinstance(array, np.memmap) and array.nbytes > RESIDENT and hasattr(os, "preadv"):
+    large = on_cpu and array.nbytes > RESIDENT and hasattr(os, "preadv")
+    if large and isinstance(array, np.memmap) and file_of(array) is not None:
         return OnDisk(kind, array, device)
     inputs = kind.open(array, device)
     if not on_cpu:

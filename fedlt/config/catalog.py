@@ -195,14 +195,17 @@ def _own_module(name: str, path: Path, attribute: str) -> Component:
             raise ScenarioError(Problem("model", message))
         fields = with_keys(fields_of(found))
 
-    def make(options: dict[str, Any]) -> Any:
-        from fedlt.nn.wrapped import WrappedModule  # late: it imports torch
-
-        return WrappedModule.of(getattr(import_file("model", path), attribute), f"{path.name}:{attribute}", options)
-
     doc = next((ast.get_docstring(n) for n in tree.body if getattr(n, "name", "") == attribute), None)  # type: ignore[arg-type]
     summary = (doc or "").strip().splitlines() or [""]
+    make = partial(_wrapped, path, attribute)
     return Made("model", name, f"{path}:{attribute}", summary[0], fields, young=YOUNG, make=make)
+
+
+def _wrapped(path: Path, attribute: str, options: dict[str, Any]) -> Any:
+    """The recipe of a user's module. A function of its own: what makes a component travels to other processes."""
+    from fedlt.nn.wrapped import WrappedModule  # late: it imports torch
+
+    return WrappedModule.of(getattr(import_file("model", path), attribute), f"{path.name}:{attribute}", options)
 
 
 def _component(kind: str, name: str, path: Path, attribute: str | None, module: str) -> Component:

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +114,16 @@ class LibraryComponent(Made):
             )
         entry = str(folder) if folder is not None else entry
         fields = tuple(field for field in like.fields if field.name not in ("library", "entry"))
-
-        def make(options: dict[str, Any]) -> Any:
-            return like.load()(library=library, entry=entry, **options)
-
+        make = partial(_from_library, like, library, entry)
         return cls("model", f"{library}:{entry}", "", like.summary, fields, (), like.young, make, folder)
 
     def files(self) -> dict[str, Path]:
         return {path.name: path for path in sorted(self.folder.glob("*")) if path.is_file()} if self.folder else {}
+
+
+def _from_library(like: Component, library: str, entry: str, options: dict[str, Any]) -> Any:
+    """The recipe of another library's model. like: the component of all of them."""
+    return like.load()(library=library, entry=entry, **options)
 
 
 @dataclass(frozen=True)

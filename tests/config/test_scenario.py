@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -395,3 +396,20 @@ def test_a_long_tail_may_be_named_by_its_profile_alone(
 def test_the_scenario_for_ones_own_data_leaves_them_as_they_are() -> None:
     assert load("own").data.longtail.profile == "none"
     assert load("own").to_dict()["data"]["longtail"] == load({"data": {"name": "digits"}}).to_dict()["data"]["longtail"]
+
+
+def test_every_kind_of_component_travels_to_other_processes(tmp_path: Path) -> None:
+    """A sweep sends scenarios to its workers as they are."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\ndef net(num_classes): ...\n\nmade = nn.Linear\n", encoding="utf-8"
+    )
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "config.json").write_text("{}", encoding="utf-8")
+    models = f"{tmp_path}/net.py:net", f"{tmp_path}/net.py:made", f"transformers:{tmp_path}/tiny", "timm:vit", "mlp"
+    for model in models:
+        changes = [f"model={model}", "model.adapter=lora", "local.optimizer=adamw", "local.schedule=StepLR"]
+        missing = ["local.schedule.step_size=3"] + (
+            ["model.in_features=3", "model.out_features=2"] if "made" in model else []
+        )
+        scenario = load("digits_lt", [*changes, *missing])
+        assert pickle.loads(pickle.dumps(scenario)).to_dict() == scenario.to_dict()

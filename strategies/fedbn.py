@@ -2,9 +2,9 @@
 
 Li, Jiang, Zhang, Kamp, Dou: FedBN: Federated Learning on Non-IID Features via Local Batch Normalization. ICLR 2021.
 Where clients see the same classes through different sensors, their feature statistics are what must not be mixed.
-Difference from the official code: layers are found by our backbones' naming (every normalisation has `norm` in its
-name), shortcuts included; and clients count by their numbers of samples, there alike (`equal=true`). There is no
-generic model: it would need normalisation layers of its own.
+Difference from the official code: layers are found by their type, shortcuts included, and there by `bn` in their names;
+and clients count by their numbers of samples, there alike (`equal=true`). There is no generic model: it would need
+normalisation layers of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fedlt.nn.norm import NORMALISATION
 from fedlt.strategy import Client, Strategy
 
 
@@ -19,7 +20,7 @@ from fedlt.strategy import Client, Strategy
 class FedBN(Strategy):
     """FedAvg of all but the normalisation layers. Needs a model that has them: resnet8, for example."""
 
-    private: ClassVar[tuple[str, ...]] = ("*norm*",)
+    private: ClassVar[tuple[str, ...]] = (NORMALISATION,)
     scope: ClassVar[str] = "personal"
     young: ClassVar[tuple[str, ...]] = ("equal",)
 

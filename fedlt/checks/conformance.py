@@ -12,7 +12,6 @@ import copy
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
-from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 import numpy as np
@@ -147,8 +146,7 @@ class StrategySuite(Suite):
 
     def _expect_secrets(self, strategy: Strategy, client: Client, sent: dict[str, Tensor]) -> None:
         """No private tensor, sample or class count stands in what is sent."""
-        tensors = client.flat.tensors.items()
-        own = {n: t for n, t in tensors if any(fnmatchcase(n, pattern) for pattern in strategy.private)}
+        own = {name: tensor for name, tensor in client.flat.tensors.items() if client.flat.is_private(name)}
         secrets = {f"the private {name}": tensor for name, tensor in own.items()}
         secrets["a training sample"] = client.data.x()[0]
         for name, tensor in sent.items():

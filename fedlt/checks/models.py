@@ -90,9 +90,10 @@ class ModelSuite(Suite):
     def _built(self, task: Task, noise: int) -> Net | None:
         """The model of seed 0. noise: what the global generators of NumPy and Python are seeded with."""
         with other_generators(noise):
-            torch.manual_seed(0)
             try:
-                return trial.build(self.component.create(self.options), task, self.component.name)
+                recipe = self.component.create(self.options)  # imports its file, which may draw numbers
+                torch.manual_seed(0)
+                return trial.build(recipe, task, self.component.name)
             except ScenarioError as error:
                 self.expect(False, "builds", error.problems[0].message)
             except Exception as error:

@@ -169,7 +169,7 @@ def _component(kind: str, part: type | Callable[..., Any]) -> Component:
     if kind == "model" and not is_dataclass(part):
         from fedlt.nn.wrapped import WrappedModule
 
-        name, keys = part.__name__, with_keys(fields_of(part))
+        name, keys = getattr(part, "__name__", type(part).__name__), with_keys(fields_of(part))
         return Made.of(Component(kind, name, "", "", keys), lambda options: WrappedModule.of(part, name, options))
     own = tuple(Field(f.name, str(f.type), f.default, f.default is MISSING) for f in fields(part))  # type: ignore[arg-type]
     needs = getattr(part, "needs", ())

@@ -70,6 +70,8 @@ def read(path: Path) -> dict[str, Any]:
 def anchor(raw: dict[str, Any], base: Path) -> None:
     """Make relative paths of a scenario file start at its folder `base`; others start at the current folder.
 
+    Options of a component are paths where they name a file there, as `weights: pre.pt` does.
+
     Nothing is changed in a file of the current folder, nor in the record of a run, whose paths started where it was
     started, nor in names that are no paths.
     """
@@ -88,6 +90,11 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
                     value.partition(":") if keys == ("model",) and ".py:" not in value else ("", "", value)
                 )
                 holder[place] = f"{prefix}{colon}{os.path.normpath(base / os.path.expanduser(path))}"
+    for kind in ("model", "strategy", "learner"):
+        options = raw.get(kind)
+        for name, value in options.items() if isinstance(options, dict) else ():
+            if name != "name" and isinstance(value, str) and "." in value and (base / value).is_file():
+                options[name] = os.path.normpath(base / value)
 
 
 def _places(holder: Any, place: Any) -> Iterator[tuple[Any, Any]]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fedlt.nn.buffers import held_buffers
 from fedlt.nn.net import edits
+from fedlt.nn.norm import expanded
 
 if TYPE_CHECKING:
     from fedlt.nn.net import Net
@@ -43,6 +44,7 @@ class Flat:
             _expect_float(name, parameter)
         buffers = {held.name: held for held in held_buffers(model)}
         tensors = {**parameters, **{name: held.tensor for name, held in buffers.items()}}
+        private = expanded(model, private, tensors)
         _expect_matches(private, tensors, "private")
         _expect_matches(frozen, tensors, "frozen")
 
@@ -54,6 +56,8 @@ class Flat:
 
         kept = [n for n in tensors if _matches(n, frozen) or n in as_given]
         own = [n for n in tensors if _matches(n, private) and n not in kept]
+        if private and not own:
+            raise ValueError("all that clients would keep is frozen (model.freeze, or requires_grad=False)")
         sent = [n for n in tensors if n not in own and n not in kept]
         sent.sort(key=lambda name: name not in parameters)  # parameters first; sort() keeps the order otherwise
         lengths = {n: buffers[n].length if n in buffers else t.numel() for n, t in tensors.items()}

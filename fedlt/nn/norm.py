@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Norm = Literal["batch", "group"]
+
+NORMALISATION = "<normalisation>"
+"""Among patterns of tensor names it stands for all tensors of the normalisation layers, whatever they are called:
+PyTorch's own layers, and others whose class has `Norm` in its name."""
+
+
+def expanded(model: nn.Module, patterns: Sequence[str], tensors: Iterable[str]) -> tuple[str, ...]:
+    """The patterns, with the names of those tensors that stand for `NORMALISATION`.
+
+    Raises ValueError where the model has no such layer.
+    """
+    if NORMALISATION not in patterns:
+        return tuple(patterns)
+    layers = {name for name, part in model.named_modules() if "Norm" in type(part).__name__}
+    names = [name for name in tensors if name.rpartition(".")[0] in layers]
+    if not names:
+        raise ValueError("the model has no normalisation layer; take one that has, such as resnet8")
+    return (*(pattern for pattern in patterns if pattern != NORMALISATION), *names)
 
 
 class BatchNorm(nn.BatchNorm2d):

@@ -40,6 +40,10 @@ class WrappedModule(Model):
     head: str | None = None
     channels_last: bool = False
 
+    def __post_init__(self) -> None:
+        if isinstance(self.make, nn.Module):
+            raise ValueError(f"{self.name} is a module already; name its class, or a function that builds it")
+
     @classmethod
     def of(cls, make: Callable[..., Any], name: str, options: dict[str, Any]) -> WrappedModule:
         """The recipe with a scenario's options: those of every module, and arguments of `make`."""
@@ -138,13 +142,15 @@ class WrappedModule(Model):
         if self.head is not None:
             what = f"its output is not the module's{after}" if after else "it is not called once with the features"
             raise ValueError(f"{self.head!r} is no head of {self.name}: {what}; name the layer that gives the logits")
-        if after:
+        if "softmax" in after:
             raise ValueError(f"{self.name} does not end with its last layer{after}; let forward() return the logits")
         return None
 
     def _headless(self, module: nn.Module, task: Task, reason: str = "") -> Net:
         net = Net(module, nn.Identity(), task.num_classes)
-        plain = f"it has no linear last layer with {task.num_classes} outputs (name another one: model.head=...)"
+        plain = (
+            f"it has no linear last layer with {task.num_classes} outputs that gives its logits (model.head names one)"
+        )
         net.no_head = f"{self.name} has no head that can be told from the rest: {reason or plain}"
         return net
 

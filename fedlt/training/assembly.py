@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import torch
@@ -109,6 +111,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         except ValueError as error:
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
             raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
+    _expect_training(scenario, strategy, learner, flat)
     _expect_optimizer(scenario, (*strategy.needs, *learner.needs))
     _expect_schedule(scenario)
     sizes = federation.clients.sizes
@@ -117,6 +120,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     chain = Chain.of(scenario, setting)
     own = [choice.create() for choice in scenario.evaluation.metrics]
     try_own(own, task, federation)
+    remarks += _unread(scenario)
     parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own), tuple(remarks), initial)
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
@@ -125,6 +129,21 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         if reason:
             raise ScenarioError(Problem("local.together", f"clients cannot be trained at once: {reason}; or take 1"))
     return parts
+
+
+def _expect_training(scenario: Scenario, strategy: Strategy, learner: Learner, flat: Flat) -> None:
+    """Refuse a model of which nothing would be trained, in some stage or at all, or nothing averaged."""
+    name, model = scenario.strategy.name, scenario.model.title
+    if not flat.trainable:
+        raise ScenarioError(Problem("model.freeze", f"nothing of {model} is left to train; freeze less of it"))
+    if not flat.num_trainable and "*" not in strategy.private:
+        remedy = "freeze less of it, or take strategy=local, where nothing is shared"
+        message = f"all that the clients of {name} would share is frozen, so there is nothing to average; {remedy}"
+        raise ScenarioError(Problem("model.freeze", message))
+    for stage in learner.stages():
+        if not any(fnmatchcase(each, pattern) for each in flat.trainable for pattern in stage.only):
+            message = f"the stage {stage.name!r} of {scenario.learner.name} trains {', '.join(stage.only)}, all frozen"
+            raise ScenarioError(Problem("model.freeze", f"{message}; freeze less of it"))
 
 
 def _expect_optimizer(scenario: Scenario, needs: tuple[str, ...]) -> None:
@@ -147,6 +166,15 @@ def _expect_schedule(scenario: Scenario) -> None:
     except (ArithmeticError, ValueError) as error:
         message = f"{chosen.name} with these keys has no rates for {rounds} rounds: {type(error).__name__}: {error}"
         raise ScenarioError(Problem("local.schedule", message)) from error
+
+
+def _unread(scenario: Scenario) -> Iterator[str]:
+    """Lines about keys of `local` that another one takes the place of."""
+    local = scenario.local
+    if local.optimizer.name != "sgd" and (local.momentum or local.nesterov):
+        yield f"local.momentum and local.nesterov are those of sgd; {local.optimizer.name} does not read them"
+    if local.steps is not None:
+        yield f"every client takes {local.steps} steps a round (local.steps); local.epochs is not read"
 
 
 def cohort_size(scenario: Scenario, clients: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 import fedlt
@@ -103,6 +104,12 @@ class Deep(Plain):
     def __init__(self, num_classes, input_shape):
         super().__init__(num_classes, input_shape)
         self.fc = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, num_classes))
+
+
+class AllFrozen(Plain):
+    def __init__(self, num_classes, input_shape):
+        super().__init__(num_classes, input_shape)
+        self.requires_grad_(False)
 
 
 class LogSoftmax(Plain):
@@ -239,7 +246,11 @@ def test_a_module_is_built_from_the_global_generator_alone(nets: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("Pooled", "it has no linear last layer with 10 outputs"), ("TiedHead", "its last layer last shares weights")],
+    [
+        ("Pooled", "it has no linear last layer with 10 outputs that gives its logits"),
+        ("Scaled", "it has no linear last layer with 10 outputs that gives its logits"),
+        ("TiedHead", "its last layer last shares weights"),
+    ],
 )
 def test_a_module_without_a_head_of_its_own_is_one_whole(nets: Path, name: str, reason: str) -> None:
     net = build(nets, name)
@@ -294,7 +305,10 @@ def test_whoever_reads_the_head_declares_it(kind: str) -> None:
     [
         (["model=NET:LogSoftmax"], "net.py:LogSoftmax does not end with its last layer: log_softmax follows"),
         (["model=NET:Softmax"], "does not end with its last layer: softmax follows, and losses take logits"),
-        (["model=NET:Scaled"], "does not end with its last layer: its output is changed again"),
+        (
+            ["model={name: NET:Scaled, head: fc}"],
+            "'fc' is no head of net.py:Scaled: its output is not the module's",
+        ),
         (["model=NET:Seven"], "got (2, 7); let its constructor take num_classes"),
         (["model=NET:Pair"], "net.py:Pair returns a tuple; return the logits [B, C] alone"),
         (["model=NET:AlwaysDrops"], "gives other logits at each pass in evaluation mode"),
@@ -391,3 +405,49 @@ def test_the_page_on_models_runs_as_it_stands(
     run = fedlt.run(tiny, "model=./net.py:Net", "model.width=32", out=tmp_path / "runs", backend="inline")
     (shown,) = [line for line in page.splitlines() if line.startswith("the head is fc")]
     assert shown in (run.folder / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_file_that_an_option_names_lies_beside_the_scenario(
+    tiny: dict[str, Any], nets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the command is given; another file of that name there is not taken."""
+    study, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
+    for folder in (study, elsewhere):
+        folder.mkdir()
+        (folder / "pre.pt").write_bytes(b"")
+    source = (
+        "from torch import nn\n\ndef net(num_classes, weights='', tag='v1.0'):\n    return nn.Linear(3, num_classes)\n"
+    )
+    (study / "net.py").write_text(source, encoding="utf-8")
+    OmegaConf.save({**tiny, "model": {"name": "./net.py:net", "weights": "pre.pt"}}, study / "mine.yaml")
+    monkeypatch.chdir(elsewhere)
+    options = load(study / "mine.yaml").model.options
+    assert options["weights"] == str(study / "pre.pt")
+    assert options["tag"] == "v1.0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["model=mlp", "model.freeze=true", "strategy=fedper"], "all that the clients of fedper would share is frozen"),
+        (["model=mlp", "model.freeze=true", "strategy=fedrep"], "all that the clients of fedrep would share is frozen"),
+        (["model=NET:AllFrozen"], "nothing of AllFrozen is left to train"),
+    ],
+)
+def test_a_model_of_which_nothing_would_be_trained_is_refused(
+    tiny: dict[str, Any], nets: Path, changes: list[str], message: str
+) -> None:
+    scenario = load(tiny, [change.replace("NET", str(nets)) for change in changes])
+    with pytest.raises(ScenarioError, match=message) as caught:
+        assemble(scenario, federate(scenario), torch.device("cpu"))
+    assert caught.value.problems[0].key == "model.freeze"
+
+
+def test_keys_that_another_one_takes_the_place_of_are_told(tiny: dict[str, Any]) -> None:
+    def remarks(*changes: str) -> str:
+        scenario = load(tiny, ["local.momentum=0.9", *changes])
+        return "\n".join(assemble(scenario, federate(scenario), torch.device("cpu")).remarks())
+
+    assert "adam does not read them" in remarks("local.optimizer=adam")
+    assert "local.epochs is not read" in remarks("local.steps=3")
+    assert "read" not in remarks()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,15 @@ from torch import nn
 
 import fedlt
 from fedlt.config import catalog
+from fedlt.config.scenario import load
 from fedlt.config.sections import Local
+from fedlt.data.federation import federate
 from fedlt.data.task import Task
+from fedlt.errors import ScenarioError
 from fedlt.nn.net import Net
-from fedlt.nn.norm import BatchNorm
+from fedlt.nn.norm import BatchNorm, expanded
 from fedlt.strategy import Client, Server, Strategy, Update
+from fedlt.training.assembly import assemble
 from strategies.apfl import APFL
 from strategies.ditto import Ditto
 from strategies.fedavg_ft import FedAvgFT
@@ -379,11 +382,36 @@ def test_fednhs_head_gives_scaled_cosines() -> None:
 
 @pytest.mark.parametrize("name", [n for n in catalog.names("model") if n.startswith("resnet")])
 def test_fedbn_finds_every_normalisation_layer_of_our_models(name: str) -> None:
-    with torch.device("meta"):
-        model: Net = catalog.find("model", name).load()().build(Task("single", 10, (3, 32, 32)))
+    model: Net = catalog.find("model", name).load()().build(Task("single", 10, (3, 32, 32)))
+    tensors = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
     layers = [name for name, module in model.named_modules() if isinstance(module, BatchNorm)]
+    found = expanded(model, FedBN.private, tensors)
     assert layers
-    assert all(fnmatchcase(layer, pattern) for layer in layers for pattern in FedBN.private)
+    assert {name.rpartition(".")[0] for name in found} == {*layers}
+    assert all("norm" in name for name in found)  # and nothing else
+
+
+def test_fedbn_finds_normalisation_by_its_type(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Torchvision calls such layers bn1, a Sequential calls them 1."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\ndef net(num_classes):\n    body = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), "
+        "nn.BatchNorm1d(8), nn.ReLU(), nn.LayerNorm(8))\n    return nn.Sequential(body, nn.Linear(8, num_classes))\n",
+        encoding="utf-8",
+    )
+    model = f"model={tmp_path}/net.py:net"
+    scenario = load(tiny, [model, "strategy=fedbn"])
+    flat = assemble(scenario, federate(scenario), torch.device("cpu")).flat
+    private = [name for name in flat.tensors if flat.is_private(name)]
+    of_batch = [f"backbone.0.2.{what}" for what in ("weight", "bias", "running_mean", "running_var")]
+    assert sorted(private) == sorted([*of_batch, "backbone.0.4.weight", "backbone.0.4.bias"])
+
+    for changes, message in (
+        (["strategy=fedbn"], "the model has no normalisation layer; take one that has"),
+        ([model, "strategy=fedbn", "model.freeze=true"], "all that clients would keep is frozen"),
+    ):
+        refused = load(tiny, changes)
+        with pytest.raises(ScenarioError, match=message):
+            assemble(refused, federate(refused), torch.device("cpu"))
 
 
 # Conflicting tasks ----------------------------------------------------------------------------------------------------

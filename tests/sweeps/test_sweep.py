@@ -378,7 +378,7 @@ def test_python_finds_what_could_not_run_among_the_failures(tiny: dict[str, Any]
     result = sweep(tiny, "strategy=fedbn,fedavg", seeds=[0, 1], out=tmp_path, parallel=1)
     names = ("strategy=fedbn seed 0", "strategy=fedbn seed 1")
     assert tuple(result.failures) == result.refused == names
-    assert result.failures[names[0]].startswith("model: fedbn does not fit mlp; change one of the two: the private ")
+    assert result.failures[names[0]].startswith("model: fedbn does not fit mlp; change one of the two: the model has ")
     assert [run.summary["strategy"] for run in result.runs] == ["fedavg", "fedavg"]
 
 

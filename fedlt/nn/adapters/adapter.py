@@ -37,6 +37,9 @@ def adapt(net: Net, freeze: bool | list[str] | None, adapter: Adapter | None) ->
     """
     trained = set(adapter.apply(net)) if adapter is not None else set()
     parameters = dict(net.backbone.named_parameters())
+    if unknown := sorted(trained - {*parameters}):
+        names, known = ", ".join(unknown), ", ".join(list(parameters)[:8])
+        raise ValueError(f"the adapter names no parameters of the backbone: {names}; there are: {known}, ...")
     whole = adapter is not None if freeze is None else freeze
     patterns = whole if isinstance(whole, list) else ["*"] * whole
 

@@ -14,7 +14,7 @@ class BitFit(Adapter):
     """The biases alone."""
 
     def apply(self, net: Net) -> list[str]:
-        names = [name for name, _ in net.backbone.named_parameters() if name.rpartition(".")[2].endswith("bias")]
+        names = [name for name, _ in net.backbone.named_parameters() if "bias" in name.rpartition(".")[2]]
         if not names:
             raise ValueError("bitfit finds no bias before the head to train")
         return names

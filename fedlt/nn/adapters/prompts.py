@@ -73,7 +73,7 @@ class Prompts(Adapter):
             known = ", ".join(filter(None, lists)) or "none"
             what = f"no list of layers {name!r}" if name else "no layers of a transformer by their usual names"
             raise ValueError(
-                f"vpt finds {what}; set adapter.at to the list of layers that read [B, tokens, D]: {known}"
+                f"vpt finds {what}; set model.adapter.at to the list of layers that read [B, tokens, D]: {known}"
             )
         return lists[name]
 
@@ -90,5 +90,5 @@ def _width(net: Net, layer: nn.Module) -> int:
     handle.remove()
 
     if len(seen) != 1 or not isinstance(seen[0], Tensor) or seen[0].ndim != 3:
-        raise ValueError("vpt: the first of the layers does not read tokens [B, T, D]; name others by adapter.at")
+        raise ValueError("vpt: the first of the layers does not read tokens [B, T, D]; name others by model.adapter.at")
     return int(seen[0].shape[-1])

@@ -91,7 +91,7 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
                 )
                 holder[place] = f"{prefix}{colon}{os.path.normpath(base / os.path.expanduser(path))}"
     for kind in ("model", "strategy", "learner"):
-        options = raw.get(kind)
+        options: Any = raw.get(kind)
         for name, value in options.items() if isinstance(options, dict) else ():
             if name != "name" and isinstance(value, str) and "." in value and (base / value).is_file():
                 options[name] = os.path.normpath(base / value)

@@ -33,6 +33,9 @@ Methods = Mapping[str, Sequence["Run"]]
 PAGE = 7.0
 """Inches of a printed page between its margins."""
 
+LEGEND_LINE = 0.17
+"""Inches of a line of a legend."""
+
 
 def draw(kind: str, *runs: Source, by: str | None = None, reference: str = "", **options: Any) -> Figure:
     """A figure of one of the `KINDS`. runs: paths, globs or runs. by: keys that name the methods, as in `compare`.
@@ -118,7 +121,7 @@ def gain(methods: Methods, reference: str) -> Figure:
     if not reference:
         raise ScenarioError(Problem("--reference", f"gain needs one of {', '.join(methods)}"))
     charts = [gain_chart(methods, reference, masked) for masked in (False, True)]
-    return _with_legends(charts, height=3.0, place="lower right")
+    return _with_legends(charts, height=2.8)
 
 
 def norms(methods: Methods, reference: str) -> Figure:
@@ -136,7 +139,7 @@ def collapse(methods: Methods, reference: str) -> Figure:
 def calibration(methods: Methods, reference: str) -> Figure:
     """Accuracy against confidence, of the generic and of the personal models."""
     charts = [calibration_chart(methods, model) for model in ("generic", "personal")]
-    return _with_legends(charts, height=3.3, place="upper left")
+    return _with_legends(charts, height=3.2)
 
 
 _ALL = (curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration)
@@ -171,14 +174,16 @@ def _side_by_side(charts: Sequence[Chart], columns: int, height: float, share: b
     return figure
 
 
-def _with_legends(charts: Sequence[Chart], height: float, place: str) -> Figure:
-    """Two charts on equal axes, each with a legend of its own where there is something to tell."""
-    figure, axes = _panels(len(charts), columns=2, height=height, share=True)
+def _with_legends(charts: Sequence[Chart], height: float) -> Figure:
+    """Two charts on equal axes, each with a legend of its own beneath it, where no line can lie under it."""
+    told = max(len(chart.marks) for chart in charts)
+    figure, axes = _panels(len(charts), columns=2, height=height + LEGEND_LINE * told, share=True)
     for ax, chart in zip(axes, charts, strict=True):
         draw_on(ax, chart)
+        ax.set_aspect("auto")  # a fixed one would be applied after room was made for the legends
         ax.label_outer()
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(loc=place)
+            ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.2), borderaxespad=0.0)
     return figure
 
 

@@ -15,14 +15,16 @@ from fake_runs import make_run
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from typer.testing import CliRunner
 
 from fedlt import plots
 from fedlt.commands.cli import app
 from fedlt.commands.results import PLOTS
 from fedlt.errors import ScenarioError
+from fedlt.plots.figure import KINDS
 from fedlt.plots.measured import client_points, client_recalls, gains, recalls, series, split_of
-from fedlt.plots.style import COLOURS, looks, shades
+from fedlt.plots.style import COLOURS, looks, shades, style
 from fedlt.results.runs import Run, load, open_run
 
 FEDAVG, LOCAL = (50, 60, 70), (80, 40, 70)  # right of 100 of each client, in every evaluation
@@ -322,3 +324,23 @@ def test_drawing_needs_no_display_and_leaves_settings_alone(runs: list[Run]) -> 
     assert dict(matplotlib.rcParams) == before
     code = "import fedlt.plots, sys; assert 'matplotlib' not in sys.modules and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gain", "calibration"])
+def test_legends_lie_beneath_the_panels_and_titles_inside_the_page(kind: str, runs: list[Run]) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    many = {f"method {number}": of(runs, "fedavg") for number in range(9)}
+    with style():
+        figure = KINDS[kind](many, "method 0")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    for ax in figure.axes:
+        legend = ax.get_legend()
+        assert legend is None or legend.get_window_extent(renderer).y1 < ax.get_window_extent(renderer).y0
+        assert legend is None or legend.get_window_extent(renderer).y0 > -2
+        for text in ax.get_children():
+            if isinstance(text, Text) and text.get_text():
+                assert text.get_window_extent(renderer).y1 <= figure.bbox.height + 1

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from fedlt.data.provenance import code_now, refuse_changed
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.exchange import Job, States
 from fedlt.learner import overrides
+from fedlt.nn.net import Net
 from fedlt.process.threads import one_thread
 from fedlt.results.recorded import recorded
 from fedlt.results.trained import Origin, Trained
@@ -54,7 +56,7 @@ def generic_model(folder: Path, summary: Mapping[str, Any], variant: str = "", d
     scenario = _scenario(folder, summary, device)
     context, exchange = _context(folder, summary, scenario, recorded(folder, scenario, summary))
     if context.strategy.scope == "personal":
-        message = f"{scenario.strategy.name} has no generic model; run.client(0) gives that of client 0"
+        message = f"{scenario.strategy.name} has no generic model; clients have their own: --client 0, or run.client(0)"
         raise ScenarioError(Problem("strategy", message))
 
     parts = context.parts
@@ -74,11 +76,13 @@ def personal_model(
 ) -> Trained:
     """The personal model of a client of a finished run, as `fedlt.results.runs.Run.client` gives it."""
     scenario = _scenario(folder, summary, device)
-    origin = replace(_origin(scenario, summary), client=client)
     known = recorded(folder, scenario, summary)
+    if not isinstance(client, int | np.integer):
+        raise FedLTError(f"expected the number of a client, such as 3, got {client!r}")
     if not 0 <= client < len(known.clients):
         raise FedLTError(f"{folder} has no client {client}; its clients are 0 to {len(known.clients) - 1}")
 
+    origin = replace(_origin(scenario, summary), client=int(client))
     try:
         return _personal(folder, summary, scenario, known, origin, variant, masked)
     except DataNeeded:
@@ -126,7 +130,16 @@ def _trained(
     tensors = {name: t for name, t in flat.tensors.items() if origin.client is not None or not flat.is_private(name)}
     tensors |= {f"beside/{name}": value for name, value in beside.items()}
     chunk, names = context.scenario.evaluation.batch_size, context.federation.class_names
-    return Trained(context.model, context.parts.task, names, hook, tensors, origin, variant, unseen, chunk)
+    built = partial(_built, context)
+    return Trained(context.model, context.parts.task, names, hook, tensors, origin, built, variant, unseen, chunk)
+
+
+def _built(context: Context) -> Net:
+    """The model without adapter, learner and strategy; its numbers are not those of the run."""
+    with torch.random.fork_rng():
+        net: Net = context.scenario.model.create().build(context.parts.task)
+    net.inputs = context.parts.task.inputs
+    return net.to(context.device)
 
 
 def _scenario(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario:
@@ -199,5 +212,13 @@ def _federation(scenario: Scenario, summary: Mapping[str, Any], origin: Origin) 
     return federation
 
 
+def _without_folders(name: str) -> str:
+    """`/home/me/net.py:Net` is `net.py:Net`: files of models are given to others."""
+    return ":".join(Path(part).name if part.startswith((".", "/", "~")) else part for part in name.split(":"))
+
+
 def _origin(scenario: Scenario, summary: Mapping[str, Any]) -> Origin:
-    return Origin(str(summary["scenario_hash"]), scenario.model.name, scenario.strategy.name, scenario.learner.name)
+    model, strategy, learner = (
+        _without_folders(choice.name) for choice in (scenario.model, scenario.strategy, scenario.learner)
+    )
+    return Origin(str(summary["scenario_hash"]), model, strategy, learner)

@@ -90,13 +90,15 @@ def export(
     try:
         opened = open_run(run)
         model = opened.model(variant) if client is None else opened.client(client, variant)
-        model.export(output)
+        remark = model.export(output)
     except ScenarioError:
         raise
     except FedLTError as error:
         raise ScenarioError(Problem("", str(error))) from error
     whose = "the generic model" if client is None else f"the personal model of client {client}"
     print(f"{output.resolve()}  ({whose}, {output.stat().st_size / 1e6:.1f} MB)")
+    if remark:
+        print(remark)
 
 
 COMMANDS = (explain, report, export)

@@ -23,6 +23,7 @@ from fedlt.process.files import replace_file
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.export import ExportedProgram
 
     from fedlt.results.trained import Trained
 
@@ -42,16 +43,21 @@ def check_target(path: Path) -> None:
         raise ScenarioError(Problem("--output", f"{path} is a folder; name a file"))
 
 
-def export(model: Trained, path: Path) -> None:
+NEEDS_MORE = f"needs more than these weights: take {GRAPH}"
+"""Of weights with which the model, as it is built, does not predict as the run does."""
+
+
+def export(model: Trained, path: Path) -> str:
     """Write the model; the path's ending says how. The file is there whole or not at all.
 
+    Returns what is to be said of the file, mostly "": that its weights alone do not give the prediction.
     Raises `ScenarioError` as `check_target` does, and `FedLTError` where the prediction cannot be traced.
     """
     check_target(path)
     if path.suffix == WEIGHTS:
-        _write_weights(model, path)
-    else:
-        _write_graph(model, path)
+        return _write_weights(model, path)
+    _write_graph(model, path)
+    return ""
 
 
 def about(model: Trained) -> dict[str, Any]:
@@ -65,15 +71,55 @@ def about(model: Trained) -> dict[str, Any]:
     return {"fedlt": __version__, **named, **description(model.kind, model.class_names)}
 
 
-def _write_weights(model: Trained, path: Path) -> None:
-    from safetensors.torch import save_file
+def _write_weights(model: Trained, path: Path) -> str:
+    from safetensors.torch import save
 
-    from fedlt.nn.names import outside_names
+    tensors, enough = weights(model)
+    said = {**about(model), "prediction": "head of the features, by these weights" if enough else NEEDS_MORE}
+    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}
+    content = {name: plain(tensor) for name, tensor in tensors.items()}
+    # Not save_file, whose files are for their owner alone whatever the umask says.
+    replace_file(path, lambda draft: draft.write_bytes(save(content, {"format": "pt", **metadata})))
+    if enough:
+        return ""
+    return f"the prediction of {model.origin.strategy} {NEEDS_MORE.replace('take', 'for it, take')}"
 
-    names = outside_names(model.net, model.tensors)
-    tensors = {names[name]: plain(tensor) for name, tensor in model.tensors.items()}
-    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about(model).items()}
-    replace_file(path, lambda draft: save_file(tensors, draft, {"format": "pt", **metadata}))
+
+def weights(model: Trained) -> tuple[dict[str, Tensor], bool]:
+    """The model's tensors by their names in a file, and whether they alone give its prediction.
+
+    Those of a module of the user's own have the names that they have there, so that its `load_state_dict` takes them;
+    what strategy, learner and adapter have added is called `beside/NAME`. The prediction is compared on samples, with
+    that of the model as it is built, without all these, from the weights that it has a place for.
+    """
+    import torch
+
+    from fedlt.nn import names
+
+    built = model.built().eval()
+    places = {name: t for name, t in built.state_dict().items() if not name.endswith("num_batches_tracked")}
+    first: dict[int, str] = {}  # the name of a tensor that has several is the first one
+    fitting = {}
+    for name, tensor in model.net.state_dict(keep_vars=True).items():
+        held, place = first.setdefault(id(tensor), name), names.plain(model.net, name)
+        if held in model.tensors and place in places and places[place].shape == tensor.shape:
+            fitting[name] = place, tensor.detach()
+
+    enough = {place for place, _ in fitting.values()} == {*places}
+    if enough:
+        built.load_state_dict(dict(fitting.values()), strict=False)
+        x = model.kind.example(16, torch.Generator().manual_seed(0)).to(next(iter(model.tensors.values())).device)
+        with torch.no_grad():
+            enough = torch.allclose(built(x), model.of_prepared(x), rtol=1e-4, atol=1e-5)
+
+    own = bool(built.head_name or built.no_head)
+    rest = {name: tensor for name, tensor in model.tensors.items() if name not in fitting}
+    beside = {
+        f"{names.BESIDE if own else ''}{name.removeprefix(names.BESIDE) if own else name}": t
+        for name, t in rest.items()
+    }
+    fits = {names.outside(built, place) if own else name: t for name, (place, t) in fitting.items()}
+    return fits | beside, enough
 
 
 def _write_graph(model: Trained, path: Path) -> None:
@@ -89,6 +135,7 @@ def _write_graph(model: Trained, path: Path) -> None:
         with _quiet(), torch.no_grad():
             shapes = ({0: torch.export.Dim("batch", min=1)},)
             program = torch.export.export(own, (x,), dynamic_shapes=shapes, strict=False)
+            _forget_sources(program)
     except Exception as error:
         reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         message = f"the prediction of {model.origin.strategy} with {model.origin.learner} cannot be traced ({reason})"
@@ -101,6 +148,16 @@ def _write_graph(model: Trained, path: Path) -> None:
             torch.export.save(program, file, extra_files=extra)
 
     replace_file(path, write)
+
+
+def _forget_sources(program: ExportedProgram) -> None:
+    """Take out where the code of each operation was: lines of files, and paths of the machine."""
+    from torch.fx import GraphModule
+
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node"):
+                node.meta.pop(key, None)
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from fedlt.nn.net import Net
 class Origin:
     """Where a trained model comes from.
 
-    scenario_hash: of the run's scenario. model, strategy, learner: their names there. client: whose personal model it
-    is; None for the generic one. needs_data: whether it was made with the client's own data.
+    scenario_hash: of the run's scenario. model, strategy, learner: their names there, without paths. client: whose
+    personal model it is; None for the generic one. needs_data: whether it was made with the client's own data.
     """
 
     scenario_hash: str
@@ -58,16 +58,20 @@ class Trained(nn.Module):
         hook: Callable[[Tensor], Logits],
         tensors: dict[str, Tensor],
         origin: Origin,
+        built: Callable[[], Net],
         variant: str = "",
         unseen: Tensor | None = None,
         chunk: int = 256,
     ) -> None:
-        """hook: what predicts from prepared inputs. Raises `FedLTError` for a variant that there is not."""
+        """hook: what predicts from prepared inputs. built: gives the model as it is without adapter, learner and
+        strategy, with weights as they were drawn or loaded at first.
+
+        Raises `FedLTError` for a variant that there is not."""
         super().__init__()
         self.net, self.tensors, self.origin, self.chunk = net, tensors, origin, chunk
         self.class_names, self.unseen = class_names, unseen
         self.kind: InputKind = task.inputs
-        self._task, self._hook = task, hook
+        self._task, self._hook, self.built = task, hook, built
         self.eval()
 
         device = next(iter(tensors.values())).device
@@ -83,7 +87,11 @@ class Trained(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C] logits of stored samples [B, ...]; [B, L, C] where tokens have classes."""
-        found = variants(self._hook(self._inputs.ready(x)))[self._variant].logits
+        return self.of_prepared(self._inputs.ready(x))
+
+    def of_prepared(self, x: Any) -> Tensor:
+        """The same of inputs as the net itself gets them."""
+        found = variants(self._hook(x))[self._variant].logits
         return found if self.unseen is None else found.masked_fill(self.unseen, -torch.inf)
 
     def predict(self, x: Any, *, names: bool = True, mask: Any = None, categories: Any = None) -> NDArray[Any]:
@@ -131,11 +139,14 @@ class Trained(nn.Module):
         """[count, ...] samples as `forward` takes them, of zeros."""
         return self.kind.stored_example(count).to(next(iter(self.tensors.values())).device)
 
-    def export(self, path: str | Path) -> None:
-        """Write the model to `path`: its graph to a file that ends with .pt2, its weights to .safetensors."""
+    def export(self, path: str | Path) -> str:
+        """Write the model to `path`: its graph to a file that ends with .pt2, its weights to .safetensors.
+
+        Returns a sentence where these weights alone do not give the prediction, else "".
+        """
         from fedlt.results.export import export
 
-        export(self, Path(path).expanduser())
+        return export(self, Path(path).expanduser())
 
     @property
     def _several(self) -> bool:

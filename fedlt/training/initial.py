@@ -1,13 +1,16 @@
 """Weights that a model begins with in place of random ones: those of a finished run, or of a file (`init_from`).
 
 Tensors are taken by name and shape. Of a run it is those of its generic model that its clients share; of a file all.
-Names may be those that the tensors have in the model, or in the module of the user's own that it was made of.
+Names may be those that the tensors have in the model, with or without an adapter, or in the module of the user's own
+that it was made of.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -21,7 +24,7 @@ from fedlt.config import catalog
 from fedlt.config.scenario_file import read
 from fedlt.data.provenance import INITIAL, weights_file
 from fedlt.errors import FedLTError, Problem, ScenarioError
-from fedlt.nn.names import outside_names
+from fedlt.nn.names import BESIDE, known_as, outside, plain, plain_in_file
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
@@ -42,6 +45,13 @@ class Initial:
     given: Mapping[str, Tensor]
     without: tuple[str, ...] = ()
     taken: dict[str, bool] = field(default_factory=dict)  # by name in the model: whether it was
+    unused: list[str] = field(default_factory=list)  # names of what an adapter of the source's had brought
+    _by_plain: dict[str, str] = field(default_factory=dict)  # names in `given` by those without an adapter
+
+    def __post_init__(self) -> None:
+        for name, short in plain_in_file(self.given).items():
+            if short is not None:
+                self._by_plain[short] = name
 
     @classmethod
     def of(cls, scenario: Scenario) -> Initial | None:
@@ -61,30 +71,34 @@ class Initial:
         Call it before strategies build on the model, so that their copies of it begin alike, and after.
         """
         own = _tensors(model)
-        outside = outside_names(model, own)
-        self.taken = {}
+        known = known_as(model, own)
+        self.taken, used = {}, set()
         with torch.no_grad():
             for name, tensor in own.items():
-                held = self._held(name, outside[name])
-                self.taken[name] = held is not None and held.shape == tensor.shape and not self._left_out(name)
+                source = self._source(known[name])
+                held = None if source is None else self.given[source]
+                self.taken[name] = held is not None and held.shape == tensor.shape and not self._left_out(known[name])
                 if held is not None and self.taken[name]:
+                    used.add(source)
                     tensor.copy_(held)
+        self.unused = [name for name in self.given if name not in {*self._by_plain.values(), *used}]
 
     def settle(self, model: Net) -> None:
-        """Raise `ScenarioError` where nothing was taken, or where a tensor has another shape than the given one."""
+        """Raise `ScenarioError` where nothing was taken, where a tensor has another shape than the given one, or where
+        a frozen one would stay as it was drawn."""
         own = _tensors(model)
-        outside = outside_names(model, own)
+        known = known_as(model, own)
         for pattern in self.without:
-            if not any(fnmatchcase(name, pattern) for name in own):
+            if not any(fnmatchcase(name, pattern) for names in known.values() for name in names):
                 message = f"{pattern!r} matches no tensor of the model: {_some(own)}"
                 raise ScenarioError(Problem(f"{INITIAL}.without", message))
 
         others = {
-            name: held
+            name: self.given[source]
             for name, tensor in own.items()
-            if (held := self._held(name, outside[name])) is not None
-            and held.shape != tensor.shape
-            and not self._left_out(name)
+            if (source := self._source(known[name])) is not None
+            and self.given[source].shape != tensor.shape
+            and not self._left_out(known[name])
         }
         if others:
             name, held = next(iter(others.items()))
@@ -94,12 +108,32 @@ class Initial:
             raise ScenarioError(Problem(INITIAL, f"{message}{more}; {INITIAL}.without=[{patterns}] begins them anew"))
 
         if not any(self.taken.values()):
-            pairs = [(near, name) for name in own if (near := self._nearest(outside[name]))][:SHOWN]
-            nearest = ", ".join(f"{near} for {outside[name]}" for near, name in pairs)
+            here = [outside(model, names[0]) for names in known.values()]
+            pairs = [(near, name) for name in here if (near := self._nearest(name))][:SHOWN]
+            nearest = ", ".join(f"{near} for {name}" for near, name in pairs)
             what = f"no tensor of {self.source} has the name of one of the model's"
             if not pairs:
-                nearest = f"there: {_some(self.given)}; here: {_some(outside.values())}"
+                nearest = f"there: {_some(self.given)}; here: {_some(here)}"
             raise ScenarioError(Problem(INITIAL, f"{what}; nearest: {nearest}" if pairs else f"{what}; {nearest}"))
+        self._expect_frozen(model, known)
+
+    def _expect_frozen(self, model: Net, known: Mapping[str, tuple[str, ...]]) -> None:
+        """Refuse parameters of the backbone that are never trained, and that neither the source nor the user has
+        spoken for. What an adapter brings is drawn in any case."""
+        lost = [
+            name
+            for name, parameter in model.named_parameters()
+            if name.startswith("backbone.") and not parameter.requires_grad and not self.taken[name]
+            if plain(model, name) is not None and not self._left_out(known[name])
+        ]
+        if lost:
+            message = f"the model keeps {_some(lost)} frozen, and {self.source} has no such tensor"
+            part = any(taken for name, taken in self.taken.items() if name.startswith("backbone."))
+            patterns = (
+                ", ".join(dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in lost)) if part else "backbone.*"
+            )
+            meant = f"train it (model.freeze=false), or say that it is meant: {INITIAL}.without=[{patterns}]"
+            raise ScenarioError(Problem(INITIAL, f"{message}, so that it would stay as the model was built; {meant}"))
 
     @property
     def anew(self) -> list[str]:
@@ -110,14 +144,16 @@ class Initial:
         """What was taken, as a line."""
         count = len(self.taken) - len(self.anew)
         rest = f"; {_some(self.anew)} begin anew" if self.anew else ""
-        return f"{INITIAL} {self.source}: {count} of {len(self.taken)} tensors taken{rest}"
+        left = f"; without its {_some(self.unused)}, for which there is no place" if self.unused else ""
+        return f"{INITIAL} {self.source}: {count} of {len(self.taken)} tensors taken{rest}{left}"
 
-    def _held(self, name: str, outside: str) -> Tensor | None:
-        found = self.given.get(name)
-        return self.given.get(outside) if found is None else found
+    def _source(self, names: tuple[str, ...]) -> str | None:
+        """The name in `given` of a tensor that is known by these names; None where there is none."""
+        found = next((self._by_plain[name] for name in names if name in self._by_plain), None)
+        return next((name for name in names if name in self.given), None) if found is None else found
 
-    def _left_out(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self.without)
+    def _left_out(self, names: tuple[str, ...]) -> bool:
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.without)
 
     def _nearest(self, name: str) -> str:
         return next(iter(difflib.get_close_matches(name, self.given, n=1, cutoff=0.5)), "")
@@ -165,7 +201,10 @@ def _load(file: Path, reader: Any) -> dict[str, Tensor]:
     try:
         found = reader(file)
     except Exception as error:  # the readers raise many kinds
-        reason = next(iter(str(error).splitlines()), "")
+        if reader is _state_dict and zipfile.is_zipfile(file):  # whole, but not of tensors and plain values alone
+            message = f"{file} holds more than tensors by name, such as a whole module, which is not unpickled"
+            raise FedLTError(f"{message}; save them by torch.save(model.state_dict(), path)") from error
+        reason = re.sub(r"\x1b\[[0-9;]*m", "", next(iter(str(error).splitlines()), ""))
         raise FedLTError(f"{file} cannot be read: {type(error).__name__}: {reason}") from error
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise FedLTError(f"{file} holds no tensors by name; save them by torch.save(model.state_dict(), path)")
@@ -175,7 +214,7 @@ def _load(file: Path, reader: Any) -> dict[str, Tensor]:
 def _safetensors(file: Path) -> Any:
     from safetensors.torch import load_file
 
-    return load_file(file)
+    return {name.removeprefix(BESIDE): tensor for name, tensor in load_file(file).items()}
 
 
 def _state_dict(file: Path) -> Any:

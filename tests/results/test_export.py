@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def test_a_graph_reproduces_the_figures_of_the_run_with_torch_alone(tiny: dict[s
     assert (about["variant"], about["client"]) == ("realigned", None)
     assert about["inputs"] == {"kind": "images", "size": [1, 8, 8]}
 
-    rows = run.clients[(run.clients["round"] == 2) & (run.clients["variant"] == "psi")].set_index("client")
+    table = run.client_variants
+    rows = table[(table["round"] == 2) & (table["variant"] == "psi")].set_index("client")
     assert psi == rows.loc[3, "accuracy"]
     assert (about_psi["client"], about_psi["variant"]) == (3, "psi")
     assert not list(tmp_path.glob(".*.part"))
@@ -99,7 +101,7 @@ from torch import nn
 
 
 class Net(nn.Module):
-    def __init__(self, num_classes, input_shape, width=6):
+    def __init__(self, num_classes, input_shape, width=12):
         super().__init__()
         self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.BatchNorm1d(width), nn.ReLU())
         self.fc = nn.Linear(width, num_classes)
@@ -118,6 +120,8 @@ def test_weights_fit_the_module_of_ones_own(tiny: dict[str, Any], tmp_path: Path
         about = held.metadata()
     assert json.loads(about["inputs"]) == {"kind": "images", "size": [1, 8, 8]}
     assert about["scenario_hash"] == run.summary["scenario_hash"]
+    assert about["model"] == "net.py:Net"
+    assert str(tmp_path) not in str(about)
 
     names: dict[str, Any] = {}
     exec(NET, names)
@@ -127,6 +131,59 @@ def test_weights_fit_the_module_of_ones_own(tiny: dict[str, Any], tmp_path: Path
     x = federate(load(run.scenario)).x_test
     ready = torch.from_numpy((x.transpose(0, 3, 1, 2) / np.float32(255) - mean) / std)
     assert torch.allclose(net.eval()(ready), run.model().logits(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "client", "beside", "enough"),
+    [
+        (("strategy=fedavg",), None, set(), True),
+        (("strategy=ditto",), None, set(), True),
+        (("strategy=ditto",), 1, set(), True),
+        (("strategy=fedloge",), None, {"beside/simplex.weight", "beside/head.mean", "beside/head.square"}, False),
+        (
+            ("model.adapter=mlp",),
+            None,
+            {f"beside/backbone.{a}.{b}" for a in ("down", "up") for b in ("weight", "bias")},
+            False,
+        ),
+    ],
+)
+def test_weights_alone_are_said_to_predict_or_not(
+    words: tuple[str, ...], client: int | None, beside: set[str], enough: bool, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(NET, encoding="utf-8")
+    tiny["local"]["last_batch"] = "drop"
+    keys = "federation.participation=1", "local.lr=0.2"
+    run = fedlt.run({**tiny, "model": f"{tmp_path}/net.py:Net"}, *words, *keys, out=tmp_path)
+    file = tmp_path / "net.safetensors"
+    options = () if client is None else ("--client", str(client))
+    done = CliRunner().invoke(app, ["export", str(run.folder), "-o", str(file), *options])
+    assert done.exit_code == 0, done.output
+    with safe_open(file, "pt") as held:
+        said = held.metadata()["prediction"]
+    assert said == ("head of the features, by these weights" if enough else "needs more than these weights: take .pt2")
+    assert ("take .pt2" in done.output) is not enough
+
+    tensors = load_file(file)
+    assert {name for name in tensors if name.startswith("beside/")} == beside
+    names: dict[str, Any] = {}
+    exec(NET, names)
+    net = names["Net"](10, (1, 8, 8))
+    net.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in beside})
+    model = run.model() if client is None else run.client(client)
+    x = model.kind.example(16, torch.Generator().manual_seed(1))
+    assert torch.allclose(net.eval()(x), model.of_prepared(x), atol=1e-5) is enough
+    assert oct(file.stat().st_mode)[-3:] == oct((run.folder / "run.json").stat().st_mode)[-3:]
+
+
+def test_no_path_of_the_machine_is_in_a_graph(tiny: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET, encoding="utf-8")
+    tiny["local"]["last_batch"] = "drop"
+    run = fedlt.run({**tiny, "model": f"{tmp_path}/net.py:Net"}, "strategy=fedloge", out=tmp_path)
+    with zipfile.ZipFile(exported(run, tmp_path / "model.pt2")) as held:
+        content = {name: held.read(name) for name in held.namelist()}
+    for told in (str(tmp_path), str(Path(fedlt.__file__).parents[1]), "site-packages", ", line "):
+        assert not [name for name, part in content.items() if told.encode() in part]
 
 
 def test_weights_are_those_that_predict(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -149,7 +206,7 @@ def test_weights_are_those_that_predict(tiny: dict[str, Any], tmp_path: Path) ->
         (["-o", "model.pt2", "--variant", "psi"], "has no variant 'psi' of this model"),
         (["-o", "model.pt2"], "is running, not finished"),
         (["-o", "model.pt2"], "is not a run folder"),
-        (["-o", "model.pt2"], "local has no generic model"),
+        (["-o", "model.pt2"], "local has no generic model; clients have their own: --client 0"),
     ],
 )
 def test_what_cannot_be_written_leaves_nothing(

@@ -63,10 +63,13 @@ def test_models_give_the_figures_of_the_run(words: str, tiny: dict[str, Any], tm
         for variant in model.variants:
             assert share(run.model(variant).predict(x, names=False), y) == run.final[f"generic[{variant}]/accuracy"]
     else:
-        with pytest.raises(ScenarioError, match=r"strategy: \w+ has no generic model; run\.client\(0\) gives that of"):
+        with pytest.raises(
+            ScenarioError, match=r"strategy: \w+ has no generic model; .*--client 0, or run\.client\(0\)"
+        ):
             run.model()
 
-    rows = run.clients[run.clients["round"] == run.summary["final_round"]].set_index(["variant", "client"])
+    table = run.client_variants
+    rows = table[table["round"] == run.summary["final_round"]].set_index(["variant", "client"])
     for client, own in enumerate(federation.tests):
         for column, masked in (("accuracy", False), ("accuracy_masked", True)):
             model = run.client(client, masked=masked)
@@ -170,6 +173,9 @@ def test_what_cannot_be_given_is_told(tiny: dict[str, Any], tmp_path: Path) -> N
     with pytest.raises(FedLTError, match=rf"client {absent} of .* was in no cohort, so it has no model of its own; .*"):
         run.client(absent)
     assert run.client(min(trained)).origin.client == min(trained)
+    for wrong in ("3", 3.0):
+        with pytest.raises(FedLTError, match=f"expected the number of a client, such as 3, got {wrong!r}"):
+            run.client(wrong)  # type: ignore[arg-type]
     with pytest.raises(FedLTError, match="has no client 6; its clients are 0 to 5"):
         run.client(6)
     with pytest.raises(FedLTError, match="fedper has no variant 'psi' of this model: it predicts in one way only"):

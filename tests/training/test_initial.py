@@ -16,6 +16,7 @@ from fedlt.commands.cli import app
 from fedlt.config.scenario import load
 from fedlt.data.federation import federate
 from fedlt.errors import ScenarioError
+from fedlt.nn.names import plain_in_file
 from fedlt.results.runs import Run
 from fedlt.training.assembly import Assembly, assemble
 
@@ -89,6 +90,107 @@ def test_a_state_dict_of_ones_own_module_fits_under_its_own_names(tiny: dict[str
     assert torch.equal(parts.flat.tensors["backbone.body.2.running_mean"], torch.full((5,), 3.0))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["null", "mlp", "lora", "bitfit"])
+def test_a_trained_backbone_is_taken_under_any_adapter(first: str, tiny: dict[str, Any], tmp_path: Path) -> None:
+    run = fedlt.run(tiny, f"model.adapter={first}", "federation.rounds=5", out=tmp_path)
+    held = load_file(run.folder / "model.safetensors")
+    longer = {"mlp": "backbone.encoder.1.", "lora": "backbone.1.base_layer."}
+    for second in ("null", "mlp", "lora", "bitfit"):
+        own = assembled(tiny, f"init_from={run.folder}", f"model.adapter={second}")
+        for kind in ("weight", "bias"):
+            there = held[longer.get(first, "backbone.1.") + kind]
+            assert torch.equal(own.flat.tensors[longer.get(second, "backbone.1.") + kind], there), (second, kind)
+            assert torch.equal(own.flat.tensors[f"head.{kind}"], held[f"head.{kind}"])
+        assert own.initial is not None
+        added = first in longer and first != second
+        assert ("for which there is no place" in own.initial.text()) is added
+
+    # Where the first had no adapter of its own, the second starts as the first ended.
+    if first not in longer:
+        adapted = fedlt.run(tiny, f"init_from={run.folder}", "model.adapter=mlp", "local.lr=1e-9", out=tmp_path)
+        assert adapted.final["generic/accuracy"] == run.final["generic/accuracy"]
+
+
+def test_names_tell_where_prompts_were() -> None:
+    parts = [f"{at}.{name}" for at in ("0.layer", "1", "10.layer") for name in ("norm.weight", "fc.layer.bias")]
+    names = ["blocks.0.prompts", "stem.layer.weight", *(f"blocks.{part}" for part in parts)]
+    assert plain_in_file(names) == {
+        "blocks.0.prompts": None,
+        "stem.layer.weight": "stem.layer.weight",
+        "blocks.0.layer.norm.weight": "blocks.0.norm.weight",
+        "blocks.0.layer.fc.layer.bias": "blocks.0.fc.layer.bias",
+        "blocks.1.norm.weight": "blocks.1.norm.weight",
+        "blocks.1.fc.layer.bias": "blocks.1.fc.layer.bias",
+        "blocks.10.layer.norm.weight": "blocks.10.norm.weight",
+        "blocks.10.layer.fc.layer.bias": "blocks.10.fc.layer.bias",
+    }
+    single = ["blocks.0.layer.prompts", "blocks.0.layer.layer.weight"]
+    assert plain_in_file(single) == {single[0]: None, single[1]: "blocks.0.weight"}
+
+
+ROWS = """
+from torch import nn
+
+
+class Rows(nn.Module):
+    def __init__(self, num_classes, depth=2):
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True) for _ in range(depth))
+        )
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.blocks(x.squeeze(1))[:, 0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [1, 2])
+def test_prompts_go_around_trained_layers(depth: int, tiny: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "rows.py").write_text(ROWS, encoding="utf-8")
+    tiny["model"] = {"name": f"{tmp_path}/rows.py:Rows", "depth": depth}
+    names: dict[str, Any] = {}
+    exec(ROWS, names)
+    net = names["Rows"](10, depth)
+    torch.save(net.state_dict(), tmp_path / "rows.pt")
+    for adapter in ("vpt", "mlp", "lora"):
+        own = assembled(tiny, f"init_from={tmp_path / 'rows.pt'}", f"model.adapter={adapter}")
+        count = len(net.state_dict())
+        assert own.initial is not None
+        assert sum(own.initial.taken.values()) == count, own.initial.text()
+        save_file({n: t.contiguous() for n, t in own.model.state_dict().items()}, tmp_path / "own.safetensors")
+        for other in ("null", "mlp", "vpt", "lora"):
+            back = assembled(tiny, f"init_from={tmp_path / 'own.safetensors'}", f"model.adapter={other}")
+            assert back.initial is not None
+            assert sum(back.initial.taken.values()) == (len(own.flat.tensors) if other == adapter else count)
+
+
+def test_a_frozen_tensor_that_is_not_given_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    save_file({"head.bias": torch.ones(10)}, tmp_path / "w.safetensors")
+    words = f"init_from={tmp_path / 'w.safetensors'}", "model.freeze=true"
+    with pytest.raises(
+        ScenarioError, match=r"keeps backbone\.1\.weight, backbone\.1\.bias frozen, and w\.safe.* no such"
+    ):
+        assembled(tiny, *words)
+    with pytest.raises(ScenarioError, match=r"or say that it is meant: init_from\.without=\[backbone\.\*\]$"):
+        assembled(tiny, *words)
+    assert assembled(tiny, *words, "init_from.without=[backbone.*]").flat.tensors["head.bias"].eq(1).all()
+
+
+def test_what_begins_anew_is_named_either_way(tiny: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET, encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(NET, names)
+    torch.save(names["Net"](10).state_dict(), tmp_path / "net.pt")
+    tiny["model"], tiny["local"]["last_batch"] = f"{tmp_path}/net.py:Net", "drop"
+    for pattern in ("fc.*", "head.*"):
+        initial = assembled(tiny, f"init_from={tmp_path / 'net.pt'}", f"init_from.without=[{pattern}]").initial
+        assert initial is not None
+        assert initial.anew == ["head.weight", "head.bias"]
+
+
 @pytest.mark.parametrize(
     ("tensors", "words", "message"),
     [
@@ -115,9 +217,11 @@ def test_what_cannot_be_read_is_refused(tiny: dict[str, Any], tmp_path: Path) ->
     (tmp_path / "torn.pt").write_bytes(b"no")
     (tmp_path / "names.txt").write_text("no")
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
     for name, message in (
         ("nowhere", "there is neither a finished run nor a file at .*nowhere"),
         ("torn.pt", r"torn\.pt cannot be read: \w+"),
+        ("whole.pt", r"whole\.pt holds more than tensors by name.*torch\.save\(model\.state_dict\(\), path\)$"),
         ("list.pt", "holds no tensors by name; save them by"),
         ("names.txt", r"ends with \.safetensors or \.pt, got names\.txt"),
     ):

@@ -82,7 +82,8 @@ def make(encoder: Path, sentences: Path, to: Path) -> Path:
 
 
 def scenario(data: Path, encoder: Path, keys: dict[str, Any], rate: float, seed: int) -> dict[str, Any]:
-    """One run."""
+    """One run. keys: of the model. rate: of AdamW."""
+    # Every client takes part in each of few rounds: what is compared is what may be trained, not how it is sampled.
     return {
         "data": {
             "name": str(data),

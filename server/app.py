@@ -131,6 +131,7 @@ def _begun(initial: Initial) -> dict[str, Any]:
 
 def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, parts: Assembly) -> dict[str, Any]:
     needs = *parts.strategy.needs, *parts.learner.needs
+
     return {
         "scenario": scenario.name,
         "strategy": scenario.strategy.name,

@@ -31,10 +31,12 @@ def flower_fields(init: ast.FunctionDef) -> tuple[Field, ...]:
     """Constructor arguments that are hyper-parameters: numbers, texts and switches that the scenario does not set."""
     ours = {"weighted_by_key", "arrayrecord_key", "configrecord_key", "num_sampled_clients", "strategy"}
     plain = {"int", "float", "str", "bool", "None"}
+
     positional = init.args.args[1:]
     missing = [None] * (len(positional) - len(init.args.defaults))
     pairs = [*zip(positional, [*missing, *init.args.defaults], strict=True)]
     pairs += zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+
     fields = []
     for argument, default in pairs:
         annotation = ast.unparse(argument.annotation) if argument.annotation else "Any"

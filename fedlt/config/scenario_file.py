@@ -71,12 +71,12 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
     """Make relative paths of a scenario file start at its folder `base`; others start at the current folder.
 
     Options of a component are paths where they name a file there, as `weights: pre.pt` does.
-
     Nothing is changed in a file of the current folder, nor in the record of a run, whose paths started where it was
     started, nor in names that are no paths.
     """
     if base.resolve() == Path.cwd() or base == FOLDER or (base / "run.json").is_file():
         return
+
     for keys in PATHS:
         node: Any = raw
         for key in keys[:-1]:
@@ -90,6 +90,7 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
                     value.partition(":") if keys == ("model",) and ".py:" not in value else ("", "", value)
                 )
                 holder[place] = f"{prefix}{colon}{os.path.normpath(base / os.path.expanduser(path))}"
+
     for kind in ("model", "strategy", "learner"):
         options: Any = raw.get(kind)
         for name, value in options.items() if isinstance(options, dict) else ():

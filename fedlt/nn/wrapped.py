@@ -102,11 +102,13 @@ class WrappedModule(Model):
         except Exception as error:
             message = f"{self.name} fails on two samples of shape {shape}: {type(error).__name__}: {error}"
             raise ValueError(message) from error
+
         if not isinstance(found, Tensor):
             raise ValueError(f"{self.name} returns a {type(found).__name__}; return the logits [B, C] alone")
         if isinstance(again, Tensor) and not torch.equal(found, again) and found.isfinite().all():
             remedy = "a dropout needs to know: F.dropout(x, training=self.training)"
             raise ValueError(f"{self.name} gives other logits at each pass in evaluation mode; {remedy}")
+
         if found.ndim != 2 + task.target.axes or (len(found), found.shape[-1]) != (2, task.num_classes):
             expected = f"(2, {'..., ' * task.target.axes}{task.num_classes})"
             remedy = "" if "num_classes" in _parameters(self.make) else "; let its constructor take num_classes"

@@ -188,12 +188,14 @@ class Trainer:
         key = tuple(map(tuple, (without, *selections)))
         if self._selected[0] == key:
             return self._selected[1]
+
         chosen = []
         for name, parameter in self.flat.trainable.items():
             wanted = all(_matches(name, patterns) for patterns in selections) and not _matches(name, without)
             parameter.requires_grad_(wanted)
             if wanted:
                 chosen.append(name)
+
         if not chosen:
             known = ", ".join(self.flat.trainable)
             left_out = f" without {tuple(without)}" if without else ""

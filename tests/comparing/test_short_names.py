@@ -32,7 +32,7 @@ def names(*held: tuple[str, str]) -> list[Any]:
     [
         ([("/home/me/mine.py:Balanced", "a"), ("fedavg", "")], ["Balanced", "fedavg"]),
         # Moved, or copied: one method.
-        ([("/home/me/mine.py:Balanced", "a"), ("/work/mine.py:Balanced", "a")], ["Balanced", "Balanced"]),
+        ([("/home/me/mine.py:Balanced", "a"), ("/elsewhere/mine.py:Balanced", "a")], ["Balanced", "Balanced"]),
         # Two classes of one name: the file tells them apart, or the folder.
         ([("/w/one.py:B", "a"), ("/w/two.py:B", "b"), ("/w/two.py:C", "b")], ["one.py:B", "two.py:B", "C"]),
         ([("/w/x/mine.py:B", "a"), ("/w/y/mine.py:B", "b")], ["x/mine.py:B", "y/mine.py:B"]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.process.files import from_here
 
 if TYPE_CHECKING:
     from fedlt.measures.figure import Figure
@@ -68,7 +69,7 @@ def report(
     from fedlt.report import write_report
 
     size = write_report(paths, output, by, reference, title).stat().st_size
-    print(f"{output.resolve()}  ({size / 1e6:.1f} MB)")
+    print(f"{from_here(output)}  ({size / 1e6:.1f} MB)")
 
 
 def export(
@@ -96,7 +97,7 @@ def export(
     except FedLTError as error:
         raise ScenarioError(Problem("", str(error))) from error
     whose = "the generic model" if client is None else f"the personal model of client {client}"
-    print(f"{output.resolve()}  ({whose}, {output.stat().st_size / 1e6:.1f} MB)")
+    print(f"{from_here(output)}  ({whose}, {output.stat().st_size / 1e6:.1f} MB)")
     if remark:
         print(remark)
 

@@ -8,6 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def from_here(path: Path) -> Path:
+    """The path as one would type it in this folder: without the folders above, where it lies beneath."""
+    path, here = path.expanduser().resolve(), Path.cwd().resolve()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a new file of the same folder, then move it over `path` in one step.
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedlt.callback import Callback, RunState
+from fedlt.process.files import from_here
 from fedlt.results.next_steps import next_steps
 from fedlt.results.summary import evaluation_line, final_table, plain, profile_table
 
@@ -112,7 +113,7 @@ class Console(Callback):
     def path(self, run: Run) -> None:
         """The run folder's path."""
         if not self.quiet:
-            print(run.folder.resolve(), flush=True)
+            print(from_here(run.folder), flush=True)
 
     def _print(self, line: str) -> None:
         if self.quiet:

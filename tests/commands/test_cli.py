@@ -49,8 +49,7 @@ QUICK = ["federation.rounds=2", "federation.clients=6", "model=mlp", "local.epoc
 def test_run_ends_with_the_path_of_the_run_folder(scenario: str) -> None:
     lines = ok("run", scenario).splitlines()
     folder = Path(lines[-1])
-    assert folder.is_absolute()
-    assert folder.parent == Path.cwd() / "runs"
+    assert folder.parent == Path("runs")  # as one would type it here; whole where it lies elsewhere
     run = open_run(folder)
     assert run.status == "finished"
     assert run.summary["command"].startswith("fedlt ")

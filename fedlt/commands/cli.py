@@ -10,22 +10,39 @@ from typing import Annotated
 
 import typer
 
+from fedlt import __version__
 from fedlt.commands import report, results
+from fedlt.commands.options import Command
 from fedlt.commands.shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, guarded, parse_seeds, split
 from fedlt.errors import Problem, ScenarioError
 
 app = typer.Typer(
-    help="Federated long-tailed learning: run a scenario, see generic and personal models side by side.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich takes longer to import than the help to read
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command()
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"fedlt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def fedlt(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Federated long-tailed learning: run a scenario, see generic and personal models side by side."""
+
+
+@app.command(cls=Command)
 @guarded
 def run(
     scenario: ScenarioArgument = DEFAULT_SCENARIO,
@@ -67,7 +84,7 @@ def run(
             run_scenario(checked, out, console, force, command, grids, track, resume_from)
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def show(
     scenario: ScenarioArgument = DEFAULT_SCENARIO,
@@ -94,7 +111,7 @@ def show(
         print(json.dumps(checked.to_dict(), indent=1) if as_json else checked.to_yaml().rstrip())
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = None) -> None:
     """Check a scenario, its data and its model without running it."""
@@ -123,7 +140,7 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
         print(line)
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def ls(
     what: Annotated[str, typer.Argument(show_default=False)] = "",
@@ -154,7 +171,7 @@ def ls(
             print(f"{'' if what else '  '}{row['name']:<{width}}  {row['summary']}".rstrip())
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def cp(
     scenario: Annotated[str, typer.Argument()],
@@ -174,7 +191,7 @@ def cp(
     print(f"{path}\nrun it: fedlt run {path}")
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def join(
     run: Annotated[Path, typer.Argument()],
@@ -194,7 +211,7 @@ def join(
     print(run / "join.json")
 
 
-@app.command()
+@app.command(cls=Command)
 @guarded
 def doctor(as_json: AsJson = False) -> None:
     """Versions, which were tested, cores, GPUs, and which data sets are at hand."""
@@ -211,12 +228,12 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 for function in (*results.COMMANDS, *report.COMMANDS):
-    app.command()(guarded(function))
+    app.command(cls=Command)(guarded(function))
 
 
 def main() -> None:
     """Entry of the `fedlt` command."""
-    app()
+    app(prog_name="fedlt")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import json
 import os
@@ -12,8 +11,8 @@ from pathlib import Path
 
 from fedlt.config import catalog
 from fedlt.config.component import FLOWER_PREFIX
+from fedlt.config.keys import scenario_keys
 from fedlt.config.scenario_file import FOLDER, scenario_names
-from fedlt.config.source import dataclass_fields, read
 
 KINDS = (
     "scenarios", "strategies", "learners", "models", "adapters", "encoders", "partitions", "targets", "optimizers",
@@ -46,7 +45,10 @@ def listing(what: str) -> list[dict[str, str]]:
     if what == "datasets":
         return [{"name": name, "summary": summary} for name, summary in _datasets().items()]
     if what == "keys":
-        return _section_keys("Scenario", "")
+        return [
+            {"name": key.name, "summary": f"[{json.dumps(key.default)}] {key.doc}", "type": key.annotation}
+            for key in scenario_keys()
+        ]
     rows = []
 
     for name in catalog.names(_KIND[what]):
@@ -116,23 +118,6 @@ def _datasets() -> dict[str, str]:
         if path.suffix == ".npz" or path.is_dir():
             found[path.name.removesuffix(".npz")] = f"found: {path}"
     return found
-
-
-def _section_keys(section: str, prefix: str) -> list[dict[str, str]]:
-    """Every key of a scenario with its type, default and comment, from the source of the dataclasses."""
-    sources = [read(catalog.ROOT / "fedlt" / "config" / name) for name in ("scenario.py", "sections.py")]
-    classes = {
-        node.name: (*source, node) for source in sources for node in source[0].body if isinstance(node, ast.ClassDef)
-    }
-    rows = []
-    for found in dataclass_fields(*classes[section]):
-        key = f"{prefix}{found.name}"
-        if found.annotation in classes:
-            rows += _section_keys(found.annotation, f"{key}.")
-        elif key != "name":
-            default = json.dumps(found.default)
-            rows.append({"name": key, "summary": f"[{default}] {found.doc}", "type": found.annotation})
-    return rows
 
 
 def _first_comment(path: Path) -> str:

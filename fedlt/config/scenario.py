@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from fedlt.config.component import Choice
+from fedlt.config.reader import Reader
 from fedlt.config.rules import check_initial, cross_check
-from fedlt.config.scenario_file import Reader, anchor, apply, locate, read
+from fedlt.config.scenario_file import anchor, apply, locate, read
 from fedlt.config.sections import Data, Evaluation, Federation, InitFrom, Local, Resources
 from fedlt.errors import Problem, ScenarioError
 
@@ -93,7 +94,7 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), b
 
     problems: list[Problem] = []
     content = apply(raw, overrides, problems)
-    reader = Reader(problems)
+    reader = Reader(problems, content)
     sections = reader.section(Scenario, content, "", skip=("name",))
     if problems:
         raise ScenarioError(problems, source=name)

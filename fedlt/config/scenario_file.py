@@ -1,16 +1,14 @@
-"""Reads scenario files: YAML, overrides, and the checks that need nothing but the text."""
+"""Reads scenario files: which file is meant, its YAML, where its paths start, and the overrides."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from fedlt.config import catalog
-from fedlt.config.component import Choice
-from fedlt.config.schema import Field, Mismatch, check, component_kind, suggest
+from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 
 FOLDER = catalog.ROOT / "scenarios"
@@ -42,7 +40,9 @@ def locate(scenario: str | Path) -> Path:
         return path.resolve()
     shipped = FOLDER / f"{scenario}.yaml"
     if "/" in str(scenario) or not shipped.is_file():
-        hint = suggest(str(scenario), scenario_names())
+        kinds = [kind for kind in ("strategy", "learner", "model") if scenario in catalog.names(kind)]
+        hint = f"; did you mean {' or '.join(f'{kind}={scenario}' for kind in kinds)}?" if kinds else ""
+        hint = hint or suggest(str(scenario), scenario_names())
         raise ScenarioError(
             Problem("", f"there is no scenario {str(scenario)!r}{hint} (a name, or the path of a .yaml file)")
         )
@@ -182,115 +182,3 @@ def _delete(raw: dict[str, Any], path: list[str], problems: list[Problem]) -> No
         )
         return
     del node[path[-1]]
-
-
-class Reader:
-    """Turns plain dictionaries into the dataclasses above and collects what does not fit."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-
-    def section(self, kind: type, content: Any, prefix: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-        """The checked fields of one dataclass; what is absent is left to the dataclass's defaults."""
-        if not isinstance(content, dict):
-            self.problems.append(Problem(prefix.rstrip("."), f"expected keys and values, got {content!r}"))
-            return {}
-
-        known = {f.name: f for f in fields(kind) if f.name not in skip}
-        for key in content:
-            if key not in known:
-                shown = key if str(key).isidentifier() else repr(key)
-                self.problems.append(Problem(f"{prefix}{shown}", f"unknown key{suggest(str(key), known)}"))
-
-        hints = get_type_hints(kind)
-        result: dict[str, Any] = {}
-        for name, item in known.items():
-            where = f"{prefix}{name}"
-            nested = hints[name]
-            if isinstance(nested, type) and is_dataclass(nested) and nested is not Choice:
-                result[name] = nested(
-                    **self.section(nested, _or_empty(_spelt_out(nested, content.get(name))), f"{where}.")
-                )
-            elif str(item.type).startswith("Annotated[Choice"):
-                given = content.get(name, item.default)
-                if given is None and "| None" in str(item.type):
-                    result[name] = None
-                    continue
-                if isinstance(given, dict) and "name" not in given:
-                    given = {"name": item.default, **given}  # fields of the default component
-                result[name] = self.choice(_kind_of(str(item.type)), given, where)
-            elif str(item.type).startswith("Annotated[list[Choice]"):
-                result[name] = self.choices(_kind_of(str(item.type)), content.get(name), where)
-            elif name in content:
-                result[name] = self.value(Field(name, str(item.type)), content[name], where)
-
-        return result
-
-    def value(self, spec: Field, value: Any, where: str) -> Any:
-        """One checked value."""
-        try:
-            return check(spec.annotation, value)
-        except Mismatch as mismatch:
-            self.problems.append(Problem(where, str(mismatch)))
-            return value
-
-    def choices(self, kind: str, value: Any, where: str) -> list[Choice]:
-        """Components of a list; a single one may stand without brackets."""
-        items = [] if value is None else value if isinstance(value, list) else [value]
-        chosen = [self.choice(kind, item, f"{where}.{place}") for place, item in enumerate(items)]
-        return [choice for choice in chosen if choice is not None]
-
-    def choice(self, kind: str, value: Any, where: str) -> Choice | None:
-        """A component by name, or by name and fields."""
-        content = {"name": value} if isinstance(value, str) else value
-        if not isinstance(content, dict) or not isinstance(content.get("name"), str):
-            known = ", ".join(catalog.names(kind))
-            self.problems.append(Problem(where, f"expected the name of a {kind} ({known}), got {value!r}"))
-            return None
-
-        try:
-            component = catalog.find(kind, content["name"])
-        except ScenarioError as error:
-            self.problems += [Problem(where, problem.message) for problem in error.problems]
-            return None
-
-        known_fields = {spec.name: spec for spec in component.fields}
-        for key in content:
-            if key != "name" and key not in known_fields:
-                hint = suggest(str(key), known_fields)
-                self.problems.append(
-                    Problem(f"{where}.{key}", f"unknown key of {component.name}{hint or ', which has none'}")
-                )
-
-        options = {}
-        for spec in component.fields:
-            inner = component_kind(spec.annotation)
-            if inner and content.get(spec.name) is not None:
-                options[spec.name] = self.choice(inner, content[spec.name], f"{where}.{spec.name}")
-            elif spec.name in content and not inner:
-                options[spec.name] = self.value(spec, content[spec.name], f"{where}.{spec.name}")
-            elif spec.required:
-                self.problems.append(Problem(f"{where}.{spec.name}", f"{component.name} needs it ({spec.annotation})"))
-            else:
-                options[spec.name] = spec.default
-
-        return Choice(component.name, options, component)
-
-
-def _spelt_out(section: type, value: Any) -> Any:
-    """A single value in the place of a section stands for the key that the section names as its `shorthand`."""
-    key = getattr(section, "shorthand", None)
-    if key is None or value is None:
-        return value
-    if isinstance(value, dict):  # `data.longtail=none data.longtail.seed=1`: an override took the text for a name
-        return {key if name == "name" else name: given for name, given in value.items()}
-    return {key: value}
-
-
-def _or_empty(value: Any) -> Any:
-    return {} if value is None else value
-
-
-def _kind_of(annotation: str) -> str:
-    """`partition` of `Annotated[Choice, 'partition']`, and `metric` of `Annotated[list[Choice], 'metric']`."""
-    return annotation.rpartition(", ")[2].strip("]'\"")

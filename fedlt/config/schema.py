@@ -62,6 +62,12 @@ def component_kind(annotation: str) -> str:
     return ""
 
 
+def describe(annotation: str) -> str:
+    """What a value must be, in words: `a number > 0`, `one of keep, merge, drop`; "" where anything will do."""
+    text = _describe(_parse(annotation))
+    return "" if text == "Any" else text
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` when something known is spelt alike, else the list of what is known."""
     names = sorted(known)

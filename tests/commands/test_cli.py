@@ -278,7 +278,10 @@ def test_no_command_shows_the_help() -> None:
 
 BROKEN = {
     "a value of the wrong type": (["local.epochs=many"], r"local\.epochs: expected a whole number, got 'many'"),
-    "an unknown key": (["federation.client=3"], r"federation\.client: unknown key; did you mean 'clients'\?"),
+    "an unknown key": (
+        ["federation.client=3"],
+        r"federation\.client: unknown key; did you mean federation\.clients=3\?",
+    ),
     "an unknown strategy": (["strategy=fedporx"], r"strategy: unknown strategy 'fedporx'; did you mean 'fedprox'\?"),
     "a strategy's unknown field": (
         ["strategy=fedprox", "strategy.mew=1"],

@@ -171,9 +171,9 @@ def test_all_problems_are_found_at_once_with_key_and_nearest_spelling(tmp_path: 
     assert found == {
         "data": "nothing to delete; known: federation, learner, local, model, sed, seed, strategy",
         "evaluation": "an override is written key=value, or ~key to go back to the default",
-        "sed": "unknown key; did you mean 'seed'?",
+        "sed": "unknown key; did you mean seed=1?",
         "seed": "expected a whole number >= 0, got -1",
-        "federation.clientz": "unknown key; did you mean 'clients'?",
+        "federation.clientz": "unknown key; did you mean federation.clients=3?",
         "federation.participation": "expected a number > 0 and <= 1, got 30.0",
         "federation.rounds": "expected a whole number, got 'two'",
         "federation.partition.alpha": "expected a number > 0, got -1.0",

@@ -13,7 +13,16 @@ import typer
 from fedlt import __version__
 from fedlt.commands import report, results
 from fedlt.commands.options import Command
-from fedlt.commands.shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, guarded, parse_seeds, split
+from fedlt.commands.shared import (
+    DEFAULT_SCENARIO,
+    Overrides,
+    QuietOption,
+    ScenarioArgument,
+    VerboseOption,
+    guarded,
+    parse_seeds,
+    split,
+)
 from fedlt.errors import Problem, ScenarioError
 
 app = typer.Typer(
@@ -58,8 +67,10 @@ def run(
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
     track: Annotated[str, typer.Option(help="Trackers, callbacks: tensorboard, mlflow, wandb, ./file.py:Mine.")] = "",
     init_from: Annotated[str | None, typer.Option(help="Begin with the weights of this run, or file.")] = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
-    """Run a scenario. The last line printed is the run folder's path.
+    """Run a scenario. The last line printed is the run folder's path; of several seeds, after their mean and spread.
 
     SCENARIO is a shipped scenario's name or the path of a .yaml file; digits_lt unless given. OVERRIDES: key=value
     sets a key (strategy=fedprox strategy.mu=0.1), ~key goes back to its default; `fedlt ls keys` lists them. What was
@@ -72,16 +83,11 @@ def run(
     changes += [f"init_from.name={init_from}"] if init_from else []
     each = [[*changes, f"seed={seed}"] for seed in parse_seeds(seeds)] if seeds else [changes]
     scenarios = [load(name, chosen) for chosen in each]  # all are checked before the first runs
-    from fedlt.results.console import Console
-    from fedlt.sweeps.run import Grids, run_scenario
+    from fedlt.commands.repeated import run_each
 
-    command = "fedlt " + shlex.join(sys.argv[1:])
     options = [*(["--seeds", seeds] if seeds else []), *(["--out", str(out)] if out != Path("runs") else [])]
-    words = [name, *changes, *options]
-    with Grids() as grids:
-        for checked in scenarios:
-            console = Console(profile=profile, words=words)
-            run_scenario(checked, out, console, force, command, grids, track, resume_from)
+    settings = {"quiet": quiet, "verbose": verbose, "profile": profile, "words": [name, *changes, *options]}
+    run_each(scenarios, settings, out, force, "fedlt " + shlex.join(sys.argv[1:]), track, resume_from)
 
 
 @app.command(cls=Command)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedlt.commands.shared import DEFAULT_SCENARIO, Overrides, ScenarioArgument, parse_seeds, split
+from fedlt.commands.shared import (
+    DEFAULT_SCENARIO,
+    Overrides,
+    QuietOption,
+    ScenarioArgument,
+    VerboseOption,
+    parse_seeds,
+    split,
+)
 from fedlt.errors import FedLTError, Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -33,6 +41,8 @@ def sweep(
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
     track: Annotated[str, typer.Option(help="Trackers and callbacks of each run: tensorboard, ./file.py:Mine.")] = "",
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Run every combination of values, skip what is finished, and compare.
 
@@ -52,10 +62,13 @@ def sweep(
 
         check_scenarios(select, (job.scenario for job in jobs))
     from fedlt.sweeps.sweep import followed, run_jobs
-    from fedlt.sweeps.view import by_reason, view
+    from fedlt.sweeps.view import Quiet, by_reason, view
 
-    result = run_jobs(followed(jobs, track), out, int(parallel) if parallel != "auto" else parallel, force, view())
-    if result.runs:
+    shown = Quiet() if quiet else view(verbose)
+    result = run_jobs(followed(jobs, track), out, int(parallel) if parallel != "auto" else parallel, force, shown)
+    if quiet:
+        print("\n".join(str(run.folder) for run in result.runs))
+    elif result.runs:
         print()
         print_tables(_compared(result, reference, select))
         names = {job.scenario.run_name: job.name for job in jobs}

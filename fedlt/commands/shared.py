@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any
@@ -17,6 +18,9 @@ DEFAULT_SCENARIO = "digits_lt"
 ScenarioArgument = Annotated[str, typer.Argument(show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Argument(show_default=False)]
 
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the run folder's path alone.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; errors with their whole traceback.")]
+
 
 def guarded(function: Callable[..., None]) -> Callable[..., None]:
     """Errors of ours end with a message: 2 for what the user wrote, 1 for a run that failed, 130 for Ctrl-C and 143
@@ -26,12 +30,11 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
     def safe(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
-        except ScenarioError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
         except FedLTError as error:
+            if kwargs.get("verbose"):
+                traceback.print_exc()
             print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(1) from None
+            raise typer.Exit(2 if isinstance(error, ScenarioError) else 1) from None
         except Interrupted as stop:
             print(f"{stop}:\n  {_going_on(sys.argv[1:])}", file=sys.stderr)
             raise typer.Exit(stop.exit_code) from None

@@ -35,7 +35,7 @@ from fedlt.data.raw import RawData
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.cache import cache_folder
 from fedlt.process.cores import available_cores
-from fedlt.process.progress import clock
+from fedlt.process.wording import clock
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Data

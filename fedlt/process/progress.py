@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
+
+from fedlt.process.wording import clock
+
+if TYPE_CHECKING:
+    from fedlt.process.bar import Bar
 
 TELLING = 10.0  # seconds between two lines
 
@@ -19,44 +24,38 @@ class Progress:
     def __init__(self, what: str, unit: str, total: int, done: int = 0) -> None:
         self.what, self.unit, self.total, self.done = what, unit, total, done
         self._before = done
-        self._started = self._told = time.monotonic()
-        self._live: Any = None
-        self._task: Any = None
+        self._started = self._told = self._last = time.monotonic()
+        self._bar: Bar | None = None
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Rich
 
-            columns = (TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-            self._live = Rich(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._live.add_task(self.what, total=self.total, completed=self.done)
-            self._live.start()
+            from fedlt.process.bar import Bar
+
+            self._bar = Bar(self.what, self.total, self.done, self._left, Console(stderr=True))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def advance(self, count: int) -> None:
         """So much more is done."""
         self.done += count
-        if self._live is not None:
-            self._live.update(self._task, completed=self.done)
-            return
-
-        now, left = time.monotonic(), self.total - self.done
-        if now - self._told >= TELLING:
-            self._told = now
-            seconds = round((now - self._started) / (self.done - self._before) * left)
+        self._last = time.monotonic()
+        if self._bar is not None:
+            self._bar.to(self.done)
+        elif self._last - self._told >= TELLING:
+            self._told = self._last
             done = f"{self.done:,} of {self.total:,} {self.unit}"
-            print(f"{self.what}: {done}, {clock(seconds)} left", file=sys.stderr, flush=True)
+            print(f"{self.what}: {done}, {self._left()}", file=sys.stderr, flush=True)
 
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, as 3:07."""
-    whole = round(seconds)
-    return f"{whole // 60}:{whole % 60:02}"
+    def _left(self) -> str:
+        """The time left, as the pace since the start has it."""
+        if self.done == self._before:
+            return ""
+        pace = (self._last - self._started) / (self.done - self._before)
+        return f"{clock(max(0.0, pace * (self.total - self.done) - (time.monotonic() - self._last)))} left"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fedlt.data.groups import SHOTS, bare_text
 from fedlt.measures.figures import METRICS
 from fedlt.measures.headlines import ACCURACY, by_group, headline
+from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,27 +28,35 @@ def final_table(run: Run) -> Table:
 
     Balanced accuracy has a column of its own where the global test set is not balanced.
     """
+    final = run.final
+    when = f"round {run.summary['final_round']}" if final else "not evaluated yet"
+    title = f"{headline(final, run.figures.values())} in %, {when}"
+    return models_table(run, title, _caption(run), lambda name: _percent(final, name))
+
+
+def models_table(run: Run, title: str, caption: str, text: Callable[[str], str]) -> Table:
+    """The headline figures, a row for each kind of model and variant that the run has. text: of a figure, by name."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     final = run.final
-    when = f"round {run.summary['final_round']}" if final else "not evaluated yet"
     main = headline(final, run.figures.values())
-    table = Table(box=box.SIMPLE_HEAD, title=f"{main} in %, {when}", title_justify="left", padding=(0, 0, 0, 1),
-                  caption=_caption(run), caption_justify="left")  # fmt: skip
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", padding=(0, 0, 0, 1),
+                  caption=caption, caption_justify="left")  # fmt: skip
     table.add_column("", no_wrap=True)
     uneven = "generic/accuracy" in final and not run.balanced
     columns = [main, *(["balanced_accuracy"] if uneven else []), *by_group(main), "worst_decile", "std"]
     if main != ACCURACY:  # whose columns always stand there, so that tables of runs are alike
         columns = [name for name in columns if any(found.endswith(f"/{name}") for found in final)]
+
     for header in map(_heading, columns):
         table.add_column(header, justify="right", min_width=max(map(len, header.split())))
-    for kind, title in _MODELS.items():
+    for kind, words in _MODELS.items():
         found = (name.removesuffix(f"/{main}") for name in final if name.endswith(f"]/{main}"))
         for model in [kind, *(model for model in found if model.startswith(f"{kind}["))]:
-            name = escape(f"{title} {model[len(kind) :]}".strip())  # [variant] is no markup
-            table.add_row(name, *(_percent(final, f"{model}/{column}") for column in columns))
+            name = escape(f"{words} {model[len(kind) :]}".strip())  # [variant] is no markup
+            table.add_row(name, *(text(f"{model}/{column}") for column in columns))
     return table
 
 
@@ -58,7 +67,7 @@ def join_table(metrics: Mapping[str, float]) -> Table:
     from rich.table import Table
 
     clients = max((value for name, value in metrics.items() if name.endswith("/clients")), default=0)
-    title = f"{headline(metrics)} in %, {clients:.0f} clients that took no part"
+    title = f"{headline(metrics)} in %, {counted(round(clients), 'client')} that took no part"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("", no_wrap=True)
     main = headline(metrics)

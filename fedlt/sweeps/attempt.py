@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedlt.errors import FedLTError
 from fedlt.results.console import Console
+from fedlt.results.summary import evaluation_line
 from fedlt.sweeps.grid import Job
 from fedlt.sweeps.run import Grids, run_scenario
 
@@ -36,4 +37,9 @@ class _Heard(Console):
         self.view, self.job = view, job
 
     def on_round(self, run: RunState) -> None:
+        super().on_round(run)
         self.view.round(self.job, run.round, run.total_rounds)
+
+    def on_evaluation(self, run: RunState) -> None:
+        super().on_evaluation(run)
+        self.view.line(self.job, evaluation_line(run.round, run.total_rounds, run.figures))

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fedlt.measures.headlines import headline
+from fedlt.process.pace import LONG, Cadence
+from fedlt.process.wording import clock, counted, duration
+from fedlt.results.long_runs import HOUR, long_run
 from fedlt.statistic import VALIDATION
 
 if TYPE_CHECKING:
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
     from fedlt.results.runs import Run
     from fedlt.sweeps.grid import Job
+
+FIRST = 10.0
+"""Seconds after which a sweep in a pipe says how it goes, unless a run has ended before."""
 
 
 class Listener(Protocol):
@@ -25,6 +31,7 @@ class Listener(Protocol):
 
     def started(self, job: Job) -> None: ...
     def round(self, job: Job, number: int, total: int) -> None: ...
+    def line(self, job: Job, text: str) -> None: ...
     def ended(self, job: Job, run: Run) -> None: ...
     def failed(self, job: Job, error: str) -> None: ...
 
@@ -49,12 +56,14 @@ class Quiet:
         self.rounds: dict[str, tuple[int, int]] = {}
         self.begun: dict[str, float] = {}
         self.left: set[str] = set()
+        self.since = time.monotonic()
 
     def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> None:
         """jobs: the whole grid. done: those of them that were finished before. processes: runs side by side.
         refused: job -> why it cannot run."""
         self.jobs, self.done, self.refused = list(jobs), dict(done), dict(refused)
         self.left = {job.name for job in jobs if job.name not in done and job.name not in refused}
+        self.since = time.monotonic()
 
     def started(self, job: Job) -> None:
         """A run begins."""
@@ -63,6 +72,9 @@ class Quiet:
     def round(self, job: Job, number: int, total: int) -> None:
         """A round of a run is over."""
         self.rounds[job.name] = number, total
+
+    def line(self, job: Job, text: str) -> None:
+        """A run has an evaluation, in words."""
 
     def ended(self, job: Job, run: Run) -> None:
         """A run is finished."""
@@ -76,39 +88,85 @@ class Quiet:
         """The sweep is over, well or not."""
 
 
-class Lines(Quiet):
-    """Plain lines, one for each run: for pipes and log files."""
+class Telling(Quiet):
+    """What views that say something have alike.
+
+    verbose: also every evaluation of each run.
+    """
+
+    def __init__(self, verbose: bool = False) -> None:
+        super().__init__()
+        self.verbose = verbose
+        self._hours_told = False
+
+    def round(self, job: Job, number: int, total: int) -> None:
+        """A round of a run is over. Say once if it all takes hours."""
+        super().round(job, number, total)
+        elapsed, left = time.monotonic() - self.since, self.seconds_left()
+        if self._hours_told or left is None or elapsed < LONG or elapsed + left < HOUR:
+            return
+        self._hours_told = True
+        what = "This run takes" if len(self.left) == 1 else f"These {len(self.left)} runs take"
+        self.say(long_run(what, elapsed + left, job.scenario.federation.rounds))
+
+    def line(self, job: Job, text: str) -> None:
+        """A run has an evaluation, in words."""
+        if self.verbose:
+            self.say(f"{job.name}: {text}")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, flush=True)
+
+    def seconds_left(self) -> float | None:
+        """The time left, from the rounds that are over; None before the first one."""
+        parts = [number / total for name, (number, total) in self.rounds.items() if name in self.left]
+        share = sum(parts) / len(self.left) if self.left else 1.0
+        return (time.monotonic() - self.since) / share * (1 - share) if share else None
+
+
+class Lines(Telling):
+    """Plain lines, for pipes and log files: one for each run, and one now and then while a run goes on."""
 
     def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> None:
         super().begin(jobs, done, processes, refused)
         print(heading(jobs, done, processes, refused), flush=True)
+        self._cadence = Cadence(FIRST)
+
+    def round(self, job: Job, number: int, total: int) -> None:
+        super().round(job, number, total)
+        left = self.seconds_left()
+        if number < total and left is not None and self._cadence.due():
+            self._about(job, f"round {number}/{total}; about {duration(left)} to go in all")
 
     def ended(self, job: Job, run: Run) -> None:
         super().ended(job, run)
-        self._say(job, f"{figures(run)}  [{time.monotonic() - self.begun[job.name]:.1f} s]")
+        self._about(job, f"{figures(run)}  [{duration(time.monotonic() - self.begun[job.name])}]")
 
     def failed(self, job: Job, error: str) -> None:
         super().failed(job, error)
-        self._say(job, f"failed: {error.strip().splitlines()[0]}")
+        self._about(job, f"failed: {error.strip().splitlines()[0]}")
 
-    def _say(self, job: Job, text: str) -> None:
+    def _about(self, job: Job, text: str) -> None:
         over = len(self.done) + len(self.failures) + len(self.refused)
-        print(f"[{over}/{len(self.jobs)}] {job.name}: {text}", flush=True)
+        self.say(f"[{over}/{len(self.jobs)}] {job.name}: {text}")
+
+    def say(self, text: str) -> None:
+        super().say(text)
+        self._cadence.said()
 
 
-class Live(Quiet):
+class Live(Telling):
     """The grid on a terminal, methods by seeds, with the time left."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, verbose: bool = False) -> None:
+        super().__init__(verbose)
         self._live: Any = None
-        self._since = time.monotonic()
 
     def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> None:
         from rich.live import Live as Rich
 
         super().begin(jobs, done, processes, refused)
-        self._since = time.monotonic()
         print(heading(jobs, done, processes, refused))
         self._live = Rich(get_renderable=self.table, refresh_per_second=4)
         self._live.start()
@@ -117,6 +175,10 @@ class Live(Quiet):
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def say(self, text: str) -> None:
+        """Print a line above the grid."""
+        self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def table(self) -> Table:
         """Generic and personal accuracy of what is finished, rounds of what runs."""
@@ -154,27 +216,25 @@ class Live(Quiet):
 
     def _clock(self) -> str:
         ended = sum(name in self.done or name in self.failures for name in self.left)
-        parts = [number / total for name, (number, total) in self.rounds.items() if name in self.left]
-        share = sum(parts) / len(self.left) if self.left else 1.0
-        elapsed = time.monotonic() - self._since
-        to_go = f", about {elapsed / share * (1 - share):.0f} s to go" if 0 < share < 1 else ""
+        elapsed, left = time.monotonic() - self.since, self.seconds_left()
+        to_go = f", about {clock(left)} left" if left else ""
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        return f"{ended} of {len(self.left)} done{failed}; {elapsed:.0f} s{to_go}"
+        return f"{ended} of {len(self.left)} done{failed}; {clock(elapsed)}{to_go}"
 
 
-def view() -> Live | Lines:
+def view(verbose: bool = False) -> Live | Lines:
     """The view that suits the standard output."""
-    return Live() if sys.stdout.isatty() else Lines()
+    return Live(verbose) if sys.stdout.isatty() else Lines(verbose)
 
 
 def heading(jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> str:
     """One line that says how much there is to do, and how it is done; beneath it, what cannot run."""
     seeds, labels = {job.seed for job in jobs}, {job.label for job in jobs}
     how = f"{processes} side by side" if processes > 1 else "one after the other"
-    grid = f"{_count(len(labels), 'method')}, {_count(len(seeds), 'seed')}"
+    grid = f"{counted(len(labels), 'method')}, {counted(len(seeds), 'seed')}"
     cannot = f"{len(refused)} cannot run, " if refused else ""
     first = (
-        f"{jobs[0].scenario.name}: {_count(len(jobs), 'run')} ({grid}), {len(done)} finished before, "
+        f"{jobs[0].scenario.name}: {counted(len(jobs), 'run')} ({grid}), {len(done)} finished before, "
         f"{cannot}{len(jobs) - len(done) - len(refused)} to do, {how}"
     )
     return "\n".join([first, *(f"cannot run: {line}" for line in by_reason(jobs, refused))])
@@ -212,7 +272,3 @@ def percent(run: Run, kind: str) -> str:
 
 def _has_validation(run: Run) -> bool:
     return any(name.startswith(VALIDATION) for name in run.final)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -105,8 +105,8 @@ def _hear(member: _Member, view: View) -> bool:
     except (EOFError, OSError):
         return False
     assert member.job is not None
-    if what == "round":
-        view.round(member.job, *rest)
+    if what in ("round", "line"):
+        getattr(view, what)(member.job, *rest)
         return True
     if what == "ended":
         view.ended(member.job, open_run(rest[0]))
@@ -135,6 +135,9 @@ class _Reporter:
 
     def round(self, job: Job, number: int, total: int) -> None:
         self.pipe.send(("round", number, total))
+
+    def line(self, job: Job, text: str) -> None:
+        self.pipe.send(("line", text))
 
     def ended(self, job: Job, run: Run) -> None:
         self.pipe.send(("ended", run.folder))

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import fedlt
 from fedlt.commands.cli import app
 from fedlt.commands.listing import versions_tested
+from fedlt.comparing.compare import compare
 from fedlt.config.scenario import load
 from fedlt.results.runs import open_run
 
@@ -107,6 +108,57 @@ def test_several_seeds_are_several_runs(scenario: str) -> None:
     runs = fedlt.results.load("runs")
     assert sorted(run.summary["seed"] for run in runs) == [0, 1, 4]
     assert len({run.summary["model_hash"] for run in runs}) == 3
+
+
+@pytest.mark.slow
+def test_several_seeds_end_with_their_mean_and_spread_as_compare_has_them(scenario: str) -> None:
+    lines = ok("run", scenario, "--seeds", "0-1").splitlines()
+    (start,) = (n for n, line in enumerate(lines) if line.startswith("accuracy in %, mean ± standard deviation over 2"))
+    cells = {
+        line.split("  ")[1].strip(): line.split("  ") for line in lines[start:] if "models" in line or "model " in line
+    }
+    row = compare("runs", metrics=["generic/accuracy", "personal_masked/few", "personal/worst_decile"]).rows[0]
+    for model, metric in (
+        ("generic model", "generic/accuracy"),
+        ("personal models, masked", "personal_masked/few"),
+        ("personal models", "personal/worst_decile"),
+    ):
+        cell = row.cells["last"][metric]
+        assert any(f"{100 * cell.mean:.1f} ± {100 * cell.std:.1f}" in text for text in cells[model])
+    assert "Seeds 0, 1;" in "\n".join(lines)
+    assert sum(line.startswith("next: ") for line in lines) == 1
+    assert [line for line in lines if line.startswith("runs/")][-1] == lines[-1]
+    assert lines[-2].startswith("next: fedlt run small.yaml --seeds 0-1 ")
+    assert {open_run(line).summary["seed"] for line in lines if line.startswith("runs/")} == {0, 1}
+
+
+@pytest.mark.slow
+def test_quiet_prints_the_run_folders_alone(scenario: str) -> None:
+    (line,) = ok("run", scenario, "-q").splitlines()
+    assert open_run(line).status == "finished"
+    assert len(ok("run", scenario, "--seeds", "0-2", "--quiet").splitlines()) == 3
+    several = ok("sweep", scenario, "strategy=fedavg,fedprox", "-q").splitlines()
+    assert [open_run(line).summary["strategy"] for line in several] == ["fedavg", "fedprox"]
+    wrong = call("run", scenario, "local.lr=-1", "-q")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: ")
+
+
+@pytest.mark.slow
+def test_verbose_prints_every_round_evaluations_of_a_sweep_and_whole_tracebacks(scenario: str) -> None:
+    lines = ok("run", scenario, "-v").splitlines()
+    assert [re.sub(r"\d+\.\d+|\d+ samples", "#", line) for line in lines if "training loss" in line] == [
+        f"round {number}/2  training loss #, 3 clients, #, # s" for number in (1, 2)
+    ]
+    said = ok("sweep", scenario, "strategy=fedavg,fedprox", "--verbose")
+    assert re.search(r"^strategy=fedprox seed 0: round 2/2  generic ", said, re.MULTILINE)
+
+    plain = call("run", scenario, "local.lr=-1")
+    whole = call("run", scenario, "local.lr=-1", "-v")
+    assert (plain.exit_code, whole.exit_code) == (2, 2)
+    assert "Traceback" not in plain.stderr
+    assert whole.stderr.startswith("Traceback")
+    assert whole.stderr.endswith(plain.stderr)
 
 
 def test_a_scenario_that_is_broken_for_one_seed_runs_for_none(scenario: str) -> None:

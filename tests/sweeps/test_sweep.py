@@ -419,7 +419,7 @@ def test_the_view_of_a_terminal_shows_the_grid(tiny: dict[str, Any], tmp_path: P
     assert re.search(r"strategy=local +round 1/2 +failed\n", text)
     assert re.search(rf"strategy=fedavg +{generic} / {personal} +cannot run\n", text)
     assert re.search(r"strategy=fedprox +· +·\n", text)
-    assert re.search(r"1 of 4 done, 1 failed; 0 s, about \d+ s to go", text)
+    assert re.search(r"1 of 4 done, 1 failed; 0:00, about \d:\d\d left", text)
 
 
 def test_jobs_of_one_name_are_refused_as_one_would_hide_the_other(tiny: dict[str, Any], tmp_path: Path) -> None:

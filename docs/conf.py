@@ -1,25 +1,42 @@
-"""Sphinx: `sphinx-build -W -b html docs docs/_build`. Pages are Markdown (MyST)."""
+"""Sphinx: `sphinx-build -W -b html docs docs/_build`. Pages are Markdown (MyST), docstrings, and the notebooks."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE)]
+
+import docstrings  # noqa: E402  # of this folder
 
 project = "FedLT"
 author = "The FedLT authors"
 copyright = author
-extensions = ["myst_parser"]
-myst_enable_extensions = ["deflist", "dollarmath"]
-myst_heading_anchors = 3
-source_suffix = {".md": "markdown"}
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_build"]
+smartquotes = False  # it makes a dash of the option `--by`
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # notebooks are committed with their outputs
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+add_module_names = False
+python_use_unqualified_type_names = True
+
 html_theme = "furo"
 html_title = "FedLT"
 html_show_sphinx = False
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 
 
 def commands_page() -> str:
@@ -41,6 +58,18 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
+def write_pages(app: Any) -> None:
+    """Writes what is made from elsewhere before the pages are read: docs/commands.md and a copy of the notebooks."""
+    (HERE / "commands.md").write_text(commands_page(), encoding="utf-8")
+    copies = HERE / "notebooks"
+    shutil.rmtree(copies, ignore_errors=True)
+    copies.mkdir()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(path, copies)
+
+
 def setup(app: Any) -> None:
-    """Writes docs/commands.md before the pages are read."""
-    app.connect("builder-inited", lambda _: (HERE / "commands.md").write_text(commands_page(), encoding="utf-8"))
+    """Connects the pages that are written, and how docstrings are read."""
+    app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-docstring", docstrings.to_rest)
+    app.connect("doctree-read", docstrings.with_colons)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.main
 
 import fedlt
 from benchmarks.links import cost
+from fedlt import plots
 from fedlt.commands.cli import app
 from fedlt.config import catalog
+from fedlt.results.tables import TABLES
 
 pytestmark = pytest.mark.slow
 
@@ -23,14 +27,51 @@ DOCS = ROOT / "docs"
 
 
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
-    for package in ("sphinx", "myst_parser", "furo"):
+    for package in ("sphinx", "myst_nb", "furo"):
         pytest.importorskip(package, reason="pip install -e '.[docs]' to build the pages")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", str(tmp_path / "trees")]
     done = subprocess.run([*command, str(DOCS), str(tmp_path / "html")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "html" / "commands.html").read_text(encoding="utf-8")
+    html = tmp_path / "html"
+    page = (html / "commands.html").read_text(encoding="utf-8")
     for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
         assert f'id="fedlt-{name}"' in page
+    assert "\N{EN DASH}by" not in page, "a dash in the place of --by"
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        shown = (html / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        assert "_images/" in shown or path.stem.startswith("03"), f"{path.name} is shown without its pictures"
+    api = (html / "api.html").read_text(encoding="utf-8")
+    for name in (*fedlt.__all__, *(f"plots.{name}" for name in plots.__all__ if name.islower())):
+        assert f'id="fedlt.{name}"' in api, f"{name} is missing in docs/api.md"
+    _found_by_the_search(html)
+
+
+QUERIES = {
+    "own model": "howto/own-model",
+    "own data": "howto/own-data",
+    "my data": "howto/own-data",
+    "own metric": "howto/own-metric",
+    "own partition": "howto/own-partition",
+    "own strategy": "howto/own-strategy",
+    "resume": "howto/resume",
+    "tail accuracy": "concepts",
+    "run folder": "run-folder",
+    "choose a strategy": "choose-a-strategy",
+    "cite": "citation",
+    "out of memory": "faq",
+}
+"""What somebody may type into the search, and a page that it must lead to."""
+
+
+def _found_by_the_search(html: Path) -> None:
+    """As Sphinx's search does first: a title or an index entry that holds the query and is at most twice as long."""
+    text = (html / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(text[text.index("(") + 1 : text.rindex(")")])
+    entries = [*index["alltitles"].items(), *index["indexentries"].items()]
+    for query, page in QUERIES.items():
+        near = [places for title, places in entries if query in title.lower() and 2 * len(query) >= len(title)]
+        found = {index["docnames"][place[0]] for places in near for place in places}
+        assert page in found, (query, found)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +126,34 @@ def test_no_page_is_about_a_method_that_is_not_there() -> None:
         assert written <= {*catalog.names(kind), "flower"}
 
 
-def test_the_how_to_pages_are_there() -> None:
+def test_the_pages_asked_for_are_there() -> None:
     pages = {page.stem for page in (DOCS / "howto").glob("*.md")}
-    asked = {"own-data", "own-strategy", "own-learner", "gpu-shares", "ray-cluster", "flower"}
-    assert asked <= pages
+    own = {f"own-{part}" for part in ("data", "model", "partition", "metric", "strategy", "learner")}
+    assert own | {"use-a-model", "gpu-shares", "ray-cluster", "flower"} <= pages
+    assert {"choose-a-strategy", "run-folder", "api", "faq", "citation"} <= {page.stem for page in DOCS.glob("*.md")}
+
+
+def test_the_guide_has_every_strategy_in_one_family() -> None:
+    text = (DOCS / "choose-a-strategy.md").read_text(encoding="utf-8")
+    named = [name for mark in re.findall(r"quoted: strategies \w+ (.*?) -->", text) for name in mark.split()]
+    built_in = [name for name in named if not name.startswith("flower:")]
+    assert sorted(built_in) == catalog.names("strategy")
+
+
+def test_the_page_of_the_run_folder_tells_of_every_file_and_key(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Of a run with all that leaves something: private heads, validation data, and weights to begin with."""
+    page = (DOCS / "run-folder.md").read_text(encoding="utf-8")
+    first = fedlt.run(tiny, out=tmp_path)
+    chosen = ["strategy=fedloge", "data.validation=0.2", "evaluation.patience=4", f"init_from={first.folder}"]
+    run = fedlt.run(tiny, *chosen, out=tmp_path)
+    for path in run.folder.iterdir():
+        assert f"`{path.name}{'/' * path.is_dir()}`" in page, path.name
+    for key in run.summary:
+        assert f"`{key}`" in page, f"run.json: {key}"
+    for table in TABLES:
+        told = page.split(f"## `{table}.parquet`")[1].split("\n## ")[0]
+        for column in getattr(run, table).columns:
+            assert f"| `{column}` |" in told, (table, column)
+    with np.load(run.folder / "partition.npz") as held:
+        for name in held:
+            assert f"`{name}`" in page, f"partition.npz: {name}"

@@ -1,0 +1,122 @@
+"""The kinds of blocks that pages mark: the first word of a mark names the function, the others are its arguments."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator
+
+from benchmarks.quoted import lists, measured
+
+COLUMNS = {
+    "generic": "generic/accuracy",
+    "head": "generic/many",
+    "medium": "generic/medium",
+    "tail": "generic/few",
+    "personal": "personal/accuracy",
+    "masked": "personal_masked/accuracy",
+    "worst 10 %": "personal/worst_decile",
+    "MB up": "cost/mb_up",
+}
+POINTS = 8.0
+"""Points by which figures of a run may differ from those on the page: after a hundred rounds the rounding of another
+processor has become another model, and a tail class has ten samples."""
+
+
+def make(what: str) -> str:
+    """The text of a block. what: its mark, such as `compared digits fedavg fedloge`."""
+    kind, *arguments = shlex.split(what)
+    return KINDS[kind](*arguments)
+
+
+def takes_runs(what: str) -> bool:
+    """Whether a block is made by running a scenario."""
+    return shlex.split(what)[0] == "final-table"
+
+
+def same(what: str, text: str) -> bool:
+    """Whether a block is current. Figures of a run may differ by `POINTS`; what it says else is equal."""
+    now = make(what)
+    if not takes_runs(what):
+        return now == text
+    words, numbers = _apart(now)
+    old_words, old_numbers = _apart(text)
+    return words == old_words and all(abs(new - old) <= POINTS for new, old in zip(numbers, old_numbers, strict=True))
+
+
+def compared(table: str, *methods: str) -> str:
+    """A row for each method: mean and standard deviation of the headlines, with an arrow where the interval of the
+    paired difference to the table's reference excludes zero."""
+    rows = measured.rows(table)
+    columns = [name for name in COLUMNS if name != "MB up"]
+    lines = [f"| | {' | '.join(columns)} |", f"| :-- |{' --: |' * len(columns)}"]
+    for method in methods:
+        cells = [rows.get((method, COLUMNS[name])) for name in columns]
+        shown = (measured.mean(cell) + (measured.arrow(cell) if cell else "") for cell in cells)
+        lines.append(f"| `{method}` | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def differences(table: str, reference: str, method: str, *columns: str) -> str:
+    """The rows of two methods, and between them the paired differences with their intervals."""
+    rows = measured.rows(table)
+    metrics = [COLUMNS[name] for name in columns]
+    lines = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    for name in (reference, method):
+        lines.append(f"| `{name}` | {' | '.join(measured.mean(rows[name, metric]) for metric in metrics)} |")
+    told = (measured.difference(rows[method, metric]) for metric in metrics)
+    return "\n".join([*lines, f"| difference | {' | '.join(told)} |"])
+
+
+def strategies(table: str, *names: str) -> str:
+    """What the strategies are for and declare, with their headline figures."""
+    rows = measured.rows(table)
+    shown = ("generic", "tail", "personal", "masked", "MB up")
+    lines = [f"| | {' | '.join(shown)} | needs |", f"| :-- |{' --: |' * len(shown)} :-- |"]
+    for name in names:
+        cells = (measured.mean(rows.get((name, COLUMNS[column])), spread=False) for column in shown)
+        lines.append(f"| {lists.strategy(name)} | {' | '.join(cells)} | {lists.needs(name)} |")
+    return "\n".join(lines)
+
+
+def final_table(*command: str) -> str:
+    """What `fedlt run` ends with, run in an empty folder: from the title of its table to before the folder's path."""
+    from typer.testing import CliRunner
+
+    from fedlt.commands.cli import app
+
+    with _empty_folder():
+        done = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["run", *command])
+    if done.exit_code:
+        raise RuntimeError(done.output)
+    text = done.stdout[done.stdout.index("accuracy in %") :].rstrip().rpartition("\n")[0].rstrip()
+    return f"```text\n{text}\n```"
+
+
+@contextlib.contextmanager
+def _empty_folder() -> Iterator[None]:
+    here = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+
+
+def _apart(text: str) -> tuple[list[str], list[float]]:
+    """The words of a text, and its numbers with a decimal point."""
+    return re.sub(r"\d+\.\d+", "", text).split(), [float(number) for number in re.findall(r"\d+\.\d+", text)]
+
+
+KINDS: dict[str, Callable[..., str]] = {
+    "compared": compared,
+    "differences": differences,
+    "strategies": strategies,
+    "final-table": final_table,
+    "citations": lists.citations,
+    "columns": lists.columns,
+}

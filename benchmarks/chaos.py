@@ -172,10 +172,10 @@ def _is_worker(pid: int, server: int, backend: str) -> bool:
 def _compare(out: Path, kind: str, found: dict[str, Any]) -> None:
     import pandas as pd
 
-    from fedlt.results.runs import load
+    from fedlt.results.runs import load_runs
 
     found["runs"][kind] += 1
-    (whole,), (run,) = load(out / "whole"), load(out / "disturbed")
+    (whole,), (run,) = load_runs(out / "whole"), load_runs(out / "disturbed")
     found["rounds_when_resumed"] += run.summary["resumed"]
     found["workers_replaced"] += run.summary.get("workers_replaced", 0)
     keys = ("status", "model_hash", "final", "last_five", "rounds", "evaluations", "skipped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clients.worker import Worker
-from fedlt.config.scenario import Scenario, load
+from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
 from fedlt.data.provenance import in_short, refuse_edited_code, refuse_others
 
@@ -25,7 +25,7 @@ def worker_for(key: str, content: dict[str, Any], inputs: str = "") -> Worker:
     inputs: digest of the files that the run is made of, as the server knows them; empty: any.
     """
     if key not in _workers or inputs not in ("", in_short(_workers[key].context.federation.made_of)):
-        scenario = load(content)
+        scenario = load_scenario(content)
         federation = federate(scenario)
         refuse_others(inputs, federation.made_of)
         _workers.clear()

@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from clients.worker import Worker
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Attack
 from fedlt.data.federation import federate
 from fedlt.data.provenance import refuse_changed
@@ -61,7 +61,7 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
     """
     if run.status != "finished":
         raise FedLTError(f"{run.folder} is {run.status}, not finished: there is no model to receive")
-    scenario = load(run.scenario)
+    scenario = load_scenario(run.scenario)
     honest = replace(scenario.federation, attack=Attack(), links=[])  # newcomers do not attack, and send nothing
     scenario = replace(scenario, federation=honest)
     federation = replace(federate(scenario, newcomers=True), class_counts=federate(scenario).class_counts)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from clients.context import Context, Exchange
-from fedlt.config.scenario import Scenario, load
+from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.config.sections import Attack, InitFrom
 from fedlt.data.federation import Federation, federate
 from fedlt.data.provenance import code_now, refuse_changed
@@ -147,7 +147,7 @@ def _scenario(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario
     not finished, and `ScenarioError` where code of the user's own was edited since."""
     if summary["status"] != "finished":
         raise FedLTError(f"{folder} is {summary['status']}, not finished: it has no model to give yet")
-    scenario = load(folder / "scenario.yaml", [f"resources.device={device}", "evaluation.metrics=[]"])
+    scenario = load_scenario(folder / "scenario.yaml", [f"resources.device={device}", "evaluation.metrics=[]"])
     made_of, now = summary.get("inputs") or {}, code_now(scenario)
     refuse_changed({key: made_of.get(key, now[key]) for key in now}, now, "the run was made", REMEDY)
     honest = replace(scenario.federation, attack=Attack(), links=[])

@@ -1,7 +1,7 @@
 """FedLT: a simulator of federated long-tailed learning.
 
 import fedlt
-result = fedlt.run("digits_lt", "strategy=fedprox", "strategy.mu=0.1")
+result = fedlt.run("digits_lt", {"strategy": "fedprox", "strategy.mu": 0.1})
 result.final["generic/few"], result.clients
 """
 
@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING, Any
 from fedlt.process.private_by_default import keep_private
 
 if TYPE_CHECKING:
+    from fedlt import plots
     from fedlt.callback import Callback, RunState
     from fedlt.checks.conformance import check_strategy
     from fedlt.checks.learners import check_learner
     from fedlt.checks.models import check_model
     from fedlt.checks.partitions import check_partition
     from fedlt.comparing.compare import compare
-    from fedlt.config.scenario import Scenario, load
+    from fedlt.config.scenario import Scenario, load_scenario
     from fedlt.data.site import Batch, Site
     from fedlt.encoders.encoder import Encoder
+    from fedlt.errors import FedLTError, ScenarioError
     from fedlt.learner import Learner, Stage
     from fedlt.links.link import Link
     from fedlt.measures.figure import Figure
-    from fedlt.results.runs import Run, open_run
+    from fedlt.results.runs import Run, load_runs, open_run
     from fedlt.statistic import Metric, Statistic
     from fedlt.strategy import Client, Server, Strategy, Update, combine
-    from fedlt.sweeps.run import run
+    from fedlt.sweeps.run import join, run
+    from fedlt.sweeps.sweep import sweep
     from fedlt.target import Target
 
 keep_private()
@@ -38,6 +41,7 @@ __all__ = [
     "Callback",
     "Client",
     "Encoder",
+    "FedLTError",
     "Figure",
     "Learner",
     "Link",
@@ -45,6 +49,7 @@ __all__ = [
     "Run",
     "RunState",
     "Scenario",
+    "ScenarioError",
     "Server",
     "Site",
     "Stage",
@@ -59,8 +64,10 @@ __all__ = [
     "combine",
     "compare",
     "join",
-    "load",
+    "load_runs",
+    "load_scenario",
     "open_run",
+    "plots",
     "run",
     "sweep",
 ]
@@ -72,16 +79,17 @@ _HOMES = {
     "fedlt.checks.models": ("check_model",),
     "fedlt.checks.partitions": ("check_partition",),
     "fedlt.comparing.compare": ("compare",),
+    "fedlt.config.scenario": ("Scenario", "load_scenario"),
+    "fedlt.data.site": ("Batch", "Site"),
     "fedlt.encoders.encoder": ("Encoder",),
-    "fedlt.measures.figure": ("Figure",),
+    "fedlt.errors": ("FedLTError", "ScenarioError"),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.links.link": ("Link",),
-    "fedlt.results.runs": ("Run", "open_run"),
-    "fedlt.sweeps.run": ("join", "run"),
-    "fedlt.config.scenario": ("Scenario", "load"),
-    "fedlt.data.site": ("Batch", "Site"),
+    "fedlt.measures.figure": ("Figure",),
+    "fedlt.results.runs": ("Run", "load_runs", "open_run"),
     "fedlt.statistic": ("Metric", "Statistic"),
     "fedlt.strategy": ("Client", "Server", "Strategy", "Update", "combine"),
+    "fedlt.sweeps.run": ("join", "run"),
     "fedlt.sweeps.sweep": ("sweep",),
     "fedlt.target": ("Target",),
 }
@@ -91,9 +99,17 @@ def __getattr__(name: str) -> Any:
     """Names are imported when first used, so that `import fedlt` costs nothing."""
     from importlib import import_module
 
+    if name == "plots":
+        return import_module("fedlt.plots")
     for module, names in _HOMES.items():
         if name in names:
             value = getattr(import_module(module), name)
             globals()[name] = value
             return value
-    raise AttributeError(f"module 'fedlt' has no attribute {name!r}")
+    hint = "; load_scenario reads a scenario, load_runs reads runs" if name == "load" else ""
+    raise AttributeError(f"module 'fedlt' has no attribute {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    """The public names, whether they were imported yet or not: what a completion offers."""
+    return [*__all__, "__version__"]

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedlt.callback import Callback, RunState
 from fedlt.config.declarations import BEYOND_MODEL
-from fedlt.config.scenario import Scenario, load
+from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
 from fedlt.results.console import Console
 from fedlt.results.record import RunWriter
@@ -45,7 +45,7 @@ def main(grid: Grid, context: Context) -> None:
     config = context.run_config
     os.chdir(str(config["cwd"]) or ".")
     base = Path.cwd() if config["cwd"] else None  # `fedlt run` gives a copy of its scenario that lies elsewhere
-    scenario = load(str(config["scenario"]), str(config["overrides"]).split(), base)
+    scenario = load_scenario(str(config["scenario"]), str(config["overrides"]).split(), base=base)
     out = Path(str(config["out"]) or "runs").resolve()
     console = Console()
     force, resume_from = bool(config["force"]), int(config["resume"]) or None

@@ -212,13 +212,13 @@ def train_one(tiny: dict[str, Any]) -> TrainOne:
     Every call starts from the same weights and the server's first outbox, with the same generators.
     """
     from clients.worker import Worker
-    from fedlt.config.scenario import load
+    from fedlt.config.scenario import load_scenario
     from fedlt.data.federation import federate
     from fedlt.exchange import Job, Work
     from fedlt.strategy import Server
 
     def train(client: int, *overrides: str, round: int = 1, **job: Any) -> tuple[Worker, Tensor, Report]:
-        scenario = load(tiny, list(overrides))
+        scenario = load_scenario(tiny, list(overrides))
         worker = Worker(scenario, federate(scenario))
         start = worker.context.flat.shared.clone()
         server = Server(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedlt.config.declarations import BEYOND_MODEL
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.targets import Targets
 from fedlt.measures.metrics import Confusion
 from fedlt.results.record import RunWriter
@@ -54,7 +54,7 @@ def make_run(
 
     variants: further generic models by name, with their numbers of right answers. Three rounds between evaluations.
     """
-    checked = load(scenario, overrides)
+    checked = load_scenario(scenario, overrides)
     names = {"scenario": "toy", "strategy": checked.strategy.name, "learner": checked.learner.name}
     partition = partition_hash or f"partition of seed {checked.seed}"
     declared = *checked.strategy.component.needs, *checked.learner.component.needs

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.blocks.gaussians import Gaussians, calibrated, factors, robust_gaussians
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 
 DIMENSIONS, CLASSES, FEW = 40, 10, slice(7, 10)
@@ -24,7 +24,7 @@ def heads(noise: float, seed: int) -> dict[str, dict[str, float]]:
 
     flips = ("data.noise.kind=frequency", f"data.noise.rate={noise}") if noise else ()
     held = federate(
-        load(
+        load_scenario(
             {"data": {"name": "mnist"}, "federation": {"clients": 1, "partition": "iid"}},
             [*TAIL, *flips, f"seed={seed}"],
         )
@@ -65,5 +65,7 @@ def _points(found: Gaussians, rng: np.random.Generator) -> tuple[NDArray[np.floa
 def _clean(seed: int) -> NDArray[np.int64]:
     """The true training labels."""
     return federate(
-        load({"data": {"name": "mnist"}, "federation": {"clients": 1, "partition": "iid"}}, [*TAIL, f"seed={seed}"])
+        load_scenario(
+            {"data": {"name": "mnist"}, "federation": {"clients": 1, "partition": "iid"}}, [*TAIL, f"seed={seed}"]
+        )
     ).y_train

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clients.worker import Worker
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.data.inputs import Inputs
 from fedlt.results.runs import Run
@@ -17,7 +17,7 @@ from fedlt.results.runs import Run
 
 def trained(run: Run) -> Worker:
     """A worker on the CPU whose model is the run's last generic one, in evaluation mode."""
-    scenario = load(run.folder / "scenario.yaml", ["resources.device=cpu"])
+    scenario = load_scenario(run.folder / "scenario.yaml", ["resources.device=cpu"])
     worker = Worker(scenario, federate(scenario))
     for name, tensor in load_file(run.folder / "model.safetensors").items():
         worker.context.flat.tensors[name].copy_(tensor)

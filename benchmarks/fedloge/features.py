@@ -23,13 +23,12 @@ from safetensors.torch import load_file
 
 from clients.worker import Worker
 from fedlt import plots
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.measures.collapse import Moments, collapse_figures
 from fedlt.plots.measured import by_name
 from fedlt.plots.style import looks
-from fedlt.results.runs import Run
-from fedlt.results.runs import runs as results
+from fedlt.results.runs import Run, load_runs
 
 ROWS = "strategy,strategy.backbone_from,strategy.sparsity"
 COLLAPSE = ("nc1", "nc2_norms", "nc2_angles", "nc3")
@@ -49,7 +48,7 @@ def ranked(features: NDArray[np.float32], y: NDArray[np.int64]) -> Curves:
 
 def encoded(run: Run, chunk: int = 1000) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
     """The test set's features [N, D] under the run's generic model, its classes [N], and the head's rows [C, D]."""
-    scenario = load(run.scenario)
+    scenario = load_scenario(run.scenario)
     worker = Worker(scenario, federate(scenario))
     for name, tensor in load_file(run.folder / "model.safetensors").items():
         worker.context.flat.tensors[name].copy_(tensor)
@@ -95,7 +94,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
-    methods = by_name(results.load(*given.runs), ROWS)
+    methods = by_name(load_runs(*given.runs), ROWS)
     if given.methods:
         labels = (text.partition("=") for text in given.methods.split(","))
         methods = {label or name: methods[name] for name, _, label in labels}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 import fedlt
-from fedlt.results.runs import load
+from fedlt.results.runs import load_runs
 
 HERE = Path(__file__).resolve().parent
 RUNS = Path("runs/transformer")
@@ -48,7 +48,7 @@ def table() -> pd.DataFrame:
     """A row for each optimiser and rate: mean and deviation over the seeds in %, the seeds that did not diverge, and
     whether it was chosen."""
     rows = []
-    for found in load(RUNS):
+    for found in load_runs(RUNS):
         local = found.scenario["local"]
         name = "AdamW" if "optimizer" in local else "SGD, momentum 0.9" if local["momentum"] else "SGD"
         figures = {figure: 100 * found.final.get(figure, math.nan) for figure in (CHOSEN_BY, *FIGURES)}

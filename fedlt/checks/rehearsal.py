@@ -18,7 +18,7 @@ from torch import nn
 
 from clients.worker import Worker
 from fedlt.config.component import Choice, Component, Made
-from fedlt.config.scenario import Scenario, load
+from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
 from fedlt.data.ragged import Ragged
 from fedlt.nn.model import ImageModel
@@ -79,7 +79,7 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
         "evaluation": {"every": 1, "batch_size": 16},
     }
     model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: _Tiny()))
-    scenario = replace(load(content), model=model, strategy=strategy)
+    scenario = replace(load_scenario(content), model=model, strategy=strategy)
     if learner is not None:
         scenario = replace(scenario, learner=learner)
     return scenario, _federation(scenario)

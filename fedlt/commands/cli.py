@@ -76,13 +76,13 @@ def run(
     sets a key (strategy=fedprox strategy.mu=0.1), ~key goes back to its default; `fedlt ls keys` lists them. What was
     stopped goes on from its last checkpoint.
     """
-    from fedlt.config.scenario import load
+    from fedlt.config.scenario import load_scenario
 
     name, changes = split(scenario, overrides)
     changes += [f"resources.{key}={value}" for key, value in (("backend", backend), ("workers", workers)) if value]
     changes += [f"init_from.name={init_from}"] if init_from else []
     each = [[*changes, f"seed={seed}"] for seed in parse_seeds(seeds)] if seeds else [changes]
-    scenarios = [load(name, chosen) for chosen in each]  # all are checked before the first runs
+    scenarios = [load_scenario(name, chosen) for chosen in each]  # all are checked before the first runs
     from fedlt.commands.repeated import run_each
 
     options = [*(["--seeds", seeds] if seeds else []), *(["--out", str(out)] if out != Path("runs") else [])]
@@ -100,10 +100,10 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a scenario with all defaults filled in, or who would hold what."""
-    from fedlt.config.scenario import load
+    from fedlt.config.scenario import load_scenario
 
     name, changes = split(scenario, overrides)
-    checked = load(name, changes)
+    checked = load_scenario(name, changes)
     if plot is not None and not partition:
         raise ScenarioError(Problem("--plot", "goes with --partition"))
     if partition:
@@ -121,10 +121,10 @@ def show(
 @guarded
 def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = None) -> None:
     """Check a scenario, its data and its model without running it."""
-    from fedlt.config.scenario import load
+    from fedlt.config.scenario import load_scenario
 
     name, changes = split(scenario, overrides)
-    checked = load(name, changes)
+    checked = load_scenario(name, changes)
     from fedlt.data.federation import federate
 
     # Before torch is imported, so that errors in the data are told at once.

@@ -11,7 +11,7 @@ from fedlt.comparing.run_keys import Keys, differing, is_setting, lookup, run_ke
 from fedlt.comparing.short_names import as_typed, shortened
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
-from fedlt.results.runs import Run, load
+from fedlt.results.runs import Run, load_runs
 
 Source = str | Path | Run | Iterable[Run]
 Labels = tuple[str, ...]
@@ -66,7 +66,7 @@ def collect(sources: Iterable[Source]) -> list[Run]:
     """The runs of all sources, each folder once."""
     found: dict[Path, Run] = {}
     for source in sources:
-        runs = load(source) if isinstance(source, str | Path) else [source] if isinstance(source, Run) else source
+        runs = load_runs(source) if isinstance(source, str | Path) else [source] if isinstance(source, Run) else source
         for run in runs:
             found.setdefault(run.folder.resolve(), run)
     return list(found.values())

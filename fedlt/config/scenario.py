@@ -1,6 +1,7 @@
 """A scenario: everything that a run is a function of, in one YAML file.
 
-    load("digits_lt", ["strategy=fedprox", "strategy.mu=0.1", "federation.rounds=5", "~local.augment"])
+    load_scenario("digits_lt", "strategy=fedprox", "strategy.mu=0.1", "~local.augment")
+    load_scenario("digits_lt", {"strategy": "fedprox", "strategy.mu": 0.1, "federation": {"rounds": 5}}, seed=1)
 
 Every problem is found at once, before any work, without importing torch, ray or flwr.
 """
@@ -13,9 +14,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Unpack
 
 from fedlt.config.component import Choice
+from fedlt.config.overrides import Override, Sections, as_words
 from fedlt.config.reader import Reader
 from fedlt.config.rules import check_initial, cross_check
 from fedlt.config.scenario_file import anchor, apply, locate, read
@@ -46,7 +48,7 @@ class Scenario:
         return {name: value for name, value in _plain(self).items() if name != "name"}
 
     def to_yaml(self) -> str:
-        """The resolved scenario as YAML text that `load` takes back."""
+        """The resolved scenario as YAML text that `load_scenario` takes back."""
         from omegaconf import OmegaConf
 
         return OmegaConf.to_yaml(OmegaConf.create(self.to_dict()))
@@ -76,15 +78,21 @@ class Scenario:
         return "-".join([*parts, f"s{self.seed}", self.hash[:8]])
 
 
-def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), base: Path | None = None) -> Scenario:
-    """Read a scenario by name, path or dictionary, apply `key=value` and `~key` overrides, and check all of it.
+def load_scenario(
+    scenario: str | Path | dict[str, Any],
+    *overrides: Override | Iterable[Override],
+    base: Path | None = None,
+    **sections: Unpack[Sections],
+) -> Scenario:
+    """Read a scenario by name, path or dictionary, apply the overrides in order, and check all of it.
 
-    Relative paths in a file start at `base`, its folder unless given; in overrides and dictionaries, at the current
-    folder.
+    overrides: `key=value`, `~key`, dictionaries of keys and values, or lists of these. sections: the same by keyword,
+    after them. Relative paths in a file start at `base`, its folder unless given; in overrides and dictionaries, at the
+    current folder.
 
     Raises `ScenarioError` that lists every problem with its key, what was expected, and the nearest right spelling.
     """
-    overrides = list(overrides)
+    words = as_words([*overrides, sections])
     if isinstance(scenario, dict):
         name, raw = "scenario", copy.deepcopy(scenario)  # overrides are set in it
     else:
@@ -93,12 +101,12 @@ def load(scenario: str | Path | dict[str, Any], overrides: Iterable[str] = (), b
         anchor(raw, base or path.parent)
 
     problems: list[Problem] = []
-    content = apply(raw, overrides, problems)
+    content = apply(raw, words, problems)
     reader = Reader(problems, content)
-    sections = reader.section(Scenario, content, "", skip=("name",))
+    chosen = reader.section(Scenario, content, "", skip=("name",))
     if problems:
         raise ScenarioError(problems, source=name)
-    result = Scenario(name=name, **sections)
+    result = Scenario(name=name, **chosen)
     cross_check(result.data, result.federation, result.local, result.evaluation, problems)
     check_initial(result.init_from, problems)
     if problems:

@@ -3,7 +3,7 @@
     from fedlt import plots
 
     figure = plots.draw("clients", "runs")
-    plots.learning_curves(ax, fedlt.results.load("runs"), "generic/few")
+    plots.learning_curves(ax, fedlt.load_runs("runs"), "generic/few")
 
 Every figure is readable in print and in grey, and its colours are safe for colour-blind eyes.
 """

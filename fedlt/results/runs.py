@@ -1,4 +1,4 @@
-"""Reading runs: `load("runs/**")` for many, `open_run(path)` for one. The writer is in `fedlt.results.record`."""
+"""Reading runs: `load_runs("runs/**")` for many, `open_run(path)` for one. The writer is in `fedlt.results.record`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,8 +16,11 @@ from fedlt.data.provenance import inputs_now, missing, names_files, refuse_chang
 from fedlt.errors import FedLTError
 from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.figure import Figure
+from fedlt.measures.headlines import headline
+from fedlt.process.files import from_here
 from fedlt.results.pieces import read_table
 from fedlt.results.record import RunWriter
+from fedlt.results.summary import as_html, final_table, plain
 from fedlt.results.tables import named_as_today
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from fedlt.data.provenance import Seen
     from fedlt.results.trained import Trained
 
-__all__ = ["Evaluation", "Run", "RunWriter", "finished_run", "kept_run", "load", "open_run"]
+__all__ = ["Evaluation", "Run", "RunWriter", "finished_run", "kept_run", "load_runs", "open_run"]
 
 
 class Run:
@@ -42,7 +46,22 @@ class Run:
         self.summary: dict[str, Any] = {named_as_today(name): value for name, value in summary.items()}
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}, {self.status}, round {self.summary['rounds']})"
+        """One line, without the path of the folder where that is not beneath the current one: it may be shown."""
+        path = from_here(self.folder)
+        shown = path.name if path.is_absolute() else path
+        main = headline(self.final, self.figures.values())
+        told = {kind: self.final.get(f"{kind}/{main}", math.nan) for kind in ("generic", "personal")}
+        figures = [f"{kind} {100 * value:.1f} %" for kind, value in told.items() if not math.isnan(value)]
+        parts = [repr(str(shown)), self.status, f"round {self.summary['rounds']}", *figures]
+        return f"Run({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        """The table that the run ended with."""
+        return f"{self!r}\n\n{plain(final_table(self))}"
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        return f"<p><code>{escape(repr(self))}</code></p>{as_html(final_table(self))}"
 
     @property
     def status(self) -> str:
@@ -205,7 +224,7 @@ def kept_run(
     return run if finished else None
 
 
-def load(*patterns: str | Path) -> list[Run]:
+def load_runs(*patterns: str | Path) -> list[Run]:
     """The runs that the patterns name, each once, in order of their paths.
 
     A pattern is a run folder, a folder that holds runs at any depth, or a glob such as `runs/**` or

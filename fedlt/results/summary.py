@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fedlt.data.groups import SHOTS, bare_text
 from fedlt.measures.figures import METRICS
@@ -13,9 +14,10 @@ from fedlt.measures.headlines import ACCURACY, by_group, headline
 from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
-    from fedlt.results.runs import Run
+    from fedlt.measures.figure import Figure
 
 WIDTH = 110
 """Characters a line of a table that is not drawn on a terminal."""
@@ -23,7 +25,22 @@ WIDTH = 110
 _MODELS = {"generic": "generic model", "personal": "personal models", "personal_masked": "personal models, masked"}
 
 
-def final_table(run: Run) -> Table:
+class Told(Protocol):
+    """What tables take of a run (`fedlt.results.runs.Run`, which shows itself by them)."""
+
+    summary: dict[str, Any]
+
+    @property
+    def final(self) -> Mapping[str, float]: ...
+    @property
+    def figures(self) -> Mapping[str, Figure]: ...
+    @property
+    def balanced(self) -> bool: ...
+    @property
+    def rounds(self) -> pd.DataFrame: ...
+
+
+def final_table(run: Told) -> Table:
     """The headline figures of a run's last evaluation in per cent: who is good on which classes, and for which clients.
 
     Balanced accuracy has a column of its own where the global test set is not balanced.
@@ -34,10 +51,10 @@ def final_table(run: Run) -> Table:
     return models_table(run, title, _caption(run), lambda name: _percent(final, name))
 
 
-def models_table(run: Run, title: str, caption: str, text: Callable[[str], str]) -> Table:
+def models_table(run: Told, title: str, caption: str, text: Callable[[str], str]) -> Table:
     """The headline figures, a row for each kind of model and variant that the run has. text: of a figure, by name."""
     from rich import box
-    from rich.markup import escape
+    from rich.markup import escape as as_written
     from rich.table import Table
 
     final = run.final
@@ -55,7 +72,7 @@ def models_table(run: Run, title: str, caption: str, text: Callable[[str], str])
     for kind, words in _MODELS.items():
         found = (name.removesuffix(f"/{main}") for name in final if name.endswith(f"]/{main}"))
         for model in [kind, *(model for model in found if model.startswith(f"{kind}["))]:
-            name = escape(f"{words} {model[len(kind) :]}".strip())  # [variant] is no markup
+            name = as_written(f"{words} {model[len(kind) :]}".strip())  # [variant] is no markup
             table.add_row(name, *(text(f"{model}/{column}") for column in columns))
     return table
 
@@ -63,7 +80,7 @@ def models_table(run: Run, title: str, caption: str, text: Callable[[str], str])
 def join_table(metrics: Mapping[str, float]) -> Table:
     """What clients that joined later get from a run, in per cent: a row for each way to join and variant."""
     from rich import box
-    from rich.markup import escape
+    from rich.markup import escape as as_written
     from rich.table import Table
 
     clients = max((value for name, value in metrics.items() if name.endswith("/clients")), default=0)
@@ -79,11 +96,11 @@ def join_table(metrics: Mapping[str, float]) -> Table:
             way, bracket, variant = model.partition("[")
             masked = f"{way}_masked{bracket}{variant}/{main}"
             cells = (_percent(metrics, key) for key in (name, masked, f"{model}/worst_decile", f"{model}/std"))
-            table.add_row(escape(model), *cells)
+            table.add_row(as_written(model), *cells)
     return table
 
 
-def profile_table(run: Run) -> Table:
+def profile_table(run: Told) -> Table:
     """Where a round's time goes, means over the rounds. Seconds of work are per worker; what is left is waiting."""
     from rich import box
     from rich.table import Table
@@ -145,7 +162,29 @@ def plain(table: Table) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
 
 
-def _caption(run: Run) -> str:
+def as_html(table: Table) -> str:
+    """The table for a notebook: its title above, its caption beneath."""
+    from rich.text import Text
+
+    def text(markup: object) -> str:
+        return escape(Text.from_markup(str(markup or "")).plain)
+
+    def cell(tag: str, markup: object, number: bool) -> str:
+        return f'<{tag} style="text-align: {"right" if number else "left"}">{text(markup)}</{tag}>'
+
+    right = [column.justify == "right" for column in table.columns]
+    head = [cell("th", column.header, number) for column, number in zip(table.columns, right, strict=True)]
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    lines = ["".join(map(cell, ["td"] * len(row), row, right)) for row in rows]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    notes = text(table.caption).replace("\n", "<br>")
+    return (
+        f'<table><caption style="text-align: left">{text(table.title)}</caption>'
+        f"<thead><tr>{''.join(head)}</tr></thead><tbody>{body}</tbody></table><small>{notes}</small>"
+    )
+
+
+def _caption(run: Told) -> str:
     summary = run.summary
     if "groups_count" not in summary:
         return "no partition recorded"

@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from fedlt.config.scenario import Scenario, load
+from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.errors import Problem, ScenarioError
 
 _PAIRS = {"[": "]", "{": "}", "(": ")"}
@@ -65,7 +65,7 @@ def plan(scenario: str | Path | dict[str, Any], words: Iterable[str], seeds: Seq
         overrides = [*(o for o in chosen if not o.startswith("seed=")), *(o for o in chosen if o.startswith("seed="))]
         label = " ".join(word for word in overrides if word.partition("=")[0] in varied)
         try:
-            checked = load(scenario, overrides)
+            checked = load_scenario(scenario, overrides)
         except ScenarioError as error:
             found |= dict.fromkeys(error.problems)
             continue

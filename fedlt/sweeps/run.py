@@ -9,9 +9,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from fedlt.config.scenario import Scenario, load
+from fedlt.config.overrides import Override, Sections, as_words
+from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.errors import Problem, ScenarioError
 from fedlt.results.console import Console
 from fedlt.results.runs import Run, kept_run, open_run
@@ -29,7 +30,7 @@ PROCESSES_PAY_FROM = 1e11  # multiply-adds of a run (some three seconds of one c
 
 def run(
     scenario: str | Path | dict[str, Any] | Scenario,
-    *overrides: str,
+    *overrides: Override,
     out: str | Path = "runs",
     backend: str | None = None,
     workers: int | str | None = None,
@@ -38,18 +39,25 @@ def run(
     quiet: bool = True,
     track: str | Sequence[str | Callback] = (),
     callbacks: Sequence[Callback] = (),
+    **sections: Unpack[Sections],
 ) -> Run:
-    """Run a scenario and return its run (see `fedlt.results.Run`). What was stopped goes on from its last checkpoint.
+    """Run a scenario and return its run. What was stopped goes on from its last checkpoint.
 
-    scenario: a name, a path, a dictionary, or a checked scenario. overrides: `key=value`, `~key`. out: parent of the
-    run folder. backend, workers: as in `resources`. force: start over, also what is finished or was made of files
-    that have changed since. resume_from: go on from the checkpoint of this round, not from the last one. track: names
-    of trackers (`fedlt.results.trackers`), one or several. callbacks: what listens to the run and may stop it
-    (`fedlt.callback`). Raises `ScenarioError` before any work, `ClientError` where a client fails, `Interrupted` (a
-    KeyboardInterrupt) after a signal.
+    scenario: a name, a path, a dictionary, or a checked scenario.
+    overrides: `key=value`, `~key`, or dictionaries of keys and values.
+    out: parent of the run folder.
+    backend, workers: as in `resources`.
+    force: start over, also what is finished or was made of files that have changed since.
+    resume_from: go on from the checkpoint of this round, not from the last one.
+    track: names of trackers (`fedlt.results.trackers`), one or several.
+    callbacks: what listens to the run and may stop it (`fedlt.callback`).
+    sections: overrides by keyword, `strategy="fedprox", local={"lr": 0.1}`.
+
+    Raises `ScenarioError` before any work, `ClientError` where a client fails, `Interrupted` (a KeyboardInterrupt)
+    after a signal.
     """
-    chosen = _with_resources(overrides, backend, workers)
-    checked = load(scenario.to_dict() if isinstance(scenario, Scenario) else scenario, chosen)
+    chosen = _with_resources(as_words([*overrides, sections]), backend, workers)
+    checked = load_scenario(scenario.to_dict() if isinstance(scenario, Scenario) else scenario, chosen)
     if isinstance(scenario, Scenario):
         checked = replace(checked, name=scenario.name)
     with Grids() as grids:

@@ -1,6 +1,6 @@
 """Sweeps: all runs of a grid, of which those that are finished are skipped and those that fail do not stop the rest.
 
-    result = sweep("digits_lt", "strategy=local,fedavg,fedprox", seeds=range(3))
+    result = sweep("digits_lt", {"strategy": ["local", "fedavg", "fedprox"]}, seeds=range(3))
     print(result.compare(reference="fedavg"))
 
 Runs go side by side, one process with one thread each, or one after the other, each over as many Ray workers as it
@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from fedlt.config.overrides import Override, Sections, as_words
 from fedlt.errors import Problem, ScenarioError
 from fedlt.results.runs import Run, finished_run, kept_run
 from fedlt.results.trackers import trackers, words
@@ -51,22 +52,28 @@ class Sweep:
 
 def sweep(
     scenario: str | Path | dict[str, Any],
-    *overrides: str,
+    *overrides: Override,
     seeds: Iterable[int] = (),
     out: str | Path = "runs",
     parallel: int | str = "auto",
     force: bool = False,
     track: str | Sequence[str] = (),
+    **sections: Unpack[Sections],
 ) -> Sweep:
     """Run every combination of the overrides' values for every seed, and return what became of them.
 
-    overrides: `key=value,value`, as `fedlt.sweeps.grid` reads them. seeds: the scenario's own unless given. parallel:
-    runs side by side, or `auto`. force: run again what is finished. track: names of trackers and callbacks that follow
-    each run, made anew for each (`fedlt.results.trackers`). Raises `ScenarioError` before any work, where the grid or
-    the data are wrong or no combination can run; a run that fails, or cannot run beside others that can, is found in
-    the result.
+    overrides: `key=value,value`, as `fedlt.sweeps.grid` reads them, or dictionaries, whose lists are values to combine.
+    seeds: the scenario's own unless given.
+    out: parent of the run folders.
+    parallel: runs side by side, or `auto`.
+    force: run again what is finished.
+    track: names of trackers and callbacks that follow each run, made anew for each (`fedlt.results.trackers`).
+    sections: overrides by keyword, `strategy=["fedavg", "fedprox"]`.
+
+    Raises `ScenarioError` before any work, where the grid or the data are wrong or no combination can run; a run that
+    fails, or cannot run beside others that can, is found in the result.
     """
-    jobs = followed(plan(scenario, overrides, list(seeds)), track)
+    jobs = followed(plan(scenario, as_words([*overrides, sections], several=True), list(seeds)), track)
     return run_jobs(jobs, Path(out), parallel, force, Quiet())
 
 

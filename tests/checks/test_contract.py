@@ -14,7 +14,7 @@ from torch import nn
 
 import fedlt
 from fedlt.commands.listing import listing
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.auxiliary import set_apart
 from fedlt.data.federation import federate
@@ -48,7 +48,7 @@ TOLD = CURIOUS.replace("def build", 'needs: ClassVar[tuple[str, ...]] = ("class_
 def test_the_global_prior_is_for_those_who_declare_it(tiny: dict[str, Any], own_file: OwnFile, tmp_path: Path) -> None:
     with pytest.raises(FedLTError, match=r"needs = \('class_prior',\)"):
         fedlt.run(tiny, f"strategy={own_file(CURIOUS)}:Curious", out=tmp_path)
-    scenario = load(tiny, [f"strategy={own_file(TOLD, 'told.py')}:Curious"])
+    scenario = load_scenario(tiny, [f"strategy={own_file(TOLD, 'told.py')}:Curious"])
     federation = federate(scenario)
     parts = assemble(scenario, federation, torch.device("cpu"))
     assert parts.task.class_counts.tolist() == federation.class_counts.tolist()
@@ -58,7 +58,7 @@ def test_the_global_prior_is_for_those_who_declare_it(tiny: dict[str, Any], own_
 
 def test_needs_are_inherited_listed_and_known(own_file: OwnFile) -> None:
     heir = own_file(TOLD + "\n\n@dataclass(frozen=True)\nclass Heir(Curious):\n    pass\n")
-    assert load("digits_lt", [f"strategy={heir}:Heir"]).strategy.component.needs == ("class_prior",)
+    assert load_scenario("digits_lt", [f"strategy={heir}:Heir"]).strategy.component.needs == ("class_prior",)
     rows = {row["name"]: row["needs"] for row in listing("strategies")}
     assert rows["fedavg"] == rows["flower:FedAdam"] == ""
     assert {need for row in rows.values() for need in row.split(", ") if need} <= set(NEEDS)
@@ -85,11 +85,13 @@ def test_the_auxiliary_set_is_balanced_and_nobody_elses(
     path = own_file(SUPERVISED)
     with pytest.raises(ScenarioError, match=r"data\.auxiliary.*how many samples of each class"):
         fedlt.run(tiny, f"strategy={path}:Supervised", out=tmp_path)
-    scenario = load(tiny, [f"strategy={path}:Supervised", "data.auxiliary=3"])
+    scenario = load_scenario(tiny, [f"strategy={path}:Supervised", "data.auxiliary=3"])
     federation = federate(scenario)
     assert np.bincount(federation.y_train[federation.auxiliary]).tolist() == [3] * 10
     assert not set(federation.auxiliary.tolist()) & set(federation.clients.values.tolist())
-    assert federation.class_counts.tolist() == federate(load(tiny)).class_counts.tolist()  # the profile is as before
+    assert (
+        federation.class_counts.tolist() == federate(load_scenario(tiny)).class_counts.tolist()
+    )  # the profile is as before
     moments = federation.inputs.arrays()
     x = auxiliary_rows(federation, federation.inputs, torch.device("cpu")).x()
     pixels = torch.from_numpy(np.array(federation.x_train[federation.auxiliary])).permute(0, 3, 1, 2) / 255
@@ -106,7 +108,7 @@ def test_an_auxiliary_set_leaves_samples_of_every_class() -> None:
     with pytest.raises(ScenarioError, match=r"data\.auxiliary: expected less than 2"):
         set_apart(Targets.of_classes(labels), 2, 0)
     with pytest.raises(ScenarioError, match="official subsets"):
-        load("digits_lt", ["data.auxiliary=1", "data.longtail.mode=official"])
+        load_scenario("digits_lt", ["data.auxiliary=1", "data.longtail.mode=official"])
 
 
 # Traffic --------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import torch
 import fedlt
 from clients.guard import TooLong, alarm, is_out_of_memory
 from clients.worker import Worker
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError, FedLTError
 from fedlt.exchange import Job, Report, Work
@@ -110,7 +110,7 @@ def contents(report: Report) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_skipped_client_leaves_no_trace(tiny: dict[str, Any], trouble: Callable[..., list[str]], kind: str) -> None:
     """A block of three, one of which fails, is bit for bit the block of the other two."""
-    scenario = load(tiny, trouble(kind, "federation.on_error=skip", "federation.block=3"))
+    scenario = load_scenario(tiny, trouble(kind, "federation.on_error=skip", "federation.block=3"))
     worker = Worker(scenario, federate(scenario))
     frozen = worker.context.flat.frozen.clone()
     found = worker.run(job(worker, [1, 4, 5]))
@@ -138,7 +138,7 @@ def test_of_clients_trained_at_once_only_the_failing_one_is_left_out(
         "local.together=3",
     ]
     changes = [f"strategy={own_file(text)}:Poison", "federation.on_error=skip", "federation.block=3", *equal]
-    scenario = load(tiny, changes)
+    scenario = load_scenario(tiny, changes)
     worker = Worker(scenario, federate(scenario))
     assert len(set(worker.context.federation.clients.sizes[:3].tolist())) == 1
     found = worker.run(job(worker, [0, 1, 2]))

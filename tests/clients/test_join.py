@@ -15,7 +15,7 @@ import fedlt
 from clients.join import Newcomers, Tuned
 from clients.worker import Worker
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate, plan
 from fedlt.errors import FedLTError, ScenarioError
 
@@ -24,9 +24,9 @@ HELD = "federation.held_out=2"
 
 def test_the_last_clients_are_dealt_as_ever_and_held_out(tiny: dict[str, Any]) -> None:
     everyone, rest, joined = (
-        federate(load(tiny)),
-        federate(load(tiny, [HELD])),
-        federate(load(tiny, [HELD]), None, True),
+        federate(load_scenario(tiny)),
+        federate(load_scenario(tiny, [HELD])),
+        federate(load_scenario(tiny, [HELD]), None, True),
     )
     assert (len(everyone.clients), len(rest.clients), len(joined.clients)) == (6, 4, 2)
     for number in range(6):
@@ -34,10 +34,10 @@ def test_the_last_clients_are_dealt_as_ever_and_held_out(tiny: dict[str, Any]) -
         assert np.array_equal(source.clients[place], everyone.clients[number])
         assert np.array_equal(source.tests[place], everyone.tests[number])
     assert rest.class_counts.sum() == rest.clients.sizes.sum() == everyone.clients.sizes[:4].sum()
-    assert len(federate(load(tiny), newcomers=True).clients) == 0
-    assert np.array_equal(plan(load(tiny, [HELD])).client_counts, rest.client_counts())
+    assert len(federate(load_scenario(tiny), newcomers=True).clients) == 0
+    assert np.array_equal(plan(load_scenario(tiny, [HELD])).client_counts, rest.client_counts())
     with pytest.raises(ScenarioError, match=r"federation\.held_out: expected fewer than the 6 clients, got 6"):
-        federate(load(tiny, ["federation.held_out=6"]))
+        federate(load_scenario(tiny, ["federation.held_out=6"]))
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_a_run_is_joined_by_one_command(tiny: dict[str, Any], tmp_path: Path) ->
 
 def test_tuning_trains_the_head_and_nothing_else(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, HELD, out=tmp_path)
-    worker = Worker(load(run.scenario), federate(load(run.scenario), newcomers=True))
+    worker = Worker(load_scenario(run.scenario), federate(load_scenario(run.scenario), newcomers=True))
     newcomers = Newcomers(worker, run.folder)
     before = {name: tensor.clone() for name, tensor in worker.context.flat.tensors.items()}
     newcomers.everyone = [0]
@@ -87,7 +87,7 @@ def test_newcomers_receive_the_outbox(tiny: dict[str, Any], own_file: Any, tmp_p
         "        return super().personal(client, x) * 0 + torch.nn.functional.one_hot(favourite, 10)\n"
     )
     run = fedlt.run(tiny, f"strategy={path}:Sends", HELD, out=tmp_path)
-    worker = Worker(load(run.scenario), federate(load(run.scenario), newcomers=True))
+    worker = Worker(load_scenario(run.scenario), federate(load_scenario(run.scenario), newcomers=True))
     newcomers = Newcomers(worker, run.folder)
     assert newcomers.outbox["favourite"].tolist() == [2.0]
     labels = [worker.context.federation.y_test[rows] for rows in worker.context.federation.tests]

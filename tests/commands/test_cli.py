@@ -19,7 +19,7 @@ import fedlt
 from fedlt.commands.cli import app
 from fedlt.commands.listing import versions_tested
 from fedlt.comparing.compare import compare
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.results.runs import open_run
 
 
@@ -37,7 +37,7 @@ def ok(*arguments: str) -> str:
 def scenario(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The tiny scenario as a file in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    Path("small.yaml").write_text("# A small one.\n" + load(tiny).to_yaml(), encoding="utf-8")
+    Path("small.yaml").write_text("# A small one.\n" + load_scenario(tiny).to_yaml(), encoding="utf-8")
     return "small.yaml"
 
 
@@ -105,7 +105,7 @@ def test_an_override_in_the_scenarios_place_means_the_default_scenario(
 @pytest.mark.slow
 def test_several_seeds_are_several_runs(scenario: str) -> None:
     ok("run", scenario, "--seeds", "0-1,4")
-    runs = fedlt.results.load("runs")
+    runs = fedlt.load_runs("runs")
     assert sorted(run.summary["seed"] for run in runs) == [0, 1, 4]
     assert len({run.summary["model_hash"] for run in runs}) == 3
 
@@ -194,8 +194,8 @@ def test_interrupting_is_exit_code_130_and_the_run_is_marked(scenario: str, own_
 def test_show_fills_in_every_default(scenario: str) -> None:
     plain = ok("show", scenario, "seed=4")
     Path("shown.yaml").write_text(plain, encoding="utf-8")
-    assert load("shown.yaml").to_dict() == load(scenario, ["seed=4"]).to_dict()
-    assert json.loads(ok("show", scenario, "seed=4", "--json")) == load(scenario, ["seed=4"]).to_dict()
+    assert load_scenario("shown.yaml").to_dict() == load_scenario(scenario, ["seed=4"]).to_dict()
+    assert json.loads(ok("show", scenario, "seed=4", "--json")) == load_scenario(scenario, ["seed=4"]).to_dict()
     assert "momentum: 0.9" in plain
 
 
@@ -273,7 +273,7 @@ def test_ls_shows_data_found_on_this_machine(tmp_path: Path, monkeypatch: pytest
 def test_cp_copies_a_scenario_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert ok("cp", "digits_lt").splitlines() == ["digits_lt.yaml", "run it: fedlt run digits_lt.yaml"]
-    assert load("digits_lt.yaml").hash == load("digits_lt").hash
+    assert load_scenario("digits_lt.yaml").hash == load_scenario("digits_lt").hash
     Path("folder").mkdir()
     assert ok("cp", "digits_lt", "folder").startswith("folder/digits_lt.yaml")
     assert ok("cp", "digits_lt", "mine.yaml").startswith("mine.yaml")

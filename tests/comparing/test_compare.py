@@ -21,7 +21,7 @@ from fedlt.comparing.cells import paired
 from fedlt.comparing.compare import compare_each
 from fedlt.comparing.comparison import Comparison, Row
 from fedlt.comparing.table import render
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.errors import ScenarioError
 
 pytestmark = pytest.mark.slow
@@ -233,7 +233,7 @@ def test_what_a_method_has_beyond_the_model_stands_beneath_the_table(tiny: dict[
     assert json.loads(render([found], "json"))["needs"] == {
         "fedavg": [], "fedir": ["class_prior"], "fednh": ["prototypes"],
     }  # fmt: skip
-    assert "Beyond" not in str(fedlt.compare(tmp_path / load(tiny, ["strategy=fedavg"]).run_name))
+    assert "Beyond" not in str(fedlt.compare(tmp_path / load_scenario(tiny, ["strategy=fedavg"]).run_name))
 
 
 def test_a_table_for_each_setting(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import fedlt
 from fedlt.commands.cli import app
 from fedlt.comparing.select import check_scenarios, parse_figures
 from fedlt.comparing.table import render
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.errors import ScenarioError
 from fedlt.results.runs import Run, open_run
 from fedlt.sweeps.sweep import Sweep
@@ -318,7 +318,7 @@ def test_a_sweep_that_could_not_select_does_not_start(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("small.yaml").write_text(load(tiny).to_yaml(), encoding="utf-8")
+    Path("small.yaml").write_text(load_scenario(tiny).to_yaml(), encoding="utf-8")
     for figures, message in (
         (GENERIC, "data.validation: --select needs validation data; set data.validation"),
         ("validation/generic/acuracy", "unknown figure 'validation/generic/acuracy'; did you mean"),
@@ -332,14 +332,14 @@ def test_a_sweep_that_could_not_select_does_not_start(
 
 @pytest.mark.parametrize("figure", [GENERIC, "validation/personal_masked[psi]/few", "validation/personal/worst_decile"])
 def test_a_sweep_may_select_by_any_score_of_either_model(tiny: dict[str, Any], figure: str) -> None:
-    check_scenarios(figure, [load(tiny, ["data.validation=0.2"])])
+    check_scenarios(figure, [load_scenario(tiny, ["data.validation=0.2"])])
 
 
 @pytest.mark.slow
 def test_a_sweep_ends_with_the_selection(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real runs: at a rate of 0.00001 two rounds teach nothing."""
     monkeypatch.chdir(tmp_path)
-    Path("small.yaml").write_text(load(tiny).to_yaml(), encoding="utf-8")
+    Path("small.yaml").write_text(load_scenario(tiny).to_yaml(), encoding="utf-8")
     words = ["data.validation=0.2", "strategy=fedavg,local", "local.lr=0.00001,0.1", "--parallel", "1"]
     figures = "validation/personal/accuracy,validation/personal_masked/accuracy"
     result = CliRunner().invoke(app, ["sweep", "small.yaml", *words, "--select", figures, "--reference", "fedavg"])

@@ -175,16 +175,16 @@ def test_unknown_names_come_with_the_nearest_or_with_all() -> None:
 
 @pytest.mark.slow
 def test_what_a_constructor_refuses_is_a_scenario_error(own_file: Callable[..., Path]) -> None:
-    from fedlt.config.scenario import load
+    from fedlt.config.scenario import load_scenario
 
     path = own_file(
         "@dataclass(frozen=True)\nclass Mine(Strategy):\n    even: int = 2\n\n"
         "    def __post_init__(self):\n        if self.even % 2:\n            raise ValueError('odd')\n"
     )
-    chosen = load({}, [f"strategy={path}:Mine", "strategy.even=3"]).strategy
+    chosen = load_scenario({}, [f"strategy={path}:Mine", "strategy.even=3"]).strategy
     with pytest.raises(ScenarioError, match=r"strategy: .*mine\.py:Mine cannot be built: odd"):
         chosen.create()
-    flawed = load({}, ["strategy=flower:FedTrimmedAvg", "strategy.beta=0.7"]).strategy
+    flawed = load_scenario({}, ["strategy=flower:FedTrimmedAvg", "strategy.beta=0.7"]).strategy
     with pytest.raises(ScenarioError, match=r"flower:FedTrimmedAvg cannot be built: .*\[0, 0\.5\)"):
         flawed.create()
 

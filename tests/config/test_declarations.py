@@ -15,7 +15,7 @@ import torch
 import fedlt
 from fedlt.config import catalog
 from fedlt.config.declarations import LEARNER_PARTS, RENAMED, SCOPES
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.errors import ScenarioError
 from fedlt.learner import Learner, overrides
@@ -46,7 +46,7 @@ def test_an_old_class_variable_names_the_new_one(own_file: OwnFile, kind: str, o
     text = f"{base}\n\nraise RuntimeError\n\n@dataclass(frozen=True)\nclass Mine({kind.capitalize()}):\n"
     path = own_file(text + f"    {line.format(old)}\n")
     with pytest.raises(ScenarioError) as caught:
-        load("digits_lt", [f"{kind}={path}:Mine"])
+        load_scenario("digits_lt", [f"{kind}={path}:Mine"])
     (problem,) = caught.value.problems
     assert problem.key == kind
     assert f"the class variable {old} of Mine is no longer known" in problem.message
@@ -135,7 +135,7 @@ def test_whether_a_hook_is_overridden() -> None:
     found = [overrides(kind(), Strategy.adapt) for kind in (Strategy, _Hooked, _Heir)]
     assert found == [False, True, True]
     assert not overrides(_Heir(), Strategy.fit)
-    assert overrides(fedlt.load("digits_lt", ["learner=ncm"]).learner.create(), Learner.predict)
+    assert overrides(fedlt.load_scenario("digits_lt", ["learner=ncm"]).learner.create(), Learner.predict)
 
 
 def test_conditions_are_no_knowledge_of_a_method(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -147,6 +147,6 @@ def test_conditions_are_no_knowledge_of_a_method(tiny: dict[str, Any], tmp_path:
 def test_a_learner_that_needs_a_linear_head_is_not_put_inside_a_strategy_that_replaces_it(
     tiny: dict[str, Any],
 ) -> None:
-    scenario = load(tiny, ["strategy=fednh", "learner=tau_norm"])
+    scenario = load_scenario(tiny, ["strategy=fednh", "learner=tau_norm"])
     with pytest.raises(ScenarioError, match="normalises the linear head, which the strategy replaces"):
         assemble(scenario, federate(scenario), torch.device("cpu"))

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from fedlt.config import keys
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.errors import ScenarioError
 
 
 def told(*overrides: str) -> str:
     with pytest.raises(ScenarioError) as error:
-        load("digits_lt", overrides)
+        load_scenario("digits_lt", overrides)
     return str(error.value)
 
 
@@ -79,4 +79,4 @@ def test_a_missing_key_tells_what_it_takes() -> None:
 
 def test_a_components_name_in_the_scenarios_place_is_told() -> None:
     with pytest.raises(ScenarioError, match=r"no scenario 'fedprox'; did you mean strategy=fedprox\?"):
-        load("fedprox")
+        load_scenario("fedprox")

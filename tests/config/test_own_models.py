@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.errors import ScenarioError
 from fedlt.training.trainer import cut
@@ -143,7 +143,7 @@ def batch_of_one(tiny: dict[str, Any]) -> int:
     """A batch size that leaves one sample of some client over, and of no client a single one."""
     from fedlt.data.federation import federate
 
-    sizes = federate(load(tiny)).clients.sizes
+    sizes = federate(load_scenario(tiny)).clients.sizes
     return next(b for b in range(4, 60) if (sizes % b == 1).any() and (sizes > 1).all())
 
 
@@ -160,7 +160,7 @@ def test_a_model_that_needs_two_is_told_before_any_work(
     assert "take merge or drop" in problem.message
 
     path = tmp_path / "mine.yaml"
-    path.write_text(load(tiny, own).to_yaml(), encoding="utf-8")
+    path.write_text(load_scenario(tiny, own).to_yaml(), encoding="utf-8")
     told = CliRunner().invoke(app, ["check", str(path)])
     assert told.exit_code == 2
     assert CliRunner().invoke(app, ["check", str(path), "local.last_batch=drop"]).exit_code == 0
@@ -175,14 +175,14 @@ def test_the_rules_train_such_a_model(
     size = batch_of_one(tiny)
     own = changes(own_file(OWN), f"local.batch_size={size}", f"local.last_batch={rule}")
     run = fedlt.run(tiny, *own, out=tmp_path, backend="inline")
-    sizes = federate(load(tiny)).clients.sizes
+    sizes = federate(load_scenario(tiny)).clients.sizes
     lost = int((sizes % size == 1).sum()) if rule == "drop" else 0
     assert run.rounds["samples"].tolist() == [sizes.sum() - lost] * 2
 
 
 def test_a_scenario_without_the_key_keeps_its_hash(tiny: dict[str, Any]) -> None:
-    plain = load(tiny)
+    plain = load_scenario(tiny)
     assert "last_batch" not in plain.to_dict()["local"]
     assert Local().last_batch == "keep"
-    assert load(tiny, ["local.last_batch=keep"]).hash == plain.hash
-    assert load(tiny, ["local.last_batch=drop"]).hash != plain.hash
+    assert load_scenario(tiny, ["local.last_batch=keep"]).hash == plain.hash
+    assert load_scenario(tiny, ["local.last_batch=drop"]).hash != plain.hash

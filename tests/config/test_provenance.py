@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import fedlt
 from fedlt.commands.cli import app
 from fedlt.config.own_code import own_files
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Data
 from fedlt.data import digests, sources
 from fedlt.data.provenance import in_short
@@ -163,10 +163,10 @@ def test_a_module_that_a_component_imports_is_an_input(small: dict[str, Any], ke
     Path("mine.py").write_text(text, encoding="utf-8")
     Path("helper.py").write_text("FACTOR = 1\n", encoding="utf-8")
     small[key] = "./mine.py:Mine"
-    before = load(small).hash
+    before = load_scenario(small).hash
     assert sorted(run(small).summary["inputs"][key]) == ["helper.py", "mine.py"]
     Path("helper.py").write_text("FACTOR = 2\n", encoding="utf-8")
-    assert load(small).hash == before
+    assert load_scenario(small).hash == before
     assert refusal(small).startswith(f"{key}: helper.py changed")
 
 
@@ -367,7 +367,7 @@ def test_a_worker_with_other_files_than_the_server_s_is_refused(small: dict[str,
     from clients.host import worker_for
     from fedlt.data.federation import federate
 
-    scenario = load(small)
+    scenario = load_scenario(small)
     federation = federate(scenario)
     sent = in_short(federation.made_of)
     worker = worker_for(scenario.hash, scenario.to_dict(), sent)
@@ -385,7 +385,7 @@ def test_a_worker_does_not_execute_code_that_was_edited_since_the_run_began(smal
 
     Path("mine.py").write_text(MINE, encoding="utf-8")
     Path("helper.py").write_text("RATE = 0.5\n", encoding="utf-8")
-    scenario = load(small, ["strategy=./mine.py:Mine"])
+    scenario = load_scenario(small, ["strategy=./mine.py:Mine"])
     federation = federate(scenario)
     install(scenario, federation)
     Path("helper.py").write_text("RATE = 0.1\n", encoding="utf-8")

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from fedlt.config.catalog import names
-from fedlt.config.scenario import Scenario, load
+from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.config.scenario_file import scenario_names
 from fedlt.errors import Problem, ScenarioError
 
 
 def problems(scenario: Any, *overrides: str) -> dict[str, str]:
     with pytest.raises(ScenarioError) as caught:
-        load(scenario, overrides)
+        load_scenario(scenario, overrides)
     assert len({problem.key for problem in caught.value.problems}) == len(caught.value.problems)
     return {problem.key: problem.message for problem in caught.value.problems}
 
@@ -26,20 +26,20 @@ def problems(scenario: Any, *overrides: str) -> dict[str, str]:
 
 
 def test_a_scenario_comes_by_name_path_or_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    named = load("digits_lt")
+    named = load_scenario("digits_lt")
     assert (named.name, named.federation.clients, named.model.options["width"]) == ("digits_lt", 20, 16)
     path = tmp_path / "mine.yaml"
     path.write_text(named.to_yaml(), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     for source in (path, str(path), "mine.yaml", "./mine.yaml"):
-        found = load(source)
+        found = load_scenario(source)
         assert (found.name, found.to_dict()) == ("mine", named.to_dict())
-    assert load(named.to_dict()).name == "scenario"
-    assert load(named.to_dict()).to_dict() == named.to_dict()
+    assert load_scenario(named.to_dict()).name == "scenario"
+    assert load_scenario(named.to_dict()).to_dict() == named.to_dict()
 
 
 def test_an_empty_scenario_has_the_documented_defaults() -> None:
-    found = load({})
+    found = load_scenario({})
     assert (found.strategy.name, found.learner.name, found.model.name) == ("fedavg", "cross_entropy", "cnn")
     assert (found.data.name, found.federation.partition.name) == ("digits", "dirichlet_per_class")
     assert (found.federation.clients, found.federation.participation, found.seed) == (40, 0.3, 0)
@@ -51,12 +51,12 @@ def test_an_empty_scenario_has_the_documented_defaults() -> None:
 def test_shipped_scenarios_are_valid_and_say_how_to_run_them(name: str) -> None:
     from fedlt.config.scenario_file import FOLDER
 
-    found = load(name)
+    found = load_scenario(name)
     lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     assert any("fedlt run" in line for line in lines[:4])
     assert found.name == name
-    assert load(found.to_dict()).hash == found.hash
+    assert load_scenario(found.to_dict()).hash == found.hash
 
 
 def test_unknown_scenarios_are_named_with_the_nearest_one(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_unreadable_yaml_is_refused_with_the_files_name(tmp_path: Path, text: st
     path = tmp_path / "bad.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ScenarioError, match=r"bad\.yaml\n  unreadable YAML: "):
-        load(path)
+        load_scenario(path)
 
 
 def test_a_file_without_keys_is_refused(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_file_without_keys_is_refused(tmp_path: Path) -> None:
 
 
 def test_overrides_are_applied_in_order() -> None:
-    found = load(
+    found = load_scenario(
         "digits_lt",
         [
             "strategy=fedprox",
@@ -99,22 +99,26 @@ def test_overrides_are_applied_in_order() -> None:
     )
     assert (found.strategy.name, found.strategy.options) == ("fedprox", {"mu": 0.1})
     assert (found.federation.rounds, found.seed, found.local.lr) == (5, 2, 0.001)
-    assert load("digits_lt", ["local.lr=1", "~local.lr"]).local.lr == 0.03  # the schema's, not the file's
-    assert load("digits_lt", ["~data.longtail.imbalance_factor"]).data.longtail.imbalance_factor is None
-    assert load("digits_lt", ["~federation"]).federation.clients == 40
+    assert load_scenario("digits_lt", ["local.lr=1", "~local.lr"]).local.lr == 0.03  # the schema's, not the file's
+    assert load_scenario("digits_lt", ["~data.longtail.imbalance_factor"]).data.longtail.imbalance_factor is None
+    assert load_scenario("digits_lt", ["~federation"]).federation.clients == 40
 
 
 def test_a_component_named_anew_forgets_the_fields_of_the_old_one() -> None:
-    assert load("digits_lt").model.options["width"] == 16
-    assert load("digits_lt", ["model=cnn"]).model.options["width"] == 32
-    assert load("digits_lt", ["model=mlp", "model.width=7"]).model.written() == {"name": "mlp", "width": 7, "depth": 2}
-    assert load("digits_lt", ["model={name: mlp, depth: 3}"]).model.options["depth"] == 3
-    assert load("digits_lt", ["federation.partition.alpha=9"]).federation.partition.options["alpha"] == 9.0
+    assert load_scenario("digits_lt").model.options["width"] == 16
+    assert load_scenario("digits_lt", ["model=cnn"]).model.options["width"] == 32
+    assert load_scenario("digits_lt", ["model=mlp", "model.width=7"]).model.written() == {
+        "name": "mlp",
+        "width": 7,
+        "depth": 2,
+    }
+    assert load_scenario("digits_lt", ["model={name: mlp, depth: 3}"]).model.options["depth"] == 3
+    assert load_scenario("digits_lt", ["federation.partition.alpha=9"]).federation.partition.options["alpha"] == 9.0
 
 
 def test_fields_of_a_component_that_the_scenario_leaves_to_the_default_can_be_set() -> None:
     """A scenario without a `strategy`, `model` or `partition` has the default one, and its fields."""
-    found = load({}, ["model.width=7", "federation.partition.alpha=2"])
+    found = load_scenario({}, ["model.width=7", "federation.partition.alpha=2"])
     assert (found.model.name, found.model.options["width"]) == ("cnn", 7)
     assert (found.federation.partition.name, found.federation.partition.options["alpha"]) == (
         "dirichlet_per_class",
@@ -123,7 +127,7 @@ def test_fields_of_a_component_that_the_scenario_leaves_to_the_default_can_be_se
 
 
 def test_values_are_yaml() -> None:
-    found = load(
+    found = load_scenario(
         "digits_lt", ["data.longtail.counts=[1, 2]", "resources.workers=3", "evaluation.clients=null", "data.name=a=b"]
     )
     assert (found.data.longtail.counts, found.resources.workers, found.evaluation.clients) == ([1, 2], 3, None)
@@ -135,9 +139,12 @@ def test_interpolations_follow_the_key_they_name(tmp_path: Path) -> None:
     path.write_text(
         "federation: {partition: {name: dirichlet_per_class, seed: '${seed}'}, clients: 4}\n", encoding="utf-8"
     )
-    assert load(path).federation.partition.options["seed"] == 0
-    assert load(path, ["seed=7"]).federation.partition.options["seed"] == 7
-    assert load(path, ["federation.partition.seed=${federation.clients}"]).federation.partition.options["seed"] == 4
+    assert load_scenario(path).federation.partition.options["seed"] == 0
+    assert load_scenario(path, ["seed=7"]).federation.partition.options["seed"] == 7
+    assert (
+        load_scenario(path, ["federation.partition.seed=${federation.clients}"]).federation.partition.options["seed"]
+        == 4
+    )
     key, message = next(iter(problems(path, "local.lr=${locale.lr}").items()))
     assert key == "local.lr"
     assert "'locale.lr' not found" in message
@@ -147,7 +154,7 @@ def test_the_given_dictionary_and_list_are_left_alone(tiny: dict[str, Any]) -> N
     import copy
 
     before, overrides = copy.deepcopy(tiny), ["seed=3", "model.width=3"]
-    load(tiny, overrides)
+    load_scenario(tiny, overrides)
     assert tiny == before
     assert overrides == ["seed=3", "model.width=3"]
 
@@ -190,7 +197,7 @@ def test_all_problems_are_found_at_once_with_key_and_nearest_spelling(tmp_path: 
 
 def test_errors_read_well(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError) as caught:
-        load({"seed": -1, "local": 3})
+        load_scenario({"seed": -1, "local": 3})
     assert str(caught.value) == (
         "2 problems in scenario\n  local: expected keys and values, got 3\n  seed: expected a whole number >= 0, got -1"
     )
@@ -226,7 +233,7 @@ def test_single_problems(overrides: list[str], key: str, message: str) -> None:
 
 def test_the_natural_partition_finds_its_clients() -> None:
     natural = ["federation.partition={name: natural, column: site}", "federation.clients=null"]
-    found = load("digits_lt", [*natural, "federation.local_test=natural"])
+    found = load_scenario("digits_lt", [*natural, "federation.local_test=natural"])
     assert found.federation.clients is None
 
 
@@ -234,14 +241,14 @@ def test_the_natural_partition_finds_its_clients() -> None:
 
 
 def changed(*overrides: str) -> Scenario:
-    return load("digits_lt", overrides)
+    return load_scenario("digits_lt", overrides)
 
 
 def test_a_resolved_scenario_loads_back_to_the_same(tmp_path: Path) -> None:
     original = changed("strategy=fedprox", "strategy.mu=0.1", "local.lr=1e-7", "data.longtail.counts=[3,2]", "seed=5")
     path = tmp_path / "again.yaml"
     path.write_text(original.to_yaml(), encoding="utf-8")
-    again = load(path)
+    again = load_scenario(path)
     assert again.to_dict() == original.to_dict()
     assert again.hash == original.hash
 
@@ -281,15 +288,15 @@ def test_a_young_field_of_a_component_is_left_out_at_its_default() -> None:
     assert found.to_dict()["strategy"] == {"name": "fedrod"}
     assert other.to_dict()["strategy"] == {"name": "fedrod", "absent": 1.0}
     assert changed("strategy=fedrod", "strategy.absent=0").hash == found.hash != other.hash
-    assert load(other.to_dict()).strategy.options == {"absent": 1.0}
-    assert load(found.to_dict()).strategy.options == {"absent": 0.0}
+    assert load_scenario(other.to_dict()).strategy.options == {"absent": 1.0}
+    assert load_scenario(found.to_dict()).strategy.options == {"absent": 0.0}
     assert changed("strategy=fedetf").to_dict()["strategy"]["absent"] == 1.0
 
 
 def test_the_hash_does_not_depend_on_the_files_name(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yml"):
         (tmp_path / name).write_text(changed().to_yaml(), encoding="utf-8")
-        assert load(tmp_path / name).hash == changed().hash
+        assert load_scenario(tmp_path / name).hash == changed().hash
 
 
 def test_the_hash_covers_the_text_of_a_users_file(own_file: Callable[..., Path]) -> None:
@@ -308,12 +315,12 @@ def test_a_users_file_is_found_beside_the_scenario_or_from_here(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert load(tmp_path / "s.yaml").strategy.options == {"rate": 2.0}
+    assert load_scenario(tmp_path / "s.yaml").strategy.options == {"rate": 2.0}
     monkeypatch.chdir(tmp_path)
-    found = load("digits_lt", ["strategy=./mine.py:Mine"])
+    found = load_scenario("digits_lt", ["strategy=./mine.py:Mine"])
     assert found.strategy.name == f"{tmp_path / 'mine.py'}:Mine"
     monkeypatch.chdir(elsewhere)
-    assert load(found.to_dict()).hash == found.hash  # absolute from then on, so a worker finds it too
+    assert load_scenario(found.to_dict()).hash == found.hash  # absolute from then on, so a worker finds it too
 
 
 def test_relative_paths_start_at_the_file_or_at_the_current_folder(
@@ -326,24 +333,24 @@ def test_relative_paths_start_at_the_file_or_at_the_current_folder(
     """
     (tmp_path / "s.yaml").write_text(content, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    here = load("s.yaml")
+    here = load_scenario("s.yaml")
     assert (here.data.name, here.data.longtail.counts, here.data.noise.file) == ("./d.npz", "c.npz:places", "n.npz:y")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    there = load("../s.yaml")
+    there = load_scenario("../s.yaml")
     expected = [str(tmp_path / name) for name in ("d.npz", "c.npz:places", "n.npz:y")]
     assert [there.data.name, there.data.longtail.counts, there.data.noise.file] == expected
     assert there.strategy.name == here.strategy.name == f"{tmp_path / 'mine.py'}:Mine"
-    moved = load("../s.yaml", ["strategy=fedavg"], base=elsewhere)
+    moved = load_scenario("../s.yaml", ["strategy=fedavg"], base=elsewhere)
     assert moved.data.name == "./d.npz"  # a copy that lies elsewhere than its paths start
     (tmp_path / "run.json").write_text("{}")
-    assert load("../s.yaml", ["strategy=fedavg"]).data.name == "./d.npz"  # the record of a run
+    assert load_scenario("../s.yaml", ["strategy=fedavg"]).data.name == "./d.npz"  # the record of a run
     (tmp_path / "run.json").unlink()
-    assert load("../s.yaml", ["data.name=./d.npz"]).data.name == "./d.npz"  # as everything on the command line
+    assert load_scenario("../s.yaml", ["data.name=./d.npz"]).data.name == "./d.npz"  # as everything on the command line
     with pytest.raises(ScenarioError, match=rf"strategy: there is no file {elsewhere / 'mine.py'}"):
-        load("../s.yaml", ["strategy=./mine.py:Mine"])
-    assert load(there.to_dict()).hash == there.hash  # a worker finds the files too
+        load_scenario("../s.yaml", ["strategy=./mine.py:Mine"])
+    assert load_scenario(there.to_dict()).hash == there.hash  # a worker finds the files too
 
 
 @pytest.mark.parametrize(
@@ -361,7 +368,7 @@ def test_names_of_data_sets_are_no_paths(
         (base / folder).mkdir(parents=True)
     (base / "s.yaml").write_text(f"data: {{name: '{name}'}}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    found = load(base / "s.yaml").data.name
+    found = load_scenario(base / "s.yaml").data.name
     name = name.replace("${seed}", "0")
     assert found == (str((base / name).resolve()) if is_path else name)
 
@@ -389,13 +396,16 @@ def test_run_names_tell_runs_apart(own_file: Callable[..., Path]) -> None:
 def test_a_long_tail_may_be_named_by_its_profile_alone(
     overrides: list[str], expected: tuple[str, float | None]
 ) -> None:
-    found = load("digits_lt", overrides).data.longtail
+    found = load_scenario("digits_lt", overrides).data.longtail
     assert (found.profile, found.imbalance_factor) == expected
 
 
 def test_the_scenario_for_ones_own_data_leaves_them_as_they_are() -> None:
-    assert load("own").data.longtail.profile == "none"
-    assert load("own").to_dict()["data"]["longtail"] == load({"data": {"name": "digits"}}).to_dict()["data"]["longtail"]
+    assert load_scenario("own").data.longtail.profile == "none"
+    assert (
+        load_scenario("own").to_dict()["data"]["longtail"]
+        == load_scenario({"data": {"name": "digits"}}).to_dict()["data"]["longtail"]
+    )
 
 
 def test_every_kind_of_component_travels_to_other_processes(tmp_path: Path) -> None:
@@ -411,5 +421,5 @@ def test_every_kind_of_component_travels_to_other_processes(tmp_path: Path) -> N
         missing = ["local.schedule.step_size=3"] + (
             ["model.in_features=3", "model.out_features=2"] if "made" in model else []
         )
-        scenario = load("digits_lt", [*changes, *missing])
+        scenario = load_scenario("digits_lt", [*changes, *missing])
         assert pickle.loads(pickle.dumps(scenario)).to_dict() == scenario.to_dict()

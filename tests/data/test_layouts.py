@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Data
 from fedlt.data import sources
 from fedlt.data.coding import ordered
@@ -413,9 +413,11 @@ def test_a_share_beside_a_set_that_has_a_test_set() -> None:
 
 
 def test_the_hash_knows_the_share_and_old_scenarios_keep_theirs() -> None:
-    plain = load("digits_lt", [])
+    plain = load_scenario("digits_lt", [])
     assert "test_share" not in plain.to_dict()["data"]
-    assert load("digits_lt", ["data.name=./x.csv", "data.test_share=0.2"]).to_dict()["data"]["test_share"] == 0.2
+    assert (
+        load_scenario("digits_lt", ["data.name=./x.csv", "data.test_share=0.2"]).to_dict()["data"]["test_share"] == 0.2
+    )
 
 
 # Texts.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clients.worker import Worker
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Noise, Unlabelled
 from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.noise import noisy_labels
@@ -85,7 +85,7 @@ def test_senseless_noise_is_refused(config: Noise, message: str) -> None:
 
 
 def federation_of(tiny: dict[str, Any], *overrides: str) -> Federation:
-    return federate(load(tiny, overrides))
+    return federate(load_scenario(tiny, overrides))
 
 
 def test_noise_changes_labels_and_nothing_else_of_a_federation(tiny: dict[str, Any]) -> None:
@@ -100,7 +100,7 @@ def test_noise_changes_labels_and_nothing_else_of_a_federation(tiny: dict[str, A
     assert (clean.seen_counts() == clean.class_counts).all()
     assert (noisy.seen_counts() == sum(noisy.counts(client) for client in range(6))).all()
     assert clean.digest() != noisy.digest()
-    shown = plan(load(tiny, ["data.noise.kind=frequency", "data.noise.rate=0.4"]))
+    shown = plan(load_scenario(tiny, ["data.noise.kind=frequency", "data.noise.rate=0.4"]))
     assert shown.digest == noisy.digest()
     assert (shown.client_counts == noisy.client_counts()).all()
 
@@ -157,7 +157,7 @@ def test_a_site_gets_its_unlabelled_samples_without_their_labels(
         "        client.extras['targets'] = batch.y.clone()\n"
         "        client.extras['pixels'] = batch.x.sum()[None] - own.inputs.take(other.index).sum()[None]\n"
     )
-    scenario = load(tiny, [f"strategy={path}:Look", "data.unlabelled.hidden=0.5"])
+    scenario = load_scenario(tiny, [f"strategy={path}:Look", "data.unlabelled.hidden=0.5"])
     federation = federate(scenario)
     worker = Worker(scenario, federation)
     job = Job(scenario.to_dict(), scenario.hash, 1, [Work({0: [0, 3]})], worker.context.flat.shared.clone())

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Data
 from fedlt.data import sources
 from fedlt.errors import ScenarioError
@@ -188,7 +188,7 @@ def test_layout_8_one_hot_labels(tmp_path: Path) -> None:
     hot = np.eye(2, dtype=np.float32)[LABELS]
     config = npz(tmp_path / "s.npz", y_train=hot[:3], y_test=hot[3:], class_names=np.array(["cat", "dog"]))
     assert "Set data.targets=single or data.targets=multilabel" in refusal(config)
-    single = load("digits_lt", [f"data.name={config.name}", "data.targets=single"]).data
+    single = load_scenario("digits_lt", [f"data.name={config.name}", "data.targets=single"]).data
     raw = sources.load(single)
     assert raw.y_train.tolist() == [0, 1, 1] and raw.class_names == ("cat", "dog")
 
@@ -340,12 +340,12 @@ def test_the_size_of_arrays_and_what_it_is_no_use_for(tmp_path: Path) -> None:
     said = refusal(replace(npz(tmp_path / "r.npz", x_train=rows[:3], x_test=rows[3:]), size=16))
     assert said.startswith("data.size: has no effect: r: the inputs are float64 [3, 4], and no pictures")
     with pytest.raises(ScenarioError, match=r"data\.crop: has no effect without data\.size"):
-        load("digits_lt", ["data.crop=squash"])
+        load_scenario("digits_lt", ["data.crop=squash"])
 
 
 def test_hashes_and_cache_entries_know_the_size(tmp_path: Path) -> None:
-    assert not {"size", "crop"} & load("digits_lt", []).to_dict()["data"].keys()
-    assert load("digits_lt", ["data.size=4"]).to_dict()["data"]["size"] == 4
+    assert not {"size", "crop"} & load_scenario("digits_lt", []).to_dict()["data"].keys()
+    assert load_scenario("digits_lt", ["data.size=4"]).to_dict()["data"]["size"] == 4
     config = npz(tmp_path / "s.npz", x_train=halves(4, 2)[None].repeat(3, 0), x_test=halves(4, 2)[None].repeat(2, 0))
     shapes = [sources.load(replace(config, size=size)).x_train.shape for size in (None, 2, 4)]
     assert shapes == [(3, 2, 4, 1), (3, 2, 2, 1), (3, 4, 4, 1)]

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate, plan
 from fedlt.data.partitions.dealing import partition
 from fedlt.data.partitions.given import Given
@@ -176,12 +176,12 @@ def written(folder: Path, tiny: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_client_holds_its_rows_of_the_file_as_far_as_the_tail_keeps_them(written: dict[str, Any]) -> None:
-    federation = federate(load(written))
+    federation = federate(load_scenario(written))
     assert federation.class_counts.tolist() == [12, 4]
     for client, rows in enumerate(federation.clients):
         assert (rows % 3 == client).all()
     assert sorted(federation.clients.values) == sorted(federation.union())
-    assert plan(load(written)).digest == federation.digest()
+    assert plan(load_scenario(written)).digest == federation.digest()
 
 
 def test_the_path_starts_at_the_scenario_s_folder(written: dict[str, Any], folder: Path) -> None:
@@ -192,7 +192,7 @@ def test_the_path_starts_at_the_scenario_s_folder(written: dict[str, Any], folde
     for file in ("mine.npz", "clients.csv"):
         shutil.move(file, there / file)
     OmegaConf.save(OmegaConf.create(written), there / "mine.yaml")
-    scenario = load(there / "mine.yaml")
+    scenario = load_scenario(there / "mine.yaml")
     assert scenario.federation.partition.options["file"] == str(there / "clients.csv")
     assert len(federate(scenario).clients) == 3
 
@@ -209,8 +209,8 @@ def test_a_run_is_made_of_the_file_s_content(written: dict[str, Any]) -> None:
 
 def test_a_run_of_built_in_data_is_of_a_file_too(written: dict[str, Any]) -> None:
     written["data"] = {"name": "digits"}
-    assert names_files(load(written).to_dict())
-    assert not names_files(load(written, ["federation.partition=iid", "federation.clients=4"]).to_dict())
+    assert names_files(load_scenario(written).to_dict())
+    assert not names_files(load_scenario(written, ["federation.partition=iid", "federation.clients=4"]).to_dict())
 
 
 def test_rows_are_not_known_from_public_counts(written: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_rows_are_not_known_from_public_counts(written: dict[str, Any], monkeypa
     with pytest.raises(
         ScenarioError, match="Given knows the rows of the data set by number, and only the class counts"
     ):
-        plan(load(written))
+        plan(load_scenario(written))
 
 
 def test_it_passes_the_check_of_partitions(folder: Path) -> None:

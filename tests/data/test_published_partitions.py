@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import LongTail
 from fedlt.data.federation import federate, plan
 from fedlt.data.longtail import counts
@@ -293,15 +293,15 @@ def test_an_alpha_whose_draws_underflow_is_refused(scheme: Any) -> None:
 def test_what_no_tail_needs_is_held_by_nobody_and_may_be_given_without_labels(tiny: dict[str, Any]) -> None:
     tiny["data"] = {"name": "digits"}
     tiny["federation"] |= {"clients": 10, "partition": {"name": "shifted_tail", "imbalance_factor": 8, "largest": 24}}
-    held = federate(load(tiny))
+    held = federate(load_scenario(tiny))
     per_client = held.client_counts()
     # 24 x 8^(-i/9), rounded down: 24, 19.05, 15.1, 12.0, 9.52, 7.56, 6.0, 4.76, 3.78, 3.
     assert (np.sort(per_client, axis=1) == [3, 3, 4, 6, 7, 9, 12, 15, 19, 24]).all()
     assert len(np.unique(held.clients.values)) == len(held.clients.values) < len(held.y_train)
     assert held.class_counts.tolist() == per_client.sum(axis=0).tolist()
     assert held.class_counts.tolist() == [102] * 10  # ten clients: the union is balanced
-    assert plan(load(tiny)).digest == held.digest()
+    assert plan(load_scenario(tiny)).digest == held.digest()
 
-    more = federate(load(tiny, ["data.unlabelled.extra=0.1"]))
+    more = federate(load_scenario(tiny, ["data.unlabelled.extra=0.1"]))
     assert len(more.unlabelled.values) == 100
     assert not np.isin(more.unlabelled.values, more.clients.values).any()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.site import Batch, Site
 from fedlt.errors import ClientError
@@ -146,7 +146,7 @@ def test_a_run_trains_what_the_sampler_gives(
 
     changes = [f"learner={own_file(OWN)}:Under", f"strategy={strategy}", "federation.participation=1"]
     run = fedlt.run(tiny, *changes, out=tmp_path, backend="inline")
-    split = federate(load(tiny))
+    split = federate(load_scenario(tiny))
     counts = np.stack([split.counts(k) for k in range(6)])
     expected = np.minimum(counts, 2).sum() if strategy == "fedavg" else np.minimum(counts.sum(0), 2).sum()
     assert run.rounds["samples"].tolist() == [expected, expected]
@@ -199,7 +199,7 @@ def test_nothing_outlives_the_signals(
     go with their parent."""
     path = tmp_path / "mine.yaml"
     own = [f"strategy={own_file(OWN)}:Stuck", f"strategy.folder={tmp_path}", f"strategy.stubborn={stubborn}"]
-    path.write_text(load(tiny, own).to_yaml(), encoding="utf-8")
+    path.write_text(load_scenario(tiny, own).to_yaml(), encoding="utf-8")
     options = ["--backend", backend, "--workers", "2", "--out", str(tmp_path / "runs")]
     command = [sys.executable, "-c", COMMAND, str(grace), "run", str(path), *options]
     process = Forked(command, start_new_session=True)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Data, LongTail, Validation
 from fedlt.data import localtest, sources
 from fedlt.data.auxiliary import set_apart
@@ -238,7 +238,7 @@ def scenario(path: Path, *overrides: str) -> Any:
     """Thirty times the rows of `HOT`, over three clients."""
     data = write(path, np.tile(HOT, (30, 1)))
     content = {"data": {"name": data.name}, "federation": {"clients": 3, "partition": "dirichlet_per_class"}}
-    return load(content, list(overrides))
+    return load_scenario(content, list(overrides))
 
 
 def test_rows_of_several_labels_are_dealt_and_tested(tmp_path: Path) -> None:
@@ -271,19 +271,19 @@ def test_noise_that_replaces_the_one_class_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_key_is_young_and_its_file_is_part_of_the_hash(tmp_path: Path) -> None:
-    assert "targets" not in load("digits_lt").to_dict()["data"]
+    assert "targets" not in load_scenario("digits_lt").to_dict()["data"]
     file = tmp_path / "mine.py"
     head = "from dataclasses import dataclass\nfrom fedlt.data.kinds.single import Single\n\n\n"
     file.write_text(f"{head}@dataclass(frozen=True)\nclass Mine(Single):\n    pass\n")
-    mine = load("digits_lt", [f"data.targets={file}:Mine"])
+    mine = load_scenario("digits_lt", [f"data.targets={file}:Mine"])
     before = mine.hash
     assert json.dumps(mine.to_dict()["data"]["targets"]) == json.dumps({"name": f"{file}:Mine"})
     assert federate(mine).kind == "mine"
     file.write_text(file.read_text() + "\n")
-    assert load("digits_lt", [f"data.targets={file}:Mine"]).hash != before
+    assert load_scenario("digits_lt", [f"data.targets={file}:Mine"]).hash != before
     for value, said in (("tag", "did you mean 'tags'?"), ("[tags]", "expected the name of a target")):
         with pytest.raises(ScenarioError, match=rf"data.targets: .*{said[:12]}"):
-            load("digits_lt", [f"data.targets={value}"])
+            load_scenario("digits_lt", [f"data.targets={value}"])
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------

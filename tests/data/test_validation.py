@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Validation
 from fedlt.data.federation import Federation, federate, plan
 from fedlt.data.ragged import Ragged
@@ -81,31 +81,31 @@ def test_local_sets_follow_the_mix_of_the_client_and_leave_every_class_seen() ->
 
 def test_no_validation_row_is_anybody_elses(tiny: dict[str, Any]) -> None:
     """Clients, unlabelled and auxiliary rows included; class counts are of what is left to train on."""
-    plain = federate(load(tiny, ["data.unlabelled.extra=0.2", "data.auxiliary=2"]))
+    plain = federate(load_scenario(tiny, ["data.unlabelled.extra=0.2", "data.auxiliary=2"]))
     overrides = ["data.unlabelled.extra=0.2", "data.auxiliary=2", "data.validation.share=0.25", "federation.held_out=1"]
-    federation = federate(load(tiny, overrides))
+    federation = federate(load_scenario(tiny, overrides))
     held = federation.validation
     assert plain.validation is None and held is not None
     assert len(set(everything(federation))) == len(everything(federation))
     assert federation.class_counts.tolist() == np.bincount(federation.y_train[federation.clients.values]).tolist()
-    newcomers = federate(load(tiny, overrides), newcomers=True)
+    newcomers = federate(load_scenario(tiny, overrides), newcomers=True)
     assert newcomers.validation is not None
     assert not set(newcomers.validation.rows[held.size :].tolist()) & set(everything(federation))
     # Every client is tested on what it is tested on without validation, and has seen the classes that it had.
-    without = federate(load(tiny, ["data.auxiliary=2", "federation.held_out=1"]))
-    few = federate(load(tiny, ["data.auxiliary=2", "federation.held_out=1", "data.validation.share=0.25",
+    without = federate(load_scenario(tiny, ["data.auxiliary=2", "federation.held_out=1"]))
+    few = federate(load_scenario(tiny, ["data.auxiliary=2", "federation.held_out=1", "data.validation.share=0.25",
                                "data.validation.per_class=0"]))  # fmt: skip
     assert few.tests.values.tolist() == without.tests.values.tolist()
     assert ((few.client_counts() > 0) == (without.client_counts() > 0)).all()
 
 
 def test_plan_and_federation_agree_and_a_scenario_without_the_key_keeps_its_hash(tiny: dict[str, Any]) -> None:
-    apart = load(tiny, ["data.validation=0.2"])
-    assert plan(apart).digest == federate(apart).digest() != plan(load(tiny)).digest
+    apart = load_scenario(tiny, ["data.validation=0.2"])
+    assert plan(apart).digest == federate(apart).digest() != plan(load_scenario(tiny)).digest
     assert apart.data.validation == Validation(share=0.2)
-    assert "validation" not in load(tiny).to_dict()["data"]
-    assert {"patience", "watch"}.isdisjoint(load(tiny).to_dict()["evaluation"])
-    assert load(apart.to_dict()).hash == apart.hash != load(tiny).hash
+    assert "validation" not in load_scenario(tiny).to_dict()["data"]
+    assert {"patience", "watch"}.isdisjoint(load_scenario(tiny).to_dict()["evaluation"])
+    assert load_scenario(apart.to_dict()).hash == apart.hash != load_scenario(tiny).hash
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedper", "apfl", "local", "centralized", "fedloge"])
@@ -133,7 +133,7 @@ def test_validation_figures_are_those_of_the_rows_set_apart(tiny: dict[str, Any]
 
     from fedlt.training.assembly import assemble
 
-    scenario = load(tiny, ["data.validation=0.2"])
+    scenario = load_scenario(tiny, ["data.validation=0.2"])
     run = fedlt.run(scenario, out=tmp_path, backend="inline")
     federation = federate(scenario)
     held = federation.validation
@@ -168,7 +168,7 @@ def test_explain_knows_the_figures_of_validation_data() -> None:
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(tiny: dict[str, Any], overrides: list[str], message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
-        load(tiny, overrides)
+        load_scenario(tiny, overrides)
 
 
 # The figure of six evaluations: after rounds 1 to 6.

@@ -241,7 +241,7 @@ def test_components_and_scenarios_are_read_without_being_imported() -> None:
         "import fedlt; from fedlt.config import catalog, scenario_file\n"
         "for kind in catalog.KINDS:\n    for name in catalog.names(kind): catalog.find(kind, name)\n"
         "for name in catalog.flower_names(): catalog.find('strategy', name)\n"
-        "for name in scenario_file.scenario_names(): fedlt.load(name).hash"
+        "for name in scenario_file.scenario_names(): fedlt.load_scenario(name).hash"
     )
     assert heavy_after(code) == set()
 

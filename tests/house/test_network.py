@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.process.private_by_default import LOOPBACK, NO_REPORTS
 
 pytestmark = pytest.mark.grid
@@ -61,7 +61,7 @@ def sockets(pids: set[int]) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("backend", ["inline", "processes", "ray"])
 def test_a_run_opens_no_socket_beyond_loopback(tiny: dict[str, Any], tmp_path: Path, backend: str) -> None:
     scenario = tmp_path / "s.yaml"
-    scenario.write_text(load(tiny, ["federation.rounds=10"]).to_yaml(), encoding="utf-8")
+    scenario.write_text(load_scenario(tiny, ["federation.rounds=10"]).to_yaml(), encoding="utf-8")
     command = [sys.executable, "-c", "from fedlt.commands.cli import main; main()", "run", str(scenario)]
     clean = {key: value for key, value in os.environ.items() if key not in NO_REPORTS | LOOPBACK}
     with subprocess.Popen(

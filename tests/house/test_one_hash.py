@@ -20,7 +20,7 @@ import pytest
 from mortal import MORTAL, SERVER
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.errors import FedLTError
 from fedlt.results.runs import Run, open_run
 
@@ -75,7 +75,9 @@ def test_flwr_run_gives_the_same_hash(
     processes elsewhere, and they must find it."""
     monkeypatch.chdir(tmp_path)
     np.savez("labels.npz", people=np.arange(1497) % 10)
-    scenario = load(tiny, [*mortal, "federation.rounds=2", "data.noise.kind=file", "data.noise.file=labels.npz:people"])
+    scenario = load_scenario(
+        tiny, [*mortal, "federation.rounds=2", "data.noise.kind=file", "data.noise.file=labels.npz:people"]
+    )
     whole = fedlt.run(scenario, out=tmp_path / "whole", backend="inline")
     run = fedlt.run(scenario, out=tmp_path / "flower", backend="flower")
     assert run.folder.name == whole.folder.name

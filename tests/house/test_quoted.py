@@ -65,7 +65,7 @@ def test_a_figure_is_written_as_it_was() -> None:
 
 def test_what_the_default_scenario_says_of_its_samples_is_so() -> None:
     text = (ROOT / "scenarios" / "digits_lt.yaml").read_text(encoding="utf-8")
-    split = plan(fedlt.load("digits_lt"))
+    split = plan(fedlt.load_scenario("digits_lt"))
     largest, smallest = split.class_counts[0], split.class_counts[9]
     assert f"{largest} samples of the digit 0, {smallest} of the digit 9" in text
     assert f"{split.class_counts.sum() / 20:.0f} samples a client in the mean" in text

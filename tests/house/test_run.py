@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.errors import ClientError, FedLTError, ScenarioError
 from fedlt.results.runs import open_run
 
@@ -24,7 +24,7 @@ def only_run(out: Path) -> dict[str, Any]:
 
 
 def test_the_run_folder_holds_everything(tiny: dict[str, Any], tmp_path: Path) -> None:
-    scenario, before = load(tiny), time.time()
+    scenario, before = load_scenario(tiny), time.time()
     run = fedlt.run(tiny, out=tmp_path)
     assert run.folder == tmp_path / scenario.run_name
     assert {path.name for path in run.folder.iterdir()} == {
@@ -56,7 +56,7 @@ def test_the_run_folder_holds_everything(tiny: dict[str, Any], tmp_path: Path) -
     assert run.rounds.ended.is_monotonic_increasing
     assert {"torch", "flwr", "fedlt"} <= set(summary["versions"])
     assert len((run.folder / "log.txt").read_text(encoding="utf-8").splitlines()) == 2
-    assert load(run.folder / "scenario.yaml").hash == scenario.hash
+    assert load_scenario(run.folder / "scenario.yaml").hash == scenario.hash
     assert run.scenario == scenario.to_dict()
     assert open_run(run.folder).summary == summary
 
@@ -118,10 +118,10 @@ def test_an_unfinished_folder_is_run_again(tiny: dict[str, Any], tmp_path: Path)
 @pytest.mark.slow
 def test_the_scenario_may_be_a_dictionary_a_path_a_name_or_checked(tiny: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(load(tiny).to_yaml(), encoding="utf-8")
+    path.write_text(load_scenario(tiny).to_yaml(), encoding="utf-8")
     hashes = {
         fedlt.run(scenario, out=tmp_path / "runs").summary["model_hash"]
-        for scenario in (tiny, path, str(path), load(tiny))
+        for scenario in (tiny, path, str(path), load_scenario(tiny))
     }
     assert len(hashes) == 1
     assert "mine-fedavg-s0-" in str(sorted(p.name for p in (tmp_path / "runs").iterdir()))

@@ -62,7 +62,7 @@ def test_all_personal_heads_cost_one_pass_of_the_test_set(
     tiny: dict[str, Any], own_file: Callable[[str], Path], tmp_path: Path, passed: list[int], clients: int
 ) -> None:
     changes = [f"strategy={own_file(PRIVATE_HEAD)}:PrivateHead", f"evaluation.clients={clients}"]
-    scenario = fedlt.load(tiny, [*changes, "federation.rounds=3", "evaluation.batch_size=64"])
+    scenario = fedlt.load_scenario(tiny, [*changes, "federation.rounds=3", "evaluation.batch_size=64"])
     run = fedlt.run(scenario, out=tmp_path, backend="inline")
     evaluations = run.clients.groupby(["round", "client"]).size()
     assert len(evaluations) == 3 * clients
@@ -83,7 +83,7 @@ def test_a_round_costs_what_its_cohort_costs_not_what_there_are_clients(
     monkeypatch.setattr(Context, "client", noted)
     for clients in (6, 60):
         share = ["federation.partition={name: iid}", f"federation.clients={clients}"]
-        scenario = fedlt.load(tiny, [*share, f"federation.participation={3 / clients}", "federation.rounds=4"])
+        scenario = fedlt.load_scenario(tiny, [*share, f"federation.participation={3 / clients}", "federation.rounds=4"])
         federation = federate(scenario)
         rounds = small_rounds(scenario, federation, tmp_path / str(clients))
         touched.clear()
@@ -110,7 +110,7 @@ def _ignore(found: Any) -> None:
 
 def test_blocks_come_back_as_one_vector_each(tiny: dict[str, Any], tmp_path: Path) -> None:
     """Five of six clients in blocks of two: three vectors, not five."""
-    scenario = fedlt.load(tiny, ["federation.participation=0.84", "federation.block=2"])
+    scenario = fedlt.load_scenario(tiny, ["federation.participation=0.84", "federation.block=2"])
     rounds = small_rounds(scenario, federate(scenario), tmp_path)
     server = rounds.progress.server
     fate = rounds.parts.chain.fates(1, rounds.cohort(1))
@@ -132,13 +132,13 @@ def test_blocks_come_back_as_one_vector_each(tiny: dict[str, Any], tmp_path: Pat
 def test_a_run_names_its_numerics(tiny: dict[str, Any], tmp_path: Path, changes: list[str], numerics: str) -> None:
     run = fedlt.run(tiny, *changes, out=tmp_path)
     assert run.summary["numerics"] == numerics
-    usual = fedlt.load(tiny, [change for change in changes if "partition" in change])
+    usual = fedlt.load_scenario(tiny, [change for change in changes if "partition" in change])
     assert (run.summary["scenario_hash"] == usual.hash) == (numerics == "float32")
 
 
 def test_where_a_run_is_computed_is_not_part_of_its_hash(tiny: dict[str, Any]) -> None:
     hashes = {
-        fedlt.load(tiny, [f"resources.backend={backend}", f"resources.workers={workers}"]).hash
+        fedlt.load_scenario(tiny, [f"resources.backend={backend}", f"resources.workers={workers}"]).hash
         for backend, workers in (("inline", 1), ("processes", 2), ("ray", 3), ("flower", "auto"))
     }
     assert len(hashes) == 1
@@ -148,7 +148,7 @@ def test_a_server_keeps_state_of_the_clients_it_met_only(
     tiny: dict[str, Any], own_file: Callable[[str], Path], tmp_path: Path
 ) -> None:
     changes = [f"strategy={own_file(PRIVATE_HEAD)}:PrivateHead", "federation.participation=0.34"]
-    scenario = fedlt.load(tiny, changes)
+    scenario = fedlt.load_scenario(tiny, changes)
     rounds = small_rounds(scenario, federate(scenario), tmp_path)
     rounds._exchange(1, train=True, evaluate=False)
     assert isinstance(rounds.progress.server, Server)

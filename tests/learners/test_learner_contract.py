@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import fedlt
 from fedlt.config import catalog
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data import samplers
 from fedlt.data.federation import federate
@@ -122,7 +122,7 @@ def test_nesterov_is_that_of_pytorch(make_client: Any, nesterov: bool) -> None:
 
 def test_nesterov_needs_momentum(tiny: dict[str, Any]) -> None:
     with pytest.raises(ScenarioError, match=r"local\.nesterov: needs local\.momentum > 0"):
-        load(tiny, ["local.nesterov=true", "local.momentum=0"])
+        load_scenario(tiny, ["local.nesterov=true", "local.momentum=0"])
 
 
 def test_momentum_goes_on_where_rounds_are_one_training(make_client: Any) -> None:
@@ -336,7 +336,7 @@ def test_hooks_are_called_and_what_they_keep_is_kept(
 def test_a_learner_that_works_beyond_a_loss_is_not_trained_together(
     tiny: dict[str, Any], own_file: Callable[..., Path]
 ) -> None:
-    scenario = load(tiny, [f"learner={own_file(TALLY)}:Tally", "local.together=2"])
+    scenario = load_scenario(tiny, [f"learner={own_file(TALLY)}:Tally", "local.together=2"])
     with pytest.raises(ScenarioError, match="Tally works beyond a loss of one batch"):
         assemble(scenario, federate(scenario), torch.device("cpu"))
 
@@ -363,7 +363,7 @@ def test_a_learner_says_where_it_has_no_meaning(tiny: dict[str, Any], own_file: 
     from fedlt.commands.cli import app
 
     scenario = own_file("").with_suffix(".yaml")
-    scenario.write_text(load(tiny, [f"learner={own_file(REFUSING)}:Shy"]).to_yaml(), encoding="utf-8")
+    scenario.write_text(load_scenario(tiny, [f"learner={own_file(REFUSING)}:Shy"]).to_yaml(), encoding="utf-8")
     refused = CliRunner().invoke(app, ["check", str(scenario)])
     assert refused.exit_code == 2
     assert "Shy has no meaning inside FedAvg: it needs the data of all clients in one place" in refused.output
@@ -393,7 +393,7 @@ def test_stages_heads_and_predictions_that_a_strategy_has_of_its_own(
 ) -> None:
     """Where a strategy has them, a learner's would be lost, or fail in the middle of a run: it is refused at once."""
     tiny["model"]["depth"] = 2  # experts need a second layer
-    scenario = load(tiny, [f"strategy={strategy}", f"learner={learner}"])
+    scenario = load_scenario(tiny, [f"strategy={strategy}", f"learner={learner}"])
     federation = federate(scenario)
     if not reason:
         assemble(scenario, federation, torch.device("cpu"))
@@ -433,7 +433,7 @@ def test_strategies_say_whether_they_use_the_learner(
 ) -> None:
     """A learner inside a strategy is used, or it is refused with a sentence; it is never ignored."""
     tiny["model"] = "resnet8"  # some strategies treat normalisation layers apart
-    scenario = load(tiny, [f"strategy={strategy}", f"learner={own_file(BROKEN)}:Broken", "data.auxiliary=1"])
+    scenario = load_scenario(tiny, [f"strategy={strategy}", f"learner={own_file(BROKEN)}:Broken", "data.auxiliary=1"])
     if "loss" not in scenario.strategy.component.load().learner_parts:  # type: ignore[attr-defined]
         with pytest.raises(ScenarioError, match=r"learner: .* trains by losses of its own and would ignore"):
             fedlt.run(scenario, out=tmp_path)
@@ -455,7 +455,7 @@ def test_centralized_and_federated_runs_see_the_same_samples(tiny: dict[str, Any
     found: dict[str, tuple[list[int], list[int]]] = {}
     runs: dict[str, Run] = {}
     for strategy in ("fedavg", "centralized", "local"):
-        scenario = load(tiny, [f"strategy={strategy}", "learner=cross_entropy"])
+        scenario = load_scenario(tiny, [f"strategy={strategy}", "learner=cross_entropy"])
         worker = Worker(scenario, federate(scenario))
         job = Job(scenario.to_dict(), scenario.hash, 1, [], worker.context.flat.shared)
         sites = [UNION] if strategy == "centralized" else range(6)

@@ -14,7 +14,7 @@ from torch import nn
 import fedlt
 from fedlt.blocks import priors
 from fedlt.config import catalog
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.federation import federate
 from fedlt.data.site import Batch, Site
@@ -233,7 +233,7 @@ def test_servers_pool_priors_and_class_means(tiny: dict[str, Any], tmp_path: Pat
     from safetensors.torch import load_file
 
     changes = ["federation.rounds=1", "federation.participation=1"]
-    counts = federate(load(tiny)).class_counts
+    counts = federate(load_scenario(tiny)).class_counts
     run = fedlt.run(tiny, "learner=posthoc_logit_adjustment", *changes, out=tmp_path)
     prior = load_file(run.folder / "model.safetensors")["class_prior"].numpy()
     assert prior == pytest.approx(counts / counts.sum(), rel=1e-5)
@@ -258,7 +258,7 @@ TWO_LAYERS = (
 @pytest.mark.parametrize("strategy", ["centralized", "fedavg", "local"])
 @pytest.mark.parametrize("learner", catalog.names("learner"))
 def test_every_learner_runs_or_says_why_not(tiny: dict[str, Any], learner: str, strategy: str, tmp_path: Path) -> None:
-    scenario = load(tiny, [*TWO_LAYERS, f"learner={learner}", f"strategy={strategy}"])
+    scenario = load_scenario(tiny, [*TWO_LAYERS, f"learner={learner}", f"strategy={strategy}"])
     made = scenario.learner.create()
     reason = made.obstacle(scenario.strategy.create())
     if reason:

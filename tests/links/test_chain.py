@@ -10,7 +10,7 @@ import pytest
 
 import fedlt
 from fedlt.config.catalog import ROOT
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.errors import ClientError, FedLTError, ScenarioError
 from server.rounds.loop import Rounds
 
@@ -181,9 +181,11 @@ def test_a_bad_link_is_told_by_name(
 
 
 def test_links_are_part_of_the_hash_and_none_of_them_is_not(tiny: dict[str, Any]) -> None:
-    plain = load(tiny)
-    assert load(tiny, ["federation.links=[]"]).hash == plain.hash
+    plain = load_scenario(tiny)
+    assert load_scenario(tiny, ["federation.links=[]"]).hash == plain.hash
     assert "links" not in plain.to_dict()["federation"]
-    one, other = (load(tiny, [f"federation.links=[{{name: top_k, share: {share}}}]"]).hash for share in (0.1, 0.2))
+    one, other = (
+        load_scenario(tiny, [f"federation.links=[{{name: top_k, share: {share}}}]"]).hash for share in (0.1, 0.2)
+    )
     assert len({plain.hash, one, other}) == 3
-    assert load(tiny, ["federation.links=top_k"]).federation.links[0].options["share"] == 0.01
+    assert load_scenario(tiny, ["federation.links=top_k"]).federation.links[0].options["share"] == 0.01

@@ -16,7 +16,7 @@ import fedlt
 from clients.join import join
 from clients.worker import Worker
 from fedlt.config.catalog import names
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
 from fedlt.learner import Learner
@@ -83,7 +83,7 @@ def weights(run: Run) -> torch.Tensor:
 
 def test_schedules_are_of_the_seed_and_one_fault_does_not_move_another(tiny: dict[str, Any]) -> None:
     def drawn(*overrides: str, seed: int = 0) -> list[Any]:
-        scenario = load(tiny, [*overrides, f"seed={seed}"])
+        scenario = load_scenario(tiny, [*overrides, f"seed={seed}"])
         return [fates(scenario, round, range(200)) for round in (1, 2)]
 
     both = drawn("federation.dropout=0.3", "federation.late.chance=0.25")
@@ -106,7 +106,7 @@ def test_schedules_are_of_the_seed_and_one_fault_does_not_move_another(tiny: dic
 
 def test_attackers_are_drawn_by_the_seed_or_named(tiny: dict[str, Any]) -> None:
     def chosen(attack: str, seed: int = 0) -> tuple[int, ...]:
-        return attackers(load(tiny, [f"federation.attack={attack}", f"seed={seed}"]), 20)
+        return attackers(load_scenario(tiny, [f"federation.attack={attack}", f"seed={seed}"]), 20)
 
     drawn = [chosen("{kind: scaled, share: 0.3}", seed) for seed in range(4)]
     assert all(len(set(ids)) == 6 and list(ids) == sorted(ids) and set(ids) <= set(range(20)) for ids in drawn)
@@ -114,7 +114,7 @@ def test_attackers_are_drawn_by_the_seed_or_named(tiny: dict[str, Any]) -> None:
     assert chosen("{kind: label_flip, share: 0.3}") == drawn[0]  # so that attacks can be compared
     assert chosen("{kind: scaled, share: 0.01}") != ()
     assert chosen("{kind: scaled, clients: [7, 3, 7]}") == (3, 7)
-    assert attackers(load(tiny), 20) == ()
+    assert attackers(load_scenario(tiny), 20) == ()
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_of_clients_trained_at_once_only_the_attacker_lies(tiny: dict[str, Any],
 def test_faults_are_counted_and_attackers_are_not_tested(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, *ALL, out=tmp_path)
     rounds = run.rounds
-    scenario = load(tiny, ALL)
+    scenario = load_scenario(tiny, ALL)
     expected = [fates(scenario, round, range(6)) for round in range(1, 6)]
     assert rounds["dropped"].tolist() == [len(found.absent) for found in expected]
     assert rounds["late"].tolist() == [len(found.apart) for found in expected]
@@ -354,13 +354,15 @@ def test_every_strategy_works_with_faults_or_refuses_them_with_a_reason(
     tiny: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     auxiliary = (
-        ["data.auxiliary=2"] if "auxiliary_set" in load(tiny, [f"strategy={name}"]).strategy.create().needs else []
+        ["data.auxiliary=2"]
+        if "auxiliary_set" in load_scenario(tiny, [f"strategy={name}"]).strategy.create().needs
+        else []
     )
     changes = [f"strategy={name}", *auxiliary, *ALL, "federation.rounds=4", "evaluation.every=4"]
     try:
         run = fedlt.run(tiny, *changes, out=tmp_path)
     except ScenarioError as error:
-        strategy = load(tiny, [f"strategy={name}"]).strategy.create()
+        strategy = load_scenario(tiny, [f"strategy={name}"]).strategy.create()
         if "federation." not in str(error):
             pytest.skip(f"does not run on the tiny scenario: {error}")
         assert strategy.scope == "centralized" or strategy.private == ("*",) or "prompt_updates" in strategy.needs

@@ -13,7 +13,7 @@ import torch
 
 import fedlt
 from clients.worker import Worker
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.exchange import Job, Report
 from fedlt.measures.collapse import NAMES, Moments, class_columns, client_alignment, collapse_figures
@@ -112,7 +112,7 @@ def test_parts_add_up_to_the_whole_and_must_name_the_same_clients() -> None:
 
 def reports(tiny: dict[str, Any], bundles: int, *changes: str) -> list[Report]:
     """One evaluation of the initial model, its units dealt to that many jobs and sent through Flower's records."""
-    scenario = load(tiny, [*changes, "evaluation.batch_size=32"])
+    scenario = load_scenario(tiny, [*changes, "evaluation.batch_size=32"])
     federation = federate(scenario)
     worker = Worker(scenario, federation)
     units = evaluation_units(len(federation.y_test), 32, True, list(range(6)), federation.tests.sizes, True)
@@ -123,7 +123,7 @@ def reports(tiny: dict[str, Any], bundles: int, *changes: str) -> list[Report]:
 
 
 def test_features_and_confidence_do_not_depend_on_who_evaluates_what(tiny: dict[str, Any]) -> None:
-    parts = assemble(load(tiny), federate(load(tiny)), torch.device("cpu"))
+    parts = assemble(load_scenario(tiny), federate(load_scenario(tiny)), torch.device("cpu"))
     (whole,) = reports(tiny, 1)
     spread = reports(tiny, 3)
     names = [("confusion", "generic:"), ("confidence", "generic:"), ("experts", "generic:"), ("features", "generic:*")]
@@ -139,7 +139,7 @@ def test_features_and_confidence_do_not_depend_on_who_evaluates_what(tiny: dict[
 
 def test_moments_are_those_of_the_backbones_features(tiny: dict[str, Any]) -> None:
     (report,) = reports(tiny, 1)
-    scenario = load(tiny, ["evaluation.batch_size=32"])
+    scenario = load_scenario(tiny, ["evaluation.batch_size=32"])
     federation = federate(scenario)
     worker = Worker(scenario, federation)
     with torch.no_grad():
@@ -180,7 +180,7 @@ def test_private_heads_and_backbones_define_no_such_figures(tiny: dict[str, Any]
         "from dataclasses import dataclass\nfrom fedlt import Strategy\n@dataclass(frozen=True)\nclass Own(Strategy):\n"
     )
     (tmp_path / "own.py").write_text(text + '    """Own heads."""\n    private = ("head.*",)\n', encoding="utf-8")
-    scenario = load(tiny, [f"strategy={tmp_path / 'own.py'}:Own"])
+    scenario = load_scenario(tiny, [f"strategy={tmp_path / 'own.py'}:Own"])
     run = fedlt.run(replace(scenario, name="own"), out=tmp_path)
     assert math.isnan(run.final["generic/nc3"])
     assert math.isfinite(run.final["generic/nc1"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.errors import ScenarioError
 from fedlt.measures.sums import Pieces
 
@@ -73,7 +73,7 @@ def test_floating_point_sums_have_equal_bits_everywhere(tiny: dict[str, Any], tm
 def test_a_metric_changes_no_model_and_is_left_out_where_there_is_none(
     tiny: dict[str, Any], tmp_path: Path, top: str
 ) -> None:
-    plain, measured = load(tiny), load(tiny, [f"evaluation.metrics=[{top}]"])
+    plain, measured = load_scenario(tiny), load_scenario(tiny, [f"evaluation.metrics=[{top}]"])
     assert "metrics" not in plain.to_dict()["evaluation"]
     assert plain.hash != measured.hash
     hashes = [fedlt.run(s, out=tmp_path, backend="inline").summary["model_hash"] for s in (plain, measured)]
@@ -113,7 +113,7 @@ def test_a_path_in_a_file_starts_at_its_folder(tmp_path: Path, top: str, monkeyp
     text = "data: {name: digits}\nevaluation: {metrics: [./top.py:Top, {name: ./top.py:Top, k: 2}]}\n"
     (tmp_path / "lab" / "mine.yaml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    names = [choice.name for choice in load("lab/mine.yaml").evaluation.metrics]
+    names = [choice.name for choice in load_scenario("lab/mine.yaml").evaluation.metrics]
     assert names == [f"{tmp_path / 'lab' / 'top.py'}:Top"] * 2
 
 
@@ -146,7 +146,7 @@ def test_a_metric_that_cannot_work_is_refused_before_any_work(
 
 def test_what_is_no_metric_is_refused_with_the_key(tiny: dict[str, Any], own_file: Callable[..., Path]) -> None:
     with pytest.raises(ScenarioError, match=r"evaluation\.metrics\.0: unknown metric 'auc'; there is none built in"):
-        load(tiny, ["evaluation.metrics=[auc]"])
+        load_scenario(tiny, ["evaluation.metrics=[auc]"])
     path = own_file("@dataclass(frozen=True)\nclass Plain:\n    pass\n")
     with pytest.raises(ScenarioError, match=r"Plain is no subclass of fedlt\.Metric"):
         fedlt.run(tiny, f"evaluation.metrics=[{path}:Plain]", backend="inline")
@@ -167,6 +167,6 @@ def test_a_component_may_also_inherit_from_a_class_of_python(
     tiny: dict[str, Any], tmp_path: Path, own_file: Callable[..., Path]
 ) -> None:
     text = "from abc import ABC\n\n@dataclass(frozen=True)\nclass Mine(Strategy, ABC):\n    mu: float = 0.5\n"
-    scenario = load(tiny, [f"strategy={own_file(text)}:Mine"])
+    scenario = load_scenario(tiny, [f"strategy={own_file(text)}:Mine"])
     assert scenario.strategy.options == {"mu": 0.5}
     assert fedlt.run(scenario, out=tmp_path, backend="inline").status == "finished"

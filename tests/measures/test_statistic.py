@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.data.kinds.single import Single
 from fedlt.errors import ScenarioError
@@ -76,7 +76,7 @@ def test_it_stands_beside_the_others_for_every_model(tiny: dict[str, Any], tmp_p
     """Its figures follow from the confusion matrices that the run keeps."""
     chosen = [f"evaluation.metrics=[{{name: {tail}, below: 30}}]", "data.validation=0.2"]
     run = fedlt.run(tiny, *chosen, out=tmp_path, backend="inline")
-    small = np.flatnonzero(federate(load(run.scenario)).class_counts < 30)
+    small = np.flatnonzero(federate(load_scenario(run.scenario)).class_counts < 30)
     for model in ("generic", "personal", "personal_masked"):
         held = run.confusion[(run.confusion.model == model) & run.confusion["round"].eq(2)]
         held = held[held.true.isin(small)]
@@ -163,7 +163,7 @@ def batches(classes: int = 10) -> list[tuple[Subject, Predicted]]:
 
 
 def test_any_dealing_of_batches_gives_the_same_arrays(tiny: dict[str, Any], tail: str) -> None:
-    scenario = load(tiny, [f"evaluation.metrics=[{tail}]"])
+    scenario = load_scenario(tiny, [f"evaluation.metrics=[{tail}]"])
     federation = federate(scenario)
     parts = assemble(scenario, federation, torch.device("cpu"))
     everything = batches()
@@ -214,7 +214,7 @@ def test_a_statistic_that_cannot_work_is_refused_before_any_work(
 
 
 def test_what_figures_are_set_against(tiny: dict[str, Any]) -> None:
-    federation = federate(load(tiny))
+    federation = federate(load_scenario(tiny))
     about = known(federation)
     assert about.class_counts.tolist() == federation.class_counts.tolist()
     assert about.train_samples.tolist() == federation.clients.sizes.tolist()

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import fedlt
 from clients.worker import Worker
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.strategy import combine
 
@@ -39,7 +39,7 @@ def test_a_client_that_never_trained_is_tested_with_what_it_would_start_from(
     tiny: dict[str, Any], tmp_path: Any
 ) -> None:
     """FedPer's: the round's backbone under the first head. Its figures enter the mean like the others'."""
-    scenario = load(tiny, [*ONE_OF_SIX, "strategy=fedper"])
+    scenario = load_scenario(tiny, [*ONE_OF_SIX, "strategy=fedper"])
     federation = federate(scenario)
     run = fedlt.run(scenario, out=tmp_path, backend="inline")
     worker = Worker(scenario, federation)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import fedlt
 from fedlt.config import catalog
 from fedlt.config.module_source import COMMON, YOUNG
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
@@ -63,7 +63,7 @@ def layers(tmp_path: Path) -> Path:
 
 
 def build(model: dict[str, Any] | str, tiny: dict[str, Any]) -> Net:
-    choice = load({**tiny, "model": model}).model
+    choice = load_scenario({**tiny, "model": model}).model
     torch.manual_seed(0)
     return trial.build(choice.create(), Task("single", 10, SHAPE), choice.name)
 
@@ -219,8 +219,8 @@ def test_keys_of_every_model_stand_in_one_place(tiny: dict[str, Any]) -> None:
     for field in COMMON:
         assert found[field.name].annotation.replace('"', "'") == field.annotation
     assert Model.young == tuple(field.name for field in COMMON) == YOUNG[: len(COMMON)]
-    assert load(tiny).to_dict()["model"] == {"name": "mlp", "width": 16, "depth": 1}
-    written = load(tiny, ["model.adapter=lora"]).to_dict()["model"]["adapter"]
+    assert load_scenario(tiny).to_dict()["model"] == {"name": "mlp", "width": 16, "depth": 1}
+    written = load_scenario(tiny, ["model.adapter=lora"]).to_dict()["model"]["adapter"]
     assert written == {"name": "lora", "rank": 8, "alpha": None, "dropout": 0.0, "layers": [], "freeze_a": False}
 
 
@@ -237,7 +237,7 @@ def test_a_recipe_with_fields_of_the_same_names_keeps_their_meaning(tiny: dict[s
 @pytest.mark.grid
 def test_adapters_and_head_alone_travel(tiny: dict[str, Any], layers: Path, tmp_path: Path) -> None:
     model = f"model={{name: {layers}:Rows, adapter: lora}}"
-    scenario = load(tiny, [model])
+    scenario = load_scenario(tiny, [model])
     parts = assemble(scenario, federate(scenario), torch.device("cpu"))
     numbers = 2 * 8 * (8 + 16) + 10 * 8 + 10  # A and B of two layers of rank 8, and the head
     assert len(parts.flat.shared) == parts.flat.num_trainable == numbers

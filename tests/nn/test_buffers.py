@@ -299,7 +299,7 @@ def test_every_kind_in_model_and_learner_gives_one_hash(
 
 @pytest.mark.parametrize("name", ["seen", "known", "phase"])
 def test_the_hash_covers_buffers_of_every_kind(tiny: dict[str, Any], every_kind: list[str], name: str) -> None:
-    from fedlt.config.scenario import load
+    from fedlt.config.scenario import load_scenario
     from fedlt.data.federation import federate
     from fedlt.strategy import Server
     from fedlt.training.assembly import assemble
@@ -307,7 +307,7 @@ def test_the_hash_covers_buffers_of_every_kind(tiny: dict[str, Any], every_kind:
     from server.state.artifacts import model_hash
     from server.state.states import StateStore
 
-    scenario = load(tiny, every_kind)
+    scenario = load_scenario(tiny, every_kind)
     parts = assemble(scenario, federate(scenario), torch.device("cpu"))
     progress = Progress(Server(parts.model, parts.flat, parts.task), StateStore(Path("none")))
     before = model_hash(progress, parts.strategy)
@@ -415,11 +415,11 @@ class Probe(Model):
 def test_check_and_the_run_say_what_arrived_frozen(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from fedlt.config.scenario import load
+    from fedlt.config.scenario import load_scenario
     from fedlt.data.federation import federate
     from fedlt.training.assembly import assemble
 
-    scenario = load(tiny, [f"model={own_file(PROBE)}:Probe"])
+    scenario = load_scenario(tiny, [f"model={own_file(PROBE)}:Probe"])
     parts = assemble(scenario, federate(scenario), torch.device("cpu"))
     (line,) = parts.remarks()
     assert "neither trained nor sent: backbone.1.weight, backbone.1.bias; 520 numbers" in line

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.inputs.images import ImageKind
 from fedlt.data.inputs.tokens import TokenKind
 from fedlt.data.task import Task
@@ -136,10 +136,10 @@ def test_a_folder_is_found_beside_the_scenario_and_known_by_its_content(
     file = tmp_path / "study" / "mine.yaml"
     file.parent.mkdir()
     OmegaConf.save({**tiny, "model": "transformers:../vit"}, file)
-    assert load(file).model.name == f"transformers:{vit}"
+    assert load_scenario(file).model.name == f"transformers:{vit}"
 
     with pytest.raises(ScenarioError, match=r"there is no config.json in .*nowhere"):
-        load(tiny, ["model=transformers:./nowhere"])
+        load_scenario(tiny, ["model=transformers:./nowhere"])
 
 
 def test_efficientnet_is_the_same_network_as_the_encoder_of_that_name() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 import fedlt
 from fedlt.config import catalog
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
@@ -196,7 +196,7 @@ def build(nets: Path, name: str, **keys: Any) -> Net:
 
 def told(tiny: dict[str, Any], *changes: str) -> str:
     """What is said of a scenario that cannot be assembled."""
-    scenario = load(tiny, changes)
+    scenario = load_scenario(tiny, changes)
     with pytest.raises(ScenarioError) as caught:
         assemble(scenario, federate(scenario), torch.device("cpu"))
     (problem,) = caught.value.problems
@@ -342,15 +342,15 @@ def test_keys_are_checked_without_importing(
     tiny: dict[str, Any], nets: Path, changes: list[str], key: str, message: str
 ) -> None:
     with pytest.raises(ScenarioError) as caught:
-        load(tiny, [change.replace("NET", str(nets)) for change in changes])
+        load_scenario(tiny, [change.replace("NET", str(nets)) for change in changes])
     assert [problem.key for problem in caught.value.problems] == [key]
     assert message in caught.value.problems[0].message
 
 
 def test_keys_stand_in_the_scenario_but_for_those_of_every_module(tiny: dict[str, Any], nets: Path) -> None:
-    written = load(tiny, [f"model={nets}:Plain"]).to_dict()["model"]
+    written = load_scenario(tiny, [f"model={nets}:Plain"]).to_dict()["model"]
     assert written == {"name": f"{nets}:Plain", "width": 16, "dropout": 0}
-    assert load(tiny, [f"model={nets}:Plain", "model.head=fc"]).to_dict()["model"]["head"] == "fc"
+    assert load_scenario(tiny, [f"model={nets}:Plain", "model.head=fc"]).to_dict()["model"]["head"] == "fc"
 
 
 # Run ------------------------------------------------------------------------------------------------------------------
@@ -421,7 +421,7 @@ def test_a_file_that_an_option_names_lies_beside_the_scenario(
     (study / "net.py").write_text(source, encoding="utf-8")
     OmegaConf.save({**tiny, "model": {"name": "./net.py:net", "weights": "pre.pt"}}, study / "mine.yaml")
     monkeypatch.chdir(elsewhere)
-    options = load(study / "mine.yaml").model.options
+    options = load_scenario(study / "mine.yaml").model.options
     assert options["weights"] == str(study / "pre.pt")
     assert options["tag"] == "v1.0"
 
@@ -437,7 +437,7 @@ def test_a_file_that_an_option_names_lies_beside_the_scenario(
 def test_a_model_of_which_nothing_would_be_trained_is_refused(
     tiny: dict[str, Any], nets: Path, changes: list[str], message: str
 ) -> None:
-    scenario = load(tiny, [change.replace("NET", str(nets)) for change in changes])
+    scenario = load_scenario(tiny, [change.replace("NET", str(nets)) for change in changes])
     with pytest.raises(ScenarioError, match=message) as caught:
         assemble(scenario, federate(scenario), torch.device("cpu"))
     assert caught.value.problems[0].key == "model.freeze"
@@ -445,7 +445,7 @@ def test_a_model_of_which_nothing_would_be_trained_is_refused(
 
 def test_keys_that_another_one_takes_the_place_of_are_told(tiny: dict[str, Any]) -> None:
     def remarks(*changes: str) -> str:
-        scenario = load(tiny, ["local.momentum=0.9", *changes])
+        scenario = load_scenario(tiny, ["local.momentum=0.9", *changes])
         return "\n".join(assemble(scenario, federate(scenario), torch.device("cpu")).remarks())
 
     assert "adam does not read them" in remarks("local.optimizer=adam")

@@ -25,7 +25,7 @@ from fedlt.errors import ScenarioError
 from fedlt.plots.figure import KINDS
 from fedlt.plots.measured import client_points, client_recalls, gains, recalls, series, split_of
 from fedlt.plots.style import COLOURS, looks, shades, style
-from fedlt.results.runs import Run, load, open_run
+from fedlt.results.runs import Run, load_runs, open_run
 
 FEDAVG, LOCAL = (50, 60, 70), (80, 40, 70)  # right of 100 of each client, in every evaluation
 
@@ -42,7 +42,7 @@ def runs(tiny: dict[str, Any], tmp_path: Path) -> list[Run]:
         make_run(tmp_path / "runs", tiny, f"seed={seed}", right=right, personal=FEDAVG)
         made = make_run(tmp_path / "runs", tiny, "strategy=local", f"seed={seed}", personal=LOCAL)
         without_generic(made)
-    return load(tmp_path / "runs")
+    return load_runs(tmp_path / "runs")
 
 
 def without_generic(run: Run) -> None:

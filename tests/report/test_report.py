@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.targets import Targets
 from fedlt.errors import ScenarioError
 from fedlt.measures.metrics import Confusion
@@ -92,7 +92,7 @@ def test_the_tables_are_there_without_scripts(runs: Path, page: Path) -> None:
     clients = next(table for table in read.tables if "client" in table[0])
     assert len(clients) - 1 == 3 * 6
     everyone = {(row[0], row[1], row[2]): row for row in clients[1:]}
-    run = next(run for run in fedlt.results.load(str(runs)) if run.summary["strategy"] == "local")
+    run = next(run for run in fedlt.load_runs(str(runs)) if run.summary["strategy"] == "local")
     line = run.clients[(run.clients["round"] == 2) & (run.clients.client == 3)].iloc[0]
     assert everyone["local", "0", "3"][3:6] == [
         str(line.train_samples), str(line.test_samples), f"{100 * line.accuracy:.1f}",
@@ -109,7 +109,7 @@ def test_nothing_is_fetched_and_nothing_is_markup(page: Path) -> None:
 
 
 def test_runs_of_two_settings_get_two_sections(runs: Path, tmp_path: Path) -> None:
-    content = json.loads(json.dumps(next(iter(fedlt.results.load(str(runs)))).scenario))
+    content = json.loads(json.dumps(next(iter(fedlt.load_runs(str(runs)))).scenario))
     fedlt.run(content, "federation.clients=5", out=tmp_path)
     page = write_report([runs, tmp_path], tmp_path / "two.html", reference="fedavg")
     text = page.read_text(encoding="utf-8")
@@ -141,7 +141,7 @@ def hundred(out: Path, seed: int, strategy: str) -> None:
         train_targets=Targets.of_classes(y_train), test_targets=Targets.of_classes(y_test),
         clients=rows, tests=tests, validation=None, counts=lambda k: counts[k],
     )  # fmt: skip
-    scenario = load("digits_lt", ["federation.clients=100", f"strategy={strategy}", f"seed={seed}"])
+    scenario = load_scenario("digits_lt", ["federation.clients=100", f"strategy={strategy}", f"seed={seed}"])
     meta = {"scenario": "toy", "strategy": strategy, "learner": "cross_entropy", "model": "cnn", "seed": seed}
     writer = RunWriter(out / scenario.run_name, scenario.to_yaml(), {**meta, "partition_hash": str(seed)})
     writer.start()
@@ -244,7 +244,7 @@ def test_a_dot_tells_its_clients_figures(opened: Any, runs: Path) -> None:
         r"local, client (\d+), seed 0\s*(\d+) training samples of (\d+) classes\s*personal ([\d.]+) %", text
     )
     assert told, text
-    run = next(run for run in fedlt.results.load(str(runs)) if run.summary["strategy"] == "local")
+    run = next(run for run in fedlt.load_runs(str(runs)) if run.summary["strategy"] == "local")
     line = run.clients[(run.clients["round"] == 2) & (run.clients.client == int(told[1]))].iloc[0]
     assert int(told[2]) == line.train_samples
     assert float(told[4]) == pytest.approx(100 * line.accuracy, abs=0.051)

@@ -36,7 +36,7 @@ class Played:
             clients=SimpleNamespace(sizes=sizes), train_targets=np.zeros(3 * clients), validation=None
         )
         self.logged: list[str] = []
-        scenario = fedlt.load("digits_lt", overrides)
+        scenario = fedlt.load_scenario("digits_lt", overrides)
         self.state = RunState(Path("nowhere"), scenario, federation, log=self.logged.append)
         self.console = console
         console.on_start(self.state)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.results.runs import Run
@@ -64,7 +64,7 @@ def exported(run: Run, file: Path, *options: str) -> Path:
 
 def test_a_graph_reproduces_the_figures_of_the_run_with_torch_alone(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, "strategy=fedloge", "model=cnn", "federation.participation=1", out=tmp_path)
-    federation = federate(load(run.scenario))
+    federation = federate(load_scenario(run.scenario))
     x, y = federation.x_test, federation.y_test
 
     own = federation.tests[3]
@@ -128,7 +128,7 @@ def test_weights_fit_the_module_of_ones_own(tiny: dict[str, Any], tmp_path: Path
     net = names["Net"](10, (1, 8, 8))
     net.load_state_dict(load_file(file))
     mean, std = (np.float32(json.loads(about["arrays"])[name]["values"]) for name in ("mean", "std"))
-    x = federate(load(run.scenario)).x_test
+    x = federate(load_scenario(run.scenario)).x_test
     ready = torch.from_numpy((x.transpose(0, 3, 1, 2) / np.float32(255) - mean) / std)
     assert torch.allclose(net.eval()(ready), run.model().logits(x), atol=1e-5)
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load as load_scenario
+from fedlt.config.scenario import load_scenario
 from fedlt.results.next_steps import next_steps
-from fedlt.results.runs import load, open_run
+from fedlt.results.runs import load_runs, open_run
 
 pytestmark = pytest.mark.slow
 
@@ -145,4 +145,4 @@ def test_from_python_the_scenarios_name_and_the_overrides_are_known(
     alone, both = steps(capsys.readouterr().out)
     assert alone == "fedlt run small.yaml local.lr=0.1 resources.workers=1 --out there strategy=fedloge"
     assert "2 runs (2 methods, 1 seed), 1 finished before, 1 to do" in follow(both)
-    assert len(load("there")) == 2
+    assert len(load_runs("there")) == 2

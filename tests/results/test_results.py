@@ -18,7 +18,7 @@ from fedlt.measures.confusion import Confusions
 from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
 from fedlt.process.files import replace_file
-from fedlt.results.runs import Run, RunWriter, load, open_run
+from fedlt.results.runs import Run, RunWriter, load_runs, open_run
 from fedlt.results.tables import write_json
 from tests.evaluations import evaluation as evaluated
 
@@ -148,6 +148,30 @@ def test_variants_have_their_own_names(writer: RunWriter) -> None:
     assert run.clients[["variant", "accuracy"]].values.tolist() == [["", 1.0]]  # the headline alone
     assert run.clients.accuracy_masked.isna().all()  # no masked evaluation was given
     assert run.classes.model.unique().tolist() == ["generic", "generic[psi]"]
+
+
+def test_a_run_shows_its_table(writer: RunWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 of 4 of the global test samples are right; clients have 1 of 3 and 1 of 1, masked 2 of 3 and 1 of 1."""
+    writer.evaluation(evaluation(1))
+    run = open_run(writer.folder)
+    assert repr(run) == "Run('toy', running, round 0, generic 50.0 %, personal 66.7 %)"  # no path of other folders
+    monkeypatch.chdir(tmp_path)
+    assert repr(run).startswith("Run('runs/toy', ")
+
+    rows = [line.split() for line in str(run).splitlines() if line.strip().startswith(("generic", "personal"))]
+    firsts = [next(word for word in row if "." in word) for row in rows]
+    assert firsts == ["50.0", "66.7", "83.3"]
+    page = run._repr_html_()
+    assert "<td" in page and ">66.7</td>" in page and ">personal models, masked</td>" in page
+    assert str(tmp_path) not in page
+    assert page.count("<tr>") == 1 + len(rows)
+
+
+def test_an_empty_run_shows_itself_too(tmp_path: Path) -> None:
+    RunWriter(tmp_path / "new", SCENARIO, META).start()
+    run = open_run(tmp_path / "new")
+    assert repr(run) == "Run('new', running, round 0)"
+    assert "not evaluated yet" in str(run) and "not evaluated yet" in run._repr_html_()
 
 
 def test_the_partition_is_kept_with_labels(writer: RunWriter) -> None:
@@ -305,12 +329,12 @@ def test_runs_are_found_by_path_folder_and_glob(tmp_path: Path, monkeypatch: pyt
         return [run.folder.as_posix() for run in runs]
 
     every = ["runs/a", "runs/b", "runs/sweep/c"]
-    assert names(load("runs/a")) == ["runs/a"]
-    assert names(load("runs")) == names(load("runs/**")) == names(load("runs/*")) == every
-    assert names(load("runs/sweep", "runs/[ab]", Path("runs/a"))) == every
-    assert load("nothing/*") == []
+    assert names(load_runs("runs/a")) == ["runs/a"]
+    assert names(load_runs("runs")) == names(load_runs("runs/**")) == names(load_runs("runs/*")) == every
+    assert names(load_runs("runs/sweep", "runs/[ab]", Path("runs/a"))) == every
+    assert load_runs("nothing/*") == []
     with pytest.raises(FedLTError, match="nothing does not exist"):
-        load("nothing")
+        load_runs("nothing")
     with pytest.raises(FedLTError, match=r"not a run folder.*run\.json"):
         open_run("runs/empty")
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load as load_scenario
+from fedlt.config.scenario import load_scenario
 from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
 from fedlt.results.run_warnings import at_chance, below_variant, loss_has_risen, one_class, run_warnings

@@ -108,7 +108,7 @@ def test_mlflows_file_store_holds_what_was_logged(
     scenario.write_text(OmegaConf.to_yaml(OmegaConf.create(tiny)), encoding="utf-8")
     done = CliRunner().invoke(app, ["run", str(scenario), *out])
     assert done.exit_code == 0, done.output
-    (run,) = fedlt.results.load(str(tmp_path / "runs"))
+    (run,) = fedlt.load_runs(str(tmp_path / "runs"))
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("fedlt")
     (found,) = client.search_runs([experiment.experiment_id])

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import Federation, federate
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.results.runs import Run
@@ -22,7 +22,7 @@ EVERYONE = ("federation.participation=1", "federation.clients=4", "federation.ro
 
 
 def federation_of(run: Run) -> Federation:
-    return federate(load(run.scenario))
+    return federate(load_scenario(run.scenario))
 
 
 def share(found: Any, y: Any) -> float:

@@ -65,7 +65,7 @@ def test_vectors_are_used_again_but_never_twice_at_a_time() -> None:
 
 
 def test_a_worker_keeps_one_vector_for_each_block_and_uses_it_again(tiny: dict[str, Any]) -> None:
-    worker = Worker(scenario := fedlt.load(tiny), federate(scenario))
+    worker = Worker(scenario := fedlt.load_scenario(tiny), federate(scenario))
     blocks, shared = {0: [0, 1, 2], 1: [3]}, worker.context.flat.shared.clone()
 
     def report() -> Report:

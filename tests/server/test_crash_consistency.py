@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedlt.config.scenario import Scenario, load
+from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import federate
 from fedlt.errors import FedLTError
 from fedlt.measures.metrics import Confusion
@@ -137,7 +137,7 @@ class Toy:
 @pytest.fixture
 def toy(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setattr("server.state.states.SLACK", 300)  # so that segments are given up within a few rounds
-    return Toy(load(tiny))
+    return Toy(load_scenario(tiny))
 
 
 def result(toy: Toy, out: Path, progress: Progress) -> tuple[Any, ...]:

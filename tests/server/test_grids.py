@@ -15,7 +15,7 @@ import torch
 from remembering import REMEMBERING
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError
 from fedlt.exchange import Failure, Job, Report, Work
@@ -59,7 +59,7 @@ def test_the_result_depends_on_neither_grid_nor_workers(
         with Grids() as grids:
             for key, name in names.items():
                 where = [f"strategy={name}", f"resources.backend={backend}", f"resources.workers={workers}"]
-                run = run_scenario(load(tiny, [*changes, *where]), out, Console(quiet=True), False, "", grids)
+                run = run_scenario(load_scenario(tiny, [*changes, *where]), out, Console(quiet=True), False, "", grids)
                 assert run.summary["grid"] == GRIDS[backend]
                 if grids._ray is not None:
                     hosts.setdefault(workers, []).append(list(grids._ray[1].result()._pool.workers))
@@ -70,7 +70,12 @@ def test_the_result_depends_on_neither_grid_nor_workers(
             if workers == 2:
                 with pytest.raises(ClientError, match="failed in round 1: OSError: no luck") as caught:
                     run_scenario(
-                        load(tiny, [f"strategy={bad}:Bad", *where[1:]]), out, Console(quiet=True), False, "", grids
+                        load_scenario(tiny, [f"strategy={bad}:Bad", *where[1:]]),
+                        out,
+                        Console(quiet=True),
+                        False,
+                        "",
+                        grids,
                     )
                 assert "in fit" in caught.value.remote_traceback
     assert {workers: len(one) for workers, (one, other) in hosts.items() if one == other} == {1: 1, 2: 2}
@@ -86,7 +91,7 @@ def test_the_result_depends_on_neither_grid_nor_workers(
         "own outbox.safetensors": 1,
     }
     assert found["own"][0][0] != found["fedavg"][0][0]
-    assert len(set(federate(load(tiny)).clients.sizes.tolist())) > 3
+    assert len(set(federate(load_scenario(tiny)).clients.sizes.tolist())) > 3
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -108,7 +113,7 @@ def test_on_one_machine_rays_store_carries_no_model(
     put: list[Any] = []
     store = ray.put
     monkeypatch.setattr(ray, "put", lambda value: put.append(value) or store(value))
-    large = load(tiny, ["model.width=256", "resources.backend=ray", "resources.workers=1"])
+    large = load_scenario(tiny, ["model.width=256", "resources.backend=ray", "resources.workers=1"])
     with Grids() as grids:
         over_ray = run_scenario(large, tmp_path / "ray", Console(quiet=True), False, "", grids)
         assert grids._ray is not None

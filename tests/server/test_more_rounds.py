@@ -13,7 +13,7 @@ from same_figures import assert_equal
 
 import fedlt
 from fedlt.config import catalog
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.results.runs import Run
 from server.state import keeper
 from server.state.checkpoint import Checkpoints
@@ -75,7 +75,7 @@ def test_the_end_keeps_only_what_it_needs(tiny: dict[str, Any], tmp_path: Path) 
     (folder / "states" / "000099.states").write_bytes(b"of a checkpoint that is gone")
     head = Checkpoints.head_at(found.folder, 3)
     assert head is not None
-    assert Checkpoints(found.folder, load(tiny), "").keep_only(3)
+    assert Checkpoints(found.folder, load_scenario(tiny), "").keep_only(3)
     assert [path.name for path in (folder / "states").iterdir()] == [name for name, _, _ in head["states"]]
 
 

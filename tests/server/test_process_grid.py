@@ -218,7 +218,7 @@ def test_auto_is_this_process_for_short_runs_then_processes_and_ray_where_there_
     from fedlt.training.assembly import assemble, pick_device
 
     def picked(*overrides: str) -> str:
-        scenario = fedlt.load(tiny, [*overrides, "resources.device=cpu"])
+        scenario = fedlt.load_scenario(tiny, [*overrides, "resources.device=cpu"])
         federation = federate(scenario)
         return pick_backend(scenario, federation, assemble(scenario, federation, pick_device("cpu")))
 
@@ -248,7 +248,9 @@ def test_forked_workers_are_made_for_each_run(tiny: dict[str, Any], tmp_path: Pa
         with Grids() as grids:
             for seed in (0, 1):
                 changes = [f"seed={seed}", f"resources.backend={backend}", "resources.workers=2"]
-                run = run_scenario(fedlt.load(tiny, changes), tmp_path / backend, Console(quiet=True), False, "", grids)
+                run = run_scenario(
+                    fedlt.load_scenario(tiny, changes), tmp_path / backend, Console(quiet=True), False, "", grids
+                )
                 hashes.append(run.summary["model_hash"])
     assert hashes[:2] == hashes[2:]
     assert hashes[0] != hashes[1]

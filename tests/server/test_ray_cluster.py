@@ -54,7 +54,7 @@ def noted(value):
 
 
 def run(name, content):
-    done = run_scenario(fedlt.load(content), out / name, Console(quiet=True), False, "", grids)
+    done = run_scenario(fedlt.load_scenario(content), out / name, Console(quiet=True), False, "", grids)
     folders[name] = str(done.folder)
 
 
@@ -89,7 +89,7 @@ def test_two_nodes_hold_the_data_once_each_and_one_may_go_away(
     """The same bits on two nodes of one core each, the second of which is taken away while it trains a client of the
     second run. In a process of its own: Ray's sessions of one process are not apart (see `RayGrid.close`)."""
     changes = [f"strategy={MORTAL}", f"strategy.folder={tmp_path}", "federation.participation=0.7"]
-    scenarios = {"plain": fedlt.load(tiny), "mortal": fedlt.load(tiny, changes)}
+    scenarios = {"plain": fedlt.load_scenario(tiny), "mortal": fedlt.load_scenario(tiny, changes)}
     monkeypatch.setenv(SERVER, str(os.getpid()))
     here = {name: fedlt.run(content, out=tmp_path, backend="inline") for name, content in scenarios.items()}
     monkeypatch.delenv(SERVER)

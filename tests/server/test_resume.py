@@ -20,7 +20,7 @@ from remembering import REMEMBERING
 from same_figures import assert_equal
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.errors import FedLTError, Interrupted, ScenarioError
 from fedlt.results.runs import Run
 from server.state.durable import exclusive
@@ -61,7 +61,7 @@ def stopped_by(how: str, when: int, scenario: Path, overrides: list[str], out: P
 @pytest.fixture
 def scenario(tiny: dict[str, Any], tmp_path: Path) -> Path:
     path = tmp_path / "mine.yaml"
-    path.write_text(load(tiny).to_yaml(), encoding="utf-8")
+    path.write_text(load_scenario(tiny).to_yaml(), encoding="utf-8")
     return path
 
 
@@ -253,7 +253,7 @@ def test_a_checkpoint_of_another_scenario_is_refused_with_what_differs(
 ) -> None:
     folder = crash(raising, 4, partial(fedlt.run, tiny, *own, out=tmp_path))
     changed = ["local.lr=0.04", "strategy.decay=0.4"]
-    folder.rename(tmp_path / load(tiny, [*own, *changed]).run_name)
+    folder.rename(tmp_path / load_scenario(tiny, [*own, *changed]).run_name)
     expected = r"local\.lr is 0\.05 there, 0\.04 here; strategy\.decay is 0\.5 there, 0\.4 here; --force starts over"
     with pytest.raises(ScenarioError, match=expected):
         fedlt.run(tiny, *own, *changed, out=tmp_path)
@@ -261,8 +261,8 @@ def test_a_checkpoint_of_another_scenario_is_refused_with_what_differs(
 
 
 def test_the_options_of_resources_change_neither_hash_nor_checkpoint(tiny: dict[str, Any]) -> None:
-    hashes = {load(tiny, [f"resources.checkpoint={every}"]).hash for every in ("auto", "0", "1", "7")}
-    assert hashes == {load(tiny).hash}
+    hashes = {load_scenario(tiny, [f"resources.checkpoint={every}"]).hash for every in ("auto", "0", "1", "7")}
+    assert hashes == {load_scenario(tiny).hash}
 
 
 def test_a_worker_that_was_forked_meanwhile_does_not_keep_the_folder(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_worker_that_was_forked_meanwhile_does_not_keep_the_folder(tmp_path: P
 
 
 def test_two_processes_do_not_write_into_one_folder(tiny: dict[str, Any], tmp_path: Path) -> None:
-    folder = tmp_path / load(tiny).run_name
+    folder = tmp_path / load_scenario(tiny).run_name
     folder.mkdir()
     with exclusive(folder), pytest.raises(FedLTError, match="another process is running in"):
         fedlt.run(tiny, out=tmp_path)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import fedlt
 from clients.worker import Worker
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.federation import federate
 from fedlt.data.task import Task
@@ -85,7 +85,7 @@ def test_the_loss_is_that_of_the_received_model_on_own_samples(
 
 def client_losses(run: Run, scenario: dict[str, Any]) -> list[float]:
     """Each client's cross-entropy on its training samples under the run's final model."""
-    worker = Worker(load(scenario), federate(load(scenario)))
+    worker = Worker(load_scenario(scenario), federate(load_scenario(scenario)))
     worker.context.model.load_state_dict(load_file(run.folder / "model.safetensors"))
     worker.context.model.eval()
     losses = []
@@ -99,7 +99,7 @@ def client_losses(run: Run, scenario: dict[str, Any]) -> list[float]:
 
 def test_the_worst_clients_loss_is_nearer_to_the_mean_than_without_multipliers(tiny: Any, tmp_path: Path) -> None:
     """A client of mean size has 3 batches, so that a step of 20 / 3 on the sums is one of 20 on the means."""
-    assert np.ceil(federate(load(tiny)).clients.sizes.mean() / 16) == 3
+    assert np.ceil(federate(load_scenario(tiny)).clients.sizes.mean() / 16) == 3
     excess = {}
     for dual_lr in (0, 20 / 3):
         overrides = ["federation.participation=1", "federation.rounds=30", "evaluation.every=30", "strategy=climb"]

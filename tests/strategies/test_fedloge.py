@@ -18,7 +18,7 @@ from torch import nn
 import fedlt
 from clients.host import worker_for
 from clients.worker import Worker
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.federation import federate, plan
 from fedlt.data.task import Task
@@ -169,7 +169,7 @@ def test_no_head_but_the_simplex_reaches_the_backbone(make_client: Any) -> None:
 @pytest.mark.slow
 def test_the_simplex_is_the_same_after_fifty_rounds(tiny: dict[str, Any], tmp_path: Path) -> None:
     overrides = ["strategy=fedloge", "federation.rounds=50", "evaluation.every=50", "local.weight_decay=0.01"]
-    scenario = load(tiny, overrides)
+    scenario = load_scenario(tiny, overrides)
     run = fedlt.run(scenario, out=tmp_path, backend="inline")
     assert len(run.rounds) == 50
     simplex = worker_for(scenario.hash, {}).context.flat.tensors["simplex.weight"]  # of the worker that has trained
@@ -389,7 +389,7 @@ def test_the_personal_variants(make_client: Any, heads: Heads) -> None:
 def test_every_variant_is_reported_and_phi_never_leaves(tiny: dict[str, Any], tmp_path: Path) -> None:
     """Fifty rounds; an mlp of 16 features and 10 classes: 64 * 16 + 16 backbone, 160 + 10 head numbers and the means of
     16 features and of their squares travel."""
-    scenario = load(tiny, ["strategy=fedloge", "federation.rounds=50", "evaluation.every=50", "local.lr=0.02"])
+    scenario = load_scenario(tiny, ["strategy=fedloge", "federation.rounds=50", "evaluation.every=50", "local.lr=0.02"])
     run = fedlt.run(scenario, out=tmp_path)
     for name in NAMES:
         assert {f"personal[{name}]/accuracy", f"personal_masked[{name}]/accuracy"} <= set(run.final)
@@ -421,7 +421,7 @@ def test_without_the_simplex_it_is_fedavg_with_further_heads(tiny: dict[str, Any
 
 def test_each_personal_head_starts_from_its_own_numbers(tiny: dict[str, Any]) -> None:
     """Also that of a client which is evaluated before it was ever sampled."""
-    scenario = load(tiny, ["strategy=fedloge", "local.lr=1e-9"])
+    scenario = load_scenario(tiny, ["strategy=fedloge", "local.lr=1e-9"])
     worker = Worker(scenario, federate(scenario))
     shared, heads = worker.context.flat.shared.clone(), []
     for number in (0, 1):
@@ -433,7 +433,7 @@ def test_each_personal_head_starts_from_its_own_numbers(tiny: dict[str, Any]) ->
 
 
 def test_a_masked_prediction_is_never_an_absent_class(tiny: dict[str, Any]) -> None:
-    scenario = load(tiny, ["strategy=fedloge"])
+    scenario = load_scenario(tiny, ["strategy=fedloge"])
     worker = Worker(scenario, federate(scenario))
     clients = list(range(6))
     report = worker.run(
@@ -455,7 +455,7 @@ def test_forty_clients_variants_cost_one_pass_of_the_test_set(tiny: dict[str, An
         "federation.local_test=matched",
         "data.longtail.largest=120",
     ]
-    scenario = load(tiny, [*changes, "evaluation.batch_size=32"])
+    scenario = load_scenario(tiny, [*changes, "evaluation.batch_size=32"])
     federation = federate(scenario)
     worker = Worker(scenario, federation)
     passed: list[int] = []
@@ -486,13 +486,13 @@ OFFICIAL = {  # the first clients' sizes, the number of all samples, and of loca
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_the_scenarios_deal_as_the_official_code_does(name: str) -> None:
     first, samples, tests = OFFICIAL[name]
-    dealt = plan(load(name))  # from public class counts: no image is needed
+    dealt = plan(load_scenario(name))  # from public class counts: no image is needed
     assert dealt.client_counts.sum(1)[:6].tolist() == first
     assert (dealt.client_counts.sum(), dealt.test_counts.sum()) == (samples, tests)
 
 
 def test_all_official_settings_are_there_and_differ_where_they_should() -> None:
-    scenarios = [load(f"fedloge_{letter}") for letter in "abcdefgh"]
+    scenarios = [load_scenario(f"fedloge_{letter}") for letter in "abcdefgh"]
     found = [
         (s.data.name, s.federation.partition.options["alpha"], s.data.longtail.imbalance_factor, s.federation.clients)
         for s in scenarios

@@ -14,7 +14,7 @@ from torch import nn
 
 import fedlt
 from fedlt.config import catalog
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.federation import federate
 from fedlt.data.task import Task
@@ -399,7 +399,7 @@ def test_fedbn_finds_normalisation_by_its_type(tiny: dict[str, Any], tmp_path: P
         encoding="utf-8",
     )
     model = f"model={tmp_path}/net.py:net"
-    scenario = load(tiny, [model, "strategy=fedbn"])
+    scenario = load_scenario(tiny, [model, "strategy=fedbn"])
     flat = assemble(scenario, federate(scenario), torch.device("cpu")).flat
     private = [name for name in flat.tensors if flat.is_private(name)]
     of_batch = [f"backbone.0.2.{what}" for what in ("weight", "bias", "running_mean", "running_var")]
@@ -409,7 +409,7 @@ def test_fedbn_finds_normalisation_by_its_type(tiny: dict[str, Any], tmp_path: P
         (["strategy=fedbn"], "the model has no normalisation layer; take one that has"),
         ([model, "strategy=fedbn", "model.freeze=true"], "all that clients would keep is frozen"),
     ):
-        refused = load(tiny, changes)
+        refused = load_scenario(tiny, changes)
         with pytest.raises(ScenarioError, match=message):
             assemble(refused, federate(refused), torch.device("cpu"))
 

@@ -312,9 +312,9 @@ def test_heads_trained_on_features_leave_the_backbones_features_valid(make_clien
 
 
 def test_a_strategy_knows_the_budget_of_rounds(tiny: dict[str, Any]) -> None:
-    from fedlt.config.scenario import load
+    from fedlt.config.scenario import load_scenario
     from fedlt.data.federation import federate
     from fedlt.training.assembly import assemble
 
-    scenario = load(tiny, ["federation.rounds=7"])
+    scenario = load_scenario(tiny, ["federation.rounds=7"])
     assert assemble(scenario, federate(scenario), torch.device("cpu")).task.rounds == 7

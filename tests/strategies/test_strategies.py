@@ -15,7 +15,7 @@ from torch import nn
 import fedlt
 from clients.worker import Worker
 from fedlt.config import catalog
-from fedlt.config.scenario import Scenario, load
+from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.federation import federate
 from fedlt.data.task import Task
@@ -85,7 +85,7 @@ def trained(worker: Worker, blocks: dict[int, list[int]], shared: torch.Tensor, 
 
 def test_a_folded_block_is_the_sum_of_its_clients(tiny: dict[str, Any], own_file: Callable[..., Path]) -> None:
     """One block of clients 1, 3, 4 against each of them by itself, and against a strategy that is not foldable."""
-    worker = worker_of(load(tiny))
+    worker = worker_of(load_scenario(tiny))
     start = worker.context.flat.shared.clone()
     folded = trained(worker, {0: [1, 3, 4]}, start).updates[0]
     alone = [trained(worker, {0: [client]}, start).updates[0][0] for client in (1, 3, 4)]
@@ -97,7 +97,7 @@ def test_a_folded_block_is_the_sum_of_its_clients(tiny: dict[str, Any], own_file
     assert not torch.allclose(folded[0].mean, start, atol=1e-3)
 
     plain = own_file("@dataclass(frozen=True)\nclass Plain(Strategy):\n    foldable: ClassVar[bool] = False\n")
-    single = trained(worker_of(load(tiny, [f"strategy={plain}:Plain"])), {0: [1, 3, 4]}, start).updates[0]
+    single = trained(worker_of(load_scenario(tiny, [f"strategy={plain}:Plain"])), {0: [1, 3, 4]}, start).updates[0]
     assert [part.clients for part in single] == [(1,), (3,), (4,)]
     assert torch.equal(combine(single).total, folded[0].total)
 
@@ -163,7 +163,7 @@ def test_local_clients_go_on_from_their_own_models(tiny: dict[str, Any], tmp_pat
     """Replayed client by client: the weights of a round's cohort change, from where each client left them."""
     from safetensors.torch import load_file
 
-    scenario = load(tiny, ["strategy=local", "federation.rounds=3"])
+    scenario = load_scenario(tiny, ["strategy=local", "federation.rounds=3"])
     run = fedlt.run(scenario, out=tmp_path)
     kept = load_file(run.folder / "clients.safetensors")
     worker = worker_of(scenario)
@@ -188,7 +188,7 @@ def test_local_clients_go_on_from_their_own_models(tiny: dict[str, Any], tmp_pat
 def test_centralized_does_the_cohorts_work_on_the_union(tiny: dict[str, Any], tmp_path: Path) -> None:
     changes = ["strategy=centralized", "local.epochs=3", "federation.rounds=3"]
     run = fedlt.run(tiny, *changes, out=tmp_path)
-    sizes = federate(load(tiny)).clients.sizes
+    sizes = federate(load_scenario(tiny)).clients.sizes
     cohorts = [fedlt.process.seeding.generator(0, "cohort", number).choice(6, 3, replace=False) for number in (1, 2, 3)]
     assert run.rounds["samples"].tolist() == [3 * sizes[cohort].sum() for cohort in cohorts]
     assert run.rounds["clients"].tolist() == [1, 1, 1]
@@ -198,7 +198,7 @@ def test_centralized_does_the_cohorts_work_on_the_union(tiny: dict[str, Any], tm
 
 
 def test_the_union_is_every_clients_data(tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path) -> None:
-    sizes = federate(load(tiny)).clients.sizes
+    sizes = federate(load_scenario(tiny)).clients.sizes
     look = own_file(
         "@dataclass(frozen=True)\nclass Look(Strategy):\n    scope: ClassVar[str] = 'centralized'\n\n"
         "    def fit(self, client):\n"
@@ -450,8 +450,10 @@ def test_a_private_head_stays_with_its_client(
 ) -> None:
     from safetensors.torch import load_file
 
-    scenario = load(tiny, [f"strategy={own_file(HEAD)}:Heads", "federation.rounds=3", "federation.participation=1"])
-    scenario = load(scenario.to_dict(), ["evaluation.every=9"])
+    scenario = load_scenario(
+        tiny, [f"strategy={own_file(HEAD)}:Heads", "federation.rounds=3", "federation.participation=1"]
+    )
+    scenario = load_scenario(scenario.to_dict(), ["evaluation.every=9"])
     calls: list[int] = scenario.strategy.component.load().begin.__globals__["CALLS"]  # type: ignore[attr-defined]
     calls.clear()
     run = fedlt.run(scenario, out=tmp_path)
@@ -469,7 +471,7 @@ def test_a_private_head_stays_with_its_client(
 
 def test_personal_figures_are_those_of_the_private_heads(tiny: dict[str, Any], own_file: Callable[..., Path]) -> None:
     """A head that says 'class k' for client k, whatever the input."""
-    worker = worker_of(load(tiny, [f"strategy={own_file(HEAD)}:Heads"]))
+    worker = worker_of(load_scenario(tiny, [f"strategy={own_file(HEAD)}:Heads"]))
     states = {}
     for client in range(6):
         head = torch.zeros(170)
@@ -495,8 +497,8 @@ class FineTuned(Strategy):
 def test_fine_tuning_for_one_client_leaves_the_others_alone(
     tiny: dict[str, Any], own_file: Callable[..., Path]
 ) -> None:
-    worker = worker_of(load(tiny, [f"strategy={own_file(FINE_TUNING)}:FineTuned"]))
-    generic = worker_of(load(tiny))
+    worker = worker_of(load_scenario(tiny, [f"strategy={own_file(FINE_TUNING)}:FineTuned"]))
+    generic = worker_of(load_scenario(tiny))
     start = worker.context.flat.shared.clone()
     together = worker.run(job(worker, 2, Work(chunks=[0], personal=[0, 1, 2]), shared=start))
     assert not together.failures, together.failures[0].traceback
@@ -516,7 +518,7 @@ def test_frozen_parameters_never_change_or_travel(
     path = own_file(
         '@dataclass(frozen=True)\nclass F(Strategy):\n    frozen: ClassVar[tuple[str, ...]] = ("backbone.*",)\n'
     )
-    scenario = load(tiny, [f"strategy={path}:F", "local.weight_decay=0.1"])
+    scenario = load_scenario(tiny, [f"strategy={path}:F", "local.weight_decay=0.1"])
     run = fedlt.run(scenario, out=tmp_path)
     parts = assemble(scenario, federate(scenario), torch.device("cpu"))
     final = load_file(run.folder / "model.safetensors")
@@ -526,7 +528,7 @@ def test_frozen_parameters_never_change_or_travel(
 
 
 def test_two_equal_jobs_give_equal_bits(tiny: dict[str, Any]) -> None:
-    worker = worker_of(load(tiny, ["strategy=fedprox"]))
+    worker = worker_of(load_scenario(tiny, ["strategy=fedprox"]))
     start = worker.context.flat.shared.clone()
     first = trained(worker, {0: [0, 1], 1: [2]}, start)
     trained(worker, {0: [5, 4, 3]}, start * 2)
@@ -546,7 +548,7 @@ class Weighted(Strategy):
 
 @pytest.mark.parametrize("value", [float("nan"), -1.0, float("inf")])
 def test_a_senseless_weight_is_refused(tiny: dict[str, Any], value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = worker_of(load(tiny))
+    worker = worker_of(load_scenario(tiny))
     monkeypatch.setattr(Weighted, "value", value)
     worker.context.strategy = Weighted()
     report = worker.run(job(worker, 1, Work(blocks={0: [3]})))

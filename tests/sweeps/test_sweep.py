@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load as load_scenario
+from fedlt.config.scenario import load_scenario
 from fedlt.errors import ScenarioError
-from fedlt.results.runs import Run, load
+from fedlt.results.runs import Run, load_runs
 from fedlt.sweeps.grid import Job, plan, split_values
 from fedlt.sweeps.sweep import check, how_many, run_jobs, sweep
 from fedlt.sweeps.view import Live, Quiet
@@ -158,14 +158,14 @@ def test_a_sweep_ends_with_the_comparison_and_skips_what_is_finished(scenario: s
     ]
     assert "accuracy in %, last evaluation" in first.stdout
     assert "difference to fedavg in points" in first.stdout
-    runs = load("runs")
+    runs = load_runs("runs")
     assert {run.summary["seed"] for run in runs} == {0, 1}
     assert runs[0].summary["command"] == "fedlt run small.yaml strategy=fedavg seed=0"
 
     again = call(scenario, "strategy=local,fedavg,fedprox", "--seeds", "0-1", "--parallel", "1")
     assert again.stdout.splitlines()[0].endswith("4 finished before, 2 to do, one after the other")
-    assert hashes(runs).items() <= hashes(load("runs")).items()
-    assert len(load("runs")) == 6
+    assert hashes(runs).items() <= hashes(load_runs("runs")).items()
+    assert len(load_runs("runs")) == 6
 
 
 def test_a_grid_of_settings_ends_with_a_table_for_each(scenario: str) -> None:
@@ -183,7 +183,7 @@ def test_a_failing_run_does_not_stop_the_others(scenario: str, own_file: Callabl
     assert result.stderr.startswith("error: 2 of 4 runs failed\n  strategy=./mine.py:Bad seed 0: client ")
     assert "OSError: no luck" in result.stderr
     assert len(re.findall(r"^\[\d/4\] .* failed: client \d failed in round 1", result.stdout, re.MULTILINE)) == 2
-    assert sorted(run.status for run in load("runs")) == ["failed", "failed", "finished", "finished"]
+    assert sorted(run.status for run in load_runs("runs")) == ["failed", "failed", "finished", "finished"]
     assert "left out" not in result.stdout  # a failed run of this sweep is told once, below
 
 
@@ -265,7 +265,7 @@ def start(*words: str) -> tuple[Forked, list[int]]:
     """A sweep with two workers in a process of its own, in which one run at least is finished, and its workers."""
     code = "from fedlt.commands.cli import main; main()"
     process = Forked([sys.executable, "-c", code, "sweep", *words, "--parallel", "2"])
-    wait_for(lambda: any(map(is_finished, load("runs*"))))
+    wait_for(lambda: any(map(is_finished, load_runs("runs*"))))
     workers = children_of(process.pid)
     assert len(workers) == 2
     return process, workers
@@ -285,7 +285,7 @@ def test_a_sweep_that_is_killed_in_the_middle_goes_on_with_what_is_left(
     process.kill()
     process.communicate(timeout=30)
     wait_for(lambda: not any(map(alive, workers)))
-    before = {run.folder: (run.folder / "run.json").stat().st_mtime_ns for run in load("runs") if is_finished(run)}
+    before = {run.folder: (run.folder / "run.json").stat().st_mtime_ns for run in load_runs("runs") if is_finished(run)}
     assert 1 <= len(before) < 4
 
     again = call(*words, "--parallel", "1")
@@ -293,20 +293,22 @@ def test_a_sweep_that_is_killed_in_the_middle_goes_on_with_what_is_left(
     assert f"{len(before)} finished before, {4 - len(before)} to do" in again.stdout
     assert {folder: (folder / "run.json").stat().st_mtime_ns for folder in before} == before
     whole = sweep(scenario, *words[1:3], seeds=range(4), out="whole", parallel=1)
-    assert hashes(load("runs")) == hashes(sorted(whole.runs, key=lambda run: run.folder.name))
-    assert all(one.metrics.equals(two.metrics) for one, two in zip(load("runs"), load("whole"), strict=True))
+    assert hashes(load_runs("runs")) == hashes(sorted(whole.runs, key=lambda run: run.folder.name))
+    assert all(one.metrics.equals(two.metrics) for one, two in zip(load_runs("runs"), load_runs("whole"), strict=True))
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_ctrl_c_ends_a_sweep_and_its_workers_and_marks_their_runs(scenario: str, own_file: Callable[..., Path]) -> None:
     own_file(SLOW)
     process, workers = start(scenario, "strategy=./mine.py:Slow", "federation.rounds=12", "--seeds", "0-9")
-    wait_for(lambda: len(load("runs")) > 2)  # both workers may finish their first runs at once, and none be under way
+    wait_for(
+        lambda: len(load_runs("runs")) > 2
+    )  # both workers may finish their first runs at once, and none be under way
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (130, "interrupted\n")
     assert not any(map(alive, workers))
-    statuses = [run.status for run in load("runs")]
+    statuses = [run.status for run in load_runs("runs")]
     assert "finished" in statuses
     assert 1 <= len(statuses) - statuses.count("finished") <= 2  # what the two workers were at
     assert "running" not in statuses
@@ -355,8 +357,8 @@ def test_what_cannot_run_is_named_before_any_work_and_at_the_end_and_the_others_
     assert lines[1:3] == [f"cannot run: {odd}", f"cannot run: {focal}"]
     assert [line.split("]")[0] for line in lines[3:8]] == [f"[{number}/8" for number in range(4, 9)]
     assert result.stderr == f"error: 3 of 8 runs could not run\n  {odd}\n  {focal}\n"
-    assert len(load("runs")) == 5
-    assert {run.status for run in load("runs")} == {"finished"}
+    assert len(load_runs("runs")) == 5
+    assert {run.status for run in load_runs("runs")} == {"finished"}
 
     again = call(scenario, *words, "--seeds", "0", "--parallel", parallel)
     assert (again.exit_code, again.stderr) == (1, result.stderr)

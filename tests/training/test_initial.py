@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.errors import ScenarioError
 from fedlt.nn.names import plain_in_file
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def assembled(tiny: dict[str, Any], *overrides: str) -> Assembly:
-    scenario = load(tiny, overrides)
+    scenario = load_scenario(tiny, overrides)
     return assemble(scenario, federate(scenario), CPU)
 
 
@@ -228,19 +228,19 @@ def test_what_cannot_be_read_is_refused(tiny: dict[str, Any], tmp_path: Path) ->
         with pytest.raises(ScenarioError, match=f"init_from: .*{message}"):
             assembled(tiny, f"init_from={tmp_path / name}")
     with pytest.raises(ScenarioError, match=r"init_from\.without: has no effect without init_from\.name"):
-        load(tiny, ["init_from.without=[head.*]"])
+        load_scenario(tiny, ["init_from.without=[head.*]"])
 
 
 def test_paths_start_at_the_file_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "inside").mkdir()
     file = tmp_path / "inside" / "mine.yaml"
     file.write_text("init_from: {name: w.pt, without: [head.*]}\n", encoding="utf-8")
-    assert load(file).init_from.name == str(tmp_path / "inside" / "w.pt")
+    assert load_scenario(file).init_from.name == str(tmp_path / "inside" / "w.pt")
     monkeypatch.chdir(tmp_path)
-    assert load(file, ["init_from=w.pt"]).init_from.name == str(tmp_path / "w.pt")
-    plain = load("digits_lt")
+    assert load_scenario(file, ["init_from=w.pt"]).init_from.name == str(tmp_path / "w.pt")
+    plain = load_scenario("digits_lt")
     assert "init_from" not in plain.to_dict()
-    assert load("digits_lt", ["init_from=w.pt"]).hash != plain.hash
+    assert load_scenario("digits_lt", ["init_from=w.pt"]).hash != plain.hash
 
 
 @pytest.mark.slow
@@ -262,7 +262,7 @@ def test_a_run_begins_where_another_ended(tiny: dict[str, Any], tmp_path: Path) 
     # The figures of round 0 are not those of random weights, and the new run's model is known without the old one.
     whole = fedlt.run(tiny, f"init_from={second.folder}", "strategy=fedloge", "federation.rounds=1", out=tmp_path)
     (second.folder / "model.safetensors").unlink()
-    assert np.isfinite(whole.model().probabilities(federate(load(tiny)).x_test[:2])).all()
+    assert np.isfinite(whole.model().probabilities(federate(load_scenario(tiny)).x_test[:2])).all()
 
     alone = fedlt.run(tiny, "strategy=local", "federation.rounds=1", out=tmp_path)
     with pytest.raises(ScenarioError, match=r"init_from: the clients of .* share no weights: under local each keeps"):

@@ -36,9 +36,9 @@ import json, resource, sys
 import torch
 from clients.worker import Worker
 from fedlt.data.federation import federate
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 
-scenario = load(json.loads(sys.argv[1]))
+scenario = load_scenario(json.loads(sys.argv[1]))
 worker = Worker(scenario, federate(scenario))
 faults = []
 for _ in range(20):  # the first ones find their places

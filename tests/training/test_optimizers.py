@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import fedlt
 from fedlt.config import optimizers
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.site import Batch
 from fedlt.errors import ScenarioError
@@ -44,7 +44,7 @@ def data(n: int = 8) -> tuple[np.ndarray, np.ndarray]:
 def local_of(tiny: dict[str, Any], name: str, **settings: Any) -> Local:
     """`local` of a scenario with this optimiser; full batches."""
     chosen = {"name": name, **GIVEN.get(name, {})}
-    return load({**tiny, "local": {"batch_size": 8, "lr": 0.05, "optimizer": chosen, **settings}}).local
+    return load_scenario({**tiny, "local": {"batch_size": 8, "lr": 0.05, "optimizer": chosen, **settings}}).local
 
 
 @pytest.mark.parametrize("name", [*NAMES, "muon"])
@@ -118,12 +118,12 @@ def test_bits_are_equal_everywhere_and_after_a_resume(
 
 
 def test_the_usual_optimiser_leaves_hash_and_file_of_a_scenario_as_they_were(tiny: dict[str, Any]) -> None:
-    assert load(tiny, ["local.optimizer=sgd"]).hash == load(tiny).hash
-    assert "optimizer" not in load(tiny).to_dict()["local"]
-    other = load(tiny, ["local.optimizer=adam"])
-    assert other.hash != load(tiny).hash
+    assert load_scenario(tiny, ["local.optimizer=sgd"]).hash == load_scenario(tiny).hash
+    assert "optimizer" not in load_scenario(tiny).to_dict()["local"]
+    other = load_scenario(tiny, ["local.optimizer=adam"])
+    assert other.hash != load_scenario(tiny).hash
     assert other.to_dict()["local"]["optimizer"]["betas"] == [0.9, 0.999]
-    assert load(other.to_dict()).hash == other.hash
+    assert load_scenario(other.to_dict()).hash == other.hash
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch.optim import lr_scheduler
 
 import fedlt
 from fedlt.config import catalog
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.schedules import LENGTH, TORCH, UNFIT
 from fedlt.config.schema import check
 from fedlt.errors import ScenarioError
@@ -42,7 +42,7 @@ def at(tiny: dict[str, Any], make_client: Any) -> Callable[..., Place]:
     """A client put into a round: `at("{name: StepLR, ...}", rounds=10)(round)`."""
 
     def of(text: str, rounds: int = 10, lr: float = 0.4, warmup: float = 0.0, **fields: Any) -> Place:
-        local = load(tiny, [f"local.schedule={text}", f"local.lr={lr}", f"local.warmup={warmup}"]).local
+        local = load_scenario(tiny, [f"local.schedule={text}", f"local.lr={lr}", f"local.warmup={warmup}"]).local
         net = Net(nn.Linear(3, 4), nn.Linear(4, 2), 4)
         client = make_client(net, np.ones((4, 3)), np.arange(4) % 2, local, **fields)
         vars(client.task)["_rounds"], vars(client)["_span"] = rounds, 1 / rounds
@@ -158,12 +158,12 @@ def test_who_joins_after_the_last_round_trains_at_its_rate(at: Callable[..., Pla
 
 def test_scenarios_with_the_usual_names_stay_as_they_were(tiny: dict[str, Any]) -> None:
     for name in ("constant", "cosine", "step"):
-        scenario = load(tiny, [f"local.schedule={name}"])
+        scenario = load_scenario(tiny, [f"local.schedule={name}"])
         assert scenario.to_dict()["local"]["schedule"] == name
-        assert load(tiny, [f"local.schedule={{name: {name}}}"]).hash == scenario.hash
-    other = load(tiny, ["local.schedule={name: StepLR, step_size: 3}"])
+        assert load_scenario(tiny, [f"local.schedule={{name: {name}}}"]).hash == scenario.hash
+    other = load_scenario(tiny, ["local.schedule={name: StepLR, step_size: 3}"])
     assert other.to_dict()["local"]["schedule"] == {"name": "StepLR", "step_size": 3, "gamma": 0.1}
-    assert load(other.to_dict()).hash == other.hash
+    assert load_scenario(other.to_dict()).hash == other.hash
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fedlt
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.inputs import Inputs
 from fedlt.data.inputs.images import ImageKind
@@ -448,10 +448,10 @@ def test_clipped_steps_are_those_of_pytorch(limit: float) -> None:
 
 @pytest.mark.slow
 def test_clipping_is_part_of_a_scenario_only_where_it_is_set(tiny: dict[str, Any], tmp_path: Path) -> None:
-    plain, clipped = load(tiny), load(tiny, ["local.clip=0.01"])
+    plain, clipped = load_scenario(tiny), load_scenario(tiny, ["local.clip=0.01"])
     assert "clip" not in plain.to_dict()["local"]
     hashes = [fedlt.run(s, out=tmp_path, backend="inline").summary["model_hash"] for s in (plain, clipped)]
     assert hashes[0] != hashes[1]
     assert fedlt.run(tiny, "local.clip=1e9", out=tmp_path, backend="inline").summary["model_hash"] == hashes[0]
     with pytest.raises(ScenarioError, match=r"local\.clip: is of one client's gradient"):
-        load(tiny, ["local.clip=1", "local.together=2"])
+        load_scenario(tiny, ["local.clip=1", "local.together=2"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedlt.commands.shared import NamesOption, named
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.files import from_here
 
@@ -57,6 +58,7 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
     by: Annotated[str | None, typer.Option(help="Keys that make the rows: strategy,local.lr.")] = None,
     reference: Annotated[str, typer.Option(help="Row to which paired differences are taken.")] = "",
+    names: NamesOption = None,
     title: Annotated[str, typer.Option(help="Of the page; the scenarios' names unless given.")] = "",
 ) -> None:
     """Write one self-contained page about runs: tables that sort, pictures that tell a client's figures.
@@ -68,7 +70,8 @@ def report(
         raise ScenarioError(Problem("--output", f"there is no folder {output.parent}"))
     from fedlt.report import write_report
 
-    size = write_report(paths, output, by, reference, title).stat().st_size
+    runs, base = named(paths, reference, names)
+    size = write_report(runs, output, by, base, title).stat().st_size
     print(f"{from_here(output)}  ({size / 1e6:.1f} MB)")
 
 

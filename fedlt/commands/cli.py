@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from fedlt import __version__
-from fedlt.commands import report, results
+from fedlt.commands import explain, report, results
 from fedlt.commands.options import Command
 from fedlt.commands.shared import (
     DEFAULT_SCENARIO,
@@ -162,7 +163,7 @@ def ls(
 
     All of them unless given.
     """
-    from fedlt.commands.listing import KINDS, listing
+    from fedlt.commands.listing import KINDS, listing, rows_text
 
     if what and what not in KINDS:
         from fedlt.config.schema import suggest
@@ -172,12 +173,11 @@ def ls(
     if as_json:
         print(json.dumps(found[what] if what else found, indent=1))
         return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # one line each where it is piped
     for kind, rows in found.items():
         if not what:
             print(f"{kind}:")
-        width = max((len(row["name"]) for row in rows), default=0)
-        for row in rows:
-            print(f"{'' if what else '  '}{row['name']:<{width}}  {row['summary']}".rstrip())
+        print(rows_text(rows, "" if what else "  ", width))
 
 
 @app.command(cls=Command)
@@ -236,7 +236,7 @@ def doctor(as_json: AsJson = False) -> None:
             print(f"  {name:<16} {value}")
 
 
-for function in (*results.COMMANDS, *report.COMMANDS):
+for function in (*results.COMMANDS, explain.explain, *report.COMMANDS):
     app.command(cls=Command)(guarded(function))
 
 

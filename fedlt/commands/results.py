@@ -151,6 +151,7 @@ def plot(
     reference: Annotated[str, typer.Option(help="Method to compare with; gain needs it.")] = "",
     metrics: Annotated[str, typer.Option(help="Of curves: generic/few,personal/accuracy.")] = "",
     names: NamesOption = None,
+    width: Annotated[float, typer.Option(help="Inches: 7 fills a page, 3.3 a column of two.")] = 7.0,
 ) -> None:
     """Draw runs: learning curves, clients, classes, who holds what.
 
@@ -168,7 +169,7 @@ def plot(
     for name in wanted:
         options = {"metrics": _words(metrics)} if metrics and name == "curves" else {}
         path = output / f"{name}.png" if kind == "all" else output
-        save(draw(name, *runs, by=by, reference=base, **options), path)
+        save(draw(name, *runs, by=by, reference=base, width=width, **options), path)
         print(path)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clients.context import Context, Exchange
 from clients.guard import guard
+from fedlt.config.hook_results import expect_tensors, expect_weight, name_of
 from fedlt.exchange import UNION, Failure, States
 from fedlt.strategy import Client, Update
 
@@ -34,9 +35,10 @@ class Fitting:
             for block, clients in work.blocks.items():
                 for group in self._groups(clients):
                     for update, nbytes in self._updates(group, work.samples, exchange):
-                        report.metrics["bytes_down"] += down
-                        report.metrics["bytes_up"] += nbytes
-                        self._fold(report.updates.setdefault(block, []), update)
+                        with guard(list(update.clients), "train", report.failures, None):
+                            self._fold(report.updates.setdefault(block, []), update)
+                            report.metrics["bytes_down"] += down
+                            report.metrics["bytes_up"] += nbytes
                     if report.failures and context.fails_fast:
                         return
 
@@ -102,6 +104,8 @@ class Fitting:
 
         updates, states = list[Sent](), {}
         for client, vector in zip(clients, vectors, strict=True):
+            for box in ("state", "extras", "values"):
+                expect_tensors(getattr(client, box), f"client.{box}")
             sent, kept = self._send(client, vector, exchange)
             updates.append(sent)
 
@@ -116,7 +120,7 @@ class Fitting:
     def _send(self, client: Client, vector: Tensor, exchange: Exchange) -> tuple[Sent, dict[str, Tensor]]:
         """The update of a client that has found `vector` [S], and what its links keep for it."""
         context, chain = self.context, self.context.parts.chain
-        weight = context.strategy.weight(client)
+        weight = expect_weight(context.strategy.weight(client), name_of((context.strategy, "weight")))
         before = exchange.job.states.get(client.id, {})
         sending = chain.send(exchange.job.round, client, vector, weight, before, exchange.for_links)
 

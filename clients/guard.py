@@ -11,6 +11,7 @@ from types import FrameType
 
 import torch
 
+from fedlt.config.own_lines import told
 from fedlt.errors import FedLTError
 from fedlt.exchange import Failure
 
@@ -30,8 +31,8 @@ def guard(clients: list[int], purpose: str, failures: list[Failure], limit: floa
         with alarm(limit):
             yield
     except (Exception, TooLong) as error:
-        text = traceback.format_exc()
-        failures += [Failure(client, text, purpose, is_out_of_memory(error)) for client in clients]
+        what = told(error), traceback.format_exc(), purpose, is_out_of_memory(error)
+        failures += [Failure(client, *what) for client in clients]
 
 
 @contextmanager

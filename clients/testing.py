@@ -5,7 +5,7 @@ from __future__ import annotations
 from clients.context import Context, Exchange
 from clients.evaluation_sets import EvaluationSets
 from clients.guard import guard
-from fedlt.exchange import GENERIC, Failure
+from fedlt.exchange import GENERIC
 from fedlt.measures.collect import Collector
 from fedlt.measures.evaluate import TestSet, evaluate_generic, evaluate_personal
 from fedlt.strategy import Server
@@ -35,10 +35,9 @@ class Testing:
 
         for work in works:  # all before any client's parameters are loaded
             if work.chunks:
-                try:
+                with guard([GENERIC], "generic", report.failures, None):
                     evaluate_generic(self.context.strategy, server, sets[work.validation], work.chunks, collector)
-                except FloatingPointError as error:
-                    report.failures.append(Failure(GENERIC, str(error), "generic"))
+                if report.failures:
                     return
                 if collector.reads_features and not work.validation:
                     self.sets.collect_features(work, collector)

@@ -36,16 +36,31 @@ class ScenarioError(FedLTError):
         super().__init__("\n".join([f"{count}{where}", *(f"  {problem}" for problem in self.problems)]))
 
 
-class ClientError(FedLTError):
-    """A client failed while it was trained or evaluated.
+class HookError(FedLTError):
+    """A hook of a strategy or a learner gave, or did, what it must not. The message names the hook and the remedy; who
+    called it adds side and round."""
 
-    client: id of the client. round: 1-based round. remote_traceback: the traceback on the worker.
+
+class CodeError(FedLTError):
+    """Code of a strategy, a learner or a model failed in a run.
+
+    message: a sentence with side, round, hook and line. remote_traceback: where it failed, at the server or a worker.
     """
 
-    def __init__(self, client: int, round: int, remote_traceback: str) -> None:
-        self.client, self.round, self.remote_traceback = client, round, remote_traceback
-        last = remote_traceback.strip().splitlines()[-1] if remote_traceback.strip() else "unknown error"
-        super().__init__(f"client {client} failed in round {round}: {last}\n\n{remote_traceback.rstrip()}")
+    def __init__(self, message: str, remote_traceback: str) -> None:
+        self.remote_traceback = remote_traceback
+        super().__init__(message)
+
+
+class ClientError(CodeError):
+    """A client failed while it was trained or evaluated.
+
+    client: id of the client. round: 1-based round. reason: what failed, and where.
+    """
+
+    def __init__(self, client: int, round: int, reason: str, remote_traceback: str) -> None:
+        self.client, self.round = client, round
+        super().__init__(f"client {client} failed in round {round}: {reason}", remote_traceback)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -62,19 +62,16 @@ class Job:
 class Failure:
     """A client that raised, took too long, or returned something that must not be averaged.
 
-    client: `GENERIC` where it is the generic model that could not be tested. purpose: what it failed in, "train",
-    "evaluate" or "generic". memory: whether the machine had no memory left for it.
+    client: `GENERIC` where it is the generic model that could not be tested. reason: what happened, in which hook and
+    line. purpose: what it failed in, "train", "evaluate" or "generic". memory: whether the machine had no memory left
+    for it.
     """
 
     client: int
-    traceback: str
+    reason: str
+    traceback: str = ""
     purpose: str = "train"
     memory: bool = False
-
-    @property
-    def reason(self) -> str:
-        """The last line of the traceback."""
-        return self.traceback.strip().splitlines()[-1] if self.traceback.strip() else "unknown error"
 
 
 @dataclass

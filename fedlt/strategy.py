@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from fedlt.config.declarations import NEEDS as NEEDS
+from fedlt.config.hook_results import expect_vector
 from fedlt.data.site import Batch, Rows, Site
-from fedlt.errors import FedLTError
+from fedlt.errors import FedLTError, HookError
 from fedlt.learner import Learner, Logits
 from fedlt.nn.net import LossModule
 
@@ -75,14 +76,25 @@ class Update:
 
     def add(self, other: Update) -> None:
         """Fold another update into this one, in place."""
+        self._expect_alike(other)
         self.clients += other.clients
         self.weight += other.weight
         self.total += other.total
         for name, value in other.sums.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
-        if self.values.keys() != other.values.keys():
-            raise ValueError(f"clients sent different values: {sorted(self.values)} and {sorted(other.values)}")
         self.values = {name: torch.cat([value, other.values[name]]) for name, value in self.values.items()}
+
+    def _expect_alike(self, other: Update) -> None:
+        """Raise `HookError` where the two have tensors that cannot be put together."""
+        if self.values.keys() != other.values.keys():
+            what = f"clients sent different names in client.values: {sorted(self.values)} and {sorted(other.values)}"
+            raise HookError(f"{what}; let every client set the same ones")
+        for box, one, two, own in (("extras", self.sums, other.sums, 0), ("values", self.values, other.values, 1)):
+            for name in one.keys() & two.keys():
+                shapes = list(one[name].shape[own:]), list(two[name].shape[own:])
+                if shapes[0] != shapes[1]:
+                    what = f"clients sent client.{box}[{name!r}] of the shapes {shapes[0]} and {shapes[1]}"
+                    raise HookError(f"{what}; give it the same shape at every client")
 
 
 def combine(updates: Iterable[Update]) -> Update:
@@ -126,7 +138,7 @@ class Client(Site):
 
     @vector.setter
     def vector(self, value: Tensor) -> None:
-        self.flat.load_shared(value)
+        self.flat.load_shared(expect_vector(value, self.flat.shared, "client.vector"))
 
     def shared_parameters(self) -> dict[str, Tensor]:
         """The shared trainable parameters by name, in the order of `weights()`."""
@@ -186,7 +198,7 @@ class Server:
 
     @weights.setter
     def weights(self, value: Tensor) -> None:
-        self.flat.load_shared(value)
+        self.flat.load_shared(expect_vector(value, self.flat.shared, "server.weights"))
 
     @property
     def trainable(self) -> slice:

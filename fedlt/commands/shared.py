@@ -5,16 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
-
-if TYPE_CHECKING:
-    from fedlt.results.runs import Run
 
 DEFAULT_SCENARIO = "digits_lt"
 
@@ -23,10 +20,6 @@ Overrides = Annotated[list[str] | None, typer.Argument(show_default=False)]
 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the run folder's path alone.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; errors with their whole traceback.")]
-
-NamesOption = Annotated[
-    list[str] | None, typer.Option("--name", help="What a row is called: ./mine.py:Mine=Ours; repeat it for others.")
-]
 
 
 def guarded(function: Callable[..., None]) -> Callable[..., None]:
@@ -39,8 +32,8 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **kwargs)
         except FedLTError as error:
             if kwargs.get("verbose"):
-                traceback.print_exc()
-            print(f"error: {error}", file=sys.stderr)
+                print(getattr(error, "remote_traceback", None) or traceback.format_exc(), file=sys.stderr)
+            print("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
             raise typer.Exit(2 if isinstance(error, ScenarioError) else 1) from None
         except Interrupted as stop:
             print(f"{stop}:\n  {_going_on(sys.argv[1:])}", file=sys.stderr)
@@ -57,16 +50,6 @@ def split(scenario: str, overrides: list[str] | None) -> tuple[str, list[str]]:
     if "=" in scenario or scenario.startswith("~"):
         return DEFAULT_SCENARIO, [scenario, *(overrides or [])]
     return scenario, list(overrides or [])
-
-
-def named(paths: Sequence[str], reference: str, names: Sequence[str] | None) -> tuple[list[Run], str]:
-    """The runs of the paths, called as `NamesOption` says, and what the reference is called then."""
-    from fedlt.comparing.methods import collect
-    from fedlt.comparing.own_names import parse_names, renamed
-
-    called = parse_names(names or ())
-    runs = collect(paths)
-    return renamed(runs, called) if called else runs, called.get(reference, reference)
 
 
 def parse_seeds(text: str) -> list[int]:

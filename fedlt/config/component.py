@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fedlt.config.own_code import OURS, import_file, own_files
+from fedlt.config.own_code import import_file, own_files
+from fedlt.config.own_lines import told
 from fedlt.config.schema import Field
-from fedlt.config.source import source_of
-from fedlt.errors import Problem, ScenarioError
+from fedlt.config.source import class_variables, read, source_of
+from fedlt.config.whose import OURS
+from fedlt.errors import FedLTError, Problem, ScenarioError
 
 FLOWER_PREFIX = "flower:"
 CONTRACTS = {
@@ -58,6 +61,7 @@ class Component:
             bases = [base.partition(":") for base in CONTRACTS[self.kind]]
             if not issubclass(found, tuple(getattr(importlib.import_module(home), name) for home, _, name in bases)):
                 message = f"{self.name} is no subclass of {' or '.join(f'fedlt.{name}' for _, _, name in bases)}"
+                message += f"; write class {attribute}(fedlt.{bases[0][2]})"
                 raise ScenarioError(Problem(self.kind, message))
         return found
 
@@ -73,6 +77,16 @@ class Component:
             return own_files(Path(module))
         top = module.split(".")[0]
         return {} if top in ("", *OURS) else own_files(source_of(module), top)
+
+
+def assigned_plainly(component: Component, name: str) -> bool:
+    """Whether a class of a user's file assigns a name without a type, so that it is no field."""
+    module, _, attribute = component.target.partition(":")
+    if not module.endswith(".py"):
+        return False
+    tree = read(Path(module))[0]
+    node = next((item for item in tree.body if isinstance(item, ast.ClassDef) and item.name == attribute), None)
+    return node is not None and class_variables(tree, node).get(name) == attribute
 
 
 class FlowerComponent(Component):
@@ -154,3 +168,8 @@ class Choice:
             return self.component.create(self.options | inner)
         except (TypeError, ValueError) as error:
             raise ScenarioError(Problem(self.component.kind, f"{self.name} cannot be built: {error}")) from error
+        except Exception as error:
+            if isinstance(error, FedLTError):
+                raise
+            message = f"{self.name} cannot be built: {told(error)}"
+            raise ScenarioError(Problem(self.component.kind, message)) from error

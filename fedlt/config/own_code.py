@@ -10,7 +10,6 @@ import ast
 import hashlib
 import os
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,10 +20,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fedlt.config.own_lines import told
 from fedlt.config.source import read
+from fedlt.config.whose import is_installed, is_ours
 from fedlt.errors import Problem, ScenarioError
-
-OURS = ("fedlt", "strategies", "clients", "server")  # what is imported from here is this project's
 
 
 def own_files(path: Path, installed: str = "") -> dict[str, Path]:
@@ -82,7 +81,7 @@ def importing(path: Path, modules: Mapping[str, Path], texts: Mapping[Path, byte
         if name != "__main__" and file:
             here = Path(os.path.realpath(file))
             # If one has changed, all: another may hold on to what it took from it.
-            other = names.get(name.replace(".", "/"), here) != here and not _is_installed(here)
+            other = names.get(name.replace(".", "/"), here) != here and not is_installed(here)
             if other or (changed and here in texts):
                 del sys.modules[name]
 
@@ -110,13 +109,8 @@ def _user_folders() -> Iterator[Path]:
     """Where Python looks for modules, without what is installed and what belongs to Python."""
     for entry in sys.path:
         folder = Path(os.path.realpath(entry))
-        if folder.is_dir() and not _is_installed(folder):
+        if folder.is_dir() and not is_installed(folder):
             yield folder
-
-
-def _is_installed(path: Path) -> bool:
-    folders = {"site-packages", "dist-packages"}
-    return bool(folders.intersection(path.parts)) or path.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _package(file: Path, roots: list[Path]) -> list[str]:
@@ -157,13 +151,9 @@ def _located(name: str, roots: list[Path]) -> Iterator[tuple[Path, str]]:
                 break  # a name within the module
             here = inner
         if hits:
-            if not _is_ours(hits[0]):
+            if not is_ours(hits[0]):
                 yield from ((file, file.relative_to(root).as_posix()) for file in hits)
             return
-
-
-def _is_ours(file: Path) -> bool:
-    return any(file.is_relative_to(Path(__file__).resolve().parents[2] / package) for package in OURS)
 
 
 def import_file(kind: str, path: Path) -> Any:
@@ -182,7 +172,9 @@ def import_file(kind: str, path: Path) -> Any:
                 exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
         except Exception as error:
             del sys.modules[name]
-            message = f"{path} cannot be imported: {type(error).__name__}: {error}"
+            message = f"{path} cannot be imported: {told(error)}"
+            if "non-frozen dataclass from a frozen one" in message:
+                message += "; write @dataclass(frozen=True)"
             raise ScenarioError(Problem(kind, message)) from error
 
     return sys.modules[name]

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from fedlt.config import catalog, keys
-from fedlt.config.component import Choice
+from fedlt.config.component import Choice, assigned_plainly
 from fedlt.config.schema import Field, Mismatch, check, component_kind, describe, suggest
 from fedlt.errors import Problem, ScenarioError
 
@@ -91,7 +91,9 @@ class Reader:
             if key != "name" and key not in known_fields:
                 hint = suggest(str(key), known_fields) or ", which has none"
                 others = keys.key_owners(str(key)).get(where, [])
-                if others and "did you mean" not in hint:
+                if assigned_plainly(component, str(key)):
+                    hint = f"; it is assigned there without a type: write {key}: float = ..., or the type that it has"
+                elif others and "did you mean" not in hint:
                     hint += f"; it is a key of {' and '.join(others)}"
                 self.problems.append(Problem(f"{where}.{key}", f"unknown key of {component.name}{hint}"))
 

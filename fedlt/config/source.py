@@ -113,6 +113,29 @@ def refuse_renamed(kind: str, path: Path, tree: ast.Module, node: ast.ClassDef) 
         raise ScenarioError(problems)
 
 
+def refuse_plain(kind: str, path: Path, node: ast.ClassDef) -> None:
+    """Raise `ScenarioError` where a class has fields or an `__init__`, and no `@dataclass` that makes them keys."""
+    if is_dataclass(node):
+        return
+    annotated = [item for item in node.body if isinstance(item, ast.AnnAssign) and not _is_class_variable(item)]
+    names = [item.target.id for item in annotated if isinstance(item.target, ast.Name)]
+    init = next((i for i in node.body if isinstance(i, ast.FunctionDef) and i.name == "__init__"), None)
+    if not names and init is None:
+        return
+
+    keeps = any(ast.unparse(base).rpartition(".")[2] == "Statistic" for base in node.bases)  # it counts as it goes
+    mark = "@dataclass" if keeps else "@dataclass(frozen=True)"
+    if names:
+        what = (
+            f"{', '.join(names)} of {node.name} {'is no key' if len(names) == 1 else 'are no keys'} of a scenario yet"
+        )
+        remedy = f"write {mark} above class {node.name}"
+    else:
+        what = f"{node.name} is made by an __init__ of its own, whose arguments no scenario can set"
+        remedy = f"write {mark} above class {node.name}, and its keys as fields: mu: float = 0.1"
+    raise ScenarioError(Problem(kind, f"{path.name}: {what}; {remedy}"))
+
+
 def class_variables(tree: ast.Module, node: ast.ClassDef) -> dict[str, str]:
     """The class variables that a class and its bases assign, each with the name of the class that does; no fields."""
     found: dict[str, str] = {}

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlt.config.hook_results import expect_order, name_of
 from fedlt.config.horizon import Horizon, OfTheRun
 from fedlt.data.inputs.features import Encoded
 
@@ -195,16 +196,14 @@ class Site:
     def positions(self, count: int, sampler: Callable[[Site], NDArray[np.int64]] | None = None) -> NDArray[np.int64]:
         """Positions in the order of use: `count / n` passes of the sampler (the learner's) over the n samples.
 
-        A pass is what the sampler gives, however many samples it leaves out or repeats. Raises ValueError for an empty
+        A pass is what the sampler gives, however many samples it leaves out or repeats. Raises `HookError` for an empty
         one, of which there would never be enough.
         """
         taken: list[NDArray[np.int64]] = []
         while count > 0:
-            order = self.learner.sampler(self, self.stage) if sampler is None else sampler(self)
-            if not len(order):
-                whose = type(self.learner).__name__ if sampler is None else getattr(sampler, "__name__", sampler)
-                message = f"the sampler of {whose} gives an empty pass over {self.num_samples} samples"
-                raise ValueError(f"{message}; let it use at least one of them, or deal more to each client")
+            given = self.learner.sampler(self, self.stage) if sampler is None else sampler(self)
+            whose = getattr(sampler, "__qualname__", type(sampler).__name__)
+            order = expect_order(given, self.num_samples, whose if sampler else name_of((self.learner, "sampler")))
             part = -(-min(count, self.num_samples) * len(order) // self.num_samples)  # rounded up, exactly
             taken.append(order[:part])
             count -= self.num_samples

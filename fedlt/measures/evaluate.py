@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlt.config.hook_results import expect_logits, name_of
 from fedlt.learner import Logits, Prediction
 from fedlt.measures.collect import Collector
 from fedlt.statistic import FeatureBatch, Predicted, Subject
@@ -55,15 +56,18 @@ def evaluate_generic(
     Raises FloatingPointError where logits are no prediction.
     """
     undecided = Undecided()
+    name = name_of((strategy, "generic"), (server.learner, "predict"))
     server.model.eval()
     with torch.no_grad():  # inference mode would leave features in the cache that personal models cannot add to
         for index in chunks:
             for x, targets in test.parts(test.chunk_rows(index)):
-                for variant, found in variants(strategy.generic(server, x)).items():  # type: ignore[arg-type]
+                said = strategy.generic(server, x)  # type: ignore[arg-type]
+                expect_logits(said, len(x), server.task, name)
+                for variant, found in variants(said).items():
                     subject = Subject("generic", variant, test.validation)
                     undecided.count(subject, found.logits)
                     collector.add(subject, Predicted(found, targets, x.rows))
-    undecided.refuse()
+    undecided.refuse("its features or its head are not finite; a smaller local.lr may help")
 
 
 def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: Tensor, collector: Collector) -> None:
@@ -77,11 +81,14 @@ def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: T
     unseen = client.class_counts == 0
     blank = bool(unseen.all())
     held: list[tuple[Subject, Predicted]] = []
+    name = name_of((strategy, "personal"), (client.learner, "predict"))
     client.model.eval()
 
     for x, targets in test.parts(rows):
         with torch.no_grad():
-            for variant, found in variants(strategy.personal(client, x)).items():  # type: ignore[arg-type]
+            logits = strategy.personal(client, x)  # type: ignore[arg-type]
+            expect_logits(logits, len(x), client.task, name)
+            for variant, found in variants(logits).items():
                 masked = replace(found, logits=found.logits.masked_fill(unseen, -torch.inf))
                 for kind, said in (("personal", found), ("personal_masked", masked)):
                     subject = Subject(kind, variant, test.validation)
@@ -124,12 +131,12 @@ class Undecided:
         self._found.setdefault(subject, []).append((~(logits.amax(-1) > -torch.inf)).sum())
         self._rows[subject] = self._rows.get(subject, 0) + len(logits)
 
-    def refuse(self) -> None:
-        """Raises FloatingPointError where there was such a row."""
+    def refuse(self, hint: str = "") -> None:
+        """Raises FloatingPointError where there was such a row. hint: what may help."""
         for subject, parts in self._found.items():
             if count := int(torch.stack(parts).sum()):
                 what = f"{count} of {self._rows[subject]} samples have logits of {subject.full_name}"
-                raise FloatingPointError(f"{what} that are NaN, or -inf for every class")
+                raise FloatingPointError(f"{what} that are NaN, or -inf for every class{hint and ': '}{hint}")
 
 
 def named_logits(found: Logits) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Unpack
 
-from fedlt.comparing.own_names import checked_name
 from fedlt.config.overrides import Override, Sections, as_words
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.errors import Problem, ScenarioError
@@ -40,7 +39,6 @@ def run(
     quiet: bool = True,
     track: str | Sequence[str | Callback] = (),
     callbacks: Sequence[Callback] = (),
-    name: str = "",
     **sections: Unpack[Sections],
 ) -> Run:
     """Run a scenario and return its run. What was stopped goes on from its last checkpoint.
@@ -53,7 +51,6 @@ def run(
     resume_from: go on from the checkpoint of this round, not from the last one.
     track: names of trackers (`fedlt.results.trackers`), one or several.
     callbacks: what listens to the run and may stop it (`fedlt.callback`).
-    name: what the method is called in tables, pictures and reports; kept with the run, and of no other effect.
     sections: overrides by keyword, `strategy="fedprox", local={"lr": 0.1}`.
 
     Raises `ScenarioError` before any work, `ClientError` where a client fails, `Interrupted` (a KeyboardInterrupt)
@@ -68,7 +65,7 @@ def run(
         options = [] if Path(out) == Path("runs") else ["--out", str(out)]
         repeated = [str(scenario), *chosen, *options] if isinstance(scenario, str | Path) else []
         console = Console(quiet, words=repeated)
-        return run_scenario(checked, Path(out), console, force, command, grids, track, resume_from, callbacks, name)
+        return run_scenario(checked, Path(out), console, force, command, grids, track, resume_from, callbacks)
 
 
 def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, float]:
@@ -97,13 +94,8 @@ def run_scenario(
     track: str | Sequence[str | Callback] = (),
     resume_from: int | None = None,
     callbacks: Sequence[Callback] = (),
-    name: str = "",
 ) -> Run:
-    """Run a checked scenario, go on with what was stopped, or return the finished run of it.
-
-    name: the run's from now on; the one that it has already unless given.
-    """
-    name = checked_name(name) if name else ""
+    """Run a checked scenario, go on with what was stopped, or return the finished run of it."""
     if force and resume_from is not None:
         raise ScenarioError(Problem("--resume-from", "goes on with a run, and --force starts over; choose one"))
     asked = words(track)
@@ -116,7 +108,6 @@ def run_scenario(
     out = out.expanduser().resolve()
     done = None if force else kept_run(out, scenario, console.note)
     if done is not None:
-        done.rename(name)
         console.finished(done, already=True)
         return done
     _check_writable(out)
@@ -136,12 +127,11 @@ def run_scenario(
 
             # The ServerApp prints the table there.
             result = run_under_flower(scenario, out, not console.quiet, names, force, resume_from)
-            result.rename(name)
         else:
             from server.app import serve
 
             grid = grids.get(backend, scenario, federation)
-            result = serve(grid, scenario, federation, out, console, command, own, force, resume_from, name)
+            result = serve(grid, scenario, federation, out, console, command, own, force, resume_from)
             console.finished(result)
     finally:
         console.close()

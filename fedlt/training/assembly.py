@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -11,10 +11,13 @@ import torch
 from torch import nn
 
 from fedlt.config.declarations import misspelt
+from fedlt.config.hook_names import misused
+from fedlt.config.hook_results import given, name_of
+from fedlt.config.own_lines import before_work
 from fedlt.config.schedules import LENGTH, TORCH
 from fedlt.data.task import Task
-from fedlt.errors import Problem, ScenarioError
-from fedlt.learner import Learner, overrides
+from fedlt.errors import HookError, Problem, ScenarioError
+from fedlt.learner import Learner, Stage, overrides
 from fedlt.links.chain import Chain
 from fedlt.links.link import Setting
 from fedlt.measures.defaults import statistics
@@ -23,6 +26,7 @@ from fedlt.nn.model import Model
 from fedlt.nn.wrapped import WrappedModule, described
 from fedlt.process import seeding
 from fedlt.statistic import Statistic
+from fedlt.strategy import Strategy
 from fedlt.training import trial
 from fedlt.training.initial import Initial
 from fedlt.training.own_statistics import try_own
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
     from fedlt.data.federation import Federation
     from fedlt.nn.net import Net
-    from fedlt.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     """Build model and layout from the scenario's seed; raises `ScenarioError` where the parts do not fit."""
     strategy, learner, recipe = (c.create() for c in (scenario.strategy, scenario.learner, scenario.model))
     _expect_words(strategy, learner)
+    _expect_stages(learner)
     _expect_meaning(strategy, learner, scenario.learner.name)
-    shares = sum(stage.share for stage in learner.stages())
-    if abs(shares - 1) > 1e-9:
-        raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
     rounds = scenario.federation.rounds
     counts = federation.seen_counts() if "class_prior" in (*strategy.needs, *learner.needs) else None
     target, inputs = federation.train_targets.kind, federation.inputs.for_recipe(recipe)
@@ -93,17 +94,19 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         _expect_head(scenario, strategy, learner, model)
         remarks = [described(model, recipe.name)] if isinstance(recipe, WrappedModule) else []
         remarks += recipe.adapter.remarks() if isinstance(recipe, Model) and recipe.adapter else []
-        given = model.head
+        arrived = model.head
         try:
-            learner.build(model, task)
+            with before_work("learner", name_of((learner, "build")), but=ValueError):
+                learner.build(model, task)
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
         if initial is not None:
             initial.give(model)
-        if model.head is not given:
+        if model.head is not arrived:
             _expect_own_head(strategy, model.head, scenario.learner.name)
         try:
-            strategy.build(model, task)
+            with before_work("strategy", name_of((strategy, "build")), but=ValueError):
+                strategy.build(model, task)
             if initial is not None:
                 initial.give(model)
                 initial.settle(model)
@@ -194,13 +197,29 @@ def try_own_model(scenario: Scenario, federation: Federation, parts: Assembly) -
 
 
 def _expect_words(strategy: Strategy, learner: Learner) -> None:
-    """Refuse class variables with words that nobody knows: a misspelt need would go unmet in silence."""
+    """Refuse class variables with words that nobody knows, and methods that nobody calls but for a slip: what is
+    misspelt would go unmet in silence."""
     parts = {"strategy": strategy, "learner": learner}
     problems = [
         Problem(kind, f"{type(part).__name__}: {text}") for kind, part in parts.items() for text in misspelt(part)
     ]
+    problems += [Problem("learner", text) for text in misused(learner, Learner)]
+    problems += [Problem("strategy", text) for text in misused(strategy, Strategy)]
     if problems:
         raise ScenarioError(problems)
+
+
+def _expect_stages(learner: Learner) -> None:
+    """Refuse stages that are none, or do not fill the run."""
+    name = name_of((learner, "stages"))
+    with before_work("learner", name):
+        found: object = learner.stages()
+        stages = list(found) if isinstance(found, Iterable) else []
+        if not stages or not all(isinstance(stage, Stage) for stage in stages):
+            raise HookError(f"{name} gave {given(found)}; return a tuple of fedlt.Stage, as in (Stage(),)")
+    shares = sum(stage.share for stage in stages)
+    if abs(shares - 1) > 1e-9:
+        raise ScenarioError(Problem("learner", f"the shares of the stages sum to {shares}, not to 1"))
 
 
 def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlt.config.hook_results import expect_loss, given, name_of
 from fedlt.data.site import Batch, Rows, Site
+from fedlt.errors import HookError
 from fedlt.nn.net import Switch
 from fedlt.training.optimizers import make_optimizer
 from fedlt.training.schedules import make_schedule
@@ -91,7 +93,10 @@ class Trainer:
             for step, positions in enumerate(batches, first):
                 optimizer.lr = rate * self.pace(site, step, total)
                 batch = data.batch(positions, self._augment(site), site.generator)
-                value = site.learner.gradient(site, partial(self._loss, loss, site), batch)
+                value: Any = site.learner.gradient(site, partial(self._loss, loss, site), batch)
+                if not isinstance(value, Tensor):
+                    name = name_of((site.learner, "gradient"))
+                    raise HookError(f"{name} gave {given(value)}; return the loss of the batch")
                 optimizer.step()
                 self.work.count(value, 1, len(batch), backward=len(batch) if trained else 0)
                 self.work.forward_samples += 0 if trained or stage.encoded else len(batch)
@@ -153,13 +158,14 @@ class Trainer:
 
     def _loss(self, loss: Callable[[Any, Batch], Tensor], site: Site, batch: Batch) -> Tensor:
         """The loss of a batch; gradients of former ones are dropped."""
+        value: Any
         if self.precision == "float32":  # even switched off, autocast costs a small model some per cent
             value = loss(site, batch)
         else:
             with torch.autocast(self.device.type, torch.bfloat16):
                 value = loss(site, batch)
         self._optimizer.zero_grad()
-        return value
+        return expect_loss(value, loss, site.learner)
 
     def _train_mode(self, stage: Stage) -> None:
         """Training mode; a backbone that the stage leaves out stays as it is, running statistics included, and so do

@@ -1,11 +1,16 @@
-"""What becomes of clients that fail: the run ends with their name, or goes on without them and says so."""
+"""What becomes of what fails. A client: the run ends with its name, or goes on without it and says so. The server: the
+run ends with the hook and its line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from fedlt.errors import ClientError, FedLTError
-from fedlt.exchange import Failure, Report
+from fedlt.config.own_lines import told
+from fedlt.errors import ClientError, CodeError, FedLTError, HookError
+from fedlt.exchange import GENERIC, Failure, Report
+from fedlt.strategy import Weightless
 
 
 class Failures:
@@ -19,20 +24,21 @@ class Failures:
         """Raise `ClientError` for the first client that failed, or log what is skipped. Two things end the run under
         both policies: a generic model whose logits are no predictions, and a machine without memory, since results
         would else follow from where it is computed."""
-        failures = sorted((f for report in reports for f in report.failures), key=lambda failure: failure.client)
+        found = (failure for report in reports for failure in report.failures)
+        failures = sorted(found, key=lambda failure: (failure.purpose == "train", failure.client))  # as they happened
         for failure in failures:
             when = round if failure.purpose == "train" else round - 1
-            if failure.purpose == "generic":
-                hint = "its features or its head are not finite; a smaller local.lr may help"
-                raise FedLTError(f"the generic model cannot be tested after round {when}: {failure.reason}: {hint}")
             if failure.memory:
-                raise FedLTError(
-                    f"memory ran out for client {failure.client} in round {when}: take fewer workers "
-                    f"(resources.workers), or a smaller local.batch_size or evaluation.batch_size\n\n"
-                    f"{failure.traceback.rstrip()}"
-                )
+                whom = "the generic model" if failure.client == GENERIC else f"client {failure.client}"
+                remedy = "(resources.workers), or a smaller local.batch_size or evaluation.batch_size"
+                message = f"memory ran out for {whom} in round {when}: take fewer workers {remedy}"
+                raise CodeError(message, failure.traceback)
+            if failure.purpose == "generic":
+                reason = failure.reason.removeprefix("FloatingPointError: ")
+                message = f"the generic model cannot be tested after round {when}: {reason}"
+                raise CodeError(message, failure.traceback)
             if self.policy == "fail":
-                raise ClientError(failure.client, when, failure.traceback)
+                raise ClientError(failure.client, when, failure.reason, failure.traceback)
             self._tell(when, failure)
 
     def _tell(self, round: int, failure: Failure) -> None:
@@ -41,6 +47,23 @@ class Failures:
         if (failure.client, failure.reason) not in self._told:  # the same traceback would fill the log
             self._told.add((failure.client, failure.reason))
             self._log(failure.traceback.rstrip())
+
+
+@contextmanager
+def at_server(round: int) -> Iterator[None]:
+    """What the server half of a strategy or link raises in the block becomes an error with round, hook and line.
+
+    Errors of this project that are sentences already, and no hook's, are left as they are.
+    """
+    try:
+        yield
+    except Weightless as error:
+        raise FedLTError(f"round {round}: {error}") from error
+    except Exception as error:
+        if isinstance(error, FedLTError) and not isinstance(error, HookError):
+            raise
+        message = f"the server failed in round {round}: {told(error)}"
+        raise CodeError(message, traceback.format_exc()) from error
 
 
 def evaluated_in_part(reports: Sequence[Report]) -> set[int]:

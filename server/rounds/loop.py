@@ -16,17 +16,17 @@ from fedlt.exchange import UNION, Job, Report
 from fedlt.learner import overrides
 from fedlt.links.chain import Fates
 from fedlt.measures.evaluation import Evaluation
-from fedlt.nn.flat import is_finite
 from fedlt.process import seeding
-from fedlt.strategy import Server, Strategy, Weightless
+from fedlt.strategy import Server, Strategy
 from fedlt.training.assembly import Assembly, cohort_size
 from server.grids.local import LocalGrid
 from server.records import pack_common, pack_job, pack_states, unpack_report, with_room
+from server.rounds.aggregation import Aggregation, set_up
 from server.rounds.auxiliary import auxiliary_rows
-from server.rounds.failures import Failures
+from server.rounds.failures import Failures, at_server
 from server.rounds.gather import gather
 from server.rounds.progress import Progress
-from server.rounds.schedule import Unit, cut, deal, evaluation_units, train_units, validation_units
+from server.rounds.schedule import Unit, cut, deal, evaluation_units, in_order, train_units, validation_units
 from server.state.states import StateStore
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ class Rounds:
             server.auxiliary = auxiliary_rows(federation, parts.task.inputs, server.weights.device)
 
         server.rng = seeding.generator(scenario.seed, "server", 0)
-        parts.strategy.setup(server)
+        set_up(parts.strategy, server)
         self.progress = Progress(server, states, links=parts.chain.begin())
+        self.aggregation = Aggregation(parts.strategy, self.progress)
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
         self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
@@ -125,17 +126,12 @@ class Rounds:
         if train:
             taken = self._take(reports)
             used = [client for update in taken for client in update.clients]
-            arrival = self.parts.chain.receive(server, sampled, taken, self.progress.links)
+            with at_server(round):
+                arrival = self.parts.chain.receive(server, sampled, taken, self.progress.links)
             updates = arrival.updates
             aggregating = time.perf_counter()
             if updates:
-                try:
-                    self.parts.strategy.aggregate(server, updates)
-                except Weightless as error:
-                    raise FedLTError(f"round {round}: {error}") from error
-                self.progress.separate()
-            if not is_finite(server.weights):
-                raise FedLTError(f"the generic model is not finite after round {round}; a smaller local.lr may help")
+                self.aggregation.step(round, updates)
             self.progress.round = round
             now = time.perf_counter()
             clock = {
@@ -191,6 +187,7 @@ class Rounds:
 
         messages = []
         for number, bundle in enumerate(bundles):
+            bundle = in_order(bundle)
             clients = tuple(sorted({client for unit in bundle for client in unit.clients if client in held}))
             if clients not in states:
                 states[clients] = pack_states(held.read(clients))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from fedlt.errors import FedLTError
 from fedlt.links.link import Memory
 from fedlt.strategy import Server
 from server.state.states import StateStore
@@ -31,10 +30,8 @@ class Progress:
         apart, does not differ from one that was never stopped."""
         server = self.server
         seen = {server.flat.storage.untyped_storage().data_ptr()}
-        for what, tensors in (("state", server.state), ("outbox", server.outbox)):
+        for tensors in (server.state, server.outbox):
             for name, value in tensors.items():
-                if not isinstance(value, torch.Tensor):
-                    raise FedLTError(f"server.{what}[{name!r}] is a {type(value).__name__}; keep tensors only")
                 if value.untyped_storage().data_ptr() in seen:
                     tensors[name] = value = value.clone()
                 seen.add(value.untyped_storage().data_ptr())

@@ -92,6 +92,12 @@ def deal(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
     return [hand for hand in hands if hand]
 
 
+def in_order(bundle: Sequence[Unit]) -> list[Unit]:
+    """The units of one message, evaluation first, then by client: of clients that fail, each worker meets its first
+    one, so that the first of all is told of whoever computes it."""
+    return sorted(bundle, key=lambda unit: (min(unit.work.blocks, default=-1), unit.clients[:1]))
+
+
 def cut(hand: Sequence[Unit], pace: float | None) -> list[list[Unit]]:
     """A hand in pieces that travel apart: each half of what is left, within `SHORTEST` and `LONGEST`.
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlt.callback import Callback
-from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
+from fedlt.errors import CodeError, FedLTError, Interrupted, Problem, ScenarioError
+from fedlt.process.files import from_here
 from fedlt.process.memory import give_back
 from server.rounds.progress import Progress
 from server.state.checkpoint import KEPT, Checkpoint, Checkpoints
@@ -148,6 +149,7 @@ class Keeper(Callback):
                     self.writer.finish("interrupted")
                 else:
                     self.writer.fail(error)
+                    self._keep_traceback(error)
             if isinstance(error, OSError) and (error.errno in DISK or "No space left" in str(error)):
                 raise FedLTError(
                     f"cannot write to {self.writer.folder}: {error.strerror or error}. The checkpoints there are "
@@ -157,6 +159,12 @@ class Keeper(Callback):
         with suppress(OSError):  # leftovers harm nobody
             if self.end is None or not self.checkpoints.keep_only(self.end):
                 self.checkpoints.clear()
+
+    def _keep_traceback(self, error: BaseException) -> None:
+        """Where code of a strategy or a model failed, the traceback goes to the log, and the error says so."""
+        if isinstance(error, CodeError) and self.writer.folder.is_dir():
+            self.writer.log(error.remote_traceback.rstrip())
+            error.add_note(f"the whole traceback is in {from_here(self.writer.folder / 'log.txt')}")
 
     def ended(self, progress: Progress) -> None:
         """Note whether the run, whose models are final, can be gone on with for more rounds."""

@@ -19,7 +19,7 @@ from fedlt.config.sections import Local
 from fedlt.data.auxiliary import set_apart
 from fedlt.data.federation import federate
 from fedlt.data.targets import Targets
-from fedlt.errors import FedLTError, ScenarioError
+from fedlt.errors import FedLTError, HookError, ScenarioError
 from fedlt.exchange import Report
 from fedlt.nn.net import Net
 from fedlt.nn.norm import BatchNorm
@@ -154,7 +154,7 @@ def test_values_stay_apart_and_survive_the_message() -> None:
     assert parts[0].values["loss"].tolist() == [4.0]
     back = unpack_report(pack_report(Report(updates={3: [whole]}))).updates[3][0]
     assert (back.clients, back.values["loss"].tolist(), back.sums) == ((4, 2, 9), [4.0, 2.0, 9.0], {})
-    with pytest.raises(ValueError, match=r"different values: \['loss'\] and \[\]"):
+    with pytest.raises(HookError, match=r"different names in client.values: \['loss'\] and \[\]"):
         combine([parts[0], Update((1,), 1.0, torch.ones(2))])
 
 

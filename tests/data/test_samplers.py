@@ -22,7 +22,7 @@ import fedlt
 from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data.site import Batch, Site
-from fedlt.errors import ClientError
+from fedlt.errors import ClientError, HookError
 from fedlt.learner import Learner, Stage
 from fedlt.nn.net import Net
 
@@ -91,7 +91,7 @@ def test_an_empty_pass_is_an_error_that_names_the_sampler(make_client: Any, give
     def nothing(site: Site) -> NDArray[np.int64]:
         return np.empty(0, np.int64)
 
-    with pytest.raises(ValueError, match=f"sampler of {'nothing' if given else 'Order'} gives an empty pass over 8"):
+    with pytest.raises(HookError, match=f"{'nothing' if given else 'Order.sampler'} gave an empty pass over 8 samples"):
         client.train(client.learner.loss, sampler=nothing if given else None)
 
 
@@ -156,7 +156,7 @@ def test_a_client_with_an_empty_pass_is_named(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(
-        ClientError, match=r"client \d+ failed in round 1: ValueError: the sampler of Full gives an empty"
+        ClientError, match=r"client \d+ failed in round 1: Full.sampler gave an empty pass over \d+ samples"
     ):
         fedlt.run(tiny, f"learner={own_file(OWN)}:Full", "federation.clients=30", out=tmp_path, backend="inline")
 

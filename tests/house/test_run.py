@@ -257,7 +257,7 @@ def test_a_failing_client_ends_the_run_with_its_name(
         fedlt.run(tiny, *failing("fit"), out=out)
     assert (caught.value.client, caught.value.round) == (4, 1)
     assert 'raise RuntimeError("out of luck")' in caught.value.remote_traceback
-    assert "Traceback" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
     summary = only_run(out)
     assert summary["status"] == "failed"
     assert "client 4 failed in round 1" in summary["error"]
@@ -285,7 +285,10 @@ def test_weights_that_are_not_finite_are_never_averaged(
 def test_a_generic_model_that_is_not_finite_ends_the_run(
     tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(FedLTError, match=r"the generic model is not finite after round 1; a smaller local\.lr may"):
+    with pytest.raises(
+        FedLTError,
+        match=r"the server failed in round 1: Exploding.aggregate gave 1210 of 1210 weights that are not finite",
+    ):
         fedlt.run(tiny, f"strategy={own_file(FAILING)}:Exploding", out=tmp_path / "runs")
     assert only_run(tmp_path / "runs")["status"] == "failed"
 

@@ -1,0 +1,19 @@
+"""Whose a source file is: this project's, an installed package's, or a user's own."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+OURS = ("fedlt", "strategies", "clients", "server")  # what is imported from here is this project's
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a file is of this project."""
+    return any(file.is_relative_to(Path(__file__).resolve().parents[2] / package) for package in OURS)
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a file is of an installed package, or belongs to Python."""
+    folders = {"site-packages", "dist-packages"}
+    return bool(folders.intersection(path.parts)) or path.is_relative_to(sysconfig.get_path("stdlib"))

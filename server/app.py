@@ -68,11 +68,12 @@ def serve(
     callbacks: Sequence[Callback] = (),
     force: bool = False,
     resume_from: int | None = None,
+    name: str = "",
 ) -> Run:
     """Run the scenario, or go on from its last checkpoint, and return its run. A failed run's folder is kept.
 
     callbacks: the user's own, and trackers. force: start over. resume_from: the round whose checkpoint to go on from.
-    Raises `Interrupted` after a signal.
+    name: what the run's method is called; what it was called before, unless given. Raises `Interrupted` after a signal.
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
     remarks = [*parts.remarks(), *strategy_remarks(parts.strategy, cohort_size(scenario, len(federation.clients)))]
@@ -81,7 +82,10 @@ def serve(
     folder = out / scenario.run_name
     check_space(folder, parts, len(federation.clients))
 
-    writer = RunWriter(folder, scenario.to_yaml(), _meta(scenario, federation, grid, command, parts))
+    meta = _meta(scenario, federation, grid, command, parts)
+    if name := name or _name_so_far(folder):
+        meta["name"] = name
+    writer = RunWriter(folder, scenario.to_yaml(), meta)
     hooks = Hooks(RunState(folder, scenario, federation, remarks, writer.log), callbacks)
     checkpoints = Checkpoints(folder, scenario, federation.digest(), federation.made_of)
     end = None if scenario.evaluation.patience is not None else scenario.federation.rounds
@@ -123,6 +127,11 @@ def serve(
 def _replaced(grid: Grid) -> int:
     """Workers that were lost and replaced since the grid was made, as far as it knows its workers."""
     return grid.replaced if isinstance(grid, LocalGrid) else 0
+
+
+def _name_so_far(folder: Path) -> str:
+    """What the run in this folder, if there is one, was called by its user."""
+    return open_run(folder).name if (folder / "run.json").is_file() else ""
 
 
 def _begun(initial: Initial) -> dict[str, Any]:

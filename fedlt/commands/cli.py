@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from fedlt import __version__
-from fedlt.commands import report, results
+from fedlt.commands import explain, report, results
 from fedlt.commands.options import Command
 from fedlt.commands.shared import (
     DEFAULT_SCENARIO,
@@ -62,6 +63,7 @@ def run(
         "runs"
     ),
     seeds: Annotated[str | None, typer.Option(help="Several runs: 0-2, or 0,3,7.")] = None,
+    name: Annotated[str, typer.Option(help="What the method is called in tables, pictures and reports.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Start over what is finished or was stopped.")] = False,
     resume_from: Annotated[int | None, typer.Option(help="Go on from the checkpoint of this round.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
@@ -76,18 +78,20 @@ def run(
     sets a key (strategy=fedprox strategy.mu=0.1), ~key goes back to its default; `fedlt ls keys` lists them. What was
     stopped goes on from its last checkpoint.
     """
+    from fedlt.comparing.own_names import checked_name
     from fedlt.config.scenario import load_scenario
 
-    name, changes = split(scenario, overrides)
+    called = checked_name(name) if name else ""
+    chosen, changes = split(scenario, overrides)
     changes += [f"resources.{key}={value}" for key, value in (("backend", backend), ("workers", workers)) if value]
     changes += [f"init_from.name={init_from}"] if init_from else []
     each = [[*changes, f"seed={seed}"] for seed in parse_seeds(seeds)] if seeds else [changes]
-    scenarios = [load_scenario(name, chosen) for chosen in each]  # all are checked before the first runs
+    scenarios = [load_scenario(chosen, overridden) for overridden in each]  # all are checked before the first runs
     from fedlt.commands.repeated import run_each
 
     options = [*(["--seeds", seeds] if seeds else []), *(["--out", str(out)] if out != Path("runs") else [])]
-    settings = {"quiet": quiet, "verbose": verbose, "profile": profile, "words": [name, *changes, *options]}
-    run_each(scenarios, settings, out, force, "fedlt " + shlex.join(sys.argv[1:]), track, resume_from)
+    settings = {"quiet": quiet, "verbose": verbose, "profile": profile, "words": [chosen, *changes, *options]}
+    run_each(scenarios, settings, out, force, "fedlt " + shlex.join(sys.argv[1:]), track, resume_from, called)
 
 
 @app.command(cls=Command)
@@ -159,7 +163,7 @@ def ls(
 
     All of them unless given.
     """
-    from fedlt.commands.listing import KINDS, listing
+    from fedlt.commands.listing import KINDS, listing, rows_text
 
     if what and what not in KINDS:
         from fedlt.config.schema import suggest
@@ -169,12 +173,11 @@ def ls(
     if as_json:
         print(json.dumps(found[what] if what else found, indent=1))
         return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # one line each where it is piped
     for kind, rows in found.items():
         if not what:
             print(f"{kind}:")
-        width = max((len(row["name"]) for row in rows), default=0)
-        for row in rows:
-            print(f"{'' if what else '  '}{row['name']:<{width}}  {row['summary']}".rstrip())
+        print(rows_text(rows, "" if what else "  ", width))
 
 
 @app.command(cls=Command)
@@ -233,7 +236,7 @@ def doctor(as_json: AsJson = False) -> None:
             print(f"  {name:<16} {value}")
 
 
-for function in (*results.COMMANDS, *report.COMMANDS):
+for function in (*results.COMMANDS, explain.explain, *report.COMMANDS):
     app.command(cls=Command)(guarded(function))
 
 

@@ -8,9 +8,9 @@ import os
 import platform
 import re
 from pathlib import Path
+from textwrap import fill
 
 from fedlt.config import catalog
-from fedlt.config.component import FLOWER_PREFIX
 from fedlt.config.keys import scenario_keys
 from fedlt.config.scenario_file import FOLDER, scenario_names
 
@@ -61,10 +61,35 @@ def listing(what: str) -> list[dict[str, str]]:
         for name in catalog.flower_names():
             found = catalog.find("strategy", name)
             keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
-            summary = f"Flower's {name.removeprefix(FLOWER_PREFIX)} on the server"
+            summary = f"Flower, on the server: {found.summary}"
             rows.append({"name": name, "summary": summary, "fields": keys, "needs": ""})
 
     return rows
+
+
+def rows_text(rows: list[dict[str, str]], indent: str, width: int | None) -> str:
+    """Names and summaries in two columns. width: at which summaries are broken; None: not at all.
+
+    A name that is far longer than the others, or that would take half the width, has its summary beneath it.
+    """
+    if not rows:
+        return ""
+    lengths = sorted(len(row["name"]) for row in rows)
+    column = lengths[-1] if width is None else max((n for n in lengths if n <= width // 3), default=width // 4)
+    gap = " " * (len(indent) + column + 2)
+
+    lines = []
+    for row in rows:
+        name, summary = row["name"], row["summary"]
+        head = f"{indent}{name:<{column}}  "
+        if width is None or not summary:
+            lines.append(f"{head}{summary}".rstrip())
+            continue
+        if len(name) > column:
+            lines.append(f"{indent}{name}")
+            head = gap
+        lines.append(fill(summary, width, initial_indent=head, subsequent_indent=gap, break_on_hyphens=False))
+    return "\n".join(lines)
 
 
 def doctor_report() -> dict[str, dict[str, str]]:

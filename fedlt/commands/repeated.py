@@ -24,6 +24,7 @@ def run_each(
     command: str,
     track: str = "",
     resume_from: int | None = None,
+    name: str = "",
 ) -> None:
     """Run the scenarios, which differ in their seeds, one after the other.
 
@@ -34,7 +35,7 @@ def run_each(
     with Grids() as grids:
         for left, scenario in zip(range(len(scenarios), 0, -1), scenarios, strict=True):
             console = Console(**settings, runs=0 if told else left, going_on=len(scenarios) > 1)
-            runs.append(run_scenario(scenario, out, console, force, command, grids, track, resume_from))
+            runs.append(run_scenario(scenario, out, console, force, command, grids, track, resume_from, name=name))
             told |= console.runs == 0
             if settings["quiet"] or left > 1:
                 print(from_here(runs[-1].folder), flush=True)

@@ -10,14 +10,17 @@ import typer
 
 from fedlt.commands.shared import (
     DEFAULT_SCENARIO,
+    NamesOption,
     Overrides,
     QuietOption,
     ScenarioArgument,
     VerboseOption,
+    named,
     parse_seeds,
     split,
 )
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.process.files import from_here
 
 if TYPE_CHECKING:
     from fedlt.comparing.comparison import Comparison
@@ -67,7 +70,7 @@ def sweep(
     shown = Quiet() if quiet else view(verbose)
     result = run_jobs(followed(jobs, track), out, int(parallel) if parallel != "auto" else parallel, force, shown)
     if quiet:
-        print("\n".join(str(run.folder) for run in result.runs))
+        print("\n".join(str(from_here(run.folder)) for run in result.runs))
     elif result.runs:
         print()
         print_tables(_compared(result, reference, select))
@@ -102,6 +105,7 @@ def compare(
     variants: Annotated[str, typer.Option(help="Variants of models that get rows: names or '*'.")] = "",
     metrics: Annotated[str, typer.Option(help="Columns, such as generic/accuracy,personal/few.")] = "",
     each: Annotated[str, typer.Option(help="Keys of the setting: a table for each value.")] = "",
+    names: NamesOption = None,
     level: Annotated[float, typer.Option(help="Of the confidence interval.")] = 0.95,
     format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.", show_default=False)] = "",
     output: Annotated[
@@ -126,8 +130,9 @@ def compare(
     chosen = format or ENDINGS.get(output.suffix if output else "", "text")
     if chosen not in FORMATS:
         raise ScenarioError(Problem("--format", f"expected one of {', '.join(FORMATS)}, got {chosen!r}"))
+    runs, base = named(paths, reference, names)
     tables = compare_each(
-        *paths, each=_words(each), by=by, reference=reference, variants=_words(variants), select=select,
+        *runs, each=_words(each), by=by, reference=base, variants=_words(variants), select=select,
         level=level, metrics=_words(metrics),
     )  # fmt: skip
     if output is not None:
@@ -145,6 +150,8 @@ def plot(
     by: Annotated[str | None, typer.Option(help="Keys that name the methods: strategy,local.lr.")] = None,
     reference: Annotated[str, typer.Option(help="Method to compare with; gain needs it.")] = "",
     metrics: Annotated[str, typer.Option(help="Of curves: generic/few,personal/accuracy.")] = "",
+    names: NamesOption = None,
+    width: Annotated[float, typer.Option(help="Inches: 7 fills a page, 3.3 a column of two.")] = 7.0,
 ) -> None:
     """Draw runs: learning curves, clients, classes, who holds what.
 
@@ -153,6 +160,7 @@ def plot(
     """
     from fedlt.plots.figure import KINDS, draw, save
 
+    runs, base = named(paths, reference, names)
     wanted = list(KINDS) if kind == "all" else [kind]
     if kind == "all":
         if not reference:
@@ -161,7 +169,7 @@ def plot(
     for name in wanted:
         options = {"metrics": _words(metrics)} if metrics and name == "curves" else {}
         path = output / f"{name}.png" if kind == "all" else output
-        save(draw(name, *paths, by=by, reference=reference, **options), path)
+        save(draw(name, *runs, by=by, reference=base, width=width, **options), path)
         print(path)
 
 

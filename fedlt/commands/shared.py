@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
+
+if TYPE_CHECKING:
+    from fedlt.results.runs import Run
 
 DEFAULT_SCENARIO = "digits_lt"
 
@@ -20,6 +23,10 @@ Overrides = Annotated[list[str] | None, typer.Argument(show_default=False)]
 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the run folder's path alone.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; errors with their whole traceback.")]
+
+NamesOption = Annotated[
+    list[str] | None, typer.Option("--name", help="What a row is called: ./mine.py:Mine=Ours; repeat it for others.")
+]
 
 
 def guarded(function: Callable[..., None]) -> Callable[..., None]:
@@ -50,6 +57,16 @@ def split(scenario: str, overrides: list[str] | None) -> tuple[str, list[str]]:
     if "=" in scenario or scenario.startswith("~"):
         return DEFAULT_SCENARIO, [scenario, *(overrides or [])]
     return scenario, list(overrides or [])
+
+
+def named(paths: Sequence[str], reference: str, names: Sequence[str] | None) -> tuple[list[Run], str]:
+    """The runs of the paths, called as `NamesOption` says, and what the reference is called then."""
+    from fedlt.comparing.methods import collect
+    from fedlt.comparing.own_names import parse_names, renamed
+
+    called = parse_names(names or ())
+    runs = collect(paths)
+    return renamed(runs, called) if called else runs, called.get(reference, reference)
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -21,6 +21,7 @@ import numpy as np
 from fedlt.comparing.cells import Cell, paired
 from fedlt.comparing.comparison import WHEN, Comparison, Row
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
+from fedlt.comparing.own_names import renamed
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
 from fedlt.comparing.short_names import shortened
@@ -42,6 +43,7 @@ def compare(
     select: str = "",
     level: float = 0.95,
     title: str = "",
+    names: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare runs, given as paths, globs or `Run`s.
 
@@ -53,9 +55,13 @@ def compare(
     select: validation figure by which each method's setting is chosen, or a weighted mean of several; see
         `fedlt.comparing.select`.
     level: of the confidence interval.
+    names: what methods shall be called, by what they are called or as a strategy or learner is typed:
+        `{"./balanced.py:Balanced": "Ours"}`. Runs may have names of their own (`fedlt.run(..., name="Ours")`).
 
     Raises `ScenarioError` with the keys in which runs differ that should not.
     """
+    if names:
+        sources = (renamed(collect(sources), names),)
     if select:
         selection, found = select_settings(sources, select, by)
     else:
@@ -69,7 +75,7 @@ def compare(
         for variant in ("", *_variants(mine, patterns)):
             values[labels, variant] = _values(mine, variant, metrics)
 
-    base = find_row(reference, list(values)) if reference else None
+    base = find_row((names or {}).get(reference, reference), list(values)) if reference else None
     rows = []
     for (labels, variant), figures in values.items():
         against = values[base] if base and base != (labels, variant) else None

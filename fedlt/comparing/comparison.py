@@ -153,7 +153,7 @@ def caption(comparison: Comparison) -> list[str]:
             "paired differences over the same seeds excludes zero."
         )
 
-    told = {row.labels: f"{', '.join(row.labels)}: {', '.join(row.needs)}" for row in comparison.rows if row.needs}
+    told = {row.labels: f"{row_name(row.labels)}: {', '.join(row.needs)}" for row in comparison.rows if row.needs}
     if told:
         notes.append(f"Beyond the model these have or send: {'; '.join(told.values())}.")
     notes += [f"In no figure, as they have no test sample: {classes}." for classes in comparison.untested]

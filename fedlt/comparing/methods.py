@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedlt.comparing.run_keys import Keys, differing, is_setting, lookup, run_keys, setting_problems, values_text
+from fedlt.comparing.own_names import METHOD, Labels, default_keys, labels_of
+from fedlt.comparing.run_keys import Keys, differing, run_keys, setting_problems, values_text
 from fedlt.comparing.short_names import as_typed, shortened
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 from fedlt.results.runs import Run, load_runs
 
 Source = str | Path | Run | Iterable[Run]
-Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,14 @@ class Grouped:
     excluded: tuple[str, ...]
 
 
-def group(*sources: Source, by: str | Sequence[str] | None = None, unfinished: bool = False) -> Grouped:
+def group(
+    *sources: Source, by: str | Sequence[str] | None = None, unfinished: bool = False, named: bool = True
+) -> Grouped:
     """The methods among the runs; `unfinished`: also of runs that have an evaluation without being finished.
 
-    by: keys whose values name a method, such as `strategy,local.lr`; all in which the runs differ unless given.
-    Raises `ScenarioError` with the keys in which runs differ that should not.
+    by: keys whose values name a method, such as `strategy,local.lr`; all in which the runs differ unless given. A run
+    with a name of its user's (`Run.name`) then has no other label, unless `named` is False. Raises `ScenarioError`
+    with the keys in which runs differ that should not.
     """
     everything = collect(sources)
     runs = [run for run in everything if run.status == "finished" or (unfinished and run.final)]
@@ -46,10 +49,11 @@ def group(*sources: Source, by: str | Sequence[str] | None = None, unfinished: b
     problems = setting_problems(runs, keys)
     if problems:
         raise ScenarioError(problems, source="the comparison")
-    chosen = _keys_by(by, keys)
+    own = [run.name if named else "" for run in runs]
+    chosen = default_keys(keys, own) if by is None else _keys_by(by, keys)
     members: dict[Labels, list[int]] = {}
     for index, found in enumerate(keys):
-        members.setdefault(tuple(lookup(found, key) for key in chosen), []).append(index)
+        members.setdefault(labels_of(found, chosen, own[index], alone=by is None), []).append(index)
 
     problems = [problem for labels, rows in members.items() for problem in _row_problems(labels, rows, runs, keys)]
     if problems:
@@ -73,13 +77,18 @@ def collect(sources: Iterable[Source]) -> list[Run]:
 
 
 def row_name(labels: Labels, variant: str = "") -> str:
-    """A row's name in one text, as `--reference` takes it: `fedprox 0.1 [variant]`."""
-    return " ".join(labels) + (f" [{variant}]" if variant else "")
+    """A row's name in one text, as `--reference` takes it: `fedprox 0.1 [variant]`.
+
+    The first label alone where the others are "-", as those of a method with a name of its user's are.
+    """
+    words = labels[:1] if set(labels[1:]) == {"-"} else labels
+    return " ".join(words) + (f" [{variant}]" if variant else "")
 
 
 def find_row(name: str, rows: Sequence[tuple[Labels, str]]) -> tuple[Labels, str]:
     """The row (labels and variant) of that whole name, or with that label where only one row has it."""
     full = {row_name(labels, variant): (labels, variant) for labels, variant in rows}
+    full |= {" ".join(labels): (labels, variant) for labels, variant in rows if not variant}
     name = as_typed(name, [*full, *(label for labels, _ in rows for label in labels)])
     partly = [(labels, variant) for labels, variant in rows if name in labels and not variant]
     if name in full or len(partly) == 1:
@@ -88,11 +97,9 @@ def find_row(name: str, rows: Sequence[tuple[Labels, str]]) -> tuple[Labels, str
     raise ScenarioError(Problem("--reference", f"{name!r} names no single row{several or suggest(name, full)}"))
 
 
-def _keys_by(by: str | Sequence[str] | None, keys: Sequence[Keys]) -> tuple[str, ...]:
-    if by is None:
-        return tuple(dict.fromkeys(["strategy", *(key for key in differing(keys) if not is_setting(key))]))
+def _keys_by(by: str | Sequence[str], keys: Sequence[Keys]) -> tuple[str, ...]:
     names = tuple(part.strip() for part in by.split(",")) if isinstance(by, str) else tuple(by)
-    check_known(names, keys)
+    check_known([name for name in names if name != METHOD], keys)
     return names
 
 
@@ -109,9 +116,10 @@ def _row_problems(
 ) -> list[Problem]:
     """A row is one method: its runs differ in their seeds only, and no seed counts twice."""
     mine = [keys[index] for index in members]
-    row = " ".join(labels)
+    row = row_name(labels)
+    apart = ", or names (--name)" if any(runs[index].name for index in members) else ""
     problems = [
-        Problem(key, f"the row {row!r} mixes {values_text(key, mine)}; add the key to --by, or choose runs")
+        Problem(key, f"the row {row!r} mixes {values_text(key, mine)}; add the key to --by, or choose runs{apart}")
         for key in differing(mine)
     ]
     seeds: dict[int, list[str]] = {}

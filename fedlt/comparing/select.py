@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedlt.comparing.cells import Cell
-from fedlt.comparing.methods import Grouped, Labels, Source, collect, group, is_number, row_name
+from fedlt.comparing.methods import Grouped, Source, collect, group, is_number, row_name
+from fedlt.comparing.own_names import METHOD, Labels
 from fedlt.comparing.selection import Selection, Trial, setting_text
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
@@ -49,11 +50,12 @@ def select_settings(
     runs = collect(sources)
 
     # `group` takes all keys in which runs differ for names of methods; here they are parted into names and settings.
-    every = group(runs)
+    every = group(runs, named=False)
     varied = [key for place, key in enumerate(every.by) if len({labels[place] for labels in every.methods}) > 1]
-    named = by.split(",") if isinstance(by, str) else by or ("strategy", *(key for key in varied if key == "learner"))
+    usual = (METHOD if any(run.name for run in runs) else "strategy", *(key for key in varied if key == "learner"))
+    named = by.split(",") if isinstance(by, str) else by or usual
     names = tuple(name.strip() for name in named)
-    keys = tuple(key for key in varied if key not in names)
+    keys = tuple(key for key in varied if key not in names and not (key == "strategy" and METHOD in names))
     found = group(runs, by=(*names, *keys))  # every setting of every method, in the order of the values
 
     _check_runs(weights, [run for mine in found.methods.values() for run in mine])

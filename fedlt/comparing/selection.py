@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedlt.comparing.cells import Cell
-from fedlt.comparing.methods import Labels
+from fedlt.comparing.own_names import Labels
 
 
 @dataclass(frozen=True)

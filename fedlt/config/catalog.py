@@ -222,7 +222,29 @@ def _component(kind: str, name: str, path: Path, attribute: str | None, module: 
     fields = {field.name: field for field in dataclass_fields(tree, comments, classes[attribute])}
     if kind != "model":
         refuse_plain(kind, path, classes[attribute])
-    text = ast.get_docstring(tree) if len(classes) == 1 else ast.get_docstring(classes[attribute])
-    summary = (text or ast.get_docstring(classes[attribute]) or "").strip().splitlines() or [""]
+    texts = docstrings(kind, path, tree, classes[attribute])
+    summary = texts[0].splitlines() if texts else [""]
     needs, young = (class_literal(tree, classes[attribute], what) or () for what in ("needs", "young"))
     return Component(kind, name, f"{module}:{attribute}", summary[0], tuple(fields.values()), needs, young)
+
+
+def docstrings(kind: str, path: Path, tree: ast.Module, node: ast.ClassDef) -> list[str]:
+    """What is said of a component: its file's text first where the file is about it alone, else its own first."""
+    alone = sum(isinstance(item, ast.ClassDef) for item in tree.body) == 1
+    named = kind in FOLDERS and path.parent == ROOT / FOLDERS[kind][0]  # a file is named like its component
+    texts = [ast.get_docstring(tree), ast.get_docstring(node)][:: 1 if alone or named else -1]
+    return [text.strip() for text in texts if text and text.strip()]
+
+
+def declaration(component: Component) -> tuple[list[str], dict[str, Any]]:
+    """The texts about a component, and the class variables that tell where it applies: `scope`, where it has one."""
+    module, _, attribute = component.target.partition(":")
+    if not attribute or isinstance(component, FlowerComponent):
+        return [component.summary], {}
+    path = Path(module) if module.endswith(".py") else source_of(module)
+    tree, _ = read(path)
+    node = next((item for item in tree.body if isinstance(item, ast.ClassDef) and item.name == attribute), None)
+    if node is None:
+        return [component.summary], {}
+    scope = class_literal(tree, node, "scope")
+    return docstrings(component.kind, path, tree, node), {"scope": scope} if scope else {}

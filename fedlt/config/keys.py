@@ -51,12 +51,12 @@ def component_keys(content: Any) -> dict[str, Component]:
     """
     found = {}
     for key in scenario_keys():
-        kind = _kind(key)
-        if kind and "list[" not in key.annotation:
+        holds = kind(key)
+        if holds and "list[" not in key.annotation:
             given = _at(content, key.name)
             given = given.get("name", key.default) if isinstance(given, dict) else given or key.default
             try:
-                found[key.name] = catalog.find(kind, given)
+                found[key.name] = catalog.find(holds, given)
             except (ScenarioError, TypeError):  # told where the choice itself is read
                 continue
     return found
@@ -128,14 +128,14 @@ def key_owners(name: str) -> dict[str, list[str]]:
     """Where components that a scenario may choose have a key of this name: `strategy` -> [`fedprox`, ...]."""
     found: dict[str, list[str]] = {}
     for key in scenario_keys():
-        kind = _kind(key)
-        for component in catalog.names(kind) if kind and "list[" not in key.annotation else ():
-            if any(field.name == name for field in catalog.find(kind, component).fields):
+        holds = kind(key)
+        for component in catalog.names(holds) if holds and "list[" not in key.annotation else ():
+            if any(field.name == name for field in catalog.find(holds, component).fields):
                 found.setdefault(key.name, []).append(component)
     return found
 
 
-def _kind(key: Field) -> str:
+def kind(key: Field) -> str:
     """The kind of component that a key holds; "" for plain values."""
     return component_kind(key.annotation.replace("list[Choice]", "Choice"))
 

@@ -52,6 +52,19 @@ TORCH: dict[str, tuple[Field, ...]] = {
 }
 """Keys of each class, at PyTorch's defaults, but for those of `LENGTH`."""
 
+WORDS = {
+    "ConstantLR": "local.lr times a factor in the first total_iters rounds, then local.lr",
+    "CosineAnnealingLR": "half a cosine from local.lr to eta_min over T_max rounds",
+    "CosineAnnealingWarmRestarts": "half cosines from local.lr to eta_min in turn, each T_mult times as long",
+    "ExponentialLR": "local.lr times gamma after every round",
+    "LinearLR": "local.lr times a factor that moves evenly from start_factor to end_factor in total_iters rounds",
+    "MultiStepLR": "local.lr times gamma at each of the rounds that milestones lists",
+    "OneCycleLR": "up to local.lr in the first share pct_start of the rounds, then down far below where it began",
+    "PolynomialLR": "local.lr times (1 - round / total_iters) to the power given, and 0 from then on",
+    "StepLR": "local.lr times gamma after every step_size rounds",
+}
+"""What each of them does to the rate."""
+
 LENGTH = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps", "PolynomialLR": "total_iters"}
 """The keys that say how many rounds a schedule goes on; null, the default, stands for all rounds of the run."""
 
@@ -81,7 +94,7 @@ def fields(name: str) -> tuple[str, tuple[Field, ...]]:
     if name in OURS:
         return OURS[name], ()
     if name in TORCH:
-        return f"torch.optim.lr_scheduler.{name}, one step a round", TORCH[name]
+        return f"{WORDS[name]} (torch.optim.lr_scheduler)", TORCH[name]
     why = f"{name} {UNFIT[name]}" if name in UNFIT else f"unknown schedule {name!r}{suggest(name, names())}"
     raise ScenarioError(Problem("local.schedule", why))
 

@@ -116,25 +116,25 @@ _ALL = (
         "Neural collapse, variability: trace(S_W S_B^+) / C of the features of the global test set, with the "
         "covariances within and between classes. 0 where all features of a class are equal. Papyan et al., PNAS 2020. "
         "Theirs is over training samples.",
-        title="NC1: spread within the classes", section="features",
+        title="NC1: spread within the classes", axis="spread", section="features",
     ),
     _error(
         "generic/nc2_norms",
         "Neural collapse, equal norms: standard deviation over mean of |mu_c - mu|, the class means less their mean. 0 "
         "where all classes are equally far from the centre.",
-        title="NC2: uneven norms of the class means", section="features",
+        title="NC2: uneven norms of the class means", axis="unevenness", section="features",
     ),
     _error(
         "generic/nc2_angles",
         "Neural collapse, equal angles: mean over all pairs of classes of |cos(mu_c - mu, mu_d - mu) + 1/(C-1)|. 0 for "
         "a simplex, whose classes are as far apart as can be.",
-        title="NC2: uneven angles of the class means", section="features",
+        title="NC2: uneven angles of the class means", axis="unevenness", section="features",
     ),
     _error(
         "generic/nc3",
         "Neural collapse, self-duality: distance between the head's rows and the centred class means, both scaled to a "
         "Frobenius norm of 1; 0 to 2. NaN where the head is private or has no row for each class.",
-        title="NC3: head against class means", section="features",
+        title="NC3: head against class means", axis="distance", section="features",
     ),
     _error(
         "generic/head_norms",

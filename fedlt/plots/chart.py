@@ -55,6 +55,7 @@ class Line:
     x, y: [n] its points.
     label: in the legend; the name unless given.
     spread: [n] half the height of its band, such as a standard deviation; None: no band.
+    within: what values can be; the band ends there. None: anything.
     bars: whether the spread is drawn as a bar at every point.
     marked: whether points are marked.
     offset: by which it is moved along x, so that several lines' bars stand side by side.
@@ -68,11 +69,20 @@ class Line:
     look: Look
     label: str = ""
     spread: Array | None = None
+    within: tuple[float, float] | None = None
     bars: bool = False
     marked: bool = True
     offset: float = 0.0
     seeds: int = 0
     texts: tuple[str, ...] = ()
+
+    @property
+    def band(self) -> tuple[Array, Array]:
+        """[n] the lower and the upper edge of its band; the line itself where it has none."""
+        if self.spread is None:
+            return self.y, self.y
+        low, high = self.within or (-np.inf, np.inf)
+        return np.maximum(self.y - self.spread, low), np.minimum(self.y + self.spread, high)
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ class Chart:
     title: above it.
     x, y: its axes.
     marks: what it shows, of one kind.
-    note: what its reader must know; only where there is room for it.
+    note: what its reader must know; beneath a printed figure, above a page's chart.
     behind: bars behind the lines.
     diagonal: whether equal values are a line, and both axes have one scale.
     level: a value of y that is drawn as a line.
@@ -180,17 +190,23 @@ def mean_line(name: str, x: NDArray[Any], values: Array, look: Look, label: str 
 
 
 def limits(lines: Sequence[Line], least: float, low: float, high: float) -> tuple[float | None, float | None]:
-    """Limits of y around the lines and their bands, a twentieth wider, within `low` and `high`.
+    """Limits of y, in per cent, around the lines and their bands, a twentieth wider, within `low` and `high`.
 
     least: what they span at least, so that differences of a hair look it.
+    low: below 0, for markers; less where the axis ends below 100, so that no tick is below 0.
     """
     if not lines:
         return None, None
-    below = min(float(np.nanmin(line.y - _or_zero(line.spread))) for line in lines)
-    above = max(float(np.nanmax(line.y + _or_zero(line.spread))) for line in lines)
+    below = min(float(np.nanmin(line.band[0])) for line in lines)
+    above = max(float(np.nanmax(line.band[1])) for line in lines)
     wider = max(0.05 * (above - below), (least - (above - below)) / 2)
-    return max(below - wider, low), min(above + wider, high)
+    top = min(above + wider, high)
+    return max(below - wider, low * min(1.0, top / 100)), top
 
 
-def _or_zero(spread: Array | None) -> Array | float:
-    return 0.0 if spread is None else spread
+def squeezed(spans: Sequence[float]) -> bool:
+    """Whether panels that share an axis as long as the longest of these would leave half of them less than half of it.
+
+    spans: what each panel needs.
+    """
+    return len(spans) > 1 and float(np.median(spans)) < 0.5 * max(spans)

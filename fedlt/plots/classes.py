@@ -9,7 +9,7 @@ import numpy as np
 
 from fedlt.data.groups import SHOTS, by_count
 from fedlt.plots.chart import Array, Axis, Behind, Chart, Line, mean_line
-from fedlt.plots.measured import by_name, last, recalls, split_of
+from fedlt.plots.measured import Runs, by_name, last, marked, note_on_chance, recalls, split_of, told_seeds
 from fedlt.plots.on_axes import FEW_NAMES, draw_on
 from fedlt.plots.style import looks
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from fedlt.results.runs import Run
 
-Runs = Sequence["Run"] | Mapping[str, Sequence["Run"]]
 TITLES = {"generic": "generic model", "personal": "personal models"}
 
 
 def class_accuracy(ax: Axes, runs: Runs, model: str = "generic", by: str | None = None) -> None:
     """Accuracy on each class, from the largest class to the smallest, with the training counts behind (right axis).
 
-    Mean over the seeds, with one sample standard deviation: as bars, or as a band where there are many classes. Dotted
-    lines separate head, medium and tail classes. model: `generic`, or `personal`, which is pooled over the clients.
+    Mean over the seeds, with one sample standard deviation: as bars, or as a band where there are many classes; it ends
+    at 0 and at 100. Dotted lines separate head, medium and tail classes.
+    model: `generic`, or `personal`, which is pooled over the clients.
     """
     draw_on(ax, class_chart(by_name(runs, by), model))
 
@@ -52,8 +52,11 @@ def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
     for number, (name, look) in enumerate(looks(methods).items()):
         values = 100 * np.array([recalls(run, model)[order] for run in methods[name]])
         if not np.isnan(values).all():
-            beside = 0.12 * (number - (len(methods) - 1) / 2) if few and len(methods) <= 6 else 0.0
-            lines.append(mean_line(name, places, values, look, bars=few, marked=few, offset=beside))
+            beside = min(0.12, 0.7 / len(methods)) * (number - (len(methods) - 1) / 2) if few else 0.0
+            label = marked(name, methods[name]) if model == "generic" else name
+            lines.append(
+                mean_line(name, places, values, look, label, within=(0.0, 100.0), bars=few, marked=few, offset=beside)
+            )
 
     groups = by_count(counts)[order]
     middles = [(float(places[groups == group].mean()), text) for group, text in enumerate(SHOTS) if group in groups]
@@ -64,6 +67,8 @@ def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
                names=tuple(split.names[c] for c in order)),
         y=Axis("accuracy", "%", low=-3.0, high=103.0),
         marks=tuple(lines),
+        note=" ".join(filter(None, [told_seeds(methods, "bars" if few else "band"),
+                                    note_on_chance(methods) if model == "generic" else ""])),
         behind=Behind(counts[order], Axis("training samples", log=True, digits=0), tuple(SHOTS[g] for g in groups)),
         dividers=tuple((np.flatnonzero(np.diff(groups)) + 0.5).tolist()),
         groups=tuple(middles),
@@ -83,16 +88,18 @@ def calibration_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart
         told = zip(100 * confidence[shown], 100 * accuracy[shown], samples[shown], strict=True)
         texts = (f"{name}: confidence {c:.1f} %, accuracy {a:.1f} %, {n:.0f} predictions" for c, a, n in told)
         lines.append(Line(name, 100 * confidence[shown], 100 * accuracy[shown], look,
-                          f"{name}: error {100 * error:.1f}", texts=tuple(texts)))  # fmt: skip
+                          f"{marked(name, methods[name]) if model == 'generic' else name}: error {100 * error:.1f}",
+                          texts=tuple(texts)))  # fmt: skip
     return Chart(
         name=f"calibration-{model}",
         title=TITLES.get(model, model),
         x=Axis("confidence", "%", low=-3.0, high=103.0),
         y=Axis("accuracy", "%", low=-3.0, high=103.0),
         marks=tuple(lines),
-        note="Below the diagonal a model is too sure of itself.",
+        note=" ".join(filter(None, ["Below the diagonal a model is too sure of itself. Error: expected calibration "
+                                    "error in points.", note_on_chance(methods) if model == "generic" else ""])),
         diagonal=True,
-    )
+    )  # fmt: skip
 
 
 def _pooled(tables: Sequence[pd.DataFrame]) -> tuple[Array, Array, Array]:

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlt.comparing.methods import Source, collect, find_row
+from fedlt.comparing.methods import collect, find_row
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.figures import section
 from fedlt.measures.headlines import followed
-from fedlt.plots.chart import Chart, Dots, Shades
+from fedlt.plots.chart import Chart, Dots, Line, Shades, squeezed
 from fedlt.plots.classes import calibration_chart, class_chart
-from fedlt.plots.clients import client_chart, gain_chart
+from fedlt.plots.clients import client_chart, client_panels, gain_chart
 from fedlt.plots.curves import curve_chart, norms_chart
+from fedlt.plots.layout import LEGEND_LINE, PAGE, Panels, wrapped
 from fedlt.plots.maps import accuracy_chart, partition_chart
-from fedlt.plots.measured import by_name, has_model, split_of
+from fedlt.plots.measured import Runs, by_name, has_model, split_of
 from fedlt.plots.on_axes import LARGEST, draw_map, draw_on
-from fedlt.plots.style import plain_number, style
+from fedlt.plots.style import LABEL_SIZE, NOTE_SIZE, TITLE_SIZE, plain_number, style
 from fedlt.results.runs import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from fedlt.results.runs import Run
 
 Methods = Mapping[str, Sequence["Run"]]
-PAGE = 7.0
-"""Inches of a printed page between its margins."""
+NARROWEST, WIDEST = 2.5, 20.0
+"""Inches of a figure."""
+COLLAPSE = (
+    "0: fully collapsed, which is to say that all features of a class are equal (NC1), the class means equally "
+    "long and as far apart as can be (NC2), and the head's rows parallel to them (NC3)."
+)
 
-LEGEND_LINE = 0.17
-"""Inches of a line of a legend."""
 
+def draw(
+    kind: str, *runs: Runs, by: str | None = None, reference: str = "", width: float = PAGE, **options: Any
+) -> Figure:
+    """A figure of one of the `KINDS`.
 
-def draw(kind: str, *runs: Source, by: str | None = None, reference: str = "", **options: Any) -> Figure:
-    """A figure of one of the `KINDS`. runs: paths, globs or runs. by: keys that name the methods, as in `compare`.
-
+    runs: folders, globs, runs or lists of these; or one mapping of methods' names to them, `{"ours": "runs/mine-*"}`.
+    by: keys that name the methods, as in `compare`.
     reference: a method's name; `gain` needs it, and in `clients` its generic model serves methods without one.
+    width: inches; a page's is 7, and a column's of two 3.3.
+    options: of the kind: `metrics` of curves, `masked` of clients.
     """
     if kind not in KINDS:
         from fedlt.config.schema import suggest
 
         raise ScenarioError(Problem("--kind", f"unknown kind {kind!r}{suggest(kind, KINDS)}"))
-    methods = by_name(collect(runs), by)
+    if not NARROWEST <= width <= WIDEST:
+        raise ScenarioError(Problem("--width", f"expected {NARROWEST:g} to {WIDEST:g} inches, got {width:g}"))
+    mappings = [source for source in runs if isinstance(source, Mapping)]
+    if mappings and len(runs) > 1:
+        raise ScenarioError(Problem("runs", "either one mapping of names to runs, or folders and runs"))
+    methods = by_name(
+        mappings[0] if mappings else collect(source for source in runs if not isinstance(source, Mapping)), by
+    )
     base = find_row(reference, [((name,), "") for name in methods])[0][0] if reference else ""
     with style():
-        return KINDS[kind](methods, base, **options)
+        return KINDS[kind](methods, base, width=width, **options)
 
 
 def save(figure: Figure, path: Path, option: str = "--output") -> None:
@@ -61,40 +76,42 @@ def save(figure: Figure, path: Path, option: str = "--output") -> None:
             raise ScenarioError(Problem(option, f"cannot draw into {path}: {error}")) from error
 
 
-def curves(methods: Methods, reference: str, metrics: Sequence[str] = ()) -> Figure:
+def curves(methods: Methods, reference: str, width: float, metrics: Sequence[str] = ()) -> Figure:
     """Learning curves, a panel for each metric; unless given, those that matter most."""
     names = metrics or followed(*measured(run for runs in methods.values() for run in runs))
-    return _side_by_side([curve_chart(methods, name) for name in names], columns=2, height=2.3)
+    return _side_by_side([curve_chart(methods, name) for name in names], width, columns=2, height=2.2, least=2.5)
 
 
-def clients(methods: Methods, reference: str, masked: bool = False) -> Figure:
+def clients(methods: Methods, reference: str, width: float, masked: bool = False) -> Figure:
     """Personal against generic accuracy of every client, the methods side by side."""
     chart = client_chart(methods, masked, lender=reference)
-    panels = chart.panels()
-    figure, axes = _panels(len(panels), columns=2 if len(panels) == 4 else 3, height=2.75, share=True)
-    for ax, panel in zip(axes, panels, strict=True):
-        draw_on(ax, panel)
-        ax.label_outer()
+    charts = client_panels(chart)
+    equal = all(panel.x == charts[0].x for panel in charts)
+    panels = Panels(len(charts), width, columns=2 if len(charts) == 4 else 3, height=None, share=equal)
+    small = max(1.0, (2.0 / panels.inner) ** 2)  # dots shrink with a panel of less than two inches
+    charts = [replace(panel, marks=tuple(_scaled(mark, small) for mark in panel.marks)) for panel in charts]
+    for ax, panel in zip(panels.axes, charts, strict=True):
+        draw_on(ax, _fitted(panel, panels))
+    panels.label_outer()
 
     # What the sizes of the dots mean.
     largest = max(mark.largest for mark in chart.marks if isinstance(mark, Dots))
     sizes = _round_sizes(largest)
-    dots = [axes[0].scatter([], [], s=LARGEST * n / largest, color="0.7", edgecolors="black", linewidths=0.4)
-            for n in sizes]  # fmt: skip
-    labels = [f"a client of {n} training samples" if n == sizes[0] else f"of {n}" for n in sizes]
-    figure.legend(dots, labels, loc="outside lower center", ncols=len(dots))
+    areas = [LARGEST * n / (small * largest) for n in sizes]
+    dots = [panels.axes[0].scatter([], [], s=area, color="0.7", edgecolors="black", linewidths=0.4) for area in areas]
+    panels.legend_below(dots, [f"{n} training samples" for n in sizes], charts[0].note)
 
-    return figure
+    return panels.figure
 
 
-def classes(methods: Methods, reference: str) -> Figure:
+def classes(methods: Methods, reference: str, width: float) -> Figure:
     """Accuracy along the long tail: of the generic model, and of the personal models."""
     runs = [run for mine in methods.values() for run in mine]
     models = [model for model in ("generic", "personal") if any(has_model(run, model) for run in runs)]
-    return _side_by_side([class_chart(methods, model) for model in models], columns=1, height=2.5)
+    return _side_by_side([class_chart(methods, model) for model in models], width, columns=1, height=2.3)
 
 
-def partition(methods: Methods, reference: str) -> Figure:
+def partition(methods: Methods, reference: str, width: float) -> Figure:
     """Clients by classes, a panel for each seed: all methods share it."""
     seeds = {int(run.summary["seed"]): run for mine in methods.values() for run in mine}
     splits = {seed: split_of(run) for seed, run in sorted(seeds.items())}
@@ -103,100 +120,131 @@ def partition(methods: Methods, reference: str) -> Figure:
         replace(partition_chart(split.train, split.names, largest), title=f"seed {seed}")
         for seed, split in splits.items()
     ]
-    return _maps(charts, _map_height(seeds.values()))
+    return _maps(charts, width, _map_height(seeds.values()))
 
 
-def accuracies(methods: Methods, reference: str) -> Figure:
+def accuracies(methods: Methods, reference: str, width: float) -> Figure:
     """Accuracy of each client's personal model on each class, a panel for each method; its first seed."""
     first = {name: mine[0] for name, mine in methods.items()}
+    seeds = {int(run.summary["seed"]) for run in first.values()}
     charts = [
-        accuracy_chart(run, names=split_of(run).names, title=f"{name}, seed {run.summary['seed']}")
+        accuracy_chart(run, names=split_of(run).names,
+                       title=f"{name}, seed {run.summary['seed']}" if len(seeds) > 1 else name)
         for name, run in first.items()
-    ]
-    return _maps(charts, _map_height(first.values()))
+    ]  # fmt: skip
+    said = f"; seed {seeds.pop()}" if len(seeds) == 1 else ""
+    return _maps(charts, width, _map_height(first.values()), said)
 
 
-def gain(methods: Methods, reference: str) -> Figure:
+def gain(methods: Methods, reference: str, width: float) -> Figure:
     """Gain of every client over the reference, unmasked and masked."""
     if not reference:
         raise ScenarioError(Problem("--reference", f"gain needs one of {', '.join(methods)}"))
     charts = [gain_chart(methods, reference, masked) for masked in (False, True)]
-    return _with_legends(charts, height=2.8)
+    return _with_legends(charts, width, height=2.8)
 
 
-def norms(methods: Methods, reference: str) -> Figure:
-    """Norms of the head's rows over the rounds, a panel for each method."""
+def norms(methods: Methods, reference: str, width: float) -> Figure:
+    """Norms of the head's rows over the rounds, a panel for each method that has a generic linear head."""
     charts = [norms_chart(mine, title=name) for name, mine in methods.items()]
-    return _side_by_side(charts, columns=3, height=2.3, share=True)
+    shown = [chart for chart in charts if chart.marks]
+    without = [chart.title for chart in charts if not chart.marks]
+    if not shown:
+        return _side_by_side(charts, width, columns=3, height=2.2, share=True)
+
+    highs = [max(float(line.band[1].max()) for line in chart.lines) for chart in shown]
+    equal = not squeezed(highs)
+    notes = [
+        *dict.fromkeys(chart.note for chart in shown),
+        "" if equal else "Axes differ between panels.",
+        f"Without a generic linear head: {', '.join(without)}." if without else "",
+    ]
+    noted = [replace(chart, note=" ".join(filter(None, notes))) for chart in shown]
+    return _side_by_side(noted, width, columns=3, height=2.2, share=equal)
 
 
-def collapse(methods: Methods, reference: str) -> Figure:
+def collapse(methods: Methods, reference: str, width: float) -> Figure:
     """Measures of neural collapse over the rounds; all are 0 in a collapsed model."""
     names = [name for name in section("features") if name.startswith("generic/nc")]
-    return _side_by_side([curve_chart(methods, name, from_zero=True) for name in names], columns=2, height=2.3)
+    charts = [curve_chart(methods, name, from_zero=True) for name in names]
+    told = [replace(chart, note=f"{COLLAPSE} {chart.note}".strip()) for chart in charts]
+    return _side_by_side(told, width, columns=2, height=2.2, least=2.5)
 
 
-def calibration(methods: Methods, reference: str) -> Figure:
+def calibration(methods: Methods, reference: str, width: float) -> Figure:
     """Accuracy against confidence, of the generic and of the personal models."""
     charts = [calibration_chart(methods, model) for model in ("generic", "personal")]
-    return _with_legends(charts, height=3.2)
+    return _with_legends([chart for chart in charts if chart.marks] or charts[:1], width, height=3.0)
 
 
 _ALL = (curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration)
 KINDS: dict[str, Callable[..., Figure]] = {function.__name__: function for function in _ALL}
 
 
-def _panels(number: int, columns: int, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of that many panels, a page wide where they fill its columns, and its axes in reading order."""
-    from matplotlib.figure import Figure
-
-    wide = min(number, columns)
-    rows = -(-number // columns)
-    figure = Figure(figsize=(PAGE * max(wide, 2) / max(columns, 2) if columns > 1 else PAGE, height * rows + 0.4),
-                    layout="constrained")  # fmt: skip
-    grid = figure.subplots(rows, wide, squeeze=False, sharex=share, sharey=share)
-    axes = list(grid.flat)
-    for empty in axes[number:]:
-        empty.remove()
-    return figure, axes[:number]
+def _scaled(mark: Line | Dots | Shades, small: float) -> Line | Dots | Shades:
+    """Dots whose areas are that many times smaller."""
+    return replace(mark, largest=round(small * mark.largest)) if isinstance(mark, Dots) else mark
 
 
-def _side_by_side(charts: Sequence[Chart], columns: int, height: float, share: bool = False) -> Figure:
+def _fitted(chart: Chart, panels: Panels) -> Chart:
+    """With its title, and what is said of dots, in lines as wide as its panel; the title of its y-axis, as high."""
+    marks = tuple(
+        replace(mark, corner=wrapped(mark.corner, panels.inner, NOTE_SIZE)) if isinstance(mark, Dots) else mark
+        for mark in chart.marks
+    )
+    y = replace(chart.y, title=wrapped(chart.y.text, panels.inner_height, LABEL_SIZE))
+    return replace(chart, title=wrapped(chart.title, panels.inner, TITLE_SIZE), marks=marks, y=y)
+
+
+def _side_by_side(
+    charts: Sequence[Chart], width: float, columns: int, height: float, share: bool = False, least: float = 1.6
+) -> Figure:
     """The charts in panels, and one legend below all of them with every method once."""
-    figure, axes = _panels(len(charts), columns, height, share)
+    panels = Panels(len(charts), width, columns, height, share, least)
     found: dict[str, Any] = {}
-    for ax, chart in zip(axes, charts, strict=True):
-        draw_on(ax, chart)
-        if share:
-            ax.label_outer()
+    for ax, chart in zip(panels.axes, charts, strict=True):
+        draw_on(ax, _fitted(chart, panels))
         found |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(4, max(1, len(found))))
-    return figure
+    panels.label_outer()
+    panels.legend_below(list(found.values()), list(found), _notes(charts))
+    return panels.figure
 
 
-def _with_legends(charts: Sequence[Chart], height: float) -> Figure:
+def _with_legends(charts: Sequence[Chart], width: float, height: float) -> Figure:
     """Two charts on equal axes, each with a legend of its own beneath it, where no line can lie under it."""
     told = max(len(chart.marks) for chart in charts)
-    figure, axes = _panels(len(charts), columns=2, height=height + LEGEND_LINE * told, share=True)
-    for ax, chart in zip(axes, charts, strict=True):
-        draw_on(ax, chart)
+    panels = Panels(len(charts), width, 2, height, least=2.5, extra=LEGEND_LINE * told)
+    for ax, chart in zip(panels.axes, charts, strict=True):
+        draw_on(ax, _fitted(chart, panels))
         ax.set_aspect("auto")  # a fixed one would be applied after room was made for the legends
-        ax.label_outer()
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.2), borderaxespad=0.0)
-    return figure
+        panels.legend_under(ax)
+    lows, highs = zip(*(ax.get_ylim() for ax in panels.axes), strict=True)
+    for ax in panels.axes:
+        ax.set_ylim(min(lows), max(highs))
+    panels.legend_below((), (), _notes(charts))
+    return panels.figure
 
 
-def _maps(charts: Sequence[Chart], height: float) -> Figure:
-    """Maps of one scale, with one bar of shades below them."""
-    figure, axes = _panels(len(charts), columns=3, height=height, share=True)
-    for ax, chart in zip(axes, charts, strict=True):
-        image = draw_map(ax, chart)
-        ax.label_outer()
+def _notes(charts: Sequence[Chart]) -> str:
+    """What the notes of the charts say, each sentence once."""
+    sentences = (part.strip() for chart in charts for part in re.split(r"(?<=\.) ", chart.note))
+    return " ".join(dict.fromkeys(filter(None, sentences)))
+
+
+def _maps(charts: Sequence[Chart], width: float, height: float, said: str = "") -> Figure:
+    """Maps of one scale, with one bar of shades below them. said: behind what the bar is of."""
+    panels = Panels(len(charts), width, 3, height, share=True)
+    for ax, chart in zip(panels.axes, charts, strict=True):
+        image = draw_map(ax, _fitted(chart, panels))
+    panels.label_outer()
     (shades,) = (mark for mark in charts[0].marks if isinstance(mark, Shades))
-    figure.colorbar(image, ax=list(axes), label=shades.word, location="bottom", shrink=0.5, aspect=40,
-                    format=plain_number)  # fmt: skip
-    return figure
+    high = panels.figure.get_size_inches()[1]
+    bar = panels.figure.colorbar(
+        image, ax=panels.axes, location="bottom", shrink=0.6 if width > 4 else 0.9, pad=0.08 / high,
+        fraction=0.12 / high, aspect=40, format=plain_number,
+    )  # fmt: skip
+    bar.set_label(wrapped(f"{shades.word}{said}", panels.width - 0.3, LABEL_SIZE))
+    return panels.figure
 
 
 def _map_height(runs: Iterable[Run]) -> float:

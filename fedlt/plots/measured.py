@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.comparing.methods import Source, group, row_name
+from fedlt.comparing.methods import Source, collect, group, row_name
+from fedlt.errors import Problem, ScenarioError
 from fedlt.statistic import Subject
 
 if TYPE_CHECKING:
@@ -19,18 +20,38 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
 
 Array = NDArray[np.float64]
+Runs = Source | Mapping[str, Source]
+"""What is drawn: a folder or glob, a run or several, or a mapping of methods' names to such."""
+AT_CHANCE = "†"
+"""Behind the name of a method whose generic model is at chance."""
+NOTE_ON_CHANCE = f"{AT_CHANCE} its generic model is at chance."
 
 
-def by_name(runs: Source | Sequence[Run] | Mapping[str, Sequence[Run]], by: str | None = None) -> dict[str, list[Run]]:
-    """The runs of each method by its name, as in a comparison; a mapping is taken as it is."""
+def by_name(runs: Runs, by: str | None = None) -> dict[str, list[Run]]:
+    """The runs of each method by its name, as in a comparison; a mapping is taken as it is, seeds ascending.
+
+    Raises `ScenarioError` where there is nothing to draw.
+    """
     if isinstance(runs, Mapping):
-        return {name: list(mine) for name, mine in runs.items()}
+        return {name: _of_method(name, mine) for name, mine in runs.items()}
     found = group(runs, by=by, unfinished=True)
     short = len(found.by) > 1  # "fedprox -" says less than "fedprox"
     return {
         row_name(tuple(text for text in labels if text != "-") if short else labels): mine
         for labels, mine in found.methods.items()
     }
+
+
+def _of_method(name: str, source: Source) -> list[Run]:
+    found = [run for run in listed(source) if run.final]
+    if not found:
+        raise ScenarioError(Problem(str(name), "there is no run with an evaluation"), source="the picture")
+    return sorted(found, key=lambda run: int(run.summary["seed"]))
+
+
+def listed(source: Source) -> list[Run]:
+    """The runs of one source."""
+    return collect([source])
 
 
 def last(table: pd.DataFrame) -> pd.DataFrame:
@@ -59,6 +80,42 @@ def recalls(run: Run, model: str = "generic") -> Array:
         return table["recall"].to_numpy(dtype=np.float64) if len(table) else np.full(num_classes(run), np.nan)
     right, tested = _cells(run, model)
     return _ratio(right.sum(axis=0), tested.sum(axis=0))
+
+
+def at_chance(runs: Sequence[Run]) -> bool:
+    """Whether a method's generic model is no better than one that never looks at its input.
+
+    That one predicts the largest class of the test set, and is right in a share p of its n samples: 1 / C where the set
+    is balanced. At chance is a mean accuracy over the seeds of at most p and two of its standard errors,
+    sqrt(p (1 - p) / n).
+    """
+    accuracies = [run.final.get("generic/accuracy", math.nan) for run in runs]
+    if np.isnan(accuracies).any():
+        return False
+    tested = last(runs[0].classes[runs[0].classes.model == "generic"])["test_count"].to_numpy(dtype=np.float64)
+    if not tested.sum():
+        return False
+    share = float(tested.max() / tested.sum())
+    return bool(np.mean(accuracies) <= share + 2 * math.sqrt(share * (1 - share) / tested.sum()))
+
+
+def marked(name: str, runs: Sequence[Run]) -> str:
+    """The method's name, with a mark where its generic model is at chance."""
+    return f"{name} {AT_CHANCE}" if at_chance(runs) else name
+
+
+def note_on_chance(methods: Mapping[str, Sequence[Run]]) -> str:
+    """What the mark means; empty where no method has it."""
+    return NOTE_ON_CHANCE if any(map(at_chance, methods.values())) else ""
+
+
+def told_seeds(methods: Mapping[str, Sequence[Run]], spread: str) -> str:
+    """How many seeds there are of every method: `Mean of 3 seeds; band: ± 1 standard deviation.` Empty where methods
+    differ. spread: what shows the standard deviation."""
+    number, *others = {len(runs) for runs in methods.values()}
+    if others:
+        return ""
+    return f"Mean of {number} seeds; {spread}: ± 1 standard deviation." if number > 1 else "One seed."
 
 
 def has_model(run: Run, model: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedlt.plots.chart import Axis, Chart, Dots, Line, Shades
-from fedlt.plots.style import GREY, plain_number, shades, whole_numbers
+from fedlt.plots.style import GREY, NOTE_SIZE, plain_number, shades, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def draw_on(ax: Axes, chart: Chart) -> None:
     for place in chart.dividers:
         ax.axvline(place, color="0.3", linewidth=0.8, linestyle=":")
     for place, text in chart.groups:
-        ax.text(place, 1.01, text, transform=ax.get_xaxis_transform(), ha="center", fontsize=7, color="0.3")
+        ax.text(place, 1.01, text, transform=ax.get_xaxis_transform(), ha="center", fontsize=NOTE_SIZE, color="0.3")
 
     _set_axes(ax, chart)
     bare = [mark.empty for mark in chart.marks if isinstance(mark, Dots) and not len(mark.x)]
@@ -57,15 +57,16 @@ def draw_map(ax: Axes, chart: Chart) -> AxesImage:
 
 def _line(ax: Axes, line: Line) -> None:
     """With its spread as a band, or as bars."""
-    x, spread = line.x + line.offset, np.zeros(len(line.y)) if line.spread is None else line.spread
+    x = line.x + line.offset
+    below, above = line.band
     if line.bars:
-        ax.errorbar(x, line.y, spread, label=line.label or line.name, elinewidth=1.0, capsize=1.5, **line.look.line)
+        ax.errorbar(x, line.y, [line.y - below, above - line.y], label=line.label or line.name, elinewidth=0.8,
+                    capsize=1.5, **line.look.line)  # fmt: skip
         return
 
     look = line.look.line if line.marked else {**line.look.line, "marker": ""}
     ax.plot(x, line.y, label=line.label or line.name, markevery=max(1, len(x) // 10), **look)
     if line.spread is not None:
-        below, above = line.y - spread, line.y + spread
         ax.fill_between(x, below, above, color=line.look.colour, alpha=0.15, linewidth=0)
 
 
@@ -75,7 +76,7 @@ def _dots(ax: Axes, dots: Dots) -> None:
         edgecolors="black", linewidths=0.4, zorder=2,
     )  # fmt: skip
     if dots.corner:  # between the title and the frame, where no dot can lie under it
-        ax.text(0.0, 1.02, dots.corner, transform=ax.transAxes, fontsize=7, color="0.35")
+        ax.text(0.0, 1.02, dots.corner, transform=ax.transAxes, fontsize=NOTE_SIZE, color="0.35", linespacing=1.1)
 
 
 def _map(ax: Axes, found: Shades) -> None:
@@ -107,20 +108,34 @@ def _bars_behind(ax: Axes, chart: Chart) -> None:
 
 def _set_axes(ax: Axes, chart: Chart) -> None:
     ax.set(xlabel=chart.x.text, ylabel=chart.y.text)
-    noted = any(isinstance(mark, Dots) and mark.corner for mark in chart.marks)
-    ax.set_title(chart.title, pad=14 if noted else 12 if chart.groups else None)
+    corners = [mark.corner for mark in chart.marks if isinstance(mark, Dots) and mark.corner]
+    lines = max((corner.count("\n") + 1 for corner in corners), default=0)
+    ax.set_title(chart.title, pad=5 + 9 * lines if lines else 12 if chart.groups else None)
     if chart.diagonal:
         ax.set_aspect("equal")
+        _equal_ticks(ax, chart)
     if chart.ruled:
         ax.grid(axis="y", color="0.9", linewidth=0.5)
 
     ax.set_xlim(chart.x.low, chart.x.high)
     ax.set_ylim(chart.y.low, chart.y.high)
     for axis, drawn in ((chart.x, ax.xaxis), (chart.y, ax.yaxis)):
+        if axis.log:
+            drawn.axes.set(**{f"{drawn.axis_name}scale": "log"})  # type: ignore[attr-defined]
+            drawn.set_major_formatter(plain_number)
         if axis.whole:
             whole_numbers(drawn)
     if chart.x.names:
         _name_places(ax, chart.x)
+
+
+def _equal_ticks(ax: Axes, chart: Chart) -> None:
+    """Both axes of a diagonal are read alike."""
+    from matplotlib.ticker import MultipleLocator
+
+    span = 100 - (chart.x.low or 0.0)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MultipleLocator(25 if span > 75 else 20 if span > 45 else 10 if span > 20 else 5))
 
 
 def _name_places(ax: Axes, axis: Axis) -> None:

@@ -1,5 +1,6 @@
 """The look of all figures: told apart by colour, by dash and by marker, so that print, grey and colour-blind eyes all
-do. Colours: Okabe and Ito, Color universal design, 2008, in an order of alternating lightness."""
+do. Colours: Okabe and Ito, Color universal design, 2008, in an order of alternating lightness; then wine
+(Tol, Colour schemes, 2021) and grey."""
 
 from __future__ import annotations
 
@@ -14,16 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.colors import Colormap
 
-COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
+COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#882255", "#8C8C8C")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-MARKERS = "os^DvPX*"
+MARKERS = "os^DvPX<"
 GREY = "0.88"
 """What stands behind the lines."""
+TITLE_SIZE, LABEL_SIZE, LEGEND_SIZE, NOTE_SIZE = 8.5, 8.0, 7.5, 7.0
+"""Points."""
 
 _SETTINGS = {
-    "font.size": 8.0, "axes.titlesize": 8.5, "axes.titlelocation": "left", "axes.labelsize": 8.0,
+    "font.size": 8.0, "axes.titlesize": TITLE_SIZE, "axes.titlelocation": "left", "axes.labelsize": LABEL_SIZE,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "lines.linewidth": 1.4,
-    "lines.markersize": 4.0, "legend.frameon": False, "legend.fontsize": 7.5, "xtick.labelsize": 7.5,
+    "lines.markersize": 4.0, "legend.frameon": False, "legend.fontsize": LEGEND_SIZE, "xtick.labelsize": 7.5,
     "ytick.labelsize": 7.5, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "savefig.dpi": 200,
     "pdf.fonttype": 42, "svg.hashsalt": "fedlt",
 }  # fmt: skip
@@ -46,7 +49,7 @@ class Look:
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name, by its place; 7 colours, 5 dashes and 8 markers repeat after 280 names."""
+    """A look for each name, by its place; 9 colours, 5 dashes and 8 markers repeat after 360 names."""
     return {
         name: Look(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], MARKERS[i % len(MARKERS)])
         for i, name in enumerate(names)

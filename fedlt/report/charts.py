@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
 Drawn = dict[str, Any]
 _DASHES = dict(zip(DASHES, ("solid", "dash", "dot", "dashdot", "longdash"), strict=True))
-_SYMBOLS = dict(zip(MARKERS, ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star"),
-                    strict=True))  # fmt: skip
+_SYMBOLS = dict(
+    zip(
+        MARKERS,
+        ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "triangle-left"),
+        strict=True,
+    )
+)
 """What plotly calls the dashes and markers of the printed figures."""
 SHADES = [[0.0, "#f1e8b8"], [0.5, "#7c7b78"], [1.0, "#00224d"]]
 """From few to many; the lightness is monotonic, so that it reads in grey."""
@@ -99,7 +104,8 @@ def _line(line: Line, chart: Chart) -> list[Drawn]:
     if line.spread is not None and not line.bars:
         edge = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, **group}
         fill = {"fill": "tonexty", "fillcolor": _band(line.look)}
-        data += [{**edge, "y": numbers(line.y - line.spread)}, {**edge, "y": numbers(line.y + line.spread), **fill}]
+        below, above = line.band
+        data += [{**edge, "y": numbers(below)}, {**edge, "y": numbers(above), **fill}]
 
     trace: Drawn = {
         "x": x, "y": numbers(line.y), "name": line.label or line.name, "mode": "lines+markers", **group,

@@ -21,7 +21,7 @@ from fedlt.process.files import from_here
 from fedlt.results.pieces import read_table
 from fedlt.results.record import RunWriter
 from fedlt.results.summary import as_html, final_table, plain
-from fedlt.results.tables import named_as_today
+from fedlt.results.tables import named_as_today, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +67,17 @@ class Run:
     def status(self) -> str:
         """running, finished or failed; or another word that the run was ended with."""
         return str(self.summary["status"])
+
+    @property
+    def name(self) -> str:
+        """What its user calls its method (`fedlt run --name`); "" where nothing was said."""
+        return str(self.summary.get("name", ""))
+
+    def rename(self, name: str) -> None:
+        """Write another name into the run folder; "" leaves the one that it has."""
+        if name and name != self.name:
+            self.summary["name"] = name
+            write_json(self.folder / "run.json", self.summary)
 
     @property
     def final(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Unpack
 
+from fedlt.comparing.own_names import checked_name
 from fedlt.config.overrides import Override, Sections, as_words
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.errors import Problem, ScenarioError
@@ -39,6 +40,7 @@ def run(
     quiet: bool = True,
     track: str | Sequence[str | Callback] = (),
     callbacks: Sequence[Callback] = (),
+    name: str = "",
     **sections: Unpack[Sections],
 ) -> Run:
     """Run a scenario and return its run. What was stopped goes on from its last checkpoint.
@@ -51,6 +53,7 @@ def run(
     resume_from: go on from the checkpoint of this round, not from the last one.
     track: names of trackers (`fedlt.results.trackers`), one or several.
     callbacks: what listens to the run and may stop it (`fedlt.callback`).
+    name: what the method is called in tables, pictures and reports; kept with the run, and of no other effect.
     sections: overrides by keyword, `strategy="fedprox", local={"lr": 0.1}`.
 
     Raises `ScenarioError` before any work, `ClientError` where a client fails, `Interrupted` (a KeyboardInterrupt)
@@ -65,7 +68,7 @@ def run(
         options = [] if Path(out) == Path("runs") else ["--out", str(out)]
         repeated = [str(scenario), *chosen, *options] if isinstance(scenario, str | Path) else []
         console = Console(quiet, words=repeated)
-        return run_scenario(checked, Path(out), console, force, command, grids, track, resume_from, callbacks)
+        return run_scenario(checked, Path(out), console, force, command, grids, track, resume_from, callbacks, name)
 
 
 def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, float]:
@@ -94,8 +97,13 @@ def run_scenario(
     track: str | Sequence[str | Callback] = (),
     resume_from: int | None = None,
     callbacks: Sequence[Callback] = (),
+    name: str = "",
 ) -> Run:
-    """Run a checked scenario, go on with what was stopped, or return the finished run of it."""
+    """Run a checked scenario, go on with what was stopped, or return the finished run of it.
+
+    name: the run's from now on; the one that it has already unless given.
+    """
+    name = checked_name(name) if name else ""
     if force and resume_from is not None:
         raise ScenarioError(Problem("--resume-from", "goes on with a run, and --force starts over; choose one"))
     asked = words(track)
@@ -108,6 +116,7 @@ def run_scenario(
     out = out.expanduser().resolve()
     done = None if force else kept_run(out, scenario, console.note)
     if done is not None:
+        done.rename(name)
         console.finished(done, already=True)
         return done
     _check_writable(out)
@@ -127,11 +136,12 @@ def run_scenario(
 
             # The ServerApp prints the table there.
             result = run_under_flower(scenario, out, not console.quiet, names, force, resume_from)
+            result.rename(name)
         else:
             from server.app import serve
 
             grid = grids.get(backend, scenario, federation)
-            result = serve(grid, scenario, federation, out, console, command, own, force, resume_from)
+            result = serve(grid, scenario, federation, out, console, command, own, force, resume_from, name)
             console.finished(result)
     finally:
         console.close()

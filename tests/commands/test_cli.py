@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import fedlt
 from fedlt.commands.cli import app
-from fedlt.commands.listing import versions_tested
+from fedlt.commands.listing import rows_text, versions_tested
 from fedlt.comparing.compare import compare
 from fedlt.config.scenario import load_scenario
 from fedlt.results.runs import open_run
@@ -259,6 +259,24 @@ def test_ls_lists_everything() -> None:
     result = call("ls", "strategeis")
     assert result.exit_code == 2
     assert "ls: unknown kind 'strategeis'; did you mean 'strategies'?" in result.stderr
+
+
+def test_ls_describes_everything_in_words() -> None:
+    everything = json.loads(ok("ls", "--json"))
+    told = {kind: {row["name"]: row["summary"] for row in rows} for kind, rows in everything.items()}
+    assert told["strategies"]["fednh"].startswith("FedNH: class prototypes serve as the head")
+    assert told["strategies"]["apfl"].startswith("APFL: the personal model is a mixture")
+    assert told["adapters"]["bitfit"].startswith("BitFit: the biases of a model are trained")
+    assert told["schedules"]["StepLR"].startswith("local.lr times gamma after every step_size rounds")
+    named = ("strategies", "learners", "partitions", "models", "adapters", "links", "schedules", "scenarios")
+    symbols = [row for kind in named for row in told[kind].values() if re.search(r"<-|\|\||[_^]\{|\bsum\(", row)]
+    assert symbols == []
+
+
+def test_ls_breaks_summaries_at_the_width_of_a_terminal() -> None:
+    rows = [{"name": "a", "summary": "one two three"}, {"name": "much_too_long", "summary": "four"}]
+    assert rows_text(rows, "", None) == "a              one two three\nmuch_too_long  four"
+    assert rows_text(rows, "  ", 13) == "  a  one two\n     three\n  much_too_long\n     four"
 
 
 def test_ls_shows_data_found_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

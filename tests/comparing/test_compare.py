@@ -166,7 +166,7 @@ def test_runs_older_than_a_key_had_its_default(tiny: dict[str, Any], tmp_path: P
     assert "  local_test: matched\n" in text
     shorter = text.replace("  local_test: matched\n", "").replace("  mu: 0.01\n", "")
     (old.folder / "scenario.yaml").write_text(shorter, encoding="utf-8")
-    assert [r.name for r in fedlt.compare(tmp_path, by="strategy,strategy.mu").rows] == ["fedavg -", "fedprox 0.01"]
+    assert [r.name for r in fedlt.compare(tmp_path, by="strategy,strategy.mu").rows] == ["fedavg", "fedprox 0.01"]
 
 
 def test_rows_follow_the_keys_that_differ(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -186,7 +186,8 @@ def test_rows_follow_the_keys_that_differ(tiny: dict[str, Any], tmp_path: Path) 
         fedlt.compare(tmp_path, by="strategy")
     with pytest.raises(ScenarioError, match=r"strategy\.mew: no run has this key; did you mean 'strategy\.mu'"):
         fedlt.compare(tmp_path, by="strategy.mew")
-    assert fedlt.compare(tmp_path, reference="fedavg").reference == "fedavg -"
+    assert fedlt.compare(tmp_path, reference="fedavg").reference == "fedavg"
+    assert fedlt.compare(tmp_path, reference="fedavg -").reference == "fedavg"
     assert fedlt.compare(tmp_path, reference="fedprox 1.0").reference == "fedprox 1.0"
     with pytest.raises(ScenarioError, match=r"'fedprox' names no single row: it may be any of 'fedprox 0\.1', "):
         fedlt.compare(tmp_path, reference="fedprox")

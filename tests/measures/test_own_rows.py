@@ -77,7 +77,7 @@ def test_under_plain_fedavg_every_client_lies_on_the_diagonal(tiny: dict[str, An
     )
     (dots,) = client_chart({"fedavg": [fedavg]}).marks
     assert np.array_equal(dots.x, dots.y)
-    assert dots.corner == "all on the diagonal; 6 clients"  # type: ignore[union-attr]
+    assert dots.corner == "all on the diagonal\n6 clients"  # type: ignore[union-attr]
 
     table = fedloge.client_variants
     psi = table[table.variant == "psi"]

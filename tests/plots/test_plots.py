@@ -15,16 +15,14 @@ from fake_runs import make_run
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from typer.testing import CliRunner
 
 from fedlt import plots
 from fedlt.commands.cli import app
 from fedlt.commands.results import PLOTS
 from fedlt.errors import ScenarioError
-from fedlt.plots.figure import KINDS
-from fedlt.plots.measured import client_points, client_recalls, gains, recalls, series, split_of
-from fedlt.plots.style import COLOURS, looks, shades, style
+from fedlt.plots.measured import at_chance, client_points, client_recalls, gains, recalls, series, split_of
+from fedlt.plots.style import COLOURS, looks, shades
 from fedlt.results.runs import Run, load_runs, open_run
 
 FEDAVG, LOCAL = (50, 60, 70), (80, 40, 70)  # right of 100 of each client, in every evaluation
@@ -63,8 +61,8 @@ def line(ax: Axes, label: str) -> np.ndarray[Any, Any]:
 
 
 def dots(ax: Axes) -> PathCollection:
-    (found,) = (item for item in ax.collections if isinstance(item, PathCollection))
-    return found
+    """The clients' dots, which come before those of a figure's legend."""
+    return next(item for item in ax.collections if isinstance(item, PathCollection))
 
 
 # What is drawn --------------------------------------------------------------------------------------------------------
@@ -101,7 +99,7 @@ def test_a_dot_is_a_client_under_both_models(axes: Axes, runs: list[Run]) -> Non
     assert np.array(dots(axes).get_offsets()) == pytest.approx(np.array([[60, 50], [60, 60], [60, 70]]))
     sizes = dots(axes).get_sizes()
     assert sizes.tolist() == pytest.approx([90, 90 * 30 / 120, 90 * 15 / 120])
-    assert "1 above, 1 below; 3 clients" in [text.get_text() for text in axes.texts]
+    assert "1 above, 1 below\n3 clients" in [text.get_text() for text in axes.texts]
     diagonal = axes.get_lines()[0]
     assert np.array(diagonal.get_data()).tolist() == [[0, 100], [0, 100]]
 
@@ -114,6 +112,84 @@ def test_the_generic_model_is_weighted_by_the_clients_test_classes(runs: list[Ru
     np.savez(run.folder / "partition.npz", **content)
     assert split_of(run).test.tolist() == [[0, 100], [50, 50], [50, 50]]
     assert client_points([run]).generic.tolist() == pytest.approx([0.2, 0.6, 0.6])
+
+
+def test_every_dot_lies_on_the_diagonal_where_personal_models_are_the_generic_one(
+    axes: Axes, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """FedAvg has no model of a client's own: whatever its test set, both models are right on the same samples."""
+    import fedlt
+
+    small = ["federation.clients=6", "federation.rounds=2", "federation.empty=redraw", "local.epochs=1"]
+    run = fedlt.run("digits_lt", *small, out=tmp_path)
+    for masked, strays in ((False, False), (True, True)):  # the mask makes another model of it
+        figure = plots.draw("clients", run, masked=masked)
+        x, y = np.array(dots(figure.axes[0]).get_offsets()).T
+        assert len(x) == 6
+        assert len(set(x)) > 1
+        assert (not np.array_equal(x, y)) == strays
+    plots.client_scatter(axes, run)
+    x, y = np.array(dots(axes).get_offsets()).T
+    assert np.array_equal(x, y)
+    assert axes.texts[0].get_text() == "all on the diagonal\n6 clients"
+
+
+def test_panels_have_limits_of_their_own_where_one_would_squeeze_the_rest(tiny: dict[str, Any], tmp_path: Path) -> None:
+    good = make_run(tmp_path, tiny, right=[97], personal=(92, 95, 99))
+    poor = make_run(tmp_path, tiny, "seed=1", right=[50], personal=(5, 50, 90))
+    both = plots.draw("clients", {"good": good, "poor": poor})  # need 10 and 100: the median is 55
+    assert [ax.get_xlim() for ax in both.axes] == [(-3, 103)] * 2
+    assert "Axes differ" not in both.legends[0].get_title().get_text()
+    three = plots.draw("clients", {"good": good, "too": good, "poor": poor})  # the median is 10
+    assert [ax.get_xlim() for ax in three.axes] == [pytest.approx((89.7, 100.3))] * 2 + [(-3, 103)]
+    assert three.legends[0].get_title().get_text().replace("\n", " ").endswith("Axes differ between panels.")
+
+
+def test_a_method_at_chance_is_marked(tiny: dict[str, Any], tmp_path: Path) -> None:
+    # 100 test samples of two classes: chance is 50 %, and two standard errors are 10 points.
+    made = {right: make_run(tmp_path / str(right), tiny, right=[right]) for right in (50, 60, 61)}
+    assert [right for right, run in made.items() if at_chance([run])] == [50, 60]
+    assert not at_chance([made[61], made[60]])  # their mean is 60.5
+    figure = plots.draw("clients", {"poor": made[50], "good": made[61]})
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["poor †", "good"]
+    assert "† its generic model is at chance." in figure.legends[0].get_title().get_text().replace("\n", " ")
+    curves = plots.draw("curves", {"poor": made[50], "good": made[61]}, metrics=["generic/accuracy"])
+    assert [text.get_text() for text in curves.legends[0].get_texts()] == ["poor †", "good"]
+    clean = plots.draw("curves", {"good": made[61]}, metrics=["generic/accuracy"])
+    assert "†" not in clean.legends[0].get_title().get_text()
+
+
+def test_bars_and_bands_end_at_what_accuracies_can_be(tiny: dict[str, Any], tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, tiny, f"seed={seed}", right=[right]) for seed, right in ((0, 50), (1, 100))]
+    figure = plots.draw("classes", runs)
+    means, _, (bars,) = figure.axes[0].containers[0].lines
+    assert means.get_ydata().tolist() == [100, 50]  # of class 1: 0 and 50 of 50
+    assert bars.get_segments()[1][:, 1].tolist() == [0, 100]  # 50 ± 70.7
+    (band,) = plots.draw("curves", runs, metrics=["generic/medium"]).axes[0].collections
+    assert {round(y, 6) for _, y in band.get_paths()[0].vertices} == {0, 100}
+
+
+def test_collapse_is_explained_and_no_method_presses_the_others_flat(tiny: dict[str, Any], tmp_path: Path) -> None:
+    methods = {}
+    for name, value in (("a", 1.0), ("b", 2.0), ("c", 90.0)):
+        run = make_run(tmp_path / name, tiny)
+        kept = run.metrics[~run.metrics.metric.str.contains("/nc1")]
+        row = pd.DataFrame([{"round": 3, "metric": "generic/nc1", "value": value}])
+        pd.concat([kept, row]).to_parquet(run.folder / "metrics.parquet")
+        methods[name] = open_run(run.folder)
+    figure = plots.draw("collapse", methods)
+    assert (figure.axes[0].get_yscale(), figure.axes[0].get_ylabel()) == ("log", "spread (log scale)")
+    assert figure.legends[0].get_title().get_text().startswith("0: fully collapsed, which is to say that all features")
+    figure = plots.draw("collapse", {name: methods[name] for name in "ab"})
+    assert (figure.axes[0].get_yscale(), figure.axes[0].get_ylim()[0]) == ("linear", 0)
+
+
+def test_methods_without_a_linear_head_are_named_beneath_the_norms(runs: list[Run]) -> None:
+    run = of(runs, "fedavg")[0]
+    run.classes.assign(head_norm=1.5).to_parquet(run.folder / "classes.parquet")
+    figure = plots.draw("norms", {"ours": run.folder, "local": of(runs, "local")})
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["ours"]
+    assert figure.legends[0].get_title().get_text().endswith("Without a generic linear head: local.")
 
 
 @pytest.mark.slow
@@ -216,7 +292,7 @@ def test_collapse_shows_the_measures_as_they_are(runs: list[Run]) -> None:
     kept = run.metrics[~run.metrics.metric.str.contains("/nc1")]
     pd.concat([kept, pd.DataFrame(rows)]).to_parquet(run.folder / "metrics.parquet")
     figure = plots.draw("collapse", [open_run(run.folder)])
-    assert line(figure.axes[0], "fedavg (n = 1)").tolist() == [[3, 6], [4.0, 0.5]]
+    assert line(figure.axes[0], "fedavg").tolist() == [[3, 6], [4.0, 0.5]]
     assert figure.axes[0].get_ylim()[0] == 0
 
 
@@ -274,6 +350,38 @@ def test_every_kind_becomes_a_picture(kind: str, runs: list[Run], tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", list(plots.KINDS))
+def test_every_kind_takes_runs_in_every_form(kind: str, runs: list[Run], tmp_path: Path) -> None:
+    folder, fedavg = tmp_path / "runs", of(runs, "fedavg")
+    forms: list[tuple[str, tuple[Any, ...]]] = [
+        ("fedavg", (folder,)),
+        ("fedavg", (str(folder),)),
+        ("fedavg", (runs,)),
+        ("fedavg", tuple(runs)),
+        ("ours", ({"ours": fedavg, "theirs": of(runs, "local")},)),
+        ("ours", ({"ours": fedavg[0], "theirs": next(run.folder for run in of(runs, "local"))},)),
+        ("ours", ({"ours": str(folder / "*fedavg*"), "theirs": folder / "*local*"},)),
+    ]
+    for reference, form in forms:
+        assert isinstance(plots.draw(kind, *form, reference=reference), Figure)
+
+
+def test_a_mapping_names_the_methods(axes: Axes, runs: list[Run], tmp_path: Path) -> None:
+    figure = plots.draw("curves", {"ours": str(tmp_path / "runs" / "*fedavg*")}, metrics=["generic/accuracy"])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["ours"]
+    assert legend.get_title().get_text() == "Mean of 2 seeds; band: ± 1 standard deviation."
+    plots.client_scatter(axes, tmp_path / "runs" / "*fedavg*", "ours")
+    assert len(dots(axes).get_offsets()) == 6
+    with pytest.raises(ScenarioError, match="either one mapping of names to runs, or folders and runs"):
+        plots.draw("curves", {"ours": runs}, runs)
+    with pytest.raises(ScenarioError, match="ours: there is no run with an evaluation"):
+        plots.draw("curves", {"ours": []})
+    with pytest.raises(ScenarioError, match=r"--width: expected 2\.5 to 20 inches, got 1"):
+        plots.draw("curves", runs, width=1)
+
+
+@pytest.mark.slow
 def test_the_ending_chooses_the_format(runs: list[Run], tmp_path: Path) -> None:
     figure = plots.draw("curves", runs)
     for ending, magic in ((".pdf", b"%PDF"), (".svg", b"<?xml")):
@@ -324,23 +432,3 @@ def test_drawing_needs_no_display_and_leaves_settings_alone(runs: list[Run]) -> 
     assert dict(matplotlib.rcParams) == before
     code = "import fedlt.plots, sys; assert 'matplotlib' not in sys.modules and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gain", "calibration"])
-def test_legends_lie_beneath_the_panels_and_titles_inside_the_page(kind: str, runs: list[Run]) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    many = {f"method {number}": of(runs, "fedavg") for number in range(9)}
-    with style():
-        figure = KINDS[kind](many, "method 0")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer = canvas.get_renderer()
-    for ax in figure.axes:
-        legend = ax.get_legend()
-        assert legend is None or legend.get_window_extent(renderer).y1 < ax.get_window_extent(renderer).y0
-        assert legend is None or legend.get_window_extent(renderer).y0 > -2
-        for text in ax.get_children():
-            if isinstance(text, Text) and text.get_text():
-                assert text.get_window_extent(renderer).y1 <= figure.bbox.height + 1

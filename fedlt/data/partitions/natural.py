@@ -15,7 +15,7 @@ from fedlt.errors import Problem, ScenarioError
 
 @dataclass(frozen=True)
 class Natural:
-    """See the head of this file."""
+    """Clients as the data have them, in the order of the column's values."""
 
     own_clients: ClassVar[bool] = True
 

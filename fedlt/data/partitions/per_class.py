@@ -18,7 +18,7 @@ from fedlt.data.targets import Groups
 
 @dataclass(frozen=True)
 class DirichletPerClass:
-    """See the head of this file."""
+    """Class by class; the sizes follow from the class counts alone."""
 
     alpha: Annotated[float, "> 0"] = 0.5  # smaller: each class sits with fewer clients
     seed: Annotated[int, ">= 0", "<= 4294967295"] | None = None  # null: the scenario's; 3407 in the FedLoGe code

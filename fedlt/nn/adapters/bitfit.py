@@ -1,5 +1,8 @@
-"""Ben Zaken, Ravfogel, Goldberg: BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
-Language-models. ACL 2022. The biases of a model are trained, and its weights stay as they are."""
+"""BitFit: the biases of a model are trained, and its weights stay as they are.
+
+Ben Zaken, Ravfogel, Goldberg: BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
+Language-models. ACL 2022.
+"""
 
 from __future__ import annotations
 

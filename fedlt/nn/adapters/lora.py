@@ -1,4 +1,6 @@
-"""Hu et al.: LoRA: Low-Rank Adaptation of Large Language Models. ICLR 2022.
+"""LoRA: linear layers get changes of low rank, which alone are trained.
+
+Hu et al.: LoRA: Low-Rank Adaptation of Large Language Models. ICLR 2022.
 
 A layer's weight W becomes W + scale B A, with A [r, in] drawn and B [out, r] zero at first; W stays as it is. The
 layers are those of the `peft` library. FedAvg means A and B apart, and the mean of products is not the product of

@@ -1,0 +1,111 @@
+"""`fedlt explain`: figures, keys, components and scenarios, and what becomes of other names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fedlt.commands.cli import app
+from fedlt.commands.explain import explained_names, wrapped
+
+
+def explained(name: str) -> str:
+    result = CliRunner().invoke(app, ["explain", name])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_key_is_told_with_its_default_and_what_is_allowed() -> None:
+    assert explained("federation.rounds").splitlines() == [
+        "federation.rounds (key of a scenario)",
+        "  rounds of training",
+        "  Default: 100.",
+        "  Allowed: a whole number >= 1.",
+    ]
+    schedule = explained("local.schedule")
+    assert "  Default: constant.\n  Allowed: one of ConstantLR, CosineAnnealingLR, " in schedule
+    assert explained("rounds").startswith("federation.rounds (key of a scenario)")
+    assert "\n\nfederation.late.rounds (key of a scenario)\n" in explained("rounds")
+    assert explained("seed").count("(key of") == 1, "the key of that very name, and no other's last part"
+
+
+def test_a_key_of_components_is_told_once_for_those_that_mean_the_same() -> None:
+    mu = "strategy.mu (key of strategy=fedprox)\n  weight of the proximal term\n  Default: 0.01.\n  Allowed: a number"
+    assert explained("strategy.mu") == explained("mu") == f"{mu} >= 0.\n"
+    alpha = explained("partition.alpha")
+    assert "(key of federation.partition=dirichlet, dirichlet_equal, dirichlet_per_class)\n" in alpha
+    assert "learner.alpha" not in alpha
+    assert "Default: none: it must be given." in explained("local.schedule.step_size")
+
+
+def test_a_section_lists_its_keys() -> None:
+    late = explained("federation.late")
+    assert late.startswith(
+        "federation.late (section of a scenario)\n  Sampled clients whose answers arrive rounds later"
+    )
+    assert re.findall(r"^    (\S+)", late, re.MULTILINE) == [
+        "federation.late.chance", "federation.late.rounds", "federation.late.weight",
+    ]  # fmt: skip
+
+
+def test_a_component_is_told_with_its_text_its_needs_and_its_keys() -> None:
+    text = explained("fedprox")
+    assert text.startswith("fedprox (strategy)\n  FedProx: FedAvg whose clients are held near the received model")
+    assert "chosen by: strategy=fedprox\n" in text
+    assert "    strategy.mu [0.01] weight of the proximal term\n" in text
+    assert explained("FedLoGe") == explained("fedloge")
+    assert "  needs linear_head: the model's head is one linear layer" in explained("fedloge")
+    assert "  trains: personal models only" in explained("local")
+    assert "chosen by: model.adapter=lora\n" in explained("lora")
+    assert "chosen by: federation.links=[dp], or [{name: dp, KEY: VALUE}]\n" in explained("dp")
+    assert "chosen by: strategy=flower:FedAdam\n" in explained("flower:FedAdam")
+    both = explained("mlp")
+    assert "mlp (adapter)\n" in both
+    assert "mlp (model)\n" in both
+
+
+def test_a_scenario_says_what_it_is_and_how_it_is_run() -> None:
+    text = explained("digits_lt")
+    assert text.startswith("digits_lt (scenario)\n  Handwritten digits (8 x 8 pixels")
+    assert text.endswith("  all its keys: fedlt show digits_lt\n")
+
+
+@pytest.mark.slow
+def test_everything_that_is_known_is_explained() -> None:
+    for name in explained_names():
+        assert explained(name), name
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("fedporx", "'fedprox'"),
+        ("federation.round", "'federation.rounds'"),
+        ("digit_lt", "'digits_lt'"),
+        ("eec", "'ece'"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest_ones(name: str, near: str) -> None:
+    result = CliRunner().invoke(app, ["explain", name])
+    assert result.exit_code == 2
+    assert f"explain: there is nothing called '{name}'; did you mean {near}" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_users_strategy_is_explained_by_its_own_text(own_file: Callable[..., Path]) -> None:
+    path = own_file('class Mine(Strategy):\n    """Mine: nothing new."""\n\n    tau: float = 0.5  # how little\n')
+    text = explained(f"{path}:Mine")
+    assert "  Mine: nothing new.\n" in text
+    assert "    strategy.tau [0.5] how little\n" in text
+    wrong = CliRunner().invoke(app, ["explain", f"{path}:Mime"])
+    assert (wrong.exit_code, "did you mean 'Mine'?" in wrong.stderr) == (2, True)
+
+
+def test_formulas_and_lists_keep_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert wrapped("one two three four five") == "  one two three four\n  five"
+    assert wrapped("- one two three four five\n- six") == "  - one two three four five\n  - six"

@@ -132,15 +132,16 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_figures(
 
 def test_the_examples_of_the_page_run(tiny: dict[str, Any], tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs/howto/own-metric.md").read_text(encoding="utf-8")
-    for name, text in zip(
-        ("topk", "tail"), re.findall(r"```python\n(# \w+\.py\n.*?)```", page, re.DOTALL), strict=True
-    ):
-        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    written = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL)
+    assert [name for name, _ in written] == ["topk.py", "topk.py", "tail.py"]  # the second one tells of its figure
+    for name, text in written:
+        (tmp_path / name).write_text(text, encoding="utf-8")
     chosen = f"evaluation.metrics=[{tmp_path}/topk.py:TopK, {{name: {tmp_path}/tail.py:TailAUC, below: 30}}]"
     run = fedlt.run(tiny, chosen, out=tmp_path / "runs", backend="inline")
     assert 0 < run.final["generic/tail_auc"] < 1
     assert run.final["generic/top_3"] > run.final["generic/accuracy"]
     assert "personal_masked/tail_auc" in run.final
+    assert run.figures["top_3"].unit == "fraction"
 
 
 # What every statistic must do -----------------------------------------------------------------------------------------

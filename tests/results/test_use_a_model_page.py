@@ -11,10 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from fedlt.commands.cli import app
+from fedlt.config.scenario import load
 
 pytestmark = pytest.mark.slow
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "howto" / "use-a-model.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_run_folders_as_they_are() -> None:
+    made = (("digits_lt", "strategy=fedloge", "federation.rounds=5"), ("digits_lt",), ("cifar10_lt",))
+    named = {load(name, list(changes)).run_name for name, *changes in made}
+    assert set(re.findall(r"runs/([\w-]+)", PAGE)) == named
 
 
 def test_the_examples_of_the_page_run(

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from fedlt.commands.cli import app
 from fedlt.commands.shared import parse_seeds, split
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.plots import KINDS
 from fedlt.sweeps.grid import plan
 
@@ -126,7 +126,7 @@ def test_a_documented_command_is_accepted(
         if name == "sweep":
             plan(scenario, changes, seeds)
         else:
-            load(scenario, changes)
+            load_scenario(scenario, changes)
     elif name == "plot":
         assert given["kind"] in (*KINDS, "all")
     elif name in ("explain", "ls"):

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedlt.commands.cli import app
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "howto" / "use-a-model.md
 
 def test_the_page_names_run_folders_as_they_are() -> None:
     made = (("digits_lt", "strategy=fedloge", "federation.rounds=5"), ("digits_lt",), ("cifar10_lt",))
-    named = {load(name, list(changes)).run_name for name, *changes in made}
+    named = {load_scenario(name, list(changes)).run_name for name, *changes in made}
     assert set(re.findall(r"runs/([\w-]+)", PAGE)) == named
 
 

@@ -229,6 +229,10 @@ class Strategy:
     # Fields younger than runs of it, which scenarios leave out at their defaults, so that their hashes stay.
     young: ClassVar[tuple[str, ...]] = ()
 
+    def obstacle(self, model: Net, task: Task) -> str | None:
+        """Why the method has no meaning with this model, as a sentence; None where it has."""
+        return None
+
     def build(self, model: Net, task: Task) -> None:
         """Add heads or other modules to the model. Runs on the server and on every worker, seeded alike."""
 

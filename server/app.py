@@ -21,15 +21,17 @@ from fedlt.results.record import RunWriter
 from fedlt.results.recorded import write_description
 from fedlt.results.run_warnings import LastLook
 from fedlt.results.runs import Run, kept_run, open_run
-from fedlt.results.trackers import trackers
+from fedlt.results.trackers import Tracker, trackers
 from fedlt.training.assembly import Assembly, assemble, cohort_size
 from fedlt.training.initial import Initial
+from fedlt.training.sameness import training_hash
 from server.grids.local import LocalGrid
 from server.rounds.aggregation import strategy_remarks
 from server.rounds.hooks import Hooks
 from server.rounds.loop import Rounds
+from server.rounds.replay import replay
 from server.rounds.stopping import Patience
-from server.state import durable
+from server.state import durable, training
 from server.state.artifacts import model_hash, save_models
 from server.state.checkpoint import Checkpoints
 from server.state.keeper import Keeper, check_space
@@ -69,11 +71,15 @@ def serve(
     force: bool = False,
     resume_from: int | None = None,
     name: str = "",
+    keep: bool = False,
+    share: bool = True,
 ) -> Run:
     """Run the scenario, or go on from its last checkpoint, and return its run. A failed run's folder is kept.
 
     callbacks: the user's own, and trackers. force: start over. resume_from: the round whose checkpoint to go on from.
-    name: what the run's method is called; what it was called before, unless given. Raises `Interrupted` after a signal.
+    name: what the run's method is called; what it was called before, unless given. keep: keep the models of all
+    evaluations, for runs that train the same. share: take those of such a run, if there is one. Raises `Interrupted`
+    after a signal.
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
     remarks = [*parts.remarks(), *strategy_remarks(parts.strategy, cohort_size(scenario, len(federation.clients)))]
@@ -87,9 +93,17 @@ def serve(
         meta["name"] = name
     writer = RunWriter(folder, scenario.to_yaml(), meta)
     hooks = Hooks(RunState(folder, scenario, federation, remarks, writer.log), callbacks)
-    checkpoints = Checkpoints(folder, scenario, federation.digest(), federation.made_of)
+    trained = training_hash(scenario, parts.strategy, parts.learner)
+    writer.summary["training_hash"] = trained
+    # What may end the run early is told of models that nobody has kept.
+    shareable = scenario.evaluation.patience is None and all(isinstance(each, Tracker) for each in callbacks)
+    taken = None
+    if share and shareable and resume_from is None:
+        taken = training.find(out, trained, scenario, federation)
+    keeps = training.evaluated(scenario) if keep and shareable and taken is None else ()
+    checkpoints = Checkpoints(folder, scenario, federation.digest(), federation.made_of, keeps)
     end = None if scenario.evaluation.patience is not None else scenario.federation.rounds
-    keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note, end, hooks)
+    keeper = Keeper(checkpoints, writer, scenario.resources.checkpoint, console.note, end, hooks, taken is None)
     patience = Patience(scenario, federation, keeper)
     look = LastLook(writer, list(parts.learner.stages())[-1].share)
     hooks.first = [*([patience] if patience.active else []), writer, console]
@@ -104,8 +118,11 @@ def serve(
         with durable.exclusive(folder), keeper.interrupts.caught(), closing(states):
             keeper.begin(rounds.progress, force, resume_from, find_shorter(folder, scenario))
             hooks.start(rounds.progress.round)
-            progress = rounds.run()
-            keeper.ended(progress)
+            if taken is not None:
+                writer.summary["trained_by"] = taken.folder.name
+                console.note(f"{taken.folder.name} has trained the same model: its rounds are taken, and tested anew")
+            progress = rounds.run() if taken is None else replay(rounds, taken)
+            kept_end = keeper.ended(progress)
 
             if patience.active:
                 reached = progress.round
@@ -121,6 +138,8 @@ def serve(
             if (stopped := hooks.early_stop()) is not None:
                 ends["stopped"] = stopped
             writer.finish(model_hash=model_hash(progress, parts.strategy), **ends)
+            if keeps:
+                training.note(folder, trained, scenario, federation, kept_end)
     return open_run(folder)
 
 

@@ -23,9 +23,8 @@ class FedAvgFT(Strategy):
     tune_epochs: Annotated[int, ">= 0"] = 1  # passes over the client's data
     tune_lr: Annotated[float, "> 0"] | None = None  # null: the scenario's local.lr
 
-    def build(self, model: Net, task: Task) -> None:
-        if self.tune == "head" and model.no_head:
-            raise ValueError(f"{model.no_head}; take tune=model")
+    def obstacle(self, model: Net, task: Task) -> str | None:
+        return f"{model.no_head}; take tune=model" if self.tune == "head" and model.no_head else None
 
     def adapt(self, client: Client) -> None:
         only = ("*",) if self.tune == "model" else ("head.*",)

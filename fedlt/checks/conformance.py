@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,8 +22,10 @@ from torch import Tensor
 from fedlt.checks.suite import ConformanceError as ConformanceError
 from fedlt.checks.suite import Played, Suite, fingerprint
 from fedlt.config.component import Choice, Made
+from fedlt.config.scenario import Scenario
 from fedlt.learner import Logits
 from fedlt.strategy import Client, Server, Strategy, Update, combine
+from fedlt.training.sameness import training_hash
 
 CHECKS = {
     "runs": "it trains and tests clients with one sample, one class, two classes and many; and with none sampled yet",
@@ -39,6 +42,7 @@ CHECKS = {
     "nodes": "one worker and three give equal bits",
     "saved": "states that were saved and loaded after every round give equal bits",
     "weights": "a round all of whose clients lack most classes gives a model: weight() is above 0 for some of them",
+    "shared": "no round depends on tests before it, and rounds that `fedlt sweep` takes for a parent's equal them",
     "resumed": "what a checkpoint holds suffices: new instances, models and workers go on from it to equal bits",
 }
 
@@ -68,10 +72,26 @@ class StrategySuite(Suite):
             ("nodes", scenario, {"nodes": 3}),
             ("saved", scenario, {"saved": True}),
             ("resumed", scenario, {"resumed": True}),
+            ("shared", scenario, {"trained_by": self._trains_the_same(scenario)}),
             ("weights", scenario, {"cohorts": POOR}),
         ]
         self.play(rehearsals, federation, incomparable=("weights",))
         self.end()
+
+    def _trains_the_same(self, scenario: Scenario) -> Scenario:
+        """The scenario under the most distant parent whose training is the strategy's, as `fedlt sweep` would find; its
+        own where there is none."""
+        strategy, learner = scenario.strategy.create(), scenario.learner.create()
+        wanted = training_hash(scenario, strategy, learner)
+        for parent in reversed(type(strategy).__mro__):
+            if not issubclass(parent, Strategy) or not is_dataclass(parent):
+                continue
+            options = {f.name: getattr(strategy, f.name) for f in fields(parent)}
+            component = Made.of(self.component, partial(_made, parent))
+            other = replace(scenario, strategy=Choice(self.component.name, options, component))
+            if training_hash(other, other.strategy.create(), learner) == wanted:
+                return other
+        return scenario
 
     def _probe(self, options: dict[str, Any]) -> Strategy:
         """The strategy, with its hooks watched."""
@@ -154,6 +174,10 @@ class StrategySuite(Suite):
                 self.expect(not _contains(tensor, secret), "private", f"client.{name} holds {what}")
             told = "class_counts" in strategy.needs or not _contains(tensor, client.class_counts)
             self.expect(told, "needs", f"client.{name} holds the class counts, which `needs` does not name")
+
+
+def _made(parent: type[Strategy], options: dict[str, Any]) -> Strategy:
+    return parent(**options)
 
 
 @dataclass

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +21,7 @@ from fedlt.config.component import Choice, Component, Made
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
 from fedlt.data.ragged import Ragged
+from fedlt.exchange import States
 from fedlt.nn.model import ImageModel
 from fedlt.nn.norm import norm
 from fedlt.results.runs import Evaluation
@@ -30,6 +31,7 @@ from server.grids.local import SERVER_NODE, LocalGrid
 from server.records import pack_report, unpack_job
 from server.rounds.loop import Rounds
 from server.rounds.progress import Progress
+from server.rounds.replay import replay
 from server.state.artifacts import model_hash
 from server.state.states import StateStore
 
@@ -93,11 +95,13 @@ def rehearse(
     saved: bool = False,
     resumed: bool = False,
     cohorts: tuple[tuple[int, ...], ...] = COHORTS,
+    trained_by: Scenario | None = None,
 ) -> str:
     """A hash of all that the rounds left: models, states, outbox and every statistic.
 
     noise: see `Stage`. saved: all states go through their form on disk after every round. resumed: after the first
     round, server and workers are made anew and given what a checkpoint holds. cohorts: the clients of each round.
+    trained_by: a scenario that trains the same; only its models are tested.
     Raises whatever the strategy raises.
     """
     digest = hashlib.sha256()
@@ -109,10 +113,7 @@ def rehearse(
 
     def begin(states: StateStore) -> Rounds:
         stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)
-        parts = assemble(scenario, federation, torch.device("cpu"))
-        rounds = _GivenCohorts(stage, scenario, federation, parts, states, on_round, on_evaluation, _ignore)
-        rounds.given = cohorts
-        return rounds
+        return _rounds(scenario, federation, stage, states, on_round, on_evaluation, cohorts)
 
     def on_round(row: dict[str, Any]) -> None:
         if saved:
@@ -123,7 +124,10 @@ def rehearse(
     with TemporaryDirectory() as folder, closing(StateStore(Path(folder))) as states:
         rounds = begin(states)
         try:
-            progress = rounds.run()
+            if trained_by is None:
+                progress = rounds.run()
+            else:
+                progress = replay(rounds, _train(trained_by, federation, noise, cohorts, Path(folder)))
         except _Stopped:
             held, extents = _loaded(rounds.progress.tensors()), states.flush()
             rounds = begin(states)
@@ -135,6 +139,57 @@ def rehearse(
         for name in sorted(box):
             digest.update(name.encode() + box[name].numpy().tobytes())
     return digest.hexdigest()
+
+
+@dataclass
+class _Trained:
+    """What rounds of a rehearsal left, each in memory and what clients kept in a folder of its own."""
+
+    folder: Path
+    found: dict[int, tuple[dict[str, Any], dict[str, torch.Tensor], States]] = field(default_factory=dict)
+
+    def rows(self, after: int) -> Iterator[dict[str, Any]]:
+        yield from (row for round, (row, _, _) in self.found.items() if round > after)
+
+    def load(self, progress: Progress, round: int) -> None:
+        _, tensors, kept = self.found[round]
+        progress.load(_loaded(tensors), round)
+        progress.states = StateStore(self.folder / f"trained{round}")
+        progress.states.update(kept)
+
+
+def _train(
+    scenario: Scenario, federation: Federation, noise: int, cohorts: tuple[tuple[int, ...], ...], folder: Path
+) -> _Trained:
+    """Play the rounds for what they leave, without a test between them."""
+    trained = _Trained(folder)
+    untested = replace(scenario, evaluation=replace(scenario.evaluation, every=scenario.federation.rounds))
+
+    def keep(row: dict[str, Any]) -> None:
+        progress = rounds.progress
+        kept = states.read(states.clients())
+        trained.found[progress.round] = dict(row), _loaded(progress.tensors()), kept
+
+    with closing(StateStore(folder / "training")) as states:
+        stage = Stage([Worker(untested, federation)], noise)
+        rounds = _rounds(untested, federation, stage, states, keep, _ignore, cohorts)
+        rounds.run()
+    return trained
+
+
+def _rounds(
+    scenario: Scenario,
+    federation: Federation,
+    stage: Stage,
+    states: StateStore,
+    on_round: Callable[[dict[str, Any]], None],
+    on_evaluation: Callable[[Evaluation], None],
+    cohorts: tuple[tuple[int, ...], ...],
+) -> Rounds:
+    parts = assemble(scenario, federation, torch.device("cpu"))
+    rounds = _GivenCohorts(stage, scenario, federation, parts, states, on_round, on_evaluation, _ignore)
+    rounds.given = cohorts
+    return rounds
 
 
 def _ignore(event: object) -> None:

@@ -194,8 +194,11 @@ class Evaluation:
 class Resources:
     """Where the run is computed. Changes no bit of the result, except `precision`."""
 
+    young: ClassVar[tuple[str, ...]] = ("keep",)
+
     backend: Literal["auto", "inline", "processes", "ray", "flower"] = "auto"  # auto: the quickest for the run
     workers: Annotated[int, ">= 1"] | Literal["auto"] = "auto"  # auto: one per core, four per GPU
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
     precision: Literal["float32", "bfloat16"] = "float32"  # of the arithmetic in training; changes the result
     checkpoint: Annotated[int, ">= 0"] | Literal["auto"] = "auto"  # rounds between two; auto: one a minute; 0: none
+    keep: bool = False  # the models of all evaluations, so that a run which trains the same has to test only

@@ -34,7 +34,7 @@ LAST = 5
 """Evaluations that `last_five` averages. The best one is never reported: it is chosen on the test set."""
 
 
-RESULTS = ("model.safetensors", "model.json", "clients.safetensors", "outbox.safetensors", "join.json")
+RESULTS = ("model.safetensors", "model.json", "clients.safetensors", "outbox.safetensors", "join.json", "training.json")
 """What a finished run leaves beside its record."""
 
 _SUMMED = ("skipped", "dropped", "late", "arrived", "backward_samples", "forward_samples")

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from fedlt.sweeps.view import Listener
 
 
-def attempt(job: Job, out: Path, force: bool, view: Listener, grids: Grids) -> bool:
-    """Run one job; whether it went well. Ctrl-C goes through."""
+def attempt(job: Job, out: Path, force: bool, view: Listener, grids: Grids, share: bool) -> bool:
+    """Run one job; whether it went well. Ctrl-C goes through. share: whether it may take what another has trained."""
     view.started(job)
+    heard = _Heard(view, job)
     try:
-        view.ended(job, run_scenario(job.scenario, out, _Heard(view, job), force, job.command, grids, job.track))
+        run = run_scenario(
+            job.scenario, out, heard, force, job.command, grids, job.track, keep=job.keep, share=share or not force
+        )
+        view.ended(job, run)
     except FedLTError as error:
         view.failed(job, str(error))
     except Exception as error:  # one broken run must not end the others

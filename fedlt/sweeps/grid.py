@@ -24,12 +24,13 @@ _PAIRS = {"[": "]", "{": "}", "(": ")"}
 @dataclass(frozen=True)
 class Job:
     """One run of the grid. label: the keys that the grid varies, `strategy=fedprox local.lr=0.1`. track: names of the
-    trackers that follow it."""
+    trackers that follow it. keep: whether it keeps what it trained for others (`fedlt.sweeps.sharing`)."""
 
     label: str
     scenario: Scenario
     command: str
     track: tuple[str, ...] = ()
+    keep: bool = False
 
     @property
     def seed(self) -> int:

@@ -98,10 +98,13 @@ def run_scenario(
     resume_from: int | None = None,
     callbacks: Sequence[Callback] = (),
     name: str = "",
+    keep: bool = False,
+    share: bool | None = None,
 ) -> Run:
     """Run a checked scenario, go on with what was stopped, or return the finished run of it.
 
-    name: the run's from now on; the one that it has already unless given.
+    name: the run's from now on; the one that it has already unless given. keep: keep what it trains for others, whatever
+    the scenario says. share: take what another has trained; it does unless it starts over.
     """
     name = checked_name(name) if name else ""
     if force and resume_from is not None:
@@ -141,7 +144,10 @@ def run_scenario(
             from server.app import serve
 
             grid = grids.get(backend, scenario, federation)
-            result = serve(grid, scenario, federation, out, console, command, own, force, resume_from, name)
+            kept, shared = keep or scenario.resources.keep, not force if share is None else share
+            result = serve(
+                grid, scenario, federation, out, console, command, own, force, resume_from, name, kept, shared
+            )
             console.finished(result)
     finally:
         console.close()

@@ -22,6 +22,7 @@ from fedlt.results.trackers import trackers, words
 from fedlt.sweeps.attempt import attempt
 from fedlt.sweeps.grid import Job, plan
 from fedlt.sweeps.run import Grids, pick_backend
+from fedlt.sweeps.sharing import Shared, forget, share
 from fedlt.sweeps.view import Quiet
 
 if TYPE_CHECKING:
@@ -103,14 +104,16 @@ def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, v
 
     left = [job for job in jobs if job.name in backends]
     processes = how_many(left, parallel, backends)
-    view.begin(jobs, done, processes, told)
+    shared = share(left)
+    view.begin(jobs, done, processes, told, len(shared.leaders))
     try:
         if processes > 1:
             from fedlt.sweeps.workers import side_by_side
 
-            side_by_side(left, processes, out, force, view)
+            side_by_side(shared, processes, out, force, view)
         else:
-            _one_after_another(left, out, force, view)
+            _one_after_another(shared, out, force, view)
+        forget(jobs, out)
     finally:
         view.close()
     wrong = told | view.failures
@@ -221,9 +224,9 @@ def _data_key(job: Job) -> str:
     return str((job.scenario.data, settings.clients, settings.partition, settings.local_test, settings.empty, job.seed))
 
 
-def _one_after_another(jobs: Sequence[Job], out: Path, force: bool, view: View) -> None:
-    waiting = deque(jobs)
+def _one_after_another(shared: Shared, out: Path, force: bool, view: View) -> None:
+    waiting = deque(shared.jobs)
     while waiting:
         with Grids() as grids:  # new workers after a failure, whatever state it left them in
-            while waiting and attempt(waiting.popleft(), out, force, view, grids):
+            while waiting and attempt(job := waiting.popleft(), out, force, view, grids, job.name in shared.leaders):
                 pass

@@ -40,7 +40,7 @@ class View(Listener, Protocol):
     """Hears of the sweep as a whole, too."""
 
     def begin(
-        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]
+        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
     ) -> None: ...
     def close(self) -> None: ...
 
@@ -58,9 +58,11 @@ class Quiet:
         self.left: set[str] = set()
         self.since = time.monotonic()
 
-    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> None:
+    def begin(
+        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
+    ) -> None:
         """jobs: the whole grid. done: those of them that were finished before. processes: runs side by side.
-        refused: job -> why it cannot run."""
+        refused: job -> why it cannot run. shared: runs that test what another one of the grid trains."""
         self.jobs, self.done, self.refused = list(jobs), dict(done), dict(refused)
         self.left = {job.name for job in jobs if job.name not in done and job.name not in refused}
         self.since = time.monotonic()
@@ -128,9 +130,11 @@ class Telling(Quiet):
 class Lines(Telling):
     """Plain lines, for pipes and log files: one for each run, and one now and then while a run goes on."""
 
-    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> None:
-        super().begin(jobs, done, processes, refused)
-        print(heading(jobs, done, processes, refused), flush=True)
+    def begin(
+        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
+    ) -> None:
+        super().begin(jobs, done, processes, refused, shared)
+        print(heading(jobs, done, processes, refused, shared), flush=True)
         self._cadence = Cadence(FIRST)
 
     def round(self, job: Job, number: int, total: int) -> None:
@@ -163,11 +167,13 @@ class Live(Telling):
         super().__init__(verbose)
         self._live: Any = None
 
-    def begin(self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> None:
+    def begin(
+        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
+    ) -> None:
         from rich.live import Live as Rich
 
-        super().begin(jobs, done, processes, refused)
-        print(heading(jobs, done, processes, refused))
+        super().begin(jobs, done, processes, refused, shared)
+        print(heading(jobs, done, processes, refused, shared))
         self._live = Rich(get_renderable=self.table, refresh_per_second=4)
         self._live.start()
 
@@ -227,15 +233,18 @@ def view(verbose: bool = False) -> Live | Lines:
     return Live(verbose) if sys.stdout.isatty() else Lines(verbose)
 
 
-def heading(jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str]) -> str:
+def heading(
+    jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
+) -> str:
     """One line that says how much there is to do, and how it is done; beneath it, what cannot run."""
     seeds, labels = {job.seed for job in jobs}, {job.label for job in jobs}
     how = f"{processes} side by side" if processes > 1 else "one after the other"
     grid = f"{counted(len(labels), 'method')}, {counted(len(seeds), 'seed')}"
     cannot = f"{len(refused)} cannot run, " if refused else ""
+    told = f" ({shared} on another's training)" if shared else ""
     first = (
         f"{jobs[0].scenario.name}: {counted(len(jobs), 'run')} ({grid}), {len(done)} finished before, "
-        f"{cannot}{len(jobs) - len(done) - len(refused)} to do, {how}"
+        f"{cannot}{len(jobs) - len(done) - len(refused)} to do{told}, {how}"
     )
     return "\n".join([first, *(f"cannot run: {line}" for line in by_reason(jobs, refused))])
 

@@ -13,8 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -28,6 +27,7 @@ from fedlt.results.runs import open_run
 if TYPE_CHECKING:
     from fedlt.results.runs import Run
     from fedlt.sweeps.grid import Job
+    from fedlt.sweeps.sharing import Shared
     from fedlt.sweeps.view import View
 
 PATIENCE = 10.0
@@ -48,9 +48,9 @@ class _Member:
         theirs.close()
         self.job: Job | None = None
 
-    def take(self, job: Job, out: Path, force: bool) -> None:
+    def take(self, job: Job, out: Path, force: bool, share: bool) -> None:
         self.job = job
-        self.pipe.send((job, out, force))
+        self.pipe.send((job, out, force, share))
 
     def end(self, deadline: float) -> None:
         """Wait for the process until the deadline (of the monotonic clock), then end it."""
@@ -61,24 +61,27 @@ class _Member:
             self.process.wait()
 
 
-def side_by_side(jobs: Sequence[Job], processes: int, out: Path, force: bool, view: View) -> None:
-    """Run the jobs in that many processes. A process that dies fails its job, and another takes its place."""
-    waiting = deque(jobs)
+def side_by_side(shared: Shared, processes: int, out: Path, force: bool, view: View) -> None:
+    """Run the jobs in that many processes. A process that dies fails its job, and another takes its place. A job that
+    follows another's training waits for its end, others going before."""
+    waiting = list(shared.jobs)
     members: dict[Any, _Member] = {}
     try:
         while waiting or members:
-            while waiting and len(members) < processes:
+            while len(members) < min(processes, len(waiting) + sum(m.job is not None for m in members.values())):
                 member = _Member()
                 members[member.pipe] = member
-                _next(member, waiting, out, force, view)
-            for pipe in wait(list(members)):
+            for member in members.values():
+                if member.job is None:
+                    _next(member, members.values(), waiting, shared, out, force, view)
+
+            for pipe in wait([pipe for pipe, member in members.items() if member.job is not None]):
                 member = members[pipe]
                 if not _hear(member, view):
                     del members[pipe]
                     _bury(member, view)
-                elif member.job is None and waiting:
-                    _next(member, waiting, out, force, view)
-                elif member.job is None:
+            for pipe, member in list(members.items()):
+                if member.job is None and not waiting:
                     del members[pipe]
                     member.pipe.send(None)
                     member.end(time.monotonic() + PATIENCE)
@@ -91,11 +94,24 @@ def side_by_side(jobs: Sequence[Job], processes: int, out: Path, force: bool, vi
             member.end(deadline)
 
 
-def _next(member: _Member, waiting: deque[Job], out: Path, force: bool, view: View) -> None:
-    job = waiting.popleft()
+def _next(
+    member: _Member,
+    members: Iterable[_Member],
+    waiting: list[Job],
+    shared: Shared,
+    out: Path,
+    force: bool,
+    view: View,
+) -> None:
+    """Give a worker the first job that may begin, if there is one."""
+    under_way = [*waiting, *(other.job for other in members if other.job is not None)]
+    job = next((job for job in waiting if shared.ready(job, under_way)), None)
+    if job is None:
+        return
+    waiting.remove(job)
     view.started(job)
     with suppress(BrokenPipeError):  # it died just now; reading from the pipe will tell
-        member.take(job, out, force)
+        member.take(job, out, force, job.name in shared.leaders)
 
 
 def _hear(member: _Member, view: View) -> bool:
@@ -161,9 +177,9 @@ def work(descriptor: int) -> None:
     reporter = _Reporter(pipe)
     with suppress(KeyboardInterrupt, BrokenPipeError), Grids() as grids:
         while (order := jobs.get()) is not None:
-            job, out, force = order
+            job, out, force, share = order
             inline = replace(job.scenario, resources=replace(job.scenario.resources, backend="inline"))
-            attempt(replace(job, scenario=inline), out, force, reporter, grids)
+            attempt(replace(job, scenario=inline), out, force, reporter, grids, share)
             reporter.failures.clear()
 
 

@@ -106,6 +106,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             _expect_own_head(strategy, model.head, scenario.learner.name)
         try:
             with before_work("strategy", name_of((strategy, "build")), but=ValueError):
+                if reason := strategy.obstacle(model, task):
+                    raise ValueError(reason)
                 strategy.build(model, task)
             if initial is not None:
                 initial.give(model)

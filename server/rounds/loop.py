@@ -86,8 +86,12 @@ class Rounds:
             due = round > 1 and (round - 1) % every == 0
             if self._exchange(round, train=True, evaluate=due):
                 return self.progress
-        self._exchange(self.progress.round + 1, train=False, evaluate=True)
+        self.evaluate()
         return self.progress
+
+    def evaluate(self) -> None:
+        """Test the models that the progress holds."""
+        self._exchange(self.progress.round + 1, train=False, evaluate=True)
 
     def cohort(self, round: int) -> list[int]:
         """The sampled clients of a round, in ascending order."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -60,12 +60,28 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one run folder.
 
-    partition_hash, inputs: those of the federation which the scenario gives now; see `fedlt.data.provenance`.
+    partition_hash, inputs: those of the federation which the scenario gives now; see `fedlt.data.provenance`. keeps:
+    rounds whose checkpoints stay until the run has ended, and beyond.
     """
 
-    def __init__(self, run_folder: Path, scenario: Scenario, partition_hash: str, inputs: MadeOf | None = None) -> None:
+    def __init__(
+        self,
+        run_folder: Path,
+        scenario: Scenario,
+        partition_hash: str,
+        inputs: MadeOf | None = None,
+        keeps: Collection[int] = (),
+    ) -> None:
         self.folder = run_folder / "checkpoints"
         self.identity = {**identity(scenario), "partition_hash": partition_hash, "inputs": inputs or {}}
+        self.keeps = keeps
+
+    @classmethod
+    def of_another(cls, run_folder: Path, head: Mapping[str, Any]) -> Checkpoints:
+        """Those of another run, taken as they are. head: of one of them."""
+        found = cls.__new__(cls)
+        found.folder, found.identity, found.keeps = run_folder / "checkpoints", dict(head), ()
+        return found
 
     def save(
         self, progress: Progress, writer: RunWriter, seconds: float, callbacks: Mapping[str, Any] | None = None
@@ -163,17 +179,17 @@ class Checkpoints:
         self._prune(progress)
 
     def keep_only(self, round: int) -> bool:
-        """Delete all checkpoints but that of a round, and what only they need; whether it is there."""
+        """Delete all checkpoints but that of a round and those of `keeps`; whether it is there."""
         for folder in self._folders():
-            if int(folder.name) != round:
+            if int(folder.name) not in (round, *self.keeps):
                 durable.discard(folder)
 
-        head = self.head_at(self.folder.parent, round)
-        needed = {str(name) for name, _, _ in head["states"]} if head is not None else set()
+        heads = [head for folder in self._folders() if (head := _readable_head(folder)) is not None]
+        needed = {str(name) for head in heads for name, _, _ in head["states"]}
         for path in (self.folder / "states").glob("*.states"):
             if path.name not in needed:
                 path.unlink()
-        return head is not None
+        return self.head_at(self.folder.parent, round) is not None
 
     def clear(self) -> None:
         """Delete all checkpoints."""
@@ -189,7 +205,8 @@ class Checkpoints:
             for folder in folders[-KEPT:]
             if folder in heads
         }
-        kept = [folder for folder in folders if folder in folders[-KEPT:] or int(folder.name) in best]
+        asked = best.union(self.keeps)
+        kept = [folder for folder in folders if folder in folders[-KEPT:] or int(folder.name) in asked]
         for folder in folders:
             if folder not in kept:
                 durable.discard(folder)

@@ -36,7 +36,8 @@ class Keeper(Callback):
 
     every: rounds between two checkpoints, "auto" (one a minute), or 0 (only when a signal ends the run). end: the round
     whose checkpoint outlives the run, for going on with more rounds; None: nobody can, whatever is kept. hooks: the
-    callbacks whose state is kept.
+    callbacks whose state is kept. trains: whether the run trains its rounds itself; else it is so quick to repeat that
+    it keeps its end only.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class Keeper(Callback):
         say: Callable[[str], None],
         end: int | None = None,
         hooks: Hooks | None = None,
+        trains: bool = True,
     ) -> None:
         self.checkpoints, self.writer, self.every, self._say, self.end = checkpoints, writer, every, say, end
-        self._hooks = hooks
+        self._hooks, self._trains = hooks, trains
         self._progress: Progress | None = None
         self.interrupts = Interrupts(say)
         self._evaluations = 0  # after which memory was given back
@@ -114,10 +116,12 @@ class Keeper(Callback):
         if self._evaluations != self.writer.summary["evaluations"]:
             self._evaluations = self.writer.summary["evaluations"]
             give_back()
-        due = self._due(progress.round) or (progress.round == self.end and self._keeps(progress))
+        last = progress.round == self.end and self._keeps(progress)
+        due = last or (self._trains and self._due(progress.round))
         if self.interrupts.number is None and not due:
             return
-        self._save(progress)
+        if last or self._trains:
+            self._save(progress)
         give_back()
         self._last = time.monotonic()
         if self.interrupts.number is not None:
@@ -157,7 +161,8 @@ class Keeper(Callback):
                 ) from error
             raise
         with suppress(OSError):  # leftovers harm nobody
-            if self.end is None or not self.checkpoints.keep_only(self.end):
+            found = self.end is not None and self.checkpoints.keep_only(self.end)
+            if not found and not self.checkpoints.keeps:
                 self.checkpoints.clear()
 
     def _keep_traceback(self, error: BaseException) -> None:
@@ -166,11 +171,13 @@ class Keeper(Callback):
             self.writer.log(error.remote_traceback.rstrip())
             error.add_note(f"the whole traceback is in {from_here(self.writer.folder / 'log.txt')}")
 
-    def ended(self, progress: Progress) -> None:
-        """Note whether the run, whose models are final, can be gone on with for more rounds."""
+    def ended(self, progress: Progress) -> int | None:
+        """Note whether the run, whose models are final, can be gone on with for more rounds; the round whose checkpoint
+        stays for that."""
         if not progress.open_ended or progress.round != self.end:
             self.end = None
         self.writer.summary["open_ended"] = self.end is not None
+        return self.end if self._keeps(progress) else None
 
     def _keeps(self, progress: Progress) -> bool:
         """Whether the end of the run is worth its room on the disk: a checkpoint of it is asked for, or is small."""
@@ -180,6 +187,8 @@ class Keeper(Callback):
         return progress.open_ended and self.every != 0 and (self.every != "auto" or size <= END_BYTES)
 
     def _due(self, round: int) -> bool:
+        if round in self.checkpoints.keeps:
+            return True
         if self.every == "auto":
             return time.monotonic() - self._last >= AUTO_SECONDS
         return self.every != 0 and round % int(self.every) == 0

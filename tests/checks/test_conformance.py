@@ -283,6 +283,29 @@ class WeighsTheTailAlone(Strategy):
         return float(client.class_counts[-1])
 
 
+class Factor:
+    """A number that does not show itself."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "a factor"
+
+
+@dataclass(frozen=True)
+class ScalesTheLoss(Strategy):
+    factor: ClassVar[Factor] = Factor(1.0)
+
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        return self.factor.value * super().loss(client, batch)
+
+
+@dataclass(frozen=True)
+class ScalesItMoreAndDoesNotShowIt(ScalesTheLoss):
+    factor: ClassVar[Factor] = Factor(3.0)
+
+
 BREACHES: list[tuple[type[Strategy], str]] = [
     (NeedsManySamples, "runs"),
     (NeedsEveryClass, "runs"),
@@ -313,6 +336,7 @@ BREACHES: list[tuple[type[Strategy], str]] = [
     (CannotBeSaved, "saved"),
     (HidesAnObjectOnTheInstance, "resumed"),
     (WeighsTheTailAlone, "weights"),
+    (ScalesItMoreAndDoesNotShowIt, "shared"),
 ]
 
 

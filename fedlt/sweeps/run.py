@@ -156,6 +156,15 @@ def run_scenario(
     return result
 
 
+def forget(scenarios: Iterable[Scenario], out: Path) -> None:
+    """Delete what runs in `out` kept of their training for each other only, in a sweep that is over or was killed."""
+    from server.state import training
+
+    for scenario in scenarios:
+        if not scenario.resources.keep:
+            training.forget(out / scenario.run_name)
+
+
 def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) -> str:
     """The backend that `auto` stands for: this process for short runs and for a single worker, Ray for GPUs and where
     there is a cluster, else processes. Raises `ScenarioError` where the chosen one does not fit."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fedlt.results.trackers import TRACKERS
 from fedlt.sweeps.grid import Job
@@ -28,15 +27,6 @@ class Shared:
         work."""
         leader = self.leaders.get(job.name)
         return leader is None or all(other.name != leader for other in under_way)
-
-
-def forget(jobs: Iterable[Job], out: Path) -> None:
-    """Delete what the runs of a sweep, or of an earlier one that was killed, kept for each other only."""
-    from server.state import training
-
-    for job in jobs:
-        if not job.scenario.resources.keep:
-            training.forget(out / job.scenario.run_name)
 
 
 def share(jobs: Sequence[Job]) -> Shared:

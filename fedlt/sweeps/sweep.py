@@ -21,8 +21,8 @@ from fedlt.results.runs import Run, finished_run, kept_run
 from fedlt.results.trackers import trackers, words
 from fedlt.sweeps.attempt import attempt
 from fedlt.sweeps.grid import Job, plan
-from fedlt.sweeps.run import Grids, pick_backend
-from fedlt.sweeps.sharing import Shared, forget, share
+from fedlt.sweeps.run import Grids, forget, pick_backend
+from fedlt.sweeps.sharing import Shared, share
 from fedlt.sweeps.view import Quiet
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, v
             side_by_side(shared, processes, out, force, view)
         else:
             _one_after_another(shared, out, force, view)
-        forget(jobs, out)
+        forget((job.scenario for job in jobs), out)
     finally:
         view.close()
     wrong = told | view.failures

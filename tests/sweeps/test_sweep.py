@@ -188,8 +188,8 @@ def test_a_failing_run_does_not_stop_the_others(scenario: str, own_file: Callabl
 
 
 def test_failures_are_told_in_the_order_of_the_grid(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def last_first(jobs: Any, processes: int, out: Path, force: bool, view: Any) -> None:
-        for job in reversed(jobs):
+    def last_first(shared: Any, processes: int, out: Path, force: bool, view: Any) -> None:
+        for job in reversed(shared.jobs):
             view.failed(job, "no luck")
 
     monkeypatch.setattr("fedlt.sweeps.workers.side_by_side", last_first)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import fedlt
-from fedlt.config.scenario import load as load_scenario
-from fedlt.results.runs import Run, load
+from fedlt.config.scenario import load_scenario
+from fedlt.results.runs import Run, load_runs
 from fedlt.sweeps.grid import plan
 from fedlt.sweeps.sharing import share
 
@@ -143,7 +143,7 @@ def test_a_killed_sweep_goes_on(setting: dict[str, Any], tmp_path: Path, monkeyp
     swept = fedlt.sweep("small.yaml", f"strategy={','.join(ALIKE)}", parallel=1)
     assert len(swept.runs) == len(ALIKE)
     assert {run.summary["model_hash"] for run in swept.runs} == {swept.runs[0].summary["model_hash"]}
-    assert [run.folder.name for run in load("runs") if "trained_by" not in run.summary] == [
+    assert [run.folder.name for run in load_runs("runs") if "trained_by" not in run.summary] == [
         run.folder.name for run in swept.runs if run.summary["strategy"] == "fedavg"
     ]
     assert not list(Path("runs").rglob("training.json"))

@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor
 
 from fedlt.config.component import Choice, Component, Made
-from fedlt.config.scenario import load
+from fedlt.config.scenario import load_scenario
 from fedlt.data.site import Batch
 from fedlt.strategy import Client, Server, Strategy
 from fedlt.training.sameness import training_hash
@@ -20,7 +20,7 @@ from fedlt.training.sameness import training_hash
 
 def found(*overrides: str, strategy: Strategy | None = None) -> str:
     """The hash of digits_lt with these overrides; strategy: in place of the scenario's."""
-    scenario = load("digits_lt", overrides)
+    scenario = load_scenario("digits_lt", overrides)
     chosen = scenario.strategy.create() if strategy is None else strategy
     if strategy is not None:
         component = Made.of(Component("strategy", "mine", "", "", ()), lambda options: strategy)

@@ -25,6 +25,7 @@ from fedlt.commands.shared import (
     split,
 )
 from fedlt.errors import Problem, ScenarioError
+from fedlt.process.wording import counted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -124,7 +125,7 @@ def show(
 @app.command(cls=Command)
 @guarded
 def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = None) -> None:
-    """Check a scenario, its data and its model without running it."""
+    """Check a scenario, its data and its model, and estimate what a run takes, of which a few seconds are done."""
     from fedlt.config.scenario import load_scenario
 
     name, changes = split(scenario, overrides)
@@ -140,14 +141,24 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
         print(untested)
     parts = assemble(checked, federation, pick_device("cpu"))
     try_own_model(checked, federation, parts)
-    sent = parts.flat.shared.numel()
+    held = (
+        f"{counted(len(federation.clients), 'client')}, {counted(len(federation.clients.values), 'training sample')}, "
+        f"{counted(federation.num_classes, 'class', 'classes')}"
+    )
     print(
-        f"{checked.name}: ok. {len(federation.clients)} clients, {len(federation.clients.values)} training samples, "
-        f"{federation.num_classes} classes; {sent:,} numbers travel per client and round; "
+        f"{checked.name}: ok. {held}; {parts.flat.shared.numel():,} numbers travel per client and round; "
         f"backend {pick_backend(checked, federation, parts)}; run name {checked.run_name}"
     )
     for line in parts.remarks():
         print(line)
+
+    if federation.inputs.at_hand:
+        from fedlt.sweeps.rehearse import rehearse
+        from fedlt.training.assembly import cohort_size
+
+        shared = parts.strategy.scope != "centralized"
+        cohort = cohort_size(checked, len(federation.clients)) if shared else 1
+        print("\n".join(rehearse(checked, federation, parts).lines(cohort, checked.resources.device)))
 
 
 @app.command(cls=Command)

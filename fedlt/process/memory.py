@@ -1,11 +1,16 @@
-"""What the C library does with freed memory: keep it for the next step of a training, or give it back to the system."""
+"""The memory of this process: what the C library does with freed memory, and how much there is at most."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's <malloc.h>
 KEPT = 2**30  # bytes: blocks up to this size are kept, and as much at the end of the heap
@@ -34,6 +39,34 @@ def keep_freed() -> None:
     if choose is not None and not any(name in os.environ for name in CHOSEN):
         choose(M_MMAP_THRESHOLD, KEPT)
         choose(M_TRIM_THRESHOLD, KEPT)
+
+
+@dataclass
+class HighWater:
+    """before: bytes that the process held when the block began. peak: the most that it held since, after the block."""
+
+    before: int = 0
+    peak: int = 0
+
+
+@contextmanager
+def high_water() -> Iterator[HighWater]:
+    """How much memory a block takes, beyond what there was; without Linux's counters, beyond the most so far."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is now what there is
+    found = HighWater(before=_held("VmRSS"))
+    yield found
+    found.peak = max(found.before, _held("VmHWM"))
+
+
+def _held(counter: str) -> int:
+    """Bytes by a counter of Linux, or else the most that the process ever held."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith(f"{counter}:"):
+                return int(line.split()[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 @cache

@@ -56,12 +56,14 @@ class Pace:
         return fmean(self._rounds)
 
     def round(self, number: int, evaluating: float = 0.0) -> None:
-        """A round is over. evaluating: seconds that went into the evaluation which came with it."""
+        """A round is over. evaluating: seconds that went into testing the models of the round before, where due."""
         now = time.monotonic()
+        evaluated = number > 1 and (number - 1) % self.every == 0
+        evaluating = evaluating if evaluated else 0.0  # the clock is read where there is nothing to do, too
         if number == self._first + 1:
             self._rounds.clear()  # libraries are loaded and memory is claimed in the first one
         self._rounds.append(max(0.0, now - self._last - evaluating))
-        if evaluating:
+        if evaluated:
             self._evaluation = evaluating
         self.done, self._last = number, now
 

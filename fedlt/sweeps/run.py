@@ -178,7 +178,7 @@ def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) ->
             message = "processes are forked, on Linux and without a GPU (resources.device=cpu); take ray"
             raise ScenarioError(Problem("resources.backend", message))
         return chosen
-    if _workers(scenario) == 1 or parts.strategy.scope == "centralized":
+    if worker_count(scenario) == 1 or parts.strategy.scope == "centralized":
         return "inline"
     settings = scenario.federation
     local, clients = scenario.local, len(federation.clients)
@@ -244,7 +244,7 @@ class Grids:
             from server.grids.process_grid import ProcessGrid
 
             self._end_forked()
-            self._forked = ProcessGrid(app, _workers(scenario), partial(install, scenario, federation))
+            self._forked = ProcessGrid(app, worker_count(scenario), partial(install, scenario, federation))
             return self._forked
         self.start_ray(scenario)
         assert self._ray is not None
@@ -265,7 +265,8 @@ def _hold_ray(workers: int | str, device: str, grid: Future[RayGrid], ended: Eve
     ended.wait()
 
 
-def _workers(scenario: Scenario) -> int:
+def worker_count(scenario: Scenario) -> int:
+    """The workers that `resources.workers` stands for."""
     from fedlt.process.cores import available_cores
 
     count = scenario.resources.workers

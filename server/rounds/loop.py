@@ -100,6 +100,16 @@ class Rounds:
         rng = seeding.generator(self.scenario.seed, "cohort", round)
         return sorted(rng.choice(clients, count, replace=False).tolist())
 
+    def rehearse(self, round: int, units: list[Unit]) -> float:
+        """Seconds that the units take; what they find is forgotten. Raises `ClientError` where a client fails."""
+        server = self.progress.server
+        server.round, server.cohort = round, tuple(client for unit in units for client in unit.clients)
+        started = time.perf_counter()
+        reports = self._send(units)
+        seconds = time.perf_counter() - started
+        self.failures.settle(round, reports)
+        return seconds
+
     def _exchange(self, round: int, train: bool, evaluate: bool) -> bool:
         """Train a round and evaluate the models before it; whether the run ends here, without what was trained."""
         started = time.perf_counter()
@@ -108,9 +118,9 @@ class Rounds:
         fate = self.parts.chain.fates(round, sampled)
         server.round, server.cohort = round, fate.asked
         server.rng = seeding.generator(self.scenario.seed, "server", round)
-        units = self._train_units(fate) if train else []
+        units = self.train_units(fate) if train else []
         if evaluate:
-            units += self._evaluation_units()
+            units += self.evaluation_units()
 
         sent = time.perf_counter()
         reports = self._send(units)
@@ -153,7 +163,7 @@ class Rounds:
 
         return False
 
-    def _train_units(self, fate: Fates) -> list[Unit]:
+    def train_units(self, fate: Fates) -> list[Unit]:
         """One for each block of those whose updates may be added up, then one for each whose may not."""
         block, local = self.scenario.federation.block, self.scenario.local
         sizes, epochs = self.sizes, local.epochs
@@ -168,7 +178,8 @@ class Rounds:
         whole.clients = [UNION]
         return [whole]
 
-    def _evaluation_units(self) -> list[Unit]:
+    def evaluation_units(self) -> list[Unit]:
+        """What an evaluation is cut into."""
         strategy, flat = self.parts.strategy, self.parts.flat
         shared = not flat.private_backbone and not overrides(strategy, Strategy.adapt)
         generic = strategy.scope != "personal"

@@ -239,6 +239,10 @@ def test_check_says_what_would_run(scenario: str) -> None:
     said = ok("check", scenario)
     assert said.startswith("small: ok. 6 clients, ")
     assert "10 classes; 1,210 numbers travel per client and round; backend inline; run name small-fedavg-s0-" in said
+    time, memory = said.splitlines()[-2:]
+    assert re.fullmatch(r"time: about \S+ s, 2 rounds of \S+ s and 2 evaluations of \S+ s on 1 worker; from .*", time)
+    assert re.fullmatch(r"memory: about \S+ (MB|GB)", memory)
+    assert ok("check", scenario, "federation.clients=1").startswith("small: ok. 1 client, ")
     assert not Path("runs").exists()
     result = call("check", scenario, "federation.clients=9999")
     assert result.exit_code == 2

@@ -93,6 +93,10 @@ class EncodedKind(InputKind):
             return "views needs some; set data.encoder.views=4, for example"
         return f"{augment} is for images, and these are features; use none, or views with data.encoder.views=4"
 
+    @property
+    def at_hand(self) -> bool:
+        return not self.pending
+
     def remarks(self) -> list[str]:
         if self.pending:
             return [self.pending]

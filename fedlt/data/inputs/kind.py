@@ -181,6 +181,11 @@ class InputKind(ABC):
         """Why `local.augment` has no meaning here, as a sentence; None where it has."""
         return None if augment == "none" else f"{augment} is for images; use none"
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether the rows are what training sees; else they are yet to be made, and zeros stand for them."""
+        return True
+
     def remarks(self) -> list[str]:
         """Lines that `fedlt check`, and a run at its start, say of what was done to the inputs."""
         return []

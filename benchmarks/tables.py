@@ -9,6 +9,7 @@ import csv
 import math
 import re
 import statistics
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def section(path: Path) -> str:
         notes["versions"],
         notes.get("note", ""),
     ]
-    return f"```text\n{notes['command']}\n```\n\n{table(rows)}\n\n{'; '.join(filter(None, about))}."
+    command = " \\\n".join(textwrap.wrap(notes["command"], 96, subsequent_indent="    ", break_on_hyphens=False))
+    return f"```text\n{command}\n```\n\n{table(rows)}\n\n{'; '.join(filter(None, about))}."
 
 
 def table(rows: list[dict[str, str]]) -> str:

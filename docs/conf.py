@@ -24,6 +24,7 @@ smartquotes = False  # it makes a dash of the option `--by`
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # notebooks are committed with their outputs
+nb_render_markdown_format = "myst"  # tables of comparisons
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"

@@ -60,15 +60,22 @@ def compared(table: str, *methods: str) -> str:
     return "\n".join(lines)
 
 
-def differences(table: str, reference: str, method: str, *columns: str) -> str:
-    """The rows of two methods, and between them the paired differences with their intervals."""
-    rows = measured.rows(table)
-    metrics = [COLUMNS[name] for name in columns]
-    lines = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
-    for name in (reference, method):
-        lines.append(f"| `{name}` | {' | '.join(measured.mean(rows[name, metric]) for metric in metrics)} |")
-    told = (measured.difference(rows[method, metric]) for metric in metrics)
-    return "\n".join([*lines, f"| difference | {' | '.join(told)} |"])
+def rows(table: str, columns: str, *lines: str) -> str:
+    """A row for each `LABEL=METHOD`. `LABEL=GENERIC; PERSONAL` takes figures of the generic model from one method (or
+    variant) and those of the personal ones from another; `LABEL=- METHOD` the paired differences to the table's
+    reference, with their intervals. columns: their names, separated by commas."""
+    found = measured.rows(table)
+    names = [name.strip() for name in columns.split(",")]
+    shown = [f"| | {' | '.join(names)} |", f"| :-- |{' --: |' * len(names)}"]
+    for line in lines:
+        label, _, method = line.partition("=")
+        told = measured.difference if method.startswith("- ") else measured.mean
+        generic, _, personal = method.removeprefix("- ").partition("; ")
+        by_model = {"generic": generic, "personal": personal or generic}
+        metrics = [COLUMNS[name] for name in names]
+        cells = [told(found.get((by_model[metric.split("/")[0].split("_")[0]], metric))) for metric in metrics]
+        shown.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(shown)
 
 
 def strategies(table: str, *names: str) -> str:
@@ -114,7 +121,7 @@ def _apart(text: str) -> tuple[list[str], list[float]]:
 
 KINDS: dict[str, Callable[..., str]] = {
     "compared": compared,
-    "differences": differences,
+    "rows": rows,
     "strategies": strategies,
     "final-table": final_table,
     "citations": lists.citations,

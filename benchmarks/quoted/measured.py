@@ -41,14 +41,16 @@ def rows(table: str) -> dict[tuple[str, str], Row]:
 
 
 def as_written(table: str, method: str, metric: str, text: str) -> str:
-    """The figure in the form of `text`: `87.4`, `87.4 ± 3.1`, `+5.3`, or `+5.3 (2.7 to 8.0)` of a paired difference."""
+    """The figure in the form of `text`: `87.4`, `87.4 ± 3.1`; of a paired difference to the table's reference `+5.3`,
+    `+5.3 (2.7 to 8.0)` or `+5.3, 2.7 to 8.0`."""
     row = rows(table).get((method, metric))
     if row is None:
         raise KeyError(f"{TABLES[table].name} has no {metric} of {method}")
     if "(" in text:
         return difference(row)
     if re.match(r"[+-]", text):
-        return f"{100 * float(row['difference']):+.1f}"
+        points, _, interval = difference(row).partition(" (")
+        return f"{points}, {interval.removesuffix(')')}" if "," in text else points
     return mean(row, spread="±" in text)
 
 

@@ -29,7 +29,7 @@ def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             Path(name[1]).write_text(text, encoding="utf-8")
         elif language == "python":
             exec(text, {})
-        for line in text.splitlines() if language == "text" else ():
+        for line in text.replace("\\\n", " ").splitlines() if language == "text" else ():
             program, *arguments = shlex.split(line)
             commands += 1
             if program == "python":

@@ -20,7 +20,8 @@ The mask lifts 80.0 % to
 
 80.0 is told of elsewhere.
 
-<!-- quoted: differences digits fedavg fedloge tail -->
+<!-- quoted: rows digits 'tail, personal' 'difference=- fedloge'
+'both=fedavg; fedloge' -->
 old
 <!-- end -->
 """
@@ -41,7 +42,7 @@ def test_figures_are_written_where_they_are_quoted(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE, encoding="utf-8")
     assert stale(page) == [
-        "`differences digits fedavg fedloge tail` is not current: python -m benchmarks.quoted",
+        "`rows digits` is not current: python -m benchmarks.quoted",
         "digits: fedavg personal/accuracy is 87.4, not 80.0",
         "digits: fedavg personal_masked/accuracy is 91.1, not 87.4",
         "digits: fedloge generic/few is +16.9, not +1.0",
@@ -49,7 +50,8 @@ def test_figures_are_written_where_they_are_quoted(tmp_path: Path) -> None:
     new = written(PAGE)
     assert "lifts 87.4 % to\n91.1 %; 187.4 and 80.04 are others. The tail: +16.9." in new
     assert "80.0 is told of elsewhere." in new
-    assert "| difference | +16.9 (1.6 to 32.2) |" in new
+    assert "| difference | +16.9 (1.6 to 32.2) | +5.3 (2.7 to 8.0) |" in new
+    assert "| both | 55.6 ± 9.8 | 92.7 ± 2.1 |" in new
     page.write_text(new, encoding="utf-8")
     assert not stale(page)
     page.write_text(new.replace("to\n91.1", "to\n91.2"), encoding="utf-8")
@@ -57,7 +59,7 @@ def test_figures_are_written_where_they_are_quoted(tmp_path: Path) -> None:
 
 
 def test_a_figure_is_written_as_it_was() -> None:
-    figures = ("72.4", "72.4 ± 5.6", "+16.9", "+16.9 (1.6 to 32.2)")
+    figures = ("72.4", "72.4 ± 5.6", "+16.9", "+16.9 (1.6 to 32.2)", "+16.9, 1.6 to 32.2")
     assert [measured.as_written("digits", "fedloge", "generic/few", form) for form in figures] == list(figures)
     with pytest.raises(KeyError, match=r"digits.csv has no generic/few of fedlouge"):
         measured.as_written("digits", "fedlouge", "generic/few", "1.0")

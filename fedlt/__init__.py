@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fedlt.process.own_packages import find_beside
 from fedlt.process.private_by_default import keep_private
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fedlt.sweeps.sweep import sweep
     from fedlt.target import Target
 
+find_beside()
 keep_private()
 
 __version__ = "0.1.0"

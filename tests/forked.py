@@ -30,7 +30,8 @@ class Forked:
         pass_fds: Sequence[int] = (),
         stdin: Any = subprocess.DEVNULL,
     ) -> None:
-        executable, flag, code, *arguments = [str(word) for word in command]
+        words = [str(word) for word in command if word != "-P"]  # a fork has the path of this process anyway
+        executable, flag, code, *arguments = words
         assert (executable, flag, stdin) == (sys.executable, "-c", subprocess.DEVNULL)
         self.returncode: int | None = None
         self._files = [TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115  # closed when the process has ended

@@ -38,8 +38,7 @@ from fedlt.config.source import (
     source_of,
 )
 from fedlt.errors import Problem, ScenarioError
-
-ROOT = Path(__file__).resolve().parents[2]
+from fedlt.process.own_packages import ROOT as ROOT
 
 MODELS = {
     "mlp": "fedlt.nn.mlp:MLP",

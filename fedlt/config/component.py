@@ -17,6 +17,7 @@ from fedlt.config.schema import Field
 from fedlt.config.source import class_variables, read, source_of
 from fedlt.config.whose import OURS
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.process.own_packages import BESIDE, refuse_taken
 
 FLOWER_PREFIX = "flower:"
 CONTRACTS = {
@@ -56,6 +57,8 @@ class Component:
         """The component's class. Imports its module."""
         module, _, attribute = self.target.partition(":")
         own = module.endswith(".py")
+        if module.split(".")[0] in BESIDE:
+            refuse_taken(module)
         found = getattr(import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
         if self.kind in CONTRACTS:
             bases = [base.partition(":") for base in CONTRACTS[self.kind]]

@@ -18,6 +18,7 @@ from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.figure import Figure
 from fedlt.measures.headlines import headline
 from fedlt.process.files import from_here
+from fedlt.process.own_packages import refuse_taken
 from fedlt.results.pieces import read_table
 from fedlt.results.record import RunWriter
 from fedlt.results.summary import as_html, final_table, plain
@@ -162,6 +163,7 @@ class Run:
         variant: another than the headline, such as `psi` of FedLoGe. device: "cpu" or "cuda". Raises `FedLTError` for a
         run that is not finished, and where the strategy has no generic model.
         """
+        refuse_taken("server", "clients")
         from clients.trained import generic_model
 
         return generic_model(self.folder, self.summary, variant, device)
@@ -173,6 +175,7 @@ class Run:
         the end of the run; the data set must then be at hand. masked: classes that the client never saw in training are
         not predicted. Raises `FedLTError` also where the client has no model of its own because it never trained.
         """
+        refuse_taken("server", "clients")
         from clients.trained import personal_model
 
         return personal_model(self.folder, self.summary, number, variant, masked, device)

@@ -15,6 +15,7 @@ from fedlt.comparing.own_names import checked_name
 from fedlt.config.overrides import Override, Sections, as_words
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.errors import Problem, ScenarioError
+from fedlt.process.own_packages import refuse_taken
 from fedlt.results.console import Console
 from fedlt.results.runs import Run, kept_run, open_run
 from fedlt.results.trackers import checked, trackers, words
@@ -78,6 +79,7 @@ def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, f
     whose names open those of the metrics: `trained/accuracy`, `trained_masked[phi]/few`. Kept as `join.json` in the
     run folder.
     """
+    refuse_taken("server", "clients")
     from clients.join import join as join_run
     from fedlt.results.tables import write_json
 
@@ -103,12 +105,13 @@ def run_scenario(
 ) -> Run:
     """Run a checked scenario, go on with what was stopped, or return the finished run of it.
 
-    name: the run's from now on; the one that it has already unless given. keep: keep what it trains for others, whatever
-    the scenario says. share: take what another has trained; it does unless it starts over.
+    name: the run's from now on; the one that it has already unless given. keep: keep what it trains for others,
+    whatever the scenario says. share: take what another has trained; it does unless it starts over.
     """
     name = checked_name(name) if name else ""
     if force and resume_from is not None:
         raise ScenarioError(Problem("--resume-from", "goes on with a run, and --force starts over; choose one"))
+    refuse_taken("server", "clients")
     asked = words(track)
     names = [word for word in asked if isinstance(word, str)]
     own = [*trackers(asked), *(checked("callbacks", callback) for callback in callbacks)]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from fedlt.config.overrides import Override, Sections, as_words
 from fedlt.errors import Problem, ScenarioError
+from fedlt.process.own_packages import refuse_taken
 from fedlt.results.runs import Run, finished_run, kept_run
 from fedlt.results.trackers import trackers, words
 from fedlt.sweeps.attempt import attempt
@@ -92,6 +93,7 @@ def followed(jobs: Iterable[Job], track: str | Sequence[str]) -> list[Job]:
 def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, view: View) -> Sweep:
     """Run the jobs that are not finished; `view` hears of everything. Jobs of one name raise ValueError: by their names
     they are told apart."""
+    refuse_taken("server", "clients")
     names = [job.name for job in jobs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"several jobs are called {', '.join(sorted(twice))}; give each a label of its own")

@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from fedlt.config.catalog import ROOT
+from fedlt.process.own_packages import ROOT
 from fedlt.results.runs import open_run
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class _Member:
     def __init__(self) -> None:
         self.pipe, theirs = Pipe()
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-c", f"from fedlt.sweeps.workers import work; work({theirs.fileno()})"]
+        begin = f"from fedlt.sweeps.workers import work; work({theirs.fileno()}, {sys.path!r})"
+        command = [sys.executable, "-P", "-c", begin]  # -P: a `fedlt.py` of this folder is not the package
         self.process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
@@ -163,8 +164,12 @@ class _Reporter:
         self.pipe.send(("failed", error))
 
 
-def work(descriptor: int) -> None:
-    """The life of a worker: jobs from the pipe, inline and on one thread, until the pipe is closed."""
+def work(descriptor: int, path: list[str]) -> None:
+    """The life of a worker: jobs from the pipe, inline and on one thread, until the pipe is closed.
+
+    path: where the sweep's process looks for modules, so that a user's own import there what they import here.
+    """
+    sys.path[:] = path
     signal.signal(signal.SIGTERM, _interrupt)
     pipe = Connection(descriptor)
     jobs: SimpleQueue[Any] = SimpleQueue()

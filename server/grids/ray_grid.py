@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,32 +26,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fedlt.config.catalog import ROOT
 from fedlt.errors import FedLTError
 from fedlt.process.cores import available_cores
-from fedlt.process.gpus import hide_gpus
-from server.grids.local import LocalGrid, new_context, set_identity
+from server.grids.local import LocalGrid
 from server.grids.ray_pool import Pool
-from server.grids.ray_transport import Files, Store, Transport
+from server.grids.ray_transport import Files, Store
 from server.state.memory_folder import MemoryFolder
 
 WORKERS_PER_GPU = 4  # small clients leave a GPU idle between their kernels
-
-
-class _Host:
-    """A worker process. Its ClientApp lives in an importable module, so the module's caches last."""
-
-    def __init__(self, app: str, transport: Transport) -> None:
-        if not ray.get_gpu_ids():  # without a share of a GPU; Ray would let it see every GPU of the machine
-            hide_gpus()
-        set_identity(run_id=1)
-        self.app, self.transport = _named(app), transport
-
-    def install(self, function: str, payload: list[Any]) -> int:
-        """payload: a list with a reference to the function's arguments. Returns the process id."""
-        _named(function)(*ray.get(payload[0]))
-        return os.getpid()
-
-    def answer(self, *call: Any) -> Any:
-        message = self.transport.receive(*call)
-        return self.transport.reply(self.app(message, new_context(message.metadata.dst_node_id, moved=True)))
 
 
 class RayGrid(LocalGrid):
@@ -74,8 +55,9 @@ class RayGrid(LocalGrid):
         self._folder = MemoryFolder() if _alone() else None
         transport = Store() if self._folder is None else Files(self._folder.path)
         where = "DEFAULT" if self._folder is None else _here()
-        host = ray.remote(num_cpus=1, num_gpus=share, scheduling_strategy=where)(_Host)
-        self._transport, self._pool = transport, Pool(lambda: host.remote(app, transport), count)
+        host: Any = ray.remote(num_cpus=1, num_gpus=share, scheduling_strategy=where)(_host())
+        arguments = str(ROOT), app, pickle.dumps(transport)
+        self._transport, self._pool = transport, Pool(lambda: host.remote(*arguments), count)
 
     def install(self, function: str, payload: Any) -> None:
         """Call `module:name` with the payload in every worker. It is put into Ray's store once; arrays are shared.
@@ -141,12 +123,34 @@ def divide(workers: int | None, cpus: int, gpus: int) -> tuple[int, float]:
     return workers, 1 / math.ceil(workers / gpus) if gpus else 0.0
 
 
-def _named(name: str) -> Any:
-    """The object that `module:name` names."""
-    from importlib import import_module
+def _host() -> type:
+    """The class of the workers, `server.grids.ray_host.Host` without its module.
 
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)
+    Ray puts the folders of the user's script first on the workers' path, and one of them may hold a `server.py`, or
+    even a `fedlt.py`. A class of a function travels by value: nothing of this project is imported before its root is
+    known.
+    """
+
+    class _Host:
+        def __init__(self, root: str, app: str, transport: bytes) -> None:
+            import pickle
+            import sys
+
+            sys.path.insert(0, root)
+            import fedlt  # noqa: F401  # from now on its packages are found wherever they lie
+
+            sys.path.remove(root)
+            from server.grids.ray_host import Host
+
+            self.host = Host(app, pickle.loads(transport))
+
+        def install(self, function: str, payload: list[Any]) -> int:
+            return self.host.install(function, payload)
+
+        def answer(self, *call: Any) -> Any:
+            return self.host.answer(*call)
+
+    return _Host
 
 
 def _alone() -> bool:

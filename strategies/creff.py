@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedlt.blocks.retrained_head import RetrainedHead
-from fedlt.nn.softmax import extend, fresh_head, gradient, regress
+from fedlt.nn.softmax import extend, fresh_head, gradient, gradient_towards, regress
 from fedlt.process.threads import one_thread
 from fedlt.strategy import Client, Server, Update, combine
 
@@ -75,12 +75,15 @@ class CReFF(RetrainedHead):
         The distance sums 1 - cosine over the rows of each class's weight gradient, and over its bias gradient.
         """
         labels = torch.arange(len(head), device=head.device)[:, None].expand(synthetic.shape[:2])
+        wanted = F.one_hot(labels, len(head)).to(head)
+        held = slice(None) if bool(seen.all()) else seen
+        towards = real[held]
         for _ in range(self.match_steps):
             with torch.enable_grad():
                 leaf = synthetic.detach().requires_grad_()
-                fake = gradient(extend(leaf), labels, head)[seen]
-                rows = self.distance(fake[..., :-1], real[seen][..., :-1])
-                bias = self.distance(fake[..., -1], real[seen][..., -1])
+                fake = gradient_towards(extend(leaf), wanted, head)[held]
+                rows = self.distance(fake[..., :-1], towards[..., :-1])
+                bias = self.distance(fake[..., -1], towards[..., -1])
                 distance = rows.sum() + bias.sum()
                 synthetic = synthetic - self.match_lr * torch.autograd.grad(distance, leaf)[0]
         return synthetic

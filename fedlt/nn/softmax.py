@@ -36,16 +36,36 @@ def logits(features: Tensor, head: Tensor) -> Tensor:
 
 def gradient(extended: Tensor, y: Tensor, head: Tensor) -> Tensor:
     """[..., C, D + 1] gradient of the mean cross-entropy of the head on extended features [..., n, D + 1]."""
-    error = (extended @ head.T).softmax(-1) - F.one_hot(y, len(head))
+    return gradient_towards(extended, F.one_hot(y, len(head)), head)
+
+
+def gradient_towards(extended: Tensor, wanted: Tensor, head: Tensor) -> Tensor:
+    """The same, for wanted probabilities [..., n, C] in place of labels."""
+    error = (extended @ head.T).softmax(-1) - wanted
     return error.transpose(-1, -2) @ extended / extended.shape[-2]
 
 
 def regress(
     features: Tensor, y: Tensor, head: Tensor, rng: np.random.Generator, epochs: int, lr: float, batch: int
 ) -> Tensor:
-    """[C, D + 1] the head after so many epochs of gradient descent on shuffled batches of features [n, D]."""
-    extended = extend(features)
+    """[C, D + 1] the head after so many epochs of gradient descent on shuffled batches of features [n, D].
+
+    Thousands of tiny steps: what takes time is calling, so that each step is few calls into memory that stays.
+    """
+    extended, head = extend(features), head.clone()
+    wanted = F.one_hot(y, len(head)).to(extended)
+    shuffled, targets, step = torch.empty_like(extended), torch.empty_like(wanted), torch.empty_like(head)
+    rate = head.new_tensor(lr)
+    batches = [
+        (x, target, error := torch.empty_like(target), error.T, head.new_tensor(float(len(x))))
+        for x, target in zip(shuffled.split(batch), targets.split(batch), strict=True)
+    ]
+
     for _ in range(epochs):
-        for rows in torch.from_numpy(rng.permutation(len(y))).to(y.device).split(batch):
-            head = head - lr * gradient(extended[rows], y[rows], head)
+        order = torch.from_numpy(rng.permutation(len(y))).to(y.device)
+        torch.index_select(extended, 0, order, out=shuffled)
+        torch.index_select(wanted, 0, order, out=targets)
+        for x, target, error, turned, size in batches:
+            torch.softmax(torch.mm(x, head.T, out=error), -1, out=error).sub_(target)
+            head.sub_(torch.mm(turned, x, out=step).div_(size).mul_(rate))
     return head

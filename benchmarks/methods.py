@@ -1,0 +1,121 @@
+"""What a round of each method costs beside FedAvg's, and beside the arithmetic that it has to do.
+
+    python -m benchmarks.methods --csv benchmarks/results/methods.csv
+    python -m benchmarks.methods --only creff,fedrep --repeats 5
+
+Every method runs on the same scenario, inline on one thread, right after FedAvg, and is compared with that run of it.
+`work` is the arithmetic that the engine counted: a sample forward and backward is 3, a sample forward alone 1. What a
+server computes between the rounds is no part of it, and stands apart. A ratio above `LIMIT` times the work is marked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import fedlt
+from benchmarks import report
+from fedlt.commands.listing import listing
+from fedlt.errors import FedLTError
+
+LIMIT = 1.3
+FIELDS = ("ms a round", "x FedAvg", "work", "clients x work", "server ms")
+NOTE = (
+    "Medians of processor time. x FedAvg: of the whole round. work: samples passed forward and backward, FedAvg 1.\n"
+    "clients x work: the round without the server's step, over FedAvg's and over the work; above "
+    f"{LIMIT} it is marked. server: its step."
+)
+
+
+class Clock(fedlt.Callback):
+    """Processor seconds of this process at the end of each round."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_round(self, run: fedlt.RunState) -> None:
+        self.ends.append(time.process_time())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table, write the files."""
+    options = _options(arguments)
+    named = [(kind, row["name"]) for kind in ("strategies", "learners") for row in listing(kind)]
+    wanted = set(options.only.split(",")) if options.only else {name for _, name in named if ":" not in name}
+    rows = []
+    for kind, name in named:
+        if name in wanted and name not in ("fedavg", "cross_entropy"):
+            rows.append(_compared(kind.removesuffix("s").replace("strategie", "strategy"), name, options))
+            print(f"{name}: {rows[-1].get('x FedAvg', rows[-1].get('cannot', ''))}", flush=True)
+    Console(width=120).print(_table(rows))
+    print(NOTE)
+    report.write(rows, None, options.csv)
+
+
+def _compared(kind: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """A row: medians over repeats of the method beside FedAvg."""
+    try:
+        pairs = [(_measured(options), _measured(options, f"{kind}={name}")) for _ in range(options.repeats)]
+    except FedLTError as error:
+        return {"kind": kind, "name": name, "cannot": str(error).splitlines()[-1].strip()}
+
+    work = pairs[0][1]["work"] / pairs[0][0]["work"]
+    clients = [(own["round"] - own["server"]) / (base["round"] - base["server"]) / work for base, own in pairs]
+    found = (
+        1000 * statistics.median(own["round"] for _, own in pairs),
+        statistics.median(own["round"] / base["round"] for base, own in pairs),
+        work,
+        statistics.median(clients),
+        1000 * statistics.median(own["server"] for _, own in pairs),
+    )
+    return {"kind": kind, "name": name, **{field: round(value, 3) for field, value in zip(FIELDS, found, strict=True)}}
+
+
+def _measured(options: argparse.Namespace, *overrides: str) -> dict[str, float]:
+    """Seconds of a round, seconds of the server's step, and the samples' work, from the second round on."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory(prefix="fedlt-methods-") as folder:
+        rounds = f"federation.rounds={options.rounds}"
+        run = fedlt.run(
+            options.scenario, *overrides, rounds, f"evaluation.every={options.rounds}", "evaluation.clients=1",
+            out=folder, backend="inline", callbacks=[clock],
+        )  # fmt: skip
+        table = run.rounds[1:]
+    return {
+        "round": (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1),
+        "server": float(table.aggregate_seconds.median()),
+        "work": float((3 * table.backward_samples + table.forward_samples).sum()),
+    }
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table("method", *FIELDS, "")
+    for row in sorted(rows, key=lambda row: -row.get("clients x work", 0.0)):
+        if "cannot" in row:
+            table.add_row(row["name"], *["-"] * len(FIELDS), row["cannot"][:60])
+        else:
+            mark = "*" if row["clients x work"] > LIMIT else ""
+            table.add_row(row["name"], *(f"{row[field]:.2f}" for field in FIELDS), mark)
+    return table
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", default="digits_lt")
+    parser.add_argument("--only", default="", help="names with commas between them; all built-in ones unless given")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--csv", type=Path, help="write the table here")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,8 @@
-"""Every `fedlt ...` of the README and of docs/ is accepted as it is typed: by the command line, and by the scenario."""
+"""Every `fedlt ...` of README, docs/ and notebooks is accepted as it is typed, by command line and scenario."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -19,7 +20,7 @@ from fedlt.plots import KINDS
 from fedlt.sweeps.grid import plan
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "notebooks").glob("*.ipynb"))]
 COMMAND = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*fedlt(?: |$)")
 PLACEHOLDER = re.compile(r"\b(?:SCENARIO|FILE|NAME|COMMAND|METRIC|RUN|PATHS?|X|M|N)\b|\.\.\.|…|\[OPTIONS\]")
 ASKS_FOR_A_FOLDER = ("transformers:./vit",)
@@ -28,13 +29,21 @@ ASKS_FOR_A_FOLDER = ("transformers:./vit",)
 GROUP = typer.main.get_command(app)
 
 
+def text_of(page: Path) -> str:
+    """A page of Markdown, or all such cells of a notebook."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        return text
+    return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+
+
 def blocks(page: Path) -> tuple[list[tuple[str, str]], str]:
     """The blocks of a page with their languages (indented ones have none), and the text between them."""
     found: list[tuple[str, str]] = []
     prose: list[str] = []
     fence, language, inside = "", "", list[str]()
 
-    for line in [*page.read_text(encoding="utf-8").splitlines(), ""]:
+    for line in [*text_of(page).splitlines(), ""]:
         opening = re.match(r"(`{3,})(.*)", line)
         if fence:
             if line == fence:

@@ -124,7 +124,12 @@ def show(
 
 @app.command(cls=Command)
 @guarded
-def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = None) -> None:
+def check(
+    scenario: ScenarioArgument = DEFAULT_SCENARIO,
+    overrides: Overrides = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone, and estimate nothing.")] = False,
+    verbose: VerboseOption = False,
+) -> None:
     """Check a scenario, its data and its model, and estimate what a run takes, of which a few seconds are done."""
     from fedlt.config.scenario import load_scenario
 
@@ -137,17 +142,20 @@ def check(scenario: ScenarioArgument = DEFAULT_SCENARIO, overrides: Overrides = 
     from fedlt.sweeps.run import pick_backend
     from fedlt.training.assembly import assemble, pick_device, try_own_model
 
-    if untested := federation.untested_text():
-        print(untested)
     parts = assemble(checked, federation, pick_device("cpu"))
     try_own_model(checked, federation, parts)
+    backend = pick_backend(checked, federation, parts)
+    if quiet:
+        return
+    if untested := federation.untested_text():
+        print(untested)
     held = (
         f"{counted(len(federation.clients), 'client')}, {counted(len(federation.clients.values), 'training sample')}, "
         f"{counted(federation.num_classes, 'class', 'classes')}"
     )
     print(
         f"{checked.name}: ok. {held}; {parts.flat.shared.numel():,} numbers travel per client and round; "
-        f"backend {pick_backend(checked, federation, parts)}; run name {checked.run_name}"
+        f"backend {backend}; run name {checked.run_name}"
     )
     for line in parts.remarks():
         print(line)
@@ -217,6 +225,8 @@ def join(
     run: Annotated[Path, typer.Argument()],
     rounds: Annotated[int, typer.Option(min=0, help="Of the strategy's own local work.")] = 1,
     epochs: Annotated[int, typer.Option(min=0, help="Of fine-tuning the head.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the file's path alone.")] = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Test a finished run's models on the clients that it held out (federation.held_out).
 
@@ -227,7 +237,9 @@ def join(
     from fedlt.results.summary import join_table, plain
     from fedlt.sweeps.run import join as join_run
 
-    print(plain(join_table(join_run(run, rounds, epochs))))
+    table = join_table(join_run(run, rounds, epochs))
+    if not quiet:
+        print(plain(table))
     print(run / "join.json")
 
 

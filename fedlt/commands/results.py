@@ -64,6 +64,7 @@ def sweep(
         from fedlt.comparing.select import check_scenarios
 
         check_scenarios(select, (job.scenario for job in jobs))
+    from fedlt.results.next_steps import after_sweep
     from fedlt.sweeps.sweep import followed, run_jobs
     from fedlt.sweeps.view import Quiet, by_reason, view
 
@@ -73,11 +74,15 @@ def sweep(
         print("\n".join(str(from_here(run.folder)) for run in result.runs))
     elif result.runs:
         print()
-        print_tables(_compared(result, reference, select))
+        tables = _compared(result, reference, select)
+        print_tables(tables)
         names = {job.scenario.run_name: job.name for job in jobs}
         for run in result.runs:
             if run.warnings:
                 print(f"warning: {names[run.folder.name]}: {'; '.join(run.warnings)}")
+        methods = len({row.labels for row in tables[0].rows}) if len(tables) == 1 and not select else 0
+        if steps := after_sweep(result.runs, out, methods, tables[0].reference):
+            print(f"next: {' | '.join(steps)}")
     if result.failures:
         could_not = {name: result.failures[name] for name in result.refused}
         failed = [f"{name}: {error}" for name, error in result.failures.items() if name not in could_not]

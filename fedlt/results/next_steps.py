@@ -2,7 +2,8 @@
 
 After FedAvg with its plain learner it is FedLoGe, alone and in a comparison of both; after another learner the
 comparison with cross-entropy; after another strategy the comparison with FedAvg, and a picture of the clients. A sweep
-skips the run that is finished.
+skips the run that is finished. After a sweep it is a picture of the clients, what each gains over the reference, and a
+report.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedlt.config import catalog
 from fedlt.errors import ScenarioError
+from fedlt.results.runs import load_runs
 
 if TYPE_CHECKING:
     from fedlt.results.runs import Run
@@ -44,6 +47,36 @@ def next_steps(run: Run, words: Sequence[str] = ()) -> list[str]:
     other = "fedloge" if _fits_fedloge(run) else "fedprox"
     alone = _command("run", [*_without(base, "strategy"), f"strategy={other}"])
     return [alone, *filter(None, [_sweep(run, words, "strategy", other, reference="fedavg")])]
+
+
+def after_sweep(runs: Sequence[Run], out: Path, methods: int, reference: str = "") -> list[str]:
+    """Commands about the runs of a sweep, which lie in `out`; none where others lie there that they would take in.
+
+    methods: that the sweep compares in one table; 0: in several. reference: the row that the others are compared with.
+    """
+    where = _where(runs, out)
+    if not where:
+        return []
+    steps = []
+    if methods > 1 and any("personal/accuracy" in run.final for run in runs):
+        steps.append(_command("plot", [where, "--kind", "clients", "-o", "clients.png"]))
+        if reference:
+            steps.append(_command("plot", [where, "--kind", "gain", "--reference", reference, "-o", "gain.png"]))
+    if find_spec("plotly") is not None:
+        against = ["--reference", reference] if reference and methods else []
+        steps.append(_command("report", [where, *against]))
+    return steps
+
+
+def _where(runs: Sequence[Run], out: Path) -> str:
+    """A path or a glob that names these runs and no others; "" where there is none."""
+    mine = {run.folder.resolve() for run in runs}
+    place = Path(os.path.relpath(out))
+    scenarios = {str(run.summary["scenario"]) for run in runs}
+    for pattern in (str(place), *(str(place / f"{name}-*") for name in scenarios)):
+        if {run.folder.resolve() for run in load_runs(pattern)} == mine:
+            return pattern
+    return ""
 
 
 def _sweep(run: Run, words: Sequence[str], kind: str, other: str, reference: str = "") -> str:

@@ -44,6 +44,8 @@ def test_the_last_clients_are_dealt_as_ever_and_held_out(tiny: dict[str, Any]) -
 def test_a_run_is_joined_by_one_command(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, "strategy=fedloge", HELD, "federation.rounds=8", "local.lr=0.02", out=tmp_path)
     assert run.final["personal/clients"] == 4
+    quiet = CliRunner().invoke(app, ["join", str(run.folder), "-q"])
+    assert quiet.stdout == f"{run.folder / 'join.json'}\n"
     done = CliRunner().invoke(app, ["join", str(run.folder), "--rounds", "3", "--epochs", "5"])
     assert done.exit_code == 0, done.output
     assert "2 clients that took no part" in done.output

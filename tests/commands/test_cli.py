@@ -139,6 +139,7 @@ def test_quiet_prints_the_run_folders_alone(scenario: str) -> None:
     assert len(ok("run", scenario, "--seeds", "0-2", "--quiet").splitlines()) == 3
     several = ok("sweep", scenario, "strategy=fedavg,fedprox", "-q").splitlines()
     assert [open_run(line).summary["strategy"] for line in several] == ["fedavg", "fedprox"]
+    assert ok("check", scenario, "-q") == ""
     wrong = call("run", scenario, "local.lr=-1", "-q")
     assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("error: ")

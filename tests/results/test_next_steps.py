@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -146,3 +147,52 @@ def test_from_python_the_scenarios_name_and_the_overrides_are_known(
     assert alone == "fedlt run small.yaml local.lr=0.1 resources.workers=1 --out there strategy=fedloge"
     assert "2 runs (2 methods, 1 seed), 1 finished before, 1 to do" in follow(both)
     assert len(load_runs("there")) == 2
+
+
+def test_after_fedloge_and_after_a_centralized_run_nothing_is_suggested_twice(scenario: str) -> None:
+    for strategy in ("fedloge", "centralized"):
+        suggested = steps(call("run", scenario, f"strategy={strategy}").stdout)
+        assert not any(f"strategy={strategy}" in step and "fedavg" not in step for step in suggested)
+        for step in suggested:
+            follow(step)
+
+
+def test_own_data_are_named_in_what_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 255, (300, 8, 8, 1), dtype=np.uint8), np.arange(300) % 3
+    np.savez("mine.npz", x_train=x[:240], y_train=y[:240], x_test=x[240:], y_test=y[240:])
+    words = "data.name=./mine.npz", "federation.clients=4", "federation.rounds=1", "model=mlp"
+    alone, both = steps(call("run", "own", *words).stdout)
+    assert alone == f"fedlt run own {' '.join(words)} strategy=fedloge"
+    follow(alone)
+    assert "2 finished before, 0 to do" in follow(both)
+
+
+def test_after_a_sweep_come_pictures_and_a_report_of_its_runs(scenario: str) -> None:
+    def swept(*words: str) -> list[str]:
+        last = call("sweep", scenario, "federation.rounds=1", *words).stdout.splitlines()[-1]
+        return last.removeprefix("next: ").split(" | ") if last.startswith("next: ") else []
+
+    suggested = swept("strategy=fedavg,fedprox", "--reference", "fedavg")
+    assert suggested == [
+        "fedlt plot runs --kind clients -o clients.png",
+        "fedlt plot runs --kind gain --reference fedavg -o gain.png",
+        "fedlt report runs --reference fedavg",
+    ]
+    for step in suggested:
+        follow(step)
+
+    # Runs of another scenario lie beside them.
+    Path("other.yaml").write_text(Path("small.yaml").read_text("utf-8"), "utf-8")
+    call("run", "other.yaml", "federation.rounds=1")
+    suggested = swept("strategy=fedavg,fedprox")
+    assert suggested == ["fedlt plot 'runs/small-*' --kind clients -o clients.png", "fedlt report 'runs/small-*'"]
+    for step in suggested:
+        follow(step)
+
+    # Of several settings, which no picture can show, there is a report; of runs among others there is nothing.
+    assert swept("data.longtail.imbalance_factor=10,20") == []
+    suggested = swept("data.longtail.imbalance_factor=10,20", "--out", "two")
+    assert suggested == ["fedlt report two"]
+    follow(suggested[0])

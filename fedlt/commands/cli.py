@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -12,18 +13,18 @@ from typing import Annotated
 import typer
 
 from fedlt import __version__
-from fedlt.commands import explain, report, results
+from fedlt.commands import completion, explain, report, results
+from fedlt.commands.completion import complete_kinds, complete_shipped
 from fedlt.commands.options import Command
 from fedlt.commands.shared import (
-    DEFAULT_SCENARIO,
     Overrides,
     QuietOption,
     ScenarioArgument,
     VerboseOption,
     guarded,
     parse_seeds,
-    split,
 )
+from fedlt.commands.typed import DEFAULT_SCENARIO, split
 from fedlt.errors import Problem, ScenarioError
 from fedlt.process.wording import counted
 
@@ -172,7 +173,7 @@ def check(
 @app.command(cls=Command)
 @guarded
 def ls(
-    what: Annotated[str, typer.Argument(show_default=False)] = "",
+    what: Annotated[str, typer.Argument(show_default=False, autocompletion=complete_kinds)] = "",
     as_json: AsJson = False,
 ) -> None:
     """List what there is, with one line each.
@@ -202,7 +203,7 @@ def ls(
 @app.command(cls=Command)
 @guarded
 def cp(
-    scenario: Annotated[str, typer.Argument()],
+    scenario: Annotated[str, typer.Argument(autocompletion=complete_shipped)],
     target: Annotated[Path | None, typer.Argument()] = None,
 ) -> None:
     """Copy a shipped scenario, to change it. TARGET is a file or a folder; SCENARIO.yaml here unless given."""
@@ -259,12 +260,14 @@ def doctor(as_json: AsJson = False) -> None:
             print(f"  {name:<16} {value}")
 
 
-for function in (*results.COMMANDS, explain.explain, *report.COMMANDS):
+for function in (*results.COMMANDS, explain.explain, *report.COMMANDS, completion.completion):
     app.command(cls=Command)(guarded(function))
 
 
 def main() -> None:
     """Entry of the `fedlt` command."""
+    if completion.VARIABLE in os.environ:
+        completion.register()
     app(prog_name="fedlt")
 
 

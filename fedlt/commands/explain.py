@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedlt.commands.completion import complete_explained
 from fedlt.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    name: Annotated[str, typer.Argument(show_default=False)] = "",
+    name: Annotated[str, typer.Argument(show_default=False, autocompletion=complete_explained)] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="All figures as a page of Markdown.")] = False,
 ) -> None:
     """Say what a figure, a key, a strategy, learner, model, partition ... or a scenario is.
@@ -46,21 +47,10 @@ def explain(
         print("\n".join(entry.name for entry in glossary.entries()))
 
 
-def explained_names() -> dict[str, str]:
-    """All that `explain` knows by its full name, with a word about it."""
-    from fedlt.config import catalog, keys
-    from fedlt.config.scenario_file import scenario_names
-    from fedlt.measures import glossary
-
-    found = {figure.name: figure.title for figure in glossary.entries()}
-    found |= dict(keys.section_names())
-    found |= {key.name: key.doc for key in keys.scenario_keys()}
-    found |= {name: kind for kind in catalog.KINDS for name in catalog.names(kind)}
-    return found | dict.fromkeys(catalog.flower_names(), "strategy") | dict.fromkeys(scenario_names(), "scenario")
-
-
 def _near(name: str) -> str:
     """The names that are spelt alike, in full or in their last part."""
+    from fedlt.commands.listing import explained_names
+
     known = explained_names()
     ends = {end: full for full in known for end in (full, full.replace("/", ".").rpartition(".")[2])}
     near = difflib.get_close_matches(name.lower(), ends, n=3, cutoff=0.6)

@@ -10,8 +10,7 @@ import re
 from pathlib import Path
 from textwrap import fill
 
-from fedlt.config import catalog
-from fedlt.config.keys import scenario_keys
+from fedlt.config import catalog, keys
 from fedlt.config.scenario_file import FOLDER, scenario_names
 
 KINDS = (
@@ -47,24 +46,35 @@ def listing(what: str) -> list[dict[str, str]]:
     if what == "keys":
         return [
             {"name": key.name, "summary": f"[{json.dumps(key.default)}] {key.doc}", "type": key.annotation}
-            for key in scenario_keys()
+            for key in keys.scenario_keys()
         ]
     rows = []
 
     for name in catalog.names(_KIND[what]):
         found = catalog.find(_KIND[what], name)
-        keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
-        row = {"name": name, "summary": found.summary, "fields": keys}
+        options = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
+        row = {"name": name, "summary": found.summary, "fields": options}
         rows.append({**row, "needs": ", ".join(found.needs)} if what in ("strategies", "learners") else row)
 
     if what == "strategies":
         for name in catalog.flower_names():
             found = catalog.find("strategy", name)
-            keys = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
+            options = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
             summary = f"Flower, on the server: {found.summary}"
-            rows.append({"name": name, "summary": summary, "fields": keys, "needs": ""})
+            rows.append({"name": name, "summary": summary, "fields": options, "needs": ""})
 
     return rows
+
+
+def explained_names() -> dict[str, str]:
+    """All that `fedlt explain` knows by its full name, with a word about it."""
+    from fedlt.measures import glossary
+
+    found = {figure.name: figure.title for figure in glossary.entries()}
+    found |= dict(keys.section_names())
+    found |= {key.name: key.doc for key in keys.scenario_keys()}
+    found |= {name: kind for kind in catalog.KINDS for name in catalog.names(kind)}
+    return found | dict.fromkeys(catalog.flower_names(), "strategy") | dict.fromkeys(scenario_names(), "scenario")
 
 
 def rows_text(rows: list[dict[str, str]], indent: str, width: int | None) -> str:

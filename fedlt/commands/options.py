@@ -8,8 +8,7 @@ from typing import IO, Any
 import click
 from typer.core import TyperCommand
 
-from fedlt.commands.shared import DEFAULT_SCENARIO, split
-from fedlt.errors import ScenarioError
+from fedlt.commands.typed import content
 
 
 class Command(TyperCommand):
@@ -42,11 +41,11 @@ def _refuse_keys(ctx: click.Context, command: click.Command, typed: list[str]) -
     from fedlt.config.keys import assignments, key_owners, meant
 
     options, positional, unknown = _parted(command, typed)
-    content = _content(positional)
+    scenario = content(positional)
     told = []
     for option, value in unknown:
         word = option.lstrip("-")
-        found, owners = meant(word, value, content), key_owners(word)
+        found, owners = meant(word, value, scenario), key_owners(word)
         if found:
             also = f" (or {', '.join(found[1:])})" if found[1:] else ""
         elif owners:
@@ -83,14 +82,3 @@ def _parted(command: click.Command, typed: list[str]) -> tuple[list[str], list[s
         else:
             positional.append(word)
     return options, sorted(positional, key=lambda word: "=" in word), unknown
-
-
-def _content(words: list[str]) -> dict[str, Any]:
-    """The scenario that the words name, as plain dictionaries; empty where it cannot be read."""
-    from fedlt.config.scenario_file import apply, locate, read
-
-    try:
-        name, changes = split(words[0] if words else DEFAULT_SCENARIO, words[1:])
-        return apply(read(locate(name)), changes, [])
-    except ScenarioError:
-        return {}

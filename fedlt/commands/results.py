@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedlt.commands.shared import (
-    DEFAULT_SCENARIO,
     NamesOption,
     Overrides,
     QuietOption,
@@ -17,8 +16,8 @@ from fedlt.commands.shared import (
     VerboseOption,
     named,
     parse_seeds,
-    split,
 )
+from fedlt.commands.typed import DEFAULT_SCENARIO, split
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.files import from_here
 

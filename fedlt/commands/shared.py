@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedlt.commands.completion import complete_override, complete_scenario
 from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
 
 if TYPE_CHECKING:
     from fedlt.results.runs import Run
 
-DEFAULT_SCENARIO = "digits_lt"
-
-ScenarioArgument = Annotated[str, typer.Argument(show_default=False)]
-Overrides = Annotated[list[str] | None, typer.Argument(show_default=False)]
+ScenarioArgument = Annotated[str, typer.Argument(show_default=False, autocompletion=complete_scenario)]
+Overrides = Annotated[list[str] | None, typer.Argument(show_default=False, autocompletion=complete_override)]
 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the run folder's path alone.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; errors with their whole traceback.")]
@@ -50,13 +49,6 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(130) from None
 
     return safe
-
-
-def split(scenario: str, overrides: list[str] | None) -> tuple[str, list[str]]:
-    """An override in the scenario's place means the default scenario."""
-    if "=" in scenario or scenario.startswith("~"):
-        return DEFAULT_SCENARIO, [scenario, *(overrides or [])]
-    return scenario, list(overrides or [])
 
 
 def named(paths: Sequence[str], reference: str, names: Sequence[str] | None) -> tuple[list[Run], str]:

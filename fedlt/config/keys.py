@@ -34,6 +34,7 @@ MOST = 4
 """So many keys are suggested at most."""
 
 
+@lru_cache(maxsize=1)
 def scenario_keys() -> tuple[Field, ...]:
     """Every key of a scenario by its full name, such as `local.lr`, in the order of the sections."""
     return tuple(_keys("Scenario", ""))
@@ -41,7 +42,7 @@ def scenario_keys() -> tuple[Field, ...]:
 
 def section_names() -> dict[str, str]:
     """Every section of a scenario, such as `data.longtail`, and the line about it."""
-    return {name: (ast.get_docstring(node) or "").partition("\n")[0] for name, node in _sections("Scenario", "")}
+    return {name: (ast.get_docstring(node) or "").partition("\n")[0] for name, node in _sections()}
 
 
 def component_keys(content: Any) -> dict[str, Component]:
@@ -98,7 +99,7 @@ def did_you_mean(word: str, value: Any, content: Any, known: Mapping[str, Any]) 
     """
     last = word.rpartition(".")[2]
     if not isinstance(value, dict):
-        for section, node in _sections("Scenario", ""):
+        for section, node in _sections():
             if section.rpartition(".")[2] == last and not _shorthand(node):
                 inside = [key.name for key in scenario_keys() if key.name.startswith(f"{section}.")]
                 return f"; its keys are {', '.join(inside)}"
@@ -125,13 +126,19 @@ def assignments(key: str, value: Any) -> Iterator[str]:
 
 
 def key_owners(name: str) -> dict[str, list[str]]:
-    """Where components that a scenario may choose have a key of this name: `strategy` -> [`fedprox`, ...]."""
-    found: dict[str, list[str]] = {}
+    """Where built-in components have a key of this name: the key that chooses them -> their names."""
+    return _owners().get(name, {})
+
+
+@lru_cache(maxsize=1)
+def _owners() -> dict[str, dict[str, list[str]]]:
+    """Keys of components -> the key that chooses such a component -> the names of those that have it."""
+    found: dict[str, dict[str, list[str]]] = {}
     for key in scenario_keys():
         holds = kind(key)
         for component in catalog.names(holds) if holds and "list[" not in key.annotation else ():
-            if any(field.name == name for field in catalog.find(holds, component).fields):
-                found.setdefault(key.name, []).append(component)
+            for field in catalog.find(holds, component).fields:
+                found.setdefault(field.name, {}).setdefault(key.name, []).append(component)
     return found
 
 
@@ -148,7 +155,7 @@ def _shares_words(parts: set[str], key: str) -> bool:
 
 def _candidates(value: Any, content: Any) -> list[str]:
     names = [key.name for key in scenario_keys()]
-    for name, node in _sections("Scenario", ""):
+    for name, node in _sections():
         if isinstance(value, dict) or _shorthand(node):
             names.append(name)
     for key, component in component_keys(content).items():
@@ -186,8 +193,14 @@ def _keys(section: str, prefix: str) -> Iterator[Field]:
             yield replace(found, name=key)
 
 
-def _sections(section: str, prefix: str) -> Iterator[tuple[str, ast.ClassDef]]:
+@lru_cache(maxsize=1)
+def _sections() -> tuple[tuple[str, ast.ClassDef], ...]:
+    """Every section by its full name, with its class."""
+    return tuple(_inside("Scenario", ""))
+
+
+def _inside(section: str, prefix: str) -> Iterator[tuple[str, ast.ClassDef]]:
     for found in dataclass_fields(*_source()[section]):
         if found.annotation in _source():
             yield f"{prefix}{found.name}", _source()[found.annotation][2]
-            yield from _sections(found.annotation, f"{prefix}{found.name}.")
+            yield from _inside(found.annotation, f"{prefix}{found.name}.")

@@ -14,7 +14,8 @@ import typer.main
 from typer.testing import CliRunner
 
 from fedlt.commands.cli import app
-from fedlt.commands.shared import parse_seeds, split
+from fedlt.commands.shared import parse_seeds
+from fedlt.commands.typed import split
 from fedlt.config.scenario import load_scenario
 from fedlt.plots import KINDS
 from fedlt.sweeps.grid import plan

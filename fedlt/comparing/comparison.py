@@ -20,6 +20,7 @@ from fedlt.results.record import LAST
 if TYPE_CHECKING:
     import pandas as pd
 
+LOWER = "Lower is better:"
 WHEN = {"last": "last evaluation", "last_five": "mean of the last five evaluations"}
 
 
@@ -145,7 +146,7 @@ def caption(comparison: Comparison) -> list[str]:
 
     lower = [figure.header for metric, figure in comparison.figures.items() if _lower_is_better(metric, figure)]
     if lower:
-        notes.append(f"Lower is better: {', '.join(lower)}.")
+        notes.append(f"{LOWER} {', '.join(lower)}.")
 
     if comparison.reference:
         notes.append(

@@ -35,22 +35,79 @@ async function unpacked(id) {
   return new Response(stream).text();
 }
 
+// Legends: a button for each method, which hides it in the charts of the legend. Beneath a chart, or beneath several.
+const DASHES = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3", longdash: "10 4" };
+const SYMBOLS = {
+  "circle": "\u25CF", "square": "\u25A0", "triangle-up": "\u25B2", "diamond": "\u25C6", "triangle-down": "\u25BC",
+  "cross": "\u271A", "x": "\u2716", "triangle-left": "\u25C0",
+};
+
+function fill(place, charts) {
+  const ids = place.dataset.charts.split(" ");
+  const found = new Map();
+  for (const id of ids) {
+    for (const trace of charts[id].data) {
+      if (trace.legendgroup && trace.name && !found.has(trace.legendgroup)) found.set(trace.legendgroup, trace);
+    }
+  }
+  for (const [group, trace] of found) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "true");
+    button.innerHTML = '<svg width="34" height="14" aria-hidden="true"><line x1="0" x2="34" y1="7" y2="7" stroke-width="2"/>'
+      + '<text x="17" y="11" text-anchor="middle" font-size="11"></text></svg><span></span>';
+    const [line, symbol] = [button.querySelector("line"), button.querySelector("text")];
+    line.setAttribute("stroke", trace.line.color);
+    line.setAttribute("stroke-dasharray", DASHES[trace.line.dash]);
+    symbol.setAttribute("fill", trace.marker.color);
+    symbol.textContent = SYMBOLS[trace.marker.symbol];
+    button.querySelector("span").textContent = trace.name;
+    button.addEventListener("click", () => {
+      const shown = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", String(shown));
+      for (const id of ids) {
+        const traces = charts[id].data.flatMap((other, number) => (other.legendgroup === group ? [number] : []));
+        if (traces.length) window.Plotly.restyle(id, { visible: shown }, traces);
+      }
+    });
+    place.append(button);
+  }
+}
+
 async function draw() {
   const script = document.createElement("script");
   script.textContent = await unpacked("plotly");
   document.head.append(script);
-  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+  const config = { displaylogo: false, responsive: true, modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]] };
   const style = {
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12 }, height: 340, hovermode: "closest",
-    margin: { l: 60, r: 20, t: 30, b: 50 }, legend: { orientation: "h", y: -0.2 }, plot_bgcolor: "#fff",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12 }, height: 300, hovermode: "closest",
+    showlegend: false, plot_bgcolor: "#fff",
   };
+  const margin = { l: 50, r: 12, t: 34, b: 45 };
   const axis = { zeroline: false, gridcolor: "#eee", automargin: true };
-  for (const [id, chart] of Object.entries(JSON.parse(document.getElementById("charts").textContent))) {
-    const layout = { ...style, ...chart.layout };
-    for (const name of ["xaxis", "yaxis", "yaxis2"]) if (name in layout) layout[name] = { ...axis, ...layout[name] };
+  const charts = JSON.parse(document.getElementById("charts").textContent);
+  for (const [id, chart] of Object.entries(charts)) {
+    const layout = { ...style, ...chart.layout, margin: { ...margin, ...chart.layout.margin } };
+    for (const name of ["xaxis", "yaxis", "yaxis2"]) {
+      if (!(name in layout)) continue;
+      layout[name] = { ...axis, ...layout[name] };
+      layout[name].title = { standoff: 6, ...layout[name].title };
+    }
     await window.Plotly.newPlot(id, chart.data, layout, config);
   }
+  for (const place of document.querySelectorAll(".methods")) fill(place, charts);
   document.documentElement.dataset.drawn = "yes";
 }
 
+// A word where a table is wider than the page.
+function tell() {
+  for (const wide of document.querySelectorAll(".wide")) {
+    const more = wide.previousElementSibling.querySelector(".more");
+    more.classList.toggle("needed", wide.scrollWidth > wide.clientWidth + 1);
+  }
+}
+
+window.addEventListener("resize", tell);
+document.addEventListener("toggle", tell, true);
+tell();
 draw();

@@ -6,15 +6,17 @@ import base64
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlt.comparing.compare import compare
-from fedlt.comparing.comparison import caption
-from fedlt.comparing.methods import collect
+from fedlt.comparing.comparison import LOWER, caption
+from fedlt.comparing.methods import collect, find_row
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys
 from fedlt.comparing.short_names import without_folders
 from fedlt.errors import Problem, ScenarioError
@@ -22,9 +24,9 @@ from fedlt.measures.figures import COSTS, section
 from fedlt.measures.glossary import described
 from fedlt.measures.headlines import compared, followed
 from fedlt.plots import draw
-from fedlt.plots.chart import Chart
+from fedlt.plots.chart import Chart, Dots
 from fedlt.plots.classes import calibration_chart, class_chart
-from fedlt.plots.clients import client_chart
+from fedlt.plots.clients import client_chart, client_panels, gain_chart
 from fedlt.plots.curves import curve_chart
 from fedlt.plots.measured import by_name, has_model
 from fedlt.report import charts
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
 
 HERE = Path(__file__).parent
-ORDER = "Click a heading to sort. Hover a heading to read what the figure means; docs/metrics.md has them all."
+ORDER = "Click a heading to sort. Hover it to read what the figure means, and its name; docs/metrics.md has them all."
+BASE = "fedavg"
+"""The method over which gains are shown where no reference is given."""
 STILL = ("curves", "clients")
 """Kinds of printed figures that readers without scripts see."""
 
@@ -84,44 +88,87 @@ def _section(
     found = compare(runs, by=by, reference=reference, metrics=(*shown, *confidence, *features, *own))
     methods = by_name(runs, by)
     first = next(iter(methods.values()))[0]
-    # The method whose generic model stands in where another one has none.
     lender = next((name for name, mine in methods.items() if has_model(mine[0], "generic")), "")
-    places: dict[str, Chart] = {}
+    base = _base(reference, list(methods), lender)
+    # The method whose generic model stands in where another one has none.
+    lender = base if has_model(methods[base][0], "generic") else lender
+    places = Places(prefix)
+    clients = client_chart(methods, lender=lender)
+    panels = [replace(panel, name=f"clients-{number}") for number, panel in enumerate(client_panels(clients))]
+    over = [gain_chart(methods, base, masked) for masked in (False, True)] if len(methods) > 1 else []
+    gains = [replace(chart, title=f"Gain over {base}, {chart.title}") for chart in over]
 
-    def place(chart: Chart) -> str:
-        if not chart.marks:
-            return ""
-        places[prefix + chart.name] = chart
-        note = f'<p class="note">{escape(chart.note)}</p>' if chart.note else ""
-        title = escape(chart.title[0].upper() + chart.title[1:])
-        return f'<div><h3>{title}</h3>{note}<div class="chart" id="{prefix}{chart.name}"></div></div>\n'
-
-    notes = "".join(f"<br>{escape(note)}" for note in caption(found))
+    notes = "".join(f"<br>{escape(without_folders(note))}" for note in caption(found) if not note.startswith(LOWER))
     parts = [
-        f"<h2>{escape(setting)}</h2>\n" if setting else "",
+        f"<h2>{escape(without_folders(setting))}</h2>\n" if setting else "",
         "<h2>Comparison</h2>\n",
         f'<p class="note">{ORDER} Accuracies in %, costs per round and client.{notes}</p>\n',
         comparison_tables(found, shown),
         "<h2>Over the rounds</h2>\n",
-        _grid(place(chart) for chart in (curve_chart(methods, name) for name in followed(*measured(runs)))),
+        places.grid([curve_chart(methods, name) for name in followed(*measured(runs))]),
         "<h2>Clients</h2>\n",
-        place(client_chart(methods, lender=lender)),
+        places.grid([*panels, *gains], "small", legends=[*[False] * len(panels), *[True] * len(gains)]),
         f"<details><summary>All clients as a table</summary>{client_table(methods)}</details>\n",
         "<h2>Classes</h2>\n",
-        _grid(place(class_chart(methods, model)) for model in ("generic", "personal")),
+        places.grid([class_chart(methods, model) for model in ("generic", "personal")]),
         class_table(methods),
         "<h2>Confidence</h2>\n",
         comparison_tables(found, confidence),
-        _grid(place(calibration_chart(methods, model)) for model in ("generic", "personal")),
+        places.grid([calibration_chart(methods, model) for model in ("generic", "personal")], legends=[True, True]),
         "<h2>Features and head of the generic model</h2>\n",
         comparison_tables(found, features),
         *(["<h2>Metrics of the runs' own</h2>\n", comparison_tables(found, own)] if own else []),
         "<h2>Scenario and partition</h2>\n",
         _scenario(first),
-        place(charts.largest_clients(first)),
-        _stills(runs, reference or lender),
+        places.grid([charts.largest_clients(first)], legends=[False]),
+        _stills(runs, lender),
     ]
-    return "".join(parts), places
+    return "".join(parts), places.charts
+
+
+def _base(reference: str, names: Sequence[str], lender: str) -> str:
+    """The method over which gains are shown: the reference without its variant, plain FedAvg, or the first that can
+    lend its generic model."""
+    if reference:
+        return find_row(reference.partition(" [")[0], [((name,), "") for name in names])[0][0]
+    return BASE if BASE in names else lender or names[0]
+
+
+class Places:
+    """Where the charts of one section are drawn. prefix: of their ids in the page. charts: by these ids."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.charts: dict[str, Chart] = {}
+
+    def grid(self, charts: Sequence[Chart], size: str = "", legends: Sequence[bool] = ()) -> str:
+        """Charts side by side, above them what is said of all.
+
+        size: `small` for more of them in a row.
+        legends: of each chart, whether it has a legend of its own beneath it; unless given, all share one.
+        """
+        shown = [
+            (chart, own) for chart, own in zip(charts, legends or [False] * len(charts), strict=True) if chart.marks
+        ]
+        if not shown:
+            return ""
+        notes = Counter(chart.note for chart, _ in shown if chart.note)
+        common = [note for note, times in notes.items() if times > 1 or len(shown) == 1]
+        above = "".join(f'<p class="note">{escape(note)}</p>\n' for note in common)
+        parts = [self._place(chart, own, "" if chart.note in common else chart.note) for chart, own in shown]
+        ids = " ".join(self.prefix + chart.name for chart, _ in shown)
+        shared = "" if legends else f'<div class="methods" data-charts="{ids}"></div>\n'
+        return f'{above}<div class="charts {size}">{"".join(parts)}</div>\n{shared}'
+
+    def _place(self, chart: Chart, legend: bool, note: str) -> str:
+        """One chart: its title, what is said of it, its place, and its legend."""
+        place = self.prefix + chart.name
+        self.charts[place] = chart
+        corner = " ".join(mark.corner.replace("\n", "; ") for mark in chart.marks if isinstance(mark, Dots))
+        said = "".join(f'<p class="note">{escape(text)}</p>' for text in (note, corner) if text)
+        beneath = f'<div class="methods" data-charts="{place}"></div>' if legend else ""
+        title = escape(chart.title[0].upper() + chart.title[1:] if not corner else chart.title)
+        return f'<div class="place"><h3>{title}</h3>{said}<div class="chart" id="{place}"></div>{beneath}</div>\n'
 
 
 def _own(runs: Sequence[Run]) -> list[str]:
@@ -129,10 +176,6 @@ def _own(runs: Sequence[Run]) -> list[str]:
     names = dict.fromkeys(name for run in runs for name in run.final)
     plain = (name for name in names if "[" not in name and not name.startswith(VALIDATION))
     return [name for name in plain if not described(name).text]
-
-
-def _grid(parts: Iterator[str]) -> str:
-    return f'<div class="charts">{"".join(parts)}</div>\n'
 
 
 def _scenario(run: Run) -> str:
@@ -194,12 +237,15 @@ def _page(title: str, runs: Sequence[Run], sections: Sequence[str], drawn: Mappi
 </head>
 <body>
 <header><h1>{escape(title)}</h1>
-<p class="note">{len(runs)} runs; seeds {", ".join(map(str, seeds))}. The last evaluation and the mean of the last five;
+<p class="note">{len(runs)} run{"s" if len(runs) != 1 else ""}; seed{"s" if len(seeds) != 1 else ""}
+{", ".join(map(str, seeds))}. The last evaluation and the mean of the last five;
 never the best round, which is chosen on the test set. Generic models are tested on the global test set{balance},
 personal models on each client's own.</p></header>
 <main>
 {"".join(sections)}</main>
-<footer>{escape(known)}.<br>Runs: {escape(", ".join(run.folder.name for run in runs))}.</footer>
+<footer>{escape(known)}.
+<details><summary>{len(runs)} run{"s" if len(runs) != 1 else ""}</summary>
+{escape(", ".join(run.folder.name for run in runs))}.</details></footer>
 <script type="application/json" id="charts">{text}</script>
 <script type="text/plain" id="plotly">{script}</script>
 <script>

@@ -15,6 +15,7 @@ from fedlt.comparing.comparison import WHEN, Comparison
 from fedlt.measures import glossary
 from fedlt.measures.columns import COLUMNS
 from fedlt.measures.figure import Figure
+from fedlt.measures.figures import COSTS, GROUPS
 from fedlt.plots.measured import last, recalls, split_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _CLIENT = ("train_samples", "test_samples", "accuracy", "accuracy_masked", "many", "medium", "few", "nll")
 """Columns of the table of clients."""
+MORE = "More columns to the right: scroll sideways."
+GROUP_WORDS = dict(GROUPS)
+"""many -> head, ..."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +40,30 @@ class Number:
 
 
 def table(caption: str, header: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Number]], labels: int) -> str:
-    """An HTML table. header: (text, hint) of each column; labels: how many, from the left, are text."""
+    """An HTML table, which says so where there is more of it than a narrow screen shows.
+
+    header: (text, hint) of each column; what follows a line's end in the text is small.
+    labels: how many, from the left, are text.
+    """
     kinds = [' class="text"' if column < labels else "" for column in range(len(header))]
     heads = "".join(
-        f'<th scope="col"{kind}{_hint(hint)}>{escape(text).replace("/", "/<wbr>").replace("_", "_<wbr>")}</th>'
+        f'<th scope="col"{kind}{_hint(hint)}>{_heading(text)}</th>'
         for kind, (text, hint) in zip(kinds, header, strict=True)
     )
     lines = "".join(
         f"<tr>{''.join(_cell(cell, kind) for cell, kind in zip(row, kinds, strict=True))}</tr>\n" for row in rows
     )
     return (
-        f'<div class="wide"><table class="sorts"><caption>{escape(caption)}</caption>\n'
+        f'<p class="caption">{escape(caption)} <span class="more">{MORE}</span></p>\n'
+        f'<div class="wide" tabindex="0"><table class="sorts" aria-label="{escape(caption)}">\n'
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>\n"
     )
+
+
+def _heading(text: str) -> str:
+    main, _, small = text.partition("\n")
+    broken = escape(main).replace("/", "/<wbr>").replace("_", "_<wbr>")
+    return f"{broken}<small>{escape(small)}</small>" if small else broken
 
 
 def comparison_tables(comparison: Comparison, metrics: Sequence[str]) -> str:
@@ -58,7 +73,7 @@ def comparison_tables(comparison: Comparison, metrics: Sequence[str]) -> str:
     header = [
         *labels,
         ("n", "seeds"),
-        *((metric, glossary.full_text(comparison.figures[metric])) for metric in metrics),
+        *((_words(comparison.figures[metric]), _told(comparison.figures[metric])) for metric in metrics),
     ]
     parts = []
     for when, title in WHEN.items():
@@ -76,7 +91,8 @@ def class_table(methods: Mapping[str, Sequence[Run]]) -> str:
     first = next(iter(methods.values()))[0]
     split = split_of(first)
     counts = split.train.sum(axis=0)
-    groups = first.classes.drop_duplicates("class").set_index("class")["group_count"].to_dict()
+    group_of = first.classes.drop_duplicates("class").set_index("class")["group_count"].to_dict()
+    groups = {number: GROUP_WORDS.get(str(name), str(name)) for number, name in group_of.items()}
     columns: list[tuple[str, list[float]]] = []
 
     for model in ("generic", "personal"):
@@ -93,6 +109,17 @@ def class_table(methods: Mapping[str, Sequence[Run]]) -> str:
     ]
 
     return table("Accuracy by class, %; mean over the seeds", header, rows, 2)
+
+
+def _words(figure: Figure) -> str:
+    """What heads a metric's column: its title, and which values are better where that is not plain."""
+    text = figure.title if figure.title not in ("", figure.name) else figure.header or figure.name
+    return f"{text}\nlower is better" if figure.better == "lower" and figure.name not in COSTS else text
+
+
+def _told(figure: Figure) -> str:
+    """What is told of a metric: its name, by which `fedlt compare --metrics` knows it, and what it means."""
+    return f"{figure.name}: {glossary.full_text(figure)}"
 
 
 def client_table(methods: Mapping[str, Sequence[Run]]) -> str:

@@ -71,8 +71,15 @@ def test_both_drawings_hold_the_same_points(methods: dict[str, list[Run]]) -> No
 
 
 def test_bars_behind_and_maps_are_drawn_by_both(methods: dict[str, list[Run]]) -> None:
-    bars, _ = drawn(class_chart(methods, "generic"))["data"]
-    assert (bars["x"], bars["y"], bars["customdata"]) == (["cat", "dog"], [125, 40], ["head", "medium"])
+    bars, line = drawn(class_chart(methods, "generic"))["data"]
+    assert (bars["x"], bars["y"], bars["customdata"]) == ([0, 1], [125, 40], ["head", "medium"])
+    assert bars["text"] == line["text"] == ["cat", "dog"]
+    half = float(np.std([20, 40], ddof=1))  # of class 1: 10 and 20 of 50 right; of class 0 all
+    assert line["error_y"]["array"] == [0, pytest.approx(half, abs=1e-4)]
+    layout = drawn(class_chart(methods, "generic"))["layout"]
+    assert layout["xaxis"]["ticktext"] == ["cat", "dog"]
+    assert [text["text"] for text in layout["annotations"]] == ["head", "medium"]
+    assert [shape["x0"] for shape in layout["shapes"]] == [0.5]
     chart = largest_clients(methods["fedavg"][0])
     (shades,) = drawn(chart)["data"]
     assert shades["y"] == ["client 0", "client 1", "client 2"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,8 +85,8 @@ def test_the_tables_are_there_without_scripts(runs: Path, page: Path) -> None:
     comparison = fedlt.compare(str(runs))
     for row in comparison.rows:
         cell = row.cells["last"]["personal/accuracy"]
-        assert found[row.labels[0]][header.index("personal/accuracy")].startswith(f"{100 * cell.mean:.1f}")
-    assert found["local"][header.index("generic/accuracy")] == "-"
+        assert found[row.labels[0]][header.index("personal models")].startswith(f"{100 * cell.mean:.1f}")
+    assert found["local"][header.index("generic model")] == "-"
     clients = next(table for table in read.tables if "client" in table[0])
     assert len(clients) - 1 == 3 * 6
     everyone = {(row[0], row[1], row[2]): row for row in clients[1:]}
@@ -108,6 +106,54 @@ def test_nothing_is_fetched_and_nothing_is_markup(page: Path) -> None:
     assert "<b>title" not in text
 
 
+def test_headings_are_words_and_tell_the_metric_when_asked(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    header = Reader(text).tables[0][0]
+    assert header == [
+        "strategy", "n", "generic model", "generic model, head classes", "generic model, medium classes",
+        "generic model, tail classes", "personal models", "personal models, masked",
+        "personal models, worst tenth of the clients", "s/round", "MB up", "MB down",
+    ]  # fmt: skip
+    assert not re.findall(r"<th[^>]*>[^<]*(?:generic|personal|cost)/", text)
+    assert 'title="generic/few: Mean recall of the tail classes' in text
+    assert "calibration error<small>lower is better</small>" in text
+    assert "Lower is better:" not in text  # it stands in the headings
+    classes = next(table for table in Reader(text).tables if table[0][0] == "class")
+    assert {row[1] for row in classes[1:]} <= {"head", "medium", "tail"}
+
+
+def test_gains_stand_beside_the_clients(runs: Path, page: Path, tmp_path: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    titles = re.findall(r"<h3>([^<]*)</h3>", text)
+    place = titles.index("fedavg")
+    assert titles[place : place + 4] == [
+        "fedavg", "local (generic: fedavg)", "Gain over fedavg, personal models",
+        "Gain over fedavg, personal models, masked",
+    ]  # fmt: skip
+    other = write_report([runs], tmp_path / "r.html", reference="local").read_text(encoding="utf-8")
+    assert "<h3>Gain over local, personal models</h3>" in other
+    assert "<h3>local (generic: fedavg)</h3>" in other  # local has none to lend
+
+
+def test_no_path_stands_in_the_page(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\nfrom fedlt.strategies.fedavg import FedAvg\n\n"
+        '@dataclass(frozen=True)\nclass Mine(FedAvg):\n    """Mine."""\n'.replace("fedlt.strategies", "strategies")
+    )
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    arrays = {"x_train": rng.random((60, 4), dtype=np.float32), "y_train": y}
+    np.savez(tmp_path / "mine.npz", **arrays, x_test=arrays["x_train"], y_test=y)
+    changes = ["federation.clients=3", "federation.rounds=1", "model=mlp", f"data.name={tmp_path / 'mine.npz'}"]
+    for strategy in ("fedavg", f"{tmp_path / 'mine.py'}:Mine"):
+        fedlt.run("own", f"strategy={strategy}", *changes, out=tmp_path / "runs")
+    text = write_report([tmp_path / "runs"], tmp_path / "r.html", reference=f"{tmp_path / 'mine.py'}:Mine").read_text()
+    assert re.search(r"<h3>Mine( †)?</h3>", text)
+    assert "mine.npz" in text
+    assert str(tmp_path) not in text
+    assert str(Path.home()) not in text
+
+
 def test_runs_of_two_settings_get_two_sections(runs: Path, tmp_path: Path) -> None:
     content = json.loads(json.dumps(next(iter(fedlt.load_runs(str(runs)))).scenario))
     fedlt.run(content, "federation.clients=5", out=tmp_path)
@@ -115,8 +161,8 @@ def test_runs_of_two_settings_get_two_sections(runs: Path, tmp_path: Path) -> No
     text = page.read_text(encoding="utf-8")
     assert "differences over the same seeds" in text
     assert re.findall(r"<h2>(federation.clients=\d)</h2>", text) == ["federation.clients=6", "federation.clients=5"]
-    assert 'id="s0-clients"' in text
-    assert 'id="s1-clients"' in text
+    assert 'id="s0-clients-0"' in text
+    assert 'id="s1-clients-0"' in text
 
 
 def test_what_cannot_be_reported_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,90 +210,6 @@ def test_ten_runs_of_a_hundred_clients_stay_below_five_megabytes(tmp_path: Path)
     assert page.stat().st_size < 5e6
     clients = next(table for table in Reader(page.read_text(encoding="utf-8")).tables if "client" in table[0])
     assert len(clients) == 1001
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Headless Chromium, with a profile of its own and no business on the network."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium to test the page in a browser")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    flags = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-             "disable-component-update", "disable-sync", "window-size=1300,900")  # fmt: skip
-    for flag in (*flags, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driven = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield driven
-    driven.quit()
-
-
-@pytest.fixture(scope="module")
-def opened(browser: Any, page: Path) -> Any:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    browser.get(page.as_uri())
-    script = "return document.documentElement.dataset.drawn === 'yes'"
-    WebDriverWait(browser, 60).until(lambda driven: driven.execute_script(script))
-    return browser
-
-
-def test_it_opens_without_an_error(opened: Any, page: Path) -> None:
-    assert opened.get_log("browser") == []
-    assert opened.title == "A <b>title</b>"
-    places = opened.find_elements("css selector", ".chart")
-    assert len(places) >= 8
-    assert all(place.find_elements("css selector", ".plot-container") for place in places)
-    assert opened.execute_script("return performance.getEntriesByType('resource').length") == 0
-
-
-def test_a_click_on_a_heading_sorts(opened: Any) -> None:
-    table = opened.find_element("css selector", "table.sorts")
-    heading = next(
-        h for h in table.find_elements("css selector", "th") if h.text.replace("\n", "") == "personal/accuracy"
-    )
-    column = table.find_elements("css selector", "th").index(heading)
-
-    def shown(number: int) -> list[str]:
-        rows = table.find_elements("css selector", "tbody tr")
-        return [row.find_elements("css selector", "td")[number].text for row in rows]
-
-    heading.find_element("css selector", "button").click()
-    values = [float(text.split()[0]) for text in shown(column)]
-    assert values == sorted(values, reverse=True)
-    assert heading.get_attribute("aria-sort") == "descending"
-    heading.find_element("css selector", "button").click()
-    assert [float(text.split()[0]) for text in shown(column)] == sorted(values)
-    generic = table.find_elements("css selector", "th button")[column - 4]
-    generic.click()
-    assert shown(column - 4)[-1] == "-"  # not defined comes last, whichever the order
-    generic.click()
-    assert shown(column - 4)[-1] == "-"
-
-
-def test_a_dot_tells_its_clients_figures(opened: Any, runs: Path) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    chart = opened.find_element("id", "s0-clients")
-    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
-    dot = chart.find_elements("css selector", ".scatterlayer .trace:last-child .points path")[2]
-    ActionChains(opened).move_to_element(dot).perform()
-    text = WebDriverWait(opened, 10).until(
-        lambda driven: " ".join(e.text for e in chart.find_elements("css selector", ".hoverlayer .hovertext"))
-    )
-    told = re.search(
-        r"local, client (\d+), seed 0\s*(\d+) training samples of (\d+) classes\s*personal ([\d.]+) %", text
-    )
-    assert told, text
-    run = next(run for run in fedlt.load_runs(str(runs)) if run.summary["strategy"] == "local")
-    line = run.clients[(run.clients["round"] == 2) & (run.clients.client == int(told[1]))].iloc[0]
-    assert int(told[2]) == line.train_samples
-    assert float(told[4]) == pytest.approx(100 * line.accuracy, abs=0.051)
 
 
 def test_the_command_writes_an_equal_page_of_equal_runs(runs: Path, page: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -51,12 +52,21 @@ def commands_page() -> str:
     for name, command in sorted(group.commands.items()):
         context = command.make_context(name, [], resilient_parsing=True)
         usage = " ".join(["fedlt", name, *command.collect_usage_pieces(context)])
-        parts.append(f"## fedlt {name}\n\n```text\n{usage}\n```\n\n{command.help}\n")
+        parts.append(f"## fedlt {name}\n\n```text\n{usage}\n```\n\n{as_markdown(command.help)}\n")
         for option in command.params:
             if option.param_type_name == "option":
                 default = "" if option.default in (None, "", False) else f" [{option.default}]"
-                parts.append(f"`{', '.join(option.opts)}`\n: {option.help or 'No help.'}{default}\n")
+                parts.append(f"`{', '.join(option.opts)}`\n: {as_markdown(option.help or 'No help.')}{default}\n")
     return "\n".join(parts)
+
+
+def as_markdown(text: str) -> str:
+    """Plain help with its options as code, and without an asterisk that would be a mark."""
+    parts = text.split("`")
+    for number in range(0, len(parts), 2):
+        escaped = re.sub(r"([*_<])", r"\\\1", parts[number])
+        parts[number] = re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r"`\1`", escaped)
+    return "`".join(parts)
 
 
 def write_pages(app: Any) -> None:

@@ -36,10 +36,14 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     page = (html / "commands.html").read_text(encoding="utf-8")
     for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
         assert f'id="fedlt-{name}"' in page
-    assert "\N{EN DASH}by" not in page, "a dash in the place of --by"
+    assert ">--by<" in page and "\N{EN DASH}" not in page, "a dash in the place of --by"
+    assert "0.7*validation/generic/accuracy" in re.sub(r"<.*?>", "", page), (
+        "an asterisk of a formula is taken for a mark"
+    )
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         shown = (html / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
         assert "_images/" in shown or path.stem.startswith("03"), f"{path.name} is shown without its pictures"
+        assert "| :-- |" not in shown, f"{path.name} is shown with a table as text"
     api = (html / "api.html").read_text(encoding="utf-8")
     for name in (*fedlt.__all__, *(f"plots.{name}" for name in plots.__all__ if name.islower())):
         assert re.search(rf'id="(module-)?fedlt\.{name}"', api), f"{name} is missing in docs/api.md"

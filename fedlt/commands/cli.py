@@ -69,7 +69,9 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Start over what is finished or was stopped.")] = False,
     resume_from: Annotated[int | None, typer.Option(help="Go on from the checkpoint of this round.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time of a round goes.")] = False,
-    track: Annotated[str, typer.Option(help="Trackers, callbacks: tensorboard, mlflow, wandb, ./file.py:Mine.")] = "",
+    track: Annotated[
+        list[str] | None, typer.Option(help="Trackers, callbacks: tensorboard, mlflow, wandb, ./file.py:Mine.")
+    ] = None,
     init_from: Annotated[str | None, typer.Option(help="Begin with the weights of this run, or file.")] = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,

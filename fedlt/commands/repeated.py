@@ -14,6 +14,7 @@ from fedlt.sweeps.run import Grids, run_scenario
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
     from fedlt.results.runs import Run
+    from fedlt.results.trackers import Track
 
 
 def run_each(
@@ -22,7 +23,7 @@ def run_each(
     out: Path,
     force: bool,
     command: str,
-    track: str = "",
+    track: Track = (),
     resume_from: int | None = None,
     name: str = "",
 ) -> None:

@@ -42,7 +42,9 @@ def sweep(
         str, typer.Option(help="Validation figure that chooses each method's setting; see compare.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Run again what is already finished.")] = False,
-    track: Annotated[str, typer.Option(help="Trackers and callbacks of each run: tensorboard, ./file.py:Mine.")] = "",
+    track: Annotated[
+        list[str] | None, typer.Option(help="Trackers and callbacks of each run: tensorboard, ./file.py:Mine.")
+    ] = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:

@@ -154,9 +154,11 @@ def own_class(key: str, name: str, relative_to: Path | None = None) -> type:
     """The class of `./file.py:Class`, which need not be a component. key: what a problem is told under."""
     file, _, attribute = name.rpartition(":")
     path = _own_path(key, file, relative_to or Path.cwd())
-    found = getattr(import_file(key, path), attribute, None)
+    module = import_file(key, path)
+    found = getattr(module, attribute, None)
     if not isinstance(found, type):
-        raise ScenarioError(Problem(key, f"{path} has no class {attribute!r}"))
+        own = [thing for thing, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        raise ScenarioError(Problem(key, f"{path} has no class {attribute!r}{suggest(attribute, own)}"))
     return found
 
 

@@ -17,23 +17,26 @@ def hooks_of(base: type) -> dict[str, FunctionType]:
 
 
 def misused(part: object, base: type) -> Iterator[str]:
-    """A sentence for each hook that a user's class hides, calls otherwise or has misspelt.
+    """A sentence for each hook that a user's class hides, defines with other arguments or has misspelt.
 
     part: an instance. base: the contract's base class, such as `fedlt.strategy.Strategy`.
     """
+    yield from defined_otherwise(part, base)
     hooks = hooks_of(base)
-    for name, contract in hooks.items():
-        if _home(part, name) is not None or name in vars(part):
-            yield from _called_otherwise(part, name, contract)
-
-    unused = _unused_methods(part)
-    for name in unused:
+    for name in _unused_methods(part):
         near = difflib.get_close_matches(name, hooks, n=1, cutoff=0.75)
         if near:
             yield f"{type(part).__name__} has a method {name!r}, which nobody calls; did you mean {near[0]!r}?"
         elif name.startswith("on_"):
             remedy = "rounds and evaluations are heard of by a fedlt.Callback, given by --track or callbacks="
             yield f"{type(part).__name__} has a method {name!r}, which nobody calls; {remedy}"
+
+
+def defined_otherwise(part: object, base: type) -> Iterator[str]:
+    """A sentence for each hook of a user's class that is no method, or takes other arguments than it is given."""
+    for name, contract in hooks_of(base).items():
+        if _home(part, name) is not None or name in vars(part):
+            yield from _called_otherwise(part, name, contract)
 
 
 def _called_otherwise(part: Any, name: str, contract: FunctionType) -> Iterator[str]:

@@ -17,9 +17,10 @@ HOOKS = frozenset(
     {
         *("build", "remarks", "setup", "begin", "fit", "loss", "weight", "adapt", "personal", "aggregate", "generic"),
         *("obstacle", "stages", "epoch", "finish", "sampler", "gradient", "predict"),
+        *("on_start", "on_round", "on_evaluation", "on_end"),
     }
 )
-"""The hooks of strategies and learners, by which the place of an error is named."""
+"""The hooks of strategies, learners and callbacks, by which the place of an error is named."""
 
 
 def told(error: BaseException) -> str:
@@ -27,7 +28,8 @@ def told(error: BaseException) -> str:
 
     Errors of this project are sentences of their own, and their class is not named.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = "; ".join(map(str, error.problems)) if isinstance(error, ScenarioError) else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     what = lines[0] if lines else "no message"
     if not isinstance(error, FedLTError):
         what = f"{type(error).__name__}: {what}" if lines else type(error).__name__

@@ -19,6 +19,8 @@ from typing import Any
 
 from fedlt.callback import HOOKS, Callback, RunState
 from fedlt.config.catalog import own_class
+from fedlt.config.hook_names import defined_otherwise
+from fedlt.config.own_lines import told
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 
@@ -121,33 +123,45 @@ class WandB(Tracker):
         self._run.finish(0 if status == "finished" else 1)
 
 
+KEY = "track"
+"""What problems with trackers are told under."""
+
 TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
 
 
-def words(track: str | Iterable[str | Callback]) -> list[str | Callback]:
-    """What is to follow a run: a text is cut at commas and spaces, and a name that stands there twice is taken once."""
-    asked = track.replace(",", " ").split() if isinstance(track, str) else list(track)
-    return [word for place, word in enumerate(asked) if not (isinstance(word, str) and word in asked[:place])]
+Track = str | Callback | Iterable[str | Callback] | None
+"""What is to follow a run: names, as one text or several, and callbacks that are made already; one alone, or a list."""
 
 
-def trackers(track: str | Iterable[str | Callback]) -> list[Callback]:
+def words(track: Track) -> list[str | Callback]:
+    """The names and callbacks, one by one. Texts are cut at commas and spaces, and a name that stands there twice is
+    taken once."""
+    alone = track is None or isinstance(track, str | Callback | type) or not isinstance(track, Iterable)
+    given: list[Any] = [track] if alone else list(track)  # type: ignore[arg-type]
+    asked: list[str | Callback] = []
+    for thing in given:
+        parts = thing.replace(",", " ").split() if isinstance(thing, str) else [] if thing is None else [thing]
+        asked += [part for part in parts if not (isinstance(part, str) and part in asked)]
+    return asked
+
+
+def trackers(track: Track) -> list[Callback]:
     """The callbacks of these names; `./mine.py:Mine` is a class of one's own, made without arguments.
 
-    track: names, as one text or several, and callbacks that are made already. Raises `ScenarioError` for one that is
-    unknown, not installed, or no callback.
+    Raises `ScenarioError` under `track` for one that is unknown, not installed, or no callback.
     """
     problems: list[Problem] = []
     made: list[Callback] = []
     for word in words(track):
         if not isinstance(word, str):
-            made.append(checked("track", word))
+            made.append(checked(KEY, word))
         elif ".py:" in word:
             made.append(_own(word))
         elif word not in TRACKERS:
-            hint = f"{suggest(word, TRACKERS)} (your own: './file.py:Tracker')"
-            problems.append(Problem("--track", f"unknown tracker {word!r}{hint}"))
+            hint = f"{suggest(word, TRACKERS)} (your own: './file.py:Mine', with the name of its class)"
+            problems.append(Problem(KEY, f"unknown tracker {word!r}{hint}"))
         elif find_spec(TRACKERS[word].package) is None:
-            problems.append(Problem("--track", f"{word} is not installed: pip install 'fedlt[{word}]'"))
+            problems.append(Problem(KEY, f"{word} is not installed: pip install 'fedlt[{word}]'"))
         else:
             made.append(TRACKERS[word]())
     if problems:
@@ -170,6 +184,8 @@ def checked(key: str, thing: Any, name: str = "") -> Callback:
         message = f"{name} is no callback; let it inherit fedlt.Callback, whose hooks are {', '.join(HOOKS)}{remedy}"
         raise ScenarioError(Problem(key, message))
 
+    for text in defined_otherwise(thing, Callback):
+        raise ScenarioError(Problem(key, text))
     for word in dir(thing):
         if word.startswith("on_") and word not in HOOKS and "did you mean" in (hint := suggest(word, HOOKS)):
             raise ScenarioError(Problem(key, f"{name} has a hook {word!r}, which nobody calls{hint}"))
@@ -178,12 +194,13 @@ def checked(key: str, thing: Any, name: str = "") -> Callback:
 
 def _own(name: str) -> Callback:
     """A callback of a user's file."""
-    made = own_class("--track", name)
+    made = own_class(KEY, name)
     try:
         callback = made()
-    except TypeError as error:
-        raise ScenarioError(Problem("--track", f"{name} is made without arguments: {error}")) from error
-    return checked("--track", callback, name)
+    except Exception as error:
+        message = f"{name} cannot be made without arguments: {told(error)}; give them defaults"
+        raise ScenarioError(Problem(KEY, f"{message}, or pass an object in Python: track=[...]")) from error
+    return checked(KEY, callback, name)
 
 
 def _finite(figures: Mapping[str, Any]) -> dict[str, float]:

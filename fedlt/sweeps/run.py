@@ -18,7 +18,7 @@ from fedlt.errors import Problem, ScenarioError
 from fedlt.process.own_packages import refuse_taken
 from fedlt.results.console import Console
 from fedlt.results.runs import Run, kept_run, open_run
-from fedlt.results.trackers import checked, trackers, words
+from fedlt.results.trackers import Track, checked, trackers, words
 
 if TYPE_CHECKING:
     from fedlt.callback import Callback
@@ -39,8 +39,8 @@ def run(
     force: bool = False,
     resume_from: int | None = None,
     quiet: bool = True,
-    track: str | Sequence[str | Callback] = (),
-    callbacks: Sequence[Callback] = (),
+    track: Track = (),
+    callbacks: Callback | Sequence[Callback] = (),
     name: str = "",
     **sections: Unpack[Sections],
 ) -> Run:
@@ -52,7 +52,7 @@ def run(
     backend, workers: as in `resources`.
     force: start over, also what is finished or was made of files that have changed since.
     resume_from: go on from the checkpoint of this round, not from the last one.
-    track: names of trackers (`fedlt.results.trackers`), one or several.
+    track: what follows the run: names of trackers (`tensorboard`, `./mine.py:Mine`) and callbacks, one or several.
     callbacks: what listens to the run and may stop it (`fedlt.callback`).
     name: what the method is called in tables, pictures and reports; kept with the run, and of no other effect.
     sections: overrides by keyword, `strategy="fedprox", local={"lr": 0.1}`.
@@ -96,9 +96,9 @@ def run_scenario(
     force: bool,
     command: str,
     grids: Grids,
-    track: str | Sequence[str | Callback] = (),
+    track: Track = (),
     resume_from: int | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     name: str = "",
     keep: bool = False,
     share: bool | None = None,
@@ -114,7 +114,7 @@ def run_scenario(
     refuse_taken("server", "clients")
     asked = words(track)
     names = [word for word in asked if isinstance(word, str)]
-    own = [*trackers(asked), *(checked("callbacks", callback) for callback in callbacks)]
+    own = [*trackers(asked), *(checked("callbacks", callback) for callback in words(callbacks))]
     if scenario.resources.backend == "flower" and (callbacks or len(names) < len(asked)):
         message = "backend=flower runs in a process of its own, which no object reaches"
         raise ScenarioError(Problem("callbacks", f"{message}; name a class of a file, track=['./mine.py:Mine']"))
@@ -122,6 +122,8 @@ def run_scenario(
     out = out.expanduser().resolve()
     done = None if force else kept_run(out, scenario, console.note)
     if done is not None:
+        if own:
+            console.note("its trackers and callbacks hear nothing, as the run is finished; --force runs it again")
         done.rename(name)
         console.finished(done, already=True)
         return done

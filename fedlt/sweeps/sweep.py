@@ -19,7 +19,7 @@ from fedlt.config.overrides import Override, Sections, as_words
 from fedlt.errors import Problem, ScenarioError
 from fedlt.process.own_packages import refuse_taken
 from fedlt.results.runs import Run, finished_run, kept_run
-from fedlt.results.trackers import trackers, words
+from fedlt.results.trackers import Track, trackers, words
 from fedlt.sweeps.attempt import attempt
 from fedlt.sweeps.grid import Job, plan
 from fedlt.sweeps.run import Grids, forget, pick_backend
@@ -79,7 +79,7 @@ def sweep(
     return run_jobs(jobs, Path(out), parallel, force, Quiet())
 
 
-def followed(jobs: Iterable[Job], track: str | Sequence[str]) -> list[Job]:
+def followed(jobs: Iterable[Job], track: Track) -> list[Job]:
     """The jobs, each followed by trackers of its own. Raises `ScenarioError` for what is none, and for objects."""
     asked = words(track)
     names = tuple(word for word in asked if isinstance(word, str))

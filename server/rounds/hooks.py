@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedlt.callback import Callback, RunState, Stop
-from fedlt.errors import FedLTError, Interrupted
+from fedlt.config.own_lines import told
+from fedlt.errors import CodeError, FedLTError, Interrupted
 
 if TYPE_CHECKING:
     from fedlt.measures.evaluation import Evaluation
@@ -139,10 +139,8 @@ def _names(callbacks: Sequence[Callback]) -> list[str]:
     return [name if number == 1 else f"{name} {number}" for name, number in zip(classes, numbers, strict=True)]
 
 
-def _failure(name: str, hook: str, run: RunState, error: Exception) -> FedLTError:
+def _failure(name: str, hook: str, run: RunState, error: Exception) -> CodeError:
     """The error that ends a run where a callback's hook has raised, with the line of the callback's own file."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # without the one that catches it
-    own = [frame for frame in frames if frame.filename == frames[min(1, len(frames) - 1)].filename][-1]
     when = f"of round {run.round}" if run.round else "before the first round"
-    place = f"{Path(own.filename).name}, line {own.lineno}"
-    return FedLTError(f"callback {name} failed in {hook} {when}: {type(error).__name__}: {error} ({place})")
+    text = "".join(traceback.format_exception(error))
+    return CodeError(f"callback {name} failed in {hook} {when}: {told(error)}", text)

@@ -297,7 +297,7 @@ def test_a_callback_that_raises_ends_the_run_which_can_go_on(
     tiny: dict[str, Any], tmp_path: Path, hook: str, round: int, when: str
 ) -> None:
     notes, breaks = Notes(), Breaks(hook, round)
-    message = f"callback Breaks failed {when}: KeyError: 'generic/fewer' (test_callbacks.py, line"
+    message = f"callback Breaks failed {when}: KeyError: 'generic/fewer' (in Breaks."
     with pytest.raises(FedLTError, match=re.escape(message)):
         short(tiny, tmp_path / "r", 3, notes, breaks)
     assert notes.heard[-1][2] == "failed" and message in notes.heard[-1][3]

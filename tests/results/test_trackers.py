@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -160,15 +162,6 @@ def test_wandb_is_called_as_it_documents(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("track", ["notes", "notes, notes", ["notes"], (Notes(),)])
-def test_one_name_several_names_and_a_tracker_that_is_made(
-    notes: type[Notes], tiny: dict[str, Any], tmp_path: Path, track: Any
-) -> None:
-    fedlt.run(tiny, out=tmp_path, track=track)
-    assert [what for what, *_ in notes.heard].count("log") == 4  # two rounds and two evaluations, each once
-
-
 # Of one's own ---------------------------------------------------------------------------------------------------------
 
 IMPORT = "from fedlt import Callback\n\n\n"
@@ -176,10 +169,14 @@ IMPORT = "from fedlt import Callback\n\n\n"
 
 @pytest.mark.slow
 def test_the_tracker_of_the_page_follows_a_run(
-    tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (Path(module.__file__).parents[2] / "docs" / "howto" / "trackers.md").read_text(encoding="utf-8")
-    (tmp_path / "tail.py").write_text(page.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
+    calls, file = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "tail.py").write_text(file, encoding="utf-8")
+    if find_spec("tensorboard"):
+        monkeypatch.chdir(tmp_path)
+        exec(calls.replace("track=", '"federation.rounds=1", track='), {})
     run = fedlt.run(tiny, out=tmp_path / "r", track=[f"{tmp_path}/tail.py:Tail"])
     assert (
         f"{run.folder.name} finished, best tail {max(run.metrics[run.metrics.metric == 'generic/few'].value):.2f}"
@@ -197,7 +194,7 @@ def test_the_tracker_of_the_page_follows_a_run(
             "start is now on_start, log is now on_round",
         ),
         (f"{IMPORT}class Mine(Callback):\n    def on_eval(self, run): ...\n", "'on_eval', which nobody calls; did you"),
-        (f"{IMPORT}class Mine(Callback):\n    def __init__(self, to): ...\n", "Mine is made without arguments"),
+        (f"{IMPORT}class Mine(Callback):\n    def __init__(self, to): ...\n", "Mine cannot be made without arguments"),
         ("Mine = 3\n", "has no class 'Mine'"),
         ("import nowhere_at_all\n", "cannot be imported: ModuleNotFoundError"),
     ],
@@ -206,9 +203,74 @@ def test_what_is_no_tracker_is_refused_before_any_work(
     tiny: dict[str, Any], tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "mine.py").write_text(text, encoding="utf-8")
-    with pytest.raises(ScenarioError, match="--track") as error:
+    with pytest.raises(ScenarioError, match="track: ") as error:
         fedlt.run(tiny, out=tmp_path / "r", track=[f"{tmp_path}/mine.py:Mine"])
     assert message in str(error.value)
     assert not list(tmp_path.glob("r/*"))
     with pytest.raises(ScenarioError, match="there is no file"):
         fedlt.run(tiny, out=tmp_path / "r", track=["./nowhere.py:Mine"])
+
+
+@pytest.mark.parametrize(
+    "track",
+    [
+        Notes(),
+        [Notes()],
+        ("notes",),
+        "notes, notes",
+        ["notes", "notes"],
+        ["notes notes", None],
+    ],
+    ids=str,
+)
+def test_one_tracker_or_several_by_name_or_as_objects(
+    notes: type[Notes], tiny: dict[str, Any], tmp_path: Path, track: Any
+) -> None:
+    """However it is written, one tracker hears of each evaluation once."""
+    Notes.heard = []
+    fedlt.run(tiny, "federation.rounds=1", out=tmp_path, track=track)
+    assert [kind for kind, *_ in Notes.heard] == ["start", "log", "log", "finish"]
+
+
+@pytest.mark.slow
+def test_tensorboard_by_name_beside_an_object(notes: type[Notes], tiny: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="pip install -e '.[tensorboard]'")
+    for place, track in enumerate(("tensorboard", ["tensorboard", Notes()])):
+        Notes.heard = []
+        run = fedlt.run(tiny, "federation.rounds=1", out=tmp_path / str(place), track=track)  # type: ignore[arg-type]
+        assert list((run.folder / "tensorboard").glob("events*"))
+        assert bool(Notes.heard) == bool(place)
+
+
+@pytest.mark.parametrize(
+    ("track", "message"),
+    [
+        (Notes, "track: Notes is a class; give an instance of it: Notes()"),
+        (3, "track: int is no callback; let it inherit fedlt.Callback"),
+        ("./mine.py", "with the name of its class"),
+    ],
+)
+def test_what_cannot_follow_a_run_is_told_under_its_key(track: Any, message: str) -> None:
+    with pytest.raises(ScenarioError, match=re.escape(message)):
+        trackers(track)
+
+
+def test_a_hook_with_other_arguments_is_told_before_any_work() -> None:
+    class Bare(fedlt.Callback):
+        def on_evaluation(self) -> None: ...  # type: ignore[override]
+
+    message = "Bare.on_evaluation takes (self) -> 'None', and is given (self, run); write def on_evaluation(self, run)"
+    with pytest.raises(ScenarioError, match=re.escape(message)):
+        trackers(Bare())
+
+
+def test_track_may_stand_several_times_in_a_command(notes: type[Notes], tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("from fedlt import Callback\nclass Mine(Callback):\n    pass\n", encoding="utf-8")
+    words = ["run", "digits_lt", "federation.rounds=1", "--out", str(tmp_path / "r"), "--backend", "inline"]
+    Notes.heard = []
+    done = CliRunner().invoke(app, [*words, "--track", "notes", "--track", f"{path}:Mine"])
+    assert done.exit_code == 0, done.output
+    assert Notes.heard[-1] == ("finish", "finished")
+    again = CliRunner().invoke(app, [*words, "--track", "notes"])
+    assert "its trackers and callbacks hear nothing, as the run is finished; --force runs it again" in again.output

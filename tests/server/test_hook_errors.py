@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import fedlt
+from fedlt.callback import Callback
 from fedlt.config.hook_names import hooks_of
 from fedlt.config.own_lines import HOOKS
 from fedlt.errors import ClientError, CodeError, FedLTError, ScenarioError
@@ -299,7 +300,7 @@ def test_helpers_spelt_like_hooks_are_left_alone_where_somebody_calls_them(
 
 
 def test_the_names_of_hooks_are_those_of_the_contracts() -> None:
-    assert set(hooks_of(Strategy)) | set(hooks_of(Learner)) == HOOKS
+    assert set(hooks_of(Strategy)) | set(hooks_of(Learner)) | set(hooks_of(Callback)) == HOOKS
 
 
 # Learners -------------------------------------------------------------------------------------------------------------

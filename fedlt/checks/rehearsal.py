@@ -87,6 +87,12 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     return scenario, _federation(scenario)
 
 
+def expect_stage(strategy: Choice) -> None:
+    """Raise `ScenarioError` where the strategy does not fit the rehearsals' model, whose parameters it may name."""
+    scenario, federation = stage_set(strategy)
+    assemble(scenario, federation, torch.device("cpu"))
+
+
 def rehearse(
     scenario: Scenario,
     federation: Federation,

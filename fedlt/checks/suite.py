@@ -19,7 +19,7 @@ from fedlt.config.component import Component, Made
 from fedlt.config.declarations import assigned, misspelt, renamed
 from fedlt.config.module_source import fields_of, with_keys
 from fedlt.config.schema import Field
-from fedlt.errors import FedLTError
+from fedlt.errors import CodeError, FedLTError
 from fedlt.learner import Prediction
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Suite:
     """One check of one part.
 
     Args:
-        part: a name as in a scenario, or a class.
+        part: a name as in a scenario, a class, or what a scenario found already.
         options: its fields; the others have their defaults.
     """
 
@@ -57,8 +57,10 @@ class Suite:
     contract: ClassVar[str]  # whose it is, in the plural
     checks: ClassVar[dict[str, str]]  # name of a check -> what is expected
 
-    def __init__(self, part: str | type | Callable[..., Any], options: dict[str, Any]) -> None:
-        self.component = find(self.kind, part) if isinstance(part, str) else _component(self.kind, part)
+    def __init__(self, part: str | type | Callable[..., Any] | Component, options: dict[str, Any]) -> None:
+        if isinstance(part, str):
+            part = find(self.kind, part)
+        self.component = part if isinstance(part, Component) else _component(self.kind, part)
         self.options = {f.name: f.default for f in self.component.fields if not f.required} | options
         self.problems: dict[tuple[str, str], None] = {}  # a set that keeps its order
 
@@ -85,6 +87,8 @@ class Suite:
                 try:
                     end = rehearse(scenario, federation, noise=seed, **how)
                     ends += [] if check in incomparable else [end]
+                except CodeError as error:
+                    self.expect(bool(self.problems), "runs", str(error))
                 except Exception as error:
                     self.expect(bool(self.problems), check, f"{type(error).__name__}: {error}")
             self.expect(len(set(ends)) < 2, check, "the models, states or predictions differ")

@@ -130,10 +130,15 @@ def show(
 def check(
     scenario: ScenarioArgument = DEFAULT_SCENARIO,
     overrides: Overrides = None,
+    contracts: Annotated[bool, typer.Option("--contracts", help="Check contracts of built-in parts, too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone, and estimate nothing.")] = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Check a scenario, its data and its model, and estimate what a run takes, of which a few seconds are done."""
+    """Check a scenario, its data and its model, and estimate what a run takes, of which a few seconds are done.
+
+    A strategy, learner, model or partition of your own is also checked against its contract, in some seconds: what
+    holds is listed, and what does not is told with what is expected.
+    """
     from fedlt.config.scenario import load_scenario
 
     name, changes = split(scenario, overrides)
@@ -148,6 +153,9 @@ def check(
     parts = assemble(checked, federation, pick_device("cpu"))
     try_own_model(checked, federation, parts)
     backend = pick_backend(checked, federation, parts)
+    from fedlt.commands.contracts import check_contracts
+
+    contracts_held = check_contracts(checked, parts.task, contracts)
     if quiet:
         return
     if untested := federation.untested_text():
@@ -160,7 +168,7 @@ def check(
         f"{checked.name}: ok. {held}; {parts.flat.shared.numel():,} numbers travel per client and round; "
         f"backend {backend}; run name {checked.run_name}"
     )
-    for line in parts.remarks():
+    for line in [*parts.remarks(), *contracts_held]:
         print(line)
 
     if federation.inputs.at_hand:

@@ -21,7 +21,7 @@ from fedlt.data.partitions.scheme import SourceRows
 from fedlt.data.provenance import DATA, MadeOf, named_now, refuse_changed
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
-from fedlt.data.targets import Targets
+from fedlt.data.targets import Groups, Targets
 from fedlt.data.unlabelled import add_extra, extra_rows, hide
 from fedlt.data.validation import ValidationSet, draw_global, draw_local
 from fedlt.errors import Problem, ScenarioError
@@ -187,19 +187,50 @@ class _Dealt:
     validation: ValidationSet | None
 
 
-def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _Dealt:
-    """Partition and local tests look at true labels, and at samples whose label is then hidden too."""
-    config, data, seed, true = scenario.federation, scenario.data, scenario.seed, labels.train_targets
-    scheme: Any = config.partition.create() if hasattr(config.partition, "create") else config.partition
+def given_to_partition(scenario: Scenario) -> tuple[NDArray[np.int64], Groups, SourceRows | None]:
+    """What the scenario's partition looks at: the class of each sample that it deals, group columns, source rows."""
+    return _to_partition(labels := sources.labels(scenario.data), _kept(scenario, labels.train_targets).kept)
+
+
+def _to_partition(labels: RawLabels, kept: NDArray[np.int64]) -> tuple[NDArray[np.int64], Groups, SourceRows | None]:
+    """The same for the rows that are kept."""
+    true = labels.train_targets
+    groups = {column: values[kept] for column, values in true.groups.items()}
+    source = SourceRows(kept, len(true)) if labels.in_source_order else None
+    return true.lead[kept], groups, source
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Training rows. auxiliary: the server's. others: all the rest. kept: of these, what is dealt. chosen: of these,
+    the global validation set; from_training: of it, what the long tail would have kept."""
+
+    auxiliary: NDArray[np.int64]
+    others: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+    from_training: NDArray[np.int64]
+
+
+def _kept(scenario: Scenario, true: Targets) -> _Kept:
+    """What is set apart before the rest is dealt, and what the long tail keeps of it."""
+    data, seed = scenario.data, scenario.seed
     auxiliary, others = set_apart(true, data.auxiliary, seed)
     kept = others[longtail.select(true.select(others), data.longtail, seed)]
     chosen = from_training = np.zeros(0, np.int64)
     if data.validation.active:
         chosen, kept, from_training = draw_global(true, kept, others, data.validation, seed)
+    return _Kept(auxiliary, others, kept, chosen, from_training)
 
-    groups = {column: values[kept] for column, values in true.groups.items()}
-    source = SourceRows(kept, len(true)) if labels.in_source_order else None
-    positions = partition(scheme, true.lead[kept], groups, config.clients, seed, config.empty, source)
+
+def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _Dealt:
+    """Partition and local tests look at true labels, and at samples whose label is then hidden too."""
+    config, data, seed, true = scenario.federation, scenario.data, scenario.seed, labels.train_targets
+    scheme: Any = config.partition.create() if hasattr(config.partition, "create") else config.partition
+    rows = _kept(scenario, true)
+    kept, chosen = rows.kept, rows.chosen
+    lead, groups, source = _to_partition(labels, kept)
+    positions = partition(scheme, lead, groups, config.clients, seed, config.empty, source)
     clients = Ragged(kept[positions.values], positions.offsets)
     held = clients.values
     natural = scheme if isinstance(scheme, Natural) else None
@@ -221,7 +252,7 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
         clients, unlabelled = hide(clients, data.unlabelled, seed)
 
     if data.unlabelled.extra:
-        free = np.setdiff1d(others, np.concatenate([held, chosen]))
+        free = np.setdiff1d(rows.others, np.concatenate([held, chosen]))
         extra = extra_rows(true, free, clients.values, data.unlabelled, seed)
         unlabelled = add_extra(unlabelled, extra, data.unlabelled, seed)
 
@@ -231,10 +262,10 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
         message = f"expected fewer than the {len(clients)} clients, got {config.held_out}"
         raise ScenarioError(Problem("federation.held_out", message))
 
-    clients, tests, unlabelled, local = (rows.split(stay)[newcomers] for rows in (clients, tests, unlabelled, local))
+    clients, tests, unlabelled, local = (held.split(stay)[newcomers] for held in (clients, tests, unlabelled, local))
     active = data.validation.active
-    validation = ValidationSet.of(true, chosen, local, from_training) if active else None
-    return _Dealt(clients, tests, unlabelled, auxiliary, seen, validation)
+    validation = ValidationSet.of(true, chosen, local, rows.from_training) if active else None
+    return _Dealt(clients, tests, unlabelled, rows.auxiliary, seen, validation)
 
 
 def _digest(

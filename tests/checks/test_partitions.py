@@ -116,11 +116,26 @@ class DrawsFromNumPy:
         return np.random.randint(clients, size=len(labels))
 
 
+@dataclass(frozen=True)
+class GivesAllToTheFirst:
+    def assign(self, labels: Any, groups: Any, clients: int, seed: int) -> Any:
+        return labels * 0
+
+
+@dataclass(frozen=True)
+class SeldomLucky:
+    """Clients without a sample, but for one seed in four."""
+
+    def assign(self, labels: Any, groups: Any, clients: int, seed: int) -> Any:
+        return np.arange(len(labels)) % (clients if seed % 4 == 3 else 2)
+
+
 BREACHES: list[tuple[type, str, str]] = [
     (OneTooMany, "assigns", "beyond the 20"),
     (LeavesOut, "assigns", r"gave 20 samples to nobody \(below 0\)"),
     (LosesAClass, "assigns", r"leaves 1 classes \(class 9 first\) to nobody"),
     (RefusesAll, "assigns", "20 clients are not what it likes; 3 clients are not"),
+    (GivesAllToTheFirst, "filled", "19 of 20 clients get no sample, whatever the seed; 2 of 3 clients get none"),
     (ShiftsTheLabels, "borrowed", "changed the labels"),
     (SortsTheSites, "borrowed", "changed the group column"),
     (ShiftsTheRows, "borrowed", "changed the rows of the source"),
@@ -140,6 +155,10 @@ def test_a_broken_partition_is_caught(broken: type, check: str, found: str) -> N
 
 def test_a_number_of_clients_may_be_refused() -> None:
     fedlt.check_partition(RefusesThree)
+
+
+def test_some_seeds_may_leave_clients_empty() -> None:
+    fedlt.check_partition(SeldomLucky)
 
 
 def test_every_check_is_seen_to_fail() -> None:

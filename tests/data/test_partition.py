@@ -258,15 +258,42 @@ TURNS = np.arange(60) % 4
         ),
         (np.arange(60) % 9, r"Own.assign gave 0 samples to nobody \(below 0\) and 32 to clients beyond the 4"),
         (TURNS / 1.0, r"Own.assign gave owners of type float64"),
-        (None, r"Own.assign gave an array of shape \[\]"),
-        (lambda seed: {}[seed], r"Own.assign failed: KeyError: 0 \(.*test_partition.py, line \d+\)"),
+        (None, "Own.assign gave nothing; give one client for each sample"),
+        ([[0, 2], [1, 3, 4]], "Own.assign gave lists of several lengths; give one client for each sample"),
+        ({0: [0, 2], 1: [1, 3]}, "Own.assign gave a dictionary; give one client for each sample"),
+        (lambda seed: {}[seed], r"Own.assign failed: KeyError: 0 \(.*test_partition.py, line \d+: .*\)"),
         (np.arange(60) % 3, r"1 of 4 clients got no sample; .*redraw"),
     ],
-    ids=["too few", "a column", "nobody", "beyond", "no whole numbers", "nothing", "raises", "an empty client"],
+    ids=["too few", "a column", "nobody", "beyond", "no whole numbers", "nothing", "lists", "names", "raises", "none"],
 )
 def test_owners_of_one_s_own_partition_are_checked(owner: Any, message: str) -> None:
     with pytest.raises(ScenarioError, match=rf"federation.partition: {message}"):
         partition(Own(owner), LABELS, {}, 4, 0)
+
+
+class WithoutSeed:
+    def assign(self, labels: Any, groups: Any, clients: int) -> Any:
+        return labels % clients
+
+
+class Misspelt:
+    def asign(self, labels: Any, groups: Any, clients: int, seed: int) -> Any:
+        return labels % clients
+
+
+@pytest.mark.parametrize(
+    ("scheme", "message"),
+    [
+        (
+            WithoutSeed(),
+            r"WithoutSeed.assign takes \(self, labels, groups, clients\); write def assign\(self, labels, ",
+        ),
+        (Misspelt(), r"Misspelt has no method assign \('asign' is nearest\); write def assign\(self, labels, groups, "),
+    ],
+)
+def test_a_partition_that_cannot_be_called_is_told_what_to_write(scheme: Any, message: str) -> None:
+    with pytest.raises(ScenarioError, match=f"federation.partition: {message}"):
+        partition(scheme, LABELS, {}, 4, 0)
 
 
 def test_one_s_own_partition_without_a_seed_is_drawn_again_by_the_scenario_s() -> None:

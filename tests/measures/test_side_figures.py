@@ -79,6 +79,7 @@ class Tail(Strategy):
 class Sums(Tail):
     def aggregate(self, server, updates):
         combine(updates)
+        server.weights = server.weights
 """
 
 

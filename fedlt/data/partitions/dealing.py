@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-import traceback
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.config.own_lines import told
 from fedlt.data.partitions.scheme import KEY, NOBODY, Scheme, SourceRows, UnluckyDraw
 from fedlt.data.ragged import Ragged
 from fedlt.data.targets import Groups
@@ -60,7 +61,8 @@ def partition(
         bare = int((rows.sizes == 0).sum())
         if not bare:
             return Ragged(held[rows.values], rows.offsets)
-        what, remedy = f"{bare} of {number} clients got no sample", "use a larger alpha or fewer clients"
+        smoother = "use a larger alpha or fewer clients" if hasattr(scheme, "alpha") else "use fewer clients"
+        what, remedy = f"{bare} of {number} clients got no sample", smoother
 
     tried, other = (f" in each of {attempts} draws", "") if attempts > 1 else ("", ", or federation.empty: redraw")
     raise ScenarioError(Problem(KEY, f"{what}{tried}; {remedy}{other}"))
@@ -80,6 +82,7 @@ def owners(
     """
     name = type(scheme).__name__
     further: dict[str, Any] = {}
+    _expect_assign(scheme)
     if "source" in inspect.signature(scheme.assign).parameters:
         if source is None:
             message = (
@@ -90,16 +93,46 @@ def owners(
         further["source"] = source
 
     try:
-        owner = np.asarray(scheme.assign(labels, groups, clients, seed, **further))  # type: ignore[arg-type]
+        given: object = scheme.assign(labels, groups, clients, seed, **further)  # type: ignore[arg-type]
     except FedLTError:
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[:2][-1]  # its own line, not that of a library
-        where = f"{last.filename}, line {last.lineno}"
-        raise ScenarioError(Problem(KEY, f"{name}.assign failed: {type(error).__name__}: {error} ({where})")) from error
+        raise ScenarioError(Problem(KEY, f"{name}.assign failed: {told(error)}")) from error
 
+    owner = _as_array(given, name)
     _check(scheme, owner, labels, clients)
     return owner.astype(np.int64)
+
+
+def _expect_assign(scheme: object) -> None:
+    """Raise `ScenarioError` where the class has no `assign`, or one that cannot be called as it will be."""
+    name, arguments = type(scheme).__name__, [*inspect.signature(Scheme.assign).parameters]
+    written = f"def assign({', '.join(arguments)})"
+    assign = getattr(scheme, "assign", None)
+    if not callable(assign):
+        near = difflib.get_close_matches("assign", dir(scheme), n=1)
+        found = f" ({near[0]!r} is nearest)" if near else ""
+        raise ScenarioError(Problem(KEY, f"{name} has no method assign{found}; write {written}"))
+
+    known = inspect.signature(assign).parameters
+    further = {"source": None} if "source" in known else {}
+    try:
+        inspect.signature(assign).bind(*arguments[1:], **further)
+    except TypeError:
+        own = ", ".join(["self", *known])
+        raise ScenarioError(Problem(KEY, f"{name}.assign takes ({own}); write {written}")) from None
+
+
+def _as_array(given: object, name: str) -> NDArray[Any]:
+    """What `assign` gave, as an array. Raises `ScenarioError` where it lists the samples of each client instead."""
+    one_each = "give one client for each sample, such as rng.integers(clients, size=len(labels))"
+    if given is None or isinstance(given, dict):
+        what = "nothing" if given is None else "a dictionary"
+        raise ScenarioError(Problem(KEY, f"{name}.assign gave {what}; {one_each}"))
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise ScenarioError(Problem(KEY, f"{name}.assign gave lists of several lengths; {one_each}")) from None
 
 
 def makes_clients(scheme: Scheme) -> bool:

@@ -120,6 +120,21 @@ def test_shards_keep_the_rarest_class_whatever_the_remainder() -> None:
     assert key(Shards(16)) == "federation.partition.shards_per_client"
 
 
+@pytest.mark.parametrize(("samples", "clients"), [(60, 7), (59, 5), (8, 8), (23, 1)])
+def test_equal_shares_are_cut_as_flower_cuts_them(samples: int, clients: int) -> None:
+    from datasets import Dataset
+    from flwr_datasets.partitioner import IidPartitioner
+
+    from fedlt.process.seeding import generator
+
+    shuffled = generator(9, "partition").permutation(samples)
+    flower = IidPartitioner(clients)
+    flower.dataset = Dataset.from_dict({"row": shuffled})
+    expected = [sorted(flower.load_partition(client)["row"][:]) for client in range(clients)]
+    dealt = partition(Iid(), np.zeros(samples, np.int64), {}, clients, seed=9)
+    assert [rows.tolist() for rows in dealt] == expected
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # pyarrow, of how datasets sorts
 def test_shards_are_dealt_as_flower_deals_them() -> None:
     from datasets import Dataset

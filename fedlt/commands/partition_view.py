@@ -9,6 +9,7 @@ import numpy as np
 
 from fedlt.data.federation import plan
 from fedlt.data.groups import by_count, by_mass, sizes, untested_text
+from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
@@ -49,8 +50,9 @@ def partition_text(figures: dict[str, Any]) -> str:
     top = np.log1p(counts.max()) or 1.0
     level = np.ceil(np.log1p(shown) / top * (len(SHADES) - 1)).astype(int)
     lines = [
-        f"{figures['dataset']}: {held.sum()} training samples, {len(held)} clients "
-        f"(min {held.min()}, median {np.median(held):g}, max {held.max()}), {figures['test_total']} local test samples",
+        f"{figures['dataset']}: {counted(held.sum(), 'training sample')}, {counted(len(held), 'client')} "
+        f"(min {held.min()}, median {np.median(held):g}, max {held.max()}), "
+        f"{counted(figures['test_total'], 'local test sample')}",
         f"classes by training samples: {_groups(figures['groups_count'])} (> 100, 20 to 100, < 20); "
         f"by mass: {_groups(figures['groups_mass'])} (75 %, 95 %)",
         *([figures["untested"]] if figures["untested"] else []),
@@ -85,7 +87,7 @@ def save_partition_plot(figures: dict[str, Any], path: Path) -> None:
         above.yaxis.set_major_formatter(plain_number)
         above.set_ylabel("samples")
         above.set_title(
-            f"{figures['scenario']}: {sum(figures['client_sizes'])} training samples of {figures['dataset']}"
+            f"{figures['scenario']}: {counted(sum(figures['client_sizes']), 'training sample')} of {figures['dataset']}"
         )
         image = partition_map(below, counts, figures["classes"])
         label = "samples of the client"

@@ -20,6 +20,7 @@ from fedlt.commands.shared import (
 from fedlt.commands.typed import DEFAULT_SCENARIO, split
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.files import from_here
+from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
     from fedlt.comparing.comparison import Comparison
@@ -88,7 +89,11 @@ def sweep(
         could_not = {name: result.failures[name] for name in result.refused}
         failed = [f"{name}: {error}" for name, error in result.failures.items() if name not in could_not]
         parts = [(len(failed), "failed", failed), (len(could_not), "could not run", by_reason(jobs, could_not))]
-        told = ["\n  ".join([f"{count} of {len(jobs)} runs {what}", *lines]) for count, what, lines in parts if count]
+        told = [
+            "\n  ".join([f"{count} of {counted(len(jobs), 'run')} {what}", *lines])
+            for count, what, lines in parts
+            if count
+        ]
         raise FedLTError("\n".join(told))
 
 

@@ -15,6 +15,7 @@ from fedlt.comparing.sheet import Sheet, page
 from fedlt.measures.figure import Figure
 from fedlt.measures.figures import COSTS
 from fedlt.measures.headlines import BALANCED, headline
+from fedlt.process.wording import counted
 from fedlt.results.record import LAST
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def caption(comparison: Comparison) -> list[str]:
     notes = ["Mean ± sample standard deviation over n seeds; n in brackets where a figure is defined for fewer."]
     notes += comparison.selection.notes if comparison.selection else ()
     if comparison.averaged < LAST:
-        notes.append(f"Some runs have only {comparison.averaged} evaluations: their mean is over these.")
+        notes.append(f"Some runs have only {counted(comparison.averaged, 'evaluation')}: their mean is over these.")
 
     if BALANCED in comparison.metrics:
         notes.append(

@@ -15,6 +15,7 @@ from fedlt.config.component import Choice
 from fedlt.config.scenario import Scenario
 from fedlt.data.provenance import names_files
 from fedlt.errors import FedLTError, Problem
+from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
     from fedlt.results.runs import Run
@@ -120,7 +121,7 @@ def values_text(key: str, runs: Sequence[Keys]) -> str:
     for keys in runs:
         text = show(keys.get(key, MISSING))
         counts[text] = counts.get(text, 0) + 1
-    return ", ".join(f"{text} ({n} run{'s' if n > 1 else ''})" for text, n in counts.items())
+    return ", ".join(f"{text} ({counted(n, 'run')})" for text, n in counts.items())
 
 
 def show(value: Any) -> str:

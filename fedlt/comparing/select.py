@@ -26,6 +26,7 @@ from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.figure import Figure
 from fedlt.measures.figures import METRICS
 from fedlt.measures.glossary import described
+from fedlt.process.wording import counted
 from fedlt.statistic import VALIDATION
 
 if TYPE_CHECKING:
@@ -143,7 +144,10 @@ def check_scenarios(figures: str, scenarios: Iterable[Scenario]) -> None:
 def _check_runs(figures: Iterable[str], runs: Sequence[Run]) -> None:
     bare = [run.folder.name for run in runs if not any(name.startswith(VALIDATION) for name in run.final)]
     if bare:
-        text = f"{len(bare)} of {len(runs)} runs have no validation figures ({bare[0]}{', ...' if bare[1:] else ''})"
+        some = f"{bare[0]}{', ...' if bare[1:] else ''}"
+        text = (
+            f"{len(bare)} of {counted(len(runs), 'run')} {'have' if bare[1:] else 'has'} no validation figures ({some})"
+        )
         raise ScenarioError(Problem("data.validation", f"{text}; {REMEDY}"), source="the selection")
     figures = list(figures)
     problems = _unknown(figures, {name for run in runs for name in run.final if name.startswith(VALIDATION)})

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from fedlt.errors import Problem
+from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Attack, Data, Evaluation, Federation, InitFrom, Late, Local, Validation
@@ -47,7 +48,8 @@ def cross_check(
     if not isinstance(local.schedule, str) and local.schedule.name == "OneCycleLR":
         steps = local.schedule.options["total_steps"]
         if steps is not None and steps < federation.rounds:
-            message = f"ends after {steps} rounds, and the run has {federation.rounds}; null stands for all of them"
+            ends = f"ends after {counted(steps, 'round')}"
+            message = f"{ends}, and the run has {federation.rounds}; null stands for all of them"
             problems.append(Problem("local.schedule.total_steps", message))
     if local.nesterov and not local.momentum:
         problems.append(Problem("local.nesterov", "needs local.momentum > 0"))

@@ -35,7 +35,7 @@ from fedlt.data.raw import RawData
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.cache import cache_folder
 from fedlt.process.cores import available_cores
-from fedlt.process.wording import clock
+from fedlt.process.wording import clock, counted
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Data
@@ -204,9 +204,10 @@ def _not_made(config: Data, work: Work, raw: RawData, place: _Place) -> RawData:
     shape = (len(raw.x_train), *((1 + views,) if views else ()), dim)
     x_train, x_test = (np.broadcast_to(np.float16(0), size) for size in (shape, (len(raw.x_test), dim)))
     size = 2 * (x_train.size + x_test.size) / 1e6
+    left, cores = counted(sum(len(part.rows) for part in missing), "picture"), counted(available_cores(), "core")
     told = (
-        f"{work.title} are not made yet: {sum(len(part.rows) for part in missing):,} pictures, about {clock(seconds)} "
-        f"minutes on {available_cores()} cores; a run makes them once, and keeps {size:.0f} MB in {place.folder.parent}"
+        f"{work.title} are not made yet: {left}, about {clock(seconds)} minutes on {cores}; a run makes them once, and "
+        f"keeps {size:.0f} MB in {place.folder.parent}"
     )
     assert config.encoder is not None
     moments = np.zeros(dim, np.float32), np.ones(dim, np.float32)

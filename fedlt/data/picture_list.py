@@ -35,6 +35,7 @@ from fedlt.data.published import PUBLISHED
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share, cut
 from fedlt.data.tables import columns_of
+from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Data
@@ -208,7 +209,8 @@ def _refuse_unknown(test_split: str, train: Listed, test: Listed) -> None:
     unknown = ~np.isin(test.labels, train.labels)
     if unknown.any():
         classes = np.unique(test.labels[unknown])
-        told = f"{unknown.sum()} of {len(unknown)} pictures of {test_split} are of {len(classes)} classes"
+        held = counted(len(classes), "class", "classes")
+        told = f"{unknown.sum()} of {len(unknown)} pictures of {test_split} are of {held}"
         raise refuse(f"{told} ({classes[0]} first) that the training list lacks; take their lines out of it")
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fedlt.data.ragged import Ragged
 from fedlt.process.seeding import generator
+from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Validation
@@ -76,7 +77,7 @@ class ValidationSet:
             f"{taken} of them taken from the training samples" if taken else "all of them left out by the long tail"
         )
         local = f"{len(self.clients.values)} of the clients' own samples"
-        return f"validation: {self.size} samples, {each} of each class, {source}; and {local}"
+        return f"validation: {counted(self.size, 'sample')}, {each} of each class, {source}; and {local}"
 
 
 def draw_global(

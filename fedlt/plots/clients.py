@@ -24,6 +24,7 @@ from fedlt.plots.measured import (
 )
 from fedlt.plots.on_axes import draw_on
 from fedlt.plots.style import looks
+from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,8 +190,8 @@ def _texts(
     held = {int(run.summary["seed"]): (split_of(run).train > 0).sum(axis=1) for run in runs}
     columns = (points.client, points.seed, points.samples, points.personal, masked, points.generic)
     return tuple(
-        f"{name}, client {client:.0f}, seed {seed:.0f}\n{samples:.0f} training samples of "
-        f"{held[int(seed)][int(client)]} classes\n"
+        f"{name}, client {client:.0f}, seed {seed:.0f}\n{counted(int(samples), 'training sample')} of "
+        f"{counted(held[int(seed)][int(client)], 'class', 'classes')}\n"
         f"personal {100 * personal:.1f} %, masked {without:.1f} %\ngeneric on the same samples {100 * generic:.1f} %"
         for client, seed, samples, personal, without, generic in zip(*(c[shown].tolist() for c in columns), strict=True)
     )

@@ -21,6 +21,7 @@ from fedlt.plots.maps import accuracy_chart, partition_chart
 from fedlt.plots.measured import Runs, by_name, has_model, split_of
 from fedlt.plots.on_axes import LARGEST, draw_map, draw_on
 from fedlt.plots.style import LABEL_SIZE, NOTE_SIZE, TITLE_SIZE, plain_number, style
+from fedlt.process.wording import counted
 from fedlt.results.runs import measured
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def clients(methods: Methods, reference: str, width: float, masked: bool = False
     sizes = _round_sizes(largest)
     areas = [LARGEST * n / (small * largest) for n in sizes]
     dots = [panels.axes[0].scatter([], [], s=area, color="0.7", edgecolors="black", linewidths=0.4) for area in areas]
-    panels.legend_below(dots, [f"{n} training samples" for n in sizes], charts[0].note)
+    panels.legend_below(dots, [counted(n, "training sample") for n in sizes], charts[0].note)
 
     return panels.figure
 

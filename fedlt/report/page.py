@@ -29,6 +29,7 @@ from fedlt.plots.classes import calibration_chart, class_chart
 from fedlt.plots.clients import client_chart, client_panels, gain_chart
 from fedlt.plots.curves import curve_chart
 from fedlt.plots.measured import by_name, has_model
+from fedlt.process.wording import counted
 from fedlt.report import charts
 from fedlt.report.tables import class_table, client_table, comparison_tables
 from fedlt.results.runs import measured
@@ -190,12 +191,12 @@ def _scenario(run: Run) -> str:
     bare = sum(summary.get("groups_untested", ()))
     tail = scenario["data"]["longtail"]
     words = [
-        f"{summary['clients']} clients, {summary['num_classes']} classes",
+        f"{counted(summary['clients'], 'client')}, {counted(summary['num_classes'], 'class', 'classes')}",
         f"{many} head, {medium} medium and {few} tail classes",
-        *([f"{bare} classes without a test sample, in no figure"] if bare else []),
+        *([f"{counted(bare, 'class', 'classes')} without a test sample, in no figure"] if bare else []),
         f"data {without_folders(scenario['data']['name'])}, profile {tail['profile']}",
         f"partition {partition}",
-        f"{federation['rounds']} rounds with {federation['participation']:g} of the clients",
+        f"{counted(federation['rounds'], 'round')} with {federation['participation']:g} of the clients",
     ]
     text = escape(without_folders((run.folder / "scenario.yaml").read_text(encoding="utf-8")))
 
@@ -237,7 +238,7 @@ def _page(title: str, runs: Sequence[Run], sections: Sequence[str], drawn: Mappi
 </head>
 <body>
 <header><h1>{escape(title)}</h1>
-<p class="note">{len(runs)} run{"s" if len(runs) != 1 else ""}; seed{"s" if len(seeds) != 1 else ""}
+<p class="note">{counted(len(runs), "run")}; seed{"s" if len(seeds) != 1 else ""}
 {", ".join(map(str, seeds))}. The last evaluation and the mean of the last five;
 never the best round, which is chosen on the test set. Generic models are tested on the global test set{balance},
 personal models on each client's own.</p></header>

@@ -189,10 +189,12 @@ def _caption(run: Told) -> str:
     if "groups_count" not in summary:
         return "no partition recorded"
     many, medium, few = summary["groups_count"]
+    head = counted(many, "head class", "head classes")
     untested = summary.get("groups_untested", (0, 0, 0))  # runs of earlier versions lack it
     without = bare_text(summary["groups_count"], untested)
     tested = run.final.get("personal/clients", math.nan)
-    clients = summary["clients"] if math.isnan(tested) else f"{tested:.0f} of {summary['clients']}"
+    clients = counted(summary["clients"], "client")
+    clients = clients if math.isnan(tested) else f"{tested:.0f} of {clients}"
     uneven = ""
 
     if "generic/accuracy" in run.final and not run.balanced:
@@ -203,9 +205,9 @@ def _caption(run: Told) -> str:
         )
 
     return uneven + (
-        f"Generic: {many} head classes (> 100 training samples), {medium} medium (20..100), {few} tail (< 20).\n"
+        f"Generic: {head} (> 100 training samples), {medium} medium (20..100), {few} tail (< 20).\n"
         + (f"In no figure, as they have no test sample: {without}.\n" if without else "")
-        + f"Personal: {clients} clients, unweighted; head, medium and tail are 75, 20 and 5 % of each client's own "
+        + f"Personal: {clients}, unweighted; head, medium and tail are 75, 20 and 5 % of each client's own "
         "training samples.\nSpread: standard deviation over clients. -: not defined."
     )
 

@@ -25,6 +25,7 @@ from fedlt.nn.flat import Flat
 from fedlt.nn.model import Model
 from fedlt.nn.wrapped import WrappedModule, described
 from fedlt.process import seeding
+from fedlt.process.wording import counted
 from fedlt.statistic import Statistic
 from fedlt.strategy import Strategy
 from fedlt.training import trial
@@ -64,7 +65,7 @@ class Assembly:
         count = sum(self.flat.tensors[name].numel() for name in given)
         names = ", ".join(given[:3]) + (f" and {len(given) - 3} more" if len(given) > 3 else "")
         frozen = "frozen (model.freeze, or requires_grad=False as it arrives), neither trained nor sent"
-        return [*self.found, f"{frozen}: {names}; {count:,} numbers"]
+        return [*self.found, f"{frozen}: {names}; {counted(count, 'number')}"]
 
 
 def assemble(scenario: Scenario, federation: Federation, device: torch.device) -> Assembly:
@@ -169,7 +170,8 @@ def _expect_schedule(scenario: Scenario) -> None:
     try:
         factors(chosen, scenario.local.lr, rounds, length)
     except (ArithmeticError, ValueError) as error:
-        message = f"{chosen.name} with these keys has no rates for {rounds} rounds: {type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
+        message = f"{chosen.name} with these keys has no rates for {counted(rounds, 'round')}: {reason}"
         raise ScenarioError(Problem("local.schedule", message)) from error
 
 
@@ -179,7 +181,7 @@ def _unread(scenario: Scenario) -> Iterator[str]:
     if local.optimizer.name != "sgd" and (local.momentum or local.nesterov):
         yield f"local.momentum and local.nesterov are those of sgd; {local.optimizer.name} does not read them"
     if local.steps is not None:
-        yield f"every client takes {local.steps} steps a round (local.steps); local.epochs is not read"
+        yield f"every client takes {counted(local.steps, 'step')} a round (local.steps); local.epochs is not read"
 
 
 def cohort_size(scenario: Scenario, clients: int) -> int:

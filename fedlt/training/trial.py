@@ -12,6 +12,7 @@ from fedlt.errors import Problem, ScenarioError
 from fedlt.nn.adapters.adapter import adapt
 from fedlt.nn.model import Model
 from fedlt.nn.net import Net, reads_mask
+from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Local
@@ -74,7 +75,7 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
         except Exception as error:
             message = (
                 f"{name} cannot train on one sample ({type(error).__name__}: {error}), and the last batch of "
-                f"{len(single)} clients, such as client {single[0]}, is one; take merge or drop, another "
+                f"{counted(len(single), 'client')}, such as client {single[0]}, is one; take merge or drop, another "
                 "local.batch_size, or a normalisation that does not need a batch"
             )
             raise ScenarioError(Problem("local.last_batch", message)) from error

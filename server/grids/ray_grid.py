@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fedlt.process.wording import counted
+
 # Before ray is imported: equal priority (its default niceness is 15), and no worker before one is asked for: `ray.init`
 # would wait for these, and for ever where one dies while it starts.
 os.environ.setdefault("RAY_worker_niceness", "0")
@@ -119,7 +121,9 @@ def divide(workers: int | None, cpus: int, gpus: int) -> tuple[int, float]:
     if workers is None:
         workers = max(1, min(cpus, WORKERS_PER_GPU * gpus) if gpus else cpus)
     if workers > cpus:
-        raise FedLTError(f"resources.workers={workers}, and Ray has {cpus} cores; take at most as many workers")
+        raise FedLTError(
+            f"resources.workers={workers}, and Ray has {counted(cpus, 'core')}; take at most as many workers"
+        )
     return workers, 1 / math.ceil(workers / gpus) if gpus else 0.0
 
 

@@ -15,6 +15,7 @@ from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.evaluation import Evaluation, validation_figures
 from fedlt.measures.headlines import headline
+from fedlt.process.wording import counted
 from fedlt.statistic import VALIDATION
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ class Patience(Callback):
         found = self.state
         best = f"{found['figure']} {100 * found['value']:.1f} after round {found['round']}"
         if not self.exhausted:
-            return f"the models of round {found['round']} are kept: {best} is the best of {rounds} rounds"
-        evaluations = "evaluation" if self.limit == 1 else "evaluations"
-        return f"stopped: no better {found['figure']} for {self.limit} {evaluations}; kept: {best}"
+            return f"the models of round {found['round']} are kept: {best} is the best of {counted(rounds, 'round')}"
+        assert self.limit is not None
+        evaluations = counted(self.limit, "evaluation")
+        return f"stopped: no better {found['figure']} for {evaluations}; kept: {best}"
 
 
 def watched(figures: Mapping[str, float]) -> str:

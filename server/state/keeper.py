@@ -14,6 +14,7 @@ from fedlt.callback import Callback
 from fedlt.errors import CodeError, FedLTError, Interrupted, Problem, ScenarioError
 from fedlt.process.files import from_here
 from fedlt.process.memory import give_back
+from fedlt.process.wording import counted
 from server.rounds.progress import Progress
 from server.state.checkpoint import KEPT, Checkpoint, Checkpoints
 from server.state.interrupts import Interrupts
@@ -93,7 +94,7 @@ class Keeper(Callback):
 
     def _lengthen(self, shorter: Shorter, progress: Progress) -> tuple[Checkpoint | None, list[str]]:
         """Take over the end of the shorter run; None where that is not possible, which is said."""
-        name, rounds = shorter.run.folder.name, f"its {shorter.rounds} rounds"
+        name, rounds = shorter.run.folder.name, f"its {counted(shorter.rounds, 'round')}"
         if reason := shorter.obstacle(self.checkpoints):
             self._say(f"starts from the first round, as {name} with {rounds} cannot be gone on with: {reason}")
             return None, []

@@ -100,10 +100,8 @@ def test_parts_that_keep_their_contracts_are_listed(check: Callable[..., tuple[i
         == f"strategy Prox: all {len(conformance.CHECKS)} checks of its contract hold ({', '.join(conformance.CHECKS)})"
     )
     assert model.startswith("model Net: all 11 checks of its contract hold (builds, ")
-    assert (
-        partition
-        == f"partition OfSites: all {len(partitions.CHECKS)} checks of its contract hold ({', '.join(partitions.CHECKS)})"
-    )
+    names = ", ".join(partitions.CHECKS)
+    assert partition == f"partition OfSites: all {len(partitions.CHECKS)} checks of its contract hold ({names})"
 
 
 def test_built_in_parts_are_checked_where_asked_for(check: Callable[..., tuple[int, str, str]]) -> None:

@@ -133,7 +133,7 @@ class SeldomLucky:
 BREACHES: list[tuple[type, str, str]] = [
     (OneTooMany, "assigns", "beyond the 20"),
     (LeavesOut, "assigns", r"gave 20 samples to nobody \(below 0\)"),
-    (LosesAClass, "assigns", r"leaves 1 classes \(class 9 first\) to nobody"),
+    (LosesAClass, "assigns", r"leaves 1 class \(class 9 first\) to nobody"),
     (RefusesAll, "assigns", "20 clients are not what it likes; 3 clients are not"),
     (GivesAllToTheFirst, "filled", "19 of 20 clients get no sample, whatever the seed; 2 of 3 clients get none"),
     (ShiftsTheLabels, "borrowed", "changed the labels"),

@@ -176,7 +176,7 @@ def test_an_unknown_figure_and_runs_without_validation_are_refused(make: Make, r
     assert "unknown figure 'validation/generic/acuracy'; did you mean 'validation/generic/accuracy'?" in text
     bare = make("strategy=fedavgm")
     assert (
-        f"data.validation: 1 of 11 runs have no validation figures ({bare.folder.name}); "
+        f"data.validation: 1 of 11 runs has no validation figures ({bare.folder.name}); "
         "set data.validation, for example data.validation=0.2, and run again"
     ) in refused(runs, select=GENERIC)
 

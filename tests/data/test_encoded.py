@@ -322,7 +322,7 @@ def test_check_says_that_the_pass_is_to_come_and_makes_none(home: Path, monkeypa
     done = CliRunner().invoke(app, ["check", *words])
     assert done.exit_code == 0, done.output
     assert "features of digits by Means are not made yet: 1,797 pictures, about 0:0" in done.output
-    assert "minutes on 1 cores; a run makes them once, and keeps 0 MB in" in done.output
+    assert "minutes on 1 core; a run makes them once, and keeps 0 MB in" in done.output
     assert not (home / "cache" / "features").exists()
 
 

@@ -78,7 +78,7 @@ def test_the_lists_of_long_tailed_recognition(scenario: str, tmp_path: Path) -> 
         raw = sources.load(data)
     assert raw.x_train.shape == (3, 64, 64, 3) and (raw.x_train == 255).all()
     (folder / data.test_split).write_text("val/3.JPEG 7\nval/4.JPEG 0\n")
-    with pytest.raises(ScenarioError, match=r"1 of 2 pictures of \S+ are of 1 classes \(7 first\)"):
+    with pytest.raises(ScenarioError, match=r"1 of 2 pictures of \S+ are of 1 class \(7 first\)"):
         sources.labels(data)
 
 

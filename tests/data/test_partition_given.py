@@ -127,7 +127,7 @@ def test_rows_may_be_left_out_where_that_is_said(folder: Path) -> None:
 
 def test_no_class_is_left_to_nobody(folder: Path) -> None:
     Path("clients.csv").write_text("row,client\n0,a\n2,b\n7,b\n", encoding="utf-8")
-    with pytest.raises(ScenarioError, match=r"federation.partition: Given.assign leaves 1 classes \(class 1 first\)"):
+    with pytest.raises(ScenarioError, match=r"federation.partition: Given.assign leaves 1 class \(class 1 first\)"):
         deal("clients.csv", unnamed="leave_out")
 
 

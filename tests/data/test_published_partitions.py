@@ -97,7 +97,7 @@ def test_what_pfllib_would_draw_for_ever_or_lose_is_refused() -> None:
     for number in (1, 11):
         expected = f"expected 2 to 10, for 10 classes and 5 clients, got {number}"
         assert problem(DirichletExtended(number)) == f"federation.partition.classes_per_client: {expected}"
-    assert "none of 1000 draws gave every class 1 clients" in problem(DirichletExtended(1, seed=1), clients=10)
+    assert "none of 1000 draws gave every class 1 client" in problem(DirichletExtended(1, seed=1), clients=10)
     # Two clients take classes 0 to 2, two take 3 to 5, and the last 6 to 8.
     assert "have no place for class 9 of 10; take numbers whose product is a multiple of 10" in problem(ClassBlocks(3))
     assert problem(ClassBlocks(4, balance=False), CUT).startswith(

@@ -98,7 +98,7 @@ def test_the_final_table(tmp_path: Path) -> None:
     assert cells(text, "personal models") == ["75.0", "66.7", "100.0", "-", "75.0", "0.0"]
     assert cells(text, "personal models, masked") == ["75.0", "100.0", "0.0", "-", "75.0", "0.0"]
     assert "round 7" in text
-    assert "1 head classes (> 100 training samples), 1 medium (20..100), 1 tail (< 20)" in text
+    assert "1 head class (> 100 training samples), 1 medium (20..100), 1 tail (< 20)" in text
     assert "1 of 2 clients" in text
     assert "each client's own training samples" in " ".join(text.split())
     assert max(len(line) for line in text.splitlines()) <= WIDTH

@@ -190,7 +190,7 @@ def test_a_dot_tells_its_clients_figures(views: dict[str, Any]) -> None:
     # Strategies stand by name, so that the first panel is of ditto, by its new name: 50, 60 and 100 of 100
     # right under seed 0.
     assert views["used"]["told"].startswith(
-        f"{LONG}, client 2, seed 015 training samples of 1 classespersonal 100.0 %, masked 100.0 %generic on the same"
+        f"{LONG}, client 2, seed 015 training samples of 1 classpersonal 100.0 %, masked 100.0 %generic on the same"
     )
 
 

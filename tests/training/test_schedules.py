@@ -208,7 +208,7 @@ def test_a_schedule_over_the_whole_run_begins_anew_with_more_rounds(tiny: dict[s
         (["local.schedule={name: StepLR, step_size: 0}"], "local.schedule.step_size: expected a whole number >= 1"),
         (["local.schedule={name: MultiStepLR, milestones: [2, x]}"], "local.schedule.milestones: expected"),
         (["local.schedule={name: cosine, T_max: 3}"], "local.schedule.T_max: unknown key of cosine"),
-        (["local.schedule={name: OneCycleLR, total_steps: 1}"], "local.schedule.total_steps: ends after 1 rounds"),
+        (["local.schedule={name: OneCycleLR, total_steps: 1}"], "local.schedule.total_steps: ends after 1 round"),
         (
             ["local.schedule={name: OneCycleLR, pct_start: 0.5}"],  # of two rounds: PyTorch divides by zero
             "local.schedule: OneCycleLR with these keys has no rates for 2 rounds: ZeroDivisionError",

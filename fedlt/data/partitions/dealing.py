@@ -15,6 +15,7 @@ from fedlt.data.partitions.scheme import KEY, NOBODY, Scheme, SourceRows, Unluck
 from fedlt.data.ragged import Ragged
 from fedlt.data.targets import Groups
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.process.wording import counted
 
 REDRAWS = 100
 
@@ -40,7 +41,7 @@ def partition(
         message = "expected a number of clients; only a partition that makes its own, such as natural, finds it itself"
         raise ScenarioError(Problem("federation.clients", message))
     if clients is not None and clients > len(labels) and not own:
-        message = f"{clients} clients cannot share {len(labels)} training samples; use at most {len(labels)}"
+        message = f"{clients} clients cannot share {counted(len(labels), 'training sample')}; use at most {len(labels)}"
         raise ScenarioError(Problem("federation.clients", message))
 
     own_seed: int | None = getattr(scheme, "seed", None)
@@ -166,7 +167,7 @@ def _check(scheme: Scheme, owner: NDArray[Any], labels: NDArray[np.int64], clien
     lost = np.setdiff1d(labels, labels[owner >= 0])
     if len(lost):
         message = (
-            f"{name}.assign leaves {len(lost)} classes (class {lost[0]} first) to nobody; "
+            f"{name}.assign leaves {counted(len(lost), 'class', 'classes')} (class {lost[0]} first) to nobody; "
             "give some client a sample of each, or take the class out of the data"
         )
         raise ScenarioError(Problem(KEY, message))

@@ -18,6 +18,7 @@ from fedlt.data.partitions.cuts import ATTEMPTS, Owner, dirichlet_cuts, no_draw,
 from fedlt.data.partitions.scheme import KEY, legacy_generator
 from fedlt.data.targets import Groups
 from fedlt.errors import Problem, ScenarioError
+from fedlt.process.wording import counted
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ class DirichletExtended:
                 holds[draws.choice(classes, each, replace=False), client] = True
             if holds.sum(axis=1).min() >= least:
                 return holds
-        message = f"none of {ATTEMPTS} draws gave every class {least} clients; use more of them, or more clients"
+        message = (
+            f"none of {ATTEMPTS} draws gave every class {counted(least, 'client')}; use more of them, or more clients"
+        )
         raise ScenarioError(Problem(f"{KEY}.classes_per_client", message))
 
     def _cuts(self, draws: np.random.RandomState, labels: NDArray[np.int64], holds: NDArray[np.bool_]) -> Owner | None:

@@ -65,7 +65,9 @@ def draw(
     )
     base = find_row(reference, [((name,), "") for name in methods])[0][0] if reference else ""
     with style():
-        return KINDS[kind](methods, base, width=width, **options)
+        figure = KINDS[kind](methods, base, width=width, **options)
+        figure.draw_without_rendering()  # room is made for titles above square panels in the second pass only
+    return figure
 
 
 def save(figure: Figure, path: Path, option: str = "--output") -> None:

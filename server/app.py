@@ -17,6 +17,7 @@ from fedlt.config.declarations import BEYOND_MODEL
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
 from fedlt.results.console import Console
+from fedlt.results.kept_code import keep_code
 from fedlt.results.record import RunWriter
 from fedlt.results.recorded import write_description
 from fedlt.results.run_warnings import LastLook
@@ -117,6 +118,7 @@ def serve(
         durable.make(folder)
         with durable.exclusive(folder), keeper.interrupts.caught(), closing(states):
             keeper.begin(rounds.progress, force, resume_from, find_shorter(folder, scenario))
+            keep_code(scenario, folder)
             hooks.start(rounds.progress.round)
             if taken is not None:
                 writer.summary["trained_by"] = taken.folder.name

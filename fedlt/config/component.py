@@ -69,9 +69,13 @@ class Component:
         return found
 
     def code_digest(self) -> str:
-        """Hash of a user's own source file (`""` for components of this project, which its version names)."""
+        """Hash of a user's own source file and of what it imports (`""` for components of this project)."""
         path = self.target.partition(":")[0]
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path.endswith(".py") else ""
+        if not path.endswith(".py"):
+            return ""
+        held = {name: file.read_bytes() for name, file in self.files().items() if file != Path(path)}
+        beside = b"".join(f"\n{name}\n".encode() + text for name, text in sorted(held.items()))
+        return hashlib.sha256(Path(path).read_bytes() + beside).hexdigest()[:16]
 
     def files(self) -> dict[str, Path]:
         """A user's own source files by name: its file and what that imports; none for components of this project."""

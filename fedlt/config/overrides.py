@@ -85,7 +85,7 @@ def _entries(
 
 
 def as_text(value: Any) -> str:
-    """A value as a command line has it, which YAML reads back as it was.
+    """A value as a command line has it, which YAML reads back as it was; a class or a component by its name.
 
     Raises TypeError for what no scenario can hold.
     """
@@ -104,6 +104,11 @@ def as_text(value: Any) -> str:
         return "[" + ", ".join(map(as_text, value)) + "]"
     if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a number of NumPy's or PyTorch's
         return as_text(value.item())
+    from fedlt.config.own_class import named  # late: most changes name no class
+
+    name = named(value)
+    if name is not None:
+        return as_text(name)
     raise TypeError(f"expected a number, a text, a list or a dictionary, got {_shown(value)}")
 
 

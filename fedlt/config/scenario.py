@@ -61,7 +61,11 @@ class Scenario:
         choices = [self.strategy, self.learner, self.model]
         choices += [choice for choice in (self.data.targets, self.data.encoder) if choice is not None]
         content["code"] = [choice.component.code_digest() for choice in choices]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        text = json.dumps(content, sort_keys=True)
+        for choice in choices:
+            if choice.component.code_digest():  # known by its content, not by the folder that it lies in
+                text = text.replace(json.dumps(choice.name), json.dumps(choice.name.rpartition("/")[2]))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def numerics(self) -> str:

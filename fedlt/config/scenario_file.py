@@ -23,6 +23,9 @@ PATHS = (
 FILES = (("data", "longtail", "counts"), ("data", "noise", "file"), ("federation", "partition", "file"), ("init_from",))
 """Those whose values are always paths."""
 
+CODE = "code"
+"""The folder in that of a run that holds a user's own components."""
+
 DATA_FILES = (".npz", ".csv", ".tsv", ".parquet")
 
 
@@ -72,30 +75,46 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
 
     Options of a component are paths where they name a file there, as `weights: pre.pt` does.
     Nothing is changed in a file of the current folder, nor in the record of a run, whose paths started where it was
-    started, nor in names that are no paths.
+    started, nor in names that are no paths. A run's record takes its own copy of a component's file that is gone.
     """
-    if base.resolve() == Path.cwd() or base == FOLDER or (base / "run.json").is_file():
+    if (base / "run.json").is_file():
+        _take_copies(raw, base / CODE)
+        return
+    if base.resolve() == Path.cwd() or base == FOLDER:
         return
 
-    for keys in PATHS:
-        node: Any = raw
-        for key in keys[:-1]:
-            node = node.get(key) if isinstance(node, dict) else None
-        if not isinstance(node, dict):
-            continue
-        for holder, place in _places(node, keys[-1]):
-            value = holder[place]
-            if not value.startswith("${") and "\x00" not in value and _is_path(keys, value, base):
-                prefix, colon, path = (
-                    value.partition(":") if keys == ("model",) and ".py:" not in value else ("", "", value)
-                )
-                holder[place] = f"{prefix}{colon}{os.path.normpath(base / os.path.expanduser(path))}"
+    for keys, holder, place in _all_places(raw):
+        value = holder[place]
+        if not value.startswith("${") and "\x00" not in value and _is_path(keys, value, base):
+            prefix, colon, path = (
+                value.partition(":") if keys == ("model",) and ".py:" not in value else ("", "", value)
+            )
+            holder[place] = f"{prefix}{colon}{os.path.normpath(base / os.path.expanduser(path))}"
 
     for kind in ("model", "strategy", "learner"):
         options: Any = raw.get(kind)
         for name, value in options.items() if isinstance(options, dict) else ():
             if name != "name" and isinstance(value, str) and "." in value and (base / value).is_file():
                 options[name] = os.path.normpath(base / value)
+
+
+def _take_copies(raw: dict[str, Any], code: Path) -> None:
+    """Name the copies of components' files that are not there any more. code: where the run keeps them, by key."""
+    for keys, holder, place in _all_places(raw):
+        file, _, attribute = str(holder[place]).rpartition(":")
+        if file.endswith(".py") and not Path(file).is_file():
+            copies = sorted(code.glob(f"{'.'.join(keys)}*/{Path(file).name}"))
+            holder[place] = f"{copies[0].resolve()}:{attribute}" if copies else holder[place]
+
+
+def _all_places(raw: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """The keys of `PATHS` that a scenario sets, each with the places of its texts."""
+    for keys in PATHS:
+        node: Any = raw
+        for key in keys[:-1]:
+            node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            yield from ((keys, holder, place) for holder, place in _places(node, keys[-1]))
 
 
 def _places(holder: Any, place: Any) -> Iterator[tuple[Any, Any]]:

@@ -74,7 +74,7 @@ def _weights_now(scenario: Scenario) -> dict[str, dict[str, str]]:
 def code_now(scenario: Scenario) -> dict[str, dict[str, str]]:
     """Digests of the user's components and of the files that options of components name."""
     found: dict[str, dict[str, str]] = {}
-    for key, choice in _choices(scenario, ""):
+    for key, choice in choices(scenario, ""):
         if files := choice.component.files():
             found[key] = _by_name(files, key)
         for option, value in choice.options.items():
@@ -141,7 +141,7 @@ def names_files(scenario: Mapping[str, Any]) -> bool:
     return data["name"] != "digits" or named or ".py:" in json.dumps(scenario)
 
 
-def _choices(section: Any, prefix: str) -> Iterator[tuple[str, Choice]]:
+def choices(section: Any, prefix: str = "") -> Iterator[tuple[str, Choice]]:
     """Every component that a scenario chose, of whatever kind, with its key."""
     for field in fields(section):
         value = getattr(section, field.name)
@@ -152,7 +152,7 @@ def _choices(section: Any, prefix: str) -> Iterator[tuple[str, Choice]]:
                 inner = ((option, value) for option, value in item.options.items() if isinstance(value, Choice))
                 yield from ((f"{key}.{option}", value) for option, value in inner)
             elif is_dataclass(item):
-                yield from _choices(item, f"{key}.")
+                yield from choices(item, f"{key}.")
 
 
 def _named_file(key: str, value: Any) -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@
     confusion.parquet    the confusion matrices from which all figures are derived
     model.json           of a finished run: what its models expect, and the names of the classes
     *.safetensors        of a finished run: its generic model, what clients keep, what the server sends beside the model
+    code/                a user's own components, and what they import: by key of the scenario, `code/strategy/mine.py`
     checkpoints/         while the run goes on, and after it the state of its end, for going on with more rounds
 
 While a run goes on, its tables are in pieces (`fedlt.results.pieces`). A file is written beside its final name and

@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from fedlt.comparing.short_names import without_folders
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.errors import Problem, ScenarioError
 
@@ -59,12 +60,13 @@ def plan(scenario: str | Path | dict[str, Any], words: Iterable[str], seeds: Seq
 
     axes.sort(key=lambda axis: axis[0] != "seed")  # the slowest one first; the others keep their order
     varied = {key for key, values in axes if len(values) > 1 and key != "seed"}
+    shown = _without_folders([word for _, values in axes for word in values])
     jobs: dict[str, Job] = {}
     found: dict[Problem, None] = {}
 
     for chosen in product(*(values for _, values in axes)):
         overrides = [*(o for o in chosen if not o.startswith("seed=")), *(o for o in chosen if o.startswith("seed="))]
-        label = " ".join(word for word in overrides if word.partition("=")[0] in varied)
+        label = " ".join(shown[word] for word in overrides if word.partition("=")[0] in varied)
         try:
             checked = load_scenario(scenario, overrides)
         except ScenarioError as error:
@@ -79,6 +81,12 @@ def plan(scenario: str | Path | dict[str, Any], words: Iterable[str], seeds: Seq
     if found:
         raise ScenarioError(list(found), source="the grid")
     return list(jobs.values())
+
+
+def _without_folders(words: Sequence[str]) -> dict[str, str]:
+    """What stands in labels for each word: absolute paths without their folders, unless two would then be alike."""
+    short = {word: without_folders(word) for word in words}
+    return short if len(set(short.values())) == len(short) else dict(zip(words, words, strict=True))
 
 
 def split_values(text: str) -> list[str]:

@@ -166,8 +166,8 @@ def test_a_module_that_a_component_imports_is_an_input(small: dict[str, Any], ke
     before = load_scenario(small).hash
     assert sorted(run(small).summary["inputs"][key]) == ["helper.py", "mine.py"]
     Path("helper.py").write_text("FACTOR = 2\n", encoding="utf-8")
-    assert load_scenario(small).hash == before
-    assert refusal(small).startswith(f"{key}: helper.py changed")
+    assert load_scenario(small).hash != before  # another run, as after an edit of the file itself
+    assert run(small).status == "finished"
 
 
 PARTITION = """

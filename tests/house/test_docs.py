@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -106,6 +107,13 @@ def test_links_between_pages_lead_somewhere() -> None:
     for path in DOCS.rglob("*.md"):
         for target in re.findall(r"\]\(([\w./-]+\.md)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).is_file() or target == "commands.md", (path, target)
+
+
+def test_names_of_the_code_in_the_pages_exist() -> None:
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        for name in set(re.findall(r"(?<![\w./-])fedlt(?:\.[A-Za-z_]\w*)+", page.read_text(encoding="utf-8"))):
+            if not name.endswith((".png", ".json")):
+                assert pkgutil.resolve_name(name), (page, name)
 
 
 PAGES = [("strategies", "strategy"), ("learners", "learner")]

@@ -58,6 +58,8 @@ def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
                 mean_line(name, places, values, look, label, within=(0.0, 100.0), bars=few, marked=few, offset=beside)
             )
 
+    log = bool(counts.max() >= 10 * max(1, counts.min()))
+    samples = Axis("training samples", low=None if log else 0.0, log=log, digits=0)
     groups = by_count(counts)[order]
     middles = [(float(places[groups == group].mean()), text) for group, text in enumerate(SHOTS) if group in groups]
     return Chart(
@@ -69,7 +71,7 @@ def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
         marks=tuple(lines),
         note=" ".join(filter(None, [told_seeds(methods, "bars" if few else "band"),
                                     note_on_chance(methods) if model == "generic" else ""])),
-        behind=Behind(counts[order], Axis("training samples", log=True, digits=0), tuple(SHOTS[g] for g in groups)),
+        behind=Behind(counts[order], samples, tuple(SHOTS[g] for g in groups)),
         dividers=tuple((np.flatnonzero(np.diff(groups)) + 0.5).tolist()),
         groups=tuple(middles),
     )  # fmt: skip

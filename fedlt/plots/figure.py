@@ -66,7 +66,7 @@ def draw(
     base = find_row(reference, [((name,), "") for name in methods])[0][0] if reference else ""
     with style():
         figure = KINDS[kind](methods, base, width=width, **options)
-        figure.draw_without_rendering()  # room is made for titles above square panels in the second pass only
+        figure.draw_without_rendering()  # room is made in this pass: saving makes only one more
     return figure
 
 
@@ -103,6 +103,7 @@ def clients(methods: Methods, reference: str, width: float, masked: bool = False
     areas = [LARGEST * n / (small * largest) for n in sizes]
     dots = [panels.axes[0].scatter([], [], s=area, color="0.7", edgecolors="black", linewidths=0.4) for area in areas]
     panels.legend_below(dots, [counted(n, "training sample") for n in sizes], charts[0].note)
+    panels.make_square()
 
     return panels.figure
 

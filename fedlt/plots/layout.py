@@ -100,7 +100,19 @@ class Panels:
         self.axes: list[Axes] = list(grid.flat)[:number]
         for empty in list(grid.flat)[number:]:
             empty.remove()
-        self.shared = share
+        self.rows, self.shared = rows, share
+
+    def make_square(self) -> None:
+        """Change the figure's height so that panels are as high as they are wide.
+
+        To be called last. A fixed aspect would be applied after room was made for titles and legends.
+        """
+        for ax in self.axes:
+            ax.set_aspect("auto")
+        self.figure.draw_without_rendering()
+        width, height = self.figure.get_size_inches()
+        box = self.axes[0].get_position()
+        self.figure.set_size_inches(width, height + self.rows * (box.width * width - box.height * height))
 
     def label_outer(self) -> None:
         """Tick labels and titles of shared axes at the outer panels only; also above a place without a panel."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedlt.plots.chart import Axis, Chart, Dots, Line, Shades
-from fedlt.plots.style import GREY, NOTE_SIZE, plain_number, shades, whole_numbers
+from fedlt.plots.style import GREY, NOTE_SIZE, plain_numbers, shades, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +98,7 @@ def _bars_behind(ax: Axes, chart: Chart) -> None:
     behind.bar(np.arange(len(heights)), heights, width=1.0 if len(heights) > FEW_NAMES else 0.9, color=GREY, zorder=0)
     if axis.log:
         behind.set_yscale("log")
-    behind.yaxis.set_major_formatter(plain_number)
+        plain_numbers(behind.yaxis)
     behind.set_ylabel(f"{axis.text} (bars)", color="0.35")
     behind.tick_params(axis="y", colors="0.35")
     behind.spines["right"].set_visible(True)
@@ -122,7 +122,7 @@ def _set_axes(ax: Axes, chart: Chart) -> None:
     for axis, drawn in ((chart.x, ax.xaxis), (chart.y, ax.yaxis)):
         if axis.log:
             drawn.axes.set(**{f"{drawn.axis_name}scale": "log"})  # type: ignore[attr-defined]
-            drawn.set_major_formatter(plain_number)
+            plain_numbers(drawn)
         if axis.whole:
             whole_numbers(drawn)
     if chart.x.names:

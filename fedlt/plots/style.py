@@ -70,6 +70,14 @@ def plain_number(value: float, _: object) -> str:
     return f"{value:g}"
 
 
+def plain_numbers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis of a decade at least: powers of ten, as plain numbers."""
+    from matplotlib.ticker import NullFormatter
+
+    axis.set_major_formatter(plain_number)
+    axis.set_minor_formatter(NullFormatter())
+
+
 def whole_numbers(axis: Axis) -> None:
     """Ticks at whole numbers only: there is no round or client in between."""
     from matplotlib.ticker import MaxNLocator

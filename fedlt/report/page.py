@@ -169,7 +169,8 @@ class Places:
         said = "".join(f'<p class="note">{escape(text)}</p>' for text in (note, corner) if text)
         beneath = f'<div class="methods" data-charts="{place}"></div>' if legend else ""
         title = escape(chart.title[0].upper() + chart.title[1:] if not corner else chart.title)
-        return f'<div class="place"><h3>{title}</h3>{said}<div class="chart" id="{place}"></div>{beneath}</div>\n'
+        above = f"<div><h3>{title}</h3>{said}</div>"
+        return f'<div class="place">{above}<div class="chart" id="{place}"></div>{beneath}</div>\n'
 
 
 def _own(runs: Sequence[Run]) -> list[str]:

@@ -169,8 +169,10 @@ def plot(
     PATHS are those of compare; unfinished runs are drawn as far as they are. The output's ending chooses the format:
     .png, .pdf or .svg.
     """
-    from fedlt.plots.figure import KINDS, draw, save
+    from fedlt.plots.figure import KINDS, check_ending, draw, save
 
+    if kind != "all":
+        check_ending(output)
     runs, base = named(paths, reference, names)
     wanted = list(KINDS) if kind == "all" else [kind]
     if kind == "all":
@@ -198,9 +200,9 @@ def print_tables(tables: list[Comparison]) -> None:
     for table in tables:
         if table.title:
             console.print(table.title, style="bold", markup=False)
-        for title, sheet in rich_tables(table):
+        for title, parts in rich_tables(table, console.width):
             console.print(title, markup=False, highlight=False)
-            console.print(sheet)
+            console.print(*parts, sep="\n")
         console.print("\n".join(caption(table)), markup=False, highlight=False)
 
 

@@ -55,10 +55,11 @@ def named(paths: Sequence[str], reference: str, names: Sequence[str] | None) -> 
     """The runs of the paths, called as `NamesOption` says, and what the reference is called then."""
     from fedlt.comparing.methods import collect
     from fedlt.comparing.own_names import parse_names, renamed
+    from fedlt.comparing.short_names import of_file
 
     called = parse_names(names or ())
     runs = collect(paths)
-    return renamed(runs, called) if called else runs, called.get(reference, reference)
+    return renamed(runs, called) if called else runs, called.get(reference, of_file(reference, runs))
 
 
 def parse_seeds(text: str) -> list[int]:

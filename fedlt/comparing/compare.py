@@ -22,9 +22,10 @@ from fedlt.comparing.cells import Cell, paired
 from fedlt.comparing.comparison import WHEN, Comparison, Row
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
 from fedlt.comparing.own_names import renamed
+from fedlt.comparing.recorded_metrics import check_recorded
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
-from fedlt.comparing.short_names import shortened
+from fedlt.comparing.short_names import of_file, shortened
 from fedlt.data.groups import bare_text
 from fedlt.measures.figure import Figure
 from fedlt.measures.figures import COSTS
@@ -68,6 +69,7 @@ def compare(
         selection, found = None, group(*sources, by=by)
 
     everything = [run for mine in found.methods.values() for run in mine]
+    check_recorded([metric for metric in metrics if metric not in COSTS], everything)
     metrics = tuple(metrics) or (*compared(*measured(everything)), *COSTS)
     patterns = [variants] if isinstance(variants, str) else list(variants)
     values: dict[tuple[tuple[str, ...], str], dict[str, dict[int, dict[str, float]]]] = {}
@@ -75,7 +77,7 @@ def compare(
         for variant in ("", *_variants(mine, patterns)):
             values[labels, variant] = _values(mine, variant, metrics)
 
-    base = find_row((names or {}).get(reference, reference), list(values)) if reference else None
+    base = find_row((names or {}).get(reference, of_file(reference, everything)), list(values)) if reference else None
     rows = []
     for (labels, variant), figures in values.items():
         against = values[base] if base and base != (labels, variant) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +187,25 @@ def _sheet(
          str(len(row.seeds)), *(show(row, row.cells[when][metric], comparison.figures[metric]) for metric in metrics))
         for row in comparison.rows
     )  # fmt: skip
-    return Sheet(title, header, lines, len(comparison.by) + variants + chosen)
+    labels = len(comparison.by) + variants + chosen
+    best = _best(comparison, when, metrics) if show is _mean else ()
+    first = len(header) - len(metrics)
+    return Sheet(title, header, lines, labels, frozenset((line, first + place) for line, place in best))
+
+
+def _best(comparison: Comparison, when: str, metrics: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """The rows with the best mean of each metric, as (row, place of the metric): all that show the same figure, and
+    none where all rows do."""
+    for place, metric in enumerate(metrics):
+        figure = comparison.figures[metric]
+        means = [row.cells[when][metric].mean for row in comparison.rows]
+        defined = [mean for mean in means if not math.isnan(mean)]
+        if not figure.better or not defined:
+            continue
+        best = figure.shown.text(max(defined) if figure.better == "higher" else min(defined))
+        found = [line for line, mean in enumerate(means) if figure.shown.text(mean) == best]
+        if len(found) < len(means):
+            yield from ((line, place) for line in found)
 
 
 def _tried_sheet(selection: Selection) -> Sheet:

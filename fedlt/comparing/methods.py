@@ -94,7 +94,10 @@ def find_row(name: str, rows: Sequence[tuple[Labels, str]]) -> tuple[Labels, str
     if name in full or len(partly) == 1:
         return full.get(name) or partly[0]
     several = f": it may be any of {', '.join(repr(row_name(labels)) for labels, _ in partly)}" if partly else ""
-    raise ScenarioError(Problem("--reference", f"{name!r} names no single row{several or suggest(name, full)}"))
+    near = several or suggest(name, full)
+    known = ", ".join(dict.fromkeys(row_name(labels, variant) for labels, variant in rows))
+    rest = f" The rows are: {known}" if "did you mean" in near else ""
+    raise ScenarioError(Problem("--reference", f"{name!r} names no single row{near}{rest}"))
 
 
 def _keys_by(by: str | Sequence[str], keys: Sequence[Keys]) -> tuple[str, ...]:

@@ -45,6 +45,19 @@ def as_typed(name: str, known: Sequence[str]) -> str:
     return fitting[0] if fitting else name
 
 
+def of_file(name: str, runs: Sequence[Run]) -> str:
+    """`balanced.py:Balanced` for a file alone, `balanced.py` or a path of it, where runs have one class out of it."""
+    if not name.endswith(OWN.removesuffix(":")):
+        return name
+    from fedlt.comparing.run_keys import run_keys
+
+    typed = tuple(part for part in PurePath(name).parts if part not in (".", ".."))
+    values = {value for run in runs for value in run_keys(run).values() if isinstance(value, str) and OWN in value}
+    pairs = [value.rpartition(":") for value in values]
+    classes = {attribute for file, _, attribute in pairs if PurePath(file).parts[-len(typed) :] == typed}
+    return f"{name}:{classes.pop()}" if len(classes) == 1 else name
+
+
 def without_folders(text: str) -> str:
     """A text in which absolute paths are only what their last part says; what stands in a URL stays."""
     return re.sub(r"(?<![\w:/.~-])[~/][^\s'\"]*/(?=[^/\s'\"])", "", text)

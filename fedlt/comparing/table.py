@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlt.comparing.comparison import Comparison, caption, sheets
 from fedlt.comparing.selection import Selection
-from fedlt.comparing.sheet import page, rich_table
+from fedlt.comparing.sheet import blocks, page, rich_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,6 +68,6 @@ def _selection_dict(selection: Selection) -> dict[str, Any]:
     }
 
 
-def rich_tables(comparison: Comparison) -> list[tuple[str, Table]]:
-    """The sheets for a terminal: titles and tables."""
-    return [(sheet.title, rich_table(sheet)) for sheet in sheets(comparison)]
+def rich_tables(comparison: Comparison, width: int) -> list[tuple[str, list[Table]]]:
+    """The sheets for a terminal of so many characters: titles, and the tables below each."""
+    return [(sheet.title, [rich_table(part) for part in blocks(sheet, width)]) for sheet in sheets(comparison)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedlt.comparing.methods import collect, find_row
+from fedlt.comparing.recorded_metrics import check_recorded
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.figures import section
 from fedlt.measures.headlines import followed
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 Methods = Mapping[str, Sequence["Run"]]
 NARROWEST, WIDEST = 2.5, 20.0
 """Inches of a figure."""
+FORMATS = (".png", ".pdf", ".svg", ".eps", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+"""Endings of the files that a figure can be written to."""
 COLLAPSE = (
     "0: fully collapsed, which is to say that all features of a class are equal (NC1), the class means equally "
     "long and as far apart as can be (NC2), and the head's rows parallel to them (NC3)."
@@ -70,8 +73,16 @@ def draw(
     return figure
 
 
+def check_ending(path: Path, option: str = "--output") -> None:
+    """Raise `ScenarioError`, before anything is drawn, for a file whose ending is none of `FORMATS`."""
+    if path.suffix.lower() not in FORMATS:
+        formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise ScenarioError(Problem(option, f"cannot draw into {path}: expected a file that ends in {formats}"))
+
+
 def save(figure: Figure, path: Path, option: str = "--output") -> None:
-    """Write the figure; the file's ending chooses the format: .png, .pdf, .svg. option: named where it goes wrong."""
+    """Write the figure; the file's ending chooses the format. option: named where it goes wrong."""
+    check_ending(path, option)
     with style():
         try:
             figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -81,6 +92,7 @@ def save(figure: Figure, path: Path, option: str = "--output") -> None:
 
 def curves(methods: Methods, reference: str, width: float, metrics: Sequence[str] = ()) -> Figure:
     """Learning curves, a panel for each metric; unless given, those that matter most."""
+    check_recorded(metrics, [run for runs in methods.values() for run in runs])
     names = metrics or followed(*measured(run for runs in methods.values() for run in runs))
     return _side_by_side([curve_chart(methods, name) for name in names], width, columns=2, height=2.2, least=2.5)
 

@@ -261,7 +261,9 @@ def test_the_terminal_table(runs: Path) -> None:
     text = written(runs, "--reference", "fedavg")
     lines = text.splitlines()
     assert lines[0] == "accuracy in %, last evaluation"
-    assert [line.split()[0] for line in lines if line.startswith("  fed")] == ["fedavg", "fedprox"] * 4
+    assert [line.split()[0] for line in lines if line.startswith("  fed")] == ["fedavg", "fedprox"] * 8, (
+        "each table in two parts"
+    )
     assert "61.0 ± 2.4" in text
     assert "66.0 ± 4.5 ↑" in text
     assert "+5.0 [+1.6, +8.4] ↑" in text
@@ -321,3 +323,55 @@ def test_a_notebook_shows_markdown(runs: Path) -> None:
     found = fedlt.compare(runs)
     assert found._repr_markdown_() == render([found], "markdown")
     assert str(found).startswith("accuracy in %, last evaluation")
+
+
+def test_the_best_of_each_column_is_bold_in_latex(runs: Path) -> None:
+    """fedprox is ahead in accuracy; all have the same head recall, traffic and time."""
+    tex = written(runs, "--format", "latex", "--metrics", "generic/accuracy,generic/many,cost/seconds")
+    assert r"fedavg & 4 & 61.0 $\pm$ 2.4 & 100.0 $\pm$ 0.0 & 0.50 $\pm$ 0.00 \\" in tex
+    assert r"fedprox & 4 & \textbf{66.0} $\pm$ 4.5 & 100.0 $\pm$ 0.0 & 0.50 $\pm$ 0.00 \\" in tex
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [
+        ("generic/accuracyx", "did you mean 'generic/accuracy'?"),
+        ("many", "did you mean 'generic/many' or 'personal/many' or 'personal_masked/many'?"),
+        ("generic/nc1", "; "),
+        ("qqq", "`fedlt explain` lists them"),
+    ],
+)
+@pytest.mark.parametrize("command", ["compare", "plot"])
+def test_a_metric_that_no_run_has_is_refused(runs: Path, command: str, metric: str, hint: str) -> None:
+    """`generic/nc1` is a metric, and these runs did not record it."""
+    result = CliRunner().invoke(app, [command, str(runs), "--metrics", metric])
+    assert result.exit_code == 2
+    assert f"--metrics: no run has {metric!r}; " in result.stderr
+    assert hint in result.stderr
+    assert not Path("fedlt.png").exists()
+
+
+def test_a_variants_metric_is_recorded(tiny: dict[str, Any], tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", tiny)
+    with pytest.raises(ScenarioError, match="no run has 'generic\\[psi\\]/accuracy'"):
+        fedlt.compare(tmp_path / "runs", metrics=["generic[psi]/accuracy"])
+    assert fedlt.compare(tmp_path / "runs", metrics=["cost/seconds"]).metrics == ("cost/seconds",)
+
+
+@pytest.mark.parametrize("reference", ["balanced.py", "./balanced.py", "balanced.py:Balanced", "Balanced"])
+def test_a_reference_is_found_as_it_is_typed(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("balanced.py").write_text(
+        "from dataclasses import dataclass\nfrom fedlt import Strategy\n\n\n"
+        "@dataclass(frozen=True)\nclass Balanced(Strategy):\n    pass\n", encoding="utf-8",
+    )  # fmt: skip
+    for strategy in ("fedavg", "./balanced.py:Balanced"):
+        make_run(Path("runs"), tiny, f"strategy={strategy}")
+    assert fedlt.compare("runs", reference=reference).reference == "Balanced"
+    shown = CliRunner().invoke(app, ["compare", "runs", "--reference", reference])
+    assert "difference to Balanced in points" in shown.stdout
+    wrong = CliRunner().invoke(app, ["compare", "runs", "--reference", "Balancd"])
+    assert wrong.exit_code == 2
+    assert "did you mean 'Balanced'? The rows are: Balanced, fedavg" in wrong.stderr

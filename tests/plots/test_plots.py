@@ -403,6 +403,11 @@ def test_the_command_says_what_is_wrong(runs: list[Run], tmp_path: Path) -> None
         (["--kind", "gain"], "--reference: gain needs one of fedavg, local"),
         (["--reference", "fedavgg"], "--reference: 'fedavgg' names no single row; did you mean 'fedavg'?"),
         (["-o", "picture.bmpp"], "--output: cannot draw into picture.bmpp"),
+        (
+            ["-o", "x.gif"],
+            "--output: cannot draw into x.gif: expected a file that ends in .png, .pdf, .svg, .eps, .jpg, ",
+        ),
+        (["-o", "picture"], "--output: cannot draw into picture: expected a file that ends in"),
     ):
         result = CliRunner().invoke(app, ["plot", str(tmp_path / "runs"), *options])
         assert result.exit_code == 2

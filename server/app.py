@@ -84,8 +84,8 @@ def serve(
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
     remarks = [*parts.remarks(), *strategy_remarks(parts.strategy, cohort_size(scenario, len(federation.clients)))]
-    if untested := federation.untested_text():
-        remarks.append(untested)
+    tested = federation.test_share_text(scenario.data.test_share)
+    remarks += [text for text in (tested, federation.untested_text()) if text]
     folder = out / scenario.run_name
     check_space(folder, parts, len(federation.clients))
 

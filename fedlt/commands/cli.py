@@ -168,7 +168,8 @@ def check(
         f"{checked.name}: ok. {held}; {parts.flat.shared.numel():,} numbers travel per client and round; "
         f"backend {backend}; run name {checked.run_name}"
     )
-    for line in [*parts.remarks(), *contracts_held]:
+    tested = federation.test_share_text(checked.data.test_share)
+    for line in [*parts.remarks(), *([tested] if tested else []), *contracts_held]:
         print(line)
 
     if federation.inputs.at_hand:

@@ -74,13 +74,14 @@ class Data:
 
     # `to_dict` leaves them out at their defaults: hashes stay.
     young: ClassVar[tuple[str, ...]] = (
-        "validation", "test_share", "targets", "category_columns", "size", "crop", "encoder",
+        "validation", "test_share", "targets", "category_columns", "size", "crop", "encoder", "class_names",
     )  # fmt: skip
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
     input_column: str | list[str] | None = None  # a list: a feature each; null: found by type
     target_column: str | list[str] | None = None  # null: found by type and name; a list: 0 and 1, a class each
     targets: Annotated[Choice | None, "target"] = None  # null: as the data say; see: fedlt ls targets
+    class_names: list[str] = field(default_factory=list)  # of labels that are numbers, in their order; []: the numbers
     category_columns: list[str] = field(default_factory=list)  # inputs whose numbers name something; texts always do
     group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
     size: Annotated[int, ">= 1"] | None = None  # pixels to which pictures are brought, size x size; null: as they are

@@ -82,6 +82,13 @@ class Federation:
         """What is to be said of classes without a test sample; "" where every class has one."""
         return untested_text(self.class_counts, self.test_targets.counts(), self.class_names)
 
+    def test_share_text(self, share: float | None) -> str:
+        """What is to be said of a test set that was cut from the training set; "" where it came with the data."""
+        if share is None:
+            return ""
+        taken = f"{len(self.test_targets):,} samples, {share:.3g} of each class"
+        return f"the test set is taken from the training data (data.test_share): {taken}, the same for every seed"
+
     def seen_counts(self) -> NDArray[np.int64]:
         """Training samples over all clients by the classes that they see, int64 [C]."""
         return self.train_targets.counts(self.clients.values)

@@ -87,10 +87,11 @@ class Npz:
         config, train, test = self.config, self._train, self._test
         targets = [self._targets(suffix) for suffix in (train, test)]
         check_share(config.test_share, str(self.path), config.test_split, self._has_test)
+        self._expect_test_set()
         needed = targets[: 2 if self._has_test else 1]
         named = [column + train for column in config.group_columns]
         arrays = self._arrays([*needed, *named], ["class_names", "targets"])
-        y = [_single(key, arrays[key]) for key in needed]
+        y = [_single(arrays[key]) for key in needed]
         groups = config.group_columns or self._group_columns(train, y[0].shape[:1])
         columns = self._arrays([g + train for g in groups], optional=[g + test for g in groups])
         names = arrays.get("class_names", np.zeros(0, np.str_))
@@ -132,6 +133,17 @@ class Npz:
         """Whether anything of a test set is there; without `data.test_share` one is needed, so what lacks is named."""
         names = {self._inputs(self._test), self._targets(self._test)}
         return self.config.test_share is None or bool(names & set(self._keys))
+
+    def _expect_test_set(self) -> None:
+        """Refuse a training set, or a single one, where nothing of a test set is there and no share asked for."""
+        for suffix in (self._train, ""):
+            whole = {self._inputs(suffix), self._targets(suffix)} <= set(self._keys)
+            tested = {self._inputs(self._test), self._targets(self._test)} & set(self._keys)
+            if whole and not tested:
+                there = f"has {self._inputs(suffix)} and {self._targets(suffix)}, and no test set"
+                lacks = f"{there} ({self._inputs(self._test)}, {self._targets(self._test)})"
+                check_share(self.config.test_share, str(self.path), self.config.test_split, False, lacks)
+                return
 
     def _inputs(self, suffix: str) -> str:
         return self._named("data.input_column", self.config.input_column, "x", "images", suffix)
@@ -225,6 +237,6 @@ class NpyFolder(Npz):
             raise refuse(f"{file} is not a readable .npy file of plain values: {error}") from error
 
 
-def _single(key: str, labels: NDArray[Any]) -> NDArray[Any]:
-    """MedMNIST's labels [N, 1] as [N]; all others as they are."""
-    return labels[:, 0] if key.endswith("_labels") and labels.ndim == 2 and labels.shape[1] == 1 else labels
+def _single(labels: NDArray[Any]) -> NDArray[Any]:
+    """A column of labels, [N, 1] as MedMNIST has them, as [N]; all others as they are."""
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels

@@ -140,7 +140,7 @@ def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
                 raise refuse(f"{config.name} was changed while it was read; run again")
             found = entry.store(found, place)
     warn_of_other_counts(config, found)
-    return replace(found, digests=_digests(identity))
+    return replace(found, digests=_digests(identity), class_names=_class_names(config, found.class_names))
 
 
 def file_digests(config: Data, made_of: Mapping[str, str]) -> dict[str, str]:
@@ -169,6 +169,11 @@ def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:
     Where a well-known set is not on this machine, its labels are made from public class counts. Raises
     `ScenarioError` for a set that is not found or not usable.
     """
+    found = _labels(config, cache_dir)
+    return replace(found, class_names=_class_names(config, found.class_names))
+
+
+def _labels(config: Data, cache_dir: Path | str | None) -> RawLabels:
     source = _find(config)
     known = _known(config)
     if isinstance(source, Hub) and known is not None:
@@ -177,6 +182,25 @@ def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:
         return source.read_labels()  # the lists alone tell who would hold what
     entry = Entry.of(cache_dir, source.name, source.identity(), chosen(config))
     return entry.labels() or source.read_labels()
+
+
+def _class_names(config: Data, found: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that the scenario gives to classes which are numbers, else those that were found.
+
+    Not part of what is kept in the cache: names decide nothing else.
+    """
+    named, key = tuple(config.class_names), "data.class_names"
+    if not named:
+        return found
+    if not all(name.isdigit() for name in found):
+        shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+        raise refuse(f"the classes of {config.name} have names already ({shown}); remove it", key)
+    if len(named) != len(found):
+        count = f"{len(named)} name{'s' if len(named) != 1 else ''} for {len(found)} classes"
+        raise refuse(f"{count}; give one for each, in the order {', '.join(found[:3])}, ...", key)
+    if twice := sorted({name for name in named if named.count(name) > 1 or not name.strip()}):
+        raise refuse(f"{twice[0]!r} does not name one class alone; give each a name of its own", key)
+    return named
 
 
 def _known(config: Data) -> Known | None:

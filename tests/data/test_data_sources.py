@@ -128,7 +128,7 @@ BAD_ARRAYS: list[tuple[dict[str, Any], str]] = [
     ({"x_train": np.full((3, 2), np.inf), "x_test": np.zeros((2, 2))}, "feature 0 has infinite"),
     ({"x_train": np.zeros((3, 2)), "x_test": np.zeros((2, 2), np.int64)}, "two kinds, float64 [3, 2] (training)"),
     ({"x_train": np.array([{}, {}, {}])}, "plain arrays"),
-    ({"y_train": LABELS[:3, None]}, "one number per row"),
+    ({"y_train": LABELS[:3, None, None]}, "one number per row"),
     ({"y_train": LABELS[:3] + 0.5}, "whole numbers"),
     ({"y_train": np.array([0, 2, 2])}, "(class 1 first) have no training sample"),
     ({"y_test": np.array([0, 2])}, "test labels must lie in 0..1"),

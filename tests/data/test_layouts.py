@@ -384,7 +384,7 @@ def test_npz_without_a_test_set(suffix: str, tmp_path: Path) -> None:
     x = np.arange(10.0)[:, None]
     np.savez(tmp_path / "s.npz", **{f"x{suffix}": x, f"y{suffix}": y, f"site{suffix}": np.arange(10) % 3})
     config = Data(name=str(tmp_path / "s.npz"))
-    assert "lacks the arrays" in refusal(config)
+    assert "and no test set (x_test, y_test); provide a test set, or take one" in refusal(config)
     raw = sources.load(replace(config, test_share=0.25))
     assert np.bincount(raw.y_train).tolist() == [6, 1] and np.bincount(raw.y_test).tolist() == [2, 1]
     for rows, labels, groups in (

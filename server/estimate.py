@@ -38,6 +38,12 @@ QUICK = 2e10
 SECONDS = 3.0
 """That the timed training, and the timed evaluation, may take by that guess."""
 
+VISITS = 2000
+"""Tests of clients on rows that are tested anyway, up to which an evaluation is timed as a whole."""
+
+FEW, MANY = 4, 104
+"""Clients in the pieces of a larger one, by which the time of a client is told from that of the rows."""
+
 SITES = 3
 """Clients that train; the first one warms up."""
 
@@ -63,9 +69,7 @@ def estimate(
     local, rounds, every = scenario.local, scenario.federation.rounds, scenario.evaluation.every
     with high_water() as water:
         with _opened(open_grid, scenario, federation, parts) as loop:
-            units = loop.evaluation_units()
-            pieces = _pieces(units, room, scenario.evaluation.batch_size)
-            evaluation = _evaluation(loop, units, pieces, workers)
+            evaluation, tested = _evaluation(loop, room, scenario.evaluation.batch_size, workers)
             trained = _round(loop, workers)
             sites, shorter, steps = _sites(loop, local, room)
 
@@ -76,7 +80,7 @@ def estimate(
 
     return Estimate(
         rounds=rounds, round=trained * pace, evaluations=(rounds - 1) // every + 1, evaluation=evaluation,
-        workers=workers, clients=len(timed), steps=steps, tested=_cost(pieces) / _cost(units),
+        workers=workers, clients=len(timed), steps=steps, tested=tested,
         held=water.before, copies=water.peak - water.before,
     )  # fmt: skip
 
@@ -94,41 +98,56 @@ def _ignore(_: object) -> None:
     """Nobody listens to what is forgotten."""
 
 
-def _pieces(units: Sequence[Unit], room: float, chunk: int) -> list[Unit]:
-    """The units of an evaluation or, where they cost more than `room`, the beginning of one of each kind: a chunk of
-    rows, and the models of two clients."""
-    if _cost(units) <= room:
-        return list(units)
-    pieces: dict[bool, Unit] = {}
-    for unit in units:
-        work = unit.work
-        if _by_clients(unit):
-            some = work.personal[:2]
-            cut = Unit(Work(personal=some), unit.cost * len(some) / len(work.personal), some)
-        else:
-            some = work.personal[:4]
-            rows = min(chunk, int(unit.cost))
-            start = work.span[0] if work.span else 0
-            span = (start, start + rows) if work.span else None
-            cut = Unit(replace(work, chunks=work.chunks[:1], personal=some, span=span), float(rows), some)
-        pieces.setdefault(_by_clients(unit), cut)
-    return list(pieces.values())
+def _evaluation(loop: Rounds, room: float, chunk: int, workers: int) -> tuple[float, float]:
+    """Seconds of an evaluation, and the share of it that was timed.
+
+    Where it costs more than `room`, or tests many clients, it is the beginning of one unit of each kind: a chunk of
+    rows, with few clients and with many, and the models of two clients.
+    """
+    units = loop.evaluation_units()
+    if not units:
+        return 0.0, 1.0
+    visits = sum(len(unit.work.personal) for unit in units)
+    whole = _cost(units) <= room and visits <= VISITS
+    paces: dict[bool, float] = {}
+    visit, tested = 0.0, 0.0  # seconds of one more client on rows that are tested anyway
+
+    for kind in sorted({_by_clients(unit) for unit in units}):
+        mine = [unit for unit in units if _by_clients(unit) == kind]
+        pieces = mine if whole else [_beginning(mine[0], chunk, FEW)]
+        loop.rehearse(1, pieces[:1])  # libraries are loaded, memory is claimed
+        seconds = loop.rehearse(2, pieces)
+        paces[kind] = seconds / _cost(pieces)
+        tested += _cost(pieces)
+
+        if not whole and not kind and (clients := len(mine[0].work.personal)) > FEW:
+            longer = loop.rehearse(3, [_beginning(mine[0], chunk, MANY)])
+            visit = max(0.0, (longer - seconds) / (min(MANY, clients) - FEW))
+
+    def took(unit: Unit) -> float:
+        more = 0 if whole or _by_clients(unit) else max(0, len(unit.work.personal) - FEW)
+        return unit.cost * paces[_by_clients(unit)] + more * visit
+
+    seconds = max((sum(map(took, hand)) for hand in deal(units, workers)), default=0.0)
+    return seconds, tested / _cost(units)
+
+
+def _beginning(unit: Unit, chunk: int, most: int) -> Unit:
+    """A chunk of a unit's rows with so many of its clients at most, or two of the clients that it tests as a whole."""
+    work = unit.work
+    if _by_clients(unit):
+        some = work.personal[:2]
+        return Unit(Work(personal=some), unit.cost * len(some) / len(work.personal), some)
+    some = work.personal[:most]
+    rows = min(chunk, int(unit.cost))
+    start = work.span[0] if work.span else 0
+    span = (start, start + rows) if work.span else None
+    return Unit(replace(work, chunks=work.chunks[:1], personal=some, span=span), float(rows), some)
 
 
 def _by_clients(unit: Unit) -> bool:
     """Whether a unit of an evaluation tests whole clients, and not rows of a set."""
     return bool(unit.work.personal) and unit.work.span is None
-
-
-def _evaluation(loop: Rounds, units: Sequence[Unit], pieces: Sequence[Unit], workers: int) -> float:
-    """Seconds of an evaluation, from those of its pieces."""
-    paces = {}
-    for kind in {_by_clients(piece) for piece in pieces}:
-        mine = [piece for piece in pieces if _by_clients(piece) == kind]
-        loop.rehearse(1, mine[:1])  # libraries are loaded, memory is claimed
-        paces[kind] = loop.rehearse(2, mine) / _cost(mine)
-    hands = deal(units, workers)
-    return max((sum(unit.cost * paces[_by_clients(unit)] for unit in hand) for hand in hands), default=0.0)
 
 
 def _round(loop: Rounds, workers: int) -> float:

@@ -158,7 +158,7 @@ def test_the_page_of_the_run_folder_tells_of_every_file_and_key(tiny: dict[str, 
     page = (DOCS / "run-folder.md").read_text(encoding="utf-8")
     first = fedlt.run(tiny, out=tmp_path)
     chosen = ["strategy=fedloge", "data.validation=0.2", "evaluation.patience=4", f"init_from={first.folder}"]
-    run = fedlt.run(tiny, *chosen, out=tmp_path)
+    run = fedlt.run(tiny, *chosen, out=tmp_path, name="Ours")
     for path in run.folder.iterdir():
         assert f"`{path.name}{'/' * path.is_dir()}`" in page, path.name
     for key in run.summary:

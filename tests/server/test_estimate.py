@@ -73,6 +73,28 @@ def test_what_is_large_is_cut(tiny: dict[str, Any], sent: list[list[Unit]], monk
     assert costs == {40, 3 * 2 * 16, 2 * 3 * 2 * 16}  # a chunk of rows; two steps of one client, and of two
 
 
+def test_of_many_clients_a_few_are_tested(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    tested: list[tuple[float, int]] = []
+
+    def timed(loop: Rounds, number: int, units: list[Unit]) -> float:
+        """A second for every 1,000 rows, and one for every ten clients in a unit of an evaluation."""
+        clients = sum(len(unit.work.personal) for unit in units)
+        tested.append((sum(unit.cost for unit in units), clients))
+        return sum(unit.cost for unit in units) / 1000 + clients / 10
+
+    monkeypatch.setattr(Rounds, "rehearse", timed)
+    words = "federation.clients=12", "federation.participation=1", "evaluation.batch_size=100"
+    whole = of(tiny, *words)
+    assert whole.evaluation == pytest.approx(0.3 + 3 * 12 / 10)  # three parts of 100 rows, each with all the clients
+
+    tested.clear()
+    monkeypatch.setattr(estimates, "VISITS", 35)
+    found = of(tiny, *words)
+    assert tested[:3] == [(100, 4), (100, 4), (100, 12)]
+    assert found.evaluation == pytest.approx(whole.evaluation)
+    assert found.tested == pytest.approx(1 / 3)
+
+
 def test_personal_models_with_backbones_of_their_own_are_tested_on_two_clients(
     tiny: dict[str, Any], sent: list[list[Unit]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

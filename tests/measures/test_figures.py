@@ -155,7 +155,8 @@ def test_the_report_has_a_table_of_the_runs_own_metrics(
     run = fedlt.run(tiny, f"evaluation.metrics=[{own_file(LOSS, 'loss.py')}:Loss]", out=tmp_path, backend="inline")
     text = write_report([run], tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Metrics of the runs' own" in text
-    assert 'title="Loss, at most 9. In nats; lower is better."' in text
+    assert 'title="generic/clamped: Loss, at most 9. In nats; lower is better."' in text
+    assert "clamped loss<small>lower is better</small>" in text
 
 
 @pytest.mark.slow

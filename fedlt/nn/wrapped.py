@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlt.config.module_source import YOUNG
+from fedlt.config.own_lines import told
 from fedlt.nn.model import Model
 from fedlt.nn.net import Net, reads_mask
 
@@ -100,7 +101,7 @@ class WrappedModule(Model):
         try:
             found, again = run(), run()
         except Exception as error:
-            message = f"{self.name} fails on two samples of shape {shape}: {type(error).__name__}: {error}"
+            message = f"{self.name} fails on two samples of shape {shape}: {told(error)}"
             raise ValueError(message) from error
 
         if not isinstance(found, Tensor):

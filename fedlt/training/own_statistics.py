@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from fedlt.config.hook_names import defined_otherwise
+from fedlt.config.hook_results import given as in_words
+from fedlt.config.own_lines import told
 from fedlt.data.task import Task
-from fedlt.errors import Problem, ScenarioError
+from fedlt.errors import HookError, Problem, ScenarioError
 from fedlt.learner import Prediction
 from fedlt.measures.evaluation import KEYS, KINDS, Split, known
 from fedlt.measures.figure import Figure
@@ -33,10 +36,14 @@ def try_own(own: Sequence[Metric | Statistic], task: Task, split: Split) -> None
     for place, one in enumerate(own):
         key = f"{KEY}.{place}"
         try:
+            for text in defined_otherwise(one, Metric if isinstance(one, Metric) else Statistic):
+                raise ScenarioError(Problem(key, text))
             names = _try_metric(one, task, split) if isinstance(one, Metric) else _try_statistic(one, task, split)
             described = records(one)
+        except ScenarioError:
+            raise
         except Exception as error:
-            message = f"{type(one).__name__} failed on made-up logits: {type(error).__name__}: {error}"
+            message = f"{type(one).__name__} failed on made-up logits: {told(error)}"
             raise ScenarioError(Problem(key, f"{message}; mend it")) from error
 
         for name in names:
@@ -62,11 +69,16 @@ def records(one: Metric | Statistic) -> list[Figure]:
 
 def _try_metric(metric: Metric, task: Task, split: Split) -> set[str]:
     """Names of the figures of three batches."""
-    sums = [as_sums(metric.sums(batch.logits, batch.targets, task)) for batch in made_up(task, split)]
+    given: list[Any] = [metric.sums(batch.logits, batch.targets, task) for batch in made_up(task, split)]
+    if odd := [found for found in given if not isinstance(found, Mapping)]:
+        raise HookError(f"sums() gives {in_words(odd[0])}; return numbers by name, as in {{'right': ...}}")
+    sums = [as_sums(found) for found in given]
     shapes = [{name: value.shape for name, value in found.items()} for found in sums]
     if shapes[1:] != shapes[:-1]:
         raise ValueError(f"sums() gives other names or shapes for other batches: {shapes[0]} and then {shapes[1:]}")
-    figures = metric.figures({name: sums[0][name] + sums[1][name] + sums[2][name] for name in sums[0]})
+    figures: Any = metric.figures({name: sums[0][name] + sums[1][name] + sums[2][name] for name in sums[0]})
+    if not isinstance(figures, Mapping):
+        raise HookError(f"figures() gives {in_words(figures)}; return numbers by name, as in {{'top_3': 0.5}}")
     if not figures:
         raise TypeError("figures() gives {}; expected a number by name")
     return _numbers(figures)
@@ -135,7 +147,7 @@ def _expect_arrays(arrays: Arrays, shapes: dict[str, Any]) -> None:
             raise ValueError(f"to_arrays() gives other types or shapes of {name}: {shapes[name]} and then {shape}")
 
 
-def _numbers(figures: dict[str, float]) -> set[str]:
+def _numbers(figures: Mapping[str, float]) -> set[str]:
     if not all(isinstance(value, float | int) for value in figures.values()):
         raise TypeError(f"figures() gives {figures!r}; expected a number by name")
     return set(figures)

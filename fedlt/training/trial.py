@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from fedlt.config.own_lines import told
 from fedlt.errors import Problem, ScenarioError
 from fedlt.nn.adapters.adapter import adapt
 from fedlt.nn.model import Model
@@ -26,7 +27,7 @@ def build(recipe: Any, task: Task, name: str) -> Net:
     except ValueError as error:
         raise ScenarioError(Problem("model", str(error))) from error
     except Exception as error:
-        raise ScenarioError(Problem("model", f"{name} cannot be built: {type(error).__name__}: {error}")) from error
+        raise ScenarioError(Problem("model", f"{name} cannot be built: {told(error)}")) from error
     if not isinstance(model, Net):
         message = f"build() of {name} gives a {type(model).__name__}, and methods need to know its features"
         raise ScenarioError(Problem("model", f"{message}; return fedlt.nn.net.Net(backbone, head, feature_dim)"))
@@ -62,7 +63,7 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
             try:
                 found = part(x)
             except Exception as error:
-                message = f"{name} fails on two samples of shape {task.input_shape}: {type(error).__name__}: {error}"
+                message = f"{name} fails on two samples of shape {task.input_shape}: {told(error)}"
                 raise ScenarioError(Problem("model", message)) from error
             _expect_shape(name, what, found, width, task.target.axes)
         expect_one(name, model(x[:1]), task)
@@ -74,7 +75,7 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
             found = model.train()(x[:1])
         except Exception as error:
             message = (
-                f"{name} cannot train on one sample ({type(error).__name__}: {error}), and the last batch of "
+                f"{name} cannot train on one sample ({told(error)}), and the last batch of "
                 f"{counted(len(single), 'client')}, such as client {single[0]}, is one; take merge or drop, another "
                 "local.batch_size, or a normalisation that does not need a batch"
             )

@@ -134,6 +134,7 @@ BEFORE_WORK = {
 IMPORTS = {
     "Strategy": "from torch.nn.functional import cross_entropy",
     "CrossEntropy": "from fedlt.learners.cross_entropy import CrossEntropy",
+    "Metric": "from fedlt import Metric",
 }
 
 
@@ -349,3 +350,34 @@ def test_hooks_of_learners_are_looked_at_before_any_work(
         str(told(written(hook, "CrossEntropy"), "learner=MINE", kind=ScenarioError))
         == f"1 problem\n  learner: {sentence}"
     )
+
+
+# Metrics and models ---------------------------------------------------------------------------------------------------
+
+METRICS = {
+    "sums(self, logits, y): return {}": "Mine.sums takes (self, logits, y), and is given (self, logits, y, task); "
+    "write def sums(self, logits, y, task)",
+    "sums(self, logits, y, task): return logits.sum()": "Mine failed on made-up logits: sums() gives a tensor of shape "
+    "[] (float32); return numbers by name, as in {'right': ...}; mend it",
+    "sums(self, logits, y, task): return {'n': logits.nope}": "Mine failed on made-up logits: AttributeError: 'Tensor' "
+    "object has no attribute 'nope' (in Mine.sums; mine.py, line 13: return {'n': logits.nope}); mend it",
+}
+
+
+@pytest.mark.parametrize(("hook", "sentence"), METRICS.items(), ids=list(METRICS))
+def test_methods_of_metrics_are_told_of_before_any_work(
+    told: Callable[..., FedLTError], hook: str, sentence: str
+) -> None:
+    figures = "\n\n    def figures(self, sums):\n        return {'n': 1.0}\n\ndef helper"
+    text = written(hook, "Metric").replace("\n\ndef helper", figures)
+    error = told(text, "evaluation.metrics=[MINE]", kind=ScenarioError)
+    assert str(error) == f"1 problem\n  evaluation.metrics.0: {sentence}"
+
+
+def test_a_model_that_fails_is_told_with_its_line(told: Callable[..., FedLTError]) -> None:
+    text = (
+        "class Mine(torch.nn.Module):\n    def __init__(self, num_classes):\n        super().__init__()\n"
+        "        self.fc = torch.nn.Linear(64, num_classes)\n\n    def forward(self, x):\n        return self.fd(x)\n"
+    )
+    error = told(text, "model=MINE", kind=ScenarioError)
+    assert "'Mine' object has no attribute 'fd' (in Mine.forward; mine.py, line 15: return self.fd(x))" in str(error)

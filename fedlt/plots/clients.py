@@ -86,7 +86,7 @@ def client_chart(
         runs = methods[name]
         points = client_points(runs, variant, masked, spare)
         shown = ~(np.isnan(points.generic) | np.isnan(points.personal))
-        borrowed = lender and not any(has_model(run, "generic") for run in runs)
+        borrowed = lender not in ("", name) and not any(has_model(run, "generic") for run in runs)
         gain = points.personal[shown] - points.generic[shown]
         marks.append(Dots(
             name,

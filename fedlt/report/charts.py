@@ -65,6 +65,9 @@ def drawn(chart: Chart) -> dict[str, Any]:
         elif isinstance(mark, Dots):
             data.append(_dots(mark))
             layout |= {"hovermode": "closest", "height": 340}
+            if not len(mark.x):
+                middle = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
+                layout["annotations"] = [{"text": mark.empty.replace("\n", "<br>"), **middle}]
             layout["yaxis"]["scaleanchor"] = "x"
             for name in ("xaxis", "yaxis"):
                 layout[name] |= {"constrain": "domain", "dtick": 20 if (chart.x.low or 0) < 50 else 10}

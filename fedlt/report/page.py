@@ -84,7 +84,9 @@ def _section(
     setting: str, runs: Sequence[Run], by: str | None, reference: str, prefix: str
 ) -> tuple[str, dict[str, Chart]]:
     """HTML of one setting, and its charts by the ids of their places."""
-    shown, confidence, features = (*compared(*measured(runs)), *COSTS), section("confidence"), section("features")
+    known = {name for run in runs for name in run.final} | set(COSTS)
+    sections = (*compared(*measured(runs)), *COSTS), section("confidence"), section("features")
+    shown, confidence, features = (tuple(name for name in names if name in known) for names in sections)
     own = tuple(name for name in _own(runs) if name not in shown)
     found = compare(runs, by=by, reference=reference, metrics=(*shown, *confidence, *features, *own))
     methods = by_name(runs, by)
@@ -116,8 +118,11 @@ def _section(
         "<h2>Confidence</h2>\n",
         comparison_tables(found, confidence),
         places.grid([calibration_chart(methods, model) for model in ("generic", "personal")], legends=[True, True]),
-        "<h2>Features and head of the generic model</h2>\n",
-        comparison_tables(found, features),
+        *(
+            ["<h2>Features and head of the generic model</h2>\n", comparison_tables(found, features)]
+            if features
+            else []
+        ),
         *(["<h2>Metrics of the runs' own</h2>\n", comparison_tables(found, own)] if own else []),
         "<h2>Scenario and partition</h2>\n",
         _scenario(first),
@@ -128,10 +133,9 @@ def _section(
 
 
 def _base(reference: str, names: Sequence[str], lender: str) -> str:
-    """The method over which gains are shown: the reference without its variant, plain FedAvg, or the first that can
-    lend its generic model."""
+    """The method over which gains are shown: the reference, plain FedAvg, or the first that has a generic model."""
     if reference:
-        return find_row(reference.partition(" [")[0], [((name,), "") for name in names])[0][0]
+        return find_row(reference, [((name,), "") for name in names])[0][0]
     return BASE if BASE in names else lender or names[0]
 
 
@@ -168,7 +172,8 @@ class Places:
         corner = " ".join(mark.corner.replace("\n", "; ") for mark in chart.marks if isinstance(mark, Dots))
         said = "".join(f'<p class="note">{escape(text)}</p>' for text in (note, corner) if text)
         beneath = f'<div class="methods" data-charts="{place}"></div>' if legend else ""
-        title = escape(chart.title[0].upper() + chart.title[1:] if not corner else chart.title)
+        named = any(isinstance(mark, Dots) for mark in chart.marks)  # by its method, as it is written
+        title = escape(chart.title if named else chart.title[0].upper() + chart.title[1:])
         above = f"<div><h3>{title}</h3>{said}</div>"
         return f'<div class="place">{above}<div class="chart" id="{place}"></div>{beneath}</div>\n'
 

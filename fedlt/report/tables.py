@@ -67,7 +67,12 @@ def _heading(text: str) -> str:
 
 
 def comparison_tables(comparison: Comparison, metrics: Sequence[str]) -> str:
-    """Means over the seeds at the last evaluation and over the last five; with marks where a reference was given."""
+    """Means over the seeds at the last evaluation and over the last five; with marks where a reference was given.
+
+    Empty where there are no metrics.
+    """
+    if not metrics:
+        return ""
     variants = any(row.variant for row in comparison.rows)
     labels = [(key, "") for key in comparison.by] + ([("variant", glossary.VARIANT)] if variants else [])
     header = [

@@ -135,6 +135,21 @@ def test_gains_stand_beside_the_clients(runs: Path, page: Path, tmp_path: Path) 
     assert "<h3>local (generic: fedavg)</h3>" in other  # local has none to lend
 
 
+def test_runs_without_a_generic_model_have_a_page_too(runs: Path, tmp_path: Path) -> None:
+    (local,) = [run for run in fedlt.load_runs(str(runs)) if run.summary["strategy"] == "local"]
+    text = write_report([local], tmp_path / "r.html").read_text(encoding="utf-8")
+    read = Reader(text)
+    assert read.tables[0][0][:3] == ["strategy", "n", "personal models"]
+    assert "Features and head" not in text
+    assert "<h3>local</h3>" in text
+    assert (
+        "no generic model<br>(a reference can lend its own)"
+        in json.loads(re.findall(r'<script type="application/json" id="charts">(.*?)</script>', text)[0])[
+            "s0-clients-0"
+        ]["layout"]["annotations"][0]["text"]
+    )
+
+
 def test_no_path_stands_in_the_page(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from dataclasses import dataclass\nfrom fedlt.strategies.fedavg import FedAvg\n\n"

@@ -33,9 +33,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich takes longer to import than the help to read
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
+InitFromOption = Annotated[str | None, typer.Option(help="Begin with the weights of this run, or file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -72,7 +73,7 @@ def run(
     track: Annotated[
         list[str] | None, typer.Option(help="Trackers, callbacks: tensorboard, mlflow, wandb, ./file.py:Mine.")
     ] = None,
-    init_from: Annotated[str | None, typer.Option(help="Begin with the weights of this run, or file.")] = None,
+    init_from: InitFromOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -107,7 +108,7 @@ def show(
     plot: Annotated[Path | None, typer.Option(help="With --partition: draw it into this picture file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a scenario with all defaults filled in, or who would hold what."""
+    """Show a scenario with all its defaults, or who would hold what."""
     from fedlt.config.scenario import load_scenario
 
     name, changes = split(scenario, overrides)
@@ -130,18 +131,21 @@ def show(
 def check(
     scenario: ScenarioArgument = DEFAULT_SCENARIO,
     overrides: Overrides = None,
+    init_from: InitFromOption = None,
     contracts: Annotated[bool, typer.Option("--contracts", help="Check contracts of built-in parts, too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors alone, and estimate nothing.")] = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Check a scenario, its data and its model, and estimate what a run takes, of which a few seconds are done.
+    """Check a scenario, its data and its model, and estimate a run.
 
-    A strategy, learner, model or partition of your own is also checked against its contract, in some seconds: what
-    holds is listed, and what does not is told with what is expected.
+    The estimate of time and memory does a few seconds of the run. A strategy, learner, model or partition of your own
+    is also checked against its contract, in some seconds: what holds is listed, and what does not is told with what
+    is expected.
     """
     from fedlt.config.scenario import load_scenario
 
     name, changes = split(scenario, overrides)
+    changes += [f"init_from.name={init_from}"] if init_from else []
     checked = load_scenario(name, changes)
     from fedlt.data.federation import federate
 
@@ -190,9 +194,7 @@ def ls(
     """List what there is, with one line each.
 
     WHAT: scenarios, strategies, learners, models, adapters, encoders, partitions, targets, optimizers, schedules,
-    links, datasets or keys.
-
-    All of them unless given.
+    links, datasets or keys; all of them unless given.
     """
     from fedlt.commands.listing import KINDS, listing, rows_text
 
@@ -234,17 +236,17 @@ def cp(
 @app.command(cls=Command)
 @guarded
 def join(
-    run: Annotated[Path, typer.Argument()],
-    rounds: Annotated[int, typer.Option(min=0, help="Of the strategy's own local work.")] = 1,
-    epochs: Annotated[int, typer.Option(min=0, help="Of fine-tuning the head.")] = 1,
+    run: Annotated[Path, typer.Argument(show_default=False)],
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of the strategy's own local work.")] = 1,
+    epochs: Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning the head.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the file's path alone.")] = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Test a finished run's models on the clients that it held out (federation.held_out).
+    """Test a finished run on the clients that it held out.
 
-    received: as it comes. prior: generic, plus the client's own class frequencies. trained: after ROUNDS of local
-    work, of which private parts are kept. tuned: after EPOCHS of fine-tuning the head. The figures go to join.json in
-    the run folder RUN.
+    federation.held_out says how many those are. received: the model as it comes. prior: generic, plus the client's own
+    class frequencies. trained: after ROUNDS of local work, of which private parts are kept. tuned: after EPOCHS of
+    fine-tuning the head. The figures go to join.json in the run folder RUN.
     """
     from fedlt.results.summary import join_table, plain
     from fedlt.sweeps.run import join as join_run
@@ -258,7 +260,7 @@ def join(
 @app.command(cls=Command)
 @guarded
 def doctor(as_json: AsJson = False) -> None:
-    """Versions, which were tested, cores, GPUs, and which data sets are at hand."""
+    """Show versions, which were tested, cores, GPUs and data sets."""
     from fedlt.commands.listing import doctor_report
 
     found = doctor_report()

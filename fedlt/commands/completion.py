@@ -107,11 +107,11 @@ def register() -> None:
 
 
 def completion(
-    shell: Annotated[
-        str, typer.Argument(show_default=False, autocompletion=lambda: list(SCRIPTS), help="bash, zsh or fish.")
-    ] = "",
+    shell: Annotated[str, typer.Argument(show_default=False, autocompletion=lambda: list(SCRIPTS))] = "",
 ) -> None:
-    """Print the script by which a shell completes commands, options, scenarios, keys and their values.
+    """Print the script for completion in bash, zsh or fish.
+
+    A tab then completes commands, options, scenarios, keys and their values.
 
     Bash: put the line `eval "$(fedlt completion bash)"` into ~/.bashrc. Zsh: `eval "$(fedlt completion zsh)"` into
     ~/.zshrc, below compinit. Fish: keep what is printed as ~/.config/fish/completions/fedlt.fish. SHELL: the one in

@@ -24,7 +24,7 @@ def explain(
     name: Annotated[str, typer.Argument(show_default=False, autocompletion=complete_explained)] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="All figures as a page of Markdown.")] = False,
 ) -> None:
-    """Say what a figure, a key, a strategy, learner, model, partition ... or a scenario is.
+    """Say what a figure, a key, a method or a scenario is.
 
     NAME: a figure or column of a run's tables (generic/few, clients.nll), a key (federation.rounds, strategy.mu) or
     section (data.longtail), whatever `fedlt ls` lists (fedprox, dirichlet, digits_lt), the last part of any of them,

@@ -7,23 +7,23 @@ from typing import Annotated
 
 import typer
 
-from fedlt.commands.shared import NamesOption, named
+from fedlt.commands.shared import NamesOption, Paths, named
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.files import from_here
 
 
 def report(
-    paths: Annotated[list[str], typer.Argument(show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    paths: Paths,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of the page.")] = Path("report.html"),
     by: Annotated[str | None, typer.Option(help="Keys that make the rows: strategy,local.lr.")] = None,
     reference: Annotated[str, typer.Option(help="Row to which paired differences are taken.")] = "",
     names: NamesOption = None,
-    title: Annotated[str, typer.Option(help="Of the page; the scenarios' names unless given.")] = "",
+    title: Annotated[str, typer.Option(help="Title of the page; the scenarios' names unless given.")] = "",
 ) -> None:
-    """Write one self-contained page about runs: tables that sort, pictures that tell a client's figures.
+    """Write one page about runs, with tables and pictures.
 
-    PATHS are run folders, folders that hold runs, or globs. The page reaches no network. Runs whose data, partition or
-    evaluation differ get sections of their own.
+    PATHS are run folders, folders that hold runs, or globs. Tables sort, and pictures tell a client's figures. The page
+    is one file, and reaches no network. Runs whose data, partition or evaluation differ get sections of their own.
     """
     if not output.parent.is_dir():
         raise ScenarioError(Problem("--output", f"there is no folder {output.parent}"))

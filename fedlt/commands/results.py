@@ -11,6 +11,7 @@ import typer
 from fedlt.commands.shared import (
     NamesOption,
     Overrides,
+    Paths,
     QuietOption,
     ScenarioArgument,
     VerboseOption,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from fedlt.sweeps.sweep import Sweep
 
 PLOTS = "curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration"
-Paths = Annotated[list[str], typer.Argument(show_default=False)]
 
 
 def sweep(
@@ -49,12 +49,12 @@ def sweep(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Run every combination of values, skip what is finished, and compare.
+    """Run every combination of values, and compare.
 
-    OVERRIDES: key=value,value sets a key to each value in turn: strategy=fedavg,fedprox local.lr=0.01,0.1. Commas in
-    brackets do not count, so a value may be a component with keys of its own: 'strategy=fedavg,{name: fedprox, mu:
-    0.1}'. All combinations are checked before the first runs; those whose parts do not fit together are named, and the
-    others run. Repeat the command to go on after an interruption.
+    What is finished is skipped. OVERRIDES: key=value,value sets a key to each value in turn: strategy=fedavg,fedprox
+    local.lr=0.01,0.1. Commas in brackets do not count, so a value may be a component with keys of its own:
+    'strategy=fedavg,{name: fedprox, mu: 0.1}'. All combinations are checked before the first runs; those whose
+    parts do not fit together are named, and the others run. Repeat the command to go on after an interruption.
     """
     from fedlt.sweeps.grid import plan
 
@@ -117,17 +117,18 @@ def compare(
     metrics: Annotated[str, typer.Option(help="Columns, such as generic/accuracy,personal/few.")] = "",
     each: Annotated[str, typer.Option(help="Keys of the setting: a table for each value.")] = "",
     names: NamesOption = None,
-    level: Annotated[float, typer.Option(help="Of the confidence interval.")] = 0.95,
+    level: Annotated[float, typer.Option(help="Level of the confidence interval.")] = 0.95,
     format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.", show_default=False)] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File; its ending may choose the format.")
     ] = None,
 ) -> None:
-    """Compare runs: mean and standard deviation over seeds, differences to a reference, costs.
+    """Compare runs: means, deviations, differences, costs.
 
     PATHS are run folders, folders that hold runs, or globs. A row holds the runs that agree in all keys of --by; all
-    keys in which the runs differ, unless given. Runs whose data, partition or evaluation differ are refused; --each
-    KEY makes a table for each of its values. Unfinished runs are left out and named.
+    keys in which the runs differ, unless given. Means and standard deviations are over seeds, differences to
+    --reference seed by seed. Runs whose data, partition or evaluation differ are refused; --each KEY makes a table
+    for each of its values. Unfinished runs are left out and named.
 
     --select validation/generic/accuracy keeps, of each method's settings, the one with the highest mean of that figure,
     and compares only the kept ones; a method is then strategy and learner, unless --by says otherwise. A weighted mean:
@@ -160,14 +161,14 @@ def plot(
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture, or a folder for all.")] = Path("fedlt.png"),
     by: Annotated[str | None, typer.Option(help="Keys that name the methods: strategy,local.lr.")] = None,
     reference: Annotated[str, typer.Option(help="Method to compare with; gain needs it.")] = "",
-    metrics: Annotated[str, typer.Option(help="Of curves: generic/few,personal/accuracy.")] = "",
+    metrics: Annotated[str, typer.Option(help="Panels of curves: generic/few,personal/accuracy.")] = "",
     names: NamesOption = None,
     width: Annotated[float, typer.Option(help="Inches: 7 fills a page, 3.3 a column of two.")] = 7.0,
 ) -> None:
     """Draw runs: learning curves, clients, classes, who holds what.
 
     PATHS are those of compare; unfinished runs are drawn as far as they are. The output's ending chooses the format:
-    .png, .pdf or .svg.
+    .png, .pdf, .svg and others.
     """
     from fedlt.plots.figure import KINDS, check_ending, draw, save
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ScenarioArgument = Annotated[str, typer.Argument(show_default=False, autocompletion=complete_scenario)]
 Overrides = Annotated[list[str] | None, typer.Argument(show_default=False, autocompletion=complete_override)]
 
+Paths = Annotated[list[str], typer.Argument(show_default=False)]
+
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the run folder's path alone.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; errors with their whole traceback.")]
 

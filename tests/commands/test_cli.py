@@ -249,6 +249,15 @@ def test_check_says_what_would_run(scenario: str) -> None:
     assert result.exit_code == 2
 
 
+def test_check_takes_weights_to_begin_with(scenario: str) -> None:
+    wrong = call("check", scenario, "--init-from", "nowhere", "-q")
+    assert wrong.exit_code == 2
+    assert "init_from" in wrong.stderr
+    folder = ok("run", scenario, "-q").splitlines()[-1]
+    said = ok("check", scenario, "--init-from", folder, "--quiet")
+    assert said == ""
+
+
 def test_ls_lists_everything() -> None:
     everything = json.loads(ok("ls", "--json"))
     assert {"scenarios", "strategies", "learners", "models", "partitions", "datasets"} <= set(everything)

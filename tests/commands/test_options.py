@@ -29,6 +29,15 @@ def test_help_has_a_short_form_and_no_escapes(command: str) -> None:
     assert "\\" not in short.stdout
 
 
+@pytest.mark.parametrize("width", [80, 110])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_the_terminal_and_cuts_nothing(command: str, width: int) -> None:
+    words = [command] if command else []
+    shown = CliRunner(env={"COLUMNS": str(width)}).invoke(app, [*words, "-h"], prog_name="fedlt").stdout
+    assert max(map(len, shown.splitlines())) <= width
+    assert "..." not in shown.partition("Commands:")[2], "a line about a command is cut"
+
+
 def test_a_module_is_named_like_the_command() -> None:
     shown = subprocess.run([sys.executable, "-m", "fedlt", "run", "-h"], capture_output=True, text=True, check=True)
     assert shown.stdout.startswith("Usage: fedlt run [OPTIONS]")

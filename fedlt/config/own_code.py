@@ -7,6 +7,7 @@ not seen, nor which other files it opens.
 from __future__ import annotations
 
 import ast
+import builtins
 import hashlib
 import os
 import sys
@@ -49,11 +50,12 @@ def own_files(path: Path, installed: str = "") -> dict[str, Path]:
             if current == path:
                 raise
             continue  # whether it is ever executed is not known
-        for name in _imported(tree, _package(current, roots)):
-            if installed in ("", name.split(".")[0]):
-                fresh = {file: shown for file, shown in _located(name, roots) if file not in found}
-                waiting += [file for file in fresh if file.suffix == ".py"]
-                found |= fresh
+        names = [name for name in _imported(tree) if installed in ("", name.split(".")[0])]
+        located = [hit for name in names for hit in _located(name, roots)]
+        located += [(file, _shown(file, [path.parent, *roots])) for file in _beside(tree, current)]
+        fresh = {file: shown for file, shown in located if file not in found}
+        waiting += [file for file in fresh if file.suffix == ".py"]
+        found |= fresh
 
     named: dict[str, Path] = {}
     for file, shown in found.items():
@@ -113,23 +115,30 @@ def _user_folders() -> Iterator[Path]:
             yield folder
 
 
-def _package(file: Path, roots: list[Path]) -> list[str]:
-    """The names of the packages that a module lies in, outermost first; none for a module in one of the roots."""
+def _shown(file: Path, roots: list[Path]) -> str:
+    """The file's name from the first root that it lies beneath."""
     root = next((root for root in roots if file.is_relative_to(root)), file.parent)
-    return list(file.parent.relative_to(root).parts)
+    return file.relative_to(root).as_posix()
 
 
-def _imported(tree: ast.Module, package: list[str]) -> Iterator[str]:
-    """Dotted names of what may be modules, of every import in a file, also of those within functions."""
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Dotted names of what may be modules, of every absolute import in a file, also of those within functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
             yield from (str(given.value) for given in node.args[:1] if isinstance(given, ast.Constant))
+
+
+def _beside(tree: ast.Module, current: Path) -> Iterator[Path]:
+    """The files of what a file imports from its own folder, or from those above, by leading dots."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = current.parents[min(node.level, len(current.parents)) - 1]
+            names = [".".join(filter(None, [node.module, alias.name])) for alias in node.names]
+            yield from (file for name in names for file, _ in _located(name, [folder]))
 
 
 def _located(name: str, roots: list[Path]) -> Iterator[tuple[Path, str]]:
@@ -156,6 +165,27 @@ def _located(name: str, roots: list[Path]) -> Iterator[tuple[Path, str]]:
             return
 
 
+class _Importer:
+    """What `import` does in a component's file, also in a method that is called later: a user's own modules are those
+    of the file's folder, whatever another component imported under their names."""
+
+    def __init__(self, path: Path, modules: Mapping[str, Path], texts: Mapping[Path, bytes]) -> None:
+        self._own = path, modules, texts
+        self._tops = {name.partition("/")[0].removesuffix(".py") for name in modules}
+        self._found: dict[tuple[str, tuple[str, ...]], Any] = {}
+
+    def __call__(
+        self, name: str, globals: Any = None, locals: Any = None, fromlist: tuple[str, ...] | None = (), level: int = 0
+    ) -> Any:
+        if level or name.partition(".")[0] not in self._tops:
+            return builtins.__import__(name, globals, locals, fromlist or (), level)
+        key = name, tuple(fromlist or ())
+        if key not in self._found:
+            with importing(*self._own):
+                self._found[key] = builtins.__import__(name, globals, locals, fromlist or (), level)
+        return self._found[key]
+
+
 def import_file(kind: str, path: Path) -> Any:
     """A user's file as a module; imported anew when its text or that of a module which it imports changes."""
     source = path.read_bytes()
@@ -167,6 +197,11 @@ def import_file(kind: str, path: Path) -> Any:
     if name not in sys.modules:
         module = sys.modules[name] = ModuleType(name)
         module.__file__ = str(path)
+        vars(module)["__builtins__"] = vars(builtins) | {"__import__": _Importer(path, modules, texts)}
+        if any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(read(path)[0])):
+            package = sys.modules[f"{name}_folder"] = ModuleType(f"{name}_folder")
+            package.__path__ = [str(path.parent)]
+            module.__package__ = package.__name__
         try:  # not by Python's loader: its cache of compiled files tells texts apart by size and whole seconds
             with importing(path, modules, texts):
                 exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)

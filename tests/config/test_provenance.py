@@ -463,6 +463,54 @@ def test_two_folders_have_each_a_helper_of_the_same_name(folder: Path) -> None:
         assert str(folder / rate) not in sys.path
 
 
+LATE = """
+from dataclasses import dataclass
+
+from strategies.fedavg import FedAvg
+
+
+@dataclass(frozen=True)
+class Mine(FedAvg):
+    def rate(self):
+        from helper import RATE
+
+        return RATE
+"""
+
+
+def test_a_method_imports_late_from_the_folder_of_its_file(folder: Path) -> None:
+    from fedlt.config.catalog import find
+
+    made = []
+    for rate in ("1", "2"):
+        (folder / rate).mkdir()
+        (folder / rate / "mine.py").write_text(LATE, encoding="utf-8")
+        (folder / rate / "helper.py").write_text("from deeper import RATE\n", encoding="utf-8")
+        (folder / rate / "deeper.py").write_text(f"RATE = {rate}\n", encoding="utf-8")
+        made.append(find("strategy", f"./{rate}/mine.py:Mine").create({}))
+    assert [each.rate() for each in (*made, *made)] == [1, 2, 1, 2]
+
+
+def test_a_file_imports_from_its_own_folder_by_leading_dots(folder: Path) -> None:
+    from fedlt.config.catalog import find
+
+    (folder / "helper.py").write_text("RATE = 9\n", encoding="utf-8")  # of the working folder: another one
+    hashes = set()
+    for rate in ("1", "2"):
+        (folder / rate / "parts").mkdir(parents=True)
+        text = MINE.replace("import helper", "from . import helper")
+        (folder / rate / "mine.py").write_text(text, encoding="utf-8")
+        (folder / rate / "helper.py").write_text("from .parts.deeper import RATE\n", encoding="utf-8")
+        (folder / rate / "parts" / "deeper.py").write_text(f"RATE = {rate}\n", encoding="utf-8")
+        found = find("strategy", f"./{rate}/mine.py:Mine")
+        assert found.create({}).rate() == float(rate)
+        assert sorted(found.files()) == ["helper.py", "mine.py", "parts/deeper.py"]
+        hashes.add(load_scenario("digits_lt", f"strategy=./{rate}/mine.py:Mine").hash)
+    assert len(hashes) == 2
+    shutil.copytree(folder / "1", folder / "copy")
+    assert load_scenario("digits_lt", "strategy=./copy/mine.py:Mine").hash in hashes  # wherever it lies
+
+
 def test_a_module_named_like_an_installed_one_does_not_push_it_out(folder: Path) -> None:
     import numpy
 

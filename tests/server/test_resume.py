@@ -309,7 +309,7 @@ def test_a_strategy_may_keep_tensors_only(tiny: dict[str, Any], own_file: Callab
         "class Counting(Strategy):\n    def aggregate(self, server, updates):\n"
         "        server.weights = combine(updates).mean\n        server.state['n'] = 3\n"
     )
-    with pytest.raises(FedLTError, match=r"server\.state\['n'\] is a int; keep tensors only"):
+    with pytest.raises(FedLTError, match=r"server\.state\['n'\] is an int; keep torch.tensor"):
         fedlt.run(tiny, f"strategy={own_file(text)}:Counting", out=tmp_path)
 
 

@@ -11,7 +11,7 @@ from fedlt.callback import Callback, RunState
 from fedlt.process.files import from_here
 from fedlt.process.pace import Cadence, Pace
 from fedlt.process.wording import clock, counted, duration
-from fedlt.results.long_runs import HOUR, idle_cores, long_run
+from fedlt.results.long_runs import HOUR, costly_evaluations, idle_cores, long_run
 from fedlt.results.next_steps import next_steps
 from fedlt.results.summary import evaluation_line, final_table, plain, profile_table
 
@@ -147,6 +147,8 @@ class Console(Callback):
             print(f"{stopped['by']} stopped the run after round {stopped['round']}: {stopped['reason']}")
         for warning in run.warnings:
             print(f"warning: {warning}")
+        if not already and (told := _costly_evaluations(run)):
+            print(told)
         if not self.going_on:
             self.ending(run)
 
@@ -184,3 +186,15 @@ class Console(Callback):
             self._bar.print(line)
         else:
             print(line, flush=True)
+
+
+def _costly_evaluations(run: Run) -> str:
+    """What is to be said where a run that trained itself spent most of its time on tests."""
+    if "trained_by" in run.summary:
+        return ""
+    evaluation, rounds = run.scenario["evaluation"], run.rounds
+    tested = evaluation["clients"] or run.summary["clients"]
+    return costly_evaluations(
+        rounds["train_seconds"].sum(), rounds["evaluate_seconds"].sum(), evaluation["every"],
+        run.summary["evaluations"], tested,
+    )  # fmt: skip

@@ -7,6 +7,9 @@ from fedlt.process.wording import duration
 
 HOUR = 3600.0  # seconds from which on a command is worth a word
 
+MINUTE = 60.0  # seconds from which on a run is long enough to be shortened
+FEW = 20  # clients whose tests are not worth sparing
+
 _EVALUATIONS_WEIGH = 0.2  # share of the time from which on fewer of them are worth it
 
 
@@ -27,6 +30,22 @@ def long_run(what: str, seconds: float, rounds: int, evaluating: float = 0.0, co
         f"{what} about {duration(seconds)}. Shorter: {'; '.join(remedies)}. Ctrl-C keeps what is done, and the same "
         "command goes on from there"
     )
+
+
+def costly_evaluations(training: float, evaluating: float, every: int, evaluations: int, clients: int) -> str:
+    """A sentence about a run whose tests took longer than its training; "" where they did not, or where all was short.
+
+    training, evaluating: the workers' seconds. every: rounds between two of so many evaluations. clients: whose personal
+    models are tested each time.
+    """
+    if evaluating <= training or training + evaluating < MINUTE:
+        return ""
+    remedies = [f"evaluation.every={4 * every}"] if evaluations > 2 else []
+    remedies += [f"evaluation.clients={max(FEW, clients // 4)}"] if clients > FEW else []
+    if not remedies:
+        return ""
+    share = f"{100 * evaluating / (training + evaluating):.0f} %"
+    return f"{share} of the workers' time went into evaluations; {' or '.join(remedies)} makes them cheaper"
 
 
 def idle_cores(workers: int, clients: int, device: str) -> int:

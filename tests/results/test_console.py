@@ -16,7 +16,7 @@ from fedlt.process import pace
 from fedlt.process.bar import Bar
 from fedlt.results import long_runs
 from fedlt.results.console import Console
-from fedlt.results.long_runs import idle_cores, long_run
+from fedlt.results.long_runs import costly_evaluations, idle_cores, long_run
 
 FIGURES = {"generic/accuracy": 0.5, "generic/balanced_accuracy": 0.5}
 
@@ -117,6 +117,21 @@ def test_what_makes_a_run_shorter_fits_it(monkeypatch: pytest.MonkeyPatch) -> No
     )
     monkeypatch.setattr(long_runs, "available_cores", lambda: 4)
     assert [idle_cores(1, 8, "cpu"), idle_cores(4, 8, "cpu"), idle_cores(1, 1, "cpu")] == [4, 1, 1]
+
+
+def test_tests_that_take_longer_than_training_are_told_of(tmp_path: Path, tiny: dict[str, Any], printed: Any) -> None:
+    told = "60 % of the workers' time went into evaluations; evaluation.every=4 or evaluation.clients=25"
+    assert costly_evaluations(40.0, 60.0, every=1, evaluations=9, clients=100) == f"{told} makes them cheaper"
+    assert costly_evaluations(60.0, 40.0, every=1, evaluations=9, clients=100) == ""
+    assert costly_evaluations(20.0, 30.0, every=1, evaluations=9, clients=100) == ""  # under a minute in all
+    assert "every" not in costly_evaluations(40.0, 60.0, every=1, evaluations=2, clients=100)
+    assert costly_evaluations(40.0, 60.0, every=1, evaluations=2, clients=20) == ""  # nothing to spare
+
+    run = fedlt.run(tiny, "federation.rounds=4", out=tmp_path)
+    slow = run.rounds.assign(train_seconds=[10.0] * 4, evaluate_seconds=[0.0, 20.0, 20.0, 20.0])
+    slow.to_parquet(run.folder / "rounds.parquet")
+    Console().finished(fedlt.open_run(run.folder))
+    assert "60 % of the workers' time went into evaluations; evaluation.every=4 makes them cheaper" in printed()
 
 
 def test_quiet_and_verbose(monkeypatch: pytest.MonkeyPatch, printed: Any) -> None:

@@ -147,8 +147,8 @@ class Console(Callback):
             print(f"{stopped['by']} stopped the run after round {stopped['round']}: {stopped['reason']}")
         for warning in run.warnings:
             print(f"warning: {warning}")
-        if not already and (told := _costly_evaluations(run)):
-            print(told)
+        if not already and (costly := _costly_evaluations(run)):
+            print(costly)
         if not self.going_on:
             self.ending(run)
 

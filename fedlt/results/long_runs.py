@@ -35,8 +35,8 @@ def long_run(what: str, seconds: float, rounds: int, evaluating: float = 0.0, co
 def costly_evaluations(training: float, evaluating: float, every: int, evaluations: int, clients: int) -> str:
     """A sentence about a run whose tests took longer than its training; "" where they did not, or where all was short.
 
-    training, evaluating: the workers' seconds. every: rounds between two of so many evaluations. clients: whose personal
-    models are tested each time.
+    training, evaluating: the workers' seconds. every: rounds between two of so many evaluations. clients: whose
+    personal models are tested each time.
     """
     if evaluating <= training or training + evaluating < MINUTE:
         return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from fedlt.config.component import (
     Made,
 )
 from fedlt.config.flower_source import flower_classes, flower_fields
-from fedlt.config.module_source import YOUNG, fields_of, module_fields, with_keys
+from fedlt.config.module_source import YOUNG, fields_of, key_of, module_fields, with_keys
 from fedlt.config.own_code import import_file
 from fedlt.config.schema import suggest
 from fedlt.config.source import (
@@ -195,7 +196,7 @@ def _own_module(name: str, path: Path, attribute: str) -> Component:
             known = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
             message = f"{path} has no class or function {attribute!r}{suggest(attribute, known)}"
             raise ScenarioError(Problem("model", message))
-        fields = with_keys(fields_of(found))
+        fields = with_keys([replace(field, name=key_of(field.name)) for field in fields_of(found)])
 
     doc = next((ast.get_docstring(n) for n in tree.body if getattr(n, "name", "") == attribute), None)  # type: ignore[arg-type]
     summary = (doc or "").strip().splitlines() or [""]
@@ -207,6 +208,7 @@ def _wrapped(path: Path, attribute: str, options: dict[str, Any]) -> Any:
     """The recipe of a user's module. A function of its own: what makes a component travels to other processes."""
     from fedlt.nn.wrapped import WrappedModule  # late: it imports torch
 
+    options = {"name" if key == key_of("name") else key: value for key, value in options.items()}
     return WrappedModule.of(getattr(import_file("model", path), attribute), f"{path.name}:{attribute}", options)
 
 

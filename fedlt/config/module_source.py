@@ -54,6 +54,11 @@ def module_fields(tree: ast.Module, comments: dict[int, str], name: str) -> tupl
     return with_keys([] if init is None else _own_fields(init.args, comments, skip=1))
 
 
+def key_of(argument: str) -> str:
+    """The key of an argument: `name_` of one that is called `name`, which in a scenario is the module's own name."""
+    return "name_" if argument == "name" else argument
+
+
 def with_keys(own: list[Field]) -> tuple[Field, ...]:
     """A module's own keys, and those that every module has."""
     taken = {field.name for field in own}
@@ -73,14 +78,14 @@ def _own_fields(arguments: ast.arguments, comments: dict[int, str], skip: int) -
             continue
         doc = comments.get(argument.lineno, "")
         if default is None:
-            found.append(Field(argument.arg, _annotation(argument, None), None, True, doc))
+            found.append(Field(key_of(argument.arg), _annotation(argument, None), None, True, doc))
             continue
         try:
             value = ast.literal_eval(default)
         except ValueError:
             continue
         value = list(value) if isinstance(value, tuple) else value
-        found.append(Field(argument.arg, _annotation(argument, value), value, False, doc))
+        found.append(Field(key_of(argument.arg), _annotation(argument, value), value, False, doc))
     return found
 
 

@@ -74,6 +74,18 @@ class Normed(Model):
 """
 
 
+def test_an_argument_called_name_has_a_key(tmp_path: Path) -> None:
+    """`model.name` is the module's own name."""
+    text = "from torch import nn\nclass Net(nn.Linear):\n    def __init__(self, name, width=8):\n"
+    (tmp_path / "net.py").write_text(text + "        super().__init__(64, width)\n        self.called = name\n")
+    model = f"{tmp_path}/net.py:Net"
+    chosen = load_scenario("digits_lt", {"model": {"name": model, "name_": "small"}}).model
+    assert chosen.name == model and chosen.options["name_"] == "small"
+    assert chosen.create().arguments["name"] == "small"
+    with pytest.raises(ScenarioError, match=r"model\.name_: .* needs it"):
+        load_scenario("digits_lt", {"model": model})
+
+
 @pytest.mark.parametrize(
     ("changes", "key", "message"),
     [

@@ -194,7 +194,7 @@ def chosen(name: str, method: str) -> tuple[float, float | None]:
 
 
 def run(name: str, only: Sequence[str], seeds: Sequence[int], out: Path, parallel: int | str) -> None:
-    """Run the chosen settings, and write NAME.csv of all methods that are finished."""
+    """Run the chosen settings, and write NAME.csv of these methods."""
     setting = SETTINGS[name]
     inline = "resources.backend=inline"
     work = [job for method in only for job in jobs(setting, method, [chosen(name, method)], seeds, inline)]
@@ -203,9 +203,10 @@ def run(name: str, only: Sequence[str], seeds: Sequence[int], out: Path, paralle
     for job, reason in done.failures.items():
         print(f"failed: {job}: {reason.splitlines()[0]}")
 
+    own = any(METHODS[method].strategy == "fedloge" for method in only)
     table = compare(
         *done.runs,
-        by="strategy,strategy.heads,strategy.sparsity,strategy.backbone_from",
+        by="strategy,strategy.heads,strategy.sparsity,strategy.backbone_from" if own else "strategy",
         reference="fedavg",
         metrics=METRICS,
         variants="*",

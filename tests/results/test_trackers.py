@@ -221,7 +221,7 @@ def test_what_is_no_tracker_is_refused_before_any_work(
         ["notes", "notes"],
         ["notes notes", None],
     ],
-    ids=str,
+    ids=["object", "objects", "tuple", "text", "list", "words"],  # equal in the processes that share the tests
 )
 def test_one_tracker_or_several_by_name_or_as_objects(
     notes: type[Notes], tiny: dict[str, Any], tmp_path: Path, track: Any

@@ -175,7 +175,8 @@ def norms(methods: Methods, reference: str, width: float) -> Figure:
         "" if equal else "Axes differ between panels.",
         f"Without a generic linear head: {', '.join(without)}." if without else "",
     ]
-    noted = [replace(chart, note=" ".join(filter(None, notes))) for chart in shown]
+    high = 1.05 * max(highs) if equal else None  # panels that share an axis would keep the first one's limit
+    noted = [replace(chart, note=" ".join(filter(None, notes)), y=replace(chart.y, high=high)) for chart in shown]
     return _side_by_side(noted, width, columns=3, height=2.2, share=equal)
 
 

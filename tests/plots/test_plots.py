@@ -192,6 +192,16 @@ def test_methods_without_a_linear_head_are_named_beneath_the_norms(runs: list[Ru
     assert figure.legends[0].get_title().get_text().endswith("Without a generic linear head: local.")
 
 
+def test_norms_share_an_axis_that_holds_the_longest(tiny: dict[str, Any], tmp_path: Path) -> None:
+    methods = {}
+    for name, norm in {"short": 1.0, "long": 1.5}.items():
+        run = make_run(tmp_path / name, tiny)
+        run.classes.assign(head_norm=norm).to_parquet(run.folder / "classes.parquet")
+        methods[name] = open_run(run.folder)
+    figure = plots.draw("norms", methods)
+    assert [ax.get_ylim() for ax in figure.axes] == [(0.0, pytest.approx(1.05 * 1.5))] * 2
+
+
 @pytest.mark.slow
 def test_a_method_without_a_generic_model_borrows_one(axes: Axes, runs: list[Run]) -> None:
     plots.client_scatter(axes, of(runs, "local"))

@@ -26,9 +26,10 @@ def explain(
 ) -> None:
     """Say what a figure, a key, a method or a scenario is.
 
-    NAME: a figure or column of a run's tables (generic/few, clients.nll), a key (federation.rounds, strategy.mu) or
-    section (data.longtail), whatever `fedlt ls` lists (fedprox, dirichlet, digits_lt), the last part of any of them,
-    or something of your own, ./mine.py:Mine. The names of all figures unless given.
+    NAME: a figure or column of a run's tables (generic/few, clients.nll), the heading of one (tail, 'worst 10 %'), a
+    key (federation.rounds, strategy.mu) or section (data.longtail), whatever `fedlt ls` lists (fedprox, dirichlet,
+    digits_lt), the last part of any of them, what methods declare (class_prior), or something of your own,
+    ./mine.py:Mine. The names of all figures unless given.
     """
     from fedlt.measures import glossary
 
@@ -37,9 +38,10 @@ def explain(
             raise ScenarioError(Problem("--markdown", "writes all entries; leave out the name"))
         print(glossary.page(), end="")
     elif name:
-        entries = (
-            _own(name) if ".py:" in name else [*_figures(name), *_keys(name), *_components(name), *_scenario(name)]
-        )
+        if ".py:" in name:
+            entries = _own(name)
+        else:
+            entries = [*_figures(name), *_keys(name), *_components(name), *_scenario(name), *_needs(name)]
         if not entries:
             raise ScenarioError(Problem("explain", f"there is nothing called {name!r}{_near(name)}"))
         print("\n\n".join(entries))
@@ -50,9 +52,12 @@ def explain(
 def _near(name: str) -> str:
     """The names that are spelt alike, in full or in their last part."""
     from fedlt.commands.listing import explained_names
+    from fedlt.config.declarations import NEEDS
+    from fedlt.measures import glossary
 
     known = explained_names()
     ends = {end: full for full in known for end in (full, full.replace("/", ".").rpartition(".")[2])}
+    ends |= dict.fromkeys((*glossary.headings(), *NEEDS), "")
     near = difflib.get_close_matches(name.lower(), ends, n=3, cutoff=0.6)
     words = f"did you mean {' or '.join(map(repr, near))}?" if near else "`fedlt ls` and `fedlt explain` list what is"
     return f"; {words}"
@@ -188,6 +193,14 @@ def _scenario(name: str) -> Iterator[str]:
         head = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
         about = [f"  {line.lstrip('#').removeprefix(' ')}".rstrip() for line in lines[:head]]
         yield "\n".join([f"{name} (scenario)", *about, f"  all its keys: fedlt show {name}"])
+
+
+def _needs(name: str) -> Iterator[str]:
+    """What methods declare that they are given, send, or ask of the model."""
+    from fedlt.config.declarations import NEEDS
+
+    if name in NEEDS:
+        yield f"{name} (declared by strategies and learners)\n{wrapped(NEEDS[name])}"
 
 
 def _own(name: str) -> list[str]:

@@ -15,7 +15,7 @@ from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.columns import COLUMNS
 from fedlt.measures.figure import Figure
-from fedlt.measures.figures import METRICS
+from fedlt.measures.figures import GROUPS, METRICS
 from fedlt.statistic import VALIDATION
 
 MASKED = (
@@ -89,15 +89,31 @@ def _of_any_model(name: str, records: Mapping[str, Figure]) -> Figure | None:
 
 def explain(name: str) -> list[Figure]:
     """The records that a name stands for: a metric (`personal_masked[psi]/few`), a column (`clients.nll`), or the last
-    part of either (`few`). Raises `ScenarioError` with the nearest right spelling."""
+    part of either (`few`), or the heading of a table's column (`tail`, `worst 10 %`). Raises `ScenarioError` with the
+    nearest right spelling."""
     found = described(name)
     if found.text:
         return [found]
     matches = [figure for figure in entries() if figure.last_part == _plain(name)]
-    if matches:
-        return matches
+    headed = [METRICS.get(metric) or described(metric) for metric in headings().get(name.lower(), ())]
+    if matches or headed:
+        return [*headed, *(figure for figure in matches if figure not in headed)]
     known = {key for figure in entries() for key in (figure.name, figure.last_part)}
     raise ScenarioError(Problem("explain", f"unknown figure {name!r}{suggest(_plain(name), sorted(known))}"))
+
+
+def headings() -> dict[str, tuple[str, ...]]:
+    """Headings of the tables of runs and comparisons, in lower case -> names of the metrics beneath them."""
+    found: dict[str, tuple[str, ...]] = {"masked": ("personal_masked/accuracy",)}
+    for figure in METRICS.values():
+        for heading in dict.fromkeys(filter(None, (figure.header.lower(), figure.column.lower()))):
+            found[heading] = (*found.get(heading, ()), figure.name)
+
+    # Those of head, medium and tail stand above the rows of both models.
+    for part, word in GROUPS:
+        both = (f"generic/{part}", f"personal/{part}")
+        found |= dict.fromkeys((word, f"{word} ({part})"), both)
+    return found
 
 
 def facts(figure: Figure) -> str:

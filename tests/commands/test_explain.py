@@ -44,6 +44,23 @@ def test_a_key_of_components_is_told_once_for_those_that_mean_the_same() -> None
     assert "Default: none: it must be given." in explained("local.schedule.step_size")
 
 
+@pytest.mark.parametrize(
+    ("heading", "names"),
+    [
+        ("tail", ["generic/few", "personal/few"]),
+        ("head (many)", ["generic/many", "personal/many"]),
+        ("masked", ["personal_masked/accuracy"]),
+        ("Worst 10 %", ["personal/worst_decile"]),
+        ("spread", ["personal/std"]),
+        ("MB up", ["cost/mb_up"]),
+        ("medium", ["generic/medium", "personal/medium", "clients.medium"]),
+        ("class_prior", ["class_prior"]),
+    ],
+)
+def test_what_stands_in_a_table_of_runs_is_explained(heading: str, names: list[str]) -> None:
+    assert [entry.split()[0] for entry in explained(heading).split("\n\n")] == names
+
+
 def test_a_section_lists_its_keys() -> None:
     late = explained("federation.late")
     assert late.startswith(

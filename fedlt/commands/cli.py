@@ -15,7 +15,7 @@ import typer
 from fedlt import __version__
 from fedlt.commands import completion, explain, report, results
 from fedlt.commands.completion import complete_kinds, complete_shipped
-from fedlt.commands.options import Command
+from fedlt.commands.options import Command, Group
 from fedlt.commands.shared import (
     Overrides,
     QuietOption,
@@ -24,11 +24,12 @@ from fedlt.commands.shared import (
     guarded,
     parse_seeds,
 )
-from fedlt.commands.typed import DEFAULT_SCENARIO, split
+from fedlt.commands.typed import DEFAULT_SCENARIO, several_values, split
 from fedlt.errors import Problem, ScenarioError
 from fedlt.process.wording import counted
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -91,7 +92,13 @@ def run(
     changes += [f"resources.{key}={value}" for key, value in (("backend", backend), ("workers", workers)) if value]
     changes += [f"init_from.name={init_from}"] if init_from else []
     each = [[*changes, f"seed={seed}"] for seed in parse_seeds(seeds)] if seeds else [changes]
-    scenarios = [load_scenario(chosen, overridden) for overridden in each]  # all are checked before the first runs
+    try:
+        scenarios = [load_scenario(chosen, overridden) for overridden in each]  # all are checked before the first runs
+    except ScenarioError as error:
+        if several_values(changes):
+            words = shlex.join([chosen, *changes, *(["--seeds", seeds] if seeds else [])])
+            error.add_note(f"several values of a key are a sweep: fedlt sweep {words}")
+        raise
     from fedlt.commands.repeated import run_each
 
     options = [*(["--seeds", seeds] if seeds else []), *(["--out", str(out)] if out != Path("runs") else [])]

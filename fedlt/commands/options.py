@@ -6,9 +6,23 @@ import shlex
 from typing import IO, Any
 
 import click
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from fedlt.commands.typed import content
+
+
+class Group(TyperGroup):
+    """The commands. One that there is none of is refused with those that are spelt alike, once: click and typer would
+    both name them."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from fedlt.config.schema import suggest
+
+            ctx.fail(f"there is no command {args[0]!r}{suggest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
 
 
 class Command(TyperCommand):

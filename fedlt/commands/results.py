@@ -139,7 +139,12 @@ def compare(
 
     if not 0 < level < 1:
         raise ScenarioError(Problem("--level", f"expected a number between 0 and 1, got {level}"))
-    chosen = format or ENDINGS.get(output.suffix if output else "", "text")
+    if output is not None and not output.parent.is_dir():
+        raise ScenarioError(Problem("--output", f"there is no folder {output.parent}"))
+    if output is not None and not format and output.suffix.lower() not in ENDINGS:
+        endings = ", ".join(ENDINGS)
+        raise ScenarioError(Problem("--output", f"{output} ends in none of {endings}; give it one, or --format"))
+    chosen = format or ENDINGS.get(output.suffix.lower() if output else "", "text")
     if chosen not in FORMATS:
         raise ScenarioError(Problem("--format", f"expected one of {', '.join(FORMATS)}, got {chosen!r}"))
     runs, base = named(paths, reference, names)
@@ -149,6 +154,7 @@ def compare(
     )  # fmt: skip
     if output is not None:
         output.write_text(render(tables, chosen) + "\n", encoding="utf-8")
+        print(output)
     elif chosen == "text":
         print_tables(tables)
     else:

@@ -16,6 +16,16 @@ def split(scenario: str, overrides: list[str] | None) -> tuple[str, list[str]]:
     return scenario, list(overrides or [])
 
 
+def several_values(overrides: list[str]) -> bool:
+    """Whether one of these overrides has values with commas between them, as those of a sweep have."""
+    from fedlt.sweeps.grid import split_values
+
+    try:
+        return any(len(split_values(override.partition("=")[2])) > 1 for override in overrides)
+    except ValueError:  # a bracket is not closed
+        return False
+
+
 def content(words: list[str]) -> dict[str, Any]:
     """The scenario of these words as plain dictionaries, unchecked; empty where it cannot be read."""
     from fedlt.config.scenario_file import apply, locate, read

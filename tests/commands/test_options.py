@@ -38,6 +38,32 @@ def test_help_fits_the_terminal_and_cuts_nothing(command: str, width: int) -> No
     assert "..." not in shown.partition("Commands:")[2], "a line about a command is cut"
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"), [("rnu", "'rnu'; did you mean 'run'?"), ("zzz", "'zzz'; known: check, compare, completion, cp")]
+)
+def test_an_unknown_command_gets_the_nearest_one_once(typed: str, told: str) -> None:
+    result = CliRunner().invoke(app, [typed])
+    assert result.exit_code == 2
+    assert f"there is no command {told}" in result.stderr
+    assert "Did you mean" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["strategy=fedavg,fedprox", "--seeds", "0-1"], "fedlt sweep digits_lt strategy=fedavg,fedprox --seeds 0-1"),
+        (["local.lr=0.1,0.3"], "fedlt sweep digits_lt local.lr=0.1,0.3"),
+        (["strategy=fedpro"], ""),
+        (["local.lr=[0.1,0.3]"], ""),
+        (["local.lr=[0.1,"], ""),
+    ],
+)
+def test_several_values_for_a_run_end_with_the_sweep_to_type(words: list[str], told: str) -> None:
+    result = CliRunner().invoke(app, ["run", "digits_lt", *words])
+    assert result.exit_code == 2
+    assert result.stderr.partition("several values of a key are a sweep: ")[2].strip() == told
+
+
 def test_a_module_is_named_like_the_command() -> None:
     shown = subprocess.run([sys.executable, "-m", "fedlt", "run", "-h"], capture_output=True, text=True, check=True)
     assert shown.stdout.startswith("Usage: fedlt run [OPTIONS]")

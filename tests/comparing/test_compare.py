@@ -306,11 +306,13 @@ def test_csv_and_json_hold_the_same_figures(runs: Path, tmp_path: Path) -> None:
 
 def test_the_formats_of_files_and_what_is_refused(runs: Path, tmp_path: Path) -> None:
     for ending, start in ((".md", "**accuracy"), (".tex", "% accuracy"), (".csv", "setting,"), (".txt", "accuracy")):
-        assert written(runs, "-o", str(tmp_path / f"t{ending}")) == ""
+        assert written(runs, "-o", str(tmp_path / f"t{ending}")) == f"{tmp_path / f't{ending}'}\n"
         assert (tmp_path / f"t{ending}").read_text(encoding="utf-8").startswith(start)
     for options, message in (
         (["--format", "html"], "--format: expected one of text, markdown, latex, csv, json, got 'html'"),
         (["--level", "95"], "--level: expected a number between 0 and 1"),
+        (["-o", str(tmp_path / "no" / "t.md")], f"--output: there is no folder {tmp_path / 'no'}"),
+        (["-o", str(tmp_path / "t.docx")], "t.docx ends in none of .md, .tex, .csv, .json, .txt; give it one, or"),
         (["--reference", "fedpox"], "--reference: 'fedpox' names no single row; did you mean 'fedprox'?"),
     ):
         result = CliRunner().invoke(app, ["compare", str(runs), *options])

@@ -47,7 +47,9 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             print(f"{stop}:\n  {_going_on(sys.argv[1:])}", file=sys.stderr)
             raise typer.Exit(stop.exit_code) from None
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            sweeps = function.__name__ == "sweep"
+            told = f"; the same call skips what is finished:\n  {_going_on(sys.argv[1:])}" if sweeps else ""
+            print(f"interrupted{told}", file=sys.stderr)
             raise typer.Exit(130) from None
 
     return safe

@@ -107,7 +107,7 @@ def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, v
     left = [job for job in jobs if job.name in backends]
     processes = how_many(left, parallel, backends)
     shared = share(left)
-    view.begin(jobs, done, processes, told, len(shared.leaders))
+    view.begin(jobs, done, processes, told, shared.leaders)
     try:
         if processes > 1:
             from fedlt.sweeps.workers import side_by_side

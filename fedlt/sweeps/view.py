@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fedlt.measures.headlines import headline
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
     from fedlt.sweeps.grid import Job
 
+TEST_ONLY = 0.1
+"""Work of a run that tests what another one trains, of which nothing is known before: about a tenth of a run's."""
 FIRST = 10.0
 """Seconds after which a sweep in a pipe says how it goes, unless a run has ended before."""
 
@@ -40,7 +42,12 @@ class View(Listener, Protocol):
     """Hears of the sweep as a whole, too."""
 
     def begin(
-        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
+        self,
+        jobs: Sequence[Job],
+        done: Mapping[str, Run],
+        processes: int,
+        refused: Mapping[str, str],
+        shared: Collection[str] = (),
     ) -> None: ...
     def close(self) -> None: ...
 
@@ -56,15 +63,22 @@ class Quiet:
         self.rounds: dict[str, tuple[int, int]] = {}
         self.begun: dict[str, float] = {}
         self.left: set[str] = set()
+        self.shared: frozenset[str] = frozenset()
         self.since = time.monotonic()
 
     def begin(
-        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
+        self,
+        jobs: Sequence[Job],
+        done: Mapping[str, Run],
+        processes: int,
+        refused: Mapping[str, str],
+        shared: Collection[str] = (),
     ) -> None:
         """jobs: the whole grid. done: those of them that were finished before. processes: runs side by side.
-        refused: job -> why it cannot run. shared: runs that test what another one of the grid trains."""
+        refused: job -> why it cannot run. shared: names of jobs that test what another one of the grid trains."""
         self.jobs, self.done, self.refused = list(jobs), dict(done), dict(refused)
         self.left = {job.name for job in jobs if job.name not in done and job.name not in refused}
+        self.shared = frozenset(shared)
         self.since = time.monotonic()
 
     def started(self, job: Job) -> None:
@@ -122,8 +136,9 @@ class Telling(Quiet):
 
     def seconds_left(self) -> float | None:
         """The time left, from the rounds that are over; None before the first one."""
-        parts = [number / total for name, (number, total) in self.rounds.items() if name in self.left]
-        share = sum(parts) / len(self.left) if self.left else 1.0
+        work = {name: TEST_ONLY if name in self.shared else 1.0 for name in self.left}
+        done = sum(work[name] * number / total for name, (number, total) in self.rounds.items() if name in work)
+        share = done / sum(work.values()) if work else 1.0
         return (time.monotonic() - self.since) / share * (1 - share) if share else None
 
 
@@ -131,7 +146,12 @@ class Lines(Telling):
     """Plain lines, for pipes and log files: one for each run, and one now and then while a run goes on."""
 
     def begin(
-        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
+        self,
+        jobs: Sequence[Job],
+        done: Mapping[str, Run],
+        processes: int,
+        refused: Mapping[str, str],
+        shared: Collection[str] = (),
     ) -> None:
         super().begin(jobs, done, processes, refused, shared)
         print(heading(jobs, done, processes, refused, shared), flush=True)
@@ -168,7 +188,12 @@ class Live(Telling):
         self._live: Any = None
 
     def begin(
-        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
+        self,
+        jobs: Sequence[Job],
+        done: Mapping[str, Run],
+        processes: int,
+        refused: Mapping[str, str],
+        shared: Collection[str] = (),
     ) -> None:
         from rich.live import Live as Rich
 
@@ -234,14 +259,18 @@ def view(verbose: bool = False) -> Live | Lines:
 
 
 def heading(
-    jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Mapping[str, str], shared: int = 0
+    jobs: Sequence[Job],
+    done: Mapping[str, Run],
+    processes: int,
+    refused: Mapping[str, str],
+    shared: Collection[str] = (),
 ) -> str:
     """One line that says how much there is to do, and how it is done; beneath it, what cannot run."""
     seeds, labels = {job.seed for job in jobs}, {job.label for job in jobs}
     how = f"{processes} side by side" if processes > 1 else "one after the other"
     grid = f"{counted(len(labels), 'method')}, {counted(len(seeds), 'seed')}"
     cannot = f"{len(refused)} cannot run, " if refused else ""
-    told = f" ({shared} on another's training)" if shared else ""
+    told = f" ({len(shared)} on another's training)" if shared else ""
     first = (
         f"{jobs[0].scenario.name}: {counted(len(jobs), 'run')} ({grid}), {len(done)} finished before, "
         f"{cannot}{len(jobs) - len(done) - len(refused)} to do{told}, {how}"

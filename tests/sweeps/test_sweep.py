@@ -306,7 +306,9 @@ def test_ctrl_c_ends_a_sweep_and_its_workers_and_marks_their_runs(scenario: str,
     )  # both workers may finish their first runs at once, and none be under way
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (130, "interrupted\n")
+    first, command = errors.splitlines()
+    assert (process.returncode, first) == (130, "interrupted; the same call skips what is finished:")
+    assert command.startswith("  fedlt sweep ") and command.endswith("--seeds 0-9 --parallel 2")
     assert not any(map(alive, workers))
     statuses = [run.status for run in load_runs("runs")]
     assert "finished" in statuses

@@ -50,6 +50,16 @@ def test_a_pipe_hears_of_a_sweep_before_its_first_run_ends(shown: Any, capsys: p
     ]
 
 
+def test_runs_that_only_test_are_little_of_the_time_left(shown: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    view, jobs, now = shown
+    view.begin(jobs, {}, 2, {}, [jobs[1].name])
+    assert capsys.readouterr().out.endswith("2 to do (1 on another's training), 2 side by side\n")
+    now[0] = 55
+    view.round(jobs[0], 50, 100)
+    # 50 of 110 parts of the work in 55 s, where the run that only tests has ten parts: 60 are left
+    assert capsys.readouterr().out == "[0/2] strategy=fedavg seed 0: round 50/100; about 66 s to go in all\n"
+
+
 def test_a_sweep_that_takes_hours_says_so_once(shown: Any, capsys: pytest.CaptureFixture[str]) -> None:
     view, (first, _), now = shown
     now[0] = 29

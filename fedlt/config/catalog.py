@@ -27,6 +27,7 @@ from fedlt.config.component import (
 from fedlt.config.flower_source import flower_classes, flower_fields
 from fedlt.config.module_source import YOUNG, fields_of, key_of, module_fields, with_keys
 from fedlt.config.own_code import import_file
+from fedlt.config.own_spelling import meant
 from fedlt.config.schema import suggest
 from fedlt.config.source import (
     class_literal,
@@ -147,8 +148,11 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
             module, _, attribute = entry.value.partition(":")
             return _component(kind, name, source_of(module), attribute, module)
 
-    own = f"{'' if names(kind) else '; there is none built in'} (your own: './file.py:{kind.capitalize()}')"
-    raise ScenarioError(Problem(kind, f"unknown {kind} {name!r}{suggest(name, names(kind))}{own}"))
+    remedy = meant(kind, name, relative_to or Path.cwd())
+    if not remedy:
+        own = f"{'' if names(kind) else '; there is none built in'} (your own: './file.py:{kind.capitalize()}')"
+        remedy = f"{suggest(name, names(kind))}{own}"
+    raise ScenarioError(Problem(kind, f"unknown {kind} {name!r}{remedy}"))
 
 
 def own_class(key: str, name: str, relative_to: Path | None = None) -> type:

@@ -101,6 +101,11 @@ def misspelt(part: object) -> Iterator[str]:
         else:
             yield from (_unknown(variable, word, known) for word in declared if word not in known)
 
+    for variable in ("private", "frozen"):
+        patterns = getattr(part, variable, ())
+        if isinstance(patterns, str):  # as ("head.*") is, without its comma
+            yield f"{variable} must be a tuple of patterns: {variable} = ({patterns!r},)"
+
     scope = getattr(part, "scope", "federated")
     if scope not in SCOPES:
         yield _unknown("scope", scope, SCOPES)

@@ -92,7 +92,7 @@ def as_text(value: Any) -> str:
     if value is None or isinstance(value, bool | int):
         return json.dumps(value)
     if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else f"{'-' if value < 0 else ''}.{abs(value)}"
+        return repr(float(value)) if math.isfinite(value) else f"{'-' if value < 0 else ''}.{abs(value)}"
     if isinstance(value, Path):
         return as_text(str(value) if value.is_absolute() or str(value).startswith((".", "~")) else f"./{value}")
     if isinstance(value, str):

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 BESIDE = ("mask", "categories")
 """Arrays that belong to the inputs, by the beginning of their names, in the order of the fields of `Given`."""
 
+RENAME = (
+    "; save them under these names (a single set as x and y, with data.test_share=0.2), or name yours in "
+    "data.input_column and data.target_column"
+)
+
 
 @dataclass(frozen=True)
 class Npz:
@@ -182,8 +187,10 @@ class Npz:
     def _arrays(self, needed: list[str], optional: list[str] | None = None) -> dict[str, NDArray[Any]]:
         missing = [key for key in needed if key not in self._keys]
         if missing:
-            known = ", ".join(self._keys)
-            raise refuse(f"{self.path} lacks the arrays {', '.join(missing)}; it has: {known}")
+            what = f"lacks the {'array' if len(missing) == 1 else 'arrays'} {', '.join(missing)}"
+            usual = {named(suffix) for named in (self._inputs, self._targets) for suffix in (self._train, self._test)}
+            remedy = RENAME if usual & set(missing) else ""
+            raise refuse(f"{self.path} {what}; it has: {', '.join(self._keys)}{remedy}")
         found = self._open(needed, optional or [])
         return {key: array for key, array in found.items() if array is not None}
 

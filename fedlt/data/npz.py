@@ -30,6 +30,8 @@ PICKLED = (
     "texts as array.astype(str); pictures of several sizes go into folders (train/CLASS/1.png) with data.size"
 )
 
+NO_ARCHIVE = "it is no archive of arrays, as numpy.savez writes it (pickles are not read: they may run any code)"
+
 
 @contextmanager
 def opened(
@@ -50,7 +52,7 @@ def opened(
                 raise refuse(f"{path} unpacks to {size / 2**30:.1f} GiB, more than this machine's memory")
             yield content
     except BROKEN as error:
-        reason = PICKLED if "Object arrays" in str(error) else error
+        reason = PICKLED if "Object arrays" in str(error) else NO_ARCHIVE if "pickled" in str(error) else error
         raise refuse(f"{path} is not a readable .npz file of plain arrays: {reason}") from error
 
 

@@ -250,3 +250,28 @@ def test_source_files_are_found_without_importing() -> None:
     assert source_of("strategies.fedprox") == catalog.ROOT / "strategies" / "fedprox.py"
     with pytest.raises(ScenarioError, match=r"'nowhere_at_all\.x' is not installed"):
         source_of("nowhere_at_all.x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "remedy"),
+    [
+        ("strategy", "./mine.py", "; name the class, too: ./mine.py:Mine or ./mine.py:Other"),
+        ("model", "mine.py", "; name the class, too: mine.py:Mine or mine.py:Other or mine.py:made"),
+        ("strategy", "mine", "; name the class, too: ./mine.py:Mine or ./mine.py:Other"),
+        ("strategy", "mine:Mine", "; a class of your own is named by its file: ./mine.py:Mine"),
+        ("strategy", "mine:Mien", "; ./mine.py has no class 'Mien'; did you mean 'Mine'?"),
+        ("strategy", "inner.deep:Deep", "; a class of your own is named by its file: ./inner/deep.py:Deep"),
+        ("strategy", "Other", "; your own is ./mine.py:Other"),
+        ("strategy", "fedavgg", "; did you mean 'fedavg'? (your own: './file.py:Strategy')"),
+        ("metric", "./none.py", "; there is none built in (your own: './file.py:Metric')"),
+    ],
+)
+def test_a_name_that_is_nearly_that_of_an_own_class_is_told_how_it_is_written(
+    own_file: Callable[..., Path], tmp_path: Path, kind: str, name: str, remedy: str
+) -> None:
+    (tmp_path / "inner").mkdir()
+    own_file("class Mine(Strategy): pass\nclass Other(Strategy): pass\nclass _Base: pass\ndef made(): pass\n")
+    own_file("class Deep(Strategy): pass\n", "inner/deep.py")
+    with pytest.raises(ScenarioError) as error:
+        catalog.find(kind, name, tmp_path)
+    assert error.value.problems[0].message == f"unknown {kind} {name!r}{remedy}"

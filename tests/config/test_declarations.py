@@ -98,6 +98,8 @@ def test_fields_and_methods_may_have_the_old_names(own_file: OwnFile) -> None:
             "Mine: needs has no word 'class_priors'; did you mean 'class_prior'?",
         ),
         ("strategy", "needs = ('linear_head')", "Mine: needs must be a tuple of words: needs = ('linear_head',)"),
+        ("strategy", "private = ('head.*')", "Mine: private must be a tuple of patterns: private = ('head.*',)"),
+        ("strategy", "frozen = 'head.*'", "Mine: frozen must be a tuple of patterns: frozen = ('head.*',)"),
         ("strategy", "learner_parts = ('losses',)", "learner_parts has no word 'losses'; did you mean 'loss'?"),
         ("strategy", "scope = 'local'", "scope has no word 'local'; known: centralized, federated, personal"),
         ("learner", "needs = ('unlabeled',)", "Mine: needs has no word 'unlabeled'; did you mean 'unlabelled'?"),

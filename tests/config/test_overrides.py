@@ -28,7 +28,8 @@ def test_a_value_is_read_back_as_it_was(value: Any) -> None:
 
 
 def test_numbers_of_numpy_and_paths_are_numbers_and_texts() -> None:
-    assert [as_text(np.float32(0.5)), as_text(np.int64(3))] == ["0.5", "3"]
+    numbers = [np.float32(0.5), np.float64(0.1), np.int64(3), np.bool_(True), *np.logspace(-2, -1, 2)]
+    assert [as_text(number) for number in numbers] == ["0.5", "0.1", "3", "true", "0.01", "0.1"]
     assert [as_text(Path("mine.npz")), as_text(Path("/a/mine.npz"))] == ["./mine.npz", "/a/mine.npz"]
 
 

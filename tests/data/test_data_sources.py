@@ -118,8 +118,8 @@ def test_moments_of_pictures_and_of_feature_rows(tmp_path: Path) -> None:
 
 
 BAD_ARRAYS: list[tuple[dict[str, Any], str]] = [
-    ({"x_test": None}, "lacks the arrays x_test"),
-    ({"y_train": None}, "lacks the arrays y_train"),
+    ({"x_test": None}, "lacks the array x_test; it has: x_train, y_train, y_test; save them under"),
+    ({"y_train": None}, "lacks the array y_train"),
     ({"x_train": GRAY[:2]}, "training inputs of shape [2, 2, 3] for 3 labels"),
     ({"x_test": GRAY[3:, :1]}, "one shape"),
     ({"x_train": GRAY[:3] / 255, "x_test": GRAY[3:] / 255}, "expected inputs as"),
@@ -145,9 +145,19 @@ def test_npz_that_cannot_be_used(changes: dict[str, Any], message: str, tmp_path
     assert said.startswith("data.name: ") and message in said
 
 
+def test_arrays_of_other_names_are_told_how_they_are_taken(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", data=np.repeat(GRAY, 2, axis=0), target=np.repeat(LABELS, 2))
+    config = Data(name=str(tmp_path / "set.npz"), test_share=0.5)
+    said = refusal(config)
+    assert "lacks the array y_train; it has: data, target; save them under these names (a single set as x and y" in said
+    assert "or name yours in data.input_column and data.target_column" in said
+    assert len(sources.load(replace(config, input_column="data", target_column="target")).y_train) == 5
+
+
 def test_group_columns_that_cannot_be_used(tmp_path: Path) -> None:
     config = write_npz(tmp_path / "set.npz", site_train=np.array([0.5, 1.0, 2.0]), short_train=np.array([1]))
-    assert "lacks the arrays writer_train" in refusal(replace(config, group_columns=["writer"]))
+    said = refusal(replace(config, group_columns=["writer"]))
+    assert "lacks the array writer_train" in said and "save them" not in said
     assert "must hold whole numbers or texts" in refusal(replace(config, group_columns=["site"]))
     assert "shape [1] for 3 rows" in refusal(replace(config, group_columns=["short"]))
 
@@ -155,10 +165,12 @@ def test_group_columns_that_cannot_be_used(tmp_path: Path) -> None:
 def test_files_that_are_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 torn")
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.npz").write_text("x")
     (tmp_path / "empty").mkdir()
     with (tmp_path / "single.npz").open("wb") as file:
         np.save(file, GRAY)
     assert "not a readable .npz" in refusal(Data(name=str(tmp_path / "torn.npz")))
+    assert "it is no archive of arrays, as numpy.savez writes it" in refusal(Data(name=str(tmp_path / "notes.npz")))
     assert "single array" in refusal(Data(name=str(tmp_path / "single.npz")))
     assert "no such file" in refusal(Data(name=str(tmp_path / "absent.npz")))
     assert "no such file or folder" in refusal(Data(name=str(tmp_path / "absent")))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
     from fedlt.sweeps.grid import Job
 
+Names = Collection[str]
+Reasons = Mapping[str, str]
 TEST_ONLY = 0.1
 """Work of a run that tests what another one trains, of which nothing is known before: about a tenth of a run's."""
 FIRST = 10.0
@@ -42,12 +44,7 @@ class View(Listener, Protocol):
     """Hears of the sweep as a whole, too."""
 
     def begin(
-        self,
-        jobs: Sequence[Job],
-        done: Mapping[str, Run],
-        processes: int,
-        refused: Mapping[str, str],
-        shared: Collection[str] = (),
+        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Reasons, shared: Names = ()
     ) -> None: ...
     def close(self) -> None: ...
 
@@ -67,12 +64,7 @@ class Quiet:
         self.since = time.monotonic()
 
     def begin(
-        self,
-        jobs: Sequence[Job],
-        done: Mapping[str, Run],
-        processes: int,
-        refused: Mapping[str, str],
-        shared: Collection[str] = (),
+        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Reasons, shared: Names = ()
     ) -> None:
         """jobs: the whole grid. done: those of them that were finished before. processes: runs side by side.
         refused: job -> why it cannot run. shared: names of jobs that test what another one of the grid trains."""
@@ -146,12 +138,7 @@ class Lines(Telling):
     """Plain lines, for pipes and log files: one for each run, and one now and then while a run goes on."""
 
     def begin(
-        self,
-        jobs: Sequence[Job],
-        done: Mapping[str, Run],
-        processes: int,
-        refused: Mapping[str, str],
-        shared: Collection[str] = (),
+        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Reasons, shared: Names = ()
     ) -> None:
         super().begin(jobs, done, processes, refused, shared)
         print(heading(jobs, done, processes, refused, shared), flush=True)
@@ -188,12 +175,7 @@ class Live(Telling):
         self._live: Any = None
 
     def begin(
-        self,
-        jobs: Sequence[Job],
-        done: Mapping[str, Run],
-        processes: int,
-        refused: Mapping[str, str],
-        shared: Collection[str] = (),
+        self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Reasons, shared: Names = ()
     ) -> None:
         from rich.live import Live as Rich
 
@@ -258,13 +240,7 @@ def view(verbose: bool = False) -> Live | Lines:
     return Live(verbose) if sys.stdout.isatty() else Lines(verbose)
 
 
-def heading(
-    jobs: Sequence[Job],
-    done: Mapping[str, Run],
-    processes: int,
-    refused: Mapping[str, str],
-    shared: Collection[str] = (),
-) -> str:
+def heading(jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Reasons, shared: Names = ()) -> str:
     """One line that says how much there is to do, and how it is done; beneath it, what cannot run."""
     seeds, labels = {job.seed for job in jobs}, {job.label for job in jobs}
     how = f"{processes} side by side" if processes > 1 else "one after the other"
@@ -278,7 +254,7 @@ def heading(
     return "\n".join([first, *(f"cannot run: {line}" for line in by_reason(jobs, refused))])
 
 
-def by_reason(jobs: Sequence[Job], reasons: Mapping[str, str]) -> list[str]:
+def by_reason(jobs: Sequence[Job], reasons: Reasons) -> list[str]:
     """A line for each reason, with the labels of all jobs that it holds for: seeds share theirs.
 
     reasons: job -> its reason; jobs without one are passed over.

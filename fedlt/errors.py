@@ -55,12 +55,14 @@ class CodeError(FedLTError):
 class ClientError(CodeError):
     """A client failed while it was trained or evaluated.
 
-    client: id of the client. round: 1-based round. reason: what failed, and where.
+    client: id of the client; below 0: the one site that holds all data. round: 1-based round. reason: what failed, and
+    where.
     """
 
     def __init__(self, client: int, round: int, reason: str, remote_traceback: str) -> None:
         self.client, self.round = client, round
-        super().__init__(f"client {client} failed in round {round}: {reason}", remote_traceback)
+        whom = "the site" if client < 0 else f"client {client}"
+        super().__init__(f"{whom} failed in round {round}: {reason}", remote_traceback)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -21,7 +21,7 @@ import numpy as np
 from fedlt.comparing.cells import Cell, paired
 from fedlt.comparing.comparison import WHEN, Comparison, Row
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
-from fedlt.comparing.own_names import renamed
+from fedlt.comparing.own_names import called, checked_name, renamed
 from fedlt.comparing.recorded_metrics import check_recorded
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
@@ -36,7 +36,7 @@ from fedlt.results.runs import Run, measured
 
 
 def compare(
-    *sources: Source,
+    *sources: Source | Mapping[str, Source],
     by: str | Sequence[str] | None = None,
     reference: str = "",
     metrics: Sequence[str] = (),
@@ -46,7 +46,7 @@ def compare(
     title: str = "",
     names: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """Compare runs, given as paths, globs or `Run`s.
+    """Compare runs, given as paths, globs, `Run`s or a sweep; in a mapping, by what their methods shall be called.
 
     by: keys whose values make the rows, such as `strategy,local.lr`; all in which the runs differ unless given. With
         `select`: strategy and learner unless given.
@@ -61,12 +61,13 @@ def compare(
 
     Raises `ScenarioError` with the keys in which runs differ that should not.
     """
+    given = [each for source in sources for each in _sources(source)]
     if names:
-        sources = (renamed(collect(sources), names),)
+        given = [renamed(collect(given), names)]
     if select:
-        selection, found = select_settings(sources, select, by)
+        selection, found = select_settings(given, select, by)
     else:
-        selection, found = None, group(*sources, by=by)
+        selection, found = None, group(*given, by=by)
 
     everything = [run for mine in found.methods.values() for run in mine]
     check_recorded([metric for metric in metrics if metric not in COSTS], everything)
@@ -100,6 +101,13 @@ def compare(
         title=title, excluded=found.excluded, averaged=averaged, selection=selection, unknown=unknown,
         untested=tuple(untested),
     )  # fmt: skip
+
+
+def _sources(source: Source | Mapping[str, Source]) -> list[Source]:
+    """A source as it is; of a mapping each, with its runs under the name given."""
+    if not isinstance(source, Mapping):
+        return [source]
+    return [[called(run, checked_name(name)) for run in collect([mine])] for name, mine in source.items()]
 
 
 def compare_each(*sources: Source, each: Sequence[str] | None = None, **options: Any) -> list[Comparison]:

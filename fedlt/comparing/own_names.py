@@ -51,23 +51,23 @@ def renamed(runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
     """
     keys = shortened(runs, [run_keys(run) for run in runs])
     by = default_keys(keys)
-    called = [
+    words = [
         dict.fromkeys([run.name, " ".join(labels_of(found, by)), lookup(found, "strategy"), lookup(found, "learner")])
         for run, found in zip(runs, keys, strict=True)
     ]
-    known = [name for mine in called for name in mine if name]
+    known = [name for mine in words for name in mine if name]
     given: dict[int, str] = {}
     problems = []
     for typed, name in names.items():
         old = as_typed(typed, known)
-        fitting = [index for index, mine in enumerate(called) if old in mine]
+        fitting = [index for index, mine in enumerate(words) if old in mine]
         if not old or not fitting:
             problems.append(Problem("--name", f"no run is called {typed!r}{suggest(typed, known)}"))
         given |= dict.fromkeys(fitting, checked_name(name))
 
     if problems:
         raise ScenarioError(problems, source="the names")
-    return [_called(run, given[index]) if index in given else run for index, run in enumerate(runs)]
+    return [called(run, given[index]) if index in given else run for index, run in enumerate(runs)]
 
 
 def parse_names(texts: Sequence[str]) -> dict[str, str]:
@@ -90,7 +90,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def _called(run: Run, name: str) -> Run:
+def called(run: Run, name: str) -> Run:
     """The same run under another name, which is written nowhere."""
     other = copy(run)
     other.summary = {**run.summary, "name": name}

@@ -27,6 +27,12 @@ def named(value: Any) -> str | Mapping[str, Any] | None:
     if is_dataclass(value):
         options = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
         return {"name": _name_of(type(value)), **options}
+    if any(base.__name__ == "Module" and base.__module__.startswith("torch.nn.") for base in type(value).__mro__):
+        made = type(value).__name__
+        raise TypeError(
+            f"expected a class, got an object of {made}, but each run builds a model of its own; give {made} itself, "
+            "and what its constructor takes as keys: {'model': " + made + ", 'model.width': 64}"
+        )
     return None
 
 

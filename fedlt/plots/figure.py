@@ -66,6 +66,8 @@ def draw(
     methods = by_name(
         mappings[0] if mappings else collect(source for source in runs if not isinstance(source, Mapping)), by
     )
+    if not methods:
+        raise ScenarioError(Problem("runs", "there is no run to draw"))
     base = find_row(reference, [((name,), "") for name in methods])[0][0] if reference else ""
     with style():
         figure = KINDS[kind](methods, base, width=width, **options)

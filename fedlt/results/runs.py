@@ -188,7 +188,8 @@ def open_run(path: str | Path) -> Run:
     """The run in the folder `path`."""
     folder = Path(path).expanduser()
     if not (folder / "run.json").is_file():
-        raise FedLTError(f"{folder} is not a run folder: it holds no run.json")
+        remedy = f"; fedlt.load_runs({str(path)!r}) opens the runs in it" if any(folder.glob("*/run.json")) else ""
+        raise FedLTError(f"{folder} is not a run folder: it holds no run.json{remedy}")
     return Run(folder)
 
 

@@ -60,6 +60,8 @@ def run(
     Raises `ScenarioError` before any work, `ClientError` where a client fails, `Interrupted` (a KeyboardInterrupt)
     after a signal.
     """
+    if "seeds" in sections:
+        raise ScenarioError(Problem("seeds", "a run has one, seed=0; fedlt.sweep(..., seeds=range(3)) takes several"))
     chosen = _with_resources(as_words([*overrides, sections]), backend, workers)
     checked = load_scenario(scenario.to_dict() if isinstance(scenario, Scenario) else scenario, chosen)
     if isinstance(scenario, Scenario):

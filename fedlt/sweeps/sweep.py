@@ -10,7 +10,7 @@ asks for; the workers are then kept from run to run. `how_many` holds the rule. 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fedlt.config.overrides import Override, Sections, as_words
 from fedlt.errors import Problem, ScenarioError
 from fedlt.process.own_packages import refuse_taken
+from fedlt.process.wording import counted
 from fedlt.results.runs import Run, finished_run, kept_run
 from fedlt.results.trackers import Track, trackers, words
 from fedlt.sweeps.attempt import attempt
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from fedlt.sweeps.view import View
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
-    """What became of a grid, in its order.
+    """What became of a grid, in its order. Whatever takes runs takes a sweep: `plots.draw("clients", result)`.
 
     runs: the finished ones. failures: job -> what went wrong. refused: those of the failures that never began, because
     their parts do not fit together.
@@ -45,11 +46,33 @@ class Sweep:
     failures: Mapping[str, str]
     refused: tuple[str, ...] = ()
 
-    def compare(self, **options: Any) -> list[Comparison]:
-        """A comparison of the runs for each setting of data, partition and evaluation; options as in `compare`."""
+    def compare(self, reference: str = "", **options: Any) -> list[Comparison]:
+        """A comparison of the runs for each setting of data, partition and evaluation.
+
+        reference: a row's name; the others then get paired differences. options: the others of `compare`.
+        """
         from fedlt.comparing.compare import compare_each
 
-        return compare_each(self.runs, **options)
+        return compare_each(self.runs, reference=reference, **options)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __repr__(self) -> str:
+        """One line; its runs' would fill pages."""
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"Sweep({counted(len(self.runs), 'run')}{failed})"
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows: the comparisons, and what failed."""
+        from fedlt.comparing.table import render
+
+        failed = "\n".join(f"- {name}: {reason}" for name, reason in self.failures.items())
+        tables = render(self.compare(), "markdown") if self.runs else ""
+        return "\n\n".join(filter(None, [f"`{self!r}`", tables, failed]))
 
 
 def sweep(
@@ -65,7 +88,7 @@ def sweep(
     """Run every combination of the overrides' values for every seed, and return what became of them.
 
     overrides: `key=value,value`, as `fedlt.sweeps.grid` reads them, or dictionaries, whose lists are values to combine.
-    seeds: the scenario's own unless given.
+    seeds: whole numbers, such as `range(3)`; the scenario's own unless given.
     out: parent of the run folders.
     parallel: runs side by side, or `auto`.
     force: run again what is finished.
@@ -75,6 +98,8 @@ def sweep(
     Raises `ScenarioError` before any work, where the grid or the data are wrong or no combination can run; a run that
     fails, or cannot run beside others that can, is found in the result.
     """
+    if isinstance(seeds, str | int):
+        raise ScenarioError(Problem("seeds", f"expected several whole numbers, such as range(3), got {seeds!r}"))
     jobs = followed(plan(scenario, as_words([*overrides, sections], several=True), list(seeds)), track)
     return run_jobs(jobs, Path(out), parallel, force, Quiet())
 

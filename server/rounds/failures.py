@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from fedlt.config.own_lines import told
 from fedlt.errors import ClientError, CodeError, FedLTError, HookError
-from fedlt.exchange import GENERIC, Failure, Report
+from fedlt.exchange import GENERIC, UNION, Failure, Report
 from fedlt.strategy import Weightless
 
 
@@ -29,7 +29,7 @@ class Failures:
         for failure in failures:
             when = round if failure.purpose == "train" else round - 1
             if failure.memory:
-                whom = "the generic model" if failure.client == GENERIC else f"client {failure.client}"
+                whom = _named(failure.client)
                 remedy = "(resources.workers), or a smaller local.batch_size or evaluation.batch_size"
                 message = f"memory ran out for {whom} in round {when}: take fewer workers {remedy}"
                 raise CodeError(message, failure.traceback)
@@ -43,10 +43,15 @@ class Failures:
 
     def _tell(self, round: int, failure: Failure) -> None:
         what = {"train": "round", "evaluate": "the evaluation after round"}[failure.purpose]
-        self._log(f"client {failure.client} is left out of {what} {round}: {failure.reason}")
+        self._log(f"{_named(failure.client)} is left out of {what} {round}: {failure.reason}")
         if (failure.client, failure.reason) not in self._told:  # the same traceback would fill the log
             self._told.add((failure.client, failure.reason))
             self._log(failure.traceback.rstrip())
+
+
+def _named(client: int) -> str:
+    """A client in words, by its number; two of these are no client's."""
+    return {GENERIC: "the generic model", UNION: "the site"}.get(client, f"client {client}")
 
 
 @contextmanager

@@ -16,9 +16,10 @@ import fedlt
 from fedlt.commands.cli import app
 from fedlt.comparing.own_names import parse_names, renamed
 from fedlt.config.scenario import load_scenario
-from fedlt.errors import ScenarioError
+from fedlt.errors import FedLTError, ScenarioError
 from fedlt.plots.measured import by_name
 from fedlt.results.runs import Run, load_runs
+from fedlt.sweeps.sweep import Sweep
 
 
 def call(*arguments: str) -> Result:
@@ -146,3 +147,35 @@ def test_pictures_and_reports_are_labelled_by_names(scenario: str) -> None:
     assert "FEDPROX" not in page
     wrong = call("plot", "runs", "--name", "nothing=Ours")
     assert (wrong.exit_code, "no run is called 'nothing'" in wrong.stderr) == (2, True)
+
+
+def test_a_mapping_names_the_methods(tiny: dict[str, Any], tmp_path: Path) -> None:
+    first, second = (toy(tmp_path, tiny, f"strategy={strategy}") for strategy in ("fedavg", "fedprox"))
+    found = fedlt.compare({"base": first, "ours": tmp_path / second.folder.name}, reference="ours")
+    assert (rows(found), found.reference) == (["base", "ours"], "ours")
+    assert (first.name, second.name) == ("", "")
+
+
+def test_a_sweep_is_taken_where_runs_are(tiny: dict[str, Any], tmp_path: Path) -> None:
+    runs = tuple(toy(tmp_path, tiny, f"strategy={strategy}") for strategy in ("fedavg", "fedprox"))
+    swept = Sweep(runs, {"strategy=fedbn seed 0": "it does not fit"})
+    assert repr(swept) == "Sweep(2 runs, 1 failed)"
+    assert rows(fedlt.compare(swept)) == rows(swept.compare("fedavg")[0]) == ["fedavg", "fedprox"]
+    assert swept.compare("fedavg")[0].reference == "fedavg"
+    assert len(fedlt.plots.draw("gain", swept, reference="fedavg").axes) == 2
+    shown = swept._repr_markdown_()
+    assert shown.startswith("`Sweep(2 runs, 1 failed)`\n\n**accuracy in %, last evaluation**\n\n| strategy | n |")
+    assert shown.endswith("\n\n- strategy=fedbn seed 0: it does not fit")
+    assert Sweep((), {})._repr_markdown_() == "`Sweep(0 runs)`"
+
+
+def test_what_names_no_runs_is_told_what_would(tiny: dict[str, Any], tmp_path: Path) -> None:
+    toy(tmp_path, tiny)
+    with pytest.raises(FedLTError, match=r"holds no run\.json; fedlt\.load_runs\('.*'\) opens the runs in it"):
+        fedlt.open_run(tmp_path)
+    with pytest.raises(ScenarioError, match="runs: there is no run to draw"):
+        fedlt.plots.draw("clients", {})
+    with pytest.raises(ScenarioError, match=r"seeds: expected several whole numbers, such as range\(3\), got '0-2'"):
+        fedlt.sweep(tiny, seeds="0-2", out=tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ScenarioError, match=r"seeds: a run has one, seed=0; fedlt\.sweep\(\.\.\., seeds=range\(3\)\)"):
+        fedlt.run(tiny, seeds=range(3), out=tmp_path)  # type: ignore[call-arg]

@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 import fedlt
 from fedlt.config.overrides import as_text, as_words
 from fedlt.errors import ScenarioError
 from fedlt.sweeps.grid import plan
+
+
+class Net(torch.nn.Module):
+    """A model of a user's."""
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,8 @@ def test_what_no_scenario_holds_is_named_with_its_key() -> None:
         as_words([{"strategy": object(), "local.lr": np.zeros(3)}, {3: 1}, {"~local.augment": None}])
     assert [problem.key for problem in caught.value.problems] == ["strategy", "local.lr", "3", "~local.augment"]
     assert "got an object of numpy.ndarray" in caught.value.problems[1].message
+    with pytest.raises(ScenarioError, match=r"model: expected a class, got an object of Net, .*; give Net itself, and"):
+        as_words([{"model": Net()}])
     with pytest.raises(ScenarioError, match="an empty list"):
         as_words([{"strategy": []}], several=True)
     with pytest.raises(ScenarioError, match=r"expected a number, got '0\.1'"):

@@ -342,6 +342,12 @@ def test_hooks_of_learners_are_told_of_in_the_same_way(
     assert error == sentence
 
 
+def test_the_site_of_all_data_is_no_client(told: Callable[..., FedLTError]) -> None:
+    text = written("loss(self, site, batch): return 1 / 0", "CrossEntropy")
+    error = told(text, "learner=MINE", "strategy=centralized", kind=ClientError)
+    assert str(error).startswith("the site failed in round 1: ZeroDivisionError: division by zero (in Mine.loss; ")
+
+
 @pytest.mark.parametrize(("hook", "sentence"), LEARNERS_BEFORE_WORK.items(), ids=list(LEARNERS_BEFORE_WORK))
 def test_hooks_of_learners_are_looked_at_before_any_work(
     told: Callable[..., FedLTError], hook: str, sentence: str

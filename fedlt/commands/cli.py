@@ -274,10 +274,11 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(found, indent=1))
         return
+    column = max(len(name) for rows in found.values() for name in rows)
     for section, rows in found.items():
         print(f"{section}:")
         for name, value in rows.items():
-            print(f"  {name:<16} {value}")
+            print(f"  {name:<{column}}  {value}")
 
 
 for function in (*results.COMMANDS, explain.explain, *report.COMMANDS, completion.completion):

@@ -61,6 +61,8 @@ end
 complete --command fedlt --no-files --arguments '(__fedlt_completion)'"""
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+PLOTS = "curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration"
+"""Kinds of pictures, in the order of `fedlt.plots.figure.KINDS`, which takes longer to import."""
 
 
 class LineComplete(ShellComplete):
@@ -164,10 +166,24 @@ def complete_override(ctx: click.Context, incomplete: str) -> Found:
 
 
 def complete_explained(incomplete: str) -> Found:
-    """Names that `fedlt explain` knows."""
+    """Names that `fedlt explain` knows, and headings of tables that need no quotation marks."""
     from fedlt.commands.listing import explained_names
+    from fedlt.measures.glossary import headings
 
-    return explained_names().items()
+    words = {heading: "heading of a table" for heading in headings() if heading.isidentifier()}
+    return (words | explained_names()).items()
+
+
+def complete_plots() -> list[str]:
+    """Kinds of pictures."""
+    return [*PLOTS.split(", "), "all"]
+
+
+def complete_formats() -> list[str]:
+    """Formats of a comparison."""
+    from fedlt.comparing.table import FORMATS
+
+    return list(FORMATS)
 
 
 def complete_kinds(incomplete: str) -> Found:

@@ -158,23 +158,27 @@ def _components(name: str) -> Iterator[str]:
         yield _component_text(catalog.find("strategy", name))
 
 
-def _component_text(component: Component) -> str:
-    """What it is, how it is chosen, where it applies, and its keys."""
+def _component_text(component: Component, typed: str = "") -> str:
+    """What it is, how it is chosen, where it applies, and its keys.
+
+    typed: what it was called, so that one of the user's own shows no path that was not typed.
+    """
     from fedlt.config import catalog, keys
     from fedlt.config.declarations import NEEDS, SCOPES
 
     places = {keys.kind(key): key for key in keys.scenario_keys()}
     texts, declared = catalog.declaration(component)
-    lines = [f"{component.name} ({component.kind})"]
+    called = typed or component.name
+    lines = [f"{called} ({component.kind})"]
     lines += [f"{wrapped(part)}\n" for text in texts for part in text.split("\n\n")]
 
     if component.kind not in places:
-        place, prefix, choice = "model.adapter", "model.adapter.", component.name
+        place, prefix, choice = "model.adapter", "model.adapter.", called
     elif "list[" in places[component.kind].annotation:  # keys of one in a list stand beside its name
-        place, prefix, choice = places[component.kind].name, "", f"[{component.name}]"
-        choice += f", or [{{name: {component.name}, KEY: VALUE}}]" if component.fields else ""
+        place, prefix, choice = places[component.kind].name, "", f"[{called}]"
+        choice += f", or [{{name: {called}, KEY: VALUE}}]" if component.fields else ""
     else:
-        place, prefix, choice = places[component.kind].name, f"{places[component.kind].name}.", component.name
+        place, prefix, choice = places[component.kind].name, f"{places[component.kind].name}.", called
     lines.append(wrapped(f"chosen by: {place}={choice}"))
 
     scope = declared.get("scope", "federated")
@@ -216,9 +220,9 @@ def _own(name: str) -> list[str]:
         except ScenarioError as error:
             refused = refused or error
             continue
-        return (
-            [_figure_text(figure) for figure in _told(component)] if kind == "metric" else [_component_text(component)]
-        )
+        if kind == "metric":
+            return [_figure_text(figure) for figure in _told(component)]
+        return [_component_text(component, name)]
     raise refused or ScenarioError(Problem("explain", f"{name} is no component"))
 
 

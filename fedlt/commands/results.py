@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedlt.commands.completion import PLOTS, complete_formats, complete_plots
 from fedlt.commands.shared import (
     NamesOption,
     Overrides,
@@ -26,8 +27,6 @@ from fedlt.process.wording import counted
 if TYPE_CHECKING:
     from fedlt.comparing.comparison import Comparison
     from fedlt.sweeps.sweep import Sweep
-
-PLOTS = "curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration"
 
 
 def sweep(
@@ -118,7 +117,10 @@ def compare(
     each: Annotated[str, typer.Option(help="Keys of the setting: a table for each value.")] = "",
     names: NamesOption = None,
     level: Annotated[float, typer.Option(help="Level of the confidence interval.")] = 0.95,
-    format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.", show_default=False)] = "",
+    format: Annotated[
+        str,
+        typer.Option(help="text, markdown, latex, csv or json.", show_default=False, autocompletion=complete_formats),
+    ] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File; its ending may choose the format.")
     ] = None,
@@ -163,7 +165,7 @@ def compare(
 
 def plot(
     paths: Paths,
-    kind: Annotated[str, typer.Option(help=f"{PLOTS}; or all.")] = "curves",
+    kind: Annotated[str, typer.Option(help=f"{PLOTS}; or all.", autocompletion=complete_plots)] = "curves",
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture, or a folder for all.")] = Path("fedlt.png"),
     by: Annotated[str | None, typer.Option(help="Keys that name the methods: strategy,local.lr.")] = None,
     reference: Annotated[str, typer.Option(help="Method to compare with; gain needs it.")] = "",
@@ -177,13 +179,14 @@ def plot(
     .png, .pdf, .svg and others.
     """
     from fedlt.plots.figure import KINDS, check_ending, draw, save
+    from fedlt.plots.measured import by_name
 
     if kind != "all":
         check_ending(output)
     runs, base = named(paths, reference, names)
     wanted = list(KINDS) if kind == "all" else [kind]
     if kind == "all":
-        if not reference:
+        if not reference or len(by_name(runs, by)) < 2:
             wanted.remove("gain")
         output.mkdir(parents=True, exist_ok=True)
     for name in wanted:

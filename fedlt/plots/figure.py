@@ -158,6 +158,8 @@ def gain(methods: Methods, reference: str, width: float) -> Figure:
     """Gain of every client over the reference, unmasked and masked."""
     if not reference:
         raise ScenarioError(Problem("--reference", f"gain needs one of {', '.join(methods)}"))
+    if len(methods) < 2:
+        raise ScenarioError(Problem("--kind", f"gain compares methods, and all these runs are of {reference}"))
     charts = [gain_chart(methods, reference, masked) for masked in (False, True)]
     return _with_legends(charts, width, height=2.8)
 

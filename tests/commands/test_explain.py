@@ -116,7 +116,9 @@ def test_an_unknown_name_gets_the_nearest_ones(name: str, near: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_users_strategy_is_explained_by_its_own_text(own_file: Callable[..., Path]) -> None:
+def test_a_users_strategy_is_explained_by_its_own_text(
+    own_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = [
         "@dataclass(frozen=True)",
         "class Mine(Strategy):",
@@ -127,6 +129,9 @@ def test_a_users_strategy_is_explained_by_its_own_text(own_file: Callable[..., P
     text = explained(f"{path}:Mine")
     assert "  Mine: nothing new.\n" in text
     assert "    strategy.tau [0.5] how\n" in text
+    monkeypatch.chdir(path.parent)
+    assert explained(f"./{path.name}:Mine").startswith(f"./{path.name}:Mine (strategy)\n")
+    assert str(path.parent) not in explained(f"./{path.name}:Mine")
     wrong = CliRunner().invoke(app, ["explain", f"{path}:Mime"])
     assert (wrong.exit_code, "did you mean 'Mine'?" in wrong.stderr) == (2, True)
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from fedlt import plots
 from fedlt.commands.cli import app
-from fedlt.commands.results import PLOTS
+from fedlt.commands.completion import PLOTS
 from fedlt.errors import ScenarioError
 from fedlt.plots.measured import at_chance, client_points, client_recalls, gains, recalls, series, split_of
 from fedlt.plots.style import COLOURS, looks, shades
@@ -200,6 +200,15 @@ def test_norms_share_an_axis_that_holds_the_longest(tiny: dict[str, Any], tmp_pa
         methods[name] = open_run(run.folder)
     figure = plots.draw("norms", methods)
     assert [ax.get_ylim() for ax in figure.axes] == [(0.0, pytest.approx(1.05 * 1.5))] * 2
+
+
+def test_a_method_gains_nothing_over_itself(tiny: dict[str, Any], tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", tiny)
+    with pytest.raises(ScenarioError, match="gain compares methods, and all these runs are of fedavg"):
+        plots.draw("gain", tmp_path / "runs", reference="fedavg")
+    options = ["--kind", "all", "--reference", "fedavg", "-o", str(tmp_path / "all")]
+    assert CliRunner().invoke(app, ["plot", str(tmp_path / "runs"), *options]).exit_code == 0
+    assert not (tmp_path / "all" / "gain.png").exists()
 
 
 @pytest.mark.slow

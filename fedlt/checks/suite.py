@@ -5,9 +5,10 @@ from __future__ import annotations
 import pickle
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
+from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -148,7 +149,9 @@ def fingerprint(part: object, base: type) -> dict[str, bytes]:
         if issubclass(kind, base) and kind is not base:
             found |= {f"{kind.__name__}.{name}": value for name, value in vars(kind).items()}
             module = sys.modules.get(kind.__module__)
-            found |= {f"{kind.__module__}.{name}": value for name, value in vars(module).items()} if module else {}
+            there = vars(module) if module else {}
+            names = _used(kind, there) if kind.__module__ == "__main__" else there.keys()
+            found |= {f"{kind.__module__}.{name}": there[name] for name in names}
 
     plain = (dict, list, set, bytearray, int, float, str, tuple, Tensor, np.ndarray)
     prints = {}
@@ -160,6 +163,26 @@ def fingerprint(part: object, base: type) -> dict[str, bytes]:
                 continue
 
     return prints
+
+
+def _used(kind: type, there: Mapping[str, Any]) -> set[str]:
+    """Which names of a module the code of a class uses, also by way of the functions there that it calls.
+
+    A notebook's module holds all that its cells gave, as large as it may be.
+    """
+    found: set[str] = set()
+    waiting: list[Any] = list(vars(kind).values())
+    while waiting:
+        part = waiting.pop()
+        code = part if isinstance(part, CodeType) else getattr(getattr(part, "__func__", part), "__code__", None)
+        if code is not None:
+            fresh = {name for name in code.co_names if name in there} - found
+            found |= fresh
+            waiting += [
+                *(there[name] for name in fresh),
+                *(each for each in code.co_consts if isinstance(each, CodeType)),
+            ]
+    return found
 
 
 def shape_of(value: Any) -> str:

@@ -81,8 +81,9 @@ class Panels:
         least: float = 1.6,
         extra: float = 0.0,
     ) -> None:
-        from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+        from fedlt.plots.picture import Picture  # late, as matplotlib itself
 
         self.columns = max(1, min(columns, number, int(width / least)))
         rows = -(-number // self.columns)
@@ -94,8 +95,8 @@ class Panels:
             self.inner -= 0.15
         self.inner_height = self.inner + 0.35 if height is None else height - 0.8
         high = (self.inner + 0.75 if height is None else height) + extra
-        self.figure: Figure = Figure(figsize=(self.width, high * rows + 0.6),
-                                     layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.05))  # fmt: skip
+        self.figure: Figure = Picture(figsize=(self.width, high * rows + 0.6),
+                                      layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.05))  # fmt: skip
         grid = self.figure.subplots(rows, self.columns, squeeze=False, sharex=share, sharey=share)
         self.axes: list[Axes] = list(grid.flat)[:number]
         for empty in list(grid.flat)[number:]:

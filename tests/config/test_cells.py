@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import fedlt
+from fedlt.checks.suite import fingerprint
 from fedlt.config.overrides import as_words
 from fedlt.config.scenario import load_scenario
 from fedlt.errors import ScenarioError
@@ -169,6 +170,16 @@ def test_a_run_keeps_the_text_and_is_the_same_from_its_folder(
     assert fedlt.run(again, out=tmp_path / "again").summary["model_hash"] == run.summary["model_hash"]
 
 
+def test_a_check_looks_for_state_in_what_a_class_uses_of_its_notebook(notebook: Cells) -> None:
+    main = notebook(
+        FIRST + "seen, Out = [], {1: 'a result'}\n\ndef note(x):\n    seen.append(x)\n",
+        "@dataclass(frozen=True)\nclass Notes(fedlt.Strategy):\n"
+        "    def weight(self, client):\n        return [note(each) for each in (1.0,)]\n",
+    )
+    assert {name for name in fingerprint(main.Notes(), fedlt.Strategy) if "." in name} >= {"__main__.seen"}
+    assert "__main__.Out" not in fingerprint(main.Notes(), fedlt.Strategy)
+
+
 @pytest.mark.slow
 def test_a_class_of_a_real_notebook_and_of_a_script_is_run(tmp_path: Path) -> None:
     changes = "{'federation': {'rounds': 1, 'clients': 4}, 'model': 'mlp', 'evaluation.every': 1, 'strategy': Balanced}"
@@ -178,7 +189,7 @@ def test_a_class_of_a_real_notebook_and_of_a_script_is_run(tmp_path: Path) -> No
     shell = (
         "from IPython.core.interactiveshell import InteractiveShell\n"
         "shell = InteractiveShell.instance()\n"
-        f"for cell in {[FIRST + SCALE + BALANCED, end + tell]!r}:\n"
+        f"for cell in {[FIRST + SCALE + BALANCED, end, 'run', 'fedlt.check_strategy(Balanced)', tell]!r}:\n"
         "    shell.run_cell(cell, store_history=True).raise_error()\n"
     )
     told = []

@@ -456,3 +456,11 @@ def test_drawing_needs_no_display_and_leaves_settings_alone(runs: list[Run]) -> 
     assert dict(matplotlib.rcParams) == before
     code = "import fedlt.plots, sys; assert 'matplotlib' not in sys.modules and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_notebook_shows_a_figure_though_pyplot_was_never_imported(tiny: dict[str, Any], tmp_path: Path) -> None:
+    figure: Any = plots.draw("curves", make_run(tmp_path, tiny))
+    image = figure._repr_png_()
+    assert image.startswith(b"\x89PNG")
+    width = int.from_bytes(image[16:20], "big")
+    assert width == int(100 * figure.get_figwidth())

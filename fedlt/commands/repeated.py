@@ -43,7 +43,7 @@ def run_each(
 
     if len(runs) > 1 and not settings["quiet"]:
         _print_together(runs)
-        console.ending(runs[-1])
+        console.ending(runs[-1], runs)
 
 
 def _print_together(runs: Sequence[Run]) -> None:

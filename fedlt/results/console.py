@@ -152,10 +152,10 @@ class Console(Callback):
         if not self.going_on:
             self.ending(run)
 
-    def ending(self, run: Run) -> None:
-        """The next commands and the run folder's path, the last lines of a command."""
+    def ending(self, run: Run, seeds: Sequence[Run] = ()) -> None:
+        """The next commands and the run folder's path, the last lines of a command. seeds: all of its runs."""
         if not self.quiet:
-            print(f"next: {' | '.join(next_steps(run, self.words))}")
+            print(f"next: {' | '.join(next_steps(run, self.words, seeds))}")
         self.path(run)
 
     def path(self, run: Run) -> None:

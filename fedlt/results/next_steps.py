@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
 
 
-def next_steps(run: Run, words: Sequence[str] = ()) -> list[str]:
+def next_steps(run: Run, words: Sequence[str] = (), seeds: Sequence[Run] = ()) -> list[str]:
     """Commands that fit what was run.
 
+    seeds: all the runs where the command ran several, which pictures take in.
     words: what `fedlt run` was given, the scenario first, then overrides and options. Without them the scenario is the
     one that lies in the run folder, which gives the runs another name: there is then no sweep.
     """
@@ -37,7 +38,9 @@ def next_steps(run: Run, words: Sequence[str] = ()) -> list[str]:
     if strategy != "fedavg":
         comparison = _sweep(run, words, "strategy", "fedavg")
         alone = _command("run", [*_without(base, "strategy"), "strategy=fedavg"])
-        clients = _command("plot", [os.path.relpath(run.folder), "--kind", "clients", "-o", "clients.png"])
+        where = _where(seeds, run.folder.parent) if len(seeds) > 1 else ""
+        drawn = [where] if where else [os.path.relpath(one.folder) for one in seeds or [run]]
+        clients = _command("plot", [*drawn, "--kind", "clients", "-o", "clients.png"])
         return [comparison or alone, clients]
 
     if not plain:

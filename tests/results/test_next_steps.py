@@ -77,6 +77,17 @@ def test_after_another_strategy_comes_the_comparison_with_fedavg_and_its_clients
     assert follow(clients) == "clients.png\n"
 
 
+def test_after_several_seeds_all_of_them_are_drawn(scenario: str) -> None:
+    words = "strategy=fedprox", "federation.rounds=1", "--seeds", "0-1"
+    _, clients = steps(call("run", scenario, *words).stdout)
+    assert clients == "fedlt plot runs --kind clients -o clients.png"
+    call("run", scenario, "federation.rounds=1")  # which a picture of the folder would take in
+    out = call("run", scenario, *words).stdout
+    folders = " ".join(f"runs/{path.name}" for path in sorted(Path("runs").glob("*-fedprox-*")))
+    assert steps(out)[1] == f"fedlt plot {folders} --kind clients -o clients.png"
+    assert follow(steps(out)[1]) == "clients.png\n"
+
+
 @pytest.mark.parametrize("strategy", ["fedloge", "local", "centralized"])
 def test_keys_at_their_defaults_are_left_out(scenario: str, strategy: str) -> None:
     both, clients = steps(call("run", scenario, f"strategy={strategy}").stdout)

@@ -210,9 +210,11 @@ def _scaled(mark: Line | Dots | Shades, small: float) -> Line | Dots | Shades:
 def _fitted(chart: Chart, panels: Panels) -> Chart:
     """With its title, and what is said of dots, in lines as wide as its panel; the title of its y-axis, as high."""
     marks = tuple(
-        replace(mark, corner=wrapped(mark.corner, panels.inner, NOTE_SIZE)) if isinstance(mark, Dots) else mark
+        replace(mark, corner=wrapped(mark.corner, panels.inner, NOTE_SIZE),
+                empty=wrapped(mark.empty, panels.inner - 0.1, LABEL_SIZE))
+        if isinstance(mark, Dots) else mark
         for mark in chart.marks
-    )
+    )  # fmt: skip
     y = replace(chart.y, title=wrapped(chart.y.text, panels.inner_height, LABEL_SIZE))
     return replace(chart, title=wrapped(chart.title, panels.inner, TITLE_SIZE), marks=marks, y=y)
 

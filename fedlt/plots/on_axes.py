@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedlt.plots.chart import Axis, Chart, Dots, Line, Shades
-from fedlt.plots.style import GREY, NOTE_SIZE, plain_numbers, shades, whole_numbers
+from fedlt.plots.style import GREY, LABEL_SIZE, NOTE_SIZE, plain_numbers, shades, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,9 @@ def draw_on(ax: Axes, chart: Chart) -> None:
     bare = [mark.empty for mark in chart.marks if isinstance(mark, Dots) and not len(mark.x)]
     empty = chart.empty if not chart.marks else "".join(bare)
     if empty:
-        ax.text(0.5, 0.5, empty, transform=ax.transAxes, ha="center", va="center", color="0.4")
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # the diagonal does not run through the words
+        ax.text(0.5, 0.5, empty, transform=ax.transAxes, ha="center", va="center", color="0.4", fontsize=LABEL_SIZE,
+                bbox=box)  # fmt: skip
 
 
 def draw_map(ax: Axes, chart: Chart) -> AxesImage:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from fake_runs import make_run
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
@@ -221,6 +222,15 @@ def test_a_method_without_a_generic_model_borrows_one(axes: Axes, runs: list[Run
     figure = plots.draw("clients", runs, reference="fedavg")
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
     assert titles == ["fedavg", "local (generic: fedavg)"]
+
+
+def test_the_words_of_an_empty_panel_stay_within_its_frame(runs: list[Run]) -> None:
+    figure = plots.draw("clients", {name: of(runs, "local") for name in "abcd"}, width=3.3)
+    FigureCanvasAgg(figure).draw()
+    for ax in figure.axes:
+        (words,) = (text for text in ax.texts if text.get_text().startswith("no generic"))
+        box, frame = words.get_window_extent(), ax.get_window_extent()
+        assert frame.x0 < box.x0 and box.x1 < frame.x1
 
 
 def test_variants_of_models_can_be_drawn(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
@@ -133,10 +131,9 @@ def ray_workers(_kept_grids: Grids, monkeypatch: pytest.MonkeyPatch) -> Grids:
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of sweeps that are forks of the test's process, and need not import PyTorch."""
-    from forked import Forked
+    from forked import in_place_of_subprocess
 
-    stand_in = SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
-    monkeypatch.setattr("fedlt.sweeps.workers.subprocess", stand_in)
+    monkeypatch.setattr("fedlt.sweeps.workers.subprocess", in_place_of_subprocess())
 
 
 @pytest.fixture

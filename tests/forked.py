@@ -13,7 +13,13 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from tempfile import TemporaryFile
+from types import SimpleNamespace
 from typing import Any
+
+
+def in_place_of_subprocess() -> Any:
+    """What the workers of sweeps use of the module `subprocess`, with processes that are forks."""
+    return SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
 
 
 class Forked:

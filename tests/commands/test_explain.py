@@ -16,7 +16,7 @@ from fedlt.measures import glossary
 
 
 def explained(name: str) -> str:
-    result = CliRunner().invoke(app, ["explain", name])
+    result = CliRunner().invoke(app, ["explain", name], env={"COLUMNS": "118"})
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -110,7 +110,7 @@ def test_everything_that_fedlt_lists_is_explained() -> None:
     ],
 )
 def test_an_unknown_name_gets_the_nearest_ones(name: str, near: str) -> None:
-    result = CliRunner().invoke(app, ["explain", name])
+    result = CliRunner().invoke(app, ["explain", name], env={"COLUMNS": "118"})
     assert result.exit_code == 2
     assert f"explain: there is nothing called '{name}'; did you mean {near}" in result.stderr
 

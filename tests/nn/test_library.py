@@ -110,7 +110,7 @@ def test_a_text_model_is_refused_for_what_it_does_not_know(bert: Path, inputs: T
 
 def test_a_name_without_files_at_hand_says_where_to_put_them(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read from the environment when imported
     with pytest.raises(ScenarioError, match=r"cannot be loaded .* put its files into a folder with config.json"):
         build(LibraryModel(library="transformers", entry="nobody/nothing", weights="DEFAULT"), GREY)
 

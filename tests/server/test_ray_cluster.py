@@ -87,7 +87,7 @@ def test_two_nodes_hold_the_data_once_each_and_one_may_go_away(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same bits on two nodes of one core each, the second of which is taken away while it trains a client of the
-    second run. In a process of its own: Ray's sessions of one process are not apart (see `RayGrid.close`)."""
+    second run. In a process of its own: Ray's sessions of one process are not apart (see `ray_pool._end`)."""
     changes = [f"strategy={MORTAL}", f"strategy.folder={tmp_path}", "federation.participation=0.7"]
     scenarios = {"plain": fedlt.load_scenario(tiny), "mortal": fedlt.load_scenario(tiny, changes)}
     monkeypatch.setenv(SERVER, str(os.getpid()))
@@ -112,34 +112,6 @@ def test_two_nodes_hold_the_data_once_each_and_one_may_go_away(
     for name, run in there.items():
         assert run.summary["model_hash"] == here[name].summary["model_hash"]
         assert run.metrics.equals(here[name].metrics)
-
-
-ALONE = """
-import ray
-from ray._private import services
-from server.grids.ray_grid import start_ray
-services.get_ray_address_from_environment = lambda *_: "127.0.0.1:1"
-start_ray(1)
-print(len(ray.nodes()), "node")
-ray.shutdown()
-"""
-
-
-def test_ray_starts_alone_though_a_worker_dies_meanwhile(tmp_path: Path) -> None:
-    """Ray notes which cluster was started last on a machine, and joins it where it is given no address. And whatever
-    worker Ray starts on its own account dies at once here; `ray.init` must not wait for it."""
-    dies = "import os, sys\nif any('default_worker' in word for word in sys.orig_argv):\n    os._exit(1)\n"
-    (tmp_path / "sitecustomize.py").write_text(dies)
-    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.stdout == "1 node\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from fedlt.data.groups import Grouping
     from fedlt.data.task import Task
     from fedlt.learner import Prediction
     from fedlt.measures.figure import Figure
@@ -136,6 +137,12 @@ class FeatureBatch:
     held: Sequence[NDArray[np.int64]] = ()
 
 
+def _usual_groups() -> Grouping:
+    from fedlt.data.groups import Grouping  # brings NumPy, which explaining a figure does without
+
+    return Grouping()
+
+
 @dataclass(frozen=True)
 class Known:
     """What figures may be set against.
@@ -144,7 +151,7 @@ class Known:
     summed. test_counts: [C] of the global test set. client_counts: client -> [C] its training samples. train_samples,
     test_samples: [K] of each client. head: [C, D] rows of the generic model's head; None where it is private or has no
     such rows. tests: rows of the global test set that each client is tested on. told: gets a line for each figure that
-    cannot be computed.
+    cannot be computed. grouping: the rule by which classes are head, medium and tail for the generic model.
     """
 
     class_names: Sequence[str]
@@ -157,6 +164,12 @@ class Known:
     head: NDArray[np.float64] | None = None
     tests: Rows | None = None
     told: list[str] = field(default_factory=list)
+    grouping: Grouping = field(default_factory=_usual_groups)
+
+    @property
+    def groups(self) -> NDArray[np.int8]:
+        """int8 [C]: 0, 1 and 2 for head, medium and tail classes, as `evaluation.groups` has them."""
+        return self.grouping(self.class_counts)
 
 
 class Rows(Protocol):

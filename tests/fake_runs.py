@@ -11,6 +11,7 @@ import numpy as np
 
 from fedlt.config.declarations import BEYOND_MODEL
 from fedlt.config.scenario import load_scenario
+from fedlt.data.groups import Grouping
 from fedlt.data.targets import Targets
 from fedlt.measures.metrics import Confusion
 from fedlt.results.record import RunWriter
@@ -30,7 +31,8 @@ def split() -> Any:
     return SimpleNamespace(
         class_names=("cat", "dog"), class_counts=np.bincount(y_train),
         train_targets=Targets.of_classes(y_train), test_targets=Targets.of_classes(y_test),
-        clients=rows, tests=tests, validation=None, counts=lambda k: np.bincount(held[k], minlength=2),
+        clients=rows, tests=tests, validation=None, grouping=Grouping(),
+        counts=lambda k: np.bincount(held[k], minlength=2),
     )  # fmt: skip
 
 

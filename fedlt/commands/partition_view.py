@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedlt.data.federation import plan
-from fedlt.data.groups import by_count, by_mass, sizes, untested_text
+from fedlt.data.groups import Grouping, by_mass, sizes, untested_text
 from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
@@ -22,10 +22,12 @@ def partition_figures(scenario: Scenario) -> dict[str, Any]:
     """Plain figures of the partition, ready for JSON.
 
     class_counts: [C] training labels over all clients. client_sizes: [K]. test_total: summed sizes of the local
-    test sets. groups_count, groups_mass: numbers of head, medium and tail classes under both rules.
-    client_class_counts: [K][C]. untested: what is to be said of classes without a test sample.
+    test sets. groups_count, groups_mass: numbers of head, medium and tail classes by `evaluation.groups`, and by mass.
+    groups_rule: what the first demands of each. client_class_counts: [K][C]. untested: what is to be
+    said of classes without a test sample.
     """
-    made = plan(scenario)
+    made, grouping = plan(scenario), Grouping(**vars(scenario.evaluation.groups))
+    groups = grouping(made.class_counts)
     return {
         "scenario": scenario.name,
         "dataset": made.name,
@@ -34,10 +36,11 @@ def partition_figures(scenario: Scenario) -> dict[str, Any]:
         "client_sizes": made.client_sizes.tolist(),
         "test_sizes": made.test_sizes.tolist(),
         "test_total": int(made.test_sizes.sum()),
-        "groups_count": list(sizes(by_count(made.class_counts))),
+        "groups_count": list(sizes(groups)),
+        "groups_rule": list(grouping.words),
         "groups_mass": list(sizes(by_mass(made.test_counts.sum(axis=0)))),
         "client_class_counts": made.client_counts.tolist(),
-        "untested": untested_text(made.class_counts, made.test_class_counts, made.class_names),
+        "untested": untested_text(groups, made.test_class_counts, made.class_names),
         "partition_hash": made.digest,
     }
 
@@ -53,7 +56,7 @@ def partition_text(figures: dict[str, Any]) -> str:
         f"{figures['dataset']}: {counted(held.sum(), 'training sample')}, {counted(len(held), 'client')} "
         f"(min {held.min()}, median {np.median(held):g}, max {held.max()}), "
         f"{counted(figures['test_total'], 'local test sample')}",
-        f"classes by training samples: {_groups(figures['groups_count'])} (> 100, 20 to 100, < 20); "
+        f"classes: {_groups(figures['groups_count'])} ({', '.join(figures['groups_rule'])}); "
         f"by mass: {_groups(figures['groups_mass'])} (75 %, 95 %)",
         *([figures["untested"]] if figures["untested"] else []),
         "",

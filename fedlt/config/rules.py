@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from fedlt.config.sections import ClassGroups
 from fedlt.errors import Problem
 from fedlt.process.wording import counted
 
@@ -33,6 +34,7 @@ def cross_check(
         problems.append(Problem("data.crop", "has no effect without data.size; remove it"))
 
     _check_validation(data.validation, evaluation, problems)
+    _check_groups(evaluation.groups, problems)
     _check_views(data, local, problems)
     if federation.local_test == "natural" and not natural:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
@@ -78,6 +80,23 @@ def _check_validation(validation: Validation, evaluation: Evaluation, problems: 
     if evaluation.watch is not None and not evaluation.watch.startswith("validation/"):
         message = f"expected validation/..., as nothing is chosen on the test set, got {evaluation.watch!r}"
         problems.append(Problem("evaluation.watch", message))
+
+
+def _check_groups(groups: ClassGroups, problems: list[Problem]) -> None:
+    """Refuse bounds of the other rule, and those between which no class can be."""
+    mine, other = ("count", "rank") if groups.by == "count" else ("rank", "count")
+    bounds = {"count": ("many", "few"), "rank": ("head", "medium")}
+    for key in bounds[other]:
+        if getattr(groups, key) != getattr(ClassGroups, key):
+            message = f"is a bound of groups.by={other}, and has no effect with {mine}; remove it, or set by={other}"
+            problems.append(Problem(f"evaluation.groups.{key}", message))
+
+    if groups.by == "count" and groups.few > groups.many:
+        message = f"head classes have more than {groups.many} samples, so tail classes cannot have up to {groups.few}"
+        problems.append(Problem("evaluation.groups.few", f"{message}; take {groups.many} at most, or a larger many"))
+    if groups.by == "rank" and groups.head > groups.medium:
+        message = f"is the share of head and medium classes together, and head alone is {groups.head:g}"
+        problems.append(Problem("evaluation.groups.medium", f"{message}; take {groups.head:g} at least"))
 
 
 def _check_views(data: Data, local: Local, problems: list[Problem]) -> None:

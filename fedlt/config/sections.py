@@ -178,10 +178,23 @@ class InitFrom:
 
 
 @dataclass(frozen=True)
+class ClassGroups:
+    """Which classes are head, medium and tail for the generic model. `evaluation.groups=rank` sets the rule alone."""
+
+    shorthand: ClassVar[str] = "by"
+
+    by: Literal["count", "rank"] = "count"  # bounds on training samples, or shares of the classes, the largest first
+    many: Annotated[int, ">= 0"] = 100  # count: a head class has more training samples
+    few: Annotated[int, ">= 0"] = 20  # count: a tail class has fewer
+    head: Annotated[float, "> 0", "<= 1"] = 0.5  # rank: share of the classes that are head
+    medium: Annotated[float, "> 0", "<= 1"] = 0.8  # rank: share of the classes that are head or medium
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """When and how the models are tested."""
 
-    young: ClassVar[tuple[str, ...]] = ("patience", "watch", "metrics")
+    young: ClassVar[tuple[str, ...]] = ("patience", "watch", "metrics", "groups")
 
     every: Annotated[int, ">= 1"] = 10  # rounds between evaluations; the last round is always evaluated
     batch_size: Annotated[int, ">= 1"] = 256  # test samples in one forward pass; part of the result's definition
@@ -189,6 +202,7 @@ class Evaluation:
     patience: Annotated[int, ">= 1"] | None = None  # evaluations without a better one after which the run stops
     watch: str | None = None  # what patience follows; null: validation/generic/accuracy
     metrics: Annotated[list[Choice], "metric"] = field(default_factory=list)  # of your own: [./mine.py:TopK]
+    groups: ClassGroups = field(default_factory=ClassGroups)
 
 
 @dataclass(frozen=True)

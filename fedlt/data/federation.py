@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedlt.data import encoded, localtest, longtail, sources
 from fedlt.data.auxiliary import set_apart
-from fedlt.data.groups import untested_text
+from fedlt.data.groups import Grouping, untested_text
 from fedlt.data.inputs import InputKind
 from fedlt.data.noise import noisy_labels
 from fedlt.data.partitions.dealing import partition
@@ -40,7 +40,8 @@ class Federation:
     tests may overlap and may be empty. unlabelled: training rows that clients hold without labels. class_counts: int64
     [C], labels of the training samples over all clients, the true ones. auxiliary: training rows that the server
     holds, class by class. validation: samples that nobody trains on, to choose by; None where none are set apart.
-    made_of: digests of all files that this and the run are made of (`fedlt.data.provenance`).
+    made_of: digests of all files that this and the run are made of (`fedlt.data.provenance`). grouping: by which rule
+    classes are head, medium and tail.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Federation:
     auxiliary: NDArray[np.int64]
     validation: ValidationSet | None = None
     made_of: MadeOf = field(default_factory=dict)
+    grouping: Grouping = field(default_factory=Grouping)
 
     @property
     def y_train(self) -> NDArray[Any]:
@@ -80,7 +82,7 @@ class Federation:
 
     def untested_text(self) -> str:
         """What is to be said of classes without a test sample; "" where every class has one."""
-        return untested_text(self.class_counts, self.test_targets.counts(), self.class_names)
+        return untested_text(self.grouping(self.class_counts), self.test_targets.counts(), self.class_names)
 
     def test_share_text(self, share: float | None) -> str:
         """What is to be said of a test set that was cut from the training set; "" where it came with the data."""
@@ -161,6 +163,7 @@ def federate(
         auxiliary=dealt.auxiliary,
         validation=dealt.validation,
         made_of={DATA: dict(raw.digests)} | named if raw.digests else named,
+        grouping=Grouping(**vars(scenario.evaluation.groups)),
     )
 
 

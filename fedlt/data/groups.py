@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,21 @@ def by_count(class_counts: NDArray[np.int64], many: int = 100, few: int = 20) ->
     return groups.astype(np.int8)
 
 
+def by_rank(class_counts: NDArray[np.int64], head: float = 0.5, medium: float = 0.8) -> NDArray[np.int8]:
+    """int8 [C]: 0 for the share `head` of the classes with most samples, 1 up to the share `medium`, 2 beyond.
+
+    Both numbers of classes are rounded down; one class at least is 0. Of equal classes the higher number comes first.
+    With these bounds the rule of LongTailLib (commit 13d7e81): 5, 3 and 2 of 10 classes, 50, 30 and 20 of 100.
+    """
+    classes = len(class_counts)
+    order = np.lexsort((-np.arange(classes), -class_counts))
+    most, more = (int(round(share * classes, 6)) for share in (head, medium))  # 0.57 * 100 is a bit below 57
+    groups = np.full(classes, FEW, np.int8)
+    groups[order[:more]] = MEDIUM
+    groups[order[: max(1, most)]] = MANY
+    return groups
+
+
 def by_mass(counts: NDArray[np.int64], head: float = 0.75, medium: float = 0.95) -> NDArray[np.int8]:
     """int8 [C]: 0 for the largest classes that together reach `head` of all samples, 1 up to `medium`, 2 beyond.
 
@@ -40,22 +57,55 @@ def by_mass(counts: NDArray[np.int64], head: float = 0.75, medium: float = 0.95)
     return groups
 
 
-def untested(class_counts: NDArray[np.int64], test_counts: NDArray[np.int64]) -> tuple[int, int, int]:
+@dataclass(frozen=True)
+class Grouping:
+    """Which classes are head, medium and tail for the generic model: the keys of `evaluation.groups`.
+
+    by: `count`, bounds on training samples, or `rank`, shares of the classes. many, few: a class is head above the one,
+    tail below the other. head, medium: shares of the classes, the largest first, that are head, and head or medium.
+    """
+
+    by: str = "count"
+    many: int = 100
+    few: int = 20
+    head: float = 0.5
+    medium: float = 0.8
+
+    def __call__(self, class_counts: NDArray[np.int64]) -> NDArray[np.int8]:
+        """int8 [C]: 0, 1 and 2 for head, medium and tail. class_counts: [C] training samples over all clients."""
+        if self.by == "rank":
+            return by_rank(class_counts, self.head, self.medium)
+        return by_count(class_counts, self.many, self.few)
+
+    @classmethod
+    def of_run(cls, scenario: Mapping[str, Any]) -> Grouping:
+        """That of a finished run, from its whole scenario as a dictionary."""
+        return cls(**scenario["evaluation"].get("groups", {}))
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """What makes a class head, medium and tail: `> 100 training samples`, `20..100`, `< 20`."""
+        if self.by == "rank":
+            return f"the largest {self.head:.4g} of all", f"up to {self.medium:.4g}", "the rest"
+        return f"> {self.many} training samples", f"{self.few}..{self.many}", f"< {self.few}"
+
+
+def untested(groups: NDArray[np.int8], test_counts: NDArray[np.int64]) -> tuple[int, int, int]:
     """How many of the many, medium and few classes have no test sample: no figure of a model can count them.
 
-    class_counts, test_counts: [C] training samples over all clients, and samples of the global test set.
+    groups: [C] of 0, 1, 2. test_counts: [C] samples of the global test set.
     """
-    return sizes(by_count(class_counts)[test_counts == 0])
+    return sizes(groups[test_counts == 0])
 
 
 def untested_text(
-    class_counts: NDArray[np.int64], test_counts: NDArray[np.int64], class_names: Sequence[str], shown: int = 5
+    groups: NDArray[np.int8], test_counts: NDArray[np.int64], class_names: Sequence[str], shown: int = 5
 ) -> str:
     """What is to be said of classes without a test sample, with the remedy; "" where every class has one."""
     missing = np.flatnonzero(test_counts == 0)
     if not len(missing):
         return ""
-    pairs = zip(SHOTS, sizes(by_count(class_counts)), untested(class_counts, test_counts), strict=True)
+    pairs = zip(SHOTS, sizes(groups), untested(groups, test_counts), strict=True)
     told = ", ".join(
         f"{held} {name} class{'es' if held > 1 else ''}, {bare} of them without a test sample"
         for name, held, bare in pairs

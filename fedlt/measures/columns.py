@@ -113,7 +113,10 @@ _ALL = (
     Figure("classes.train_count", "Training samples of the class over all clients.", unit="count"),
     Figure("classes.test_count", "Samples of the class in the global test set.", unit="count"),
     Figure("classes.recall", "Share of these that were predicted correctly.", unit="fraction"),
-    Figure("classes.group_count", "many, medium or few by training samples: above 100, 20 to 100, below 20."),
+    Figure(
+        "classes.group_count",
+        "many, medium or few, as `evaluation.groups` says: above 100, 20 to 100, below 20 unless set.",
+    ),
     Figure("classes.group_mass", "many, medium or few by mass: 75, 95 and 100 % of the clients' local test samples."),
     Figure("classes.feature_norm", "Distance of the class's mean feature from the mean of all class means."),
     Figure("classes.head_norm", "Norm of the class's row in the generic head."),

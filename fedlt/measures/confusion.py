@@ -76,7 +76,7 @@ class Confusions(Statistic):
     def figures(self, known: Known) -> dict[str, float]:
         """See `generic_metrics` and `personal_summary`."""
         if self.subject.kind == "generic":
-            return generic_metrics(self.by_client()[NOBODY], known.class_counts, known.mass_counts)
+            return generic_metrics(self.by_client()[NOBODY], known.groups, known.mass_counts)
         return personal_summary(self._clients(known))
 
     def rows(self, known: Known) -> dict[str, Columns]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data.groups import by_count, by_mass
+from fedlt.data.groups import Grouping, by_mass
 from fedlt.measures.metrics import GROUPS
 from fedlt.measures.side import attempt
 from fedlt.statistic import ALL, Columns, Known, Rows, Statistic, Subject
@@ -53,6 +53,8 @@ class Split(Protocol):
     def tests(self) -> Rows: ...
     @property
     def validation(self) -> SetApart | None: ...
+    @property
+    def grouping(self) -> Grouping: ...
     def counts(self, k: int, /) -> NDArray[np.int64]: ...
 
 
@@ -122,6 +124,7 @@ def known(split: Split, head: NDArray[np.float64] | None = None) -> Known:
         test_samples=np.diff(split.tests.offsets),
         head=head,
         tests=split.tests,
+        grouping=split.grouping,
     )
 
 
@@ -203,7 +206,7 @@ class Derived:
                 "name": [about.class_names[number] for number in classes],
                 "train_count": about.class_counts[classes],
                 "test_count": about.test_counts[classes],
-                "group_count": names[by_count(about.class_counts)][classes].tolist(),
+                "group_count": names[about.groups][classes].tolist(),
                 "group_mass": names[by_mass(about.mass_counts)][classes].tolist(),
             }
         return {}

@@ -50,18 +50,21 @@ _ALL = (
     ),
     _share(
         "generic/many",
-        "Mean recall of the head classes: more than 100 training samples over all clients. Liu et al., CVPR 2019. "
+        "Mean recall of the head classes: more than 100 training samples over all clients (Liu et al., CVPR 2019), or "
+        "as `evaluation.groups` says. "
         "Classes without a test sample are left out; NaN where there is no other.",
         title="generic model, head classes", header="head", column="head (many)",
     ),
     _share(
         "generic/medium",
-        "Mean recall of the medium classes: 20 to 100 training samples over all clients.",
+        "Mean recall of the medium classes: 20 to 100 training samples over all clients, or as "
+        "`evaluation.groups` says.",
         title="generic model, medium classes", header="medium",
     ),
     _share(
         "generic/few",
-        "Mean recall of the tail classes: fewer than 20 training samples over all clients.",
+        "Mean recall of the tail classes: fewer than 20 training samples over all clients, or as "
+        "`evaluation.groups` says.",
         title="generic model, tail classes", header="tail", column="tail (few)",
     ),
     _share(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fedlt.data.groups import by_count, by_mass
+from fedlt.data.groups import by_mass
 
 Number = TypeVar("Number", np.int64, np.float64)
 
@@ -132,20 +132,17 @@ class Confusion:
         return many, medium, few
 
 
-def generic_metrics(
-    confusion: Confusion, class_counts: NDArray[np.int64], mass_counts: NDArray[np.int64]
-) -> dict[str, float]:
+def generic_metrics(confusion: Confusion, groups: NDArray[np.int8], mass_counts: NDArray[np.int64]) -> dict[str, float]:
     """Figures of one generic model on the global test set.
 
-    class_counts: [C] training samples of each class over all clients, for `many`, `medium`, `few` (> 100, 20..100,
-    < 20). mass_counts: [C] the clients' local test sets summed, for `mass_many`, ...: the groups of the FedLoGe code,
-    75 / 20 / 5 % of that mass.
+    groups: [C] of 0, 1, 2, for `many`, `medium`, `few`. mass_counts: [C] the clients' local test sets summed, for
+    `mass_many`, ...: the groups of the FedLoGe code, 75 / 20 / 5 % of that mass.
     """
     return {
         "accuracy": confusion.accuracy,
         "balanced_accuracy": confusion.balanced_accuracy,
         "macro_f1": confusion.macro_f1,
-        **dict(zip(GROUPS, confusion.group_accuracy(by_count(class_counts)), strict=True)),
+        **dict(zip(GROUPS, confusion.group_accuracy(groups), strict=True)),
         **{f"mass_{k}": v for k, v in zip(GROUPS, confusion.group_accuracy(by_mass(mass_counts)), strict=True)},
     }
 

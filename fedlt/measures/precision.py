@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data.groups import by_count, by_mass
+from fedlt.data.groups import by_mass
 from fedlt.measures.metrics import GROUPS, spread
 from fedlt.measures.sums import mean_defined
 from fedlt.statistic import NOBODY, Arrays, Columns, Known, Predicted, Statistic
@@ -108,7 +108,7 @@ class AveragePrecision(Statistic):
         return {}
 
     def _groups(self, client: int, known: Known) -> NDArray[np.int8]:
-        return by_count(known.class_counts) if client == NOBODY else by_mass(known.client_counts(client))
+        return known.groups if client == NOBODY else by_mass(known.client_counts(client))
 
 
 _NAMES = ("map", *(f"map_{group}" for group in GROUPS))

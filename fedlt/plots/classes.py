@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedlt.data.groups import SHOTS, by_count
+from fedlt.data.groups import SHOTS, Grouping
 from fedlt.plots.chart import Array, Axis, Behind, Chart, Line, mean_line
 from fedlt.plots.measured import Runs, by_name, last, marked, note_on_chance, recalls, split_of, told_seeds
 from fedlt.plots.on_axes import FEW_NAMES, draw_on
@@ -43,7 +43,8 @@ def calibration_curve(ax: Axes, runs: Runs, model: str = "generic", by: str | No
 
 def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
     """See `class_accuracy`; the counts are those of the first seed."""
-    split = split_of(next(iter(methods.values()))[0])
+    one = next(iter(methods.values()))[0]
+    split = split_of(one)
     counts = split.train.sum(axis=0)
     order = np.argsort(-counts, kind="stable")
     places, few = np.arange(len(order)), len(order) <= FEW_NAMES
@@ -60,7 +61,7 @@ def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
 
     log = bool(counts.max() >= 10 * max(1, counts.min()))
     samples = Axis("training samples", low=None if log else 0.0, log=log, digits=0)
-    groups = by_count(counts)[order]
+    groups = Grouping.of_run(one.scenario)(counts)[order]
     middles = [(float(places[groups == group].mean()), text) for group, text in enumerate(SHOTS) if group in groups]
     return Chart(
         name=f"classes-{model}",

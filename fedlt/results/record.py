@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.callback import Callback, RunState
-from fedlt.data.groups import by_count, by_mass, sizes, untested
+from fedlt.data.groups import by_mass, sizes, untested
 from fedlt.data.ragged import Ragged
 from fedlt.measures.evaluation import Derived, Evaluation, Split, mass_counts
 from fedlt.measures.metrics import mean_of_last
@@ -129,14 +129,15 @@ class RunWriter(Callback):
 
         replace_file(self.folder / "partition.npz", write)
         self._split = split
-        tested = split.test_targets.counts()
+        tested, groups = split.test_targets.counts(), split.grouping(split.class_counts)
         self.summary |= {
             "clients": len(split.clients.offsets) - 1,
             "num_classes": len(split.class_names),
-            "groups_count": list(sizes(by_count(split.class_counts))),
+            "groups_rule": list(split.grouping.words),
+            "groups_count": list(sizes(groups)),
             "groups_mass": list(sizes(by_mass(mass_counts(split)))),
             "test_per_class": _range(tested),
-            "groups_untested": list(untested(split.class_counts, tested)),
+            "groups_untested": list(untested(groups, tested)),
         }
         if split.validation is not None:
             self.summary["validation"] = split.validation.summary()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fedlt.config.scenario import Scenario
 from fedlt.data.federation import Federation
+from fedlt.data.groups import Grouping
 from fedlt.data.inputs import InputKind, described, restored
 from fedlt.data.kind_of import built_in, chosen
 from fedlt.data.ragged import Ragged
@@ -82,6 +83,7 @@ def recorded(folder: Path, scenario: Scenario, summary: Mapping[str, Any]) -> Fe
         class_counts=counts,
         auxiliary=one[: int(bool(scenario.data.auxiliary))],
         made_of=summary.get("inputs") or {},
+        grouping=Grouping(**vars(scenario.evaluation.groups)),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedlt.data.groups import SHOTS, bare_text
+from fedlt.data.groups import SHOTS, Grouping, bare_text
 from fedlt.measures.figures import METRICS
 from fedlt.measures.headlines import ACCURACY, by_group, headline
 from fedlt.process.wording import counted
@@ -189,6 +189,7 @@ def _caption(run: Told) -> str:
     if "groups_count" not in summary:
         return "no partition recorded"
     many, medium, few = summary["groups_count"]
+    above, between, below = summary.get("groups_rule", Grouping().words)  # runs of earlier versions lack it
     head = counted(many, "head class", "head classes")
     untested = summary.get("groups_untested", (0, 0, 0))  # runs of earlier versions lack it
     without = bare_text(summary["groups_count"], untested)
@@ -205,7 +206,7 @@ def _caption(run: Told) -> str:
         )
 
     return uneven + (
-        f"Generic: {head} (> 100 training samples), {medium} medium (20..100), {few} tail (< 20).\n"
+        f"Generic: {head} ({above}), {medium} medium ({between}), {few} tail ({below}).\n"
         + (f"In no figure, as they have no test sample: {without}.\n" if without else "")
         + f"Personal: {clients}, unweighted; head, medium and tail are 75, 20 and 5 % of each client's own "
         "training samples.\nSpread: standard deviation over clients. -: not defined."

@@ -10,6 +10,7 @@ import pytest
 
 import fedlt
 from fedlt.comparing.compare import compare
+from fedlt.data.groups import by_count
 from fedlt.measures.figures import COSTS
 from fedlt.measures.headlines import ACCURACIES, BALANCED, compared
 from fedlt.measures.metrics import Confusion, generic_metrics
@@ -42,7 +43,7 @@ def test_groups_are_means_of_recalls_by_hand() -> None:
     true = np.repeat([0, 1, 2], [10, 2, 4])
     pred = np.array([0] * 9 + [1] + [1, 0] + [0] * 4)
     found = generic_metrics(
-        Confusion.from_predictions(true, pred, 4), np.array([200, 150, 10, 5]), np.array([90, 5, 3, 2])
+        Confusion.from_predictions(true, pred, 4), by_count(np.array([200, 150, 10, 5])), np.array([90, 5, 3, 2])
     )
     assert found["many"] == pytest.approx((0.9 + 0.5) / 2)
     assert found["few"] == 0

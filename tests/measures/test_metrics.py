@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedlt.data.groups import by_mass
+from fedlt.data.groups import by_count, by_mass
 from fedlt.measures.metrics import (
     Confusion,
     generic_metrics,
@@ -135,7 +135,7 @@ def test_scikit_learn_agrees() -> None:
 def test_generic_metrics_use_training_counts_and_mass(ten: Confusion) -> None:
     # Training counts 500, 50, 10: many, medium, few. Summed local tests 3, 70, 27: class 1 holds 70 %, with class 2
     # 97 %, so both are the head by mass, the medium group is empty, and class 0 is the tail.
-    metrics = generic_metrics(ten, np.array([500, 50, 10]), np.array([3, 70, 27]))
+    metrics = generic_metrics(ten, by_count(np.array([500, 50, 10])), np.array([3, 70, 27]))
     undefined = metrics.pop("mass_medium")
     assert math.isnan(undefined)
     assert metrics == pytest.approx(

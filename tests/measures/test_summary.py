@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fedlt.data.groups import Grouping
 from fedlt.data.targets import Targets
 from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.metrics import Confusion
@@ -62,6 +63,7 @@ def write_run(folder: Path, evaluation: Evaluation | None) -> Run:
             clients=SimpleNamespace(values=np.roll(np.arange(210), -20), offsets=np.array([0, 190, 210])),
             tests=SimpleNamespace(values=np.array([0, 1, 2, 3]), offsets=np.array([0, 4, 4])),
             validation=None,
+            grouping=Grouping(),
             counts=lambda k: np.array([[130, 50, 10], [20, 0, 0]])[k],
         )
     )

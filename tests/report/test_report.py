@@ -14,6 +14,7 @@ import pytest
 
 import fedlt
 from fedlt.config.scenario import load_scenario
+from fedlt.data.groups import Grouping
 from fedlt.data.targets import Targets
 from fedlt.errors import ScenarioError
 from fedlt.measures.metrics import Confusion
@@ -200,7 +201,7 @@ def hundred(out: Path, seed: int, strategy: str) -> None:
     split: Any = SimpleNamespace(
         class_names=[str(c) for c in range(10)], class_counts=np.bincount(y_train),
         train_targets=Targets.of_classes(y_train), test_targets=Targets.of_classes(y_test),
-        clients=rows, tests=tests, validation=None, counts=lambda k: counts[k],
+        clients=rows, tests=tests, validation=None, grouping=Grouping(), counts=lambda k: counts[k],
     )  # fmt: skip
     scenario = load_scenario("digits_lt", ["federation.clients=100", f"strategy={strategy}", f"seed={seed}"])
     meta = {"scenario": "toy", "strategy": strategy, "learner": "cross_entropy", "model": "cnn", "seed": seed}

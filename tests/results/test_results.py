@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedlt.data.groups import Grouping
 from fedlt.data.targets import Targets
 from fedlt.errors import FedLTError
 from fedlt.measures.confusion import Confusions
@@ -38,6 +39,7 @@ def split() -> SimpleNamespace:
         clients=SimpleNamespace(values=np.concatenate(held), offsets=np.array([0, 3, 5])),
         tests=SimpleNamespace(values=np.array([0, 1, 3, 1]), offsets=np.array([0, 3, 4])),
         validation=None,
+        grouping=Grouping(),
         counts=lambda k: np.bincount(y_train[held[k]], minlength=3),
     )
 

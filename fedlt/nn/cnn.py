@@ -22,13 +22,14 @@ class CNN(ImageModel):
         if min(height, width) < 4:
             raise ValueError(f"cnn needs images of at least 4 x 4 pixels, got {height} x {width}; use model=mlp")
         flat = 2 * self.width * (height // 4) * (width // 4)
+        # Rectifying after pooling has the bits of the paper's order, gradients included, and a quarter of the work.
         layers = [
             nn.Conv2d(channels, self.width, 5, padding=2),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(self.width, 2 * self.width, 5, padding=2),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Flatten(),
             nn.Linear(flat, self.hidden),
             nn.ReLU(),

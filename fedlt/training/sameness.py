@@ -150,25 +150,23 @@ class _Reading:
             return
         self.functions.add(label)
         self.own |= own
-        tree = _tree(function)
-        if tree is None:
+        code = _code(function)
+        if code is None:
             self.opaque |= owner is not None
             return
 
         self._made_with(label, function)
 
-        arguments = [each.arg for each in (*tree.args.posonlyargs, *tree.args.args)]
-        me = arguments[0] if bound and owner is not None and arguments else ""
+        me = code.arguments[0] if bound and owner is not None and code.arguments else ""
         followed: set[int] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute):
-                self._attribute(node, me, owner, followed)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and id(node) not in followed:
-                self.opaque |= bool(me) and node.id == me
-                self._global(function.__globals__.get(node.id))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        for node in code.attributes:
+            self._attribute(node, me, owner, followed)
+        for name in code.names:
+            if id(name) not in followed:
+                self.opaque |= bool(me) and name.id == me
+                self._global(function.__globals__.get(name.id))
+        for node in code.attributes:
+            if isinstance(node.value, ast.Name):
                 home = function.__globals__.get(node.value.id)
                 if isinstance(home, ModuleType):
                     self._global(getattr(home, node.attr, None))
@@ -231,12 +229,27 @@ def _functions(value: object) -> Iterator[FunctionType]:
         yield inner
 
 
-@functools.cache
-def _tree(function: FunctionType) -> ast.FunctionDef | None:
-    """The syntax of a function; None where its source cannot be had."""
+@dataclass(frozen=True)
+class _Code:
+    """The syntax of a function. arguments: names of those that go by place. attributes, names: what it reads and calls,
+    in the order of `ast.walk`."""
+
+    arguments: list[str]
+    attributes: list[ast.Attribute]
+    names: list[ast.Name]
+
+
+@functools.cache  # a walk takes a hundred times as long as what is then looked up
+def _code(function: FunctionType) -> _Code | None:
+    """None where its source cannot be had."""
     try:
         module = ast.parse(textwrap.dedent(inspect.getsource(function.__code__)))
     except (OSError, TypeError, SyntaxError):
         return None
     first = module.body[0]
-    return first if isinstance(first, ast.FunctionDef) else None
+    if not isinstance(first, ast.FunctionDef):
+        return None
+    nodes = [*ast.walk(first)]
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    return _Code([each.arg for each in (*first.args.posonlyargs, *first.args.args)], attributes, names)

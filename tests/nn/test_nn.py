@@ -84,6 +84,20 @@ def test_parameter_counts_are_those_of_the_papers() -> None:
 
 
 @pytest.mark.slow
+def test_pooling_before_rectifying_has_the_bits_of_the_order_of_the_paper() -> None:
+    torch.manual_seed(0)
+    layers = list(CNN(width=4, hidden=8).build(task(1, 8, 8)).backbone)
+    assert [type(layer) for layer in layers[1:3] + layers[4:6]] == [nn.MaxPool2d, nn.ReLU] * 2
+    x = torch.cat([torch.randn(3, 1, 8, 8), torch.zeros(1, 1, 8, 8)])  # of zeros all four of a window are equal
+
+    found = []
+    for order in (range(9), (0, 2, 1, 3, 5, 4, 6, 7, 8)):
+        backbone = nn.Sequential(*(layers[place] for place in order))
+        features = backbone(x)
+        found.append([features, *torch.autograd.grad(features.square().sum(), list(backbone.parameters()))])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize(
     ("name", "dim"),
     [

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ import pytest
 from forked import Forked
 
 import fedlt
+from fedlt.config import catalog
 from fedlt.config.scenario import load_scenario
 from fedlt.results.runs import Run, load_runs
-from fedlt.sweeps.grid import plan
+from fedlt.sweeps.grid import Job, plan
 from fedlt.sweeps.sharing import share
+from fedlt.sweeps.sweep import check, run_jobs
+from fedlt.sweeps.view import Quiet
 
 pytestmark = pytest.mark.slow
 
 ALIKE = ("fedavg", "fedavg_posthoc", "fednpc", "knnper", "fedavg_ft")
-"""All built-in strategies that train as FedAvg does."""
+"""Some built-in strategies that train as FedAvg does."""
 
 TABLES = ("clients", "classes", "calibration", "metrics", "confusion")
 
@@ -48,6 +52,38 @@ def same(one: Run, other: Run) -> bool:
 def setting(tiny: dict[str, Any]) -> dict[str, Any]:
     """Four rounds, of which the second and the last are tested."""
     return tiny | {"federation": tiny["federation"] | {"rounds": 4}, "evaluation": {"every": 2}}
+
+
+def that_share(setting: dict[str, Any]) -> list[Job]:
+    """Of every built-in strategy under plain cross-entropy, and every built-in learner inside FedAvg, those that fit
+    the setting and train as another of them does."""
+    jobs: dict[str, Job] = {}
+    for kind, plain in (("strategy", "learner=cross_entropy"), ("learner", "strategy=fedavg")):
+        for name in catalog.names(kind):
+            [job] = plan(setting, [f"{kind}={name}", plain])
+            jobs.setdefault(job.scenario.run_name, replace(job, label=f"{kind}={name}"))
+
+    fitting, _ = check(members := _members([*jobs.values()]))
+    return _members([job for job in members if job.name in fitting])
+
+
+def _members(jobs: list[Job]) -> list[Job]:
+    leaders = share(jobs).leaders
+    return [job for job in jobs if job.name in {*leaders, *leaders.values()}]
+
+
+def test_all_built_in_methods_that_share_are_what_they_would_have_been_alone(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    jobs = that_share(tiny)
+    assert {job.label for job in jobs} >= {*(f"strategy={name}" for name in ALIKE), "learner=tau_norm"}
+
+    swept = run_jobs(jobs, tmp_path / "swept", 1, False, Quiet())
+    assert not swept.failures
+    leaders = share(jobs).leaders
+    for job, run in zip(jobs, swept.runs, strict=True):
+        assert ("trained_by" in run.summary) == (job.name in leaders), job.name
+        assert same(run, fedlt.run(job.scenario.to_dict(), out=tmp_path / "alone")), job.name
 
 
 @pytest.mark.parametrize("parallel", [1, 2])

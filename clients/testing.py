@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from clients.context import Context, Exchange
 from clients.evaluation_sets import EvaluationSets
 from clients.guard import guard
@@ -42,6 +44,7 @@ class Testing:
                 if collector.reads_features and not work.validation:
                     self.sets.collect_features(work, collector)
 
+        report.metrics["adapt_seconds"] = 0.0
         for work in works:
             for number in work.personal:
                 own = self.sets.own_rows(number, work)
@@ -54,7 +57,9 @@ class Testing:
                 failed = len(report.failures)
                 with guard([number], "evaluate", report.failures, self.context.limit([number])):
                     client = self.context.client(number, exchange, "evaluate")
+                    started = time.perf_counter()
                     self.context.strategy.adapt(client)
+                    report.metrics["adapt_seconds"] += time.perf_counter() - started
                     for which, rows in own.items():
                         evaluate_personal(self.context.strategy, client, sets[which], rows, collector)
                     flat.settle()

@@ -70,6 +70,7 @@ def estimate(
     with high_water() as water:
         with _opened(open_grid, scenario, federation, parts) as loop:
             evaluation, tested = _evaluation(loop, room, scenario.evaluation.batch_size, workers)
+            models = len(loop.evaluated)
             trained = _round(loop, workers)
             sites, shorter, steps = _sites(loop, local, room)
 
@@ -80,7 +81,7 @@ def estimate(
 
     return Estimate(
         rounds=rounds, round=trained * pace, evaluations=(rounds - 1) // every + 1, evaluation=evaluation,
-        workers=workers, clients=len(timed), steps=steps, tested=tested,
+        every=every, models=models, workers=workers, clients=len(timed), steps=steps, tested=tested,
         held=water.before, copies=water.peak - water.before,
     )  # fmt: skip
 
@@ -114,7 +115,7 @@ def _evaluation(loop: Rounds, room: float, chunk: int, workers: int) -> tuple[fl
 
     for kind in sorted({_by_clients(unit) for unit in units}):
         mine = [unit for unit in units if _by_clients(unit) == kind]
-        pieces = mine if whole else [_beginning(mine[0], chunk, FEW)]
+        pieces = mine if whole else [_beginning(unit, chunk, FEW) for unit in mine[: 2 if kind else 1]]
         loop.rehearse(1, pieces[:1])  # libraries are loaded, memory is claimed
         seconds = loop.rehearse(2, pieces)
         paces[kind] = seconds / _cost(pieces)
@@ -133,10 +134,10 @@ def _evaluation(loop: Rounds, room: float, chunk: int, workers: int) -> tuple[fl
 
 
 def _beginning(unit: Unit, chunk: int, most: int) -> Unit:
-    """A chunk of a unit's rows with so many of its clients at most, or two of the clients that it tests as a whole."""
+    """A chunk of a unit's rows with so many of its clients at most, or one of the clients that it tests as a whole."""
     work = unit.work
     if _by_clients(unit):
-        some = work.personal[:2]
+        some = work.personal[:1]
         return Unit(Work(personal=some), unit.cost * len(some) / len(work.personal), some)
     some = work.personal[:most]
     rows = min(chunk, int(unit.cost))

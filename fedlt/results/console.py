@@ -192,9 +192,9 @@ def _costly_evaluations(run: Run) -> str:
     """What is to be said where a run that trained itself spent most of its time on tests."""
     if "trained_by" in run.summary:
         return ""
-    evaluation, rounds = run.scenario["evaluation"], run.rounds
+    evaluation, rounds, evaluations = run.scenario["evaluation"], run.rounds, run.summary["evaluations"]
+    if evaluations < 2:
+        return ""
     tested = evaluation["clients"] or run.summary["clients"]
-    return costly_evaluations(
-        rounds["train_seconds"].sum(), rounds["evaluate_seconds"].sum(), evaluation["every"],
-        run.summary["evaluations"], tested,
-    )  # fmt: skip
+    evaluating = rounds["evaluate_seconds"].sum() * evaluations / (evaluations - 1)  # the last has no row of its own
+    return costly_evaluations(rounds["train_seconds"].sum(), evaluating, evaluation["every"], evaluations, tested)

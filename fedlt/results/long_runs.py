@@ -32,11 +32,13 @@ def long_run(what: str, seconds: float, rounds: int, evaluating: float = 0.0, co
     )
 
 
-def costly_evaluations(training: float, evaluating: float, every: int, evaluations: int, clients: int) -> str:
+def costly_evaluations(
+    training: float, evaluating: float, every: int, evaluations: int, clients: int, goes: str = "went"
+) -> str:
     """A sentence about a run whose tests took longer than its training; "" where they did not, or where all was short.
 
     training, evaluating: the workers' seconds. every: rounds between two of so many evaluations. clients: whose
-    personal models are tested each time.
+    personal models are tested each time. goes: "goes" of a run that is still to come.
     """
     if evaluating <= training or training + evaluating < MINUTE:
         return ""
@@ -45,7 +47,7 @@ def costly_evaluations(training: float, evaluating: float, every: int, evaluatio
     if not remedies:
         return ""
     share = f"{100 * evaluating / (training + evaluating):.0f} %"
-    return f"{share} of the workers' time went into evaluations; {' or '.join(remedies)} makes them cheaper"
+    return f"{share} of the workers' time {goes} into evaluations; {' or '.join(remedies)} makes them cheaper"
 
 
 def idle_cores(workers: int, clients: int, device: str) -> int:

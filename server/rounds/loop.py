@@ -21,6 +21,7 @@ from fedlt.strategy import Server, Strategy
 from fedlt.training.assembly import Assembly, cohort_size
 from server.grids.local import LocalGrid
 from server.records import pack_common, pack_job, pack_states, unpack_report, with_room
+from server.rounds import schedule
 from server.rounds.aggregation import Aggregation, set_up
 from server.rounds.auxiliary import auxiliary_rows
 from server.rounds.failures import Failures, at_server
@@ -71,6 +72,7 @@ class Rounds:
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
         self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
+        self._adapting = 0.0  # cost of what `adapt` does, for each training sample of a client
 
         self._sent = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
 
@@ -127,6 +129,8 @@ class Rounds:
         answered = time.perf_counter()
         if cost := sum(unit.cost for unit in units):
             self._pace = (answered - sent) * len(self.nodes) / cost
+        if train and evaluate:
+            self._adapting = schedule.cost_of_adapting(units, self.sizes, [report.metrics for report in reports])
         self.failures.settle(round, reports)
         if self.parts.task.horizon.asked or any(report.metrics.get("asked_rounds") for report in reports):
             self.progress.open_ended = False
@@ -184,7 +188,8 @@ class Rounds:
         shared = not flat.private_backbone and not overrides(strategy, Strategy.adapt)
         generic = strategy.scope != "personal"
         rows, chunk = len(self.federation.test_targets), self.scenario.evaluation.batch_size
-        units = evaluation_units(rows, chunk, generic, self.evaluated, self.test_sizes, shared)
+        costs = self.test_sizes + self._adapting * self.sizes
+        units = evaluation_units(rows, chunk, generic, self.evaluated, costs, shared)
         held = self.federation.validation
         if held is not None:
             rows = len(held.rows)

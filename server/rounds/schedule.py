@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,10 @@ from fedlt.exchange import Work
 SHORTEST, LONGEST = 0.02, 0.25
 """Seconds that a message should keep a worker busy, at least and at most."""
 
-EVALUATION_PARTS = 4  # pieces of an evaluation; part of the result's definition, as rows are evaluated together
+EVALUATION_PARTS = 4  # pieces of a set of rows; part of the result's definition, as rows are evaluated together
+
+MODEL_GROUPS = 64
+"""Groups, at most, of clients whose models are tested as a whole: each alone, so that no result depends on them."""
 
 
 @dataclass
@@ -36,19 +40,20 @@ def train_units(cohort: Sequence[int], sizes: NDArray[np.int64], block: int, epo
 
 
 def evaluation_units(
-    num_rows: int, chunk: int, generic: bool, clients: Sequence[int], sizes: NDArray[np.int64], shared: bool
+    num_rows: int, chunk: int, generic: bool, clients: Sequence[int], costs: NDArray[Any], shared: bool
 ) -> list[Unit]:
-    """Units for the generic model and for the personal models of `clients`, which have `sizes` [K] test rows.
+    """Units for the generic model and for the personal models of `clients`.
 
-    shared: whether all models have the same backbone. Then each part of the test set passes it once, for all models
-    together; else each personal model is tested as a whole. The cuts are the same for any number of workers.
+    costs: [K] of testing each client's model as a whole, in forward passes of one sample. shared: whether all models
+    have the same backbone. Then each part of the test set passes it once, for all models together; else each personal
+    model is tested as a whole. The cuts are the same for any number of workers.
     """
     units = _set_units(num_rows, num_rows, chunk, generic, clients if shared else [])
     if shared or not len(clients):
         return units
-    for group in np.array_split(np.asarray(clients), min(EVALUATION_PARTS, len(clients))):
+    for group in np.array_split(np.asarray(clients), min(MODEL_GROUPS, len(clients))):
         whole = Work(personal=group.tolist())
-        units.append(Unit(whole, float(sizes[group].sum()), whole.personal))
+        units.append(Unit(whole, float(costs[group].sum()), whole.personal))
     return units
 
 
@@ -63,6 +68,20 @@ def validation_units(
     for unit in units:
         unit.work.validation = True
     return units
+
+
+def cost_of_adapting(units: Sequence[Unit], sizes: NDArray[np.int64], measured: Sequence[Mapping[str, float]]) -> float:
+    """What each training sample adds to the cost of testing its client's model: some strategies fine-tune it before.
+
+    units: of an exchange that trained, which says how long a forward pass takes, and tested. sizes: [K] of the clients.
+    measured: the reports' metrics.
+    """
+    training, adapting = (
+        sum(metrics.get(name, 0.0) for metrics in measured) for name in ("train_seconds", "adapt_seconds")
+    )
+    trained = sum(unit.cost for unit in units if unit.work.blocks)
+    tested = float(sizes[[client for unit in units for client in unit.work.personal]].sum())
+    return adapting / training * trained / tested if training and tested else 0.0
 
 
 def _set_units(num_rows: int, size: int, chunk: int, generic: bool, clients: Sequence[int]) -> list[Unit]:

@@ -50,6 +50,7 @@ def test_what_is_small_is_done_as_a_whole(tiny: dict[str, Any], sent: list[list[
     samples = len(federation.clients.values)
 
     assert (found.rounds, found.evaluations) == (7, 3)  # after rounds 3, 6 and 7
+    assert (found.every, found.models) == (3, len(federation.clients))
     assert found.round == pytest.approx(3 * samples / 1000)  # one epoch, and a backward pass is two forward passes
     assert found.evaluation == pytest.approx(300 / 1000)  # the features of 300 test images
     assert found.seconds == pytest.approx(7 * found.round + 3 * found.evaluation)
@@ -101,7 +102,7 @@ def test_personal_models_with_backbones_of_their_own_are_tested_on_two_clients(
 ) -> None:
     monkeypatch.setattr(estimates, "QUICK", 1.0)
     found = of(tiny, "strategy=fedbn", "model={name: resnet8}")
-    assert [unit.clients for units in sent for unit in units if not unit.work.blocks] == [[0, 1], [0, 1]]
+    assert [unit.clients for units in sent for unit in units if not unit.work.blocks] == [[0], [0], [1]]
     rows = federate(load_scenario(tiny)).tests.sizes
     assert found.evaluation == pytest.approx(rows.sum() / 1000)
 
@@ -139,18 +140,24 @@ def test_a_client_that_fails_is_found_and_nothing_is_left_behind(
 
 def test_the_words_of_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_runs, "available_cores", lambda: 4)
-    short = Estimate(1, 2.0, 1, 0.5, 1, clients=1, steps=None, tested=1.0, held=300_000_000, copies=50_000_000)
+    short = Estimate(1, 2.0, 1, 0.5, 1, 40, 1, clients=1, steps=None, tested=1.0, held=300_000_000, copies=50_000_000)
     assert short.lines(8, "cpu") == [
         "time: about 2.5 s, 1 round of 2.0 s and 1 evaluation of 0.5 s on 1 worker; from a round of 1 client and an "
         "evaluation, timed now",
         "memory: about 350 MB",
     ]
-    long = Estimate(100, 300.0, 10, 60.0, 2, clients=2, steps=3, tested=0.034, held=10**9, copies=2 * 10**8)
+    long = Estimate(100, 300.0, 10, 60.0, 10, 40, 2, clients=2, steps=3, tested=0.034, held=10**9, copies=2 * 10**8)
     time, memory, hours = long.lines(8, "cpu")
     assert time.startswith("time: about 8 h 30 min, 100 rounds of 5 min and 10 evaluations of 60 s on 2 workers; ")
     assert time.endswith("3 steps of 2 clients and 3 % of an evaluation, timed now")
     assert memory == "memory: about 1.4 GB, 200 MB of it for each of 2 workers"
     assert hours.startswith("A run takes about 8 h 30 min. Shorter: fewer rounds (federation.rounds=25 for a first")
+
+
+def test_an_estimate_tells_of_tests_that_take_longer_than_training() -> None:
+    told = Estimate(40, 2.0, 20, 12.0, 2, 100, 1, clients=1, steps=None, tested=1.0, held=0, copies=0).lines(8, "cpu")
+    said = "75 % of the workers' time goes into evaluations; evaluation.every=8 or evaluation.clients=25"
+    assert told[2:] == [f"{said} makes them cheaper"]
 
 
 def test_the_most_memory_of_a_block_is_seen() -> None:

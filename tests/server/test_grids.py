@@ -26,7 +26,7 @@ from fedlt.sweeps.run import Grids, run_scenario
 from server.grids.local import InlineGrid, set_identity
 from server.grids.parcels import FREE
 from server.records import pack_common, pack_job, pack_report, pack_states, unpack_job, unpack_report
-from server.rounds.schedule import Unit, cut, deal, evaluation_units, train_units
+from server.rounds.schedule import Unit, cost_of_adapting, cut, deal, evaluation_units, train_units
 
 pytestmark = pytest.mark.grid
 
@@ -297,14 +297,47 @@ def test_evaluation_covers_every_row_and_client_once() -> None:
     assert all(unit.work.personal == unit.clients == clients for unit in units)
     assert [unit.cost for unit in units] == [30, 30, 20, 15]
     apart = evaluation_units(95, 10, True, clients, sizes, shared=False)
-    assert [unit.work.chunks for unit in apart] == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9], [], [], [], []]
-    assert [unit.work.personal for unit in apart] == [[], [], [], [], [1, 3], [4], [6], [8]]
+    assert [unit.work.chunks for unit in apart] == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9], *[[]] * 5]
+    assert [unit.work.personal for unit in apart[4:]] == [[1], [3], [4], [6], [8]]
     assert all(unit.work.span is None for unit in apart)
-    assert [unit.cost for unit in apart[4:]] == [4, 4, 6, 8]
+    assert [unit.cost for unit in apart[4:]] == [1, 3, 4, 6, 8]
+    many = evaluation_units(0, 10, False, range(200), np.ones(200), shared=False)  # of them, groups
+    assert list(chain(*(unit.work.personal for unit in many))) == list(range(200))
+    assert {len(unit.work.personal) for unit in many} == {3, 4}
     personal = evaluation_units(95, 10, False, clients, sizes, shared=True)
     assert [(unit.work.chunks, unit.work.span) for unit in personal] == [([], unit.work.span) for unit in units]
     assert evaluation_units(95, 10, False, [], sizes, shared=True) == []
     assert [unit.work.chunks for unit in evaluation_units(15, 10, True, [], sizes, shared=False)] == [[0], [1]]
+
+
+def test_tests_cost_what_fine_tuning_before_them_took() -> None:
+    """40 forward passes took 2 s, and adapting three clients with 8 samples 1.2 s: 24 passes, or 3 for a sample."""
+    trained, tested = Unit(Work(blocks={0: [0]}), 40.0, [0]), Unit(Work(personal=[1, 2, 3]), 6.0, [1, 2, 3])
+    measured = [{"train_seconds": 2.0, "adapt_seconds": 0.5}, {"train_seconds": 0.0, "adapt_seconds": 0.7}, {}]
+    sizes = np.array([9, 1, 2, 5])
+    assert cost_of_adapting([trained, tested], sizes, measured) == pytest.approx(3.0)
+    assert cost_of_adapting([trained], sizes, measured) == cost_of_adapting([tested], sizes, [{}]) == 0.0
+
+
+def test_a_run_learns_what_its_tests_cost(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fine-tuning takes longer than the test behind it, which alone is known before the first one."""
+    costs: list[Any] = []
+
+    def noted(rows: int, chunk: int, generic: bool, clients: Any, each: Any, shared: bool) -> list[Unit]:
+        costs.append(each)
+        return evaluation_units(rows, chunk, generic, clients, each, shared)
+
+    monkeypatch.setattr("server.rounds.loop.evaluation_units", noted)
+    words = "strategy=fedavg_ft", "federation.rounds=2", "evaluation.every=1"
+    run = fedlt.run(tiny, *words, backend="inline", out=tmp_path)
+    split = federate(load_scenario(run.scenario))
+    first, second = costs
+    np.testing.assert_array_equal(first, split.tests.sizes)
+    each = (second - first)[split.clients.sizes > 0] / split.clients.sizes[split.clients.sizes > 0]
+    assert each.min() == pytest.approx(each.max())
+    assert each.min() > 1
 
 
 def test_a_deal_loses_nothing_and_balances() -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "cifar-cnn-turns": f"speed --workload cifar-cnn --rounds 24 --turns 6 --systems {EXACT}",
     "large": f"speed --workload large --rounds 5 --systems bare-processes,{FEWER}",
     "personal": "speed --workload personal",
+    "personal-methods": "personal",
     "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --repeats 5 --systems bare-processes,{FEWER}",
     "cifar-resnet8-turns": f"speed --workload cifar-resnet8 --rounds 16 --turns 6 --systems {EXACT}",
     "startup": "startup",

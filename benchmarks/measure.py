@@ -126,7 +126,7 @@ class Watch:
     def _read(self) -> None:
         now, tree = time.time(), processes.tree(self._process.pid)
         self._times.append(now)
-        self._cpu.append(max(sum(map(_cpu_seconds, tree.values())), *self._cpu[-1:], 0.0))
+        self._cpu.append(max(sum(map(cpu_seconds, tree.values())), *self._cpu[-1:], 0.0))
         self._all_cpu.append(_machine_seconds())
         if self._memory and now >= self._next_memory:
             self._peak = max(self._peak, sum(map(processes.proportional, tree)))
@@ -280,7 +280,7 @@ def _figures(watched: Watched, told: Told, since: float, until: float) -> dict[s
     }
 
 
-def _cpu_seconds(fields: list[str]) -> float:
+def cpu_seconds(fields: list[str]) -> float:
     """User and system time of a process and of its children that have ended."""
     return sum(map(int, fields[11:15])) / TICKS
 

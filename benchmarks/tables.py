@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import personal
 from benchmarks.systems import BARE
 
 RESULTS = Path(__file__).parent / "results"
@@ -28,6 +29,7 @@ SPEED = (
     ("drift", "drift", 1.0, ".2f"),
 )
 RATIOS = ("images_per_second", "cpu_ms_per_image", "peak_mb")
+TESTS = tuple((field, field, 1.0, ".2f") for field in personal.FIELDS)
 STARTUP = (("s", "seconds", 1.0, ".2f"), ("whole command s", "process_seconds", 1.0, ".2f"))
 
 
@@ -68,9 +70,9 @@ def section(path: Path) -> str:
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """Medians by system, point or command; against the faster bare loop where there is one."""
-    label = next(name for name in ("system", "point", "command") if name in rows[0])
-    columns = STARTUP if label == "command" else SPEED if label == "point" else SPEED[:-1]
+    """Medians by system, point, command or run; against the faster bare loop where there is one."""
+    known = {"system": SPEED[:-1], "point": SPEED, "command": STARTUP, "run": TESTS}
+    label, columns = next((name, columns) for name, columns in known.items() if name in rows[0])
     names = list(dict.fromkeys(row[label] for row in rows))
 
     def median(name: str, key: str) -> float:

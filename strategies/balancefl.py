@@ -61,10 +61,10 @@ class BalanceFL(Strategy):
         with torch.no_grad():
             teacher = client.model.head(features)
         spread = deviations(features, client.data.y, client.task.num_classes)
+        rare = 1 - client.class_counts / client.class_counts.max()
 
         def loss(client: Client, batch: Batch) -> Tensor:
             draws = torch.from_numpy(client.rng.standard_normal((len(batch), len(spread)))).to(spread)
-            rare = 1 - client.class_counts / client.class_counts.max()
             chosen = torch.from_numpy(client.rng.random(len(batch))).to(spread) < rare[batch.y]
             noise = self.noise * chosen[:, None] * (draws @ spread)
             return self.balanced_loss(client, batch, noise, teacher[batch.rows])
@@ -73,14 +73,15 @@ class BalanceFL(Strategy):
 
     def balanced_loss(self, client: Client, batch: Batch, noise: Tensor, teacher: Tensor) -> Tensor:
         """noise: [B, D] on the features, for the cross-entropy alone. teacher: [B, C] the received model's logits."""
-        present = client.class_counts > 0
+        absent = client.class_counts == 0
+        held, lacking = (~absent).nonzero().flatten(), absent.nonzero().flatten()
         features = client.model.encode(batch.x)
         logits, noisy = client.model.head(features).float(), client.model.head(features + noise).float()
-        supervised = F.cross_entropy(noisy.masked_fill(~present, -torch.inf), batch.y)
-        own = logits[:, present].log_softmax(1)
+        supervised = F.cross_entropy(noisy.masked_fill(absent, -torch.inf), batch.y)
+        own = logits.index_select(1, held).log_softmax(1)
         entropy = -(own.exp() * own).sum(1).mean()
-        known = (teacher[:, ~present] / self.temperature).softmax(1)
-        inherited = -(known * (logits[:, ~present] / self.temperature).log_softmax(1)).sum(1).mean()
+        known = (teacher.index_select(1, lacking) / self.temperature).softmax(1)
+        inherited = -(known * (logits.index_select(1, lacking) / self.temperature).log_softmax(1)).sum(1).mean()
         return supervised - self.smooth * entropy + self.inherit * inherited
 
 

@@ -22,7 +22,8 @@ FURTHER = {
     "creff": (*LONGER, "strategy.features=10"),  # a second instead of ten
     "sbcl": ("federation.rounds=5",),  # its head is trained in the last fifth
     "pseudo_labels": (*LONGER, "data.unlabelled.hidden=0.5"),
-    **dict.fromkeys(("fedavgm", "fedbabu", "fedgrab", "fedyoyo", "mixup", "rcal"), LONGER),
+    "pfedme": (*LONGER, "strategy.lr=0.05", "strategy.own_lr=0.1"),  # of two rounds at its own it makes nothing
+    **dict.fromkeys(("fedavgm", "fedbabu", "fedgrab", "fedyoyo", "mixup", "moon", "rcal"), LONGER),
 }
 CHANCE = 0.1  # ten digits, equally many of each in the test set
 

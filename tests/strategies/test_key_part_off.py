@@ -1,0 +1,56 @@
+"""Methods whose key part is switched off are the method that they extend, bit for bit; small cohorts run finitely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fedlt
+
+OFF: dict[str, list[str]] = {
+    "fedala": ["strategy.eta=0"],
+    "fedlf": ["strategy.floor=1", "strategy.bias=trained"],
+    "fedntd": ["strategy.beta=0"],
+    "moon": ["strategy.mu=0", "strategy.projection=0"],
+    "per_fedavg": ["strategy.inner_lr=0"],
+}
+"""Overrides that leave FedAvg."""
+
+FURTHER = ("fedas", "fedproto", "lg_fedavg", "pfedme")
+"""Methods that have no such part."""
+
+
+@pytest.fixture(scope="module")
+def averaged() -> dict[str, torch.Tensor]:
+    """FedAvg's model, once a test has trained it."""
+    return {}
+
+
+def generic(tiny: dict[str, Any], out: Path, *overrides: str) -> dict[str, torch.Tensor]:
+    run = fedlt.run(tiny, *overrides, "evaluation.every=2", out=out, backend="inline")
+    return load_file(run.folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_its_generic_model_is_fedavgs_bit_for_bit(
+    name: str, tiny: dict[str, Any], averaged: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    if not averaged:
+        averaged |= generic(tiny, tmp_path, "strategy=fedavg")
+    off = generic(tiny, tmp_path, f"strategy={name}", *OFF[name])
+    assert off.keys() == averaged.keys()
+    assert all(torch.equal(off[key], averaged[key]) for key in off)
+    on = generic(tiny, tmp_path, f"strategy={name}")
+    assert on.keys() != off.keys() or not all(torch.equal(on[key], off[key]) for key in off)
+
+
+@pytest.mark.parametrize("name", [*OFF, *FURTHER])
+def test_a_cohort_of_one_runs_finitely(name: str, tiny: dict[str, Any], tmp_path: Path) -> None:
+    """One client of few classes a round; most are tested without having been sampled."""
+    run = fedlt.run(tiny, f"strategy={name}", "federation.participation=0.1", out=tmp_path, backend="inline")
+    assert np.isfinite([value for key, value in run.final.items() if "accuracy" in key]).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, get_type_hints
 
 from fedlt.config import catalog, keys
@@ -34,7 +35,7 @@ class Reader:
                 hint = keys.did_you_mean(f"{prefix}{key}", value, self.scenario, known)
                 self.problems.append(Problem(f"{prefix}{shown}", f"unknown key{hint}"))
 
-        hints = get_type_hints(kind)
+        hints = _types(kind)
         result: dict[str, Any] = {}
         for name, item in known.items():
             where = f"{prefix}{name}"
@@ -110,6 +111,12 @@ class Reader:
                 options[spec.name] = spec.default
 
         return Choice(component.name, options, component)
+
+
+@cache
+def _types(section: type) -> dict[str, Any]:
+    """The types of a section's fields."""
+    return get_type_hints(section)
 
 
 def _spelt_out(section: type, value: Any) -> Any:

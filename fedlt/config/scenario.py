@@ -20,7 +20,7 @@ from fedlt.config.component import Choice
 from fedlt.config.overrides import Override, Sections, as_words
 from fedlt.config.reader import Reader
 from fedlt.config.rules import check_initial, cross_check
-from fedlt.config.scenario_file import anchor, apply, locate, read
+from fedlt.config.scenario_file import anchor, apply, as_yaml, locate, read
 from fedlt.config.sections import Data, Evaluation, Federation, InitFrom, Local, Resources
 from fedlt.errors import Problem, ScenarioError
 
@@ -49,9 +49,7 @@ class Scenario:
 
     def to_yaml(self) -> str:
         """The resolved scenario as YAML text that `load_scenario` takes back."""
-        from omegaconf import OmegaConf
-
-        return OmegaConf.to_yaml(OmegaConf.create(self.to_dict()))
+        return as_yaml(self.to_dict())
 
     @property
     def hash(self) -> str:
@@ -62,8 +60,8 @@ class Scenario:
         choices += [choice for choice in (self.data.targets, self.data.encoder) if choice is not None]
         content["code"] = [choice.component.code_digest() for choice in choices]
         text = json.dumps(content, sort_keys=True)
-        for choice in choices:
-            if choice.component.code_digest():  # known by its content, not by the folder that it lies in
+        for choice, digest in zip(choices, content["code"], strict=True):
+            if digest:  # known by its content, not by the folder that it lies in
                 text = text.replace(json.dumps(choice.name), json.dumps(choice.name.rpartition("/")[2]))
         return hashlib.sha256(text.encode()).hexdigest()
 

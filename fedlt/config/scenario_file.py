@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,37 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ScenarioError(Problem("", "expected keys and values at the top of the file"), source=str(path))
     return {str(key): value for key, value in raw.items()}
+
+
+def as_yaml(content: dict[str, Any]) -> str:
+    """The YAML of plain values, as OmegaConf would write it after the milliseconds that its own containers take."""
+    import yaml
+
+    return yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_dumper())
+
+
+@cache
+def _dumper() -> type[Any]:
+    import yaml
+
+    class Dumper(yaml.Dumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def represent(dumper: yaml.Dumper, text: str) -> yaml.ScalarNode:
+        quoted = text in ("y", "Y", "n", "N") or _is_number(text)  # which OmegaConf would not read as texts
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if quoted else None)
+
+    Dumper.add_representer(str, represent)
+    return Dumper
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def anchor(raw: dict[str, Any], base: Path) -> None:
@@ -168,11 +200,22 @@ def apply(raw: dict[str, Any], overrides: list[str], problems: list[Problem]) ->
             continue
         _assign(raw, key.split("."), value, problems)
     raw.setdefault("seed", 0)
+    if _is_resolved(raw):
+        return raw
     try:
         return OmegaConf.to_container(OmegaConf.create(raw), resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         problems.append(Problem(str(error.full_key or ""), " ".join(str(error.msg or error).split())))
         return {}
+
+
+def _is_resolved(value: Any) -> bool:
+    """Whether OmegaConf, which takes milliseconds, would give the same back: YAML's own values without `${...}`."""
+    if type(value) is dict:
+        return all(type(key) is str and _is_resolved(item) for key, item in value.items())
+    if type(value) is list:
+        return all(map(_is_resolved, value))
+    return "${" not in value if type(value) is str else value is None or type(value) in (bool, int, float)
 
 
 def _assign(raw: dict[str, Any], path: list[str], value: Any, problems: list[Problem]) -> None:

@@ -31,6 +31,12 @@ def source_of(module: str) -> Path:
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 
 
+@lru_cache(maxsize=4096)
+def _text(node: ast.AST) -> str:
+    """The text of a node; the same few are asked for whenever a scenario is read."""
+    return ast.unparse(node)
+
+
 @lru_cache(maxsize=256)
 def _parsed(path: Path, content: bytes) -> tuple[ast.Module, dict[int, str]]:
     try:
@@ -50,12 +56,12 @@ def read(path: Path) -> tuple[ast.Module, dict[int, str]]:
 
 def is_dataclass(node: ast.ClassDef) -> bool:
     """Whether the class is decorated as a dataclass."""
-    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+    return any("dataclass" in _text(decorator) for decorator in node.decorator_list)
 
 
 def is_recipe(tree: ast.Module, comments: dict[int, str], node: ast.ClassDef) -> bool:
     """Whether the class or one of its bases is a dataclass; else it is an ordinary class."""
-    bases = (_base(tree, comments, ast.unparse(base)) for base in node.bases)
+    bases = (_base(tree, comments, _text(base)) for base in node.bases)
     return is_dataclass(node) or any(is_recipe(*base) for base in bases if base)
 
 
@@ -63,7 +69,7 @@ def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.Class
     """The fields of a dataclass, inherited ones first; class variables are no fields."""
     fields: list[Field] = []
     for base in node.bases:
-        fields += _base_fields(tree, comments, ast.unparse(base))
+        fields += _base_fields(tree, comments, _text(base))
     for item in node.body:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
             continue
@@ -77,7 +83,7 @@ def dataclass_fields(tree: ast.Module, comments: dict[int, str], node: ast.Class
         # Formatters put the comment of a long field behind its default, inside the brackets.
         ends = (part.end_lineno or part.lineno for part in (item, item.value) if part is not None)
         doc = next((comments[line] for line in ends if line in comments), "")
-        fields.append(Field(item.target.id, ast.unparse(item.annotation), default, item.value is None, doc))
+        fields.append(Field(item.target.id, _text(item.annotation), default, item.value is None, doc))
     return fields
 
 
@@ -86,7 +92,7 @@ def constructor(name: str, nodes: dict[str, ast.ClassDef]) -> ast.FunctionDef | 
     if name not in nodes:
         return None
     own = (item for item in nodes[name].body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
-    inherited = (constructor(ast.unparse(base), nodes) for base in nodes[name].bases)
+    inherited = (constructor(_text(base), nodes) for base in nodes[name].bases)
     return next(own, None) or next(filter(None, inherited), None)
 
 
@@ -97,7 +103,7 @@ def class_literal(tree: ast.Module, node: ast.ClassDef, name: str) -> Any:
         if isinstance(target, ast.Name) and target.id == name and isinstance(item, ast.AnnAssign) and item.value:
             return ast.literal_eval(item.value)
     for base in node.bases:
-        found = _base(tree, {}, ast.unparse(base))
+        found = _base(tree, {}, _text(base))
         value = found and class_literal(found[0], found[2], name)
         if value is not None:
             return value
@@ -123,7 +129,7 @@ def refuse_plain(kind: str, path: Path, node: ast.ClassDef) -> None:
     if not names and init is None:
         return
 
-    keeps = any(ast.unparse(base).rpartition(".")[2] == "Statistic" for base in node.bases)  # it counts as it goes
+    keeps = any(_text(base).rpartition(".")[2] == "Statistic" for base in node.bases)  # it counts as it goes
     mark = "@dataclass" if keeps else "@dataclass(frozen=True)"
     if names:
         what = (
@@ -140,7 +146,7 @@ def class_variables(tree: ast.Module, node: ast.ClassDef) -> dict[str, str]:
     """The class variables that a class and its bases assign, each with the name of the class that does; no fields."""
     found: dict[str, str] = {}
     for base in node.bases:
-        if origin := _base(tree, {}, ast.unparse(base)):
+        if origin := _base(tree, {}, _text(base)):
             found |= class_variables(origin[0], origin[2])
     for item in node.body:
         if isinstance(item, ast.Assign):
@@ -154,16 +160,16 @@ def class_variables(tree: ast.Module, node: ast.ClassDef) -> dict[str, str]:
 
 
 def _is_class_variable(item: ast.AnnAssign) -> bool:
-    return ast.unparse(item.annotation).startswith(("ClassVar", "typing.ClassVar"))
+    return _text(item.annotation).startswith(("ClassVar", "typing.ClassVar"))
 
 
 def _default(node: ast.expr) -> Any:
     """The value of a literal, or of `field(default_factory=...)` (an empty container; None for a nested section)."""
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "field":
+    if isinstance(node, ast.Call) and _text(node.func) == "field":
         given = next((k.value for k in node.keywords if k.arg == "default"), None)
         if given is not None:
             return ast.literal_eval(given)
-        factory = next((ast.unparse(k.value) for k in node.keywords if k.arg == "default_factory"), "")
+        factory = next((_text(k.value) for k in node.keywords if k.arg == "default_factory"), "")
         return {"list": [], "dict": {}}.get(factory)
     return ast.literal_eval(node)
 
@@ -174,25 +180,40 @@ def _base_fields(tree: ast.Module, comments: dict[int, str], base: str) -> list[
     if found is None or is_dataclass(found[2]):
         return dataclass_fields(*found) if found else []
     home, its_comments, node = found
-    return [field for further in node.bases for field in _base_fields(home, its_comments, ast.unparse(further))]
+    return [field for further in node.bases for field in _base_fields(home, its_comments, _text(further))]
 
 
 def _base(
     tree: ast.Module, comments: dict[int, str], base: str
 ) -> tuple[ast.Module, dict[int, str], ast.ClassDef] | None:
     """The class that is called `base` in a module, and the module that it comes from; None where it is not ours."""
-    for item in ast.walk(tree):
-        if isinstance(item, ast.ClassDef) and item.name == base:
-            return tree, comments, item
-        if isinstance(item, ast.ImportFrom) and item.module and any((a.asname or a.name) == base for a in item.names):
-            original = next(a.name for a in item.names if (a.asname or a.name) == base)
-            return _base_in(item.module, original)
-        if isinstance(item, ast.Import):
-            for alias in item.names:
-                prefix = f"{alias.asname or alias.name}."
-                if base.startswith(prefix):
-                    return _base_in(alias.name, base.removeprefix(prefix))
+    names, modules = _origins(tree)
+    found = names.get(base)
+    if isinstance(found, ast.ClassDef):
+        return tree, comments, found
+    if found is not None:
+        return _base_in(*found)
+    for dot in (place for place, sign in enumerate(base) if sign == "."):
+        if base[:dot] in modules:
+            return _base_in(modules[base[:dot]], base[dot + 1 :])
     return None
+
+
+@lru_cache(maxsize=256)
+def _origins(tree: ast.Module) -> tuple[dict[str, ast.ClassDef | tuple[str, str]], dict[str, str]]:
+    """What the names in a module are: classes of its own, or (module, name) of another; and its names of modules."""
+    names: dict[str, ast.ClassDef | tuple[str, str]] = {}
+    modules: dict[str, str] = {}
+    for item in ast.walk(tree):
+        if isinstance(item, ast.ClassDef):
+            names.setdefault(item.name, item)
+        elif isinstance(item, ast.ImportFrom) and item.module:
+            for alias in item.names:
+                names.setdefault(alias.asname or alias.name, (item.module, alias.name))
+        elif isinstance(item, ast.Import):
+            for alias in item.names:
+                modules.setdefault(alias.asname or alias.name, alias.name)
+    return names, modules
 
 
 def _base_in(module: str, base: str) -> tuple[ast.Module, dict[int, str], ast.ClassDef] | None:

@@ -11,7 +11,7 @@ import pytest
 
 from fedlt.config.catalog import names
 from fedlt.config.scenario import Scenario, load_scenario
-from fedlt.config.scenario_file import scenario_names
+from fedlt.config.scenario_file import as_yaml, scenario_names
 from fedlt.errors import Problem, ScenarioError
 
 
@@ -36,6 +36,19 @@ def test_a_scenario_comes_by_name_path_or_dictionary(tmp_path: Path, monkeypatch
         assert (found.name, found.to_dict()) == ("mine", named.to_dict())
     assert load_scenario(named.to_dict()).name == "scenario"
     assert load_scenario(named.to_dict()).to_dict() == named.to_dict()
+
+
+def test_yaml_is_that_of_omegaconf() -> None:
+    """Texts that look like something else are quoted, and what stands there twice is written twice."""
+    from omegaconf import OmegaConf
+
+    twice = [0.5, 1e-07, 3, True, None]
+    words = ["on", "y", "N", "1e-3", "1_000", "0x1f", "nan", "-.inf", "null", "~", "", "a: b", "#", " a", "ü", "a\nb"]
+    content = {"words": words, "one": twice, "other": {"again": twice, "none": [], "empty": {}}, "12": "1.50"}
+    assert as_yaml(content) == OmegaConf.to_yaml(OmegaConf.create(content))
+    for name in scenario_names():
+        found = load_scenario(name)
+        assert found.to_yaml() == OmegaConf.to_yaml(OmegaConf.create(found.to_dict()))
 
 
 def test_an_empty_scenario_has_the_documented_defaults() -> None:

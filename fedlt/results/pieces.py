@@ -79,7 +79,8 @@ def _read_file(path: Path) -> pa.Table:
     """A table, its columns by today's names."""
     import pyarrow.parquet
 
-    found = pyarrow.parquet.read_table(path)
+    with pyarrow.parquet.ParquetFile(path) as file:  # read_table looks for a data set of many files first
+        found = file.read()
     return found.rename_columns([named_as_today(name) for name in found.column_names])
 
 
@@ -166,9 +167,11 @@ class Growing:
     def finish(self) -> None:
         """Make each table one file, piece by piece, and delete the pieces."""
         for name, held in self._sizes.items():
-            if held:
-                write = partial(_concatenate, [piece.path for piece, _ in held])
-                replace_file(self.run_folder / f"{name}.parquet", write)
+            whole = self.run_folder / f"{name}.parquet"
+            if len(held) == 1:
+                held[0][0].path.replace(whole)
+            elif held:
+                replace_file(whole, partial(_concatenate, [piece.path for piece, _ in held]))
         self._discard()
 
 

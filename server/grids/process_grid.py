@@ -51,11 +51,11 @@ class ProcessGrid(LocalGrid):
         self._app, self._setup = client_app, setup
         self._workers: dict[Connection, ForkProcess] = {}
         self._replaced = 0
+        gc.collect()  # what nobody can collect in a worker
         self._start(workers)
 
     def _start(self, workers: int) -> None:
         context = get_context("fork")
-        gc.collect()
         gc.freeze()  # a collection in a worker would write to the pages of everything it inherits, and so copy them
         for _ in range(workers):
             here, there = context.Pipe()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,13 +60,23 @@ def make_run(
 
     variants: further generic models by name, with their numbers of right answers. Three rounds between evaluations.
     """
+    text = json.dumps([scenario, overrides, right, personal, variants, partition_hash, finish])
+    made = _made.__wrapped__(text) if ".py" in text else _made(text)  # a file may be another one in each test
+    shutil.rmtree(out / made.name, ignore_errors=True)
+    return open_run(shutil.copytree(made, out / made.name))
+
+
+@cache
+def _made(text: str) -> Path:
+    """The run of some arguments, written once in a session: a dozen files, which are quicker copied."""
+    scenario, overrides, right, personal, variants, partition_hash, finish = json.loads(text)
     checked = load_scenario(scenario, overrides)
     names = {"scenario": "toy", "strategy": checked.strategy.name, "learner": checked.learner.name}
     partition = partition_hash or f"partition of seed {checked.seed}"
     declared = *checked.strategy.component.needs, *checked.learner.component.needs
     needs = [need for need in declared if need in BEYOND_MODEL]
     meta = {**names, "needs": needs, "model": checked.model.name, "seed": checked.seed, "partition_hash": partition}
-    writer = RunWriter(out / checked.run_name, checked.to_yaml(), meta)
+    writer = RunWriter(Path(mkdtemp(dir=_kept().name)) / checked.run_name, checked.to_yaml(), meta)
     writer.start()
     writer.partition(split())
     for number, count in enumerate(right, 1):
@@ -74,4 +88,9 @@ def make_run(
         writer.evaluation(evaluation(3 * number, generic, {"": clients}, {"": clients}))
     if finish:
         writer.finish()
-    return open_run(writer.folder)
+    return writer.folder
+
+
+@cache
+def _kept() -> TemporaryDirectory[str]:
+    return TemporaryDirectory()

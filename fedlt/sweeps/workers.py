@@ -151,10 +151,15 @@ class _Reporter:
         """The sweep knows: it sent the job."""
 
     def round(self, job: Job, number: int, total: int) -> None:
-        self.pipe.send(("round", number, total))
+        self._tell("round", number, total)
 
     def line(self, job: Job, text: str) -> None:
-        self.pipe.send(("line", text))
+        self._tell("line", text)
+
+    def _tell(self, *message: object) -> None:
+        """Nothing where the sweep is gone: a signal ends the run then, and would meet it failing and not yet marked."""
+        with suppress(ConnectionError):
+            self.pipe.send(message)
 
     def ended(self, job: Job, run: Run) -> None:
         self.pipe.send(("ended", run.folder))
@@ -180,7 +185,7 @@ def work(descriptor: int, path: list[str]) -> None:
     from fedlt.sweeps.run import Grids
 
     reporter = _Reporter(pipe)
-    with suppress(KeyboardInterrupt, BrokenPipeError), Grids() as grids:
+    with suppress(KeyboardInterrupt, ConnectionError), Grids() as grids:
         while (order := jobs.get()) is not None:
             job, out, force, share = order
             inline = replace(job.scenario, resources=replace(job.scenario.resources, backend="inline"))

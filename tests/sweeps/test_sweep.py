@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from fedlt.results.runs import Run, load_runs
 from fedlt.sweeps.grid import Job, plan, split_values
 from fedlt.sweeps.sweep import check, how_many, run_jobs, sweep
 from fedlt.sweeps.view import Live, Quiet
+from fedlt.sweeps.workers import _Reporter
 
 pytestmark = pytest.mark.slow
 
@@ -316,6 +318,18 @@ def test_ctrl_c_ends_a_sweep_and_its_workers_and_marks_their_runs(
     assert "finished" in statuses
     assert 1 <= len(statuses) - statuses.count("finished") <= 2  # what the two workers were at
     assert "running" not in statuses
+
+
+def test_a_run_whose_sweep_is_gone_does_not_fail_of_its_reports() -> None:
+    """It is interrupted; failing at the same moment, it could be left as if it went on."""
+    (job,) = plan("digits_lt", [])
+    ours, theirs = Pipe()
+    ours.close()
+    reporter = _Reporter(theirs)
+    reporter.round(job, 1, 2)
+    reporter.line(job, "accuracy")
+    with pytest.raises(ConnectionError):
+        reporter.failed(job, "the end of the worker")
 
 
 def test_auto_follows_the_rule(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

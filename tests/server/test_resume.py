@@ -51,6 +51,17 @@ def own() -> list[str]:
     return [f"strategy={REMEMBERING}", "federation.rounds=5", "evaluation.every=2", *where]
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture
+def whole(tiny: dict[str, Any], own: list[str], shared: Path) -> Run:
+    """The run that was never stopped. It is made once; from then on it is found finished."""
+    return fedlt.run(tiny, *own, out=shared)
+
+
 def stopped_by(how: str, when: int, scenario: Path, overrides: list[str], out: Path) -> tuple[int | None, str]:
     """`fedlt run` in a process of its own that meets the signal in the midst of a round; its exit code and errors."""
     process = Forked([sys.executable, "-c", STOP, how, when, "run", scenario, *overrides, "--out", out])
@@ -138,11 +149,10 @@ def test_a_run_killed_at_three_random_moments_goes_on_to_the_same_tables(
 
 
 def test_ctrl_c_ends_a_run_after_the_round_and_a_second_one_at_once(
-    tiny: dict[str, Any], own: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], own: list[str], whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from server.rounds.loop import Rounds
 
-    whole = fedlt.run(tiny, *own, out=tmp_path / "whole")
     take, times = Rounds._take, 1
 
     def stopping(self: Rounds, reports: Any) -> Any:
@@ -168,9 +178,8 @@ def test_ctrl_c_ends_a_run_after_the_round_and_a_second_one_at_once(
 
 
 def test_a_round_may_be_chosen_and_force_starts_over(
-    tiny: dict[str, Any], own: list[str], tmp_path: Path, raising: Callable[[int], None]
+    tiny: dict[str, Any], own: list[str], whole: Run, tmp_path: Path, raising: Callable[[int], None]
 ) -> None:
-    whole = fedlt.run(tiny, *own, out=tmp_path / "whole")
     run = partial(fedlt.run, tiny, *own, out=tmp_path / "again")
     folder = crash(raising, 5, run)
     with pytest.raises(ScenarioError, match=r"--resume-from: no whole checkpoint of round 2; there are: 3, 4"):
@@ -189,10 +198,9 @@ def test_a_round_may_be_chosen_and_force_starts_over(
 
 
 def test_a_run_may_stop_and_go_on_in_every_round_and_elsewhere(
-    tiny: dict[str, Any], own: list[str], tmp_path: Path, raising: Callable[[int], None]
+    tiny: dict[str, Any], own: list[str], whole: Run, tmp_path: Path, raising: Callable[[int], None]
 ) -> None:
     """Stopped in each round once; the number of clients trained at once is the scenario's, where it runs is not."""
-    whole = fedlt.run(tiny, *own, out=tmp_path / "whole")
     run = partial(fedlt.run, tiny, *own, out=tmp_path / "again")
     for round in range(1, 6):
         crash(raising, round, run)
@@ -208,12 +216,12 @@ def test_a_run_may_stop_and_go_on_in_every_round_and_elsewhere(
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(
     tiny: dict[str, Any],
     own: list[str],
+    whole: Run,
     tmp_path: Path,
     raising: Callable[[int], None],
     capsys: pytest.CaptureFixture[str],
     damage: str,
 ) -> None:
-    whole = fedlt.run(tiny, *own, out=tmp_path / "whole")
     run = partial(fedlt.run, tiny, *own, out=tmp_path / "again")
     folder = crash(raising, 5, run) / "checkpoints"
     path = folder / "000004" / ("checkpoint.json" if damage == "manifest" else "server.safetensors")
@@ -237,7 +245,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(
 
 
 def test_without_a_whole_checkpoint_the_run_starts_anew(
-    tiny: dict[str, Any], own: list[str], tmp_path: Path, raising: Callable[[int], None]
+    tiny: dict[str, Any], own: list[str], whole: Run, tmp_path: Path, raising: Callable[[int], None]
 ) -> None:
     run = partial(fedlt.run, tiny, *own, out=tmp_path / "again")
     folder = crash(raising, 5, run)
@@ -245,7 +253,7 @@ def test_without_a_whole_checkpoint_the_run_starts_anew(
         path.write_bytes(b"")
     again = run()
     assert again.summary["resumed"] == []
-    assert_equal(again, fedlt.run(tiny, *own, out=tmp_path / "whole"))
+    assert_equal(again, whole)
 
 
 def test_a_checkpoint_of_another_scenario_is_refused_with_what_differs(

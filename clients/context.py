@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clients.vectors import Vectors
@@ -107,15 +109,15 @@ class Context:
             flat=self.flat,
             task=self.parts.task,
             learner=self.parts.learner,
-            data=Rows(self.train_inputs, self.train_targets, torch.from_numpy(rows).to(self.device)),
-            class_counts=torch.from_numpy(counts).to(self.device),
+            data=Rows(self.train_inputs, self.train_targets, self._moved(rows)),
+            class_counts=self._moved(counts),
             rng=seeding.generator(self.scenario.seed, purpose, *path),
             trainer=self.trainer,
             epoch_size=len(rows),
             progress=(job.round - 1) / total,
             span=1 / total if purpose == "train" else 0.0,
             continuous=union,
-            unlabelled=Rows(self.train_inputs, self._no_targets, torch.from_numpy(others).to(self.device)),
+            unlabelled=Rows(self.train_inputs, self._no_targets, self._moved(others)),
             id=number,
             start=exchange.shared[: self.flat.num_trainable],
             received=exchange.outbox,
@@ -130,8 +132,12 @@ class Context:
         else:
             prefix = "state/"
             kept = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-            client.state = {name: value.to(self.device, copy=True) for name, value in kept.items()}
+            client.state = {name: value.to(self.device, non_blocking=True, copy=True) for name, value in kept.items()}
 
         # For dropout and for strategies that draw from PyTorch's global generator: seeded per client, never shared.
         seeding.torch_generators(self.device, self.scenario.seed, purpose, *path)
         return client
+
+    def _moved(self, array: NDArray[Any]) -> Tensor:
+        """The array on the worker's device. A GPU is not waited for: the call has read the array when it returns."""
+        return torch.from_numpy(array).to(self.device, non_blocking=True)

@@ -64,9 +64,9 @@ class BalanceFL(Strategy):
         rare = 1 - client.class_counts / client.class_counts.max()
 
         def loss(client: Client, batch: Batch) -> Tensor:
-            draws = torch.from_numpy(client.rng.standard_normal((len(batch), len(spread)))).to(spread)
-            chosen = torch.from_numpy(client.rng.random(len(batch))).to(spread) < rare[batch.y]
-            noise = self.noise * chosen[:, None] * (draws @ spread)
+            draws = torch.from_numpy(client.rng.standard_normal((len(batch), len(spread))))
+            chosen = torch.from_numpy(client.rng.random(len(batch))).to(spread, non_blocking=True) < rare[batch.y]
+            noise = self.noise * chosen[:, None] * (draws.to(spread, non_blocking=True) @ spread)
             return self.balanced_loss(client, batch, noise, teacher[batch.rows])
 
         client.train(loss, sampler=Power(0.0))

@@ -41,4 +41,4 @@ class FedAvgLA(FedAvg):
 
 def global_counts(task: Task, like: Tensor) -> Tensor:
     """[C] training samples of each class over all clients, on the device of `like`."""
-    return torch.as_tensor(task.class_counts, device=like.device)
+    return torch.from_numpy(task.class_counts).to(like.device, non_blocking=True)

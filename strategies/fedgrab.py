@@ -86,7 +86,8 @@ class FedGraB(Strategy):
         chance = client.state["balanced"]
         if self.gate is None:
             return chance
-        return (torch.from_numpy(client.rng.random(len(chance))).to(chance) < chance).float()
+        draws = torch.from_numpy(client.rng.random(len(chance))).to(chance, non_blocking=True)
+        return (draws < chance).float()
 
 
 def weight_of(x: Tensor) -> Tensor:

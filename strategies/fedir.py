@@ -26,6 +26,6 @@ class FedIR(Strategy):
     learner_parts: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
-        everywhere = torch.from_numpy(client.task.class_counts).to(client.class_counts)
+        everywhere = torch.from_numpy(client.task.class_counts).to(client.class_counts, non_blocking=True)
         ratio = everywhere / client.class_counts.clamp(min=1)  # a class that the client lacks has no sample to weigh
         return F.cross_entropy(client.model(batch.x), batch.y, weight=ratio)

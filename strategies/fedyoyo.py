@@ -48,7 +48,7 @@ class FedYoYo(Strategy):
         server.outbox["shares"] = server.weights.new_full((server.task.num_classes,), 1 / server.task.num_classes)
 
     def fit(self, client: Client) -> None:
-        order = torch.from_numpy(client.rng.permutation(client.num_samples)).to(client.start.device)
+        order = torch.from_numpy(client.rng.permutation(client.num_samples)).to(client.start.device, non_blocking=True)
         features, y = client.features()[order], client.data.y[order]
         client.extras["effective"] = effective_numbers(features, y, client.task.num_classes)
         super().fit(client)

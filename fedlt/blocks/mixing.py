@@ -37,5 +37,5 @@ class Mixed:
 def mixup(batch: Batch, rng: np.random.Generator, alpha: float) -> Mixed:
     """Each sample mixed with another one of the batch; one share for the batch, drawn from Beta(alpha, alpha)."""
     share = float(rng.beta(alpha, alpha))
-    order = torch.from_numpy(rng.permutation(len(batch))).to(batch.y.device)
+    order = torch.from_numpy(rng.permutation(len(batch))).to(batch.y.device, non_blocking=True)
     return Mixed(share * batch.x + (1 - share) * batch.x[order], batch.y, order, share)

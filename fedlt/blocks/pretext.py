@@ -14,6 +14,6 @@ TURNS = 4  # quarter turns that are told apart
 
 def rotated(x: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Images [B, C, H, H], each turned by a random number of quarter turns, and these numbers [B]."""
-    turns = torch.from_numpy(rng.integers(TURNS, size=len(x))).to(x.device)
+    turns = torch.from_numpy(rng.integers(TURNS, size=len(x))).to(x.device, non_blocking=True)
     turned = torch.stack([torch.rot90(x, quarter, (2, 3)) for quarter in range(TURNS)])
     return turned[turns, torch.arange(len(x), device=x.device)], turns

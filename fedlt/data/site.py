@@ -180,7 +180,7 @@ class Site:
 
     def batch(self, positions: NDArray[np.int64]) -> Batch:
         """A further batch of the site's own data, augmented like the others; counted as processed samples."""
-        batch = self.trainer.batch(self, torch.from_numpy(positions).to(self.trainer.device))
+        batch = self.trainer.batch(self, torch.from_numpy(positions).to(self.trainer.device, non_blocking=True))
         self.trainer.work.backward_samples += len(batch)
         return batch
 

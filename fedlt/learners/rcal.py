@@ -80,6 +80,7 @@ class RCAL(Learner):
         missing = (counts > 0) * (counts.max() - counts) * self.points
         number, device = round(batch * missing.sum() / counts.sum()), site.state[MEAN].device
         shares = missing / missing.sum() if number else None
-        y = torch.from_numpy(site.rng.choice(len(counts), number, p=shares)).to(device)
-        noise = torch.from_numpy(site.rng.standard_normal((number, site.model.feature_dim))).float().to(device)
+        y = torch.from_numpy(site.rng.choice(len(counts), number, p=shares)).to(device, non_blocking=True)
+        draws = site.rng.standard_normal((number, site.model.feature_dim))
+        noise = torch.from_numpy(draws).float().to(device, non_blocking=True)
         return site.state[MEAN][y] + (site.state[FACTOR][y] @ noise[:, :, None])[:, :, 0], y

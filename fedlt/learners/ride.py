@@ -67,7 +67,7 @@ class RIDE(LDAM):
         needed, parts, losses = self.needed(each, y), features.chunk(len(each), 1), []
         for index in range(len(each) - 1):
             mean = each[: index + 1].mean(0)
-            weight = torch.tensor(self.wanted, device=y.device)
+            weight = torch.full((), self.wanted, device=y.device)
             score = router(index, parts[index], mean)
             losses.append(F.binary_cross_entropy_with_logits(score, needed[index].float(), pos_weight=weight))
         return torch.stack(losses).mean()

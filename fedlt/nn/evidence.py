@@ -53,7 +53,7 @@ def against_none(logits: Tensor, y: Tensor) -> Tensor:
     """
     wrong = 1 - torch.nn.functional.one_hot(y, logits.shape[1])
     alpha = 1 + wrong * logits.double().exp()  # in float32 the terms of exp(30) cancel to noise of any size
-    total, classes = alpha.sum(1), torch.tensor(float(logits.shape[1]), device=logits.device, dtype=torch.float64)
+    total, classes = alpha.sum(1), alpha.new_full((), logits.shape[1])
     const = torch.lgamma(total) - torch.lgamma(classes) - torch.lgamma(alpha).sum(1)
     spread = ((alpha - 1) * (torch.digamma(alpha) - torch.digamma(total)[:, None])).sum(1)
     return (const + spread).float()

@@ -232,8 +232,11 @@ class _Gather(torch.autograd.Function):
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """One pass over the tensor; a finite sum has finite terms, and only another sum needs the closer look."""
-    return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())
+    """One pass over the tensor; a finite sum has finite terms, and only another sum needs the closer look.
+
+    A GPU is waited for, unless the tensor is empty.
+    """
+    return not tensor.numel() or math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -62,7 +62,7 @@ def regress(
     ]
 
     for _ in range(epochs):
-        order = torch.from_numpy(rng.permutation(len(y))).to(y.device)
+        order = torch.from_numpy(rng.permutation(len(y))).to(y.device, non_blocking=True)
         torch.index_select(extended, 0, order, out=shuffled)
         torch.index_select(wanted, 0, order, out=targets)
         for x, target, error, turned, size in batches:

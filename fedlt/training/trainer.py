@@ -125,7 +125,8 @@ class Trainer:
             with torch.no_grad():
                 site.learner.epoch(site)
             self._train_mode(stage)
-            order = torch.from_numpy(site.positions(site.epoch_size, sampler)).to(self.device)
+            # A GPU is not waited for: when the call returns, the array has been read, though not yet arrived there.
+            order = torch.from_numpy(site.positions(site.epoch_size, sampler)).to(self.device, non_blocking=True)
             batches = cut(order, self.local.batch_size, self.local.last_batch)
             if limit is not None:
                 batches = batches[: limit - done]

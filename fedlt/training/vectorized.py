@@ -90,7 +90,7 @@ def train_together(
         part.eval()
     for number in range(local.epochs):
         orders = torch.stack([torch.from_numpy(client.positions(client.epoch_size)) for client in clients])
-        cuts = cut(orders.to(trainer.device), local.batch_size, local.last_batch)
+        cuts = cut(orders.to(trainer.device, non_blocking=True), local.batch_size, local.last_batch)
         for index, positions in enumerate(cuts):
             lr = local.lr * trainer.pace(first, number * len(cuts) + index, local.epochs * len(cuts))
             batches = [trainer.batch(client, rows) for client, rows in zip(clients, positions, strict=True)]

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 PACKAGES = ("fedlt", "torch", "numpy", "flwr", "ray", "pfl", "fluke-fl")
@@ -27,13 +28,15 @@ def provenance() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     module = sys.modules["__main__"].__spec__
-    command = ["python", "-m", module.name if module else sys.argv[0], *sys.argv[1:]]
+    command = ["python", "-m", module.name.removesuffix(".__main__") if module else sys.argv[0], *sys.argv[1:]]
     return {"command": shlex.join(command), "machine": _machine(), "versions": versions}
 
 
-def write(rows: Sequence[Row], json_path: Path | None, csv_path: Path | None) -> None:
-    """All rows into the files that were asked for. The CSV file opens with comment lines (#)."""
-    source = provenance()
+def write(
+    rows: Sequence[Row], json_path: Path | None, csv_path: Path | None, about: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """All rows into the files that were asked for. The CSV file opens with comment lines (#), `about` among them."""
+    source = {**provenance(), **about}
     rows = [{key: float(f"{v:.6g}") if isinstance(v, float) else v for key, v in row.items()} for row in rows]
     for path in (json_path, csv_path):
         if path is not None:

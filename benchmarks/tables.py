@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import personal
+from benchmarks.gpu import page
 from benchmarks.systems import BARE
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,6 +39,8 @@ def main() -> None:
 
     def text(name: str) -> str:
         path = RESULTS / f"{name}.csv"
+        if name == "gpu":
+            return page.section(path) if path.exists() else page.NOTHING
         return section(path) if path.exists() else "Not measured yet."
 
     fill(PAGE, text)

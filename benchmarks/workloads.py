@@ -76,6 +76,7 @@ WORKLOADS: dict[str, Workload] = {
     ),
     "cifar-cnn": Workload(**CIFAR, model={"name": "cnn"}, rounds=15),
     "cifar-resnet8": Workload(**CIFAR, model={"name": "resnet8"}, rounds=10),
+    "cifar-resnet18": Workload(**CIFAR, model={"name": "resnet18"}, rounds=3),
     "personal": Workload(  # 40 clients, 30 % a round, 5 epochs, test set of 0.8 of the training set: as CIFAR-10-LT
         clients=40,
         rows=2_000,

@@ -21,6 +21,8 @@ from benchmarks.job import Job, Outcome
 from benchmarks.workloads import Arrays, Workload, build_model, cohort, planned, read
 from fedlt.process import seeding
 
+CPU = torch.device("cpu")
+
 
 def run(job: Job, processes: int, threads: int) -> Outcome:
     """Train; this process is one of the `processes`, of `threads` intra-op threads each."""
@@ -59,7 +61,7 @@ def _work(
 ) -> list[float]:
     """One process's part of all rounds; the times at which they were over."""
     torch.set_num_threads(threads)
-    trainer = _Trainer(workload, arrays)
+    trainer = Trainer(workload, arrays)
     sizes = arrays.clients.sizes
     finished = []
 
@@ -82,17 +84,29 @@ def _work(
     return finished
 
 
-class _Trainer:
-    """One model, on which client after client is trained."""
+class Trainer:
+    """One model, on which client after client is trained.
 
-    def __init__(self, workload: Workload, arrays: Arrays) -> None:
-        self.workload, self.clients = workload, arrays.clients
-        self.model = build_model(workload).train()
+    device: of the model and of all data. precision: "bfloat16" of the forward pass, or anything else for float32.
+    channels_last: memory order of images and of 4-d weights.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        arrays: Arrays,
+        device: torch.device = CPU,
+        precision: str = "float32",
+        channels_last: bool = False,
+    ) -> None:
+        self.workload, self.clients, self.device, self.precision = workload, arrays.clients, device, precision
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = build_model(workload).train().to(device).to(memory_format=self.format)  # type: ignore[call-overload]
         self.tensors = [value for value in self.model.state_dict().values() if value.is_floating_point()]
         settings = {"lr": workload.lr, "momentum": workload.momentum}
         self.optimizer = torch.optim.SGD(self.model.parameters(), **settings, foreach=True)
-        self.pixels, self.labels = torch.from_numpy(arrays.pixels), torch.from_numpy(arrays.labels)
-        self.scale, self.shift = torch.from_numpy(arrays.scale), torch.from_numpy(arrays.shift)
+        parts = arrays.pixels, arrays.labels, arrays.scale, arrays.shift
+        self.pixels, self.labels, self.scale, self.shift = (torch.from_numpy(part).to(device) for part in parts)
 
     def train(self, round: int, client: int, start: list[Tensor]) -> None:
         """Leave the client's weights in `tensors`."""
@@ -103,12 +117,20 @@ class _Trainer:
         rng = seeding.generator(self.workload.seed, "train", round, client + 1)
         rng.integers(2**62)  # FedLT draws the seed of its augmentation first; the batches are then the same
         for _ in range(self.workload.epochs):
-            for batch in held[torch.from_numpy(rng.permutation(len(held)))].split(self.workload.batch_size):
-                x = self.pixels[batch].to(torch.float32).mul_(self.scale).add_(self.shift)
-                loss = F.cross_entropy(self.model(x), self.labels[batch])
+            order = held[torch.from_numpy(rng.permutation(len(held)))].to(self.device, non_blocking=True)
+            for batch in order.split(self.workload.batch_size):
+                x = self.pixels[batch].to(torch.float32, memory_format=self.format).mul_(self.scale).add_(self.shift)
+                loss = self.loss(x, self.labels[batch])
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Of a batch."""
+        if self.precision != "bfloat16":
+            return F.cross_entropy(self.model(x), y)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return F.cross_entropy(self.model(x), y)
 
 
 def _shares(clients: list[int], sizes: NDArray, parts: int) -> list[list[int]]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fedlt.sweeps.run import join, run
     from fedlt.sweeps.sweep import sweep
     from fedlt.target import Target
+    from fedlt.wrapping import Wrapping
 
 find_beside()
 keep_private()
@@ -59,6 +60,7 @@ __all__ = [
     "Strategy",
     "Target",
     "Update",
+    "Wrapping",
     "check_learner",
     "check_model",
     "check_partition",
@@ -94,6 +96,7 @@ _HOMES = {
     "fedlt.sweeps.run": ("join", "run"),
     "fedlt.sweeps.sweep": ("sweep",),
     "fedlt.target": ("Target",),
+    "fedlt.wrapping": ("Wrapping",),
 }
 
 

@@ -65,7 +65,9 @@ def headline(found: Logits) -> Tensor:
 
 def overrides(part: object, hook: Callable[..., object]) -> bool:
     """Whether a strategy, learner or link has a hook of its own, as in `overrides(strategy, Strategy.adapt)`."""
-    return getattr(type(part), hook.__name__) is not hook
+    from fedlt.wrapping import answering  # late: a wrapping is a strategy
+
+    return getattr(type(answering(part, hook.__name__)), hook.__name__) is not hook
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,15 @@ import torch
 from torch import Tensor
 
 from fedlt.checks.suite import ConformanceError as ConformanceError
-from fedlt.checks.suite import Played, Suite, fingerprint
-from fedlt.config.component import Choice, Made
+from fedlt.checks.suite import Played, Suite, component_of, fingerprint
+from fedlt.config.component import Choice, Component, Made
+from fedlt.config.reader import chosen
 from fedlt.config.scenario import Scenario
+from fedlt.config.schema import component_kind
 from fedlt.learner import Logits
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 from fedlt.training.sameness import training_hash
+from fedlt.wrapping import layers
 
 CHECKS = {
     "runs": "it trains and tests clients with one sample, one class, two classes and many; and with none sampled yet",
@@ -60,6 +63,13 @@ class StrategySuite(Suite):
 
     kind, contract, checks = "strategy", "strategies", CHECKS
 
+    def __init__(self, part: str | type[Strategy] | Component, options: dict[str, Any]) -> None:
+        super().__init__(part, options)
+        for field in self.component.fields:
+            inner = self.options.get(field.name)
+            if component_kind(field.annotation) == self.kind and not isinstance(inner, Choice):
+                self.options[field.name] = _chosen(inner)
+
     def run(self) -> None:
         """See `check_strategy`."""
         from fedlt.checks.rehearsal import POOR, stage_set
@@ -86,7 +96,7 @@ class StrategySuite(Suite):
         for parent in reversed(type(strategy).__mro__):
             if not issubclass(parent, Strategy) or not is_dataclass(parent):
                 continue
-            options = {f.name: getattr(strategy, f.name) for f in fields(parent)}
+            options = {f.name: self.options[f.name] for f in fields(parent)}
             component = Made.of(self.component, partial(_made, parent))
             other = replace(scenario, strategy=Choice(self.component.name, options, component))
             if training_hash(other, other.strategy.create(), learner) == wanted:
@@ -106,7 +116,7 @@ class StrategySuite(Suite):
                 suite.fit(self, client, super().fit)
 
             def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
-                suite.aggregate(self, server, list(updates), super().aggregate, base.foldable)
+                suite.aggregate(self, server, list(updates), super().aggregate, inner.foldable)
 
             def personal(self, client: Client, x: Tensor) -> Logits:
                 logits = super().personal(client, x)
@@ -127,12 +137,12 @@ class StrategySuite(Suite):
         """Watch one client's work."""
         borrowed = {**client.received, "start": client.start}
         before = {name: tensor.clone() for name, tensor in borrowed.items()}
-        frozen, known = client.flat.frozen.clone(), fingerprint(strategy, Strategy)
+        frozen, known = client.flat.frozen.clone(), _prints(strategy)
         fit(client)
         changed = [name for name, tensor in borrowed.items() if not torch.equal(tensor, before[name])]
         self.expect(not changed, "borrowed", f"fit() changed {changed} in place")
         self.expect(torch.equal(frozen, client.flat.frozen), "frozen", "fit() changed frozen parameters")
-        self.expect_same(known, fingerprint(strategy, Strategy), "fit()")
+        self.expect_same(known, _prints(strategy), "fit()")
         sent = _named(extras=client.extras, values=client.values)
         self.expect_tensors(_named(state=client.state) | sent, "client.")
         sent["flat.shared"] = client.flat.shared
@@ -147,7 +157,7 @@ class StrategySuite(Suite):
         foldable: bool,
     ) -> None:
         """Watch the server's step; with foldable strategies, take it twice."""
-        frozen, known = server.flat.frozen.clone(), fingerprint(strategy, Strategy)
+        frozen, known = server.flat.frozen.clone(), _prints(strategy)
         if foldable:
             before = _Snapshot.of(server)
             aggregate(server, copy.deepcopy(updates))
@@ -159,7 +169,7 @@ class StrategySuite(Suite):
             aggregate(server, updates)
 
         self.expect(torch.equal(frozen, server.flat.frozen), "frozen", "aggregate() changed frozen parameters")
-        self.expect_same(known, fingerprint(strategy, Strategy), "aggregate()")
+        self.expect_same(known, _prints(strategy), "aggregate()")
         sound = self.expect_tensors(_named(state=server.state, outbox=server.outbox), "server.")
         same = not (foldable and sound) or _alike(plain, folded)
         self.expect(same, "foldable", "sums over two clients each give another result")
@@ -174,6 +184,22 @@ class StrategySuite(Suite):
                 self.expect(not _contains(tensor, secret), "private", f"client.{name} holds {what}")
             told = "class_counts" in strategy.needs or not _contains(tensor, client.class_counts)
             self.expect(told, "needs", f"client.{name} holds the class counts, which `needs` does not name")
+
+
+def _prints(strategy: Strategy) -> dict[str, bytes]:
+    """The fingerprint of a strategy and of those inside it."""
+    found: dict[str, bytes] = {}
+    for layer in layers(strategy):
+        found |= fingerprint(layer, Strategy)
+    return found
+
+
+def _chosen(inner: Any) -> Choice:
+    """A strategy inside another one, as a scenario has it. inner: its name, a name and fields, or an instance."""
+    if not isinstance(inner, Strategy):
+        return chosen("strategy", inner, "inside")
+    component = component_of("strategy", type(inner))
+    return Choice(component.name, {f.name: getattr(inner, f.name) for f in fields(inner)}, component)
 
 
 def _made(parent: type[Strategy], options: dict[str, Any]) -> Strategy:

@@ -51,10 +51,15 @@ def own_parts(scenario: Scenario, everything: bool = False) -> list[tuple[str, C
     """The strategy, learner, model and partition that are a user's own, by kind. everything: also built-in ones."""
     partition: Any = scenario.federation.partition
     chosen = {"strategy": scenario.strategy, "learner": scenario.learner, "model": scenario.model}
-    found = [(kind, choice) for kind, choice in chosen.items() if everything or choice.component.code_digest()]
-    if isinstance(partition, Choice) and (everything or partition.component.code_digest()):
+    found = [(kind, choice) for kind, choice in chosen.items() if everything or _is_own(choice)]
+    if isinstance(partition, Choice) and (everything or _is_own(partition)):
         found.append(("partition", partition))
     return found
+
+
+def _is_own(choice: Choice) -> bool:
+    """Whether a component, or one that it holds, is a user's own."""
+    return any(each.component.code_digest() for each in (choice, *(inner for _, inner in choice.nested())))
 
 
 def examine(scenario: Scenario, task: Task, everything: bool = False) -> Iterator[Outcome]:

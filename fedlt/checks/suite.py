@@ -61,7 +61,7 @@ class Suite:
     def __init__(self, part: str | type | Callable[..., Any] | Component, options: dict[str, Any]) -> None:
         if isinstance(part, str):
             part = find(self.kind, part)
-        self.component = part if isinstance(part, Component) else _component(self.kind, part)
+        self.component = part if isinstance(part, Component) else component_of(self.kind, part)
         self.options = {f.name: f.default for f in self.component.fields if not f.required} | options
         self.problems: dict[tuple[str, str], None] = {}  # a set that keeps its order
 
@@ -191,7 +191,7 @@ def shape_of(value: Any) -> str:
     return f"{kind} {tuple(value.shape)}" if isinstance(value, Tensor) else kind
 
 
-def _component(kind: str, part: type | Callable[..., Any]) -> Component:
+def component_of(kind: str, part: type | Callable[..., Any]) -> Component:
     """A class, or a function that makes a model, that need not have a file, as a scenario names it."""
     if kind == "model" and not is_dataclass(part):
         from fedlt.nn.wrapped import WrappedModule

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from fedlt.config import catalog
 from fedlt.config.component import Choice
 from fedlt.config.scenario import Scenario
+from fedlt.config.schema import Field as Spec
+from fedlt.config.schema import component_kind
 from fedlt.data.provenance import names_files
 from fedlt.errors import FedLTError, Problem
 from fedlt.process.wording import counted
@@ -40,8 +42,7 @@ def run_keys(run: Run) -> dict[str, Any]:
     for key, (kind, default) in _schema().items():
         flat.setdefault(key, default)
         if kind and isinstance(flat[key], str):
-            for name, value in _component_defaults(kind, flat[key]).items():
-                flat.setdefault(f"{key}.{name}", value)
+            _fill_in(flat, key, kind)
     seed = flat["seed"]
     return {key: None if key.endswith(".seed") and value == seed else value for key, value in flat.items()}
 
@@ -184,17 +185,28 @@ def _flatten(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         key = f"{prefix}{name}"
         if not isinstance(value, Mapping):
             yield key, value
-        elif _schema().get(key, (None, None))[0]:
+        elif _schema().get(key, (None, None))[0] or "name" in value:
             yield key, value.get("name")
             yield from _flatten({k: v for k, v in value.items() if k != "name"}, f"{key}.")
         else:
             yield from _flatten(value, f"{key}.")
 
 
+def _fill_in(flat: dict[str, Any], key: str, kind: str) -> None:
+    """Add the defaults of the component that stands at a key, and of those that it holds."""
+    for spec in _component_fields(kind, flat[key]):
+        inner = f"{key}.{spec.name}"
+        if not spec.required:
+            flat.setdefault(inner, spec.default)
+        held = component_kind(spec.annotation)
+        if held and isinstance(flat.get(inner), str):
+            _fill_in(flat, inner, held)
+
+
 @lru_cache(maxsize=256)
-def _component_defaults(kind: str, name: str) -> dict[str, Any]:
-    """Defaults of a component's fields; none where it is gone, as a user's own file may be."""
+def _component_fields(kind: str, name: str) -> tuple[Spec, ...]:
+    """A component's fields; none where it is gone, as a user's own file may be."""
     try:
-        return {spec.name: spec.default for spec in catalog.find(kind, name).fields if not spec.required}
+        return catalog.find(kind, name).fields
     except FedLTError:
-        return {}
+        return ()

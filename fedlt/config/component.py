@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -167,6 +167,13 @@ class Choice:
         kept = {name: value for name, value in self.options.items() if name not in usual or value != usual[name]}
         inner = {name: value.written() for name, value in kept.items() if isinstance(value, Choice)}
         return {"name": self.name} | kept | inner
+
+    def nested(self) -> Iterator[tuple[str, Choice]]:
+        """The components that its fields hold, at any depth, each with its key below this one: `inside`."""
+        for name, value in self.options.items():
+            if isinstance(value, Choice):
+                yield name, value
+                yield from ((f"{name}.{key}", choice) for key, choice in value.nested())
 
     def create(self) -> Any:
         """An instance of the component. Imports its module; what its constructor refuses is a `ScenarioError`."""

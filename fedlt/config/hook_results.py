@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 def name_of(*hooks: tuple[object, str]) -> str:
-    """`Mine.loss`, of several hooks that had a hand in a result: the first one of a user's own, else the first."""
+    """`Mine.loss`, of several hooks that had a hand in a result: the first one of a user's own, else the first.
+
+    Where a wrapping strategy only hands a hook on, that of the one inside is meant.
+    """
+    from fedlt.wrapping import answering  # late: it imports torch
+
+    hooks = tuple((answering(part, hook), hook) for part, hook in hooks)
     own = [pair for pair in hooks if _is_own(*pair)]
     part, hook = (own or hooks)[0]
     return f"{type(part).__name__}.{hook}"

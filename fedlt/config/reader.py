@@ -101,8 +101,12 @@ class Reader:
         options = {}
         for spec in component.fields:
             inner = component_kind(spec.annotation)
-            if inner and content.get(spec.name) is not None:
-                options[spec.name] = self.choice(inner, content[spec.name], f"{where}.{spec.name}")
+            held = content.get(spec.name)
+            held = spec.default if held is None else held
+            if inner and held is not None:
+                if isinstance(held, dict) and "name" not in held and spec.default is not None:
+                    held = {"name": spec.default, **held}  # fields of the default component
+                options[spec.name] = self.choice(inner, held, f"{where}.{spec.name}")
             elif spec.name in content and not inner:
                 options[spec.name] = self.value(spec, content[spec.name], f"{where}.{spec.name}")
             elif spec.required:
@@ -117,6 +121,15 @@ class Reader:
 def _types(section: type) -> dict[str, Any]:
     """The types of a section's fields."""
     return get_type_hints(section)
+
+
+def chosen(kind: str, value: Any, where: str) -> Choice:
+    """A component by name, or by name and fields. Raises `ScenarioError` with all problems; `where`: their key."""
+    problems: list[Problem] = []
+    choice = Reader(problems, {}).choice(kind, value, where)
+    if problems or choice is None:
+        raise ScenarioError(problems)
+    return choice
 
 
 def _spelt_out(section: type, value: Any) -> Any:

@@ -58,6 +58,8 @@ class Scenario:
         content["resources"] = {"precision": self.resources.precision}
         choices = [self.strategy, self.learner, self.model]
         choices += [choice for choice in (self.data.targets, self.data.encoder) if choice is not None]
+        nested = [inner for choice in choices for _, inner in choice.nested()]
+        choices += [inner for inner in nested if inner.component.code_digest()]
         content["code"] = [choice.component.code_digest() for choice in choices]
         text = json.dumps(content, sort_keys=True)
         for choice, digest in zip(choices, content["code"], strict=True):
@@ -74,7 +76,7 @@ class Scenario:
     @property
     def run_name(self) -> str:
         """Name of the run's folder: scenario, strategy, learner where it is not the usual one, seed, hash."""
-        parts = [self.name, _short(self.strategy.name)]
+        parts = [self.name, _short(self.strategy.name), *(_short(inner.name) for _, inner in self.strategy.nested())]
         if self.learner.name != "cross_entropy":
             parts.append(_short(self.learner.name))
         return "-".join([*parts, f"s{self.seed}", self.hash[:8]])

@@ -54,6 +54,8 @@ def component_kind(annotation: str) -> str:
 
     A second part that begins with a sign is a bound of a number.
     """
+    if not annotation.startswith("Annotated["):
+        return ""
     node = _parse(annotation)
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
         last = node.slice.elts[-1]

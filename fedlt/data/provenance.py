@@ -149,8 +149,7 @@ def choices(section: Any, prefix: str = "") -> Iterator[tuple[str, Choice]]:
             key = f"{prefix}{field.name}" + (f".{place}" if isinstance(value, list) else "")
             if isinstance(item, Choice):
                 yield key, item
-                inner = ((option, value) for option, value in item.options.items() if isinstance(value, Choice))
-                yield from ((f"{key}.{option}", value) for option, value in inner)
+                yield from ((f"{key}.{name}", choice) for name, choice in item.nested())
             elif is_dataclass(item):
                 yield from choices(item, f"{key}.")
 

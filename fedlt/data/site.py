@@ -59,6 +59,10 @@ class Rows:
         """[n, ...] all inputs, without augmentation."""
         return self.inputs.take(self.index)  # type: ignore[no-any-return]
 
+    def labelled(self, y: Tensor) -> Rows:
+        """These rows with other targets. y: [n]."""
+        return Rows(self.inputs, self.targets.index_put((self.index,), y), self.index)
+
     def joined(self, other: Rows) -> Rows:
         """These rows, and then the other ones, of the same data set; each with its own targets."""
         targets = self.targets.index_put((other.index,), other.y)
@@ -86,6 +90,7 @@ class Site:
     continuous: whether the rounds are one training, so that the optimiser's state goes on.
     keep_optimizer: whether it goes on all the same, from one round of a client to its next, in `state`; a strategy may
         set it before it trains.
+    lr_factor: what every learning rate of its training is multiplied by; a strategy may set it before it trains.
     state: tensors kept between rounds; a learner's names begin with its own, as in `sbcl/subclass`.
     generator: of the augmentation, while the site trains.
     unlabelled: further samples, whose targets are all -1 (`data.unlabelled`).
@@ -107,6 +112,7 @@ class Site:
     elapsed: float = 0.0
     continuous: bool = False
     keep_optimizer: bool = False
+    lr_factor: float = 1.0
     state: dict[str, Tensor] = field(default_factory=dict)
     generator: torch.Generator | None = None
     unlabelled: Rows | None = None
@@ -209,18 +215,23 @@ class Site:
             count -= self.num_samples
         return np.concatenate(taken) if taken else np.empty(0, np.int64)
 
-    def scan(self, of: Callable[[Batch], Tensor], chunk: int = 256, data: Rows | None = None) -> list[Tensor]:
-        """What `of` gives for each chunk of the site's own samples, in their order and without augmentation.
+    def scan(
+        self, of: Callable[[Batch], Tensor], chunk: int = 256, data: Rows | None = None, augmented: bool = False
+    ) -> list[Tensor]:
+        """What `of` gives for each chunk of the site's own samples, in their order.
 
-        data: other rows instead. The model is in evaluation mode, and no gradient is kept: features, losses and
-        statistics are taken this way.
+        data: other rows instead. augmented: by a new draw of what the training applies; else as they are. The
+        model is in evaluation mode, and no gradient is kept: features, losses and statistics are taken this way.
         """
         rows = self.data if data is None else data
         self.model.eval()
         self.trainer.work.forward_samples += len(rows)
         positions = torch.arange(len(rows), device=rows.index.device)
         with torch.no_grad():
-            return [of(rows.batch(part)) for part in positions.split(chunk)]
+            if not augmented:
+                return [of(rows.batch(part)) for part in positions.split(chunk)]
+            site = self.altered(data=rows, generator=self.trainer.generator(self))
+            return [of(self.trainer.batch(site, part)) for part in positions.split(chunk)]
 
     def encoded(self) -> Self:
         """This site with the features of its samples under the present backbone in place of its inputs.

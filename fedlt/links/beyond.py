@@ -7,6 +7,7 @@ import inspect
 import textwrap
 
 from fedlt.strategy import Strategy
+from fedlt.wrapping import layers
 
 BOXES = ("extras", "values")
 
@@ -14,7 +15,8 @@ BOXES = ("extras", "values")
 def sent_beyond(strategy: Strategy) -> list[str]:
     """`client.extras` and `client.values` where the strategy's methods name them, in the order of the words."""
     named: set[str] = set()
-    for owner in type(strategy).__mro__:
+    owners = [owner for layer in layers(strategy) for owner in type(layer).__mro__]
+    for owner in owners:
         if issubclass(owner, Strategy) and owner is not Strategy:
             try:
                 tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))

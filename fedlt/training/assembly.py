@@ -32,6 +32,7 @@ from fedlt.training import trial
 from fedlt.training.initial import Initial
 from fedlt.training.own_statistics import try_own
 from fedlt.training.schedules import factors
+from fedlt.wrapping import layers
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
@@ -203,12 +204,10 @@ def try_own_model(scenario: Scenario, federation: Federation, parts: Assembly) -
 def _expect_words(strategy: Strategy, learner: Learner) -> None:
     """Refuse class variables with words that nobody knows, and methods that nobody calls but for a slip: what is
     misspelt would go unmet in silence."""
-    parts = {"strategy": strategy, "learner": learner}
-    problems = [
-        Problem(kind, f"{type(part).__name__}: {text}") for kind, part in parts.items() for text in misspelt(part)
-    ]
+    parts = [("strategy", layer) for layer in layers(strategy)] + [("learner", learner)]
+    problems = [Problem(kind, f"{type(part).__name__}: {text}") for kind, part in parts for text in misspelt(part)]
     problems += [Problem("learner", text) for text in misused(learner, Learner)]
-    problems += [Problem("strategy", text) for text in misused(strategy, Strategy)]
+    problems += [Problem("strategy", text) for layer in layers(strategy) for text in misused(layer, Strategy)]
     if problems:
         raise ScenarioError(problems)
 

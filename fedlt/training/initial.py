@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fedlt.config import catalog
+from fedlt.config.reader import chosen
 from fedlt.config.scenario_file import read
 from fedlt.data.provenance import INITIAL, weights_file
 from fedlt.errors import FedLTError, Problem, ScenarioError
@@ -185,8 +185,8 @@ def _shared_of_run(folder: Path, file: Path) -> dict[str, Tensor]:
     status = json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"]
     if status != "finished":
         raise FedLTError(f"{folder} is {status}, not finished: it has no weights to begin with")
-    strategy = str(read(folder / "scenario.yaml")["strategy"]["name"])
-    private = catalog.find("strategy", strategy).load().private  # type: ignore[attr-defined]
+    choice = chosen("strategy", read(folder / "scenario.yaml")["strategy"], "strategy")
+    strategy, private = choice.name, choice.create().private
     found = {
         name: tensor
         for name, tensor in _load(file, _safetensors).items()

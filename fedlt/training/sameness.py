@@ -62,14 +62,12 @@ def training_hash(scenario: Scenario, strategy: Strategy, learner: Learner) -> s
     content["precision"] = scenario.resources.precision
     content["model_code"] = scenario.model.component.code_digest()
 
-    methods: tuple[_Method, _Method] = (
-        (scenario.strategy, strategy, STRATEGY, STRATEGY_FACTS),
-        (scenario.learner, learner, LEARNER, LEARNER_FACTS),
-    )
+    methods: list[_Method] = [(*layer, STRATEGY, STRATEGY_FACTS) for layer in _layers(scenario.strategy, strategy)]
+    methods.append((scenario.learner, learner, LEARNER, LEARNER_FACTS))
     files = [frozenset(map(str, choice.component.files().values())) for choice, *_ in methods]
     held = list(zip(methods, files, strict=True))
 
-    # A prediction counts where the training of either part asks for one.
+    # A prediction counts where the training of any part asks for one.
     called = set[str]().union(*(_Reading(part, hooks, own).called for (_, part, hooks, _), own in held))
     asked = tuple(sorted(called & PREDICTING))
     reads = [_Reading(part, (*hooks, *asked), own) for (_, part, hooks, _), own in held]
@@ -79,6 +77,15 @@ def training_hash(scenario: Scenario, strategy: Strategy, learner: Learner) -> s
         for ((choice, part, _, facts), _), reading in zip(held, reads, strict=True)
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _layers(choice: Choice, strategy: Strategy) -> Iterator[tuple[Choice, Strategy]]:
+    """The strategy and those inside it, each as it was chosen: their hooks train, too."""
+    from fedlt.wrapping import layers  # late: it imports torch
+
+    for layer in layers(strategy):
+        yield choice, layer
+        choice = choice.options.get("inside", choice)
 
 
 def _identity(

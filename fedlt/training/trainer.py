@@ -84,7 +84,7 @@ class Trainer:
         optimizer = self._optimizer
         keeps = site.continuous or site.keep_optimizer
         optimizer.reset(names, 0.0, _kept(site) if keeps and not site.stage_begins else {})
-        rate = self.local.lr if lr is None else lr
+        rate = (self.local.lr if lr is None else lr) * site.lr_factor
         site.generator = self.generator(site)
         data = self._encoded(site, names) if stage.encoded else site.data
         trained = any(name.startswith("backbone.") for name in names)

@@ -26,10 +26,11 @@ SMALLER: dict[str, dict[str, Any]] = {
     "creff": {"features": 4, "match_steps": 2, "head_epochs": 2},
     "fedbabu": {"tune_epochs": 1},
     "fedetf": {"turns": 1, "tune_epochs": 1},
+    "fedrela": {"inside": {"name": "fedloge", "norm": 2.0}, "start": 0.5, "share": 0.3},
     "fednpc": {"noise": 200, "epochs": 2},
     "rucr": {"head_epochs": 2},
 }
-"""Fields that spare time, for strategies that work hard on the server."""
+"""Fields that spare time, for strategies that work hard on the server, or that are told what to do at once."""
 
 
 @pytest.mark.parametrize("name", [*catalog.names("strategy"), "flower:FedAdam", "flower:Krum"])

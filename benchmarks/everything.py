@@ -32,6 +32,8 @@ COMMANDS = {
     "scaling-cohort": "scaling --axis cohort --repeats 1",
     "scaling-workers": "scaling --axis workers --repeats 1",
     "scaling-rounds": "scaling --axis rounds --repeats 1",
+    "methods": "methods",
+    "studies": "studies",
 }
 
 

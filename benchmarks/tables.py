@@ -31,6 +31,14 @@ SPEED = (
 )
 RATIOS = ("images_per_second", "cpu_ms_per_image", "peak_mb")
 TESTS = tuple((field, field, 1.0, ".2f") for field in personal.FIELDS)
+STUDY = (
+    ("s", "wall_seconds", 1.0, ".1f"),
+    ("cpu s", "processor_seconds", 1.0, ".1f"),
+    ("steps", "steps", 1.0, ".0f"),
+    ("accuracy", "accuracy", 1.0, ".3f"),
+    ("x as quick", "quicker", 1.0, ".2f"),
+)
+FLOORS = ("ms a round", "x FedAvg", "work", "clients x work", "server x FedAvg")
 STARTUP = (("s", "seconds", 1.0, ".2f"), ("whole command s", "process_seconds", 1.0, ".2f"))
 
 
@@ -61,9 +69,9 @@ def section(path: Path) -> str:
     lines = path.read_text(encoding="utf-8").splitlines()
     notes = dict(line.removeprefix("# ").split(": ", 1) for line in lines if line.startswith("# "))
     rows = list(csv.DictReader(line for line in lines if not line.startswith("# ")))
-    repeats = len({row["repeat"] for row in rows})
+    repeats = len({row["repeat"] for row in rows if "repeat" in row})
     about = [
-        f"{repeats} repeat{'s' if repeats > 1 else ''}",
+        f"{repeats} repeat{'s' if repeats > 1 else ''}" if repeats else "",
         notes["machine"],
         notes["versions"],
         notes.get("note", ""),
@@ -73,8 +81,10 @@ def section(path: Path) -> str:
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """Medians by system, point, command or run; against the faster bare loop where there is one."""
-    known = {"system": SPEED[:-1], "point": SPEED, "command": STARTUP, "run": TESTS}
+    """Medians by system, point, command, run or study; against the faster bare loop where there is one."""
+    if "reason" in rows[0]:
+        return floors(rows)
+    known = {"system": SPEED[:-1], "point": SPEED, "command": STARTUP, "run": TESTS, "study": STUDY}
     label, columns = next((name, columns) for name, columns in known.items() if name in rows[0])
     names = list(dict.fromkeys(row[label] for row in rows))
 
@@ -95,6 +105,17 @@ def table(rows: list[dict[str, str]]) -> str:
             if limit is not None and ratio:
                 cells.append(f"{value / median(limit, key):.2f}")
     rule = ["---", *["--:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
+
+
+def floors(rows: list[dict[str, str]]) -> str:
+    """Every method beside its arithmetic, the dearest first, with the reason where it has one."""
+    head = ["method", *FLOORS, "reason"]
+    rule = ["---", *["--:"] * len(FLOORS), "---"]
+    body = [
+        [row["name"], *(f"{float(row[field]):.2f}" for field in FLOORS), row["reason"]]
+        for row in sorted(rows, key=lambda row: -float(row["clients x work"]))
+    ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
 
 

@@ -18,7 +18,7 @@ from benchmarks.workloads import CLASSES, build_model, cohort, planned, read
 
 def run(job: Job) -> Outcome:
     """Train."""
-    _fit_torchvision()
+    fit_torchvision()
     from fluke import DDict, FlukeENV
     from fluke.algorithms import CentralizedFL
     from fluke.client import Client
@@ -66,7 +66,7 @@ def run(job: Job) -> Outcome:
     return Outcome(finished, *planned(workload, arrays, job.rounds), weights)
 
 
-def _fit_torchvision() -> None:
+def fit_torchvision() -> None:
     """PyPI's torchvision cannot load its binary beside a CPU-only torch; fluke imports it, and uses none of it here."""
     try:
         import torchvision  # noqa: F401

@@ -27,6 +27,7 @@ COMMANDS = {
     "cifar-resnet8": f"speed --workload cifar-resnet8 --rounds 5 --repeats 5 --systems bare-processes,{FEWER}",
     "cifar-resnet8-turns": f"speed --workload cifar-resnet8 --rounds 16 --turns 6 --systems {EXACT}",
     "startup": "startup",
+    "ray-floor": "ray_floor",
     "scaling-clients": "scaling --axis clients",
     "scaling-model": "scaling --axis model --repeats 1",
     "scaling-cohort": "scaling --axis cohort --repeats 1",

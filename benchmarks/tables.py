@@ -39,6 +39,12 @@ STUDY = (
     ("x as quick", "quicker", 1.0, ".2f"),
 )
 FLOORS = ("ms a round", "x FedAvg", "work", "clients x work", "server x FedAvg")
+RAY_FLOOR = (
+    ("s", "seconds", 1.0, ".2f"),
+    ("cpu s", "cpu_seconds", 1.0, ".2f"),
+    ("MB", "mb", 1.0, ".0f"),
+    *((f"{part} MB", f"{part}_mb", 1.0, ".0f") for part in ("driver", "workers", "gcs", "raylet", "services")),
+)
 STARTUP = (("s", "seconds", 1.0, ".2f"), ("whole command s", "process_seconds", 1.0, ".2f"))
 
 
@@ -81,10 +87,17 @@ def section(path: Path) -> str:
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """Medians by system, point, command, run or study; against the faster bare loop where there is one."""
+    """Medians by system, point, command, run, study or session; against the faster bare loop where there is one."""
     if "reason" in rows[0]:
         return floors(rows)
-    known = {"system": SPEED[:-1], "point": SPEED, "command": STARTUP, "run": TESTS, "study": STUDY}
+    known = {
+        "system": SPEED[:-1],
+        "point": SPEED,
+        "command": STARTUP,
+        "run": TESTS,
+        "study": STUDY,
+        "session": RAY_FLOOR,
+    }
     label, columns = next((name, columns) for name, columns in known.items() if name in rows[0])
     names = list(dict.fromkeys(row[label] for row in rows))
 

@@ -1,7 +1,7 @@
 """Starts Ray for one command on this machine: its scheduler, its table of actors, its workers, and nothing else.
 
 `ray.init` starts five more processes of Python, for a person who watches a cluster, for one that grows, and for workers
-that each need an environment of their own. It waits for three of them, and they hold 280 MB; Ray has no option to leave
+that each need an environment of their own. It waits for three of them, and they hold 300 MB; Ray has no option to leave
 them out. What is private to Ray is used here alone, and tests/server/test_ray_start.py sees that it still works.
 """
 

@@ -47,11 +47,12 @@ fedlt.run(scenario(sys.argv[1], int(sys.argv[2])), out=sys.argv[3], backend="inl
 
 
 def scenario(data: str, clients: int) -> dict[str, Any]:
-    """100 of so many clients in each of two rounds; with "digits", a federation that holds next to nothing."""
+    """100 of so many clients in each of two rounds, two steps each; with "digits", a federation that holds next to
+    nothing."""
     return {
         "data": {"name": data, "longtail": "none"},
         "federation": {"clients": clients, "participation": 100 / max(clients, 100), "rounds": 2, "partition": "iid"},
-        "local": {"epochs": 1, "batch_size": 8, "lr": 0.05},
+        "local": {"steps": 2, "batch_size": 8, "lr": 0.05},
         "model": {"name": "mlp", "width": 32, "depth": 1},
         "evaluation": {"every": 2, "clients": 100},
     }

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.strategies.settings import FLOWER
 
 HEAD = ("strategy", "before s", "now s", "ratio", "share now", "same bits")
 CHILD = """
@@ -47,7 +48,7 @@ class Clock(Quiet):
 
 
 setting = SETTINGS["digits"]
-rows = [row for row in setting.rows() if only == [""] or name_of(row) in only]
+rows = [row for row in setting.rows() if name_of(row) in only]
 work = jobs(setting, {row: [] for row in rows}, [seed], *([f"federation.rounds={rounds}"] if rounds != "0" else []))
 done = run_jobs(work, out, 1, False, Clock())
 assert not done.failures, done.failures
@@ -60,18 +61,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path, help="folder of the one state of the source")
     parser.add_argument("now", type=Path, help="folder of the other")
-    parser.add_argument("--only", default="", help="strategies, by commas; all unless given")
+    parser.add_argument("--only", default="", help="strategies, by commas; all that both have unless given")
     parser.add_argument("--rounds", type=int, default=0, help="of each run; the scenario's unless given")
     parser.add_argument("--seeds", default="0", help="first-last")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args(arguments)
 
+    only = options.only or ",".join(_in_both(options.before, options.now))
     first, _, last = options.seeds.partition("-")
     measured: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
     for seed in range(int(first), int(last or first) + 1):
         for state in ("before", "now") if seed % 2 == 0 else ("now", "before"):
-            measured[state].append(_study(getattr(options, state), options.only, options.rounds, seed))
+            measured[state].append(_study(getattr(options, state), only, options.rounds, seed))
             print(f"seed {seed} {state}: {measured[state][-1]['cpu_s']:.1f} processor s", flush=True)
 
     rows = compared(measured["before"], measured["now"])
@@ -81,6 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     print(report.table(HEAD, cells))
     report.write(rows, options.json, options.csv)
+
+
+def _in_both(*folders: Path) -> list[str]:
+    """Strategies that all of these states have, and those of Flower in the study."""
+    held = [{path.stem for path in (folder / "strategies").glob("*.py")} for folder in folders]
+    return [*sorted(set.intersection(*held)), *FLOWER]
 
 
 def compared(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from fedlt.callback import Callback, RunState
 from fedlt.config.declarations import BEYOND_MODEL
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
+from fedlt.process.memory import give_back
 from fedlt.results.console import Console
 from fedlt.results.kept_code import keep_code
 from fedlt.results.record import RunWriter
@@ -120,6 +121,7 @@ def serve(
             keeper.begin(rounds.progress, force, resume_from, find_shorter(folder, scenario))
             keep_code(scenario, folder)
             hooks.start(rounds.progress.round)
+            give_back()  # what it took to deal the data, of which no round needs anything
             if taken is not None:
                 writer.summary["trained_by"] = taken.folder.name
                 console.note(f"{taken.folder.name} has trained the same model: its rounds are taken, and tested anew")

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fedlt
 from fedlt.process.memory import _of_glibc, give_back
 
 pytestmark = pytest.mark.slow
@@ -29,6 +31,23 @@ def test_free_pages_between_objects_that_live_on_are_returned() -> None:
     give_back()
     assert full - benchmarks.resident(os.getpid()) > 0.8 * 2000 * size
     assert len(kept) == 40
+
+
+def test_what_dealing_took_is_returned_before_the_first_round(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("server.app.give_back", lambda: told.append("returned"))
+
+    class Ear(fedlt.Callback):
+        def on_start(self, run: fedlt.RunState) -> None:
+            told.append("dealt")
+
+        def on_round(self, run: fedlt.RunState) -> None:
+            told.append("trained")
+
+    fedlt.run(tiny, out=tmp_path, callbacks=[Ear()])
+    assert told == ["dealt", "returned", "trained", "trained"]
 
 
 STEPS = """

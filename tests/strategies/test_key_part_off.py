@@ -14,6 +14,7 @@ import fedlt
 
 OFF: dict[str, list[str]] = {
     "fedala": ["strategy.eta=0"],
+    "fedcm": ["strategy.alpha=1"],
     "fedlf": ["strategy.floor=1", "strategy.bias=trained"],
     "fedntd": ["strategy.beta=0"],
     "moon": ["strategy.mu=0", "strategy.projection=0"],
@@ -21,7 +22,7 @@ OFF: dict[str, list[str]] = {
 }
 """Overrides that leave FedAvg."""
 
-FURTHER = ("fedas", "fedproto", "lg_fedavg", "pfedme")
+FURTHER = ("fedas", "fedcgnm", "fedproto", "fedwcm", "lg_fedavg", "pfedfda", "pfedme")
 """Methods that have no such part."""
 
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 SMALLER: dict[str, dict[str, Any]] = {
     "creff": {"features": 4, "match_steps": 2, "head_epochs": 2},
     "fedbabu": {"tune_epochs": 1},
+    "fedcrac": {"steps": 2},
     "fedetf": {"turns": 1, "tune_epochs": 1},
     "fedrela": {"inside": {"name": "fedloge", "norm": 2.0}, "start": 0.5, "share": 0.3},
     "fednpc": {"noise": 200, "epochs": 2},

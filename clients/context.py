@@ -39,6 +39,13 @@ class Exchange:
     for_links: dict[str, Tensor]
     report: Report = field(default_factory=Report)
 
+    def received(self, client: int) -> dict[str, Tensor]:
+        """What the strategy's server sends to a client beside the model: to all, and to it alone."""
+        letter = self.job.letters.get(client)
+        if letter is None:
+            return self.outbox
+        return self.outbox | {name: value.to(self.shared.device) for name, value in letter.items()}
+
     @classmethod
     def on(cls, device: torch.device, job: Job) -> Exchange:
         """The exchange that a job opens, its tensors moved to the device."""
@@ -120,7 +127,7 @@ class Context:
             unlabelled=Rows(self.train_inputs, self._no_targets, self._moved(others)),
             id=number,
             start=exchange.shared[: self.flat.num_trainable],
-            received=exchange.outbox,
+            received=exchange.received(number),
         )
 
         if purpose == "train":

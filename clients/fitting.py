@@ -17,6 +17,12 @@ Sent = tuple[Update, int]
 """An update, and the bytes that it takes on its way to the server."""
 
 
+def _letter_bytes(update: Update, exchange: Exchange) -> int:
+    """Bytes of the letters to the clients of an update."""
+    letters = (exchange.job.letters.get(client, {}) for client in update.clients)
+    return sum(value.nbytes for letter in letters for value in letter.values())
+
+
 class Fitting:
     """Trains the clients of a job, one after the other or several at once, on the context's one model."""
 
@@ -33,11 +39,16 @@ class Fitting:
 
         for work in exchange.job.works:
             for block, clients in work.blocks.items():
+                if work.conclude:
+                    self._conclude(block, clients, down, exchange)
+                    if report.failures and context.fails_fast:
+                        return
+                    continue
                 for group in self._groups(clients):
                     for update, nbytes in self._updates(group, work.samples, exchange):
                         with guard(list(update.clients), "train", report.failures, None):
                             self._fold(report.updates.setdefault(block, []), update)
-                            report.metrics["bytes_down"] += down
+                            report.metrics["bytes_down"] += down + _letter_bytes(update, exchange)
                             report.metrics["bytes_up"] += nbytes
                     if report.failures and context.fails_fast:
                         return
@@ -46,11 +57,36 @@ class Fitting:
         report.metrics.update(loss_sum=float(done.loss_sum), samples=done.samples, steps=done.steps)
         report.metrics.update(backward_samples=done.backward_samples, forward_samples=done.forward_samples)
 
+    def _conclude(self, block: int, clients: list[int], down: int, exchange: Exchange) -> None:
+        """Ask the clients once more, and put what they send, without a model, into the report."""
+        context, report = self.context, exchange.report
+        for number in clients:
+            failed = len(report.failures)
+            with guard([number], "conclude", report.failures, context.limit([number])):
+                context.flat.load_shared(exchange.shared)
+                client = context.client(number, exchange, "conclude")
+                context.model.eval()
+                context.strategy.conclude(client)
+                for box in ("extras", "values"):
+                    expect_tensors(getattr(client, box), f"client.{box}")
+                values = {name: value[None].clone() for name, value in client.values.items()}
+                weight, nothing = float(client.num_samples), exchange.shared.new_empty(0)
+                update = Update((number,), weight, nothing, client.extras, values)
+                context.flat.settle()
+                self._fold(report.updates.setdefault(block, []), update)
+                report.metrics["bytes_down"] += down + _letter_bytes(update, exchange)
+                report.metrics["bytes_up"] += update.nbytes
+            if len(report.failures) > failed:
+                if context.fails_fast:
+                    return
+                context.recover()
+
     def _fold(self, held: list[Update], update: Update) -> None:
         """Add the update to those of its block, where the strategy needs their sum only."""
         if held and self.context.strategy.foldable:
             held[0].add(update)
-            self.context.vectors.give(update.total)
+            if len(update.total):  # else it is none of theirs
+                self.context.vectors.give(update.total)
         else:
             held.append(update)
 

@@ -112,7 +112,7 @@ def _personal(
         client = context.client(number, exchange, "evaluate")
         strategy.adapt(client)
         context.flat.settle()
-        beside = exchange.outbox | client.state if overrides(strategy, Strategy.personal) else {}
+        beside = client.received | client.state if overrides(strategy, Strategy.personal) else {}
         unseen = client.class_counts == 0 if masked else None
         return _trained(context, partial(strategy.personal, client), beside, origin, variant, unseen)
 
@@ -171,16 +171,16 @@ def _context(
     context.model.eval()
 
     outbox, clients = folder / "outbox.safetensors", folder / "clients.safetensors"
-    states = _states(clients) if clients.is_file() else {}
+    states, letters = (_states(path) if path.is_file() else {} for path in (clients, folder / "letters.safetensors"))
     box = load_file(outbox) if outbox.is_file() else {}
-    job = Job({}, "", int(summary["final_round"]) + 1, [], shared, box, states)
+    job = Job({}, "", int(summary["final_round"]) + 1, [], shared, box, states, letters)
     exchange = Exchange.on(context.device, job)
     flat.load_shared(exchange.shared)
     return context, exchange
 
 
 def _states(path: Path) -> States:
-    """What clients keep, by client and name."""
+    """What clients keep, or receive each for itself, by client and name."""
     from safetensors.torch import load_file
 
     states: States = {}

@@ -15,7 +15,7 @@ from fedlt.statistic import Arrays
 from fedlt.strategy import Update
 
 States = dict[int, dict[str, Tensor]]
-"""What clients keep, by client and name."""
+"""What clients keep, or receive each for itself, by client and name."""
 
 UNION = -1
 """The id of the one site that holds all clients' data."""
@@ -31,7 +31,8 @@ class Work:
     blocks: clients to train, by block number. samples: training samples of the union's one site (0: train clients).
     chunks: pieces of the global test set for the generic model. personal: clients whose models are tested; `span`
     limits them to the test rows from the first to before the second number (None: all rows of theirs, of the test and
-    of the validation set). validation: whether chunks and span are of the validation set instead.
+    of the validation set). validation: whether chunks and span are of the validation set instead. conclude: whether the
+    blocks are not trained, but asked for what the strategy's `conclude` finds.
     """
 
     blocks: dict[int, list[int]] = field(default_factory=dict)
@@ -40,12 +41,14 @@ class Work:
     personal: list[int] = field(default_factory=list)
     span: tuple[int, int] | None = None
     validation: bool = False
+    conclude: bool = False
 
 
 @dataclass
 class Job:
     """A message to a worker. scenario: as `Scenario.to_dict` gives it. shared: [S]. states: of the clients it names.
-    cost: of its works, for the schedule alone. inputs: digest of the files that the run is made of; empty: any."""
+    letters: to these clients. cost: of its works, for the schedule alone. inputs: digest of the files that the run is
+    made of; empty: any."""
 
     scenario: dict[str, Any]
     key: str
@@ -54,6 +57,7 @@ class Job:
     shared: Tensor
     outbox: dict[str, Tensor] = field(default_factory=dict)
     states: States = field(default_factory=dict)
+    letters: States = field(default_factory=dict)
     cost: float = 1.0
     inputs: str = ""
 
@@ -63,8 +67,8 @@ class Failure:
     """A client that raised, took too long, or returned something that must not be averaged.
 
     client: `GENERIC` where it is the generic model that could not be tested. reason: what happened, in which hook and
-    line. purpose: what it failed in, "train", "evaluate" or "generic". memory: whether the machine had no memory left
-    for it.
+    line. purpose: what it failed in, "train", "conclude", "evaluate" or "generic". memory: whether the machine had no
+    memory left for it.
     """
 
     client: int

@@ -115,9 +115,9 @@ class Client(Site):
     """One client, as the client half of a strategy sees it (beside what every `Site` has).
 
     id: its number. start: [T] the shared trainable weights that it received. received: tensors from the server's
-    `outbox`. extras: tensors that go to the server and are summed over clients. values: tensors, of equal shapes and
-    few numbers, that go to the server and stay apart. Private parameters are kept for it between rounds, as is its
-    `state`.
+    `outbox`, and those of the letter to it, which go before the others. extras: tensors that go to the server and are
+    summed over clients. values: tensors, of equal shapes and few numbers, that go to the server and stay apart. Private
+    parameters are kept for it between rounds, as is its `state`.
     """
 
     id: int = 0
@@ -172,10 +172,11 @@ class Client(Site):
 class Server:
     """What the server half of a strategy sees. Workers that evaluate the generic model see it without `state`.
 
-    state: tensors kept between rounds. outbox: tensors that every client of the coming rounds receives.
-    round: 1-based. cohort: the ids of the clients that train in this round. num_clients, num_samples: of the whole
-    federation. rng: the server's generator of this round. auxiliary: labelled data of its own, for strategies that
-    declare the need. learner: how the clients learn, and how their models predict.
+    state: tensors kept between rounds. outbox: tensors that every client of the coming rounds receives. round: 1-based.
+    cohort: the ids of the clients that train in this round. num_clients, num_samples: of the whole federation. rng: the
+    server's generator of this round. auxiliary: labelled data of its own, for strategies that declare the need.
+    learner: how the clients learn, and how their models predict. letters: by client, tensors that it alone receives, in
+    rounds and tests, until they are taken out.
     """
 
     model: Net
@@ -190,6 +191,7 @@ class Server:
     auxiliary: Rows | None = None
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     learner: Learner = field(default_factory=Learner)
+    letters: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
     @property
     def weights(self) -> Tensor:
@@ -268,6 +270,13 @@ class Strategy:
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """Turn the round's updates into the next generic model."""
         server.weights = combine(updates).mean
+
+    def conclude(self, client: Client) -> None:
+        """After the last round, at every client: put what the server asks of the finished generic model, which is
+        loaded, into `extras` and `values`. Nothing is trained, and what it does to `state` is not kept."""
+
+    def concluded(self, server: Server, updates: Iterable[Update]) -> None:
+        """Take what `conclude` has sent, before the last test. Each update's `total` is empty."""
 
     def generic(self, server: Server, x: Tensor) -> Logits:
         """[B, C] logits of the generic model; a dictionary names variants, the first is the headline."""

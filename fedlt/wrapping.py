@@ -91,6 +91,12 @@ class Wrapping(Strategy):
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         self.inside.aggregate(server, updates)
 
+    def conclude(self, client: Client) -> None:
+        self.inside.conclude(client)
+
+    def concluded(self, server: Server, updates: Iterable[Update]) -> None:
+        self.inside.concluded(server, updates)
+
     def generic(self, server: Server, x: Tensor) -> Logits:
         return self.inside.generic(server, x)
 

@@ -21,6 +21,8 @@ from fedlt.statistic import Arrays
 from fedlt.strategy import Update
 from server.arrays import pack_tensors, unpack_tensors, with_room
 
+LETTER = "letter/"  # begins the names of a client's letter, among those of what clients keep
+
 __all__ = [
     "pack_common",
     "pack_job",
@@ -37,9 +39,11 @@ def pack_common(shared: Tensor, outbox: dict[str, Tensor], in_place: bool = Fals
     return pack_tensors({"shared": shared, **{f"outbox/{name}": t for name, t in outbox.items()}}, in_place)
 
 
-def pack_states(states: States) -> ArrayRecord:
-    """What the clients of a job keep."""
-    return pack_tensors({f"{client}/{name}": t for client, state in states.items() for name, t in state.items()})
+def pack_states(states: States, letters: States) -> ArrayRecord:
+    """What the clients of a job keep, and the letters to them."""
+    own = {f"{client}/{name}": t for client, state in states.items() for name, t in state.items()}
+    own |= {f"{LETTER}{client}/{name}": t for client, letter in letters.items() for name, t in letter.items()}
+    return pack_tensors(own)
 
 
 def pack_job(job: Job, common: ArrayRecord, states: ArrayRecord) -> RecordDict:
@@ -60,9 +64,11 @@ def unpack_job(content: RecordDict) -> Job:
     for work in works:
         work.blocks = {int(number): clients for number, clients in work.blocks.items()}
     outbox = {name.removeprefix("outbox/"): t for name, t in common.items() if name.startswith("outbox/")}
-    states = _by_client(unpack_tensors(_arrays(content, "states")))
+    own = unpack_tensors(_arrays(content, "states"))
+    states = _by_client({name: t for name, t in own.items() if not name.startswith(LETTER)})
+    letters = _by_client({name.removeprefix(LETTER): t for name, t in own.items() if name.startswith(LETTER)})
     named = head["scenario"], head["key"], head["round"], works
-    return Job(*named, common["shared"], outbox, states, inputs=head["inputs"])
+    return Job(*named, common["shared"], outbox, states, letters, inputs=head["inputs"])
 
 
 def pack_report(report: Report, in_place: bool = False) -> RecordDict:

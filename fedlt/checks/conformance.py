@@ -28,6 +28,7 @@ from fedlt.config.schema import component_kind
 from fedlt.learner import Logits
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 from fedlt.training.sameness import training_hash
+from fedlt.training.server_tensors import held_tensors, hold_tensors
 from fedlt.wrapping import layers
 
 CHECKS = {
@@ -39,8 +40,9 @@ CHECKS = {
     "frozen": "frozen parameters never change",
     "borrowed": "what a client shares with others (`received`, `start`) is not changed in place",
     "hidden": "nothing is kept on the instance, on its class or in its module",
+    "closing": "conclude() leaves the model, the state and what was received as they are",
     "logits": "generic() and personal() give logits [B, C] that are numbers, and generic() leaves the model as it is",
-    "foldable": "aggregate() gives the same for clients one by one as for sums of them, where `foldable` says so",
+    "foldable": "aggregate() and concluded() do the same with sums of clients as with each, where `foldable` says so",
     "equal": "two equal runs give equal bits, whatever the global generators of NumPy and Python hold",
     "nodes": "one worker and three give equal bits",
     "saved": "states that were saved and loaded after every round give equal bits",
@@ -96,7 +98,7 @@ class StrategySuite(Suite):
         for parent in reversed(type(strategy).__mro__):
             if not issubclass(parent, Strategy) or not is_dataclass(parent):
                 continue
-            options = {f.name: self.options[f.name] for f in fields(parent)}
+            options = {f.name: self.options.get(f.name, getattr(strategy, f.name)) for f in fields(parent)}
             component = Made.of(self.component, partial(_made, parent))
             other = replace(scenario, strategy=Choice(self.component.name, options, component))
             if training_hash(other, other.strategy.create(), learner) == wanted:
@@ -117,6 +119,12 @@ class StrategySuite(Suite):
 
             def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
                 suite.aggregate(self, server, list(updates), super().aggregate, inner.foldable)
+
+            def conclude(self, client: Client) -> None:
+                suite.conclude(self, client, super().conclude)
+
+            def concluded(self, server: Server, updates: Iterable[Update]) -> None:
+                suite.aggregate(self, server, list(updates), super().concluded, inner.foldable, "concluded()")
 
             def personal(self, client: Client, x: Tensor) -> Logits:
                 logits = super().personal(client, x)
@@ -148,6 +156,18 @@ class StrategySuite(Suite):
         sent["flat.shared"] = client.flat.shared
         self._expect_secrets(strategy, client, {n: t for n, t in sent.items() if isinstance(t, Tensor)})
 
+    def conclude(self, strategy: Strategy, client: Client, conclude: Callable[[Client], None]) -> None:
+        """Watch what one client is asked after the last round."""
+        borrowed = {**client.received, "start": client.start, "state": client.state, "model": client.flat.storage}
+        before = copy.deepcopy(borrowed)
+        known = _prints(strategy)
+        conclude(client)
+        self.expect(_equal(before, borrowed), "closing", "conclude() changed the model, a state or what was received")
+        self.expect_same(known, _prints(strategy), "conclude()")
+        sent = _named(extras=client.extras, values=client.values)
+        self.expect_tensors(sent, "client.")
+        self._expect_secrets(strategy, client, {n: t for n, t in sent.items() if isinstance(t, Tensor)})
+
     def aggregate(
         self,
         strategy: Strategy,
@@ -155,8 +175,9 @@ class StrategySuite(Suite):
         updates: list[Update],
         aggregate: Callable[[Server, Any], None],
         foldable: bool,
+        hook: str = "aggregate()",
     ) -> None:
-        """Watch the server's step; with foldable strategies, take it twice."""
+        """Watch a step of the server; with foldable strategies, take it twice."""
         frozen, known = server.flat.frozen.clone(), _prints(strategy)
         if foldable:
             before = _Snapshot.of(server)
@@ -168,9 +189,9 @@ class StrategySuite(Suite):
         else:
             aggregate(server, updates)
 
-        self.expect(torch.equal(frozen, server.flat.frozen), "frozen", "aggregate() changed frozen parameters")
-        self.expect_same(known, _prints(strategy), "aggregate()")
-        sound = self.expect_tensors(_named(state=server.state, outbox=server.outbox), "server.")
+        self.expect(torch.equal(frozen, server.flat.frozen), "frozen", f"{hook} changed frozen parameters")
+        self.expect_same(known, _prints(strategy), hook)
+        sound = self.expect_tensors(held_tensors(server), "server ")
         same = not (foldable and sound) or _alike(plain, folded)
         self.expect(same, "foldable", "sums over two clients each give another result")
 
@@ -184,6 +205,13 @@ class StrategySuite(Suite):
                 self.expect(not _contains(tensor, secret), "private", f"client.{name} holds {what}")
             told = "class_counts" in strategy.needs or not _contains(tensor, client.class_counts)
             self.expect(told, "needs", f"client.{name} holds the class counts, which `needs` does not name")
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two nested dictionaries hold equal tensors."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
+    return torch.equal(one, other)
 
 
 def _prints(strategy: Strategy) -> dict[str, bytes]:
@@ -208,20 +236,20 @@ def _made(parent: type[Strategy], options: dict[str, Any]) -> Strategy:
 
 @dataclass
 class _Snapshot:
-    """A server at one moment, and what is random then. The tensors of `boxes` share memory where the server's do."""
+    """A server at one moment, and what is random then. The tensors of its boxes share memory where the server's do."""
 
     storage: Tensor
-    boxes: tuple[dict[str, Tensor], dict[str, Tensor]]
+    held: dict[str, Tensor]
     rng: tuple[np.random.Generator, Tensor, dict[str, Any], tuple[Any, ...]]
 
     @classmethod
     def of(cls, server: Server) -> _Snapshot:
         rng = copy.deepcopy(server.rng), torch.get_rng_state(), np.random.get_state(legacy=False), random.getstate()
-        return cls(server.flat.storage.clone(), copy.deepcopy((server.state, server.outbox)), rng)
+        return cls(server.flat.storage.clone(), copy.deepcopy(held_tensors(server)), rng)
 
     def restore(self, server: Server) -> None:
         server.flat.load(self.storage)
-        server.state, server.outbox = self.boxes
+        hold_tensors(server, self.held)
         server.rng = self.rng[0]
         torch.set_rng_state(self.rng[1])
         np.random.set_state(self.rng[2])
@@ -230,11 +258,9 @@ class _Snapshot:
 
 def _alike(one: _Snapshot, other: _Snapshot) -> bool:
     """Equal up to rounding."""
-    pairs = [(one.storage, other.storage)]
-    for box, same in zip(one.boxes, other.boxes, strict=True):
-        if box.keys() != same.keys():
-            return False
-        pairs += [(box[name], same[name]) for name in box]
+    if one.held.keys() != other.held.keys():
+        return False
+    pairs = [(one.storage, other.storage), *((value, other.held[name]) for name, value in one.held.items())]
     return all(a.shape == b.shape and torch.allclose(a.double(), b.double(), 1e-3, 1e-4) for a, b in pairs)
 
 

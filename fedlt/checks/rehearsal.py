@@ -27,6 +27,7 @@ from fedlt.nn.norm import norm
 from fedlt.results.runs import Evaluation
 from fedlt.strategy import Strategy
 from fedlt.training.assembly import assemble
+from fedlt.training.server_tensors import held_tensors, hold_tensors
 from server.grids.local import SERVER_NODE, LocalGrid
 from server.records import pack_report, unpack_job
 from server.rounds.loop import Rounds
@@ -141,9 +142,8 @@ def rehearse(
             states.restore(extents)
             progress = rounds.run()
         digest.update(model_hash(progress, Strategy()).encode())  # not the watched one: the outbox follows below
-    for box in (progress.server.state, progress.server.outbox):
-        for name in sorted(box):
-            digest.update(name.encode() + box[name].numpy().tobytes())
+    for name, value in sorted(held_tensors(progress.server).items()):
+        digest.update(name.encode() + value.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -203,8 +203,7 @@ def _ignore(event: object) -> None:
 
 
 def _through_disk(progress: Progress) -> None:
-    server = progress.server
-    server.state, server.outbox = _loaded(server.state), _loaded(server.outbox)
+    hold_tensors(progress.server, _loaded(held_tensors(progress.server)))
     progress.states.restore(progress.states.flush())
 
 

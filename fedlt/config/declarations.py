@@ -17,6 +17,7 @@ BEYOND_MODEL = {
     "auxiliary_set": "balanced labelled data at the server (`data.auxiliary`), as `server.auxiliary`",
     "class_counts": "each client tells its number of samples of each class",
     "prototypes": "each client sends class means of its features",
+    "feature_moments": "each client sends sums of products of its features, class by class or over all classes",
     "class_gradients": "each client sends gradients class by class",
     "unlabelled": "samples without labels at the sites (`data.unlabelled`), as `site.unlabelled`",
 }

@@ -16,7 +16,7 @@ from fedlt.errors import FedLTError, HookError, Problem, ScenarioError
 HOOKS = frozenset(
     {
         *("build", "remarks", "setup", "begin", "fit", "loss", "weight", "adapt", "personal", "aggregate", "generic"),
-        *("obstacle", "stages", "epoch", "finish", "sampler", "gradient", "predict"),
+        *("conclude", "concluded", "obstacle", "stages", "epoch", "finish", "sampler", "gradient", "predict"),
         *("on_start", "on_round", "on_evaluation", "on_end"),
     }
 )

@@ -34,7 +34,10 @@ LAST = 5
 """Evaluations that `last_five` averages. The best one is never reported: it is chosen on the test set."""
 
 
-RESULTS = ("model.safetensors", "model.json", "clients.safetensors", "outbox.safetensors", "join.json", "training.json")
+RESULTS = (
+    "model.safetensors", "model.json", "clients.safetensors", "outbox.safetensors", "letters.safetensors", "join.json",
+    "training.json",
+)  # fmt: skip
 """What a finished run leaves beside its record."""
 
 _SUMMED = ("skipped", "dropped", "late", "arrived", "backward_samples", "forward_samples")

@@ -121,6 +121,9 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     _expect_training(scenario, strategy, learner, flat)
     _expect_optimizer(scenario, (*strategy.needs, *learner.needs))
     _expect_schedule(scenario)
+    if scenario.evaluation.patience is not None and overrides(strategy, Strategy.conclude):
+        message = f"{scenario.strategy.name} ends with an exchange after the last round, whose models are to be kept"
+        raise ScenarioError(Problem("evaluation.patience", f"{message}; remove it"))
     sizes = federation.clients.sizes
     cohort = cohort_size(scenario, len(sizes))
     setting = Setting(scenario.seed, sizes, cohort, strategy, learner, task, len(flat.shared), flat.num_trainable)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from fedlt.learner import Learner
     from fedlt.strategy import Strategy
 
-STRATEGY = ("build", "setup", "begin", "fit", "loss", "weight", "aggregate")
-"""Hooks of a strategy that its training calls. The others (adapt, personal, generic) are for testing."""
+STRATEGY = ("build", "setup", "begin", "fit", "loss", "weight", "aggregate", "conclude", "concluded")
+"""Hooks of a strategy that its training calls, and the exchange after it. Others (adapt, personal, generic) test."""
 
 STRATEGY_FACTS = ("private", "frozen", "foldable", "scope")
 """What the engine reads of the class while it trains."""

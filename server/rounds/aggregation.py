@@ -20,7 +20,7 @@ def set_up(strategy: Strategy, server: Server) -> None:
     """The strategy's `setup`. Raises `ScenarioError` where that fails, since nothing has been done yet."""
     with before_work("strategy", name_of((strategy, "setup"))):
         strategy.setup(server)
-        _expect_boxes(server)
+        expect_boxes(server)
 
 
 def strategy_remarks(strategy: Strategy, cohort: int) -> list[str]:
@@ -56,7 +56,7 @@ class Aggregation:
         with at_server(round):
             aggregate: Callable[..., object] = self.strategy.aggregate  # whatever a user's own may return
             found = aggregate(server, updates)
-            _expect_boxes(server)
+            expect_boxes(server)
             if before is not None:
                 self._expect_assigned(found, *before)
             self.progress.separate()
@@ -90,6 +90,12 @@ class Aggregation:
         raise FedLTError(f"the generic model is not finite after round {round}; a smaller local.lr may help")
 
 
-def _expect_boxes(server: Server) -> None:
+def expect_boxes(server: Server) -> None:
+    """Raise `HookError` where the server holds anything but tensors by name."""
     expect_tensors(server.state, "server.state")
     expect_tensors(server.outbox, "server.outbox")
+    for client, letter in server.letters.items():
+        if not isinstance(client, int) or not isinstance(letter, dict):
+            remedy = "write server.letters[3] = {'name': tensor}"
+            raise HookError(f"server.letters[{client!r}] is {given(letter)}; {remedy}")
+        expect_tensors(letter, f"server.letters[{client}]")

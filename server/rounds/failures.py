@@ -27,7 +27,7 @@ class Failures:
         found = (failure for report in reports for failure in report.failures)
         failures = sorted(found, key=lambda failure: (failure.purpose == "train", failure.client))  # as they happened
         for failure in failures:
-            when = round if failure.purpose == "train" else round - 1
+            when = round if failure.purpose in ("train", "conclude") else round - 1
             if failure.memory:
                 whom = _named(failure.client)
                 remedy = "(resources.workers), or a smaller local.batch_size or evaluation.batch_size"
@@ -42,7 +42,8 @@ class Failures:
             self._tell(when, failure)
 
     def _tell(self, round: int, failure: Failure) -> None:
-        what = {"train": "round", "evaluate": "the evaluation after round"}[failure.purpose]
+        after = {"conclude": "exchange", "evaluate": "evaluation"}
+        what = "round" if failure.purpose == "train" else f"the {after[failure.purpose]} after round"
         self._log(f"{_named(failure.client)} is left out of {what} {round}: {failure.reason}")
         if (failure.client, failure.reason) not in self._told:  # the same traceback would fill the log
             self._told.add((failure.client, failure.reason))

@@ -24,9 +24,11 @@ from server.records import pack_common, pack_job, pack_states, unpack_report, wi
 from server.rounds import schedule
 from server.rounds.aggregation import Aggregation, set_up
 from server.rounds.auxiliary import auxiliary_rows
+from server.rounds.closing import close
 from server.rounds.failures import Failures, at_server
 from server.rounds.gather import gather
 from server.rounds.progress import Progress
+from server.rounds.row import round_row
 from server.rounds.schedule import Unit, cut, deal, evaluation_units, in_order, train_units, validation_units
 from server.state.states import StateStore
 
@@ -88,6 +90,8 @@ class Rounds:
             due = round > 1 and (round - 1) % every == 0
             if self._exchange(round, train=True, evaluate=due):
                 return self.progress
+        if 0 < self.progress.round < total:
+            close(self, self.progress.round)
         self.evaluate()
         return self.progress
 
@@ -107,7 +111,7 @@ class Rounds:
         server = self.progress.server
         server.round, server.cohort = round, tuple(client for unit in units for client in unit.clients)
         started = time.perf_counter()
-        reports = self._send(units)
+        reports = self.send(units)
         seconds = time.perf_counter() - started
         self.failures.settle(round, reports)
         return seconds
@@ -125,7 +129,7 @@ class Rounds:
             units += self.evaluation_units()
 
         sent = time.perf_counter()
-        reports = self._send(units)
+        reports = self.send(units)
         answered = time.perf_counter()
         if cost := sum(unit.cost for unit in units):
             self._pace = (answered - sent) * len(self.nodes) / cost
@@ -142,7 +146,7 @@ class Rounds:
                 return True
 
         if train:
-            taken = self._take(reports)
+            taken = self.take(reports)
             used = [client for update in taken for client in update.clients]
             with at_server(round):
                 arrival = self.parts.chain.receive(server, sampled, taken, self.progress.links)
@@ -150,20 +154,18 @@ class Rounds:
             aggregating = time.perf_counter()
             if updates:
                 self.aggregation.step(round, updates)
+            aggregated = time.perf_counter()
+            closing = close(self, round) if round == self.scenario.federation.rounds else {}
             self.progress.round = round
-            now = time.perf_counter()
-            clock = {
-                "ended": time.time(),
-                "seconds": now - started,
-                "exchange_seconds": answered - sent,
-                "aggregate_seconds": now - aggregating,
-            }
-            asked = 1 if self.parts.strategy.scope == "centralized" else len(server.cohort)
-            row = self._row(round, reports, updates, clock | {"skipped": asked - len(used)})
+            clock = {"ended": time.time(), "seconds": time.perf_counter() - started}
+            clock |= {"exchange_seconds": answered - sent, "aggregate_seconds": aggregated - aggregating}
+            asked = 1 if self.parts.strategy.scope == "centralized" else len(fate.asked)
+            row = round_row(round, reports, updates, len(self.nodes), clock | {"skipped": asked - len(used)})
             if taken_names := sorted(row.keys() & arrival.columns.keys()):
                 names = ", ".join(taken_names)
                 raise FedLTError(f"a link gives the column {names}, which the round table has; call it something else")
-            self.on_round(row | arrival.columns)
+            more = {name: type(row[name])(row[name] + value) for name, value in closing.items()}
+            self.on_round(row | more | arrival.columns)
 
         return False
 
@@ -196,7 +198,8 @@ class Rounds:
             units += validation_units(rows, held.size, chunk, generic, self.evaluated, shared)
         return units
 
-    def _send(self, units: list[Unit]) -> list[Report]:
+    def send(self, units: list[Unit]) -> list[Report]:
+        """The workers' answers to all units, in the order in which they came."""
         server, held = self.progress.server, self.progress.states
         eager = isinstance(self.grid, LocalGrid) and self.grid.eager
         common = self._pack_common()
@@ -208,9 +211,11 @@ class Rounds:
         messages = []
         for number, bundle in enumerate(bundles):
             bundle = in_order(bundle)
-            clients = tuple(sorted({client for unit in bundle for client in unit.clients if client in held}))
+            named = {client for unit in bundle for client in unit.clients}
+            clients = tuple(sorted(client for client in named if client in held or client in server.letters))
             if clients not in states:
-                states[clients] = pack_states(held.read(clients))
+                letters = {client: server.letters[client] for client in clients if client in server.letters}
+                states[clients] = pack_states(held.read([each for each in clients if each in held]), letters)
             job = Job(self.content, self.key, server.round, [unit.work for unit in bundle], server.weights)
             job.inputs = self.inputs
             job.cost = sum(unit.cost for unit in bundle)
@@ -237,7 +242,7 @@ class Rounds:
             return pack_common(server.weights, outbox)
         return pack_common(self._sent.copy_(server.weights), outbox, in_place=True)
 
-    def _take(self, reports: Sequence[Report]) -> list[Update]:
+    def take(self, reports: Sequence[Report]) -> list[Update]:
         """The round's updates in the order of their blocks; the sampled clients' states are kept."""
         blocks = {number: parts for report in reports for number, parts in report.updates.items()}
         for report in reports:
@@ -249,33 +254,6 @@ class Rounds:
             update.sums = {name: value.to(device) for name, value in update.sums.items()}
             update.values = {name: value.to(device) for name, value in update.values.items()}
         return updates
-
-    def _row(
-        self, round: int, reports: Sequence[Report], updates: list[Update], measured: dict[str, float]
-    ) -> dict[str, Any]:
-        """A row of the round table; all but what is `measured` follows from the reports and the updates."""
-
-        def total(name: str) -> float:
-            return sum(report.metrics.get(name, 0.0) for report in reports)
-
-        clients = [client for update in updates for client in update.clients]
-        samples = total("samples")
-        return {
-            "round": round,
-            **measured,
-            "workers": len(self.nodes),
-            "train_seconds": total("train_seconds"),  # this one and the next two are summed over the workers
-            "evaluate_seconds": total("evaluate_seconds"),
-            "move_seconds": total("move_seconds"),
-            "train_loss": total("loss_sum") / samples if samples else float("nan"),
-            "clients": len(clients),
-            "samples": int(samples),
-            "steps": int(total("steps")),
-            "backward_samples": int(total("backward_samples")),
-            "forward_samples": int(total("forward_samples")),
-            "bytes_down": int(total("bytes_down")),
-            "bytes_up": int(total("bytes_up")),
-        }
 
     def _evaluated_clients(self) -> list[int]:
         """Clients whose personal models are tested: all that do not attack, or a fixed draw of them."""

@@ -8,6 +8,7 @@ import torch
 
 from fedlt.links.link import Memory
 from fedlt.strategy import Server
+from fedlt.training.server_tensors import held_tensors, hold_tensors
 from server.state.states import StateStore
 
 
@@ -30,27 +31,21 @@ class Progress:
         apart, does not differ from one that was never stopped."""
         server = self.server
         seen = {server.flat.storage.untyped_storage().data_ptr()}
-        for tensors in (server.state, server.outbox):
+        for tensors in (server.state, server.outbox, *server.letters.values()):
             for name, value in tensors.items():
                 if value.untyped_storage().data_ptr() in seen:
                     tensors[name] = value = value.clone()
                 seen.add(value.untyped_storage().data_ptr())
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What the server has become, by name: the model, its state and its outbox."""
-        named = {"model": self.server.flat.storage}
-        named |= {f"state/{name}": value for name, value in self.server.state.items()}
-        named |= {f"outbox/{name}": value for name, value in self.server.outbox.items()}
+        """What the server has become, by name: the model, its state, its outbox and its letters."""
+        named = {"model": self.server.flat.storage, **held_tensors(self.server)}
         return {name: value.detach().cpu().contiguous() for name, value in named.items()}
 
     def load(self, tensors: dict[str, torch.Tensor], round: int) -> None:
         """Become what `tensors` gave after a round."""
         server = self.server
         server.flat.load(tensors["model"])
-        server.state, server.outbox = {}, {}
-        boxes = {"state": server.state, "outbox": server.outbox}
-        for key, value in tensors.items():
-            kind, _, name = key.partition("/")
-            if kind != "model":
-                boxes[kind][name] = value.to(server.weights.device)
+        device = server.weights.device
+        hold_tensors(server, {name: value.to(device) for name, value in tensors.items() if name != "model"})
         self.round = round

@@ -17,16 +17,20 @@ from fedlt.strategy import Strategy
 from server.rounds.progress import Progress
 from server.state.states import StateStore
 
+BOXES = {"outbox": "outbox", "letter": "letters"}
+"""What clients receive beside the model, as checkpoints name it, and the file of it."""
+
 
 def save_models(progress: Progress, folder: Path) -> None:
-    """`model.safetensors` (the generic model), `clients.safetensors` (what clients keep, if anything) and
-    `outbox.safetensors` (what every client receives beside the model, if anything)."""
+    """`model.safetensors` (the generic model), `clients.safetensors` (what clients keep, if anything),
+    `outbox.safetensors` (what every client receives beside the model) and `letters.safetensors` (each for itself)."""
     save_file(generic_tensors(progress), folder / "model.safetensors")
     if _clients(progress.states):
         _save_states(progress.states, folder / "clients.safetensors")
-    outbox = progress.server.outbox
-    if outbox:
-        save_file({name: t.detach().cpu().contiguous() for name, t in outbox.items()}, folder / "outbox.safetensors")
+    for box in ("outbox", "letter"):
+        sent = _sent(progress, box)
+        if sent:
+            save_file(sent, folder / f"{BOXES[box]}.safetensors")
 
 
 def generic_tensors(progress: Progress) -> dict[str, torch.Tensor]:
@@ -47,7 +51,7 @@ def client_tensors(states: StateStore) -> Iterator[tuple[str, torch.Tensor]]:
 
 def model_hash(progress: Progress, strategy: Strategy) -> str:
     """SHA-256 over names, shapes and bytes of all that decides a prediction: the generic model, everything that clients
-    keep and, where the strategy predicts in a way of its own, what the server's outbox holds."""
+    keep and, where the strategy predicts in a way of its own, what clients receive beside the model."""
     digest = hashlib.sha256()
 
     def add(name: str, tensor: torch.Tensor) -> None:
@@ -59,9 +63,16 @@ def model_hash(progress: Progress, strategy: Strategy) -> str:
     for name, tensor in client_tensors(progress.states):
         add(name, tensor)
     if any(overrides(strategy, hook) for hook in (Strategy.generic, Strategy.personal, Strategy.adapt)):
-        for name, tensor in sorted(progress.server.outbox.items()):
-            add(f"outbox/{name}", tensor.detach().cpu())
+        for box in BOXES:
+            for name, tensor in sorted(_sent(progress, box).items()):
+                add(f"{box}/{name}", tensor)
     return digest.hexdigest()
+
+
+def _sent(progress: Progress, box: str) -> dict[str, torch.Tensor]:
+    """What clients receive beside the model: all of them alike ("outbox"), or each for itself ("letter")."""
+    held = {name: value for name, value in progress.tensors().items() if name.startswith(f"{box}/")}
+    return {name.removeprefix(f"{box}/"): value for name, value in held.items()}
 
 
 def _clients(states: StateStore) -> list[int]:

@@ -15,6 +15,7 @@ from fedlt.errors import CodeError, FedLTError, Interrupted, Problem, ScenarioEr
 from fedlt.process.files import from_here
 from fedlt.process.memory import give_back
 from fedlt.process.wording import counted
+from fedlt.training.server_tensors import held_tensors
 from server.rounds.progress import Progress
 from server.state.checkpoint import KEPT, Checkpoint, Checkpoints
 from server.state.interrupts import Interrupts
@@ -183,7 +184,7 @@ class Keeper(Callback):
     def _keeps(self, progress: Progress) -> bool:
         """Whether the end of the run is worth its room on the disk: a checkpoint of it is asked for, or is small."""
         server = progress.server
-        tensors = [server.flat.storage, *server.state.values(), *server.outbox.values()]
+        tensors = [server.flat.storage, *held_tensors(server).values()]
         size = progress.states.size + sum(tensor.nbytes for tensor in tensors)
         return progress.open_ended and self.every != 0 and (self.every != "auto" or size <= END_BYTES)
 

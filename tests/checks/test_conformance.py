@@ -23,6 +23,7 @@ from strategies.fedavg import FedAvg
 pytestmark = pytest.mark.slow
 
 SMALLER: dict[str, dict[str, Any]] = {
+    "ccvr": {"features": 4, "head_epochs": 2},
     "creff": {"features": 4, "match_steps": 2, "head_epochs": 2},
     "fedbabu": {"tune_epochs": 1},
     "fedcrac": {"steps": 2},
@@ -285,6 +286,18 @@ class WeighsTheTailAlone(Strategy):
         return float(client.class_counts[-1])
 
 
+@dataclass(frozen=True)
+class KeepsWhatItWasAsked(Strategy):
+    def conclude(self, client: Client) -> None:
+        client.state["asked"] = torch.ones(1)
+
+
+@dataclass(frozen=True)
+class TellsItsCountsAtTheEnd(Strategy):
+    def conclude(self, client: Client) -> None:
+        client.extras["counts"] = client.class_counts.float()
+
+
 class Factor:
     """A number that does not show itself."""
 
@@ -326,6 +339,8 @@ BREACHES: list[tuple[type[Strategy], str]] = [
     (TellsTheServerThroughItsModule, "hidden"),
     (CountsOnItsClass, "hidden"),
     (HidesOnTheInstance, "hidden"),
+    (KeepsWhatItWasAsked, "closing"),
+    (TellsItsCountsAtTheEnd, "needs"),
     (PredictsTooFewClasses, "logits"),
     (PredictsNothing, "logits"),
     (ChangesTheModelToPredict, "logits"),

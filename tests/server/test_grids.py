@@ -168,8 +168,9 @@ def test_a_job_survives_its_journey() -> None:
     works = [Work({0: [3, 1], 2: [5]}, 90, [0, 4], [2]), Work(personal=[3], span=(10, 20))]
     shared, outbox = torch.tensor([1.5, -2.0]), {"control/variate": torch.ones(2, 2), "step": torch.tensor([3])}
     states = {3: {"private": torch.zeros(2), "state/a/b": torch.arange(3)}, 12: {"private": torch.ones(1)}}
+    letters = {3: {"a/b": torch.ones(1)}, 7: {"head": torch.arange(2)}}
     sent = Job({"seed": 3, "model": {"name": "mlp"}}, "abc", 7, works, shared)
-    found = unpack_job(pack_job(sent, pack_common(shared, outbox), pack_states(states)))
+    found = unpack_job(pack_job(sent, pack_common(shared, outbox), pack_states(states, letters)))
     assert (found.scenario, found.key, found.round) == (sent.scenario, "abc", 7)
     assert [(work.blocks, work.samples, work.chunks, work.personal) for work in found.works] == [
         ({0: [3, 1], 2: [5]}, 90, [0, 4], [2]),
@@ -180,6 +181,7 @@ def test_a_job_survives_its_journey() -> None:
     assert same(found.outbox, outbox)
     assert list(found.states) == [3, 12]
     assert all(same(found.states[client], states[client]) for client in states)
+    assert list(found.letters) == [3, 7] and all(same(found.letters[client], letters[client]) for client in letters)
 
 
 def test_messages_that_were_read_leave_the_memory_at_once() -> None:
@@ -188,7 +190,7 @@ def test_messages_that_were_read_leave_the_memory_at_once() -> None:
     gc.collect()
     gc.disable()
     try:
-        job = pack_job(Job({}, "", 1, [], shared), pack_common(shared, {}), pack_states({}))
+        job = pack_job(Job({}, "", 1, [], shared), pack_common(shared, {}), pack_states({}, {}))
         report = pack_report(Report({0: [Update((1,), 1.0, shared)]}))
         left = [weakref.ref(record) for content in (job, report) for record in content.values()]
         read = unpack_job(job), unpack_report(report)
@@ -263,7 +265,8 @@ def test_an_inline_grid_answers_each_message_once() -> None:
     set_identity(1)
     (node,) = grid.get_node_ids()
     one = torch.zeros(1)
-    jobs = [pack_job(Job({}, str(number), 1, [], one), pack_common(one, {}), pack_states({})) for number in range(3)]
+    common, states = pack_common(one, {}), pack_states({}, {})
+    jobs = [pack_job(Job({}, str(number), 1, [], one), common, states) for number in range(3)]
     ids = list(grid.push_messages([Message(content, node, "train", group_id="1") for content in jobs]))
     assert len(set(ids)) == 3
     keys = [unpack_job(reply.content).key for reply in grid.pull_messages(ids[::-1])]

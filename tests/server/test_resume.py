@@ -33,14 +33,14 @@ import os, signal, sys
 from fedlt.commands.cli import main
 from server.rounds.loop import Rounds
 
-take, how, when = Rounds._take, sys.argv.pop(1), int(sys.argv.pop(1))
+take, how, when = Rounds.take, sys.argv.pop(1), int(sys.argv.pop(1))
 
 def stopping(self, reports):
     if self.progress.round + 1 == when:
         os.kill(os.getpid(), getattr(signal, how))
     return take(self, reports)
 
-Rounds._take = stopping
+Rounds.take = stopping
 main()
 """
 
@@ -81,7 +81,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Makes the run fail in a round, as a crash would."""
     from server.rounds.loop import Rounds
 
-    take = Rounds._take
+    take = Rounds.take
 
     def fail_in(round: int) -> None:
         def failing(self: Rounds, reports: Any) -> Any:
@@ -89,7 +89,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                 raise RuntimeError("power cut")
             return take(self, reports)
 
-        monkeypatch.setattr(Rounds, "_take", failing)
+        monkeypatch.setattr(Rounds, "take", failing)
 
     return fail_in
 
@@ -153,7 +153,7 @@ def test_ctrl_c_ends_a_run_after_the_round_and_a_second_one_at_once(
 ) -> None:
     from server.rounds.loop import Rounds
 
-    take, times = Rounds._take, 1
+    take, times = Rounds.take, 1
 
     def stopping(self: Rounds, reports: Any) -> Any:
         if self.progress.round + 1 == 3:
@@ -161,7 +161,7 @@ def test_ctrl_c_ends_a_run_after_the_round_and_a_second_one_at_once(
                 signal.raise_signal(signal.SIGINT)
         return take(self, reports)
 
-    monkeypatch.setattr(Rounds, "_take", stopping)
+    monkeypatch.setattr(Rounds, "take", stopping)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match="stopped after round 3") as caught:
         fedlt.run(tiny, *own, "resources.checkpoint=0", out=tmp_path / "again")

@@ -87,7 +87,7 @@ class StrategySuite(Suite):
             ("shared", scenario, {"trained_by": self._trains_the_same(scenario)}),
             ("weights", scenario, {"cohorts": POOR}),
         ]
-        self.play(rehearsals, federation, incomparable=("weights",))
+        self.play(rehearsals, federation, incomparable=("weights",), joint=("equal", "nodes", "saved", "resumed"))
         self.end()
 
     def _trains_the_same(self, scenario: Scenario) -> Scenario:

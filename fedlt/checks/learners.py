@@ -88,7 +88,7 @@ class LearnerSuite(Suite):
         rehearsals: Played = [("runs", watched, cohorts), ("resumed", scenario, cohorts | {"resumed": True})]
         if scenario.strategy.name == HOSTS[0]:  # one site has one worker, and its equality is seen from resuming
             rehearsals[1:1] = [("equal", scenario, cohorts), ("nodes", scenario, cohorts | {"nodes": 3})]
-        self.play(rehearsals, federation)
+        self.play(rehearsals, federation, joint=("equal", "nodes", "resumed"))
 
     def _expect_stages(self, stages: tuple[Stage, ...]) -> None:
         names, shares = [stage.name for stage in stages], [stage.share for stage in stages]

@@ -55,7 +55,7 @@ class Stage(LocalGrid):
             worker = self._workers[message.metadata.dst_node_id - SERVER_NODE - 1]
             report = worker.run(unpack_job(message.content))
             yield Message(pack_report(report), reply_to=message)
-        torch.manual_seed(self._noise)
+        torch.default_generator.manual_seed(self._noise)  # see `seeding.torch_generators`
 
 
 class _GivenCohorts(Rounds):
@@ -78,7 +78,7 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     content: dict[str, Any] = {
         "data": {"name": "digits", "auxiliary": 2, "unlabelled": {"hidden": 0.3 if unlabelled else 0.0}},
         "federation": {"clients": 6, "rounds": rounds, "partition": "iid", "block": 2},
-        "local": {"epochs": 2, "batch_size": 8, "lr": 0.05, "momentum": 0.5},
+        "local": {"epochs": 2, "batch_size": 16, "lr": 0.05, "momentum": 0.5},
         "evaluation": {"every": 1, "batch_size": 16},
     }
     model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: _Tiny()))

@@ -75,11 +75,39 @@ class Suite:
         if self.problems:
             raise ConformanceError(self.component.name, self, list(self.problems))
 
-    def play(self, rehearsals: Played, federation: Federation, incomparable: tuple[str, ...] = ()) -> None:
-        """Play the rehearsals until one finds something; all must end alike, but for those of the checks named last.
+    def play(
+        self,
+        rehearsals: Played,
+        federation: Federation,
+        incomparable: tuple[str, ...] = (),
+        joint: tuple[str, ...] = (),
+    ) -> None:
+        """Play the rehearsals until one finds something; all must end alike.
 
         Each has other global generators, on which nothing may depend.
+
+        Args:
+            rehearsals: The first is what the others are compared with.
+            federation: of all of them.
+            incomparable: Checks whose rehearsals may end otherwise.
+            joint: Checks of one scenario that are played as one rehearsal, with all that each asks for, which is
+                quicker; only where it finds something are they played one by one, to name the check.
         """
+        parts = [played for played in rehearsals if played[0] in joint]
+        if len(parts) < 2:
+            self._play_each(rehearsals, federation, incomparable)
+            return
+
+        check, scenario, _ = parts[-1]
+        how = {key: value for _, _, asked in parts for key, value in asked.items()}
+        first, *others = [played for played in rehearsals if played[0] not in joint]
+        self._play_each([first, (check, scenario, how), *others], federation, incomparable)
+        if any(found == check for found, _ in self.problems):
+            together, self.problems = self.problems, {}
+            self._play_each(rehearsals, federation, incomparable)
+            self.problems = self.problems or together  # what only all of them together bring about
+
+    def _play_each(self, rehearsals: Played, federation: Federation, incomparable: tuple[str, ...]) -> None:
         from fedlt.checks.rehearsal import rehearse
 
         ends: list[str] = []
@@ -133,7 +161,7 @@ def other_generators(seed: int) -> Iterator[None]:
     kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # see `seeding.torch_generators`
     try:
         yield
     finally:

@@ -91,7 +91,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         raise ScenarioError(Problem("local.augment", reason))
     initial = Initial.of(scenario)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeding.integer(scenario.seed, "model"))
+        seeding.torch_generators(device, scenario.seed, "model")
         model = trial.build(recipe, task, scenario.model.name)
         _expect_head(scenario, strategy, learner, model)
         remarks = [described(model, recipe.name)] if isinstance(recipe, WrappedModule) else []

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import fedlt
+from fedlt.checks import rehearsal
 from fedlt.checks.conformance import CHECKS, ConformanceError
 from fedlt.config import catalog
 from fedlt.data.site import Batch
@@ -367,6 +368,16 @@ def test_a_broken_strategy_is_caught(broken: type[Strategy], check: str) -> None
 
 def test_every_check_is_seen_to_fail() -> None:
     assert {check for _, check in BREACHES} == set(CHECKS)
+
+
+def test_what_only_several_ways_together_bring_about_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_if_saved_by_three(*given: Any, noise: int, **how: Any) -> str:
+        return "other" if {"saved", "nodes"} <= how.keys() else "one"
+
+    monkeypatch.setattr(rehearsal, "rehearse", other_if_saved_by_three)
+    with pytest.raises(ConformanceError) as caught:
+        fedlt.check_strategy("fedavg")
+    assert [found for found, _ in caught.value.problems] == ["resumed"]
 
 
 def test_global_generators_are_left_as_they_were() -> None:

@@ -75,6 +75,7 @@ def test_the_server_starts_from_the_averaged_head_or_from_its_own(make_client: A
     server.weights = torch.zeros(6)
     strategy = FedCRAC(steps=0, start=start)
     strategy.setup(server)
+    server.state["means"][1] = 7.0  # of a class that nobody in the cohort has
     counts = [torch.tensor([3.0, 0.0, 0.0]), torch.tensor([1.0, 0.0, 0.0])]
     boxes = [
         {"counts": n, "means": n[:, None] * torch.full((3, 2), m), "variances": torch.zeros(3, 2)}
@@ -82,7 +83,7 @@ def test_the_server_starts_from_the_averaged_head_or_from_its_own(make_client: A
     ]
     strategy.aggregate(server, [Update((k,), 1.0, torch.ones(6), box) for k, box in enumerate(boxes)])
     assert server.weights.tolist() == [1.0 if start == "averaged" else 0.0] * 6
-    assert server.state["means"].tolist() == [[2.0, 2.0], [0.0, 0.0], [0.0, 0.0]]
+    assert server.state["means"].tolist() == [[2.0, 2.0], [7.0, 7.0], [0.0, 0.0]]
 
 
 def test_virtual_features_follow_means_variances_and_counts(make_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

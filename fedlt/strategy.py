@@ -27,7 +27,7 @@ from fedlt.config.declarations import NEEDS as NEEDS
 from fedlt.config.hook_results import expect_vector
 from fedlt.data.site import Batch, Rows, Site
 from fedlt.errors import FedLTError, HookError
-from fedlt.learner import Learner, Logits
+from fedlt.learner import Learner, Logits, headline
 from fedlt.nn.net import LossModule
 
 if TYPE_CHECKING:
@@ -206,6 +206,20 @@ class Server:
     def trainable(self) -> slice:
         """Where the trainable weights stand in `weights` and in updates: `server.weights[server.trainable]` is [T]."""
         return slice(self.flat.num_trainable)
+
+    @torch.no_grad()
+    def logits_of(self, vector: Tensor, x: Tensor) -> Tensor:
+        """[B, C] logits of a client's shared vector [S], such as the mean of its update; the generic model stays.
+
+        What clients keep for themselves is at its start here. A strategy that looks at single clients is not foldable.
+        """
+        own = self.weights.clone()
+        self.weights = vector
+        try:
+            self.model.eval()
+            return headline(self.learner.predict(self.model, x))
+        finally:
+            self.weights = own
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,11 @@ class Wrapping(Strategy):
     def generic(self, server: Server, x: Tensor) -> Logits:
         return self.inside.generic(server, x)
 
+    def generic_at(self, client: Client, x: Tensor) -> Logits:
+        """What the generic model that the client has received predicts, as the one inside predicts by it."""
+        served = Server(client.model, client.flat, client.task, outbox=client.received, learner=client.learner)
+        return self.inside.generic(served, x)
+
 
 def layers(strategy: Strategy) -> Iterator[Strategy]:
     """The strategy, then the one inside it, and so on."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from fedlt.data.task import Task
 from fedlt.learner import headline
 from fedlt.nn.net import Net
-from fedlt.strategy import Client, Server
+from fedlt.strategy import Client
 from fedlt.wrapping import Wrapping
 
 LABELS = "fedrela/labels"
@@ -56,9 +56,8 @@ class FedReLa(Wrapping):
 
     def posterior(self, client: Client) -> Tensor:
         """[n, C] probabilities of the received generic model, averaged over views of each sample."""
-        received = Server(client.model, client.flat, client.task, outbox=client.received, learner=client.learner)
         views = [
-            torch.cat(client.scan(lambda batch: headline(self.inside.generic(received, batch.x)), augmented=True))
+            torch.cat(client.scan(lambda batch: headline(self.generic_at(client, batch.x)), augmented=True))
             for _ in range(self.passes)
         ]
         return torch.stack(views).softmax(-1).mean(0)

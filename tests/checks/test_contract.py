@@ -45,6 +45,31 @@ class Curious(Strategy):
 TOLD = CURIOUS.replace("def build", 'needs: ClassVar[tuple[str, ...]] = ("class_prior",)\n\n    def build')
 
 
+ENSEMBLE = """
+@dataclass(frozen=True)
+class Ensemble(Strategy):
+    needs: ClassVar[tuple[str, ...]] = ("auxiliary_set",)
+    foldable: ClassVar[bool] = False
+
+    def aggregate(self, server, updates):
+        x, before = server.auxiliary.x(), server.weights.clone()
+        each = [server.logits_of(update.mean, x) for update in updates]
+        assert server.weights.equal(before) and not any(logits.requires_grad for logits in each)
+        server.weights = updates[0].mean
+        assert server.model(x).equal(each[0]) and not each[0].equal(each[1])
+        server.state["teacher"] = torch.stack(each).mean(0)
+        super().aggregate(server, updates)
+"""
+
+
+def test_the_server_predicts_by_single_clients(tiny: dict[str, Any], own_file: OwnFile, tmp_path: Path) -> None:
+    """With batch normalisation, so that its statistics are the client's, too."""
+    own = f"strategy={own_file(ENSEMBLE)}:Ensemble"
+    run = fedlt.run(tiny, own, "data.auxiliary=2", "model={name: resnet8, stem_stride: 4}", out=tmp_path)
+    assert run.status == "finished"
+    fedlt.check_strategy(own.removeprefix("strategy="))
+
+
 def test_the_global_prior_is_for_those_who_declare_it(tiny: dict[str, Any], own_file: OwnFile, tmp_path: Path) -> None:
     with pytest.raises(FedLTError, match=r"needs = \('class_prior',\)"):
         fedlt.run(tiny, f"strategy={own_file(CURIOUS)}:Curious", out=tmp_path)

@@ -3,7 +3,9 @@ says why it begins anew."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ from remembering import REMEMBERING
 from same_figures import assert_equal
 
 import fedlt
+from fedlt.callback import Callback, RunState
 from fedlt.config import catalog
 from fedlt.config.scenario import load_scenario
 from fedlt.results.runs import Run
 from server.state import keeper
-from server.state.checkpoint import Checkpoints
+from server.state.checkpoint import SERVER, Checkpoints
+from server.state.states import StateStore
 
 pytestmark = pytest.mark.slow
 
@@ -92,17 +96,38 @@ def test_fewer_rounds_another_seed_and_force_begin_anew(tiny: dict[str, Any], tm
     assert "goes_on_from" not in run(tiny, 4, tmp_path, force=True).summary
 
 
+class Keeping(Callback):
+    """Keeps the checkpoint of round 2 beyond the next one, before which this hook is called."""
+
+    def on_round(self, run: RunState) -> None:
+        if run.round == 3:
+            shutil.copytree(run.folder / "checkpoints", run.folder / "kept" / "checkpoints")
+
+
+def after_two(folder: Path) -> tuple[bytes, dict[int, bytes]]:
+    """What the server had become after round 2, and what clients kept, as the folder of a run holds them."""
+    head = Checkpoints.head_at(folder, 2)
+    assert head is not None
+    with closing(StateStore(folder / "checkpoints" / "states")) as states:
+        states.restore(head["states"])
+        kept = {client: states.record(client) for client in states.clients()}
+    return (folder / "checkpoints" / "000002" / SERVER).read_bytes(), kept
+
+
 @pytest.mark.parametrize("name", [*catalog.names("strategy"), *catalog.names("learner")])
 def test_what_asks_for_the_rounds_is_noticed(tiny: dict[str, Any], tmp_path: Path, name: str) -> None:
-    """Whatever is not marked goes on to the very same result, and what is known to follow the rounds is marked."""
+    """Whatever is not marked is after two rounds of two what it is after two of three, where a longer run goes on from
+    as any checkpoint does (see `check_strategy`); and what is known to follow the rounds is marked."""
     kind = "learner" if name in catalog.names("learner") else "strategy"
     tiny["evaluation"]["every"] = 2
     overrides = [f"{kind}={name}", *NEEDS.get(name, ()), *(["strategy=centralized"] if kind == "learner" else [])]
-    if run(tiny, 2, tmp_path / "two", *overrides).summary["open_ended"]:
-        assert name not in FOLLOWING
-        lengthened(tiny, tmp_path, *overrides, rounds=3)
-    else:
-        assert "goes_on_from" not in run(tiny, 3, tmp_path / "two", *overrides).summary
+    two = run(tiny, 2, tmp_path / "two", *overrides)
+    if not two.summary["open_ended"]:
+        return
+    assert name not in FOLLOWING
+    three = run(tiny, 3, tmp_path / "three", *overrides, "resources.checkpoint=1", callbacks=[Keeping()])
+    assert after_two(two.folder) == after_two(three.folder / "kept")
+    assert two.metrics.equals(three.metrics[three.metrics["round"] == 2])
 
 
 # What cannot go on ----------------------------------------------------------------------------------------------------

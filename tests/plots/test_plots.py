@@ -44,6 +44,14 @@ def runs(tiny: dict[str, Any], tmp_path: Path) -> list[Run]:
     return load_runs(tmp_path / "runs")
 
 
+@pytest.fixture
+def few_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three kinds of figures, where it does not matter which: every one takes its time to be drawn."""
+    few = {name: plots.KINDS[name] for name in ("curves", "gain", "norms")}
+    monkeypatch.setattr(plots, "KINDS", few)
+    monkeypatch.setattr("fedlt.plots.figure.KINDS", few)
+
+
 def without_generic(run: Run) -> None:
     for name in ("classes", "metrics"):
         table = getattr(run, name)
@@ -203,6 +211,7 @@ def test_norms_share_an_axis_that_holds_the_longest(tiny: dict[str, Any], tmp_pa
     assert [ax.get_ylim() for ax in figure.axes] == [(0.0, pytest.approx(1.05 * 1.5))] * 2
 
 
+@pytest.mark.usefixtures("few_kinds")
 def test_a_method_gains_nothing_over_itself(tiny: dict[str, Any], tmp_path: Path) -> None:
     make_run(tmp_path / "runs", tiny)
     with pytest.raises(ScenarioError, match="gain compares methods, and all these runs are of fedavg"):
@@ -378,21 +387,34 @@ def test_every_kind_becomes_a_picture(kind: str, runs: list[Run], tmp_path: Path
     assert path.stat().st_size > 3000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", list(plots.KINDS))
-def test_every_kind_takes_runs_in_every_form(kind: str, runs: list[Run], tmp_path: Path) -> None:
-    folder, fedavg = tmp_path / "runs", of(runs, "fedavg")
+def test_every_form_of_runs_becomes_methods_by_name(
+    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kind of figure is given the methods, whatever was given for them."""
+    folder, fedavg, local = tmp_path / "runs", of(runs, "fedavg"), of(runs, "local")
     forms: list[tuple[str, tuple[Any, ...]]] = [
         ("fedavg", (folder,)),
         ("fedavg", (str(folder),)),
         ("fedavg", (runs,)),
         ("fedavg", tuple(runs)),
-        ("ours", ({"ours": fedavg, "theirs": of(runs, "local")},)),
-        ("ours", ({"ours": fedavg[0], "theirs": next(run.folder for run in of(runs, "local"))},)),
+        ("ours", ({"ours": fedavg, "theirs": local},)),
+        ("ours", ({"ours": fedavg[0], "theirs": local[0].folder},)),
         ("ours", ({"ours": str(folder / "*fedavg*"), "theirs": folder / "*local*"},)),
     ]
+    given: dict[str, list[Path]] = {}
+
+    def kind(methods: dict[str, list[Run]], reference: str, **options: Any) -> Figure:
+        assert reference == next(iter(methods))
+        given.update((name, [run.folder for run in found]) for name, found in methods.items())
+        return Figure()
+
+    monkeypatch.setitem(plots.KINDS, "curves", kind)
     for reference, form in forms:
-        assert isinstance(plots.draw(kind, *form, reference=reference), Figure)
+        given.clear()
+        assert isinstance(plots.draw("curves", *form, reference=reference), Figure)
+        number = 1 if form == forms[5][1] else 2
+        assert list(given.values()) == [[run.folder for run in method[:number]] for method in (fedavg, local)]
+        assert list(given) == (["ours", "theirs"] if reference == "ours" else ["fedavg", "local"])
 
 
 def test_a_mapping_names_the_methods(axes: Axes, runs: list[Run], tmp_path: Path) -> None:
@@ -446,7 +468,7 @@ def test_the_command_says_what_is_wrong(runs: list[Run], tmp_path: Path) -> None
         plots.draw("curves", runs, [other])
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("few_kinds")
 def test_all_kinds_at_once_fill_a_folder(runs: list[Run], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["plot", str(tmp_path / "runs"), "--kind", "all", "-o", str(tmp_path / "figures")])
     assert result.exit_code == 0, result.output

@@ -50,7 +50,7 @@ class FedALA(Strategy):
             return
 
         upper = list(client.shared_parameters())[-self.layers :]
-        received, own = (client.flat.trainable_views(v) for v in (client.start, client.state["own"]))
+        received, own = (client.named(v) for v in (client.start, client.state["own"]))
         goal, mine = (torch.cat([view[name].flatten() for name in upper]) for view in (received, own))
         first = "weights" not in client.state
         weights = client.state.get("weights", torch.ones_like(goal)).clone()

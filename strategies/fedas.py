@@ -58,7 +58,7 @@ class FedAS(Strategy):
 
         if self.align_epochs:
             client.train(loss, only=("backbone.*",), epochs=self.align_epochs, lr=self.align_lr)
-        own = client.flat.trainable_views(client.state["own"])
+        own = client.named(client.state["own"])
         with torch.no_grad():
             for name, parameter in client.shared_parameters().items():
                 if name.startswith("head."):

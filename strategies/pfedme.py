@@ -58,7 +58,7 @@ class PFedMe(Strategy):
 
         for _ in range(self.steps):
             leaf = own.clone().requires_grad_()
-            value = client.loss_at(client.flat.trainable_views(leaf) | buffers, self.loss, batch)
+            value = client.loss_at(client.named(leaf) | buffers, self.loss, batch)
             (gradient,) = torch.autograd.grad(value, leaf)
             own -= rate * (gradient + self.lam * (own - shared) + self.decay * own)
         return value.detach()

@@ -22,10 +22,7 @@ class Teacher:
     """
 
     def __init__(self, client: Client, vector: Tensor | None = None) -> None:
-        flat = client.flat
-        shared = flat.shared if vector is None else vector
-        self.model = client.model
-        self.tensors = flat.views(torch.cat([shared, flat.private, flat.frozen]))
+        self.model, self.tensors = client.model, client.tensors(vector)
 
     def ask(self, of: Callable[[Net, Tensor], Tensor], x: Tensor) -> Tensor:
         """What `of(model, x)` gives, in evaluation mode and without gradients; the client's model stays as it is."""

@@ -132,6 +132,15 @@ class Site:
         """Training samples that the site holds."""
         return len(self.data)
 
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """A vector as long as `weights()` [T], or longer, as views by the names of the shared trainable weights."""
+        return self.flat.trainable_views(vector)
+
+    def tensors(self, shared: Tensor | None = None) -> dict[str, Tensor]:
+        """Copies of the model's weights and buffers by name. shared: [S] what is shared; as it is now unless given."""
+        flat = self.flat
+        return flat.views(torch.cat([flat.shared if shared is None else shared, flat.private, flat.frozen]))
+
     @property
     def now(self) -> float:
         """Share of the run that is done at this very step, in [0, 1]; for what anneals or is deferred."""

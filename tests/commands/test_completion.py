@@ -125,7 +125,7 @@ printf 'typed:%s\\n' "$*"
 @pytest.mark.parametrize(
     ("typed", "shown", "taken"),
     [
-        ("fedlt run strategy=fedpro", "strategy=fedprox", "run strategy=fedprox 3"),
+        ("fedlt run strategy=fedgr", "strategy=fedgrab", "run strategy=fedgrab 3"),
         ("fedlt run local.ep", "ochs=", "run local.epochs=3"),
     ],
 )

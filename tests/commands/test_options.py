@@ -77,7 +77,7 @@ def test_a_module_is_named_like_the_command() -> None:
         ("run --strategy fedloge --seeds 0-2", "the key is strategy\n", "strategy=fedloge --seeds 0-2"),
         ("run --seed 3 digits_lt", "the key is seed\n", "digits_lt seed=3"),
         ("run strategy=fedprox --mu 0.1", "the key is strategy.mu\n", "strategy=fedprox strategy.mu=0.1"),
-        ("run --mu 0.1", "strategy.mu, of strategy=fedprox\n", "strategy=fedprox strategy.mu=0.1"),
+        ("run --mu 0.1", "strategy.mu, of strategy=fedprox or moon\n", "strategy=fedprox strategy.mu=0.1"),
         ("run --nesterov --batch-size 8", "--batch-size: no option", "local.nesterov=true local.batch_size=8"),
         ("run --force --epochs 2 --profile", "the key is local.epochs\n", "local.epochs=2 --force --profile"),
         ("sweep --lr 0.1,0.3 --parallel 2", "no option of fedlt sweep", "local.lr=0.1,0.3 --parallel 2"),

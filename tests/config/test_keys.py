@@ -41,8 +41,8 @@ def test_every_key_has_its_full_name_and_its_comment() -> None:
         ("longtail=none", "did you mean data.longtail=none?"),
         ("partition.alpha=0.1", "partition: unknown key; did you mean federation.partition.alpha=0.1?"),
         ("late=3", "late: unknown key; its keys are federation.late.chance, federation.late.rounds, federation.late"),
-        ("mu=0.1", "mu: unknown key; did you mean strategy.mu=0.1 with strategy=fedprox?"),
-        ("strategy.mu=0.1", "strategy.mu: unknown key of fedavg, which has none; it is a key of fedprox"),
+        ("mu=0.1", "mu: unknown key; did you mean strategy.mu=0.1 with strategy=fedprox or moon?"),
+        ("strategy.mu=0.1", "strategy.mu: unknown key of fedavg, which has none; it is a key of fedprox and moon"),
         ("qqq=1", "qqq: unknown key; known: data, evaluation, federation"),
     ],
 )

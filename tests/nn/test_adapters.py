@@ -115,7 +115,8 @@ def test_freezing_is_said_by_patterns_and_for_every_model(tiny: dict[str, Any], 
 def test_a_model_starts_as_it_arrived(tiny: dict[str, Any], layers: Path, adapter: str) -> None:
     x = torch.randn(3, *SHAPE)
     plain = build(f"{layers}:Rows", tiny).train()(x)
-    assert torch.equal(build({"name": f"{layers}:Rows", "adapter": adapter}, tiny).train()(x), plain)
+    adapted = build({"name": f"{layers}:Rows", "adapter": adapter}, tiny).train()(x)
+    assert torch.allclose(adapted, plain, atol=1e-5)  # to the bit on some processors
 
 
 def test_prompts_join_and_leave(tiny: dict[str, Any], layers: Path) -> None:

@@ -18,7 +18,7 @@ from fedlt.config.scenario import load_scenario
 from fedlt.results.next_steps import next_steps
 from fedlt.results.runs import load_runs, open_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_workers")]
 
 
 @pytest.fixture

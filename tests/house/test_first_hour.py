@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -91,6 +92,8 @@ def hour(tmp_path_factory: pytest.TempPathFactory) -> Hour:
     (folder / "objective.py").write_text(OBJECTIVE, encoding="utf-8")
     (folder / "balanced.py").write_text(STRATEGY, encoding="utf-8")
 
+    for name in ("fedlt.comparing.compare", "fedlt.plots.figure", "fedlt.sweeps.sweep", "server.app", "clients.app"):
+        importlib.import_module(name)  # once, and not in each of the forks
     said = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

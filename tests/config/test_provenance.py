@@ -261,7 +261,7 @@ def stopped(scenario: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *override
     """A run that ends in its second round, with a checkpoint of the first."""
     from server.rounds.loop import Rounds
 
-    take = Rounds._take
+    take = Rounds.take
 
     def failing(self: Rounds, reports: Any) -> Any:
         if self.progress.round == 1:
@@ -269,7 +269,7 @@ def stopped(scenario: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *override
         return take(self, reports)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rounds, "_take", failing)
+        patch.setattr(Rounds, "take", failing)
         with pytest.raises(RuntimeError, match="stopped"):
             run(scenario, "resources.checkpoint=1", *overrides)
 

@@ -227,7 +227,7 @@ def test_early_stopping_goes_on_exactly_after_a_kill(
 
     whole = stopping(tiny, tmp_path / "whole", 2)
     run: Callable[[], fedlt.results.Run] = partial(stopping, tiny, tmp_path / "killed", 2)
-    take = Rounds._take
+    take = Rounds.take
 
     def failing(self: Rounds, reports: Any) -> Any:
         if self.progress.round + 1 == round:
@@ -235,7 +235,7 @@ def test_early_stopping_goes_on_exactly_after_a_kill(
         return take(self, reports)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rounds, "_take", failing)
+        patch.setattr(Rounds, "take", failing)
         if round < 5:  # the fifth round is trained in vain: the run stops before it is taken over
             with pytest.raises(RuntimeError, match="power cut"):
                 run()

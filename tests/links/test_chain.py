@@ -89,7 +89,7 @@ def test_what_links_keep_survives_a_crash_and_other_backends(
     changes = [f"federation.links=['{path}:Counting']", "federation.late={chance: 0.4, rounds: 2}",
                "federation.rounds=5", "federation.participation=1", "resources.checkpoint=1"]  # fmt: skip
     whole = fedlt.run(tiny, *changes, out=tmp_path / "whole", backend="inline")
-    take, left = Rounds._take, [3]
+    take, left = Rounds.take, [3]
 
     def taking(self: Rounds, reports: Any) -> Any:
         if left and self.progress.round == left[0]:
@@ -97,7 +97,7 @@ def test_what_links_keep_survives_a_crash_and_other_backends(
             raise RuntimeError("power cut")
         return take(self, reports)
 
-    monkeypatch.setattr(Rounds, "_take", taking)
+    monkeypatch.setattr(Rounds, "take", taking)
     with pytest.raises(RuntimeError, match="power cut"):
         fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="inline")
     again = fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="processes", workers=2)

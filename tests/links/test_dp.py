@@ -186,7 +186,7 @@ def test_noise_is_equal_on_all_backends_and_after_a_crash(
     keys = "{name: top_k, share: 0.2}, quantise, {name: dp, clip: 0.5, noise: 0.6, quantile: 0.5, count_noise: 1}"
     changes = [f"federation.links=[{keys}]", "federation.rounds=4", "resources.checkpoint=1"]
     whole = fedlt.run(tiny, *changes, out=tmp_path / "whole", backend="inline")
-    take = Rounds._take
+    take = Rounds.take
     left = [3]
 
     def taking(self: Rounds, reports: Any) -> Any:
@@ -195,7 +195,7 @@ def test_noise_is_equal_on_all_backends_and_after_a_crash(
             raise RuntimeError("power cut")
         return take(self, reports)
 
-    monkeypatch.setattr(Rounds, "_take", taking)
+    monkeypatch.setattr(Rounds, "take", taking)
     with pytest.raises(RuntimeError, match="power cut"):
         fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="inline")
     again = fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="processes", workers=2)

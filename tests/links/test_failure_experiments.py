@@ -260,7 +260,7 @@ def test_the_result_depends_on_neither_grid_nor_workers_nor_a_crash(
 ) -> None:
     changes = [f"strategy={own_file(OWN)}:Own", *ALL, "resources.checkpoint=1"]
     whole = fedlt.run(tiny, *changes, out=tmp_path / "whole", backend="inline")
-    take = Rounds._take
+    take = Rounds.take
     for number, (backend, workers) in enumerate((("inline", 1), ("processes", 1), ("processes", 2))):
         crashes = {2, 3, 4, 5} if number == 0 else set()
 
@@ -270,7 +270,7 @@ def test_the_result_depends_on_neither_grid_nor_workers_nor_a_crash(
                 raise RuntimeError("power cut")
             return take(self, reports)
 
-        monkeypatch.setattr(Rounds, "_take", taking)
+        monkeypatch.setattr(Rounds, "take", taking)
         for _ in range(len(crashes)):
             with pytest.raises(RuntimeError, match="power cut"):
                 fedlt.run(tiny, *changes, out=tmp_path / str(number), backend=backend, workers=workers)

@@ -275,7 +275,7 @@ def test_every_kind_in_model_and_learner_gives_one_hash(
 
     from server.rounds.loop import Rounds
 
-    take = Rounds._take
+    take = Rounds.take
 
     def failing(self: Rounds, reports: Any) -> Any:
         if self.progress.round == 2:
@@ -283,7 +283,7 @@ def test_every_kind_in_model_and_learner_gives_one_hash(
         return take(self, reports)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rounds, "_take", failing)
+        patch.setattr(Rounds, "take", failing)
         with pytest.raises(RuntimeError, match="power cut"):
             fedlt.run(tiny, *changes, out=tmp_path / "killed", backend="inline")
     assert_same(fedlt.run(tiny, *changes, out=tmp_path / "killed", backend="inline"), whole)

@@ -154,7 +154,7 @@ def test_a_killed_run_stops_where_it_would_have_stopped(
 ) -> None:
     """Killed in a round up to that after the stop, before the last evaluation is written, or before the models are."""
     whole = short(tiny, tmp_path / "whole", 6, StopsAt(hook, 3))
-    take = Rounds._take
+    take = Rounds.take
 
     def failing(self: Rounds, reports: Any) -> Any:
         if self.progress.round + 1 == place:
@@ -166,7 +166,7 @@ def test_a_killed_run_stops_where_it_would_have_stopped(
 
     killed = False
     with monkeypatch.context() as patch:
-        patch.setattr(Rounds, "_take", failing)
+        patch.setattr(Rounds, "take", failing)
         if place == "tested":
             from server.rounds import loop
 
@@ -244,7 +244,7 @@ def test_the_models_of_the_best_evaluation_are_kept_before_it_is_written(
         lambda evaluation, split: {"validation/generic/accuracy": -abs(evaluation.round - 2.0)},
     )
     tiny["data"]["validation"], tiny["evaluation"]["patience"] = 0.2, 2
-    take = Rounds._take
+    take = Rounds.take
 
     def failing(self: Rounds, reports: Any) -> Any:
         if self.progress.round == 2:
@@ -254,7 +254,7 @@ def test_the_models_of_the_best_evaluation_are_kept_before_it_is_written(
     changes = ["resources.checkpoint=0", "federation.rounds=6"]
     whole = fedlt.run(tiny, *changes, out=tmp_path / "whole", callbacks=[Notes()])
     with monkeypatch.context() as patch:
-        patch.setattr(Rounds, "_take", failing)
+        patch.setattr(Rounds, "take", failing)
         with pytest.raises(RuntimeError, match="power cut"):
             fedlt.run(tiny, *changes, out=tmp_path / "r", callbacks=[Notes()])
     again = fedlt.run(tiny, *changes, out=tmp_path / "r", callbacks=[Notes()])

@@ -50,4 +50,5 @@ def ldam_margins(counts: Tensor, largest: float) -> Tensor:
 
 def with_margin(logits: Tensor, y: Tensor, margins: Tensor) -> Tensor:
     """[B, C] logits whose true class is lowered by its margin."""
-    return logits - margins[y][:, None] * torch.nn.functional.one_hot(y, logits.shape[1])
+    own = y[:, None] == torch.arange(logits.shape[1], device=y.device)  # one_hot looks at values, which vmap refuses
+    return logits - margins[y][:, None] * own

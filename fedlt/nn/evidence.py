@@ -51,7 +51,7 @@ def against_none(logits: Tensor, y: Tensor) -> Tensor:
 
     Sensoy, Kaplan, Kandemir: Evidential Deep Learning to Quantify Classification Uncertainty. NeurIPS 2018, eq. 5.
     """
-    wrong = 1 - torch.nn.functional.one_hot(y, logits.shape[1])
+    wrong = y[:, None] != torch.arange(logits.shape[1], device=y.device)  # one_hot looks at values, which vmap refuses
     alpha = 1 + wrong * logits.double().exp()  # in float32 the terms of exp(30) cancel to noise of any size
     total, classes = alpha.sum(1), alpha.new_full((), logits.shape[1])
     const = torch.lgamma(total) - torch.lgamma(classes) - torch.lgamma(alpha).sum(1)

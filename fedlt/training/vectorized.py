@@ -50,15 +50,19 @@ def obstacle(strategy: Strategy, learner: Learner, model: Net, flat: Flat) -> st
 class _StandIn(Client):
     """What `loss` sees in place of a client while many are trained: the same, as far as a loss may look."""
 
-    vector: Tensor = field(default_factory=lambda: torch.empty(0))
+    trained: Tensor = field(default_factory=lambda: torch.empty(0))  # [S]; the model's own memory is as at the start
     samples: int = 0
+
+    @property  # type: ignore[misc]  # a loss only reads it
+    def vector(self) -> Tensor:
+        return self.trained
 
     @property
     def num_samples(self) -> int:
         return self.samples
 
     def weights(self) -> Tensor:
-        return self.vector[: self.flat.num_trainable]
+        return self.trained[: self.flat.num_trainable]
 
 
 def train_together(
@@ -80,7 +84,7 @@ def train_together(
         swapped = {f"model.{name}": value for name, value in flat.trainable_views(vector).items()}
         known = {f.name: getattr(first, f.name) for f in fields(Client)}
         known |= {"class_counts": class_counts, "data": None}
-        client = _StandIn(**known, vector=vector, samples=first.num_samples)
+        client = _StandIn(**known, trained=vector, samples=first.num_samples)
         with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.precision == "bfloat16"):
             return functional_call(module, swapped, (client, Batch(x, y, rows)))
 

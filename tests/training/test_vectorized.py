@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 import fedlt
 from fedlt.errors import ScenarioError
 from fedlt.results.runs import Run
+from fedlt.strategy import Client
+from fedlt.training.trainer import Trainer
 
 
 def scenario(**local: Any) -> dict[str, Any]:
@@ -76,3 +78,20 @@ def test_what_cannot_be_trained_together_is_refused(overrides: list[str], reason
     with pytest.raises(ScenarioError, match=f"local.together: .*{reason}"):
         fedlt.run(scenario(together=6), *overrides, out=tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("learner", ["cross_entropy", "ldam", "tlc"])
+def test_clients_of_equal_size_take_the_same_steps(
+    learner: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A failure would be hidden: each client of a group that fails is trained alone."""
+    alone: list[int] = []
+    train = Trainer.train
+
+    def noted(self: Trainer, site: Client, *arguments: Any, **settings: Any) -> None:
+        alone.append(site.id)
+        train(self, site, *arguments, **settings)
+
+    monkeypatch.setattr(Trainer, "train", noted)
+    fedlt.run(scenario(together=6), f"learner={learner}", "federation.rounds=1", out=tmp_path, backend="inline")
+    assert len(alone) == 1  # of six; the other five have equally many samples

@@ -17,6 +17,7 @@ from fedlt.config.hook_results import expect_loss, given, name_of
 from fedlt.data.site import Batch, Rows, Site
 from fedlt.errors import HookError
 from fedlt.nn.net import Switch
+from fedlt.training.bfloat16 import in_bfloat16
 from fedlt.training.optimizers import make_optimizer
 from fedlt.training.schedules import make_schedule
 
@@ -163,7 +164,7 @@ class Trainer:
         if self.precision == "float32":  # even switched off, autocast costs a small model some per cent
             value = loss(site, batch)
         else:
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with in_bfloat16(self.device):
                 value = loss(site, batch)
         self._optimizer.zero_grad()
         return expect_loss(value, loss, site.learner)

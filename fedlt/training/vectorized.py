@@ -7,6 +7,7 @@ that of the trainer, the rounding is not: sums are grouped otherwise. It pays on
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -19,6 +20,7 @@ from fedlt.learner import Learner, overrides
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import LossModule, Net
 from fedlt.strategy import Client, Strategy
+from fedlt.training.bfloat16 import in_bfloat16
 from fedlt.training.sgd import descend
 from fedlt.training.trainer import Trainer, cut
 
@@ -85,7 +87,7 @@ def train_together(
         known = {f.name: getattr(first, f.name) for f in fields(Client)}
         known |= {"class_counts": class_counts, "data": None}
         client = _StandIn(**known, trained=vector, samples=first.num_samples)
-        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.precision == "bfloat16"):
+        with in_bfloat16(trainer.device) if trainer.precision == "bfloat16" else nullcontext():
             return functional_call(module, swapped, (client, Batch(x, y, rows)))
 
     step = vmap(grad_and_value(one), randomness="different")

@@ -1,9 +1,8 @@
 """Training in bfloat16: PyTorch's autocast, without the convolutions whose gradients it gets wrong on a CPU.
 
-On processors with AVX512-BF16, oneDNN leaves elements of a weight gradient unwritten, or writes beyond it, where the
-input of a convolution is narrower than its stride, or has less depth than its kernel (shown by
-`findings/torch_bfloat16_convolution_gradient_unwritten.sh`). What that memory holds is learnt, or ends the run as
-weights that are not finite.
+On processors with AVX512-BF16, oneDNN leaves elements of a weight gradient unwritten where the input of a convolution
+is narrower than its stride (`findings/torch_bfloat16_convolution_gradient_unwritten.sh`), and is wrong where it has
+less depth than its kernel. What that memory holds is learnt, or ends the run as weights that are not finite.
 """
 
 from __future__ import annotations

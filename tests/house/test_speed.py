@@ -115,7 +115,7 @@ def test_blocks_come_back_as_one_vector_each(tiny: dict[str, Any], tmp_path: Pat
     server = rounds.progress.server
     fate = rounds.parts.chain.fates(1, rounds.cohort(1))
     server.round, server.cohort = 1, fate.asked
-    updates = rounds._take(rounds._send(rounds.train_units(fate)))
+    updates = rounds.take(rounds.send(rounds.train_units(fate)))
     assert [len(update.clients) for update in updates] == [2, 2, 1]
     assert all(len(update.total) == len(server.weights) for update in updates)
 

@@ -123,7 +123,7 @@ def _idle(start: Callable[[], None], torch: bool) -> None:
 
 def _fedlt() -> None:
     from fedlt.config.scenario import load_scenario
-    from fedlt.sweeps.run import Grids
+    from fedlt.sweeps.grids import Grids
 
     scenario = load_scenario("digits_lt", [f"resources.workers={WORKERS}", "resources.backend=ray"])
     grids = Grids()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fedlt.exchange import Report
     from fedlt.nn.net import Net
     from fedlt.strategy import Client
-    from fedlt.sweeps.run import Grids
+    from fedlt.sweeps.grids import Grids
 
 MakeClient = Callable[..., "Client"]
 TrainOne = Callable[..., "tuple[Worker, Tensor, Report]"]
@@ -109,7 +109,7 @@ def ray_session() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _kept_grids(ray_session: None) -> Iterator[Grids]:
-    from fedlt.sweeps.run import Grids
+    from fedlt.sweeps.grids import Grids
 
     class Kept(Grids):
         def __exit__(self, *exception: object) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from fedlt.process.files import from_here
 from fedlt.results.console import Console
-from fedlt.sweeps.run import Grids, run_scenario
+from fedlt.sweeps.grids import Grids
+from fedlt.sweeps.run import run_scenario
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario

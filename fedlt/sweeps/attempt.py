@@ -10,7 +10,8 @@ from fedlt.errors import FedLTError
 from fedlt.results.console import Console
 from fedlt.results.summary import evaluation_line
 from fedlt.sweeps.grid import Job
-from fedlt.sweeps.run import Grids, run_scenario
+from fedlt.sweeps.grids import Grids
+from fedlt.sweeps.run import run_scenario
 
 if TYPE_CHECKING:
     from fedlt.callback import RunState

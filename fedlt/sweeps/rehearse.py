@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fedlt.sweeps.run import Grids, pick_backend, worker_count
+from fedlt.sweeps.grids import Grids, worker_count
+from fedlt.sweeps.run import pick_backend
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario

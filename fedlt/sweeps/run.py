@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fedlt.comparing.own_names import checked_name
@@ -19,13 +16,12 @@ from fedlt.process.own_packages import refuse_taken
 from fedlt.results.console import Console
 from fedlt.results.runs import Run, kept_run, open_run
 from fedlt.results.trackers import Track, checked, trackers, words
+from fedlt.sweeps.grids import IMPORTS, Grids, worker_count
 
 if TYPE_CHECKING:
     from fedlt.callback import Callback
     from fedlt.data.federation import Federation
     from fedlt.training.assembly import Assembly
-    from server.grids.local import LocalGrid
-    from server.grids.ray_grid import RayGrid
 
 PROCESSES_PAY_FROM = 1e11  # multiply-adds of a run (some three seconds of one core); below, one process is as quick
 
@@ -148,7 +144,8 @@ def run_scenario(
             result = run_under_flower(scenario, out, not console.quiet, names, force, resume_from)
             result.rename(name)
         else:
-            from server.app import serve
+            with IMPORTS:
+                from server.app import serve
 
             grid = grids.get(backend, scenario, federation)
             kept, shared = keep or scenario.resources.keep, not force if share is None else share
@@ -177,11 +174,15 @@ def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) ->
     there is a cluster, else processes. Raises `ScenarioError` where the chosen one does not fit."""
     from fedlt.nn.cost import multiply_adds
     from fedlt.training.assembly import pick_device
-    from server.grids.process_grid import available
 
     chosen = scenario.resources.backend
+    if chosen in ("inline", "ray", "flower"):
+        return chosen
+
+    from server.grids.process_grid import available
+
     if chosen != "auto":
-        if chosen == "processes" and (not available() or pick_device(scenario.resources.device).type != "cpu"):
+        if not available() or pick_device(scenario.resources.device).type != "cpu":
             message = "processes are forked, on Linux and without a GPU (resources.device=cpu); take ray"
             raise ScenarioError(Problem("resources.backend", message))
         return chosen
@@ -198,86 +199,6 @@ def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) ->
         return "inline"
     alone = "RAY_ADDRESS" not in os.environ and pick_device(scenario.resources.device).type == "cpu"
     return "processes" if alone and available() else "ray"
-
-
-class Grids:
-    """Grids by the way they are needed; Ray's workers are kept from run to run until the block ends, forked ones are
-    made for each run."""
-
-    def __init__(self) -> None:
-        self._ray: tuple[tuple[int | str, str], Future[RayGrid]] | None = None
-        self._ended = Event()
-        self._forked: LocalGrid | None = None
-
-    def __enter__(self) -> Grids:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._end_forked()
-        self._end_ray()
-
-    def _end_forked(self) -> None:
-        if self._forked is not None:
-            self._forked.close()
-            self._forked = None
-
-    def _end_ray(self) -> None:
-        if self._ray is not None:
-            self._ray[1].result().close()
-            self._ended.set()
-            self._ray = None
-
-    def start_ray(self, scenario: Scenario) -> None:
-        """Begin to start the workers, unless they run already: they import while this process goes on."""
-        wanted = scenario.resources.workers, scenario.resources.device
-        if self._ray is not None and self._ray[0] != wanted:
-            self._end_ray()
-        if self._ray is None:
-            self._ray, self._ended = (wanted, Future()), Event()
-            Thread(target=_hold_ray, args=(*wanted, self._ray[1], self._ended), daemon=True).start()
-
-    def get(self, backend: str, scenario: Scenario, federation: Federation) -> LocalGrid:
-        """The grid for one run, its workers holding the run's data."""
-        if backend == "inline":
-            from clients.app import app
-            from clients.host import install
-            from server.grids.local import InlineGrid
-
-            install(scenario, federation)
-            return InlineGrid(app)
-        if backend == "processes":
-            from clients.app import app
-            from clients.host import install
-            from server.grids.process_grid import ProcessGrid
-
-            self._end_forked()
-            self._forked = ProcessGrid(app, worker_count(scenario), partial(install, scenario, federation))
-            return self._forked
-        self.start_ray(scenario)
-        assert self._ray is not None
-        grid = self._ray[1].result()
-        grid.install("clients.host:install", (scenario, federation))
-        return grid
-
-
-def _hold_ray(workers: int | str, device: str, grid: Future[RayGrid], ended: Event) -> None:
-    """Start Ray in this thread and stay: its processes are told to die with the thread that started them."""
-    try:
-        from server.grids.ray_grid import RayGrid
-
-        count = None if isinstance(workers, str) else workers
-        grid.set_result(RayGrid("clients.app:app", count, gpus=device != "cpu"))
-    except BaseException as error:
-        grid.set_exception(error)
-    ended.wait()
-
-
-def worker_count(scenario: Scenario) -> int:
-    """The workers that `resources.workers` stands for."""
-    from fedlt.process.cores import available_cores
-
-    count = scenario.resources.workers
-    return available_cores() if isinstance(count, str) else count
 
 
 def _with_resources(overrides: Iterable[str], backend: str | None, workers: int | str | None) -> list[str]:

@@ -23,7 +23,8 @@ from fedlt.results.runs import Run, finished_run, kept_run
 from fedlt.results.trackers import Track, trackers, words
 from fedlt.sweeps.attempt import attempt
 from fedlt.sweeps.grid import Job, plan
-from fedlt.sweeps.run import Grids, forget, pick_backend
+from fedlt.sweeps.grids import Grids
+from fedlt.sweeps.run import forget, pick_backend
 from fedlt.sweeps.sharing import Shared, share
 from fedlt.sweeps.view import Quiet
 

@@ -182,7 +182,7 @@ def work(descriptor: int, path: list[str]) -> None:
     from dataclasses import replace
 
     from fedlt.sweeps.attempt import attempt
-    from fedlt.sweeps.run import Grids
+    from fedlt.sweeps.grids import Grids
 
     reporter = _Reporter(pipe)
     with suppress(KeyboardInterrupt, ConnectionError), Grids() as grids:

@@ -25,6 +25,7 @@ BOTH_SIDES = {"fedlt/checks/rehearsal.py"}  # imported late, by `check_strategy`
 CODEC = "server.records"  # what clients may know of the server
 LATE = {
     "fedlt/sweeps/run.py",
+    "fedlt/sweeps/grids.py",
     "fedlt/sweeps/rehearse.py",
     "fedlt/commands/cli.py",
     "fedlt/checks/conformance.py",

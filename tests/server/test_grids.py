@@ -22,7 +22,8 @@ from fedlt.exchange import Failure, Job, Report, Work
 from fedlt.results.console import Console
 from fedlt.results.runs import Run
 from fedlt.strategy import Update
-from fedlt.sweeps.run import Grids, run_scenario
+from fedlt.sweeps.grids import Grids
+from fedlt.sweeps.run import run_scenario
 from server.grids.local import InlineGrid, set_identity
 from server.grids.parcels import FREE
 from server.records import pack_common, pack_job, pack_report, pack_states, unpack_job, unpack_report

@@ -16,7 +16,7 @@ from flwr.clientapp import ClientApp
 import fedlt
 from fedlt.errors import FedLTError, ScenarioError
 from fedlt.process.gpus import VISIBLE
-from fedlt.sweeps.run import Grids
+from fedlt.sweeps.grids import Grids
 from server.arrays import pack_tensors, unpack_tensors, with_room
 from server.grids.local import ENOUGH, set_identity
 from server.grids.parcels import FREE, LARGE, Parcels

@@ -34,7 +34,8 @@ from ray.cluster_utils import Cluster
 
 import fedlt
 from fedlt.results.console import Console
-from fedlt.sweeps.run import Grids, run_scenario
+from fedlt.sweeps.grids import Grids
+from fedlt.sweeps.run import run_scenario
 
 out, (plain, mortal) = Path(sys.argv[1]), json.loads(sys.argv[2])
 try:

@@ -218,7 +218,7 @@ def test_side_by_side_gives_equal_bits(tiny: dict[str, Any], tmp_path: Path) -> 
 def test_one_after_the_other_keeps_one_set_of_ray_workers(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules["fedlt.sweeps.run"]
+    module = sys.modules["fedlt.sweeps.grids"]
     made = []
     hold = module._hold_ray
     monkeypatch.setattr(module, "_hold_ray", lambda *wanted: made.append(wanted[:2]) or hold(*wanted))

@@ -71,6 +71,26 @@ def test_roots_give_back_the_covariances() -> None:
     assert torch.allclose(found @ found, torch.stack([TRUE, singular]), atol=1e-12)
 
 
+def test_the_head_is_trained_on_draws_that_have_the_pooled_moments(
+    make_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equally many of each class that anybody holds, about its mean and with its covariance."""
+    drawn: dict[int, Tensor] = {}
+
+    def seen(features: Tensor, y: Tensor, head: Tensor, *_: Any) -> Tensor:
+        drawn.update({int(label): features[y == label] for label in y.unique()})
+        return head + 1
+
+    monkeypatch.setattr("strategies.ccvr.regress", seen)
+    clients = told(make_client, A, [0, 0, 0]), told(make_client, [*B, [9.0, 9.0], [9.0, 9.0]], [0, 0, 1, 1])
+    head = asked(*clients, features=4000)
+    assert torch.equal(head, head_of(clients[0].model) + 1)
+    assert [len(drawn[label]) for label in (0, 1)] == [4000, 4000]
+    assert torch.allclose(drawn[0].mean(0), torch.tensor([2.6, 1.4]), atol=0.15)
+    assert torch.allclose(drawn[0].T.cov(), TRUE.float(), atol=0.4)
+    assert torch.allclose(drawn[1], torch.tensor(9.0))
+
+
 def test_the_head_of_many_clients_is_that_of_the_one_site_with_all_data(make_client: Any) -> None:
     x, y = [*A, *B, [-3.0, -3.0], [-4.0, -2.0], [-3.0, -1.0]], [0] * 5 + [1] * 3
     whole = asked(told(make_client, x, y), features=50)

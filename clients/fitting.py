@@ -67,15 +67,19 @@ class Fitting:
                 client = context.client(number, exchange, "conclude")
                 context.model.eval()
                 context.strategy.conclude(client)
+
+                # What it has put there is an update of no parameters, weighed by its samples.
                 for box in ("extras", "values"):
                     expect_tensors(getattr(client, box), f"client.{box}")
                 values = {name: value[None].clone() for name, value in client.values.items()}
                 weight, nothing = float(client.num_samples), exchange.shared.new_empty(0)
                 update = Update((number,), weight, nothing, client.extras, values)
                 context.flat.settle()
+
                 self._fold(report.updates.setdefault(block, []), update)
                 report.metrics["bytes_down"] += down + _letter_bytes(update, exchange)
                 report.metrics["bytes_up"] += update.nbytes
+
             if len(report.failures) > failed:
                 if context.fails_fast:
                     return

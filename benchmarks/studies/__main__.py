@@ -42,12 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             words = prepare(options.mnist, folder, options.rounds)
             in_fluke = ["-m", "benchmarks.studies.in_fluke", name, str(options.rounds)]
             in_fedlt = ["-m", "fedlt", *words, "--out", str(folder / "runs"), "-q"]
+
+            # Who begins changes from one repeat to the next.
             order = [*FLUKE, "fedlt"] if repeat % 2 == 0 else ["fedlt", *reversed(FLUKE)]
             timed = {each: _timed(in_fluke if each in FLUKE else in_fedlt, FLUKE.get(each, {})) for each in order}
             made = {each: json.loads(timed[each][2].splitlines()[-1]) for each in FLUKE}
             made["fedlt"] = _made(folder / "runs")
+
         for each in FLUKE:
             _expect_equal(made[each], made["fedlt"])
+
         quickest = min(timed[each][0] for each in FLUKE)
         for each in order:
             wall, used, _ = timed[each]

@@ -23,11 +23,12 @@ def partition_figures(scenario: Scenario) -> dict[str, Any]:
 
     class_counts: [C] training labels over all clients. client_sizes: [K]. test_total: summed sizes of the local
     test sets. groups_count, groups_mass: numbers of head, medium and tail classes by `evaluation.groups`, and by mass.
-    groups_rule: what the first demands of each. client_class_counts: [K][C]. untested: what is to be
-    said of classes without a test sample.
+    groups_rule: what the first demands of each. client_class_counts: [K][C]. untested: what is to be said of classes
+    without a test sample.
     """
     made, grouping = plan(scenario), Grouping(**vars(scenario.evaluation.groups))
     groups = grouping(made.class_counts)
+
     return {
         "scenario": scenario.name,
         "dataset": made.name,

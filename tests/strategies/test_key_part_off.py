@@ -22,7 +22,7 @@ OFF: dict[str, list[str]] = {
 }
 """Overrides that leave FedAvg."""
 
-FURTHER = ("fedas", "fedcgnm", "fedcrac", "fedproto", "fedwcm", "lg_fedavg", "pfedfda", "pfedme")
+FURTHER = ("fedamp", "fedas", "fedcgnm", "fedcrac", "fedproto", "fedwcm", "lg_fedavg", "pfedfda", "pfedme")
 """Methods that have no such part."""
 
 

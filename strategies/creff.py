@@ -18,12 +18,14 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fedlt.blocks.retrained_head import RetrainedHead
-from fedlt.nn.softmax import extend, fresh_head, gradient, gradient_towards, regress
+from fedlt.nn.softmax import extend, fresh_head, gradient, regress
 from fedlt.process.threads import one_thread
 from fedlt.strategy import Client, Server, Update, combine
+
+TINY = 1e-16
+"""Least product of two norms, and least norm, to divide by: no direction is divided by 0 under `epsilon=0`."""
 
 
 @dataclass(frozen=True)
@@ -72,27 +74,42 @@ class CReFF(RetrainedHead):
     def match(self, synthetic: Tensor, real: Tensor, seen: Tensor, head: Tensor) -> Tensor:
         """[C, M, D] synthetic features whose gradients [C, C, D + 1] point more nearly along the real ones.
 
-        The distance sums 1 - cosine over the rows of each class's weight gradient, and over its bias gradient.
+        The distance sums 1 - cosine over the rows of each class's weight gradient, and over its bias gradient. With P
+        the probabilities of a class's features X, E = P less the wanted ones, G = E' X / M their gradient, S the
+        distance's derivative by G, and H the head, that by X is (E S + J H) / M; J: X S' through P's Jacobian.
         """
-        labels = torch.arange(len(head), device=head.device)[:, None].expand(synthetic.shape[:2])
-        wanted = F.one_hot(labels, len(head)).to(head)
-        held = slice(None) if bool(seen.all()) else seen
-        towards = real[held]
-        for _ in range(self.match_steps):
-            with torch.enable_grad():
-                leaf = synthetic.detach().requires_grad_()
-                fake = gradient_towards(extend(leaf), wanted, head)[held]
-                rows = self.distance(fake[..., :-1], towards[..., :-1])
-                bias = self.distance(fake[..., -1], towards[..., -1])
-                distance = rows.sum() + bias.sum()
-                synthetic = synthetic - self.match_lr * torch.autograd.grad(distance, leaf)[0]
-        return synthetic
+        held = seen.nonzero().flatten()
+        extended, real = extend(synthetic[held]), real[held]
+        features, turned = extended[..., :-1], extended.transpose(1, 2)  # views
+        heads = head.expand(len(held), -1, -1)
+        wanted = torch.eye(len(head), dtype=head.dtype, device=head.device)[held, :, None]
+        each = synthetic.shape[1]
+        step = -self.match_lr / each
 
-    def distance(self, fake: Tensor, real: Tensor) -> Tensor:
-        """[...] one minus the cosine of vectors [..., n]; it tends to 1 where their norms' product is below epsilon."""
-        if not self.epsilon:
-            return 1 - F.cosine_similarity(fake, real, dim=-1)
-        return 1 - (fake * real).sum(-1) / (fake.norm(dim=-1) * real.norm(dim=-1) + self.epsilon)
+        with torch.inference_mode():  # quicker calls than under no_grad
+            for _ in range(self.match_steps):
+                p = torch.bmm(heads, turned).softmax(1)  # [held, C, M], as everything of the samples
+                error = p - wanted
+                slope = self.slopes(torch.bmm(error, extended).div_(each), real)
+                passed = torch.bmm(slope, turned).mul_(p)
+                passed.addcmul_(p, passed.sum(1, keepdim=True), value=-1)
+
+                features.baddbmm_(error.transpose(1, 2), slope[..., :-1], alpha=step)
+                features.baddbmm_(passed.transpose(1, 2), heads[..., :-1], alpha=step)
+        return synthetic.index_copy(0, held, features)
+
+    def slopes(self, fake: Tensor, real: Tensor) -> Tensor:
+        """[..., C, D + 1] derivative, with respect to the fake gradients, of the distance from the real ones."""
+        rows = self.slope(fake[..., :-1], real[..., :-1])
+        bias = self.slope(fake[..., -1], real[..., -1])
+        return torch.cat([rows, bias[..., None]], -1)
+
+    def slope(self, fake: Tensor, real: Tensor) -> Tensor:
+        """[..., n] derivative of 1 - fake real / (|fake||real| + epsilon) with respect to the fake vectors [..., n]."""
+        size, other = fake.norm(dim=-1, keepdim=True), real.norm(dim=-1, keepdim=True)
+        product = (size * other + self.epsilon).clamp_(min=TINY)
+        cosine = (fake * real).sum(-1, keepdim=True) / product
+        return cosine * (other / product) / size.clamp_(min=TINY) * fake - real / product
 
     def retrain(self, synthetic: Tensor, rng: np.random.Generator) -> Tensor:
         """[C, D + 1] a fresh head after softmax regression on the synthetic features."""

@@ -36,12 +36,7 @@ def logits(features: Tensor, head: Tensor) -> Tensor:
 
 def gradient(extended: Tensor, y: Tensor, head: Tensor) -> Tensor:
     """[..., C, D + 1] gradient of the mean cross-entropy of the head on extended features [..., n, D + 1]."""
-    return gradient_towards(extended, F.one_hot(y, len(head)), head)
-
-
-def gradient_towards(extended: Tensor, wanted: Tensor, head: Tensor) -> Tensor:
-    """The same, for wanted probabilities [..., n, C] in place of labels."""
-    error = (extended @ head.T).softmax(-1) - wanted
+    error = (extended @ head.T).softmax(-1) - F.one_hot(y, len(head))
     return error.transpose(-1, -2) @ extended / extended.shape[-2]
 
 
@@ -50,22 +45,23 @@ def regress(
 ) -> Tensor:
     """[C, D + 1] the head after so many epochs of gradient descent on shuffled batches of features [n, D].
 
-    Thousands of tiny steps: what takes time is calling, so that each step is few calls into memory that stays.
+    Thousands of tiny steps: what takes time is calling, so that each step is few calls into memory that stays. Scores
+    are [C, B], not [B, C]: PyTorch's softmax over few classes is several times as quick where they are the rows.
     """
     extended, head = extend(features), head.clone()
-    wanted = F.one_hot(y, len(head)).to(extended)
-    shuffled, targets, step = torch.empty_like(extended), torch.empty_like(wanted), torch.empty_like(head)
-    rate = head.new_tensor(lr)
+    wanted = F.one_hot(y, len(head)).T.to(extended).contiguous()
+    shuffled, targets = torch.empty_like(extended), torch.empty_like(wanted)
     batches = [
-        (x, target, error := torch.empty_like(target), error.T, head.new_tensor(float(len(x))))
-        for x, target in zip(shuffled.split(batch), targets.split(batch), strict=True)
+        (x, x.T, target, head.new_empty(target.shape), -lr / len(x))
+        for x, target in zip(shuffled.split(batch), targets.split(batch, 1), strict=True)
     ]
 
-    for _ in range(epochs):
-        order = torch.from_numpy(rng.permutation(len(y))).to(y.device, non_blocking=True)
-        torch.index_select(extended, 0, order, out=shuffled)
-        torch.index_select(wanted, 0, order, out=targets)
-        for x, target, error, turned, size in batches:
-            torch.softmax(torch.mm(x, head.T, out=error), -1, out=error).sub_(target)
-            head.sub_(torch.mm(turned, x, out=step).div_(size).mul_(rate))
+    with torch.inference_mode():  # quicker calls than under no_grad
+        for _ in range(epochs):
+            order = torch.from_numpy(rng.permutation(len(y))).to(y.device, non_blocking=True)
+            torch.index_select(extended, 0, order, out=shuffled)
+            torch.index_select(wanted, 1, order, out=targets)
+            for x, turned, target, error, step in batches:
+                torch.softmax(torch.mm(head, turned, out=error), 0, out=error).sub_(target)
+                head.addmm_(error, x, alpha=step)
     return head

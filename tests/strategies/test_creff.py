@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional as F
 
 import fedlt
 from fedlt.config.sections import Local
@@ -81,12 +82,40 @@ def test_matching_descends_the_distance_of_the_gradients() -> None:
     assert distance(many.numpy(), real, head, [0, 2]) < 0.8 * distance(features, real, head, [0, 2])
 
 
-def test_vanishing_gradients_hardly_count_in_the_distance() -> None:
-    """.6e-8 / (1e-8 + 1e-6) = .0059 of the release, .6 of the exact cosine; at usual norms both are .6."""
-    real, fake = torch.tensor([1e-4, 0.0]), torch.tensor([0.6e-4, 0.8e-4])
-    assert CReFF().distance(fake, real).item() == pytest.approx(0.994, abs=1e-3)
-    assert CReFF(epsilon=0.0).distance(fake, real).item() == pytest.approx(0.4, abs=1e-5)
-    assert CReFF().distance(1e4 * fake, 1e4 * real).item() == pytest.approx(0.4, abs=1e-5)
+@pytest.mark.parametrize("epsilon", [1e-6, 0.0])
+def test_the_step_of_matching_is_that_of_autograd(epsilon: float) -> None:
+    """PyTorch's own way to it: differentiate the cross-entropy by the head, and a distance of that by the features."""
+    rng = np.random.default_rng(4)
+    features, real, head = (torch.from_numpy(rng.normal(size=size)) for size in ((4, 5, 3), (4, 4, 4), (4, 4)))
+    real[1, 2] = 0  # a class that the head has not mixed up with this one
+    leaf = features.clone().requires_grad_()
+    total = torch.zeros(())
+    for label, own in enumerate(leaf):
+        weights = head.clone().requires_grad_()
+        loss = F.cross_entropy(F.linear(own, weights[:, :-1], weights[:, -1]), torch.full((5,), label))
+        (fake,) = torch.autograd.grad(loss, weights, create_graph=True)
+        for one, other in [*zip(fake[:, :-1], real[label, :, :-1], strict=True), (fake[:, -1], real[label, :, -1])]:
+            total = total - one @ other / (one.norm() * other.norm() + max(epsilon, 1e-16))
+    (slope,) = torch.autograd.grad(total, leaf)
+    strategy = CReFF(match_steps=1, match_lr=1.0, epsilon=epsilon)
+    found = features - strategy.match(features, real, torch.ones(4, dtype=torch.bool), head)
+    assert torch.allclose(found, slope, rtol=0, atol=1e-6)
+    assert slope.abs().max() > 0.01
+
+
+def test_vanishing_gradients_hardly_move_the_features() -> None:
+    """Norms 1e-4: the product is a hundredth of epsilon, so that `real` draws with 1 / 101 of the cosine's force."""
+    real, fake = torch.tensor([1e-4, 0.0]), torch.tensor([0.0, 1e-4])
+    assert CReFF(epsilon=0.0).slope(fake, real).tolist() == pytest.approx([-1e4, 0.0])
+    assert CReFF().slope(fake, real).tolist() == pytest.approx([-1e4 / 101, 0.0])
+    assert CReFF().slope(1e4 * fake, 1e4 * real).tolist() == pytest.approx([-1.0, 0.0], abs=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.0])
+def test_no_direction_is_divided_by_zero(epsilon: float) -> None:
+    nothing, some = torch.zeros(2), torch.tensor([1.0, 2.0])
+    for fake, real in ((nothing, some), (some, nothing), (nothing, nothing)):
+        assert CReFF(epsilon=epsilon).slope(fake, real).isfinite().all()
 
 
 def test_retraining_is_softmax_regression_from_a_fresh_head() -> None:

@@ -11,7 +11,8 @@ from clients.context import Context, Exchange
 from clients.guard import guard
 from fedlt.config.hook_results import expect_tensors, expect_weight, name_of
 from fedlt.exchange import UNION, Failure, States
-from fedlt.strategy import Client, Update
+from fedlt.learner import overrides
+from fedlt.strategy import Client, Strategy, Update
 
 Sent = tuple[Update, int]
 """An update, and the bytes that it takes on its way to the server."""
@@ -110,7 +111,7 @@ class Fitting:
         """Updates of the clients, whose states go into the report.
 
         A client that fails leaves no trace but the report of its failure. Of several trained at once, each is then
-        trained alone: only so the one shows that fails.
+        trained alone: only so the one shows that fails. Where none does, it was the step for all of them that failed.
         """
         trainer, report = self.context.trainer, exchange.report
         work, failures = replace(trainer.work, loss_sum=trainer.work.loss_sum.clone()), list[Failure]()
@@ -124,8 +125,23 @@ class Fitting:
         if len(group) == 1:
             report.failures += failures
             return []
+        failed = len(report.failures)
         alone = [self._updates([client], samples, exchange) for client in group]
+        if len(report.failures) == failed:
+            report.apart = report.apart or self._why_apart(len(group), failures[0])
         return [sent for updates in alone for sent in updates]
+
+    def _why_apart(self, count: int, failure: Failure) -> str:
+        """Why a batched step for so many clients fails, and what to do."""
+        strategy, learner = self.context.strategy, self.context.parts.learner
+        loss = name_of((strategy if overrides(strategy, Strategy.loss) else learner, "loss"))
+        remedy = (
+            "take a smaller local.together"
+            if failure.memory
+            else "write it without what torch.func.vmap cannot batch (item(), an if on a tensor's value, assignment in "
+            "place), or take local.together=1"
+        )
+        return f"{loss} fails in one step for {count} of them: {failure.reason}; {remedy}"
 
     def _train(self, group: list[int], samples: int, exchange: Exchange) -> tuple[list[Sent], States]:
         """Updates and states of the clients, all of them found in order."""

@@ -83,7 +83,8 @@ class Report:
     """A worker's answer.
 
     updates: by block number. statistics: what was measured, by the statistic's name and the tested model's
-    (`fedlt.statistic.Subject.key`).
+    (`fedlt.statistic.Subject.key`). apart: why clients that `local.together` would train in one step were trained one
+    by one; empty where none were.
     """
 
     updates: dict[int, list[Update]] = field(default_factory=dict)
@@ -91,3 +92,4 @@ class Report:
     statistics: dict[tuple[str, str], Arrays] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
+    apart: str = ""

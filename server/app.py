@@ -111,8 +111,13 @@ def serve(
     hooks.first = [*([patience] if patience.active else []), writer, console]
     hooks.last = [look, keeper]
 
+    def noted(line: str) -> None:
+        console.note(line)
+        writer.log(line)
+
     states = StateStore(folder / "checkpoints" / "states")
     rounds = Rounds(grid, scenario, federation, parts, states, hooks.round, hooks.evaluation, writer.log)
+    rounds.failures.note = noted
     rounds.on_reply, rounds.stopped = keeper.interrupts.beat, hooks.stopped
     replaced_before = _replaced(grid)  # by earlier runs on the same workers
     with hooks.ending(), keeper.recording():

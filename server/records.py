@@ -98,6 +98,7 @@ def pack_report(report: Report, in_place: bool = False) -> RecordDict:
         "statistics": measured,
         "failures": [asdict(failure) for failure in report.failures],
         "metrics": report.metrics,
+        "apart": report.apart,
     }
 
     return RecordDict({"arrays": arrays, "report": ConfigRecord({"json": json.dumps(head)})})
@@ -107,7 +108,8 @@ def unpack_report(content: RecordDict) -> Report:
     """The report that `pack_report` packed."""
     head = json.loads(str(_config(content, "report")["json"]))
     tensors = unpack_tensors(_arrays(content, "arrays"))
-    report = Report(metrics=head["metrics"], failures=[Failure(**failure) for failure in head["failures"]])
+    failures = [Failure(**failure) for failure in head["failures"]]
+    report = Report(metrics=head["metrics"], failures=failures, apart=head["apart"])
 
     for block, index, clients, weight, sum_names, value_names in head["updates"]:
         sums = {name: tensors[f"sum/{block}/{index}/{name}"] for name in sum_names}

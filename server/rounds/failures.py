@@ -14,10 +14,12 @@ from fedlt.strategy import Weightless
 
 
 class Failures:
-    """policy: "fail" or "skip". log: takes the lines that tell of skipped clients."""
+    """policy: "fail" or "skip". log: takes the lines that tell of skipped clients. note: what the user should know."""
 
     def __init__(self, policy: str, log: Callable[[str], None]) -> None:
         self.policy, self._log = policy, log
+        self.note = log
+        self._apart = False  # whether it was said that clients are trained one by one
         self._told: set[tuple[int, str]] = set()
 
     def settle(self, round: int, reports: Sequence[Report]) -> None:
@@ -40,6 +42,14 @@ class Failures:
             if self.policy == "fail":
                 raise ClientError(failure.client, when, failure.reason, failure.traceback)
             self._tell(when, failure)
+        self._tell_apart(reports)
+
+    def _tell_apart(self, reports: Sequence[Report]) -> None:
+        """Say once that clients of `local.together` are trained one by one: a slower run, with other rounding."""
+        reason = next((report.apart for report in reports if report.apart), "")
+        if reason and not self._apart:
+            self.note(f"local.together: clients are trained one by one, since {reason}")
+            self._apart = True
 
     def _tell(self, round: int, failure: Failure) -> None:
         after = {"conclude": "exchange", "evaluate": "evaluation"}

@@ -95,3 +95,43 @@ def test_clients_of_equal_size_take_the_same_steps(
     monkeypatch.setattr(Trainer, "train", noted)
     fedlt.run(scenario(together=6), f"learner={learner}", "federation.rounds=1", out=tmp_path, backend="inline")
     assert len(alone) == 1  # of six; the other five have equally many samples
+
+
+LOSS = """\
+@dataclass(frozen=True)
+class Peeks(Strategy):
+    def loss(self, client, batch):
+        loss = client.learner.loss(client, batch)
+        {line}
+"""
+SAID = "local.together: clients are trained one by one, since Peeks.loss fails in one step for 6 of them: "
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("return loss * min(1.0, 9 / loss.item())", ".item()"),
+        ("return loss if loss < 9 else 9 / loss", "data-dependent control flow"),
+        ("return loss.clamp(max=9)", ""),
+    ],
+)
+def test_a_loss_that_cannot_be_batched_is_told_of_once(
+    line: str, said: str, own_file: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own_file(LOSS.format(line=line))
+    settings = scenario(together=6)
+    settings["data"]["longtail"] = {"profile": "exponential", "imbalance_factor": 1, "largest": 60}
+    run = fedlt.run(settings, f"strategy={path}:Peeks", out=tmp_path, backend="inline", quiet=False)
+    log = (run.folder / "log.txt").read_text(encoding="utf-8").splitlines()
+    told = [each for each in log if each.startswith("local.together")]
+    if not said:
+        assert not told
+        return
+    assert len(told) == 1
+    assert told[0].startswith(SAID)
+    assert said in told[0]
+    assert f"(in Peeks.loss; {path.name}, line " in told[0]
+    assert told[0].endswith("or take local.together=1")
+    assert capsys.readouterr().out.count(told[0]) == 1
+    alone = fedlt.run(settings, f"strategy={path}:Peeks", "local.together=1", out=tmp_path, backend="inline")
+    assert difference(run, alone) == 0

@@ -151,7 +151,9 @@ def _scenario(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario
     made_of, now = summary.get("inputs") or {}, code_now(scenario)
     refuse_changed({key: made_of.get(key, now[key]) for key in now}, now, "the run was made", REMEDY)
     honest = replace(scenario.federation, attack=Attack(), links=[])
-    return replace(scenario, federation=honest, init_from=InitFrom())  # all weights are in the run folder
+    options = {key: None if key == "class_vectors" else value for key, value in scenario.model.options.items()}
+    model = replace(scenario.model, options=options)  # nothing is trained, and all weights are in the run folder
+    return replace(scenario, federation=honest, init_from=InitFrom(), model=model)
 
 
 def _context(

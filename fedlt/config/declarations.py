@@ -14,6 +14,7 @@ from fedlt.config.schema import suggest
 
 BEYOND_MODEL = {
     "class_prior": "the number of training samples of each class over all clients, as `task.class_counts`",
+    "class_vectors": "a vector for each class, where the scenario names them (`model.class_vectors`), in the `task`",
     "auxiliary_set": "balanced labelled data at the server (`data.auxiliary`), as `server.auxiliary`",
     "class_counts": "each client tells its number of samples of each class",
     "prototypes": "each client sends class means of its features",
@@ -21,7 +22,8 @@ BEYOND_MODEL = {
     "class_gradients": "each client sends gradients class by class",
     "unlabelled": "samples without labels at the sites (`data.unlabelled`), as `site.unlabelled`",
 }
-"""Needs: what a method is given or sends beyond the model. The first two are given to none but those who declare it."""
+"""Needs: what a method is given or sends beyond the model. The first three are given to none but those who declare
+it."""
 
 CONDITIONS = {
     "head": "the model's last layer can be told from what is before it: there are features, and a head on them",

@@ -22,6 +22,7 @@ COMMON = (
         "freeze", "bool | list[str] | None", None, doc="what stays as it is; null: all but adapter and head, or nothing"
     ),
     Field("adapter", "Annotated[Adapter | None, 'adapter']", None, doc="see: fedlt ls adapters"),
+    Field("class_vectors", "str | None", None, doc="file of [C, D] numbers, as of names; null: none"),
 )
 """Keys of every model (`fedlt.nn.model.Model`)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from fedlt.data.inputs import InputKind, shaped
 from fedlt.data.kinds.single import Single
 from fedlt.errors import FedLTError
 from fedlt.target import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class Task:
     samples over all clients; None for a strategy that does not declare the need of them. rounds: the run's budget of
     rounds. target: the kind itself, which has the loss that is usual for it. horizon: whether anything has asked for
     the budget of rounds. inputs: all else that a model has to know of samples, such as the vocabulary of tokens; where
-    not given, what the shape suggests.
+    not given, what the shape suggests. class_vectors: [C, D] those of `model.class_vectors`, with D the
+    feature dimension; None where the scenario names none, and for methods that do not declare the need of them.
     """
 
     kind: str
@@ -34,6 +39,7 @@ class Task:
     target: Target = field(default_factory=Single)
     horizon: Horizon = field(default_factory=Horizon, compare=False, repr=False)
     inputs: InputKind = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
+    class_vectors: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.inputs is None:

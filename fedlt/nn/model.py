@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 class Model:
     """Base of the model recipes. Its keys are those of every model; `fedlt.nn.adapters.adapter` does what they say."""
 
-    young: ClassVar[tuple[str, ...]] = ("freeze", "adapter")
+    young: ClassVar[tuple[str, ...]] = ("freeze", "adapter", "class_vectors")
 
     freeze: bool | list[str] | None = field(default=None, kw_only=True)  # true, patterns; null: all beside an adapter
     adapter: Annotated[Adapter | None, "adapter"] = field(default=None, kw_only=True)  # see: fedlt ls adapters
+    class_vectors: str | None = field(default=None, kw_only=True)  # file of [C, D] numbers, as of names; null: none
 
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         """The module from inputs [B, *input_shape] to features [B, D], and D."""

@@ -15,6 +15,7 @@ from fedlt.config.hook_names import misused
 from fedlt.config.hook_results import given, name_of
 from fedlt.config.own_lines import before_work
 from fedlt.config.schedules import LENGTH, TORCH
+from fedlt.data.class_vectors import class_vectors_of, expect_width
 from fedlt.data.task import Task
 from fedlt.errors import HookError, Problem, ScenarioError
 from fedlt.learner import Learner, Stage, overrides
@@ -80,7 +81,10 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     target, inputs = federation.train_targets.kind, federation.inputs.for_recipe(recipe)
     if not target.one_label:
         _expect_many_labels(scenario, strategy, learner, target.name)
-    task = Task(target.name, federation.num_classes, inputs.shape, counts, rounds, target, inputs=inputs)
+    vectors = class_vectors_of(recipe, federation.num_classes)
+    told = vectors if "class_vectors" in (*strategy.needs, *learner.needs) else None
+    facts = target.name, federation.num_classes, inputs.shape, counts, rounds, target
+    task = Task(*facts, inputs=inputs, class_vectors=told)
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
         raise ScenarioError(Problem("data.auxiliary", message))
@@ -93,6 +97,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     with torch.random.fork_rng(devices=[]):
         seeding.torch_generators(device, scenario.seed, "model")
         model = trial.build(recipe, task, scenario.model.name)
+        expect_width(vectors, model.feature_dim, scenario.model.title)
         _expect_head(scenario, strategy, learner, model)
         remarks = [described(model, recipe.name)] if isinstance(recipe, WrappedModule) else []
         remarks += recipe.adapter.remarks() if isinstance(recipe, Model) and recipe.adapter else []
@@ -131,6 +136,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     own = [choice.create() for choice in scenario.evaluation.metrics]
     try_own(own, task, federation)
     remarks += _unread(scenario)
+    if vectors is not told:
+        remarks.append("model.class_vectors is not read: neither strategy nor learner declares the need of it")
     parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own), tuple(remarks), initial)
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle

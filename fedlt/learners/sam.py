@@ -8,14 +8,13 @@ first pass only, as in the authors' later code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fedlt.blocks.sharpness import uphill
 from fedlt.data.site import Batch, Site
 from fedlt.learners.cross_entropy import CrossEntropy
 
@@ -28,32 +27,8 @@ class SAM(CrossEntropy):
 
     def gradient(self, site: Site, loss: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         value = super().gradient(site, loss, batch)
-        uphill = [(p, p.grad) for p in site.model.parameters() if p.grad is not None]
-        weights, gradients = [p.detach().clone() for p, _ in uphill], [gradient for _, gradient in uphill]
-        norm = torch.stack(torch._foreach_norm(gradients)).norm()
-        with torch.no_grad():
-            for parameter, slope in uphill:
-                parameter.add_(slope * (self.rho / (norm + 1e-12)))
-
-        with _still_statistics(site.model):
+        slopes = [(p, p.grad) for p in site.model.parameters() if p.grad is not None]
+        with uphill(site.model, slopes, self.rho):
             super().gradient(site, loss, batch)
         site.trainer.work.backward_samples += len(batch)
-
-        with torch.no_grad():
-            for (parameter, _), held in zip(uphill, weights, strict=True):
-                parameter.copy_(held)
         return value
-
-
-@contextmanager
-def _still_statistics(model: nn.Module) -> Iterator[None]:
-    """For a while batch normalisation does not move its running statistics."""
-    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:  # also for the clients after one that fails here
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum

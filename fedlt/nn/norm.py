@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -64,6 +65,20 @@ def running_statistics(model: nn.Module) -> tuple[str, ...]:
     layers = [name for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     names = {f"{layer}.{statistic}" for layer in layers for statistic in ("running_mean", "running_var")}
     return tuple(name for name, _ in model.named_buffers() if name in names)
+
+
+@contextmanager
+def still_statistics(model: nn.Module) -> Iterator[None]:
+    """For a while batch normalisation does not move its running statistics."""
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def norm(kind: Norm, channels: int) -> nn.Module:

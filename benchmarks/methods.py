@@ -56,6 +56,7 @@ REASONS = {
     "fedgrab": SMALL,
     "fedloge": SMALL,
     "fedprox": SMALL,
+    "focal_sam": "a third backward pass in each step, which the count leaves out",
     "rcal": "strong views, and a draw from each sample's Gaussian, a product of D x D",
     "ride": EXPERTS,
     "rucr": "in the last rounds every client re-trains a head in hundreds of small steps, which the count leaves out",

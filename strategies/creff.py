@@ -50,7 +50,11 @@ class CReFF(RetrainedHead):
         server.outbox["head"] = fresh_head(*size[::2], server.rng, server.weights)
 
     def fit(self, client: Client) -> None:
-        """Gradients of the re-trained head on the received backbone come before the training."""
+        self.send_gradients(client)
+        super().fit(client)
+
+    def send_gradients(self, client: Client) -> None:
+        """Those of the re-trained head on the received backbone, before the training."""
         y, head = client.data.y, client.received["head"]
         features = extend(client.features())
         gradients = head.new_zeros(len(head), *head.shape)
@@ -59,7 +63,6 @@ class CReFF(RetrainedHead):
             gradients[label] = gradient(features[own], y[own], head)
         client.extras["gradients"] = gradients
         client.extras["holders"] = (client.class_counts > 0).float()
-        super().fit(client)
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         whole = combine(updates)

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 SMALLER: dict[str, dict[str, Any]] = {
     "ccvr": {"features": 4, "head_epochs": 2},
+    "clip2fl": {"features": 4, "match_steps": 2, "head_epochs": 2},
     "creff": {"features": 4, "match_steps": 2, "head_epochs": 2},
     "fedbabu": {"tune_epochs": 1},
     "fedcrac": {"steps": 2},

@@ -20,7 +20,7 @@ class MLP(Model):
     """Fully connected layers with ReLU."""
 
     width: Annotated[int, ">= 1"] = 200  # units of each hidden layer, and the feature dimension
-    depth: Annotated[int, ">= 1"] = 2  # hidden layers
+    depth: Annotated[int, ">= 0"] = 2  # hidden layers; 0: the inputs are the features, and the head is all there is
 
     def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
         inputs.require("numbers")
@@ -31,4 +31,4 @@ class MLP(Model):
         sizes = [math.prod(input_shape), *[self.width] * self.depth]
         for into, out in pairwise(sizes):
             layers += [nn.Linear(into, out), nn.ReLU()]
-        return nn.Sequential(*layers), self.width
+        return nn.Sequential(*layers), sizes[-1]

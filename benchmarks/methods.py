@@ -57,6 +57,7 @@ REASONS = {
     "fedgrab": SMALL,
     "fedloge": SMALL,
     "fedprox": SMALL,
+    "fedpurel": "a second gradient of each batch, and temperatures found by halving, in small calls",
     "focal_sam": "a third backward pass in each step, which the count leaves out",
     "rcal": "strong views, and a draw from each sample's Gaussian, a product of D x D",
     "ride": EXPERTS,

@@ -28,6 +28,17 @@ def correction(counts: Tensor) -> Tensor:
     return torch.where(counts > 0, log_prior(counts), 0.0)
 
 
+def reversed_counts(counts: Tensor) -> Tensor:
+    """[C] the same counts in reverse order of rank: the rarest class that is there has the largest, and so on.
+
+    Among equal counts the order of the classes decides. An absent class stays absent.
+    """
+    values, order = counts.sort(stable=True)
+    rank, absent = order.argsort(), (counts == 0).sum()  # absent classes have the first ranks
+    mirrored = (absent + len(counts) - 1 - rank).clamp(max=len(counts) - 1)
+    return torch.where(counts > 0, values[mirrored], 0)
+
+
 def effective_weights(counts: Tensor, beta: float) -> Tensor:
     """[C] weights (1 - beta) / (1 - beta^n_c), scaled to the mean 1 over the classes that are there.
 

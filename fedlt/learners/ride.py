@@ -23,7 +23,7 @@ from fedlt.data.task import Task
 from fedlt.learner import Logits, Prediction, Stage
 from fedlt.learners.ldam import LDAM
 from fedlt.nn.cosine import CosineHead
-from fedlt.nn.experts import ExpertHeads, Router, add_experts, cascade
+from fedlt.nn.experts import Router, add_experts, cascade, experts_of
 from fedlt.nn.net import Net
 
 
@@ -53,7 +53,7 @@ class RIDE(LDAM):
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         features = site.model.encode(batch.x)
-        each = _heads(site.model).each(features)
+        each = experts_of(site.model).each(features)
         if site.stage.name == "router":
             return self.routing_loss(site.model.part("router"), features, each.detach(), batch.y)
         losses = [self.margin_loss(site, logits, batch.y) for logits in each]
@@ -98,8 +98,3 @@ def divergence_from_mean(each: Tensor) -> Tensor:
     """
     mean = F.log_softmax(each.mean(0).detach(), 1).expand_as(each)
     return F.kl_div(F.log_softmax(each, 2), mean, reduction="sum", log_target=True) / each.shape[1]
-
-
-def _heads(model: Net) -> ExpertHeads:
-    assert isinstance(model.head, ExpertHeads)
-    return model.head

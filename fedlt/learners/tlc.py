@@ -23,7 +23,7 @@ from fedlt.learner import Prediction
 from fedlt.learners.ldam import LDAM
 from fedlt.nn import evidence
 from fedlt.nn.cosine import CosineHead
-from fedlt.nn.experts import ExpertHeads, add_experts, cascade
+from fedlt.nn.experts import add_experts, cascade, experts_of
 from fedlt.nn.net import Net
 
 ANNEALED = 200 / 13_200  # weight of the evidence's regulariser at the end: epochs over the code's (160 + 500) / 0.05
@@ -47,7 +47,7 @@ class TLC(LDAM):
         add_experts(model, self.experts, lambda dim: CosineHead(dim, task.num_classes, self.scale))
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
-        each = _heads(site.model).each(site.model.encode(batch.x)).float()
+        each = experts_of(site.model).each(site.model.encode(batch.x)).float()
         margins, weights = self.scale * ldam_margins(site.class_counts, self.max_margin), self.class_weights(site)
         engaged = self.engaged(evidence.joint_uncertainty(each.detach())[:-1])
         heat = self.temperatures(site)
@@ -75,7 +75,7 @@ class TLC(LDAM):
 
     def predict(self, model: Net, x: Tensor) -> Prediction:
         if not self.exit_below:
-            return self.fused(_heads(model).each(model.encode(x)))
+            return self.fused(experts_of(model).each(model.encode(x)))
         return cascade(model, x, self.fused, self.unsure)
 
     def fused(self, each: Tensor) -> Prediction:
@@ -86,8 +86,3 @@ class TLC(LDAM):
         """[B] whether a further expert should be asked."""
         assert found.uncertainty is not None
         return found.uncertainty >= self.exit_below
-
-
-def _heads(model: Net) -> ExpertHeads:
-    assert isinstance(model.head, ExpertHeads)
-    return model.head

@@ -50,6 +50,12 @@ class ExpertHeads(nn.Module):
         return self.each(features).mean(0)
 
 
+def experts_of(model: Net) -> ExpertHeads:
+    """The heads of a model that `add_experts` has turned into experts."""
+    assert isinstance(model.head, ExpertHeads)
+    return model.head
+
+
 class Router(nn.Module):
     """Says after each expert but the last whether the next one should be asked, as a logit.
 
@@ -80,14 +86,13 @@ def cascade(
     asked, its features [B, D], the joint prediction) to [B] bool.
     """
     assert isinstance(model.backbone, Experts)
-    assert isinstance(model.head, ExpertHeads)
     inputs = x.inputs() if isinstance(x, Features) else x
     shared, each = model.backbone.stem(inputs), list[Tensor]()
     asked = torch.arange(len(inputs), device=inputs.device)
     used = torch.zeros(len(inputs), device=inputs.device)
     result = Prediction(torch.empty(0))
 
-    for index, (branch, head) in enumerate(zip(model.backbone.branches, model.head.heads, strict=True)):
+    for index, (branch, head) in enumerate(zip(model.backbone.branches, experts_of(model).heads, strict=True)):
         features = branch(shared[asked])
         each.append(head(features))
         found = fuse(torch.stack(each))

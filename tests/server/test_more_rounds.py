@@ -26,12 +26,14 @@ pytestmark = pytest.mark.slow
 
 NEEDS = {
     "creff": ("strategy.features=2",),  # a tenth of its time
+    "dirmixe": ("model.depth=2",),
     "fedbn": ("model={name: resnet8, stem_stride: 4}",),
     "pseudo_labels": ("data.unlabelled.hidden=0.5",),
     "ride": ("model.depth=2",),
+    "sade": ("model.depth=2",),
     "tlc": ("model.depth=2",),
 }
-FOLLOWING = {"crt", "fedyoyo", "ldam", "pseudo_labels", "rcal", "rucr", "sbcl"}
+FOLLOWING = {"crt", "dirmixe", "fedyoyo", "ldam", "pseudo_labels", "rcal", "rucr", "sbcl"}
 """Methods of which something follows the number of rounds at their defaults; others may."""
 
 

@@ -51,6 +51,7 @@ SMALL = "further small calls in each step, which beside a step of a millisecond 
 REASONS = {
     "balancefl": SMALL,
     "batchformer": "a transformer layer over the features, which the count leaves out",
+    "bcl": "strong views, and a contrast of every pair of a batch, which the count leaves out",
     "clip2fl": "the server's step is that of CReFF",
     "creff": "the server matches synthetic features and re-trains a head on them, as published",
     "dirmixe": EXPERTS,

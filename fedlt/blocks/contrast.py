@@ -2,6 +2,7 @@
 
 Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual Representations. ICML 2020.
 Khosla and others: Supervised Contrastive Learning. NeurIPS 2020.
+Zhu, Wang, Chen, Chen, Jiang: Balanced Contrastive Learning for Long-Tailed Visual Recognition. CVPR 2022.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ def add_projection(model: Net, task: Task, dim: int) -> None:
     Raises ValueError for inputs that have no second view.
     """
     task.inputs.require("views")
-    inner = nn.Linear(model.feature_dim, model.feature_dim)
-    model.projection = nn.Sequential(inner, nn.ReLU(), nn.Linear(model.feature_dim, dim))
+    model.projection = projection(model.feature_dim, dim)
+
+
+def projection(features: int, dim: int) -> nn.Module:
+    """Two layers, [B, D] to [B, dim], that keep the width until the last."""
+    return nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, dim))
 
 
 def contrastive_stage(share: float) -> Stage:
@@ -70,3 +75,22 @@ def contrastive(z: Tensor, positives: Tensor, temperature: float | Tensor, rival
     logs = scores - scores.masked_fill(left_out, -torch.inf).logsumexp(1, keepdim=True)
     drawn = positives & ~itself
     return -torch.where(drawn, logs, 0.0).sum(1) / drawn.sum(1).clamp(min=1)
+
+
+def balanced_contrastive(z: Tensor, y: Tensor, prototypes: Tensor, there: Tensor, temperature: float) -> Tensor:
+    """[N] minus the mean over an anchor's positives p of log(exp(z z_p / T) / sum over classes of mean exp(z z_a / T)).
+
+    z: [N, D] unit vectors of classes y [N]. prototypes: [C, D] unit vectors, one more member of each class. there: [C]
+    bool, the classes that take part. The mean is over the members a of a class, without the anchor; positives are those
+    of its own class, so that there is always one. In batches of any mixture all classes count alike.
+    """
+    members = torch.cat([z, prototypes])
+    classes = torch.cat([y, torch.arange(len(prototypes), device=y.device)])
+    itself = torch.eye(len(z), len(members), dtype=torch.bool, device=z.device)
+    positives = (y[:, None] == classes) & ~itself
+    sizes = classes.bincount(minlength=len(prototypes))[classes] - positives.int()  # the anchor is no member
+
+    scores = z @ members.T / temperature
+    left_out = itself | ~there[classes]
+    total = (scores - sizes.to(scores).log()).masked_fill(left_out, -torch.inf).logsumexp(1, keepdim=True)
+    return -torch.where(positives, scores - total, 0.0).sum(1) / positives.sum(1)

@@ -19,6 +19,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 
+from fedlt.blocks.mean_loss import mean_loss
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 
 
@@ -39,8 +40,7 @@ class CLIMB(Strategy):
         server.outbox["factors"] = torch.ones_like(server.state["multipliers"])
 
     def fit(self, client: Client) -> None:
-        losses = client.scan(lambda batch: client.learner.loss(client, batch) * len(batch))
-        loss = torch.stack(losses).sum() / client.num_samples  # of the received model
+        loss = mean_loss(client)  # of the received model
         if self.losses == "sums":
             loss = loss * math.ceil(float(client.received["mean_size"]) / client.trainer.local.batch_size)
         client.values["loss"] = loss

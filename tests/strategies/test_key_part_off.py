@@ -15,14 +15,31 @@ import fedlt
 OFF: dict[str, list[str]] = {
     "fedala": ["strategy.eta=0"],
     "fedcm": ["strategy.alpha=1"],
+    "feddecorr": ["strategy.beta=0"],
+    "feddisco": ["strategy.a=0", "strategy.b=0"],
+    "fedexp": ["strategy.epsilon=1e30", "strategy.average=false"],
     "fedlf": ["strategy.floor=1", "strategy.bias=trained"],
     "fedntd": ["strategy.beta=0"],
+    "fedrs": ["strategy.alpha=1"],
+    "feduv": ["strategy.variance=0", "strategy.uniformity=0"],
     "moon": ["strategy.mu=0", "strategy.projection=0"],
     "per_fedavg": ["strategy.inner_lr=0"],
 }
 """Overrides that leave FedAvg."""
 
-FURTHER = ("fedamp", "fedas", "fedcgnm", "fedcrac", "fedproto", "fedwcm", "lg_fedavg", "pfedfda", "pfedme")
+FURTHER = (
+    "fedamp",
+    "fedas",
+    "fedbb",
+    "fedcgnm",
+    "fedcrac",
+    "fedproto",
+    "fedwcm",
+    "lg_fedavg",
+    "pfedfda",
+    "pfedme",
+    "qfedavg",
+)
 """Methods that have no such part."""
 
 

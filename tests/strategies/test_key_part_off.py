@@ -33,6 +33,7 @@ FURTHER = (
     "fedbb",
     "fedcgnm",
     "fedcrac",
+    "fedpac",
     "fedproto",
     "fedwcm",
     "lg_fedavg",

@@ -99,7 +99,8 @@ class Context:
         Args:
             number: its id; `UNION` is the one site that holds all data.
             exchange: what it has received.
-            purpose: "train" or "evaluate"; each draws from a generator of its own.
+            purpose: "train", "conclude", "evaluate" or "select"; each draws from a generator of its own. Who is only
+                asked for a selection brings its data alone.
         """
         union = number == UNION
         rows = self.federation.union() if union else self.federation.clients[number]
@@ -130,8 +131,10 @@ class Context:
             received=exchange.received(number),
         )
 
-        if purpose == "train":
+        if purpose in ("train", "select"):
             self.parts.chain.prepare(client)
+        if purpose == "select":  # it predicts by the generic model
+            return client
         if state is None:
             if overrides(self.strategy, Strategy.begin):
                 seeding.torch_generators(self.device, self.scenario.seed, "begin", number + 1)

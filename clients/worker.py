@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from clients.asking import Asking
 from clients.context import Context, Exchange
 from clients.fitting import Fitting
 from clients.testing import Testing
@@ -20,7 +21,7 @@ class Worker:
     def __init__(self, scenario: Scenario, federation: Federation) -> None:
         keep_freed()
         self.context = Context(scenario, federation)
-        self.fitting, self.testing = Fitting(self.context), Testing(self.context)
+        self.asking, self.fitting, self.testing = Asking(self.context), Fitting(self.context), Testing(self.context)
 
     def run(self, job: Job) -> Report:
         """Do what the job asks for. With `on_error=fail` the first failing client ends it."""
@@ -28,6 +29,7 @@ class Worker:
         report = exchange.report
         with one_thread():
             started = time.perf_counter()
+            self.asking.run(exchange)
             self.testing.run(exchange)
             evaluated = time.perf_counter()
             if not (report.failures and self.context.fails_fast):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fedlt.checks.learners import check_learner
     from fedlt.checks.models import check_model
     from fedlt.checks.partitions import check_partition
+    from fedlt.cohorts.selection import Pool, Selection
     from fedlt.comparing.compare import compare
     from fedlt.config.scenario import Scenario, load_scenario
     from fedlt.data.site import Batch, Site
@@ -49,10 +50,12 @@ __all__ = [
     "Learner",
     "Link",
     "Metric",
+    "Pool",
     "Run",
     "RunState",
     "Scenario",
     "ScenarioError",
+    "Selection",
     "Server",
     "Site",
     "Stage",
@@ -82,6 +85,7 @@ _HOMES = {
     "fedlt.checks.learners": ("check_learner",),
     "fedlt.checks.models": ("check_model",),
     "fedlt.checks.partitions": ("check_partition",),
+    "fedlt.cohorts.selection": ("Pool", "Selection"),
     "fedlt.comparing.compare": ("compare",),
     "fedlt.config.scenario": ("Scenario", "load_scenario"),
     "fedlt.data.site": ("Batch", "Site"),

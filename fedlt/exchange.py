@@ -31,8 +31,9 @@ class Work:
     blocks: clients to train, by block number. samples: training samples of the union's one site (0: train clients).
     chunks: pieces of the global test set for the generic model. personal: clients whose models are tested; `span`
     limits them to the test rows from the first to before the second number (None: all rows of theirs, of the test and
-    of the validation set). validation: whether chunks and span are of the validation set instead. conclude: whether the
-    blocks are not trained, but asked for what the strategy's `conclude` finds.
+    of the validation set). validation: whether chunks and span are of the validation set instead. losses: clients that
+    tell the generic model's loss on their training samples. conclude: whether the blocks are not trained, but asked for
+    what the strategy's `conclude` finds.
     """
 
     blocks: dict[int, list[int]] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Work:
     personal: list[int] = field(default_factory=list)
     span: tuple[int, int] | None = None
     validation: bool = False
+    losses: list[int] = field(default_factory=list)
     conclude: bool = False
 
 
@@ -67,8 +69,8 @@ class Failure:
     """A client that raised, took too long, or returned something that must not be averaged.
 
     client: `GENERIC` where it is the generic model that could not be tested. reason: what happened, in which hook and
-    line. purpose: what it failed in, "train", "conclude", "evaluate" or "generic". memory: whether the machine had no
-    memory left for it.
+    line. purpose: what it failed in, "select", "train", "conclude", "evaluate" or "generic". memory: whether the
+    machine had no memory left for it.
     """
 
     client: int
@@ -82,12 +84,13 @@ class Failure:
 class Report:
     """A worker's answer.
 
-    updates: by block number. statistics: what was measured, by the statistic's name and the tested model's
-    (`fedlt.statistic.Subject.key`). apart: why clients that `local.together` would train in one step were trained one
-    by one; empty where none were.
+    updates: by block number. losses: of clients that were asked for the generic model's. statistics: what was measured,
+    by the statistic's name and the tested model's (`fedlt.statistic.Subject.key`). apart: why clients that
+    `local.together` would train in one step were trained one by one; empty where none were.
     """
 
     updates: dict[int, list[Update]] = field(default_factory=dict)
+    losses: dict[int, float] = field(default_factory=dict)
     states: States = field(default_factory=dict)
     statistics: dict[tuple[str, str], Arrays] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)

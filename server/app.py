@@ -168,7 +168,7 @@ def _begun(initial: Initial) -> dict[str, Any]:
 
 
 def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, parts: Assembly) -> dict[str, Any]:
-    needs = *parts.strategy.needs, *parts.learner.needs
+    needs = *parts.strategy.needs, *parts.learner.needs, *parts.selection.needs
 
     return {
         "scenario": scenario.name,

@@ -155,8 +155,8 @@ def _round(loop: Rounds, workers: int) -> float:
     """What the busiest worker has to train in a round, as a cost; a mean over some rounds."""
     costs = []
     for number in range(1, min(COHORTS, loop.scenario.federation.rounds) + 1):
-        units = loop.train_units(loop.parts.chain.fates(number, loop.cohort(number)))
-        costs.append(max(map(_cost, deal(units, workers)), default=0.0))
+        hands = deal(loop.expected_units(number), workers)
+        costs.append(max(map(_cost, hands), default=0.0))
     return fmean(costs)
 
 

@@ -201,7 +201,7 @@ def ls(
     """List what there is, with one line each.
 
     WHAT: scenarios, strategies, learners, models, adapters, encoders, partitions, targets, optimizers, schedules,
-    links, datasets or keys; all of them unless given.
+    selections, links, datasets or keys; all of them unless given.
     """
     from fedlt.commands.listing import KINDS, listing, rows_text
 

@@ -15,7 +15,7 @@ from fedlt.config.scenario_file import FOLDER, scenario_names
 
 KINDS = (
     "scenarios", "strategies", "learners", "models", "adapters", "encoders", "partitions", "targets", "optimizers",
-    "schedules", "links", "datasets", "keys",
+    "schedules", "selections", "links", "datasets", "keys",
 )  # fmt: skip
 _KIND = {
     "strategies": "strategy",
@@ -27,6 +27,7 @@ _KIND = {
     "encoders": "encoder",
     "optimizers": "optimizer",
     "schedules": "schedule",
+    "selections": "selection",
     "links": "link",
 }
 TESTED = Path(__file__).with_name("tested.json")
@@ -36,8 +37,8 @@ TESTED = Path(__file__).with_name("tested.json")
 def listing(what: str) -> list[dict[str, str]]:
     """Rows with `name` and `summary` of one of `KINDS`.
 
-    Components also list their keys under `fields`, strategies and learners under `needs` what they need beyond the
-    model.
+    Components also list their keys under `fields`, strategies, learners and selections under `needs` what they
+    need beyond the model.
     """
     if what == "scenarios":
         return [{"name": name, "summary": _first_comment(FOLDER / f"{name}.yaml")} for name in scenario_names()]
@@ -48,13 +49,13 @@ def listing(what: str) -> list[dict[str, str]]:
             {"name": key.name, "summary": f"[{json.dumps(key.default)}] {key.doc}", "type": key.annotation}
             for key in keys.scenario_keys()
         ]
-    rows = []
+    rows, declare = [], what in ("strategies", "learners", "selections")
 
     for name in catalog.names(_KIND[what]):
         found = catalog.find(_KIND[what], name)
         options = ", ".join(f"{f.name}={'?' if f.required else f.default}" for f in found.fields)
         row = {"name": name, "summary": found.summary, "fields": options}
-        rows.append({**row, "needs": ", ".join(found.needs)} if what in ("strategies", "learners") else row)
+        rows.append({**row, "needs": ", ".join(found.needs)} if declare else row)
 
     if what == "strategies":
         for name in catalog.flower_names():

@@ -77,6 +77,11 @@ LINKS = {
     "quantise": "fedlt.links.quantise:Quantise",
     "top_k": "fedlt.links.top_k:TopK",
 }
+SELECTIONS = {
+    "uniform": "fedlt.cohorts.uniform:Uniform",
+    "power_of_choice": "fedlt.cohorts.power_of_choice:PowerOfChoice",
+    "class_balanced": "fedlt.cohorts.class_balanced:ClassBalanced",
+}
 LIBRARIES = ("torchvision", "timm", "transformers")
 """Whose models a scenario names as `LIBRARY:ENTRY`."""
 
@@ -94,7 +99,14 @@ FOLDERS = {
 }
 
 KINDS = (*CONTRACTS, "model", "partition", "optimizer", "schedule")
-LISTED = {"model": MODELS, "partition": PARTITIONS, "link": LINKS, "adapter": ADAPTERS, "encoder": ENCODERS}
+LISTED = {
+    "model": MODELS,
+    "partition": PARTITIONS,
+    "selection": SELECTIONS,
+    "link": LINKS,
+    "adapter": ADAPTERS,
+    "encoder": ENCODERS,
+}
 """The built-in components of the kinds that have no folder of their own."""
 
 

@@ -26,6 +26,7 @@ CONTRACTS = {
     "metric": ("fedlt.statistic:Metric", "fedlt.statistic:Statistic"),
     "target": ("fedlt.target:Target",),
     "link": ("fedlt.links.link:Link",),
+    "selection": ("fedlt.cohorts.selection:Selection",),
     "encoder": ("fedlt.encoders.encoder:Encoder",),
     "adapter": ("fedlt.nn.adapters.adapter:Adapter",),
 }

@@ -17,6 +17,7 @@ BEYOND_MODEL = {
     "class_vectors": "a vector for each class, where the scenario names them (`model.class_vectors`), in the `task`",
     "auxiliary_set": "balanced labelled data at the server (`data.auxiliary`), as `server.auxiliary`",
     "class_counts": "each client tells its number of samples of each class",
+    "local_loss": "some clients of each round tell the generic model's mean loss on their samples",
     "prototypes": "each client sends class means of its features",
     "feature_moments": "each client sends sums of products of its features, class by class or over all classes",
     "class_gradients": "each client sends gradients class by class",

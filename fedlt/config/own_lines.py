@@ -17,10 +17,11 @@ HOOKS = frozenset(
     {
         *("build", "remarks", "setup", "begin", "fit", "loss", "weight", "adapt", "personal", "aggregate", "generic"),
         *("conclude", "concluded", "obstacle", "stages", "epoch", "finish", "sampler", "gradient", "predict"),
+        *("ask", "choose"),
         *("on_start", "on_round", "on_evaluation", "on_end"),
     }
 )
-"""The hooks of strategies, learners and callbacks, by which the place of an error is named."""
+"""The hooks of strategies, learners, selections and callbacks, by which the place of an error is named."""
 
 
 def told(error: BaseException) -> str:

@@ -120,10 +120,11 @@ class Attack:
 class Federation:
     """The clients, what each of them holds, and how often they take part."""
 
-    young: ClassVar[tuple[str, ...]] = ("links",)
+    young: ClassVar[tuple[str, ...]] = ("links", "selection")
 
     clients: Annotated[int, ">= 1"] | None = 40  # null: as many as the partition finds (natural, given)
     participation: Annotated[float, "> 0", "<= 1"] = 0.3  # share of the clients in each round's cohort
+    selection: Annotated[Choice, "selection"] = "uniform"  # type: ignore[assignment]  # see: fedlt ls selections
     rounds: Annotated[int, ">= 1"] = 100  # rounds of training
     partition: Annotated[Choice, "partition"] = "dirichlet_per_class"  # type: ignore[assignment]  # see: fedlt ls partitions
     local_test: Literal["matched", "official", "natural"] = "matched"  # how clients' test sets are drawn

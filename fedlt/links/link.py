@@ -44,7 +44,8 @@ class Setting:
 
     seed: the scenario's. sizes: [K] training samples of each client. cohort: clients that are sampled in a round.
     strategy, learner, task: whose updates pass. shared: S, numbers of the model that travel. trainable: T, the first of
-    these, which are trained; the others are buffers. links: all of the run, in order.
+    these, which are trained; the others are buffers. links: all of the run, in order. uniform: whether each cohort is
+    as likely as any other.
     """
 
     seed: int
@@ -56,6 +57,7 @@ class Setting:
     shared: int
     trainable: int
     links: tuple[Link, ...] = ()
+    uniform: bool = True
 
     @property
     def clients(self) -> int:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from fedlt.cohorts.chosen import selection_of
+from fedlt.cohorts.selection import Selection
+from fedlt.cohorts.uniform import Uniform
 from fedlt.config.declarations import misspelt
 from fedlt.config.hook_names import misused
 from fedlt.config.hook_results import given, name_of
 from fedlt.config.own_lines import before_work
-from fedlt.config.schedules import LENGTH, TORCH
 from fedlt.data.class_vectors import class_vectors_of, expect_width
 from fedlt.data.task import Task
 from fedlt.errors import HookError, Problem, ScenarioError
@@ -31,8 +33,8 @@ from fedlt.statistic import Statistic
 from fedlt.strategy import Strategy
 from fedlt.training import trial
 from fedlt.training.initial import Initial
+from fedlt.training.local_keys import expect_optimizer, expect_schedule, unread
 from fedlt.training.own_statistics import try_own
-from fedlt.training.schedules import factors
 from fedlt.wrapping import layers
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Assembly:
     flat: Flat
     task: Task
     chain: Chain  # what updates pass on their way
+    selection: Selection  # who trains in a round
     statistics: dict[str, Statistic] = field(default_factory=dict)  # what is measured, by name; none has seen anything
     found: tuple[str, ...] = ()  # lines about a model that was taken apart
     initial: Initial | None = None  # the weights that it begins with, where they are not random ones
@@ -124,21 +127,23 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
             raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
     _expect_training(scenario, strategy, learner, flat)
-    _expect_optimizer(scenario, (*strategy.needs, *learner.needs))
-    _expect_schedule(scenario)
+    expect_optimizer(scenario, (*strategy.needs, *learner.needs))
+    expect_schedule(scenario)
     if scenario.evaluation.patience is not None and overrides(strategy, Strategy.conclude):
         message = f"{scenario.strategy.name} ends with an exchange after the last round, whose models are to be kept"
         raise ScenarioError(Problem("evaluation.patience", f"{message}; remove it"))
     sizes = federation.clients.sizes
     cohort = cohort_size(scenario, len(sizes))
+    selection = selection_of(scenario, strategy, len(sizes), cohort)
     setting = Setting(scenario.seed, sizes, cohort, strategy, learner, task, len(flat.shared), flat.num_trainable)
-    chain = Chain.of(scenario, setting)
+    chain = Chain.of(scenario, replace(setting, uniform=isinstance(selection, Uniform)))
     own = [choice.create() for choice in scenario.evaluation.metrics]
     try_own(own, task, federation)
-    remarks += _unread(scenario)
+    remarks += unread(scenario)
     if vectors is not told:
         remarks.append("model.class_vectors is not read: neither strategy nor learner declares the need of it")
-    parts = Assembly(strategy, learner, model, flat, task, chain, statistics(target, own), tuple(remarks), initial)
+    measured, said = statistics(target, own), tuple(remarks)
+    parts = Assembly(strategy, learner, model, flat, task, chain, selection, measured, said, initial)
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 
@@ -161,38 +166,6 @@ def _expect_training(scenario: Scenario, strategy: Strategy, learner: Learner, f
         if not any(fnmatchcase(each, pattern) for each in flat.trainable for pattern in stage.only):
             message = f"the stage {stage.name!r} of {scenario.learner.name} trains {', '.join(stage.only)}, all frozen"
             raise ScenarioError(Problem("model.freeze", f"{message}; freeze less of it"))
-
-
-def _expect_optimizer(scenario: Scenario, needs: tuple[str, ...]) -> None:
-    chosen = scenario.local.optimizer.name
-    if "sgd" in needs and chosen != "sgd":
-        message = (
-            f"{scenario.strategy.name} divides by the rates of sgd's steps, which {chosen} does not follow; take sgd"
-        )
-        raise ScenarioError(Problem("local.optimizer", message))
-
-
-def _expect_schedule(scenario: Scenario) -> None:
-    """Raises `ScenarioError` where PyTorch's scheduler has no rates for the rounds of the run."""
-    chosen, rounds = scenario.local.schedule, scenario.federation.rounds
-    if chosen.name not in TORCH:
-        return
-    length = rounds if chosen.options.get(LENGTH.get(chosen.name, ""), 0) is None else None
-    try:
-        factors(chosen, scenario.local.lr, rounds, length)
-    except (ArithmeticError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        message = f"{chosen.name} with these keys has no rates for {counted(rounds, 'round')}: {reason}"
-        raise ScenarioError(Problem("local.schedule", message)) from error
-
-
-def _unread(scenario: Scenario) -> Iterator[str]:
-    """Lines about keys of `local` that another one takes the place of."""
-    local = scenario.local
-    if local.optimizer.name != "sgd" and (local.momentum or local.nesterov):
-        yield f"local.momentum and local.nesterov are those of sgd; {local.optimizer.name} does not read them"
-    if local.steps is not None:
-        yield f"every client takes {counted(local.steps, 'step')} a round (local.steps); local.epochs is not read"
 
 
 def cohort_size(scenario: Scenario, clients: int) -> int:

@@ -29,7 +29,7 @@ class Failures:
         found = (failure for report in reports for failure in report.failures)
         failures = sorted(found, key=lambda failure: (failure.purpose == "train", failure.client))  # as they happened
         for failure in failures:
-            when = round if failure.purpose in ("train", "conclude") else round - 1
+            when = round if failure.purpose in ("select", "train", "conclude") else round - 1
             if failure.memory:
                 whom = _named(failure.client)
                 remedy = "(resources.workers), or a smaller local.batch_size or evaluation.batch_size"
@@ -52,8 +52,10 @@ class Failures:
             self._apart = True
 
     def _tell(self, round: int, failure: Failure) -> None:
-        after = {"conclude": "exchange", "evaluate": "evaluation"}
-        what = "round" if failure.purpose == "train" else f"the {after[failure.purpose]} after round"
+        what = {
+            "train": "round", "select": "the selection for round",
+            "conclude": "the exchange after round", "evaluate": "the evaluation after round",
+        }[failure.purpose]  # fmt: skip
         self._log(f"{_named(failure.client)} is left out of {what} {round}: {failure.reason}")
         if (failure.client, failure.reason) not in self._told:  # the same traceback would fill the log
             self._told.add((failure.client, failure.reason))

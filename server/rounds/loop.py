@@ -18,12 +18,13 @@ from fedlt.links.chain import Fates
 from fedlt.measures.evaluation import Evaluation
 from fedlt.process import seeding
 from fedlt.strategy import Server, Strategy
-from fedlt.training.assembly import Assembly, cohort_size
+from fedlt.training.assembly import Assembly
 from server.grids.local import LocalGrid
 from server.records import pack_common, pack_job, pack_states, unpack_report, with_room
 from server.rounds import schedule
 from server.rounds.aggregation import Aggregation, set_up
 from server.rounds.auxiliary import auxiliary_rows
+from server.rounds.choosing import Choosing
 from server.rounds.closing import close
 from server.rounds.failures import Failures, at_server
 from server.rounds.gather import gather
@@ -70,6 +71,7 @@ class Rounds:
         server.rng = seeding.generator(scenario.seed, "server", 0)
         set_up(parts.strategy, server)
         self.progress = Progress(server, states, links=parts.chain.begin())
+        self.choosing = Choosing(scenario, federation, parts)
         self.aggregation = Aggregation(parts.strategy, self.progress)
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
@@ -101,10 +103,21 @@ class Rounds:
 
     def cohort(self, round: int) -> list[int]:
         """The sampled clients of a round, in ascending order."""
-        clients = len(self.sizes)
-        count = cohort_size(self.scenario, clients)
-        rng = seeding.generator(self.scenario.seed, "cohort", round)
-        return sorted(rng.choice(clients, count, replace=False).tolist())
+        return self.choosing.cohort(round, self._ask)
+
+    def expected_units(self, round: int) -> list[Unit]:
+        """What a round is cut into, as far as it is known before: clients that tell a loss all tell the same."""
+        cohort = self.choosing.cohort(round, lambda units: dict.fromkeys(self.choosing.asked, 0.0))
+        return self.choosing.units(self.choosing.asked) + self.train_units(self.parts.chain.fates(round, cohort))
+
+    def _ask(self, units: list[Unit]) -> dict[int, float]:
+        """The losses of the generic model that the units' clients tell, by client."""
+        server = self.progress.server
+        boxes = server.outbox, self.parts.chain.outbox(self.progress.links)
+        self.choosing.received = server.weights.nbytes + sum(value.nbytes for box in boxes for value in box.values())
+        reports = self.send(units)
+        self.failures.settle(server.round, reports)
+        return dict(sorted(told for report in reports for told in report.losses.items()))
 
     def rehearse(self, round: int, units: list[Unit]) -> float:
         """Seconds that the units take; what they find is forgotten. Raises `ClientError` where a client fails."""
@@ -120,9 +133,10 @@ class Rounds:
         """Train a round and evaluate the models before it; whether the run ends here, without what was trained."""
         started = time.perf_counter()
         server = self.progress.server
+        server.round = round
         sampled = self.cohort(round) if train else []
         fate = self.parts.chain.fates(round, sampled)
-        server.round, server.cohort = round, fate.asked
+        server.cohort = fate.asked
         server.rng = seeding.generator(self.scenario.seed, "server", round)
         units = self.train_units(fate) if train else []
         if evaluate:
@@ -156,6 +170,7 @@ class Rounds:
                 self.aggregation.step(round, updates)
             aggregated = time.perf_counter()
             closing = close(self, round) if round == self.scenario.federation.rounds else {}
+            choosing = self.choosing.columns(round, fate.asked)
             self.progress.round = round
             clock = {"ended": time.time(), "seconds": time.perf_counter() - started}
             clock |= {"exchange_seconds": answered - sent, "aggregate_seconds": aggregated - aggregating}
@@ -164,8 +179,9 @@ class Rounds:
             if taken_names := sorted(row.keys() & arrival.columns.keys()):
                 names = ", ".join(taken_names)
                 raise FedLTError(f"a link gives the column {names}, which the round table has; call it something else")
-            more = {name: type(row[name])(row[name] + value) for name, value in closing.items()}
-            self.on_round(row | more | arrival.columns)
+            for added in (choosing, closing):
+                row |= {name: type(row[name])(row[name] + value) for name, value in added.items()}
+            self.on_round(row | arrival.columns)
 
         return False
 

@@ -114,7 +114,9 @@ def deal(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
 def in_order(bundle: Sequence[Unit]) -> list[Unit]:
     """The units of one message, evaluation first, then by client: of clients that fail, each worker meets its first
     one, so that the first of all is told of whoever computes it."""
-    return sorted(bundle, key=lambda unit: (min(unit.work.blocks, default=-1), unit.clients[:1]))
+    return sorted(
+        bundle, key=lambda unit: (min(unit.work.blocks, default=-1), unit.clients[:1] or unit.work.losses[:1])
+    )
 
 
 def cut(hand: Sequence[Unit], pace: float | None) -> list[list[Unit]]:

@@ -46,10 +46,16 @@ class Fitting:
                         return
                     continue
                 for group in self._groups(clients):
-                    for update, nbytes in self._updates(group, work.samples, exchange):
+                    passed = self._passed()
+                    found = self._updates(group, work.samples, exchange)
+                    passes = [(now - then) / len(group) for now, then in zip(self._passed(), passed, strict=True)]
+                    for update, nbytes in found:
+                        received = down + _letter_bytes(update, exchange)
+                        if context.parts.timed is not None:
+                            report.spent[update.clients[0]] = [received, *passes, nbytes]
                         with guard(list(update.clients), "train", report.failures, None):
                             self._fold(report.updates.setdefault(block, []), update)
-                            report.metrics["bytes_down"] += down + _letter_bytes(update, exchange)
+                            report.metrics["bytes_down"] += received
                             report.metrics["bytes_up"] += nbytes
                     if report.failures and context.fails_fast:
                         return
@@ -57,6 +63,11 @@ class Fitting:
         done = context.trainer.work
         report.metrics.update(loss_sum=float(done.loss_sum), samples=done.samples, steps=done.steps)
         report.metrics.update(backward_samples=done.backward_samples, forward_samples=done.forward_samples)
+
+    def _passed(self) -> list[float]:
+        """Samples that have passed forward and backward, and those that have only passed forward."""
+        done = self.context.trainer.work
+        return [done.backward_samples, done.forward_samples]
 
     def _conclude(self, block: int, clients: list[int], down: int, exchange: Exchange) -> None:
         """Ask the clients once more, and put what they send, without a model, into the report."""

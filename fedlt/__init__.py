@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fedlt.checks.learners import check_learner
     from fedlt.checks.models import check_model
     from fedlt.checks.partitions import check_partition
+    from fedlt.cohorts.clock import Clock, Devices
     from fedlt.cohorts.selection import Pool, Selection
     from fedlt.comparing.compare import compare
     from fedlt.config.scenario import Scenario, load_scenario
@@ -44,6 +45,8 @@ __all__ = [
     "Batch",
     "Callback",
     "Client",
+    "Clock",
+    "Devices",
     "Encoder",
     "FedLTError",
     "Figure",
@@ -85,6 +88,7 @@ _HOMES = {
     "fedlt.checks.learners": ("check_learner",),
     "fedlt.checks.models": ("check_model",),
     "fedlt.checks.partitions": ("check_partition",),
+    "fedlt.cohorts.clock": ("Clock", "Devices"),
     "fedlt.cohorts.selection": ("Pool", "Selection"),
     "fedlt.comparing.compare": ("compare",),
     "fedlt.config.scenario": ("Scenario", "load_scenario"),

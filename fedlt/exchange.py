@@ -84,13 +84,16 @@ class Failure:
 class Report:
     """A worker's answer.
 
-    updates: by block number. losses: of clients that were asked for the generic model's. statistics: what was measured,
-    by the statistic's name and the tested model's (`fedlt.statistic.Subject.key`). apart: why clients that
-    `local.together` would train in one step were trained one by one; empty where none were.
+    updates: by block number. losses: of clients that were asked for the generic model's. spent: of clients that
+    trained, where devices have a clock: bytes down, samples passed forward and backward, those passed forward only,
+    bytes up. statistics: what was measured, by the statistic's name and the tested model's
+    (`fedlt.statistic.Subject.key`). apart: why clients that `local.together` would train in one step were trained one
+    by one; empty where none were.
     """
 
     updates: dict[int, list[Update]] = field(default_factory=dict)
     losses: dict[int, float] = field(default_factory=dict)
+    spent: dict[int, list[float]] = field(default_factory=dict)
     states: States = field(default_factory=dict)
     statistics: dict[tuple[str, str], Arrays] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)

@@ -13,6 +13,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedlt.callback import Callback, RunState
+from fedlt.cohorts.chosen import cohort_size
 from fedlt.config.declarations import BEYOND_MODEL
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
@@ -24,7 +25,7 @@ from fedlt.results.recorded import write_description
 from fedlt.results.run_warnings import LastLook
 from fedlt.results.runs import Run, kept_run, open_run
 from fedlt.results.trackers import Tracker, trackers
-from fedlt.training.assembly import Assembly, assemble, cohort_size
+from fedlt.training.assembly import Assembly, assemble
 from fedlt.training.initial import Initial
 from fedlt.training.sameness import training_hash
 from server.grids.local import LocalGrid

@@ -100,6 +100,7 @@ def pack_report(report: Report, in_place: bool = False) -> RecordDict:
         "metrics": report.metrics,
         "apart": report.apart,
         "losses": report.losses,
+        "spent": report.spent,
     }
 
     return RecordDict({"arrays": arrays, "report": ConfigRecord({"json": json.dumps(head)})})
@@ -112,7 +113,9 @@ def unpack_report(content: RecordDict) -> Report:
     failures = [Failure(**failure) for failure in head["failures"]]
     report = Report(metrics=head["metrics"], failures=failures, apart=head["apart"])
 
-    report.losses = {int(client): loss for client, loss in head["losses"].items()}  # JSON's keys are texts
+    report.losses, report.spent = (
+        {int(client): told for client, told in head[name].items()} for name in ("losses", "spent")
+    )  # JSON's keys are texts
     for block, index, clients, weight, sum_names, value_names in head["updates"]:
         sums = {name: tensors[f"sum/{block}/{index}/{name}"] for name in sum_names}
         values = {name: tensors[f"value/{block}/{index}/{name}"] for name in value_names}

@@ -55,12 +55,14 @@ def make_run(
     variants: dict[str, int] | None = None,
     partition_hash: str | None = None,
     finish: bool = True,
+    simulated: float | None = None,
 ) -> Run:
     """A run whose generic model has `right` of 100 right in each evaluation, and whose clients `personal` in all.
 
     variants: further generic models by name, with their numbers of right answers. Three rounds between evaluations.
+    simulated: seconds of a round on the clients' devices; None: they have no clock.
     """
-    text = json.dumps([scenario, overrides, right, personal, variants, partition_hash, finish])
+    text = json.dumps([scenario, overrides, right, personal, variants, partition_hash, finish, simulated])
     made = _made.__wrapped__(text) if ".py" in text else _made(text)  # a file may be another one in each test
     shutil.rmtree(out / made.name, ignore_errors=True)
     return open_run(shutil.copytree(made, out / made.name))
@@ -69,7 +71,7 @@ def make_run(
 @cache
 def _made(text: str) -> Path:
     """The run of some arguments, written once in a session: a dozen files, which are quicker copied."""
-    scenario, overrides, right, personal, variants, partition_hash, finish = json.loads(text)
+    scenario, overrides, right, personal, variants, partition_hash, finish, simulated = json.loads(text)
     checked = load_scenario(scenario, overrides)
     names = {"scenario": "toy", "strategy": checked.strategy.name, "learner": checked.learner.name}
     partition = partition_hash or f"partition of seed {checked.seed}"
@@ -82,7 +84,8 @@ def _made(text: str) -> Path:
     for number, count in enumerate(right, 1):
         for round in (3 * number - 2, 3 * number - 1, 3 * number):
             row = {"round": round, "seconds": 0.5, "clients": 2, "bytes_up": 3_000_000, "bytes_down": 5_000_000}
-            writer.round({**row, "train_loss": 1 / round})
+            timed = {} if simulated is None else {"simulated_seconds": simulated}
+            writer.round({**row, "train_loss": 1 / round, **timed})
         clients = {client: confusion(good) for client, good in enumerate(personal)}
         generic = {"": confusion(count), **{name: confusion(good) for name, good in (variants or {}).items()}}
         writer.evaluation(evaluation(3 * number, generic, {"": clients}, {"": clients}))

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 KEY = "federation.selection"
 
 
+def cohort_size(scenario: Scenario, clients: int) -> int:
+    """How many of so many clients are sampled in each round."""
+    return max(1, int(scenario.federation.participation * clients + 0.5))
+
+
 def selection_of(scenario: Scenario, strategy: Strategy, clients: int, size: int) -> Selection:
     """The scenario's selection. size: clients of a cohort. Raises `ScenarioError` where it has no meaning here."""
     choice = scenario.federation.selection

@@ -25,6 +25,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlt.cohorts.clock import Devices
+
 
 @dataclass(frozen=True, eq=False)
 class Pool:
@@ -33,7 +35,8 @@ class Pool:
     round: 1-based. size: m, clients of a cohort, by `federation.participation`. sizes: int64 [K], training samples of
     each client. rng: the generator of this round's cohort. class_counts: int64 [K, C], training samples of each client
     by class, for those that declare the need. losses: by client, the generic model's mean loss on its training samples,
-    of those that `ask` has named and that answered.
+    of those that `ask` has named and that answered. devices: how quick the clients' are, by `federation.clock`; None
+    without a clock.
     """
 
     round: int
@@ -42,6 +45,7 @@ class Pool:
     rng: np.random.Generator
     class_counts: NDArray[np.int64] | None = None
     losses: dict[int, float] = field(default_factory=dict)
+    devices: Devices | None = None
 
     @property
     def clients(self) -> int:

@@ -184,8 +184,8 @@ def check(
         print(line)
 
     if federation.inputs.at_hand:
+        from fedlt.cohorts.chosen import cohort_size
         from fedlt.sweeps.rehearse import rehearse
-        from fedlt.training.assembly import cohort_size
 
         shared = parts.strategy.scope != "centralized"
         cohort = cohort_size(checked, len(federation.clients)) if shared else 1
@@ -201,7 +201,7 @@ def ls(
     """List what there is, with one line each.
 
     WHAT: scenarios, strategies, learners, models, adapters, encoders, partitions, targets, optimizers, schedules,
-    selections, links, datasets or keys; all of them unless given.
+    selections, clocks, links, datasets or keys; all of them unless given.
     """
     from fedlt.commands.listing import KINDS, listing, rows_text
 

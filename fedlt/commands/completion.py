@@ -61,7 +61,7 @@ end
 complete --command fedlt --no-files --arguments '(__fedlt_completion)'"""
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
-PLOTS = "curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration"
+PLOTS = "curves, time, clients, classes, partition, accuracies, gain, norms, collapse, calibration"
 """Kinds of pictures, in the order of `fedlt.plots.figure.KINDS`, which takes longer to import."""
 
 

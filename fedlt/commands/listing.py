@@ -15,7 +15,7 @@ from fedlt.config.scenario_file import FOLDER, scenario_names
 
 KINDS = (
     "scenarios", "strategies", "learners", "models", "adapters", "encoders", "partitions", "targets", "optimizers",
-    "schedules", "selections", "links", "datasets", "keys",
+    "schedules", "selections", "clocks", "links", "datasets", "keys",
 )  # fmt: skip
 _KIND = {
     "strategies": "strategy",
@@ -28,6 +28,7 @@ _KIND = {
     "optimizers": "optimizer",
     "schedules": "schedule",
     "selections": "selection",
+    "clocks": "clock",
     "links": "link",
 }
 TESTED = Path(__file__).with_name("tested.json")

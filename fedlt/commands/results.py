@@ -112,6 +112,7 @@ def compare(
     by: Annotated[str | None, typer.Option(help="Keys that make the rows: strategy,local.lr.")] = None,
     reference: Annotated[str, typer.Option(help="Row to which paired differences are taken.")] = "",
     select: Annotated[str, typer.Option(help="Validation figure that chooses each method's setting.")] = "",
+    reach: Annotated[str, typer.Option(help="Figures to be reached: generic/accuracy=0.8.")] = "",
     variants: Annotated[str, typer.Option(help="Variants of models that get rows: names or '*'.")] = "",
     metrics: Annotated[str, typer.Option(help="Columns, such as generic/accuracy,personal/few.")] = "",
     each: Annotated[str, typer.Option(help="Keys of the setting: a table for each value.")] = "",
@@ -135,6 +136,9 @@ def compare(
     --select validation/generic/accuracy keeps, of each method's settings, the one with the highest mean of that figure,
     and compares only the kept ones; a method is then strategy and learner, unless --by says otherwise. A weighted mean:
     0.7*validation/generic/accuracy,0.3*validation/personal/few.
+
+    --reach generic/accuracy=0.8 adds a table of the first evaluation that is as good: its round and, where the clients'
+    devices have a clock (federation.clock), its simulated seconds.
     """
     from fedlt.comparing.compare import compare_each
     from fedlt.comparing.table import ENDINGS, FORMATS, render
@@ -152,7 +156,7 @@ def compare(
     runs, base = named(paths, reference, names)
     tables = compare_each(
         *runs, each=_words(each), by=by, reference=base, variants=_words(variants), select=select,
-        level=level, metrics=_words(metrics),
+        level=level, metrics=_words(metrics), reach=_words(reach),
     )  # fmt: skip
     if output is not None:
         output.write_text(render(tables, chosen) + "\n", encoding="utf-8")
@@ -178,6 +182,8 @@ def plot(
     PATHS are those of compare; unfinished runs are drawn as far as they are. The output's ending chooses the format:
     .png, .pdf, .svg and others.
     """
+    from fedlt.comparing.methods import collect
+    from fedlt.comparing.reach import has_clock
     from fedlt.plots.figure import KINDS, check_ending, draw, save
     from fedlt.plots.measured import by_name
 
@@ -188,9 +194,11 @@ def plot(
     if kind == "all":
         if not reference or len(by_name(runs, by)) < 2:
             wanted.remove("gain")
+        if not any(map(has_clock, collect(runs))):
+            wanted = [name for name in wanted if name != "time"]
         output.mkdir(parents=True, exist_ok=True)
     for name in wanted:
-        options = {"metrics": _words(metrics)} if metrics and name == "curves" else {}
+        options = {"metrics": _words(metrics)} if metrics and name in ("curves", "time") else {}
         path = output / f"{name}.png" if kind == "all" else output
         save(draw(name, *runs, by=by, reference=base, width=width, **options), path)
         print(path)

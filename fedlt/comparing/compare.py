@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from fedlt.comparing.cells import Cell, paired
-from fedlt.comparing.comparison import WHEN, Comparison, Row
+from fedlt.comparing.comparison import REACH, WHEN, Comparison, Row
 from fedlt.comparing.methods import Source, check_known, collect, find_row, group
 from fedlt.comparing.own_names import called, checked_name, renamed
+from fedlt.comparing.reach import Goal, goals, reach_figures
 from fedlt.comparing.recorded_metrics import check_recorded
 from fedlt.comparing.run_keys import differing, is_setting, lookup, run_keys, unknown_inputs
 from fedlt.comparing.select import select_settings
@@ -42,6 +43,7 @@ def compare(
     metrics: Sequence[str] = (),
     variants: str | Sequence[str] = (),
     select: str = "",
+    reach: str | Sequence[str] = (),
     level: float = 0.95,
     title: str = "",
     names: Mapping[str, str] | None = None,
@@ -55,6 +57,8 @@ def compare(
     variants: names or patterns (`*`) of models' variants that get rows of their own.
     select: validation figure by which each method's setting is chosen, or a weighted mean of several; see
         `fedlt.comparing.select`.
+    reach: figures whose first evaluation that is as good is looked for, `generic/accuracy=0.8`; see
+        `fedlt.comparing.reach`.
     level: of the confidence interval.
     names: what methods shall be called, by what they are called or as a strategy or learner is typed:
         `{"./balanced.py:Balanced": "Ours"}`. Runs may have names of their own (`fedlt.run(..., name="Ours")`).
@@ -72,6 +76,8 @@ def compare(
     everything = [run for mine in found.methods.values() for run in mine]
     check_recorded([metric for metric in metrics if metric not in COSTS], everything)
     metrics = tuple(metrics) or (*compared(*measured(everything)), *COSTS)
+    wanted = goals([reach] if isinstance(reach, str) else reach, everything)
+    told = reach_figures(wanted, everything)
     patterns = [variants] if isinstance(variants, str) else list(variants)
     values: dict[tuple[tuple[str, ...], str], dict[str, dict[int, dict[str, float]]]] = {}
     for labels, mine in found.methods.items():
@@ -86,6 +92,9 @@ def compare(
             when: {m: _cell(figures[when], m, against[when] if against else None, level) for m in metrics}
             for when in WHEN
         }
+        if wanted:
+            first = {run.summary["seed"]: _reached(run, variant, wanted) for run in found.methods[labels]}
+            cells[REACH] = {name: _cell(first, name, None, level) for name in told}
         needs = tuple(found.methods[labels][0].summary.get("needs", ()))
         setting, tried = (selection.setting(labels), selection.tried(labels)) if selection else ("", 0)
         rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells, needs, setting, tried))
@@ -99,7 +108,7 @@ def compare(
     return Comparison(
         by=found.by, figures=_figures(metrics, everything, rows), rows=tuple(rows), reference=name, level=level,
         title=title, excluded=found.excluded, averaged=averaged, selection=selection, unknown=unknown,
-        untested=tuple(untested),
+        untested=tuple(untested), reach=told,
     )  # fmt: skip
 
 
@@ -130,7 +139,7 @@ def compare_each(*sources: Source, each: Sequence[str] | None = None, **options:
 def _figures(metrics: Sequence[str], runs: Sequence[Run], rows: Sequence[Row]) -> dict[str, Figure]:
     """What is told of each metric, in a unit that fits its values."""
     own = {name: figure for run in runs for name, figure in run.figures.items()}
-    means = {m: [cells[m].mean for row in rows for cells in row.cells.values()] for m in metrics}
+    means = {m: [row.cells[when][m].mean for row in rows for when in WHEN] for m in metrics}
     return {metric: described(metric, own).of_values(means[metric]) for metric in metrics}
 
 
@@ -168,6 +177,12 @@ def _values(runs: Sequence[Run], variant: str, metrics: Sequence[str]) -> dict[s
                 for metric in metrics
             }
     return result
+
+
+def _reached(run: Run, variant: str, wanted: Sequence[Goal]) -> dict[str, float]:
+    """When a run's models, or a variant of them, were first as good as asked, by column."""
+    reached = (goal.reached(run, _of_variant(goal.metric, variant)) for goal in wanted)
+    return {name: value for columns in reached for name, value in columns.items()}
 
 
 def cost(run: Run) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fedlt.comparing.cells import Cell, Paired, difference_text, mean_text
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LOWER = "Lower is better:"
 WHEN = {"last": "last evaluation", "last_five": "mean of the last five evaluations"}
+REACH = "first"
+"""The evaluation at which a figure was first as good as asked, among the kinds of cells."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Row:
 
     labels: values of the keys `by`.
     variant: of its models; empty: the headline.
-    cells: `last` or `last_five` -> metric -> figure.
+    cells: `last` or `last_five` -> metric -> figure; `first` -> column of `reach` -> figure.
     needs: what its strategy and its learner have beyond the model.
     setting: the one chosen on validation data; empty where nothing was chosen.
     tried: how many it was chosen from; 0 where nothing was.
@@ -64,6 +66,7 @@ class Comparison:
     selection: how each method's setting was chosen on validation data; None where rows are all that was run.
     unknown: folders of runs that hold no digests of the files that they were made of, and whose scenarios name some.
     untested: what is to be said of classes without a test sample, for each partition that has some.
+    reach: by the name of a column, what is told of how soon a figure was reached; empty where that was not asked.
     """
 
     by: tuple[str, ...]
@@ -77,6 +80,7 @@ class Comparison:
     selection: Selection | None = None
     unknown: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
+    reach: Mapping[str, Figure] = field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -123,6 +127,8 @@ def sheets(comparison: Comparison) -> list[Sheet]:
     for when, title in WHEN.items():
         main = headline(comparison.metrics, comparison.figures.values())
         found.append(_sheet(comparison, when, f"{main} in %, {title}", comparison.metrics, _mean))
+    if comparison.reach:
+        found.append(_sheet(comparison, REACH, "first evaluation that is as good", tuple(comparison.reach), _reached))
 
     if comparison.reference:
         compared = [metric for metric in comparison.metrics if metric not in COSTS]
@@ -144,6 +150,9 @@ def caption(comparison: Comparison) -> list[str]:
             "Balanced, head, medium and tail are means of class recalls. Where test sets are not balanced, generic is "
             "over samples, and large classes decide it."
         )
+
+    if comparison.reach:
+        notes.append("First evaluation: means over the runs that reach the figure; (2 of 3): so many do; -: none does.")
 
     lower = [figure.header for metric, figure in comparison.figures.items() if _lower_is_better(metric, figure)]
     if lower:
@@ -180,15 +189,16 @@ def _sheet(
 ) -> Sheet:
     variants = any(row.variant for row in comparison.rows)
     chosen = comparison.selection is not None
+    figures = {**comparison.figures, **comparison.reach}
     header = (*comparison.by, *(["variant"] if variants else []), *(["chosen setting", "tried"] if chosen else []), "n",
-              *(comparison.figures[m].header for m in metrics))  # fmt: skip
+              *(figures[m].header for m in metrics))  # fmt: skip
     lines = tuple(
         (*row.labels, *([row.variant or "-"] if variants else []), *([row.setting, str(row.tried)] if chosen else []),
-         str(len(row.seeds)), *(show(row, row.cells[when][metric], comparison.figures[metric]) for metric in metrics))
+         str(len(row.seeds)), *(show(row, row.cells[when][metric], figures[metric]) for metric in metrics))
         for row in comparison.rows
     )  # fmt: skip
     labels = len(comparison.by) + variants + chosen
-    best = _best(comparison, when, metrics) if show is _mean else ()
+    best = _best(comparison, when, metrics) if show in (_mean, _reached) else ()
     first = len(header) - len(metrics)
     return Sheet(title, header, lines, labels, frozenset((line, first + place) for line, place in best))
 
@@ -197,8 +207,9 @@ def _best(comparison: Comparison, when: str, metrics: Sequence[str]) -> Iterator
     """The rows with the best mean of each metric, as (row, place of the metric): all that show the same figure, and
     none where all rows do."""
     for place, metric in enumerate(metrics):
-        figure = comparison.figures[metric]
-        means = [row.cells[when][metric].mean for row in comparison.rows]
+        figure = comparison.figures[metric] if when != REACH else comparison.reach[metric]
+        cells = [(row.cells[when][metric], row) for row in comparison.rows]
+        means = [cell.mean if when != REACH or cell.n == len(row.seeds) else math.nan for cell, row in cells]
         defined = [mean for mean in means if not math.isnan(mean)]
         if not figure.better or not defined:
             continue
@@ -229,6 +240,11 @@ def _percent(cell: Cell) -> str:
 def _mean(row: Row, cell: Cell, figure: Figure) -> str:
     defined = f" ({cell.n})" if cell.n < len(row.seeds) else ""
     return mean_text(cell, figure, defined)
+
+
+def _reached(row: Row, cell: Cell, figure: Figure) -> str:
+    some = f" ({cell.n} of {len(row.seeds)})" if cell.n < len(row.seeds) else ""
+    return mean_text(cell, figure, some)
 
 
 def _difference(row: Row, cell: Cell, figure: Figure) -> str:

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
 
 
-def check_recorded(metrics: Sequence[str], runs: Sequence[Run]) -> None:
-    """Raise `ScenarioError`, with those that are meant, for metrics that no run has; a variant's count, too."""
+def check_recorded(metrics: Sequence[str], runs: Sequence[Run], option: str = "--metrics") -> None:
+    """Raise `ScenarioError`, with those that are meant, for metrics that no run has; a variant's count, too.
+
+    option: by which they were asked for.
+    """
     recorded = {name for run in runs for name in run.final}
     plain = {name for name in recorded if "[" not in name}
     missing = [metric for metric in metrics if metric not in recorded | {_bare(name) for name in recorded}]
-    problems = [Problem("--metrics", f"no run has {metric!r}{_meant(metric, plain)}") for metric in missing]
+    problems = [Problem(option, f"no run has {metric!r}{_meant(metric, plain)}") for metric in missing]
     if problems:
         raise ScenarioError(problems)
 

@@ -82,6 +82,10 @@ SELECTIONS = {
     "power_of_choice": "fedlt.cohorts.power_of_choice:PowerOfChoice",
     "class_balanced": "fedlt.cohorts.class_balanced:ClassBalanced",
 }
+CLOCKS = {
+    "log_normal": "fedlt.cohorts.log_normal:LogNormal",
+    "listed": "fedlt.cohorts.listed:Listed",
+}
 LIBRARIES = ("torchvision", "timm", "transformers")
 """Whose models a scenario names as `LIBRARY:ENTRY`."""
 
@@ -103,6 +107,7 @@ LISTED = {
     "model": MODELS,
     "partition": PARTITIONS,
     "selection": SELECTIONS,
+    "clock": CLOCKS,
     "link": LINKS,
     "adapter": ADAPTERS,
     "encoder": ENCODERS,

@@ -27,6 +27,7 @@ CONTRACTS = {
     "target": ("fedlt.target:Target",),
     "link": ("fedlt.links.link:Link",),
     "selection": ("fedlt.cohorts.selection:Selection",),
+    "clock": ("fedlt.cohorts.clock:Clock",),
     "encoder": ("fedlt.encoders.encoder:Encoder",),
     "adapter": ("fedlt.nn.adapters.adapter:Adapter",),
 }

@@ -17,7 +17,7 @@ HOOKS = frozenset(
     {
         *("build", "remarks", "setup", "begin", "fit", "loss", "weight", "adapt", "personal", "aggregate", "generic"),
         *("conclude", "concluded", "obstacle", "stages", "epoch", "finish", "sampler", "gradient", "predict"),
-        *("ask", "choose"),
+        *("ask", "choose", "devices"),
         *("on_start", "on_round", "on_evaluation", "on_end"),
     }
 )

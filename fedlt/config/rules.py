@@ -60,6 +60,9 @@ def cross_check(
         problems.append(Problem("local.clip", message))
 
     _check_faults(federation.late, federation.attack, problems)
+    if federation.clock is not None and federation.late.chance:
+        message = "says who is late, and so does federation.clock; take one of the two"
+        problems.append(Problem("federation.late.chance", message))
 
 
 def check_initial(init_from: InitFrom, problems: list[Problem]) -> None:

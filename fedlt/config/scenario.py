@@ -59,7 +59,8 @@ class Scenario:
         choices = [self.strategy, self.learner, self.model]
         choices += [choice for choice in (self.data.targets, self.data.encoder) if choice is not None]
         nested = [inner for choice in choices for _, inner in choice.nested()]
-        choices += [each for each in (*nested, self.federation.selection) if each.component.code_digest()]
+        nested += [each for each in (self.federation.selection, self.federation.clock) if each is not None]
+        choices += [inner for inner in nested if inner.component.code_digest()]
         content["code"] = [choice.component.code_digest() for choice in choices]
         text = json.dumps(content, sort_keys=True)
         for choice, digest in zip(choices, content["code"], strict=True):

@@ -17,7 +17,7 @@ FOLDER = catalog.ROOT / "scenarios"
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
     ("data", "encoder"), ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"),
-    ("federation", "selection"),
+    ("federation", "selection"), ("federation", "clock"),
     ("model",), ("strategy",), ("strategy", "inside"), ("learner",), ("evaluation", "metrics"), ("init_from",),
 )  # fmt: skip
 """Keys whose values may be paths."""

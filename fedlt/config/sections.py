@@ -120,7 +120,7 @@ class Attack:
 class Federation:
     """The clients, what each of them holds, and how often they take part."""
 
-    young: ClassVar[tuple[str, ...]] = ("links", "selection")
+    young: ClassVar[tuple[str, ...]] = ("links", "selection", "clock")
 
     clients: Annotated[int, ">= 1"] | None = 40  # null: as many as the partition finds (natural, given)
     participation: Annotated[float, "> 0", "<= 1"] = 0.3  # share of the clients in each round's cohort
@@ -134,6 +134,7 @@ class Federation:
     on_error: Literal["fail", "skip"] = "fail"  # when a client raises; skips are counted in the results
     timeout: Annotated[float, "> 0"] | None = None  # seconds for one client's training or test; null: no limit
     dropout: Annotated[float, ">= 0", "< 1"] = 0.0  # chance that a sampled client never answers
+    clock: Annotated[Choice | None, "clock"] = None  # simulated seconds of the clients' devices; see: fedlt ls clocks
     late: Late = field(default_factory=Late)
     attack: Attack = field(default_factory=Attack)
     links: Annotated[list[Choice], "link"] = field(default_factory=list)  # what updates pass; see: fedlt ls links

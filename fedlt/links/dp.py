@@ -74,7 +74,7 @@ class DP(Link):
         strategy = type(setting.strategy).__name__
         own = setting.links.index(self)
         if not setting.uniform:
-            yield "its epsilon is that of cohorts drawn uniformly; take federation.selection=uniform"
+            yield "its epsilon is that of cohorts drawn uniformly; take federation.selection=uniform, without deadlines"
         if not setting.strategy.foldable:
             yield f"{strategy} looks at each client's update by itself, and the noise is that of a sum"
         if setting.shared > setting.trainable:

@@ -63,6 +63,17 @@ _ALL = (
         unit="number",
     ),
     Figure(
+        "rounds.simulated_seconds",
+        "What the round takes on the clients' devices, by `federation.clock`: that of the slowest whose update is "
+        "used, or the deadline.",
+        unit="seconds",
+    ),
+    Figure(
+        "rounds.stragglers",
+        "Clients that trained and whose updates came after the round had closed, by `federation.clock`.",
+        unit="count",
+    ),
+    Figure(
         "rounds.bytes_up",
         "Bytes from clients to the server: the shared vector and what the strategy adds, 4 per number unless a link "
         "compresses it.",

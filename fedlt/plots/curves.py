@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedlt.measures.glossary import described
 from fedlt.measures.metrics import GROUPS
 from fedlt.plots.chart import Array, Axis, Chart, Line, limits, mean_line
-from fedlt.plots.measured import Runs, by_name, listed, marked, note_on_chance, series, told_seeds
+from fedlt.plots.measured import Runs, by_name, listed, marked, note_on_chance, series, timed_series, told_seeds
 from fedlt.plots.on_axes import draw_on
 from fedlt.plots.style import looks
 
@@ -30,12 +30,15 @@ FAR = 20.0
 NAMES = dict(zip(GROUPS, ("head classes", "medium classes", "tail classes"), strict=True))
 
 
-def learning_curves(ax: Axes, runs: Runs, metric: str = "generic/accuracy", by: str | None = None) -> None:
+def learning_curves(
+    ax: Axes, runs: Runs, metric: str = "generic/accuracy", by: str | None = None, timed: bool = False
+) -> None:
     """Mean of a metric over the seeds of each method, with a band of one sample standard deviation.
 
-    Only rounds at which all seeds of a method have the metric are drawn.
+    Only rounds at which all seeds of a method have the metric are drawn. timed: over the simulated seconds of the
+    clients' devices (`federation.clock`) in place of rounds, as far as all seeds of a method have come.
     """
-    chart = curve_chart(by_name(runs, by), metric)
+    chart = curve_chart(by_name(runs, by), metric, timed=timed)
     lines = (
         line if line.label.endswith(")") else replace(line, label=f"{line.label} (n = {line.seeds})")
         for line in chart.lines
@@ -52,13 +55,16 @@ def class_norms(ax: Axes, runs: Source, column: str = "head_norm") -> None:
     draw_on(ax, norms_chart(listed(runs), column))
 
 
-def curve_chart(methods: Mapping[str, Sequence[Run]], metric: str, from_zero: bool = False) -> Chart:
+def curve_chart(
+    methods: Mapping[str, Sequence[Run]], metric: str, from_zero: bool = False, timed: bool = False
+) -> Chart:
     """See `learning_curves`. An axis in per cent spans ten points at least.
 
     from_zero: others start at 0, or are logarithmic where one method would press the others flat.
     """
     own = {name: figure for runs in methods.values() for run in runs for name, figure in run.figures.items()}
-    found = {name: series(runs, metric) for name, runs in methods.items()}
+    taken: Callable[[Sequence[Run], str], tuple[NDArray[Any], Array]] = timed_series if timed else series
+    found = {name: taken(runs, metric) for name, runs in methods.items()}
     figure = described(metric, own).of_values(v for _, values in found.values() for v in values.ravel().tolist())
     unit = figure.shown
     share, generic = figure.unit == "fraction", metric.startswith("generic")
@@ -80,9 +86,9 @@ def curve_chart(methods: Mapping[str, Sequence[Run]], metric: str, from_zero: bo
         low = 0.5 * min(float(line.y.min()) for line in lines)
         lines = tuple(replace(line, within=(low, np.inf)) for line in lines)
     return Chart(
-        name=f"curve-{metric.replace('/', '-')}",
+        name=f"{'time' if timed else 'curve'}-{metric.replace('/', '-')}",
         title=figure.title,
-        x=Axis("round", whole=True),
+        x=Axis("simulated time", "s", low=0.0) if timed else Axis("round", whole=True),
         y=Axis(word, unit.word, f"{word} (log scale)" if log else "", low, high,
                unit.digits, log),
         marks=lines,
@@ -91,7 +97,7 @@ def curve_chart(methods: Mapping[str, Sequence[Run]], metric: str, from_zero: bo
     )  # fmt: skip
 
 
-def _scaled(found: tuple[NDArray[np.int64], Array], scale: float) -> tuple[NDArray[np.int64], Array]:
+def _scaled(found: tuple[NDArray[Any], Array], scale: float) -> tuple[NDArray[Any], Array]:
     rounds, values = found
     return rounds, scale * values
 

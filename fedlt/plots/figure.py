@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedlt.comparing.methods import collect, find_row
+from fedlt.comparing.reach import has_clock
 from fedlt.comparing.recorded_metrics import check_recorded
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.figures import section
@@ -97,6 +98,17 @@ def curves(methods: Methods, reference: str, width: float, metrics: Sequence[str
     check_recorded(metrics, [run for runs in methods.values() for run in runs])
     names = metrics or followed(*measured(run for runs in methods.values() for run in runs))
     return _side_by_side([curve_chart(methods, name) for name in names], width, columns=2, height=2.2, least=2.5)
+
+
+def time(methods: Methods, reference: str, width: float, metrics: Sequence[str] = ()) -> Figure:
+    """The same curves over the simulated seconds of the clients' devices."""
+    check_recorded(metrics, [run for runs in methods.values() for run in runs])
+    if not any(has_clock(run) for runs in methods.values() for run in runs):
+        remedy = "set federation.clock, as in federation.clock=log_normal, and run again"
+        raise ScenarioError(Problem("--kind", f"no run has simulated seconds; {remedy}"))
+    names = metrics or followed(*measured(run for runs in methods.values() for run in runs))
+    charts = [curve_chart(methods, name, timed=True) for name in names]
+    return _side_by_side(charts, width, columns=2, height=2.2, least=2.5)
 
 
 def clients(methods: Methods, reference: str, width: float, masked: bool = False) -> Figure:
@@ -198,7 +210,7 @@ def calibration(methods: Methods, reference: str, width: float) -> Figure:
     return _with_legends([chart for chart in charts if chart.marks] or charts[:1], width, height=3.0)
 
 
-_ALL = (curves, clients, classes, partition, accuracies, gain, norms, collapse, calibration)
+_ALL = (curves, time, clients, classes, partition, accuracies, gain, norms, collapse, calibration)
 KINDS: dict[str, Callable[..., Figure]] = {function.__name__: function for function in _ALL}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.comparing.methods import Source, collect, group, row_name
+from fedlt.comparing.reach import simulated
 from fedlt.errors import Problem, ScenarioError
 from fedlt.statistic import Subject
 
@@ -68,6 +69,27 @@ def series(runs: Sequence[Run], metric: str) -> tuple[NDArray[np.int64], Array]:
     shared = sorted(set.intersection(*(set(column.index) for column in columns)))
     values = np.array([column.loc[shared].to_numpy() for column in columns], dtype=np.float64)
     return np.array(shared, dtype=np.int64), values.reshape(len(runs), len(shared))
+
+
+def timed_series(runs: Sequence[Run], metric: str) -> tuple[Array, Array]:
+    """Simulated seconds [T] that all runs have reached, and the metric at them, [runs, T].
+
+    The seconds are those of any run's evaluations; between two evaluations of a run a value is on the straight line.
+    Both are empty where some run has no clock (`federation.clock`).
+    """
+    curves = []
+    for run in runs:
+        table = run.metrics
+        found = table[table.metric == metric].dropna().sort_values("round")
+        seconds = np.array([simulated(run, round) for round in found["round"]], dtype=np.float64)
+        curves.append((seconds, found["value"].to_numpy(dtype=np.float64)))
+    if any(not len(seconds) or np.isnan(seconds).any() for seconds, _ in curves):
+        return np.zeros(0), np.zeros((len(runs), 0))
+
+    first, end = max(seconds[0] for seconds, _ in curves), min(seconds[-1] for seconds, _ in curves)
+    grid = np.unique(np.concatenate([seconds for seconds, _ in curves]))
+    grid = grid[(grid >= first) & (grid <= end)]
+    return grid, np.array([np.interp(grid, seconds, values) for seconds, values in curves])
 
 
 def recalls(run: Run, model: str = "generic") -> Array:

@@ -40,7 +40,8 @@ TABLES: dict[str, dict[str, str]] = {
         "round": "int64", "ended": "double", "seconds": "double", "train_loss": "double", "clients": "int64",
         "samples": "int64", "steps": "int64", "backward_samples": "int64", "forward_samples": "int64",
         "skipped": "int64", "dropped": "int64", "late": "int64", "arrived": "int64", "attackers": "int64",
-        "clip": "double", "clipped": "double", "epsilon": "double", "bytes_up": "int64", "bytes_down": "int64",
+        "clip": "double", "clipped": "double", "epsilon": "double", "simulated_seconds": "double",
+        "stragglers": "double", "bytes_up": "int64", "bytes_down": "int64",
     },
     "metrics": {"round": "int64", "metric": "string", "value": "double"},
     "clients": {

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from fedlt.cohorts.chosen import selection_of
+from fedlt.cohorts.chosen import cohort_size, selection_of
 from fedlt.cohorts.selection import Selection
+from fedlt.cohorts.timed import Timed, timed
 from fedlt.cohorts.uniform import Uniform
 from fedlt.config.declarations import misspelt
 from fedlt.config.hook_names import misused
@@ -54,6 +55,7 @@ class Assembly:
     task: Task
     chain: Chain  # what updates pass on their way
     selection: Selection  # who trains in a round
+    timed: Timed | None  # how quick the clients' devices are
     statistics: dict[str, Statistic] = field(default_factory=dict)  # what is measured, by name; none has seen anything
     found: tuple[str, ...] = ()  # lines about a model that was taken apart
     initial: Initial | None = None  # the weights that it begins with, where they are not random ones
@@ -134,16 +136,18 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         raise ScenarioError(Problem("evaluation.patience", f"{message}; remove it"))
     sizes = federation.clients.sizes
     cohort = cohort_size(scenario, len(sizes))
-    selection = selection_of(scenario, strategy, len(sizes), cohort)
+    devices = timed(scenario, strategy, sizes, len(flat.shared))
+    selection = selection_of(scenario, strategy, len(sizes), devices.asked(cohort) if devices else cohort)
+    uniform = isinstance(selection, Uniform) and not (devices and devices.clock.closes)
     setting = Setting(scenario.seed, sizes, cohort, strategy, learner, task, len(flat.shared), flat.num_trainable)
-    chain = Chain.of(scenario, replace(setting, uniform=isinstance(selection, Uniform)))
+    chain = Chain.of(scenario, replace(setting, uniform=uniform))
     own = [choice.create() for choice in scenario.evaluation.metrics]
     try_own(own, task, federation)
     remarks += unread(scenario)
     if vectors is not told:
         remarks.append("model.class_vectors is not read: neither strategy nor learner declares the need of it")
     measured, said = statistics(target, own), tuple(remarks)
-    parts = Assembly(strategy, learner, model, flat, task, chain, selection, measured, said, initial)
+    parts = Assembly(strategy, learner, model, flat, task, chain, selection, devices, measured, said, initial)
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 
@@ -166,11 +170,6 @@ def _expect_training(scenario: Scenario, strategy: Strategy, learner: Learner, f
         if not any(fnmatchcase(each, pattern) for each in flat.trainable for pattern in stage.only):
             message = f"the stage {stage.name!r} of {scenario.learner.name} trains {', '.join(stage.only)}, all frozen"
             raise ScenarioError(Problem("model.freeze", f"{message}; freeze less of it"))
-
-
-def cohort_size(scenario: Scenario, clients: int) -> int:
-    """How many of so many clients are sampled in each round."""
-    return max(1, int(scenario.federation.participation * clients + 0.5))
 
 
 def try_own_model(scenario: Scenario, federation: Federation, parts: Assembly) -> None:

@@ -12,7 +12,6 @@ from fedlt.cohorts import chosen
 from fedlt.cohorts.selection import Pool
 from fedlt.exchange import Work
 from fedlt.process import seeding
-from fedlt.training.assembly import cohort_size
 from server.rounds.failures import at_server
 from server.rounds.schedule import Unit
 
@@ -38,7 +37,9 @@ class Choosing:
     def __init__(self, scenario: Scenario, federation: Federation, parts: Assembly) -> None:
         self.selection, self.seed = parts.selection, scenario.seed
         self.sizes, self.block = _sealed(federation.clients.sizes), scenario.federation.block
-        self.size = cohort_size(scenario, len(self.sizes))
+        self.devices = None if parts.timed is None else parts.timed.devices
+        wanted = chosen.cohort_size(scenario, len(self.sizes))
+        self.size = wanted if parts.timed is None else parts.timed.asked(wanted)
         counted = "class_counts" in self.selection.needs
         self.counts = _sealed(federation.client_counts()) if counted else None
         self.asked: list[int] = []
@@ -74,7 +75,8 @@ class Choosing:
         }
 
     def _pool(self, round: int) -> Pool:
-        return Pool(round, self.size, self.sizes, seeding.generator(self.seed, "cohort", round), self.counts)
+        rng = seeding.generator(self.seed, "cohort", round)
+        return Pool(round, self.size, self.sizes, rng, self.counts, devices=self.devices)
 
 
 def _sealed(array: NDArray[np.int64]) -> NDArray[np.int64]:

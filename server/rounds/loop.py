@@ -31,6 +31,7 @@ from server.rounds.gather import gather
 from server.rounds.progress import Progress
 from server.rounds.row import round_row
 from server.rounds.schedule import Unit, cut, deal, evaluation_units, in_order, train_units, validation_units
+from server.rounds.timing import Timing
 from server.state.states import StateStore
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Rounds:
         set_up(parts.strategy, server)
         self.progress = Progress(server, states, links=parts.chain.begin())
         self.choosing = Choosing(scenario, federation, parts)
+        self.timing = Timing(parts.timed, self.choosing, parts.chain.setting.cohort)
         self.aggregation = Aggregation(parts.strategy, self.progress)
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
@@ -108,7 +110,10 @@ class Rounds:
     def expected_units(self, round: int) -> list[Unit]:
         """What a round is cut into, as far as it is known before: clients that tell a loss all tell the same."""
         cohort = self.choosing.cohort(round, lambda units: dict.fromkeys(self.choosing.asked, 0.0))
-        return self.choosing.units(self.choosing.asked) + self.train_units(self.parts.chain.fates(round, cohort))
+        return self.choosing.units(self.choosing.asked) + self.train_units(self._fates(round, cohort))
+
+    def _fates(self, round: int, sampled: Sequence[int]) -> Fates:
+        return self.timing.apart(self.parts.chain.fates(round, sampled))
 
     def _ask(self, units: list[Unit]) -> dict[int, float]:
         """The losses of the generic model that the units' clients tell, by client."""
@@ -135,7 +140,7 @@ class Rounds:
         server = self.progress.server
         server.round = round
         sampled = self.cohort(round) if train else []
-        fate = self.parts.chain.fates(round, sampled)
+        fate = self._fates(round, sampled)
         server.cohort = fate.asked
         server.rng = seeding.generator(self.scenario.seed, "server", round)
         units = self.train_units(fate) if train else []
@@ -162,6 +167,7 @@ class Rounds:
         if train:
             taken = self.take(reports)
             used = [client for update in taken for client in update.clients]
+            taken, timed = self.timing.close(reports, sampled, taken)
             with at_server(round):
                 arrival = self.parts.chain.receive(server, sampled, taken, self.progress.links)
             updates = arrival.updates
@@ -175,7 +181,7 @@ class Rounds:
             clock = {"ended": time.time(), "seconds": time.perf_counter() - started}
             clock |= {"exchange_seconds": answered - sent, "aggregate_seconds": aggregated - aggregating}
             asked = 1 if self.parts.strategy.scope == "centralized" else len(fate.asked)
-            row = round_row(round, reports, updates, len(self.nodes), clock | {"skipped": asked - len(used)})
+            row = round_row(round, reports, updates, len(self.nodes), clock | {"skipped": asked - len(used)}) | timed
             if taken_names := sorted(row.keys() & arrival.columns.keys()):
                 names = ", ".join(taken_names)
                 raise FedLTError(f"a link gives the column {names}, which the round table has; call it something else")

@@ -32,7 +32,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     folder = tmp_path_factory.mktemp("runs")
     scenario = {"data": {"name": "digits"}, "federation": {"clients": 3, "rounds": 2}}
     found = [
-        make_run(folder, scenario, f"seed={seed}", right=(40, 60 + 15 * seed), personal=(30, 60, 100))
+        make_run(folder, scenario, f"seed={seed}", right=(40, 60 + 15 * seed), personal=(30, 60, 100), simulated=5.0)
         for seed in range(3)
     ]
     for run in found:  # a head whose rows are measured, so that there are norms to draw

@@ -38,8 +38,9 @@ def axes() -> Axes:
 def runs(tiny: dict[str, Any], tmp_path: Path) -> list[Run]:
     """FedAvg over two seeds, and local training, which has no generic model."""
     for seed, right in ((0, (40, 60)), (1, (50, 80))):
-        make_run(tmp_path / "runs", tiny, f"seed={seed}", right=right, personal=FEDAVG)
-        made = make_run(tmp_path / "runs", tiny, "strategy=local", f"seed={seed}", personal=LOCAL)
+        timed = {"simulated": 4.0 + 2 * seed}
+        make_run(tmp_path / "runs", tiny, f"seed={seed}", right=right, personal=FEDAVG, **timed)
+        made = make_run(tmp_path / "runs", tiny, "strategy=local", f"seed={seed}", personal=LOCAL, **timed)
         without_generic(made)
     return load_runs(tmp_path / "runs")
 
@@ -93,6 +94,23 @@ def test_a_curve_that_hardly_moves_does_not_fill_the_axis(axes: Axes, runs: list
     low, high = axes.get_ylim()
     assert high - low == pytest.approx(10)
     assert low < 100 * np.mean(LOCAL) / 100 < high
+
+
+def test_curves_over_simulated_time_are_means_where_all_seeds_are(axes: Axes, runs: list[Run]) -> None:
+    """Seed 0 is at 40 % after 12 s and at 60 % after 24 s, seed 1 at 50 % after 18 s and at 80 % after 36 s."""
+    plots.learning_curves(axes, of(runs, "fedavg"), "generic/accuracy", timed=True)
+    (line,) = axes.lines
+    np.testing.assert_allclose(line.get_xydata(), [[18, (50 + 50) / 2], [24, (60 + 60) / 2]])
+    assert axes.get_xlabel() == "simulated time, s"
+
+
+def test_a_picture_over_time_needs_a_clock(tiny: dict[str, Any], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs", tiny)
+    with pytest.raises(ScenarioError, match=r"no run has simulated seconds; set federation\.clock"):
+        plots.draw("time", run)
+    result = CliRunner().invoke(app, ["plot", str(tmp_path / "runs"), "--kind", "all", "-o", str(tmp_path / "figures")])
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "figures" / "time.png").exists()
 
 
 def test_curves_stop_where_a_seed_is_missing(runs: list[Run], tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from benchmarks import processes, report
 WORKERS = 2
 TICKS = os.sysconf("SC_CLK_TCK")
 PARTS = ("driver", "workers", "gcs", "raylet", "services")
-"""services: whatever else Ray has started."""
+"""workers: with the process that forks them, where there is one. services: whatever else Ray has started."""
 
 HEAD = ("session", "s", "cpu s", "MB", *(f"{part} MB" for part in PARTS))
 NOTE = (
@@ -80,7 +80,7 @@ def _part(pid: int) -> str:
     program = Path(title.split(" ")[0]).name
     if pid == os.getpid():
         return "driver"
-    if title.startswith(("ray::Idle", "ray::_Host")):
+    if title.startswith(("ray::Idle", "ray::_Host")) or "ray_forks.py" in title:
         return "workers"
     return {"gcs_server": "gcs", "raylet": "raylet"}.get(program, "services")
 

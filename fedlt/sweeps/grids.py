@@ -82,11 +82,14 @@ class Grids:
 def _hold_ray(workers: int | str, device: str, grid: Future[RayGrid], ended: Event) -> None:
     """Start Ray in this thread and stay: its processes are told to die with the thread that started them."""
     try:
+        from server.grids.ray_forks import Forks
+
+        forks = Forks()  # it imports while this process imports Ray
         with IMPORTS:
             from server.grids.ray_grid import RayGrid
 
         count = None if isinstance(workers, str) else workers
-        grid.set_result(RayGrid("clients.app:app", count, gpus=device != "cpu"))
+        grid.set_result(RayGrid("clients.app:app", count, device != "cpu", forks))
     except BaseException as error:
         grid.set_exception(error)
     ended.wait()

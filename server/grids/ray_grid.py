@@ -20,6 +20,7 @@ from fedlt.errors import FedLTError
 from fedlt.process.cores import available_cores
 from fedlt.process.wording import counted
 from server.grids.local import LocalGrid
+from server.grids.ray_forks import Forks
 from server.grids.ray_pool import Pool
 from server.grids.ray_start import start_ray
 from server.grids.ray_transport import Files, Store
@@ -33,16 +34,19 @@ class RayGrid(LocalGrid):
 
     app: `module:name` of the ClientApp, which the workers import. workers: None for as many as the cores or GPUs of
     the machine or cluster carry. gpus: whether to use its GPUs, if it has some. Workers start at once and import while
-    the caller goes on; they are kept until `close`, so that several runs can share them.
+    the caller goes on; they are kept until `close`, so that several runs can share them. forks: what forks the workers
+    where Ray is started here; started then, unless it is given.
     """
 
     eager = True
     moves = True
 
-    def __init__(self, app: str, workers: int | None = None, gpus: bool = False) -> None:
+    def __init__(self, app: str, workers: int | None = None, gpus: bool = False, forks: Forks | None = None) -> None:
         self._owned = not ray.is_initialized()
         if self._owned:
-            start_ray(workers or available_cores())
+            start_ray(workers or available_cores(), forks)
+        elif forks is not None:
+            forks.end()
         held = ray.cluster_resources()
         count, share = divide(workers, int(held.get("CPU", 0)), int(held.get("GPU", 0)) if gpus else 0)
         super().__init__(num_nodes=count)

@@ -11,6 +11,7 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
@@ -18,7 +19,8 @@ import ray._private.node
 import ray._private.services
 import ray._raylet
 
-from fedlt.config.catalog import ROOT
+from server.grids import ray_forked
+from server.grids.ray_forks import Forks, variables
 
 private: Any = ray._raylet  # compiled, without types
 
@@ -45,40 +47,51 @@ HELD = {"RAY_enable_pipe_based_agent_to_parent_health_check": "1"}
 """Has a node hold the input of its agents."""
 
 
-def start_ray(workers: int) -> None:
-    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine: loopback only, no dashboard."""
+def start_ray(workers: int, forks: Forks | None = None) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine: loopback only, no dashboard.
+
+    forks: forks the workers; started here unless it is given."""
     gc.collect()  # references of an earlier session, for the reason told in `ray_pool._end`
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    needed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    needed = variables()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if "RAY_ADDRESS" in os.environ:
+        if forks is not None:
+            forks.end()
         ray.init(runtime_env={"env_vars": needed}, **quiet)
         return
 
+    forks = forks or Forks()
     before = dict(os.environ)
     os.environ.update(SETTINGS | before | needed | HELD)  # inherited; a runtime environment would need an agent
     try:
         # "local": without an address Ray would join whatever cluster was last started on this machine
-        with _alone():
+        with _alone(forks):
             ray.init("local", num_cpus=workers, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    except BaseException:
+        forks.end()
+        raise
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Within it, `ray.init` starts a `_Node`, whose workers have the environment of this process: where `uv run` or a
-    hook of the user would have Ray build one for them, it would need an agent, too."""
+def _alone(forks: Forks) -> Iterator[None]:
+    """Within it, `ray.init` starts a `_Node`, whose workers are forked, and have the environment of this process: where
+    `uv run` or a hook of the user would have Ray build one for them, it would need an agent, too."""
     with (
-        _replaced(ray._private.node, "Node", _Node),
+        _replaced(ray._private.node, "Node", partial(_Node, forks)),
         _replaced(ray._private.worker, "_maybe_modify_runtime_env", lambda environment, skip: environment),
     ):
         yield
 
 
 class _Node(ray._private.node.Node):  # type: ignore[misc]
-    """A node without those who watch it, and with `IDLE` in the place of its agents."""
+    """A node without those who watch it, with `IDLE` in the place of its agents, and `ray_forked` of a worker."""
+
+    def __init__(self, forks: Forks, *arguments: Any, **options: Any) -> None:
+        self._forks = forks
+        super().__init__(*arguments, **options)
 
     def start_monitor(self) -> None:
         """No autoscaler."""
@@ -90,10 +103,17 @@ class _Node(ray._private.node.Node):  # type: ignore[misc]
         """No dashboard."""
 
     def start_raylet(self, *arguments: Any, **options: Any) -> None:
+        os.environ[ray_forked.ADDRESS] = self._forks.address
+        os.environ[ray_forked.WORKER] = self._ray_params.worker_path
+        self._ray_params.worker_path = ray_forked.__file__
         for port in PORTS:
             private.persist_port(self._session_dir, self._node_id, port, -1)
         with _replaced(ray._private.services, BUILD, lambda *component, **how: IDLE):  # other words follow: unread
             super().start_raylet(*arguments, **options)
+
+    def kill_all_processes(self, *arguments: Any, **options: Any) -> None:
+        super().kill_all_processes(*arguments, **options)
+        self._forks.end()
 
 
 BUILD = "_build_python_executable_command_memory_profileable"

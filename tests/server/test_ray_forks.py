@@ -1,0 +1,134 @@
+"""Ray's workers as forks of one process: what that process may hold, and what happens when it is not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from benchmarks import processes
+from server.grids.ray_forks import EARLY, LATE, Forks, variables
+
+pytestmark = pytest.mark.grid
+
+LOADED = """
+import sys
+from importlib import import_module
+for module in sys.argv[1:]:
+    import_module(module)
+print(open("/proc/self/status").read().partition("Threads:")[2].split()[0])
+"""
+
+SESSION = """
+import os, signal, sys
+import ray
+from server.grids.ray_start import start_ray
+start_ray(2)
+
+@ray.remote(num_cpus=1)
+class Parent:
+    def who(self):
+        return os.getppid(), "torch" in sys.modules
+
+actors = [Parent.remote() for _ in range(2)]
+(forks, loaded), other = ray.get([actor.who.remote() for actor in actors])
+print(forks, loaded, other == (forks, loaded), flush=True)
+sys.stdin.readline()
+os.kill(forks, signal.SIGKILL)
+ray.kill(actors.pop())
+actors.append(Parent.remote())
+parent, loaded = ray.get(actors[1].who.remote())
+print(parent, loaded, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_what_is_imported_before_a_fork_starts_no_thread() -> None:
+    """A thread, and the locks that it holds, would stay behind."""
+    command = [sys.executable, "-c", LOADED, *EARLY, *LATE]
+    done = subprocess.run(command, env=os.environ | variables(), stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == ["1"]
+
+
+def test_workers_are_forks_and_start_by_themselves_where_nobody_forks_them() -> None:
+    session = subprocess.Popen(
+        [sys.executable, "-c", SESSION],
+        env=os.environ | variables(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with session:
+        assert session.stdin is not None
+        assert session.stdout is not None
+        forks, *told = session.stdout.readline().split()
+        assert told == ["True", "True"]
+        assert "ray_forks.py" in processes.title(int(forks))
+        print(file=session.stdin, flush=True)
+        parent, loaded = session.stdout.readline().split()
+        assert Path(processes.title(int(parent)).split()[0]).name == "raylet"
+        assert loaded == "False"
+
+
+def test_the_process_that_forks_does_not_outlive_its_parent() -> None:
+    text = "from server.grids.ray_forks import Forks\nprint(Forks()._process.pid, flush=True)\ninput()\n"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", text],
+        env=os.environ | variables(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with parent:
+        assert parent.stdout is not None
+        forks = int(parent.stdout.readline())
+        assert processes.alive(forks)
+        os.kill(parent.pid, signal.SIGKILL)
+    _wait_for_the_end(forks)
+
+
+def test_a_caller_from_another_environment_is_sent_away(tmp_path: Path) -> None:
+    """A fork knows what Ray has read from the first one's."""
+    worker = tmp_path / "worker.py"
+    text = "import os, sys\nprint(os.getppid(), sys.argv[1], os.getcwd(), os.environ['FIRST'], flush=True)\n"
+    worker.write_text(text)
+    forks, output = Forks(), tmp_path / "output.txt"
+    first = os.environ | variables() | {"FIRST": "1"}
+    with output.open("w") as file:
+        assert _call(forks, [str(worker), "a"], first, tmp_path, file)
+        assert _call(forks, [str(worker), "b"], first, tmp_path, file)
+        assert not _call(forks, [str(worker), "c"], first | {"FIRST": "2"}, tmp_path, file)
+    lines = sorted(line.split()[1:] for line in output.read_text().splitlines())
+    assert lines == [["a", str(tmp_path), "1"], ["b", str(tmp_path), "1"]]
+    pid = int(output.read_text().split()[0])
+    assert processes.alive(pid)
+    forks.end()
+    assert not processes.alive(pid)
+
+
+def _call(forks: Forks, arguments: list[str], environment: dict[str, str], folder: Path, output: IO[str]) -> bool:
+    """Whether a worker was forked, once it has ended."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(60)
+        caller.connect(f"\0{forks.address}")
+        said = json.dumps([arguments, environment, str(folder)]).encode()
+        assert socket.send_fds(caller, [said], [output.fileno()] * 2) == len(said)
+        caller.shutdown(socket.SHUT_WR)
+        forked = bool(caller.recv(1))
+        return forked and caller.recv(1) == b""
+
+
+def _wait_for_the_end(pid: int) -> None:
+    for _ in range(300):
+        if not processes.alive(pid):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {pid} lives on")

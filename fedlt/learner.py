@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -78,7 +79,11 @@ class Stage:
     rate runs anew in each. only: patterns of the parameters that are trained in it; a backbone that is left out keeps
     its running statistics too. sampler: one pass over the site's data. augment: instead of the scenario's. encoded: the
     backbone's features of the data are computed once a round, without augmentation, and `batch.x` stands for them
-    (`Site.encoded`).
+    (`Site.encoded`). rates: by pattern of parameters, what their learning rate is multiplied by; the first pattern that
+    matches counts. statistics: a backbone that is left out is in training mode all the same, so that its running
+    statistics follow the stage's samples.
+
+    Raises ValueError for rates that are not above 0, and for statistics of samples whose features are at hand.
     """
 
     name: str = "all"
@@ -87,6 +92,18 @@ class Stage:
     sampler: Sampler = shuffled
     augment: str = ""
     encoded: bool = False
+    rates: Mapping[str, float] = field(default_factory=dict)
+    statistics: bool = False
+
+    def __post_init__(self) -> None:
+        if not all(rate > 0 for rate in self.rates.values()):
+            raise ValueError(f"the stage {self.name!r} has rates {dict(self.rates)}; expected numbers above 0")
+        if self.statistics and self.encoded:
+            raise ValueError(f"the stage {self.name!r} is on encoded samples, which move no running statistics")
+
+    def rate(self, parameter: str) -> float:
+        """What the learning rate of the parameter of that name is multiplied by."""
+        return next((rate for pattern, rate in self.rates.items() if fnmatchcase(parameter, pattern)), 1.0)
 
 
 def within(share: float, stages: Iterable[Stage], parts: tuple[str, ...] = ("*",)) -> tuple[Stage, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ from fedlt.nn.net import Net
 CHECKS = {
     "runs": "it trains and tests sites with one sample, one class, two classes and many; and with none sampled yet",
     "words": "`needs` uses the words of `fedlt.config.declarations`",
-    "stages": "stages have names of their own and shares above 0 that sum to 1",
+    "stages": "stages have names of their own and shares above 0 that sum to 1; `rates` are of what they train, and "
+    "`statistics` of a backbone that they leave out",
     "sampler": "sampler() gives positions in 0..n-1, at least one",
     "loss": "loss() gives one finite number whose gradient reaches the model",
     "vectorizable": "loss() draws no numbers, or `vectorizable` is False, or a hook shows that there is more to do",
@@ -106,6 +108,7 @@ class LearnerSuite(Suite):
         class Probe(base):  # type: ignore[misc]
             def begin(self, site: Site) -> None:
                 known.update(fingerprint(self, Learner))
+                suite.stage(site.stage, [name for name, _ in site.model.named_parameters()])
                 super().begin(site)
 
             def finish(self, site: Site) -> None:
@@ -125,6 +128,14 @@ class LearnerSuite(Suite):
                 return suite.predict(model, x, super().predict)
 
         return Probe(**{f.name: getattr(inner, f.name) for f in fields(inner)})
+
+    def stage(self, stage: Stage, parameters: list[str]) -> None:
+        """Look for what a stage says of parameters, by name, and what would have no effect."""
+        trained = [name for name in parameters if any(fnmatchcase(name, pattern) for pattern in stage.only)]
+        idle = [pattern for pattern in stage.rates if not any(fnmatchcase(name, pattern) for name in trained)]
+        self.expect(not idle, "stages", f"{stage.name!r} has rates of {idle}, which it does not train")
+        moves = stage.statistics and any(name.startswith("backbone.") for name in trained)
+        self.expect(not moves, "stages", f"{stage.name!r} trains the backbone, whose statistics move in any case")
 
     def sampler(self, order: Any, samples: int) -> None:
         """Look at one pass."""

@@ -196,12 +196,12 @@ class Site:
     def batch(self, positions: NDArray[np.int64]) -> Batch:
         """A further batch of the site's own data, augmented like the others; counted as processed samples."""
         batch = self.trainer.batch(self, torch.from_numpy(positions).to(self.trainer.device, non_blocking=True))
-        self.trainer.work.backward_samples += len(batch)
+        self.trainer.passed(len(batch))
         return batch
 
     def view(self, batch: Batch, augment: str | None = None) -> Tensor:
         """[B, ...] the rows of the batch anew, by another draw of the augmentation; counted as processed samples."""
-        self.trainer.work.backward_samples += len(batch)
+        self.trainer.passed(len(batch))
         return self.trainer.batch(self, batch.rows, augment).x
 
     def features(self) -> Tensor:

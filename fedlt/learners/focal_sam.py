@@ -63,7 +63,7 @@ class FocalSAM(LogitAdjustment):
             _halves(loss, batch)[1].backward()  # type: ignore[no-untyped-call]
         for parameter, gradient in zip(trained, rest, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-        site.trainer.work.backward_samples += len(batch)
+        site.trainer.passed(len(batch))
         return value
 
 

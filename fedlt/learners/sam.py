@@ -30,5 +30,5 @@ class SAM(CrossEntropy):
         slopes = [(p, p.grad) for p in site.model.parameters() if p.grad is not None]
         with uphill(site.model, slopes, self.rho):
             super().gradient(site, loss, batch)
-        site.trainer.work.backward_samples += len(batch)
+        site.trainer.passed(len(batch))
         return value

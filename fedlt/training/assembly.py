@@ -219,6 +219,8 @@ def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
         reason = "the strategy trains head and backbone in turns, and so would the learner's stages"
     elif "prediction" not in used and overrides(learner, Learner.predict):
         reason = "the strategy predicts by means of its own and would ignore the learner's"
+    elif "sgd" in strategy.needs and any(stage.rates for stage in learner.stages()):
+        reason = "the strategy divides by the summed rate of the steps, and the learner's stages have several rates"
     if reason:
         raise _meaningless(strategy, name, reason)
 

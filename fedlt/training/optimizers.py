@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fedlt.config.sections import Local
     from fedlt.nn.flat import Flat
 
+FACTOR = "factor"  # of the learning rate, in a group of parameters
+
 
 class TorchOptimizer:
     """Steps of a class of `torch.optim`.
@@ -42,14 +44,25 @@ class TorchOptimizer:
         self._backbone = True
         self._made = self._make([torch.zeros(1, 1, requires_grad=True)])
 
-    def _make(self, parameters: list[Tensor]) -> Any:
+    def _make(self, parameters: list[Any]) -> Any:
         return self.kind(parameters, lr=1.0, **self.options)
 
-    def reset(self, names: tuple[str, ...], lr: float, kept: Mapping[str, Tensor]) -> None:
-        """Train these parameters from now on. kept: the state to go on with, as `kept` gave it; empty: none."""
+    def reset(
+        self, names: tuple[str, ...], lr: float, kept: Mapping[str, Tensor], factors: list[float] | None = None
+    ) -> None:
+        """Train these parameters from now on. kept: the state to go on with, as `kept` gave it; empty: none. factors:
+        of each one's learning rate; None: all one."""
         self.lr, self._names = lr, names
         self._backbone = any(name.startswith("backbone.") for name in names)
-        self._made = self._make([self.flat.trainable[name] for name in names])
+
+        parameters = [self.flat.trainable[name] for name in names]
+        if factors is None:
+            self._made = self._make(parameters)
+        else:
+            pairs = list(zip(parameters, factors, strict=True))
+            groups = {factor: [parameter for parameter, its in pairs if its == factor] for factor in factors}
+            self._made = self._make([{"params": group, FACTOR: factor} for factor, group in groups.items()])
+
         for key, value in kept.items():
             name, _, what = key.rpartition("/")
             if name in names:
@@ -72,7 +85,7 @@ class TorchOptimizer:
         if self.clip is not None:
             shorten([p.grad for p in self.flat.trainable.values() if p.grad is not None], self.clip)
         for group in self._made.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = self.lr * group.get(FACTOR, 1.0)
         self._made.step()
         self.flat.stepped(self._backbone)
 

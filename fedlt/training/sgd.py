@@ -26,11 +26,12 @@ def descend(
     momentum: float,
     weight_decay: float,
     nesterov: bool = False,
+    factors: list[float] | None = None,
 ) -> list[Tensor] | None:
     """One step in place, on tensors that match in shape. The velocity after it, None without momentum.
 
     velocity: what the step before returned; None where there was none. The gradients are used up: after a first step
-    they are the velocity.
+    they are the velocity. factors: of the rate, one a tensor; None: all one.
     """
     if weight_decay:
         torch._foreach_add_(gradients, weights, alpha=weight_decay)
@@ -44,7 +45,8 @@ def descend(
             torch._foreach_add_(gradients, velocity, alpha=momentum)
         else:
             gradients = velocity
-    torch._foreach_add_(weights, gradients, alpha=-lr)
+    steps = gradients if factors is None else torch._foreach_mul(gradients, factors)
+    torch._foreach_add_(weights, steps, alpha=-lr)
     return velocity
 
 
@@ -58,8 +60,8 @@ class SGD:
     """Momentum v <- momentum * v + g with g = gradient + weight_decay * w, then w <- w - lr * v.
 
     nesterov: w <- w - lr * (g + momentum * v). lr may be changed between steps. travel: by how much the steps since
-    `reset` would have moved a weight whose gradient is always one. clip: the norm to which the gradient of all trained
-    parameters, without weight decay, is scaled down where it is longer.
+    `reset` would have moved a weight whose gradient is always one, and whose rate has no factor. clip: the norm to
+    which the gradient of all trained parameters, without weight decay, is scaled down where it is longer.
     """
 
     def __init__(
@@ -70,12 +72,20 @@ class SGD:
         self.lr = self.travel = self._pull = 0.0
         self._names: tuple[str, ...] = ()
         self._chosen: list[tuple[Tensor, Tensor]] = []  # parameter, its weights
+        self._factors: list[float] | None = None
         self._backbone = True
         self._velocity: list[Tensor] | None = None  # of the chosen, once there was a step
 
-    def reset(self, names: tuple[str, ...], lr: float, kept: Mapping[str, Tensor] = MappingProxyType({})) -> None:
-        """Train these parameters from now on. kept: the momentum to go on with, as `kept` gave it; empty: none."""
-        self.lr, self.travel, self._pull = lr, 0.0, 0.0
+    def reset(
+        self,
+        names: tuple[str, ...],
+        lr: float,
+        kept: Mapping[str, Tensor] = MappingProxyType({}),
+        factors: list[float] | None = None,
+    ) -> None:
+        """Train these parameters from now on. kept: the momentum to go on with, as `kept` gave it; empty: none.
+        factors: of each one's learning rate; None: all one."""
+        self.lr, self.travel, self._pull, self._factors = lr, 0.0, 0.0, factors
         if names != self._names:
             self._names = names
             self._chosen = [(self.flat.trainable[name], self.flat.tensors[name]) for name in names]
@@ -114,6 +124,6 @@ class SGD:
             parameter.grad = None  # it is used up, and may be the velocity from here on
         if self.clip is not None:
             shorten(gradients, self.clip)
-        settings = self.lr, self.momentum, self.weight_decay, self.nesterov
+        settings = self.lr, self.momentum, self.weight_decay, self.nesterov, self._factors
         self._velocity = descend(weights, gradients, self._velocity, *settings)
         self.flat.stepped(self._backbone)

@@ -84,25 +84,30 @@ class Trainer:
         names = self.select(only, stage.only, without=without)
         optimizer = self._optimizer
         keeps = site.continuous or site.keep_optimizer
-        optimizer.reset(names, 0.0, _kept(site) if keeps and not site.stage_begins else {})
+        factors = [stage.rate(name) for name in names] if stage.rates else None
+        optimizer.reset(names, 0.0, _kept(site) if keeps and not site.stage_begins else {}, factors)
         rate = (self.local.lr if lr is None else lr) * site.lr_factor
         site.generator = self.generator(site)
-        data = self._encoded(site, names) if stage.encoded else site.data
-        trained = any(name.startswith("backbone.") for name in names)
+        own_data = site.data
+        self._trained, self._known = any(name.startswith("backbone.") for name in names), stage.encoded
+        if stage.encoded:
+            site.data = self._encoded(site, names)
 
         for batches, first, total in self._passes(site, stage, epochs, sampler):
             for step, positions in enumerate(batches, first):
                 optimizer.lr = rate * self.pace(site, step, total)
-                batch = data.batch(positions, self._augment(site), site.generator)
+                batch = self.batch(site, positions)
                 value: Any = site.learner.gradient(site, partial(self._loss, loss, site), batch)
                 if not isinstance(value, Tensor):
                     name = name_of((site.learner, "gradient"))
                     raise HookError(f"{name} gave {given(value)}; return the loss of the batch")
                 optimizer.step()
-                self.work.count(value, 1, len(batch), backward=len(batch) if trained else 0)
-                self.work.forward_samples += 0 if trained or stage.encoded else len(batch)
+                self.work.count(value, 1, len(batch), backward=0)
+                self.passed(len(batch))
                 site.num_steps += 1
 
+        site.data = own_data
+        self._trained, self._known = True, False
         site.travel += optimizer.travel
         site.elapsed = 1.0
         self._switch(False)
@@ -143,6 +148,14 @@ class Trainer:
         site.elapsed = step / steps
         return factor
 
+    def passed(self, samples: int) -> None:
+        """Count samples that pass the backbone once: forward and backward, forward only where the training under way
+        leaves it out, and not at all where their features are known."""
+        if self._trained:
+            self.work.backward_samples += samples
+        elif not self._known:
+            self.work.forward_samples += samples
+
     def batch(self, site: Site, positions: Tensor, augment: str | None = None) -> Batch:
         """The batch at `positions` of the site's data, augmented as given, or as the stage or the scenario says."""
         return site.data.batch(positions, augment or self._augment(site), site.generator)
@@ -170,14 +183,14 @@ class Trainer:
         return expect_loss(value, loss, site.learner)
 
     def _train_mode(self, stage: Stage) -> None:
-        """Training mode; a backbone that the stage leaves out stays as it is, running statistics included, and so do
-        modules that arrived frozen."""
+        """Training mode; a backbone that the stage leaves out stays as it is, running statistics included unless the
+        stage says otherwise, and so do modules that arrived frozen."""
         if stage.only not in self._with_backbone:
             names = [name for name in self.flat.trainable if name.startswith("backbone.")]
             matched = any(fnmatchcase(name, pattern) for name in names for pattern in stage.only)
             self._with_backbone[stage.only] = matched
         self._switch(True)
-        if not self._with_backbone[stage.only]:
+        if not (self._with_backbone[stage.only] or stage.statistics):
             self._switch_backbone(False)
         for switch in self._switch_still:
             switch(False)
@@ -185,6 +198,7 @@ class Trainer:
     def start_work(self) -> None:
         """Count from zero."""
         self.work = Work(torch.zeros((), device=self.device))
+        self._trained, self._known = True, False  # what the training under way does with the backbone; see `passed`
 
     def generator(self, site: Site) -> torch.Generator:
         """A new generator for the site's augmentation, on the trainer's device."""

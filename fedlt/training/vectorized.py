@@ -34,6 +34,8 @@ def obstacle(strategy: Strategy, learner: Learner, model: Net, flat: Flat) -> st
         return f"{how} works beyond a loss of one batch"
     if any(stage.encoded for stage in learner.stages()):
         return f"{how} has a stage on encoded samples"
+    if any(stage.rates for stage in learner.stages()):
+        return f"{how} has a stage with rates of its own"
 
     if overrides(strategy, Strategy.fit) or overrides(strategy, Strategy.begin):
         return f"{kind} has local work of its own (fit or begin)"

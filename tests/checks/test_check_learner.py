@@ -82,6 +82,18 @@ class StagesBeyondTheRun(CrossEntropy):
 
 
 @dataclass(frozen=True)
+class HasAnIdleRate(CrossEntropy):
+    def stages(self) -> tuple[Stage, ...]:
+        return Stage("one", 0.5, rates={"head.*": 0.5}), Stage("two", 0.5, ("head.*",), rates={"backbone.*": 0.5})
+
+
+@dataclass(frozen=True)
+class MovesWhatMoves(CrossEntropy):
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage(statistics=True),)
+
+
+@dataclass(frozen=True)
 class SamplesBeyond(CrossEntropy):
     def sampler(self, site: Site, stage: Stage) -> NDArray[np.int64]:
         return super().sampler(site, stage) - 1
@@ -190,6 +202,8 @@ BREACHES: list[tuple[type[Learner], str]] = [
     (NeedsAnUnknownThing, "words"),
     (SaysAlone, "words"),
     (StagesBeyondTheRun, "stages"),
+    (HasAnIdleRate, "stages"),
+    (MovesWhatMoves, "stages"),
     (SamplesBeyond, "sampler"),
     (SamplesShares, "sampler"),
     (LossOfEach, "loss"),

@@ -27,8 +27,10 @@ from fedlt.learner import Learner, Stage
 from fedlt.nn.net import Net
 from fedlt.nn.norm import norm
 from fedlt.results.runs import Run
+from fedlt.strategy import Strategy
 from fedlt.training.assembly import assemble
 from fedlt.training.schedules import over_the_run
+from fedlt.training.vectorized import obstacle
 
 pytestmark = pytest.mark.slow
 
@@ -149,6 +151,71 @@ def test_a_new_stage_starts_without_momentum(make_client: Any) -> None:
     assert (client.flat.storage - before).abs().max() < 1.0
 
 
+@dataclass(frozen=True)
+class TwoRates(Learner):
+    """The head at a fifth of the rate, but for its bias."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage(rates={"head.bias": 1.0, "head.*": 0.2}),)
+
+    def loss(self, site: Site, batch: Batch) -> Tensor:
+        return F.cross_entropy(site.model(batch.x), batch.y)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("SGD", {"momentum": 0.9, "weight_decay": 0.1}),
+        ("SGD", {"momentum": 0.9, "nesterov": True}),
+        ("SGD", {"momentum": 0.0}),
+        ("Adam", {"weight_decay": 0.1}),
+    ],
+)
+def test_rates_of_a_stage_are_those_of_pytorchs_groups(
+    make_client: Any, tiny: dict[str, Any], kind: str, keys: dict[str, Any]
+) -> None:
+    tiny["local"] = {"epochs": 5, "batch_size": 8, "lr": 0.1, "optimizer": kind.lower(), **keys}
+    client = make_client(net(), *data(8), load_scenario(tiny).local, learner=TwoRates())
+    client.train(client.learner.loss)
+    twin = net()
+    slow, usual = [twin.head.weight], [*twin.backbone.parameters(), twin.head.bias]
+    groups = [{"params": slow, "lr": 0.02}, {"params": usual, "lr": 0.1}]
+    reference = getattr(torch.optim, kind)(groups, **keys)
+    x, y = (torch.as_tensor(part) for part in data(8))
+    for _ in range(5):
+        reference.zero_grad()
+        F.cross_entropy(twin(x.float()), y).backward()
+        reference.step()
+    for name, expected in twin.named_parameters():
+        assert torch.allclose(client.model.get_parameter(name), expected, atol=1e-5), name
+
+
+def test_rates_of_one_change_no_bit(make_client: Any) -> None:
+    class Ones(TwoRates):
+        def stages(self) -> tuple[Stage, ...]:
+            return (Stage(rates={"*": 1.0}),)
+
+    ends = []
+    for learner in (Ones(), Halves()):
+        client = make_client(net(), *data(8), Local(epochs=2, batch_size=4), learner=learner)
+        client.train(client.learner.loss)
+        ends.append(client.flat.storage.clone())
+    assert torch.equal(*ends)
+
+
+def test_clients_are_not_trained_at_once_at_several_rates(make_client: Any) -> None:
+    client = make_client(net(), *data(4), Local())
+    assert obstacle(Strategy(), Halves(), client.model, client.flat) == "Halves has a stage on encoded samples"
+    assert obstacle(Strategy(), TwoRates(), client.model, client.flat) == "TwoRates has a stage with rates of its own"
+
+
+def test_a_stages_rates_and_statistics_are_told_where_they_cannot_be() -> None:
+    with pytest.raises(ValueError, match=r"'slow' has rates \{'head.\*': 0.0\}; expected numbers above 0"):
+        Stage("slow", rates={"head.*": 0.0})
+    with pytest.raises(ValueError, match="'late' is on encoded samples, which move no running statistics"):
+        Stage("late", only=("head.*",), encoded=True, statistics=True)
+
+
 # Stages on features ---------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +240,31 @@ def test_a_stage_without_the_backbone_leaves_it_wholly_alone(
     assert {name for name, equal in same.items() if not equal} == {"head.weight", "head.bias"}
     work = client.trainer.work
     assert (work.samples, work.backward_samples, work.forward_samples) == (24, 0, 8 if cached else 24)
+
+
+def test_a_stages_statistics_follow_its_samples(make_client: Any) -> None:
+    """Not one weight of the backbone moves; its running mean is drawn to that of the balanced samples."""
+
+    class Moving(Halves):
+        def stages(self) -> tuple[Stage, ...]:
+            return Stage("features", 0.5), Stage("head", 0.5, ("head.*",), samplers.Power(0.0), statistics=True)
+
+    local = Local(epochs=30, batch_size=40)
+    rng = np.random.default_rng(0)
+    y = np.array([0] * 36 + [1] * 4)
+    x = rng.normal(size=(40, 3)) + 10 * y[:, None]
+    client = make_client(normed_net(), x, y, local, learner=Moving(), progress=0.5, span=0.5)
+    before = {name: tensor.clone() for name, tensor in client.flat.tensors.items()}
+    client.train(client.learner.loss)
+    same = {name: torch.equal(before[name], tensor) for name, tensor in client.flat.tensors.items()}
+    moved = {"head.weight", "head.bias", "backbone.2.running_mean", "backbone.2.running_var"}
+    assert {name for name, equal in same.items() if not equal} == moved
+    weight, bias = client.model.backbone[1].weight.detach().flatten(1), client.model.backbone[1].bias.detach()
+    balanced = torch.as_tensor((x[:36].mean(0) + x[36:].mean(0)) / 2).float()
+    assert torch.allclose(client.model.backbone[2].running_mean, weight @ balanced + bias, atol=1.0)
+    assert not client.model.backbone.training
+    work = client.trainer.work
+    assert (work.backward_samples, work.forward_samples) == (0, 1200)
 
 
 def test_cached_features_give_the_same_training(make_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

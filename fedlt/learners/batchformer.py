@@ -16,13 +16,12 @@ from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from fedlt.blocks.priors import log_prior
 from fedlt.data.site import Batch, Site
 from fedlt.data.task import Task
-from fedlt.learner import Learner
+from fedlt.learner import Learner, Stage
 from fedlt.nn.net import Net
 
 
@@ -46,16 +45,12 @@ class BatchFormer(Learner):
             raise ValueError(f"learner.heads={self.heads} must divide the {dim} features of the model")
         model.batchformer = nn.TransformerEncoderLayer(dim, self.heads, dim, self.dropout)
 
-    def related(self, site: Site, features: Tensor) -> Tensor:
-        """[B, D] what the layer makes of the batch's features."""
-        layer = site.model.part("batchformer")
-        sequence = features[:, None]  # [B, 1, D]: the batch is a sequence
-        if self.layer_rate == 1:
-            return layer(sequence)[:, 0]  # type: ignore[no-any-return]
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage(rates={} if self.layer_rate == 1 else {"batchformer.*": self.layer_rate}),)
 
-        # The same values, with a part of the gradient: SGD's steps are then that part.
-        slow = {name: p.detach() + self.layer_rate * (p - p.detach()) for name, p in layer.named_parameters()}
-        return functional_call(layer, slow, (sequence,))[:, 0]  # type: ignore[no-any-return]
+    def related(self, site: Site, features: Tensor) -> Tensor:
+        """[B, D] what the layer makes of the batch's features, which are one sequence [B, 1, D] to it."""
+        return site.model.part("batchformer")(features[:, None])[:, 0]  # type: ignore[no-any-return]
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         features = site.model.encode(batch.x)

@@ -215,7 +215,7 @@ def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
         raise ScenarioError(Problem("learner", f"{reason}; use learner=cross_entropy, or another strategy"))
 
     reason = learner.obstacle(strategy) or ""
-    if "stages" not in used and any(stage.only != ("*",) for stage in learner.stages()):
+    if "stages" not in used and any(stage.only != ("*",) or stage.rates for stage in learner.stages()):
         reason = "the strategy trains head and backbone in turns, and so would the learner's stages"
     elif "prediction" not in used and overrides(learner, Learner.predict):
         reason = "the strategy predicts by means of its own and would ignore the learner's"

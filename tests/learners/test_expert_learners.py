@@ -302,7 +302,7 @@ def test_batchformer_adds_the_related_features_under_the_same_labels(make_site: 
 
 
 def test_batchformers_official_form_is_three_times_the_loss_and_a_tenth_of_the_layers_rate(make_site: Any) -> None:
-    """L(f) + L(f') + L(both) is three times the mean over both; the layer's steps are a tenth of the others'."""
+    """L(f) + L(f') + L(both) is three times the mean over both; the layer's steps are then a tenth of the others'."""
     gradients = []
     for learner in (BatchFormer(dropout=0.0), BatchFormer(dropout=0.0, weight=3.0, layer_rate=0.1)):
         site = make_site(learner)
@@ -313,8 +313,9 @@ def test_batchformers_official_form_is_three_times_the_loss_and_a_tenth_of_the_l
     (plain, usual), (official, slow) = gradients
     assert official == pytest.approx(3 * plain, rel=1e-5)
     for name, slope in usual.items():
-        factor = 0.3 if name.startswith("batchformer.") else 3.0
-        assert torch.allclose(slow[name], factor * slope, atol=1e-5), name
+        assert torch.allclose(slow[name], 3 * slope, atol=1e-5), name
+    (stage,) = BatchFormer(layer_rate=0.1).stages()
+    assert {name.split(".")[0]: stage.rate(name) for name in usual} == {"backbone": 1, "head": 1, "batchformer": 0.1}
 
 
 def test_samples_learn_from_one_another(make_site: Any) -> None:

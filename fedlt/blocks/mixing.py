@@ -1,6 +1,8 @@
 """Mixed samples and their soft targets.
 
 Zhang, Cisse, Dauphin, Lopez-Paz: mixup: Beyond Empirical Risk Minimization. ICLR 2018.
+Yun, Han, Oh, Chun, Choe, Yoo: CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features.
+ICCV 2019.
 """
 
 from __future__ import annotations
@@ -17,25 +19,61 @@ from fedlt.data.site import Batch
 
 @dataclass(frozen=True)
 class Mixed:
-    """x: [B, ...] mixed inputs. y: [B] targets. order: [B] each sample's partner. share: the sample's, in (0, 1)."""
+    """x: [B, ...] mixed inputs. y, other: [B] targets of the two samples of each. share: the first one's, in [0, 1]."""
 
     x: Tensor
     y: Tensor
-    order: Tensor
+    other: Tensor
     share: float
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Mean cross-entropy with the soft target share * y + (1 - share) * other."""
+        mine, other = F.cross_entropy(logits, self.y), F.cross_entropy(logits, self.other)
+        return self.share * mine + (1 - self.share) * other
+
+
+@dataclass(frozen=True)
+class Blended(Mixed):
+    """Convex combinations of samples. order: [B] each sample's partner in the batch."""
+
+    order: Tensor
 
     def blend(self, values: Tensor) -> Tensor:
         """[B, ...] values of the samples, mixed like the samples themselves."""
         return self.share * values + (1 - self.share) * values[self.order]
 
-    def cross_entropy(self, logits: Tensor) -> Tensor:
-        """Mean cross-entropy with the soft target share * y + (1 - share) * the partner's."""
-        mine, other = F.cross_entropy(logits, self.y), F.cross_entropy(logits, self.y[self.order])
-        return self.share * mine + (1 - self.share) * other
 
-
-def mixup(batch: Batch, rng: np.random.Generator, alpha: float) -> Mixed:
+def mixup(batch: Batch, rng: np.random.Generator, alpha: float) -> Blended:
     """Each sample mixed with another one of the batch; one share for the batch, drawn from Beta(alpha, alpha)."""
     share = float(rng.beta(alpha, alpha))
     order = torch.from_numpy(rng.permutation(len(batch))).to(batch.y.device, non_blocking=True)
-    return Mixed(share * batch.x + (1 - share) * batch.x[order], batch.y, order, share)
+    return Blended(share * batch.x + (1 - share) * batch.x[order], batch.y, batch.y[order], share, order)
+
+
+def pasted(batch: Batch, others: Batch, rng: np.random.Generator, beta: float) -> Mixed:
+    """Images [B, C, H, W] into which a box of another image each is pasted, one box for the batch (`box`).
+
+    About s of an image is left, with s from Beta(beta, beta); the share is what is left indeed.
+    """
+    height, width = batch.x.shape[-2:]
+    rows, columns = box(height, width, float(rng.beta(beta, beta)), rng)
+
+    x = batch.x.clone()
+    x[..., rows, columns] = others.x[..., rows, columns]
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return Mixed(x, batch.y, others.y, 1 - area / (height * width))
+
+
+def box(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a box whose sides are sqrt(1 - share) of an image's, so that about `share` of it is left.
+
+    It lies around a uniform centre and ends where the image does.
+    """
+    side = float(np.sqrt(1 - share))
+    return _span(height, side, rng), _span(width, side, rng)
+
+
+def _span(length: int, side: float, rng: np.random.Generator) -> slice:
+    """A part of 0..length-1 that is about `side` of it long, where the edges do not cut it off."""
+    half, centre = int(length * side) // 2, int(rng.integers(length))
+    return slice(max(0, centre - half), min(length, centre + half))

@@ -39,10 +39,15 @@ def power_shares(counts: NDArray[np.int64], power: float) -> NDArray[np.float64]
 
 def followed(site: Site) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The class that each of the site's samples follows, [n], and how many follow each, [C]: a sample's one class, or
-    of several the one that is rarest at the site."""
-    counts = site.class_counts.cpu().numpy()
-    targets = Targets(site.data.y.cpu().numpy(), len(counts), site.task.target, frequency=counts)
-    return targets.lead, occurrences(targets.lead, len(counts))
+    of several the one that is rarest at the site.
+
+    Kept for the same data and counts: a method may draw in each step, and labels on a GPU would be waited for.
+    """
+    if site.followed is None or site.followed[0] is not site.data or site.followed[1] is not site.class_counts:
+        counts = site.class_counts.cpu().numpy()
+        targets = Targets(site.data.y.cpu().numpy(), len(counts), site.task.target, frequency=counts)
+        site.followed = site.data, site.class_counts, targets.lead, occurrences(targets.lead, len(counts))
+    return site.followed[2:]
 
 
 def draw(site: Site, shares: NDArray[np.float64], count: int | None = None) -> NDArray[np.int64]:

@@ -94,6 +94,7 @@ class Site:
     state: tensors kept between rounds; a learner's names begin with its own, as in `sbcl/subclass`.
     generator: of the augmentation, while the site trains.
     unlabelled: further samples, whose targets are all -1 (`data.unlabelled`).
+    followed: what `fedlt.data.samplers.followed` has found, after the data and the counts that it is of.
     """
 
     model: Net
@@ -116,6 +117,7 @@ class Site:
     state: dict[str, Tensor] = field(default_factory=dict)
     generator: torch.Generator | None = None
     unlabelled: Rows | None = None
+    followed: tuple[Rows, Tensor, NDArray[np.int64], NDArray[np.int64]] | None = None
 
     @property
     def horizon(self) -> Horizon:

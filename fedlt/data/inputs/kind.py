@@ -26,6 +26,7 @@ ASKED = {
     "rotations": "rotations need square images",
     "numbers": "a perceptron needs samples that are numbers, all of one length",
     "mixing": "mixtures of samples need images or rows of numbers",
+    "pasting": "a part of one sample can be pasted into another in images only",
 }
 """What a method may ask of the inputs (`InputKind.require`), and the sentence where they cannot serve it."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -112,25 +111,41 @@ def cascade(
 
 def add_experts(model: Net, count: int, make_head: Callable[[int], nn.Module]) -> None:
     """Turn a model into `count` experts that share its stem, each initialised anew. make_head: D -> a head."""
-    stem, trunk = split(model.backbone)
+    dim = model.feature_dim
+    add_branches(model, count)
+    model.head = ExpertHeads([make_head(dim) for _ in range(count)])
+
+
+def add_branches(model: Net, count: int, late: bool = False) -> None:
+    """Turn the backbone into `count` branches on its stem, each initialised anew, and leave the head to the caller.
+
+    late: see `split`. Features are those of all branches, side by side.
+    """
+    stem, trunk = split(model.backbone, late)
     branches = [trunk, *(copy.deepcopy(trunk) for _ in range(count - 1))]
     for branch in branches[1:]:
         for module in branch.modules():
             reset = getattr(module, "reset_parameters", None)
             if reset is not None:
                 reset()
-    model.head = ExpertHeads([make_head(model.feature_dim) for _ in branches])
     model.backbone = Experts(stem, branches)
     model.feature_dim *= count
 
 
-def split(backbone: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Stem (the first layer with parameters and what follows it) and the rest. Raises ValueError without a rest."""
+def split(backbone: nn.Module, late: bool = False) -> tuple[nn.Module, nn.Module]:
+    """Stem and the rest. Raises ValueError where the model cannot be split.
+
+    The stem is the first layer with parameters and what follows it; late: all before the last such layer that does more
+    than normalise, and in a residual network all but its last block. It holds the first layer in any case.
+    """
     if isinstance(backbone, ResNetBackbone):
-        return backbone.split()
+        return backbone.split(late)
     layers = list(backbone) if isinstance(backbone, nn.Sequential) else []
-    weighted = (index for index, layer in enumerate(layers) if any(True for _ in layer.parameters()))
-    second = next(islice(weighted, 1, None), None)
-    if second is None:
-        raise ValueError("experts need a model with at least two layers before its head; take a deeper one")
-    return nn.Sequential(*layers[:second]), nn.Sequential(*layers[second:])
+    weighted = [index for index, layer in enumerate(layers) if any(True for _ in layer.parameters())]
+    if len(weighted) < 2:
+        raise ValueError("branches need a model with at least two layers before its head; take a deeper one")
+
+    place = weighted[1]
+    if late:
+        place = max([place, *(index for index in weighted if "Norm" not in type(layers[index]).__name__)])
+    return nn.Sequential(*layers[:place]), nn.Sequential(*layers[place:])

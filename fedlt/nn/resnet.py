@@ -69,9 +69,13 @@ class ResNetBackbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(F.relu(self.norm(self.stem(x)))).mean((2, 3))  # type: ignore[no-any-return]
 
-    def split(self) -> tuple[nn.Module, nn.Module]:
-        """The stem, and the blocks with what follows them, as modules of their own."""
-        return nn.Sequential(self.stem, self.norm, nn.ReLU()), nn.Sequential(*self.blocks, ImageMean())
+    def split(self, late: bool = False) -> tuple[nn.Module, nn.Module]:
+        """The stem, and the blocks with what follows them, as modules of their own; late: all blocks but the last
+        belong to the stem."""
+        blocks = list(self.blocks)
+        shared = blocks[:-1] if late else []
+        own = blocks[len(shared) :]
+        return nn.Sequential(self.stem, self.norm, nn.ReLU(), *shared), nn.Sequential(*own, ImageMean())
 
 
 class ImageMean(nn.Module):

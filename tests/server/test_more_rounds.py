@@ -25,6 +25,7 @@ from server.state.states import StateStore
 pytestmark = pytest.mark.slow
 
 NEEDS = {
+    "bbn": ("model.depth=2",),
     "creff": ("strategy.features=2",),  # a tenth of its time
     "dirmixe": ("model.depth=2",),
     "fedbn": ("model={name: resnet8, stem_stride: 4}",),
@@ -33,7 +34,10 @@ NEEDS = {
     "sade": ("model.depth=2",),
     "tlc": ("model.depth=2",),
 }
-FOLLOWING = {"crt", "dirmixe", "fedyoyo", "ldam", "pseudo_labels", "rcal", "rucr", "sbcl"}
+FOLLOWING = {
+    *("bbn", "cmo", "crt", "dirmixe", "fedyoyo", "h2t", "ldam"),
+    *("lws", "mislas", "pseudo_labels", "rcal", "rucr", "sbcl"),
+}
 """Methods of which something follows the number of rounds at their defaults; others may."""
 
 

@@ -56,6 +56,7 @@ def test_no_number_is_read_in_a_step(train_one: TrainOne) -> None:
     "method",
     [
         *("learner=cross_entropy", "learner=mixup", "learner=tlc", "learner=value_of_labels", "learner=ride"),
+        *("learner=bbn", "learner={name: cmo, probability: 1.0, plain: 0.0}", "learner=resampling"),
         *("strategy=fedavg_la", "strategy=fedgrab", "strategy=fedir", "strategy=fedyoyo"),
     ],
 )

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import csv
+import math
+from itertools import combinations
 from pathlib import Path
 
-from benchmarks.strategies.settings import chosen_rates
+from scipy.stats import spearmanr
+
+from benchmarks.quoted.lists import needs
+from benchmarks.strategies.study import STUDY
 from benchmarks.tables import fill
 
 HERE = Path(__file__).parent
@@ -17,45 +22,82 @@ COLUMNS = (
     ("personal", "personal/accuracy", 100.0, ".1f"),
     ("masked", "personal_masked/accuracy", 100.0, ".1f"),
     ("MB up", "cost/mb_up", 1.0, ".2f"),
-    ("s/round", "cost/seconds", 1.0, ".1f"),
+    ("s/round", "cost/seconds", 1.0, ".2f"),
 )
+RANKED = ("generic/accuracy", "personal_masked/accuracy")
+FEWEST = 8
+"""Methods that two tables must share for a correlation of their ranks."""
+Lines = dict[str, dict[str, str]]
+"""metric -> its line of a table."""
 
 
 def main() -> None:
     """Fill the page."""
-    fill(HERE / "README.md", table)
+    fill(HERE / "README.md", lambda name: ranks() if name == "ranks" else table(name))
 
 
 def table(setting: str) -> str:
     """Mean and standard deviation of every strategy's headline models, the best generic model first."""
-    path = HERE / f"{setting}.csv"
-    if not path.exists():
+    found = read(setting)
+    if not found:
         return "Not run yet."
-    found: dict[str, dict[str, dict[str, str]]] = {}
-
-    with path.open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            if line["evaluation"] == "last" and line["variant"] in ("", "-"):
-                found.setdefault(_name(line), {})[line["metric"]] = line
-
-    rates = chosen_rates(setting)
-    head = ["strategy", "n", "lr", *(title for title, *_ in COLUMNS)]
+    studied = setting in STUDY.settings
+    head = ["strategy", "n", *(["lr", "own", "needs"] if studied else []), *(title for title, *_ in COLUMNS)]
+    rule = ["---", "--:", *(["--:", "---", "---"] if studied else []), *["--:"] * len(COLUMNS)]
     body = []
 
-    for name in sorted(found, key=lambda name: -float(found[name].get("generic/accuracy", {}).get("mean") or 0)):
+    for name in sorted(found, key=lambda name: -_mean(found[name], "generic/accuracy", -1.0)):
         cells = [_cell(found[name].get(metric), factor, form) for _, metric, factor, form in COLUMNS]
-        count = found[name]["cost/mb_up"]["n"]
-        rate = rates.get(name.partition(",")[0])
-        body.append([f"`{name}`", count, "" if rate is None else f"{rate:g}", *cells])  # "": the scenario's
+        given = [*_chosen(setting, name), needs(name)] if studied else []
+        body.append([f"`{name}`", found[name]["cost/mb_up"]["n"], *given, *cells])
 
-    rule = ["---", *["--:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
+
+
+def ranks() -> str:
+    """Spearman's rank correlation between every two tables, over the methods that both have, for each model."""
+    tables = {setting: read(setting) for setting in STUDY.settings}
+    lines = ["| tables | generic | methods | masked personal | methods |", "| --- | --: | --: | --: | --: |"]
+
+    for one, two in combinations([setting for setting, found in tables.items() if found], 2):
+        cells = [f"{one}, {two}"]
+        for metric in RANKED:
+            pairs = [
+                (_mean(tables[one][name], metric), _mean(tables[two][name], metric))
+                for name in tables[one].keys() & tables[two].keys()
+            ]
+            known = [pair for pair in pairs if not any(map(math.isnan, pair))]
+            cells += [f"{spearmanr(*zip(*known, strict=True)).statistic:.2f}" if len(known) >= FEWEST else ""]
+            cells += [str(len(known))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else "Not run yet."
+
+
+def read(setting: str) -> dict[str, Lines]:
+    """Name of a row -> its lines about the last evaluation of headline models; empty where there is no table."""
+    path = HERE / f"{setting}.csv"
+    found: dict[str, Lines] = {}
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file):
+                if line["evaluation"] == "last" and line["variant"] in ("", "-"):
+                    found.setdefault(_name(line), {})[line["metric"]] = line
+    return found
+
+
+def _chosen(setting: str, name: str) -> list[str]:
+    rate, value = STUDY.chosen(setting, name)
+    return [f"{rate:g}", "" if value is None else f"{STUDY.methods[name].own} {value}"]
+
+
+def _mean(lines: Lines, metric: str, missing: float = math.nan) -> float:
+    return float(lines[metric]["mean"]) if metric in lines and lines[metric]["mean"] else missing
 
 
 def _name(line: dict[str, str]) -> str:
     if "learner" in line:
         return f"{line['strategy']}, {line['learner']}"
-    ablated = [line["strategy.backbone_from"], line["strategy.sparsity"]]
+    ablated = [line.get("strategy.backbone_from", ""), line.get("strategy.sparsity", "")]
     return next((ABLATED[value] for value in ablated if value in ABLATED), line["strategy"])
 
 

@@ -1,0 +1,63 @@
+"""Every strategy with the one key of its own that is tuned beside the rate: the published value, and another."""
+
+from __future__ import annotations
+
+from benchmarks.trials import Method
+
+METHODS = {
+    method.strategy: method
+    for method in (
+        Method("apfl", own="share", values=(0.5, 0.25)),
+        Method("balancefl", own="inherit", values=(1.0, 0.3)),
+        Method("ccvr", own="head_lr", values=(0.01, 0.001)),
+        Method("centralized"),
+        Method("climb", own="dual_lr", values=(2.0, 0.5)),
+        Method("creff", own="head_lr", values=(0.01, 0.1)),
+        Method("ditto", own="lam", values=(0.1, 1.0)),
+        Method("fedala", own="eta", values=(1.0, 0.1)),
+        Method("fedas", own="align_lr", values=(0.01, 0.001)),
+        Method("fedavg"),
+        Method("fedavg_ft", own="tune_epochs", values=(1, 5)),
+        Method("fedavg_la", own="tau", values=(1.0, 0.5)),
+        Method("fedavg_posthoc", own="tau", values=(1.0, 0.5)),
+        Method("fedavgm", own="momentum", values=(0.9, 0.5)),
+        Method("fedbabu", own="tune_epochs", values=(5, 1)),
+        Method("fedbn"),
+        Method("fedcgnm", own="beta", values=(0.9, 0.5)),
+        Method("fedcm", own="alpha", values=(0.1, 0.5)),
+        Method("fedcrac", own="margin", values=(1.0, 0.3)),
+        Method("feddyn", own="alpha", values=(0.1, 0.01)),
+        Method("fedetf", own="scale", values=(1.0, 10.0)),
+        Method("fedgela", own="temperature", values=(1.0, 0.2)),
+        Method("fedgrab", own="kp", values=(10.0, 1.0)),
+        Method("fedir"),
+        Method("fedlc", own="tau", values=(1.0, 0.5)),
+        Method("fedlf", own="floor", values=(0.25, 0.5)),
+        Method("fedloge", own="sparsity", values=(0.6, 0.3)),
+        Method("fednh", own="scale", values=(30.0, 10.0)),
+        Method("fednova"),
+        Method("fednpc", own="tau", values=(1.0, 0.5)),
+        Method("fedntd", own="beta", values=(1.0, 0.3)),
+        Method("fedper"),
+        Method("fedproto", own="pull", values=(1.0, 10.0)),
+        Method("fedprox", own="mu", values=(0.01, 0.1)),
+        Method("fedrela", own="share", values=(0.05, 0.2)),
+        Method("fedrep", own="head_epochs", values=(5, 1)),
+        Method("fedrod", own="absent", values=(0.0, 1.0)),
+        Method("fedwcm", own="alpha", values=(0.1, 0.5)),
+        Method("fedyoyo", own="tau", values=(1.5, 0.5)),
+        Method("knnper", own="mix", values=(0.5, 0.8)),
+        Method("lg_fedavg"),
+        Method("local"),
+        Method("moon", own="mu", values=(1.0, 5.0)),
+        Method("per_fedavg", own="tune", values=("batch", "epoch")),
+        Method("pfedfda", own="ridge", values=(1.0, 1e-4)),
+        Method("pfedme", own="lr", values=(0.005, 0.05)),
+        Method("rucr", own="pull", values=(0.15, 0.5)),
+        Method("scaffold", own="lr", values=(1.0, 0.5)),
+        Method("flower:FedAdam", own="eta", values=(0.1, 0.01)),
+        Method("flower:FedYogi", own="eta", values=(0.01, 0.001)),
+        Method("flower:Krum"),
+        Method("flower:FedTrimmedAvg", own="beta", values=(0.2, 0.1)),
+    )
+}

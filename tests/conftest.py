@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,7 +124,7 @@ def _kept_grids(ray_session: None) -> Iterator[Grids]:
 def ray_workers(_kept_grids: Grids, monkeypatch: pytest.MonkeyPatch) -> Grids:
     """`fedlt.run(..., backend="ray", workers=2)` finds two workers that all tests share, as the runs of a sweep do:
     each start of a worker imports torch, which takes longer than a tiny run."""
-    monkeypatch.setattr(sys.modules["fedlt.sweeps.run"], "Grids", lambda: _kept_grids)
+    monkeypatch.setattr(importlib.import_module("fedlt.sweeps.run"), "Grids", lambda: _kept_grids)
     return _kept_grids
 
 

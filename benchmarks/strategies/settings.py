@@ -1,4 +1,4 @@
-"""The settings of the tables, the strategies that stand in them, and the learning rates that tune.py has chosen."""
+"""The settings of the tables without trials, the strategies that stand in them, and the rates once chosen for two."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ class Setting:
     changes: overrides of the scenario.
     ablations: of FedLoGe, at its rate.
     leave_out: strategies or learners that do not fit.
-    tuning: rounds of a run that tunes; 0 where nothing is tuned.
     rates_from: the setting whose tuned rates are taken; "": its own, where it has any, and else the scenario's.
     hosts: strategies in each of which every learner is tried, in place of the rows of all strategies.
     """
@@ -31,7 +30,6 @@ class Setting:
     changes: tuple[str, ...] = ()
     ablations: tuple[str, ...] = ("sparsity: 0.0", "backbone_from: psi")
     leave_out: tuple[str, ...] = ()
-    tuning: int = 0
     rates_from: str = ""
     hosts: tuple[str, ...] = ()
 
@@ -54,7 +52,6 @@ SETTINGS = {
     "cifar10": Setting(
         "fedloge_cifar10_if100_a05_k40_cpu",
         ("federation.rounds=20", "evaluation.every=20"),
-        tuning=8,
     ),
     "ham10000": Setting(
         "ham10000_sites",
@@ -76,7 +73,7 @@ def name_of(row: str) -> str:
 
 
 def chosen_rates(setting: str) -> dict[str, float]:
-    """strategy -> the learning rate that tune.py has chosen for it; empty where nothing was tuned."""
+    """strategy -> the learning rate that was chosen for it; empty where nothing was tuned."""
     source = SETTINGS[setting].rates_from or setting
     return {line["strategy"]: float(line["chosen"]) for line in tuned() if line["setting"] == source}
 

@@ -2,7 +2,7 @@
 
     FEDLT_DATA=/your/data python -m benchmarks.strategies.sweep cifar10 --seeds 0-2 --out runs/strategies
 
-The learning rates are those that benchmarks.strategies.tune has written to rates.csv; see README.md.
+The learning rates are those of rates.csv, or the scenario's; see README.md.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""The table of all strategies: who stands in it, and how learning rates are chosen and taken."""
+"""The table of all strategies: who stands in it, and which learning rates are taken."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from benchmarks.fedloge.validation import hold_out
-from benchmarks.strategies import settings, tune
+from benchmarks.strategies import settings
 from fedlt.config import catalog
 
 
@@ -28,14 +27,10 @@ def test_every_learner_is_tried_in_every_host() -> None:
     assert settings.name_of("centralized with ldam") == "centralized"
 
 
-def test_chosen_rates_are_recorded_and_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """0.1 is better for one strategy; the other failed with it. ham10000 takes the rates of cifar10."""
-    for module in (settings, tune):
-        monkeypatch.setattr(module, "RATES", tmp_path / "rates.csv")
-    tune.record("cifar10", {"fedavg": {0.03: 0.2, 0.1: 0.3}, "feddyn": {0.03: 0.1}})
-    tune.record("digits", {"fedavg": {0.03: 0.9, 0.1: 0.8}})
-    assert settings.chosen_rates("cifar10") == settings.chosen_rates("ham10000") == {"fedavg": 0.1, "feddyn": 0.03}
-    assert settings.chosen_rates("digits") == {"fedavg": 0.03}
+def test_chosen_rates_are_taken_by_the_settings_that_share_them() -> None:
+    rates = settings.chosen_rates("cifar10")
+    assert rates["fedrod"] == 0.1 and rates["fedavg"] == 0.03 and settings.chosen_rates("ham10000") == rates
+    assert settings.chosen_rates("digits") == {}
     found = settings.jobs(settings.SETTINGS["digits"], {"fedavg": [0.04], "local": []}, [0, 1])
     assert [(job.seed, job.scenario.local.lr) for job in found] == [(0, 0.04), (0, 0.03), (1, 0.04), (1, 0.03)]
 

@@ -174,9 +174,9 @@ class Server:
 
     state: tensors kept between rounds. outbox: tensors that every client of the coming rounds receives. round: 1-based.
     cohort: the ids of the clients that train in this round. num_clients, num_samples: of the whole federation. rng: the
-    server's generator of this round. auxiliary: labelled data of its own, for strategies that declare the need.
-    learner: how the clients learn, and how their models predict. letters: by client, tensors that it alone receives, in
-    rounds and tests, until they are taken out.
+    server's generator of this round. auxiliary, unlabelled, validation: data of its own, for strategies that declare
+    the need; those without labels have targets that tell nothing. learner: how the clients learn, and how their models
+    predict. letters: by client, tensors that it alone receives, in rounds and tests, until they are taken out.
     """
 
     model: Net
@@ -189,6 +189,8 @@ class Server:
     num_clients: int = 0
     num_samples: int = 0
     auxiliary: Rows | None = None
+    unlabelled: Rows | None = None
+    validation: Rows | None = None
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     learner: Learner = field(default_factory=Learner)
     letters: dict[int, dict[str, Tensor]] = field(default_factory=dict)

@@ -32,6 +32,7 @@ from server.grids.local import LocalGrid
 from server.rounds.aggregation import strategy_remarks
 from server.rounds.hooks import Hooks
 from server.rounds.loop import Rounds
+from server.rounds.own_data import own_data_remarks
 from server.rounds.replay import replay
 from server.rounds.stopping import Patience
 from server.state import durable, training
@@ -86,6 +87,7 @@ def serve(
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
     remarks = [*parts.remarks(), *strategy_remarks(parts.strategy, cohort_size(scenario, len(federation.clients)))]
+    remarks += own_data_remarks(scenario, federation, parts)
     tested = federation.test_share_text(scenario.data.test_share)
     remarks += [text for text in (tested, federation.untested_text()) if text]
     folder = out / scenario.run_name

@@ -38,7 +38,7 @@ CHECKS = {
     "words": "`needs`, `learner_parts` and `scope` use the words of `fedlt.config.declarations`",
     "needs": "class counts are sent only where `needs` says so",
     "frozen": "frozen parameters never change",
-    "borrowed": "what a client shares with others (`received`, `start`) is not changed in place",
+    "borrowed": "what a client shares with others (`received`, `start`) and the server's data are not changed in place",
     "hidden": "nothing is kept on the instance, on its class or in its module",
     "closing": "conclude() leaves the model, the state and what was received as they are",
     "logits": "generic() and personal() give logits [B, C] that are numbers, and generic() leaves the model as it is",
@@ -179,6 +179,7 @@ class StrategySuite(Suite):
     ) -> None:
         """Watch a step of the server; with foldable strategies, take it twice."""
         frozen, known = server.flat.frozen.clone(), _prints(strategy)
+        data = copy.deepcopy(_own_data(server))
         if foldable:
             before = _Snapshot.of(server)
             aggregate(server, copy.deepcopy(updates))
@@ -190,6 +191,7 @@ class StrategySuite(Suite):
             aggregate(server, updates)
 
         self.expect(torch.equal(frozen, server.flat.frozen), "frozen", f"{hook} changed frozen parameters")
+        self.expect(_equal(data, _own_data(server)), "borrowed", f"{hook} changed the server's data in place")
         self.expect_same(known, _prints(strategy), hook)
         sound = self.expect_tensors(held_tensors(server), "server ")
         same = not (foldable and sound) or _alike(plain, folded)
@@ -212,6 +214,13 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
     return torch.equal(one, other)
+
+
+def _own_data(server: Server) -> dict[str, Any]:
+    """The samples that the server holds, and what it knows of them."""
+    held = {"auxiliary": server.auxiliary, "unlabelled": server.unlabelled, "validation": server.validation}
+    given = {name: rows for name, rows in held.items() if rows is not None}
+    return {name: {"x": rows.x(), "targets": rows.targets, "index": rows.index} for name, rows in given.items()}
 
 
 def _prints(strategy: Strategy) -> dict[str, bytes]:

@@ -72,11 +72,17 @@ class _Stopped(Exception):
 def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) -> tuple[Scenario, Federation]:
     """A scenario of so many rounds, and clients with one sample, one class, two classes, or many.
 
-    learner: cross-entropy unless given. Where it needs them, clients have samples without labels, too.
+    learner: cross-entropy unless given. Where it needs them, clients have samples without labels, too. The server has
+    samples of its own with labels and without.
     """
     unlabelled = learner is not None and "unlabelled" in learner.component.needs
     content: dict[str, Any] = {
-        "data": {"name": "digits", "auxiliary": 2, "unlabelled": {"hidden": 0.3 if unlabelled else 0.0}},
+        "data": {
+            "name": "digits",
+            "auxiliary": 2,
+            "server_unlabelled": 0.02,
+            "unlabelled": {"hidden": 0.3 if unlabelled else 0.0},
+        },
         "federation": {"clients": 6, "rounds": rounds, "partition": "iid", "block": 2},
         "local": {"epochs": 2, "batch_size": 16, "lr": 0.05, "momentum": 0.5},
         "evaluation": {"every": 1, "batch_size": 16},

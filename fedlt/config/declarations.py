@@ -16,6 +16,8 @@ BEYOND_MODEL = {
     "class_prior": "the number of training samples of each class over all clients, as `task.class_counts`",
     "class_vectors": "a vector for each class, where the scenario names them (`model.class_vectors`), in the `task`",
     "auxiliary_set": "balanced labelled data at the server (`data.auxiliary`), as `server.auxiliary`",
+    "server_unlabelled": "samples without labels at the server (`data.server_unlabelled`), as `server.unlabelled`",
+    "server_validation": "the global validation set (`data.validation`), where there is one, as `server.validation`",
     "class_counts": "each client tells its number of samples of each class",
     "local_loss": "some clients of each round tell the generic model's mean loss on their samples",
     "prototypes": "each client sends class means of its features",
@@ -23,8 +25,7 @@ BEYOND_MODEL = {
     "class_gradients": "each client sends gradients class by class",
     "unlabelled": "samples without labels at the sites (`data.unlabelled`), as `site.unlabelled`",
 }
-"""Needs: what a method is given or sends beyond the model. The first three are given to none but those who declare
-it."""
+"""Needs: what a method is given or sends beyond the model. The first five are given to those alone who declare them."""
 
 CONDITIONS = {
     "head": "the model's last layer can be told from what is before it: there are features, and a head on them",

@@ -30,6 +30,7 @@ def cross_check(
     if data.auxiliary and tail.mode == "official" and tail.profile != "none":
         problems.append(Problem("data.auxiliary", "the official subsets leave nothing aside; use longtail.mode=seeded"))
 
+    _check_server_unlabelled(data, problems)
     if data.crop is not None and data.size is None:
         problems.append(Problem("data.crop", "has no effect without data.size; remove it"))
 
@@ -69,6 +70,19 @@ def check_initial(init_from: InitFrom, problems: list[Problem]) -> None:
     """Refuse patterns of what is left out of nothing."""
     if init_from.name is None and init_from.without:
         problems.append(Problem("init_from.without", "has no effect without init_from.name; remove it"))
+
+
+def _check_server_unlabelled(data: Data, problems: list[Problem]) -> None:
+    """Refuse a share beside a file, one that published subsets leave no room for, and a seed that draws nothing."""
+    given, tail = data.server_unlabelled, data.longtail
+    key = "data.server_unlabelled"
+    if given.share is not None and given.file is not None:
+        problems.append(Problem(f"{key}.share", "has no effect beside a file; remove one of the two"))
+    elif given.share is not None and tail.mode == "official" and tail.profile != "none":
+        message = "the official subsets leave nothing aside; remove it, and the server has what they leave out"
+        problems.append(Problem(f"{key}.share", message))
+    if given.seed is not None and given.share is None and given.most is None:
+        problems.append(Problem(f"{key}.seed", "has no effect without share or most; remove it"))
 
 
 def _check_validation(validation: Validation, evaluation: Evaluation, problems: list[Problem]) -> None:

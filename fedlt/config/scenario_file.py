@@ -16,13 +16,17 @@ FOLDER = catalog.ROOT / "scenarios"
 
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
+    ("data", "server_unlabelled", "file"),
     ("data", "encoder"), ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"),
     ("federation", "selection"), ("federation", "clock"),
     ("model",), ("strategy",), ("strategy", "inside"), ("learner",), ("evaluation", "metrics"), ("init_from",),
 )  # fmt: skip
 """Keys whose values may be paths."""
 
-FILES = (("data", "longtail", "counts"), ("data", "noise", "file"), ("federation", "partition", "file"), ("init_from",))
+FILES = (
+    ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "server_unlabelled", "file"),
+    ("federation", "partition", "file"), ("init_from",),
+)  # fmt: skip
 """Those whose values are always paths."""
 
 CODE = "code"

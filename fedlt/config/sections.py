@@ -49,6 +49,21 @@ class Unlabelled:
 
 
 @dataclass(frozen=True)
+class ServerUnlabelled:
+    """Samples without labels at the server, for strategies that need them: training samples that nobody else has, as a
+    long tail leaves them out, unless a share or a file is given. `data.server_unlabelled=0.1` sets the share alone."""
+
+    shorthand: ClassVar[str] = "share"
+
+    share: Annotated[float, "> 0", "< 1"] | None = (
+        None  # of each class, set apart before the long tail is cut; null: what nobody else has
+    )
+    file: str | None = None  # inputs of another data set instead, as others.npz:NAME
+    most: Annotated[int, ">= 1"] | None = None  # samples, drawn by the seed; null: all
+    seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
+
+
+@dataclass(frozen=True)
 class Validation:
     """Samples set apart to choose by; nobody trains on them. `data.validation=0.2` sets the share alone."""
 
@@ -75,6 +90,7 @@ class Data:
     # `to_dict` leaves them out at their defaults: hashes stay.
     young: ClassVar[tuple[str, ...]] = (
         "validation", "test_share", "targets", "category_columns", "size", "crop", "encoder", "class_names",
+        "server_unlabelled",
     )  # fmt: skip
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
@@ -95,6 +111,7 @@ class Data:
     validation: Validation = field(default_factory=Validation)
     noise: Noise = field(default_factory=Noise)
     unlabelled: Unlabelled = field(default_factory=Unlabelled)
+    server_unlabelled: ServerUnlabelled = field(default_factory=ServerUnlabelled)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data import encoded, localtest, longtail, sources
-from fedlt.data.auxiliary import set_apart
+from fedlt.data import encoded, localtest, sources
+from fedlt.data.aside import set_aside
 from fedlt.data.groups import Grouping, untested_text
 from fedlt.data.inputs import InputKind
 from fedlt.data.noise import noisy_labels
@@ -21,9 +21,10 @@ from fedlt.data.partitions.scheme import SourceRows
 from fedlt.data.provenance import DATA, MadeOf, named_now, refuse_changed
 from fedlt.data.ragged import Ragged
 from fedlt.data.raw import RawLabels
+from fedlt.data.server_unlabelled import at_server
 from fedlt.data.targets import Groups, Targets
 from fedlt.data.unlabelled import add_extra, extra_rows, hide
-from fedlt.data.validation import ValidationSet, draw_global, draw_local
+from fedlt.data.validation import ValidationSet, draw_local
 from fedlt.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Federation:
     the clients see them, noise included. clients, tests: rows of the training and of the test set for each client;
     tests may overlap and may be empty. unlabelled: training rows that clients hold without labels. class_counts: int64
     [C], labels of the training samples over all clients, the true ones. auxiliary: training rows that the server
-    holds, class by class. validation: samples that nobody trains on, to choose by; None where none are set apart.
+    holds, class by class. server_unlabelled: training rows that it may hold without labels, ascending. validation:
+    samples that nobody trains on, to choose by; None where none are set apart.
     made_of: digests of all files that this and the run are made of (`fedlt.data.provenance`). grouping: by which rule
     classes are head, medium and tail.
     """
@@ -56,6 +58,7 @@ class Federation:
     unlabelled: Ragged
     class_counts: NDArray[np.int64]
     auxiliary: NDArray[np.int64]
+    server_unlabelled: NDArray[np.int64]
     validation: ValidationSet | None = None
     made_of: MadeOf = field(default_factory=dict)
     grouping: Grouping = field(default_factory=Grouping)
@@ -161,6 +164,7 @@ def federate(
         unlabelled=dealt.unlabelled,
         class_counts=raw.train_targets.counts(dealt.clients.values),
         auxiliary=dealt.auxiliary,
+        server_unlabelled=dealt.server_unlabelled,
         validation=dealt.validation,
         made_of={DATA: dict(raw.digests)} | named if raw.digests else named,
         grouping=Grouping(**vars(scenario.evaluation.groups)),
@@ -193,13 +197,14 @@ class _Dealt:
     tests: Ragged
     unlabelled: Ragged
     auxiliary: NDArray[np.int64]
+    server_unlabelled: NDArray[np.int64]
     seen: Targets
     validation: ValidationSet | None
 
 
 def given_to_partition(scenario: Scenario) -> tuple[NDArray[np.int64], Groups, SourceRows | None]:
     """What the scenario's partition looks at: the class of each sample that it deals, group columns, source rows."""
-    return _to_partition(labels := sources.labels(scenario.data), _kept(scenario, labels.train_targets).kept)
+    return _to_partition(labels := sources.labels(scenario.data), set_aside(scenario, labels.train_targets).kept)
 
 
 def _to_partition(labels: RawLabels, kept: NDArray[np.int64]) -> tuple[NDArray[np.int64], Groups, SourceRows | None]:
@@ -210,34 +215,11 @@ def _to_partition(labels: RawLabels, kept: NDArray[np.int64]) -> tuple[NDArray[n
     return true.lead[kept], groups, source
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """Training rows. auxiliary: the server's. others: all the rest. kept: of these, what is dealt. chosen: of these,
-    the global validation set; from_training: of it, what the long tail would have kept."""
-
-    auxiliary: NDArray[np.int64]
-    others: NDArray[np.int64]
-    kept: NDArray[np.int64]
-    chosen: NDArray[np.int64]
-    from_training: NDArray[np.int64]
-
-
-def _kept(scenario: Scenario, true: Targets) -> _Kept:
-    """What is set apart before the rest is dealt, and what the long tail keeps of it."""
-    data, seed = scenario.data, scenario.seed
-    auxiliary, others = set_apart(true, data.auxiliary, seed)
-    kept = others[longtail.select(true.select(others), data.longtail, seed)]
-    chosen = from_training = np.zeros(0, np.int64)
-    if data.validation.active:
-        chosen, kept, from_training = draw_global(true, kept, others, data.validation, seed)
-    return _Kept(auxiliary, others, kept, chosen, from_training)
-
-
 def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _Dealt:
     """Partition and local tests look at true labels, and at samples whose label is then hidden too."""
     config, data, seed, true = scenario.federation, scenario.data, scenario.seed, labels.train_targets
     scheme: Any = config.partition.create() if hasattr(config.partition, "create") else config.partition
-    rows = _kept(scenario, true)
+    rows = set_aside(scenario, true)
     kept, chosen = rows.kept, rows.chosen
     lead, groups, source = _to_partition(labels, kept)
     positions = partition(scheme, lead, groups, config.clients, seed, config.empty, source)
@@ -261,11 +243,13 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
     if data.unlabelled.hidden:
         clients, unlabelled = hide(clients, data.unlabelled, seed)
 
+    free = np.setdiff1d(rows.others, np.concatenate([held, chosen]))
     if data.unlabelled.extra:
-        free = np.setdiff1d(rows.others, np.concatenate([held, chosen]))
         extra = extra_rows(true, free, clients.values, data.unlabelled, seed)
         unlabelled = add_extra(unlabelled, extra, data.unlabelled, seed)
+        free = np.setdiff1d(free, extra)
 
+    server_unlabelled = at_server(rows.unlabelled, free, data.server_unlabelled, seed)
     seen = noisy_labels(true, np.sort(clients.values), data.noise, seed)
     stay = len(clients) - config.held_out
     if stay < 1:
@@ -275,7 +259,7 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
     clients, tests, unlabelled, local = (held.split(stay)[newcomers] for held in (clients, tests, unlabelled, local))
     active = data.validation.active
     validation = ValidationSet.of(true, chosen, local, rows.from_training) if active else None
-    return _Dealt(clients, tests, unlabelled, rows.auxiliary, seen, validation)
+    return _Dealt(clients, tests, unlabelled, rows.auxiliary, server_unlabelled, seen, validation)
 
 
 def _digest(

@@ -56,8 +56,9 @@ def inputs_now(scenario: Scenario, made_of: MadeOf, seen: Seen | None = None) ->
 
 def named_now(scenario: Scenario) -> dict[str, dict[str, str]]:
     """Digests of all files but the data's that the scenario names or imports."""
-    counts, noise = scenario.data.longtail.counts, scenario.data.noise.file
-    files = _named_file("data.longtail.counts", counts) | _named_file("data.noise.file", noise)
+    data = scenario.data
+    files = _named_file("data.longtail.counts", data.longtail.counts) | _named_file("data.noise.file", data.noise.file)
+    files |= _named_file("data.server_unlabelled.file", data.server_unlabelled.file)
     return files | _initial_weights(scenario.init_from.name) | code_now(scenario) | _weights_now(scenario)
 
 
@@ -134,10 +135,11 @@ def missing(made_of: MadeOf, now: MadeOf) -> list[str]:
 def names_files(scenario: Mapping[str, Any]) -> bool:
     """Whether a scenario, as nested dictionaries, is of more than built-in parts."""
     data = scenario["data"]
-    counts, noise = data.get("longtail", {}).get("counts"), data.get("noise", {}).get("file")
+    counts = data.get("longtail", {}).get("counts")
+    other = [data.get(section, {}).get("file") for section in ("noise", "server_unlabelled")]
     partition = scenario["federation"]["partition"]
     holders = partition.get("file") if isinstance(partition, dict) else None
-    named = isinstance(counts, str) or bool(noise) or bool(holders) or bool(scenario.get(INITIAL))
+    named = isinstance(counts, str) or any(other) or bool(holders) or bool(scenario.get(INITIAL))
     return data["name"] != "digits" or named or ".py:" in json.dumps(scenario)
 
 

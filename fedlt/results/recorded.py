@@ -82,6 +82,7 @@ def recorded(folder: Path, scenario: Scenario, summary: Mapping[str, Any]) -> Fe
         unlabelled=Ragged.from_owner(one[: int(bool(extra))], len(clients)),
         class_counts=counts,
         auxiliary=one[: int(bool(scenario.data.auxiliary))],
+        server_unlabelled=one,
         made_of=summary.get("inputs") or {},
         grouping=Grouping(**vars(scenario.evaluation.groups)),
     )

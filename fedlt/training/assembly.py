@@ -19,6 +19,7 @@ from fedlt.config.hook_names import misused
 from fedlt.config.hook_results import given, name_of
 from fedlt.config.own_lines import before_work
 from fedlt.data.class_vectors import class_vectors_of, expect_width
+from fedlt.data.server_unlabelled import expect_some
 from fedlt.data.task import Task
 from fedlt.errors import HookError, Problem, ScenarioError
 from fedlt.learner import Learner, Stage, overrides
@@ -93,6 +94,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
         raise ScenarioError(Problem("data.auxiliary", message))
+    expect_some(scenario, federation.server_unlabelled, strategy.needs)
     if "unlabelled" in learner.needs and not len(federation.unlabelled.values):
         message = f"{scenario.learner.name} needs samples without labels; set extra (further ones) or hidden"
         raise ScenarioError(Problem("data.unlabelled", message))

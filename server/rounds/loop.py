@@ -23,11 +23,11 @@ from server.grids.local import LocalGrid
 from server.records import pack_common, pack_job, pack_states, unpack_report, with_room
 from server.rounds import schedule
 from server.rounds.aggregation import Aggregation, set_up
-from server.rounds.auxiliary import auxiliary_rows
 from server.rounds.choosing import Choosing
 from server.rounds.closing import close
 from server.rounds.failures import Failures, at_server
 from server.rounds.gather import gather
+from server.rounds.own_data import give_own_data
 from server.rounds.progress import Progress
 from server.rounds.row import round_row
 from server.rounds.schedule import Unit, cut, deal, evaluation_units, in_order, train_units, validation_units
@@ -66,9 +66,7 @@ class Rounds:
         self.key, self.inputs = scenario.hash, in_short(federation.made_of)
         server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes), learner=parts.learner)
         server.num_samples = int(self.sizes.sum())
-        if "auxiliary_set" in parts.strategy.needs:
-            server.auxiliary = auxiliary_rows(federation, parts.task.inputs, server.weights.device)
-
+        give_own_data(server, scenario, federation, parts)
         server.rng = seeding.generator(scenario.seed, "server", 0)
         set_up(parts.strategy, server)
         self.progress = Progress(server, states, links=parts.chain.begin())

@@ -29,6 +29,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "creff": {"features": 4, "match_steps": 2, "head_epochs": 2},
     "fedbabu": {"tune_epochs": 1},
     "fedcrac": {"steps": 2},
+    "feddf": {"steps": 4, "batch": 8, "check": 2, "patience": 2},
     "fedetf": {"turns": 1, "tune_epochs": 1},
     "fedrela": {"inside": {"name": "fedloge", "norm": 2.0}, "start": 0.5, "share": 0.3},
     "fednpc": {"noise": 200, "epochs": 2},
@@ -162,6 +163,16 @@ class ChangesWhatOthersReceive(Strategy):
     def fit(self, client: Client) -> None:
         super().fit(client)
         client.received["c"].add_(1)
+
+
+@dataclass(frozen=True)
+class ReordersTheServersData(Strategy):
+    needs: ClassVar[tuple[str, ...]] = ("server_unlabelled",)
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        super().aggregate(server, updates)
+        assert server.unlabelled is not None
+        server.unlabelled.index[0] = 1
 
 
 DIARY: list[int] = []
@@ -338,6 +349,7 @@ BREACHES: list[tuple[type[Strategy], str]] = [
     (SaysUnion, "words"),
     (TrainsWhatIsFrozen, "frozen"),
     (ChangesWhatOthersReceive, "borrowed"),
+    (ReordersTheServersData, "borrowed"),
     (TellsTheServerThroughItsModule, "hidden"),
     (CountsOnItsClass, "hidden"),
     (HidesOnTheInstance, "hidden"),

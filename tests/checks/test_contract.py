@@ -26,7 +26,7 @@ from fedlt.nn.norm import BatchNorm
 from fedlt.strategy import NEEDS, Server, Update, combine
 from fedlt.training.assembly import assemble
 from server.records import pack_report, unpack_report
-from server.rounds.auxiliary import auxiliary_rows
+from server.rounds.own_data import give_own_data
 
 pytestmark = pytest.mark.slow
 
@@ -118,7 +118,11 @@ def test_the_auxiliary_set_is_balanced_and_nobody_elses(
         federation.class_counts.tolist() == federate(load_scenario(tiny)).class_counts.tolist()
     )  # the profile is as before
     moments = federation.inputs.arrays()
-    x = auxiliary_rows(federation, federation.inputs, torch.device("cpu")).x()
+    parts = assemble(scenario, federation, torch.device("cpu"))
+    server = Server(parts.model, parts.flat, parts.task)
+    give_own_data(server, scenario, federation, parts)
+    assert server.auxiliary is not None and server.unlabelled is None
+    x = server.auxiliary.x()
     pixels = torch.from_numpy(np.array(federation.x_train[federation.auxiliary])).permute(0, 3, 1, 2) / 255
     assert torch.allclose(x, (pixels - float(moments["mean"][0])) / float(moments["std"][0]), atol=1e-5)
     assert fedlt.run(scenario, out=tmp_path).summary["needs"] == ["auxiliary_set"]

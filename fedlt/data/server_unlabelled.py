@@ -1,0 +1,98 @@
+"""Samples without labels at the server (`data.server_unlabelled`), for strategies that distil or fine-tune there.
+
+Unless a scenario says otherwise these are the training samples that nobody else has: what a long tail leaves out. Test
+data they never are, and of their labels nothing is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.data.inputs import Given, InputKind
+from fedlt.data.npz import opened
+from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.process.seeding import generator
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Scenario
+    from fedlt.config.sections import ServerUnlabelled
+    from fedlt.data.targets import Targets
+
+KEY = "data.server_unlabelled"
+
+
+def share_of(targets: Targets, rows: NDArray[np.int64], config: ServerUnlabelled, seed: int) -> NDArray[np.int64]:
+    """The share that is set apart, ascending; none where the scenario sets no share.
+
+    Every class gives the same share, rounded down. targets: true ones of the training set. rows: those that may be
+    taken. seed: the scenario's, used where the configuration has none.
+    """
+    if config.share is None:
+        return np.zeros(0, np.int64)
+    taken = [
+        generator(_seed(config, seed), "server-unlabelled", label).permutation(members)[
+            : int(config.share * len(members))
+        ]
+        for label, members in enumerate(targets.by_class(rows))
+    ]
+    return np.sort(np.concatenate(taken))
+
+
+def at_server(
+    share: NDArray[np.int64], free: NDArray[np.int64], config: ServerUnlabelled, seed: int
+) -> NDArray[np.int64]:
+    """The rows that the server may hold without labels, ascending; none where it has a file of its own.
+
+    share: what `share_of` gave. free: rows that nobody holds, for whatever purpose.
+    """
+    if config.file is not None:
+        return np.zeros(0, np.int64)
+    rows = free if config.share is None else share
+    if config.most is None or config.most >= len(rows):
+        return rows
+    return np.sort(generator(_seed(config, seed), "server-unlabelled-most").choice(rows, config.most, replace=False))
+
+
+def expect_some(scenario: Scenario, rows: NDArray[np.int64], needs: Collection[str]) -> None:
+    """Raise `ScenarioError` where the strategy needs samples, and there are none. rows: of `at_server`."""
+    if "server_unlabelled" in needs and scenario.data.server_unlabelled.file is None and not len(rows):
+        message = f"{scenario.strategy.name} needs samples without labels at the server, and no training sample is left"
+        raise ScenarioError(Problem(KEY, f"{message}; set share=0.1, or a file"))
+
+
+def of_file(config: ServerUnlabelled, kind: InputKind, seed: int) -> NDArray[Any]:
+    """[n, ...] the samples of the file, in the form in which the kind stores its own.
+
+    Raises `ScenarioError` for a file that is not there, or whose samples are not of the data set's kind.
+    """
+    file, _, name = str(config.file).partition(".npz:")
+    path = Path(f"{file}.npz").expanduser()
+    if not name or not path.is_file():
+        raise _problem(f"expected FILE.npz:NAME of a file that is there, got {config.file!r}")
+    with opened(path, _problem, [name]) as content:
+        if name not in content.files:
+            raise _problem(f"{path.name} has no array {name!r}; it has: {', '.join(content.files)}")
+        x = content[name]
+    if not len(x):
+        raise _problem(f"{config.file} holds no sample")
+    if config.most is not None and config.most < len(x):
+        x = x[
+            np.sort(generator(_seed(config, seed), "server-unlabelled-most").choice(len(x), config.most, replace=False))
+        ]
+    try:
+        return kind.stored(Given(x))
+    except FedLTError as error:
+        raise _problem(f"{config.file} does not hold samples like those of the data set: {error}") from error
+
+
+def _seed(config: ServerUnlabelled, seed: int) -> int:
+    return seed if config.seed is None else config.seed
+
+
+def _problem(message: str) -> ScenarioError:
+    return ScenarioError(Problem(f"{KEY}.file", message))

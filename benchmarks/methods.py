@@ -56,6 +56,7 @@ REASONS = {
     "creff": "the server matches synthetic features and re-trains a head on them, as published",
     "dirmixe": EXPERTS,
     "feddecorr": SMALL,
+    "feddf": "every client's model predicts the samples at the server, and the mean learns from that, as published",
     "feddyn": SMALL,
     "fedgrab": SMALL,
     "fedloge": SMALL,

@@ -18,6 +18,7 @@ OFF: dict[str, list[str]] = {
     "feddecorr": ["strategy.beta=0"],
     "feddisco": ["strategy.a=0", "strategy.b=0"],
     "fedexp": ["strategy.epsilon=1e30", "strategy.average=false"],
+    "feddf": ["strategy.steps=0"],
     "fedlf": ["strategy.floor=1", "strategy.bias=trained"],
     "fedntd": ["strategy.beta=0"],
     "fedrs": ["strategy.alpha=1"],

@@ -42,7 +42,7 @@ class DirMixE(Learner):
     draws: Annotated[int, ">= 1"] = 60  # class distributions a batch
     concentration: Annotated[float, "> 0"] = 10_000.0  # of the Dirichlet distributions: how near their centres
     power: Annotated[float, ">= 0"] = 1.3  # of the ratio of shares
-    variance: Annotated[float, ">= 0"] = 15.0  # weight of the semi-variance; 0: the mean alone
+    variance: Annotated[float, ">= 0"] = 1.0  # weight of the semi-variance; 0: the mean alone
     defer: Annotated[float, ">= 0", "<= 1"] = 0.8  # share of the run before the semi-variance
     scale: Annotated[float, "> 0"] = 30.0  # of the cosines
 

@@ -64,6 +64,7 @@ REASONS = {
     "fedpurel": "a second gradient of each batch, and temperatures found by halving, in small calls",
     "feduv": SMALL,
     "focal_sam": "a third backward pass in each step, which the count leaves out",
+    "glmc": SMALL,
     "proco": "strong views, and Bessel functions in float64, which the count leaves out",
     "rcal": "strong views, and a draw from each sample's Gaussian, a product of D x D",
     "ride": EXPERTS,

@@ -39,6 +39,13 @@ def reversed_counts(counts: Tensor) -> Tensor:
     return torch.where(counts > 0, values[mirrored], 0)
 
 
+def power_weights(counts: Tensor, power: float) -> Tensor:
+    """[C] weights n_c^power, scaled to the mean 1 over the classes that are there."""
+    there = counts > 0
+    weights = torch.where(there, counts.clamp(min=1).double() ** power, 0.0)
+    return (weights * there.sum() / weights.sum()).float()
+
+
 def effective_weights(counts: Tensor, beta: float) -> Tensor:
     """[C] weights (1 - beta) / (1 - beta^n_c), scaled to the mean 1 over the classes that are there.
 

@@ -35,7 +35,7 @@ NEEDS = {
     "tlc": ("model.depth=2",),
 }
 FOLLOWING = {
-    *("bbn", "cmo", "crt", "dirmixe", "fedyoyo", "h2t", "ldam"),
+    *("bbn", "cmo", "crt", "dirmixe", "fedyoyo", "glmc", "h2t", "ldam"),
     *("lws", "mislas", "pseudo_labels", "rcal", "rucr", "sbcl"),
 }
 """Methods of which something follows the number of rounds at their defaults; others may."""

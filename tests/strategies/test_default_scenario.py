@@ -25,7 +25,7 @@ FURTHER = {
     "fedcm": (*LONGER, "local.lr=0.1"),  # its first steps are a tenth of a client's own
     "pfedme": (*LONGER, "strategy.lr=0.05", "strategy.own_lr=0.1"),  # of two rounds at its own it makes nothing
     "qfedavg": (*LONGER, "strategy.q=0.1"),  # the larger q, the shorter are its steps
-    **dict.fromkeys(("fedavgm", "fedbabu", "fedgrab", "fedyoyo", "mislas", "mixup", "moon", "rcal"), LONGER),
+    **dict.fromkeys(("fedavgm", "fedbabu", "fedgrab", "fedyoyo", "glmc", "mislas", "mixup", "moon", "rcal"), LONGER),
 }
 CHANCE = 0.1  # ten digits, equally many of each in the test set
 

@@ -36,8 +36,13 @@ SCENARIO: dict[str, Any] = {
     "evaluation": {"every": 3},
 }
 MODELS = ("{name: mlp, width: 16, depth: 2}", "{name: resnet8, stem_stride: 4}")
-NEEDS = {"creff": ["strategy.features=2"], "pseudo_labels": ["data.unlabelled.hidden=0.5"]}
-"""Further overrides: the first saves time, the second is what the learner asks for."""
+NEEDS = {
+    "creff": ["strategy.features=2"],
+    "fedhoo": ["data.validation.per_class=2"],
+    "fedwolf": ["data.validation.per_class=2"],
+    "pseudo_labels": ["data.unlabelled.hidden=0.5"],
+}
+"""Further overrides: the first saves time, the others are what the method asks for."""
 
 
 def combinations() -> Iterator[list[str]]:

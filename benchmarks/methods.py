@@ -42,6 +42,8 @@ NOTE = (
 
 NEEDS = {
     "fedbn": ("model=resnet8",),
+    "fedhoo": ("data.validation.per_class=10",),
+    "fedwolf": ("data.validation.per_class=10",),
     "pseudo_labels": ("data.unlabelled.hidden=0.5",),
 }
 """Overrides for a method that does not fit the scenario, and for FedAvg beside it."""
@@ -59,10 +61,12 @@ REASONS = {
     "feddf": "every client's model predicts the samples at the server, and the mean learns from that, as published",
     "feddyn": SMALL,
     "fedgrab": SMALL,
+    "fedhoo": "the server tests every combination of the clients' models on its validation data",
     "fedloge": SMALL,
     "fedprox": SMALL,
     "fedpurel": "a second gradient of each batch, and temperatures found by halving, in small calls",
     "feduv": SMALL,
+    "fedwolf": "the server tests each client's model on its validation data",
     "focal_sam": "a third backward pass in each step, which the count leaves out",
     "glmc": SMALL,
     "proco": "strong views, and Bessel functions in float64, which the count leaves out",

@@ -5,8 +5,8 @@ Tackle Class Imbalance in Federated Learning. ICML 2026. Groups of rare classes 
 frequent ones. There is no public code. From the paper's abstract and reviews: few groups of least variance within, a
 momentum each, unit lengths, their sum; two groups. Derived here: groups part a client's own classes by its own counts,
 by least squares; a group's gradient is that of the mean loss of its samples in the batch, a batch without any leaves
-its momentum alone; momenta start anew in each round, with 0.9. Resampling rates, and FedHOO, which tunes them, are left
-out.
+its momentum alone; momenta start anew in each round, with 0.9. Resampling rates are those of
+`fedhoo`.
 """
 
 from __future__ import annotations

@@ -73,15 +73,17 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     """A scenario of so many rounds, and clients with one sample, one class, two classes, or many.
 
     learner: cross-entropy unless given. Where it needs them, clients have samples without labels, too. The server has
-    samples of its own with labels and without.
+    samples of its own with labels and without, and to choose by where the strategy declares that need.
     """
     unlabelled = learner is not None and "unlabelled" in learner.component.needs
+    chosen_by = 2 if "server_validation" in strategy.create().needs else 0
     content: dict[str, Any] = {
         "data": {
             "name": "digits",
             "auxiliary": 2,
             "server_unlabelled": 0.02,
             "unlabelled": {"hidden": 0.3 if unlabelled else 0.0},
+            "validation": {"per_class": chosen_by},
         },
         "federation": {"clients": 6, "rounds": rounds, "partition": "iid", "block": 2},
         "local": {"epochs": 2, "batch_size": 16, "lr": 0.05, "momentum": 0.5},

@@ -528,7 +528,8 @@ def test_strategies_say_whether_they_use_the_learner(
 ) -> None:
     """A learner inside a strategy is used, or it is refused with a sentence; it is never ignored."""
     tiny["model"] = "resnet8"  # some strategies treat normalisation layers apart
-    scenario = load_scenario(tiny, [f"strategy={strategy}", f"learner={own_file(BROKEN)}:Broken", "data.auxiliary=1"])
+    data = ["data.auxiliary=1", "data.validation.per_class=1"]
+    scenario = load_scenario(tiny, [f"strategy={strategy}", f"learner={own_file(BROKEN)}:Broken", *data])
     if "loss" not in scenario.strategy.component.load().learner_parts:  # type: ignore[attr-defined]
         with pytest.raises(ScenarioError, match=r"learner: .* trains by losses of its own and would ignore"):
             fedlt.run(scenario, out=tmp_path)

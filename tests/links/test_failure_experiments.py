@@ -353,12 +353,10 @@ def test_local_training_may_meet_dropout_and_false_labels(tiny: dict[str, Any], 
 def test_every_strategy_works_with_faults_or_refuses_them_with_a_reason(
     tiny: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
-    auxiliary = (
-        ["data.auxiliary=2"]
-        if "auxiliary_set" in load_scenario(tiny, [f"strategy={name}"]).strategy.create().needs
-        else []
-    )
-    changes = [f"strategy={name}", *auxiliary, *ALL, "federation.rounds=4", "evaluation.every=4"]
+    asked = {"auxiliary_set": "data.auxiliary=2", "server_validation": "data.validation.per_class=2"}
+    needs = load_scenario(tiny, [f"strategy={name}"]).strategy.create().needs
+    data = [change for need, change in asked.items() if need in needs]
+    changes = [f"strategy={name}", *data, *ALL, "federation.rounds=4", "evaluation.every=4"]
     try:
         run = fedlt.run(tiny, *changes, out=tmp_path)
     except ScenarioError as error:

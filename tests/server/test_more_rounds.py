@@ -29,6 +29,7 @@ NEEDS = {
     "creff": ("strategy.features=2",),  # a tenth of its time
     "dirmixe": ("model.depth=2",),
     "fedbn": ("model={name: resnet8, stem_stride: 4}",),
+    **dict.fromkeys(("fedhoo", "fedwolf"), ("data.validation.per_class=2",)),
     "pseudo_labels": ("data.unlabelled.hidden=0.5",),
     "ride": ("model.depth=2",),
     "sade": ("model.depth=2",),

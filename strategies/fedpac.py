@@ -77,6 +77,10 @@ class FedPAC(Strategy):
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         held = list(updates)
         whole = combine(held)
+        heads: list[dict[str, Tensor]] = []
+        for update in held:
+            server.weights = update.mean
+            heads.append({f"head.{name}": part.detach().clone() for name, part in server.model.head.named_parameters()})
         server.weights = whole.mean
 
         there = whole.sums["counts"] > 0
@@ -86,12 +90,11 @@ class FedPAC(Strategy):
 
         of_class = torch.stack([update.sums["of_class"].flatten() for update in held])
         variance = torch.stack([update.sums["variance"] for update in held])
-        views = [server.flat.trainable_views(update.mean) for update in held]
         with one_thread():
             shares = mixtures(of_class, variance).to(server.weights)
-            heads = {name: torch.stack([view[name] for view in views]) for name in views[0] if name.startswith("head.")}
+            stacked = {name: torch.stack([head[name] for head in heads]) for name in heads[0]}
             for update, share in zip(held, shares, strict=True):
-                mixed = {name: torch.tensordot(share, own, 1) for name, own in heads.items()}
+                mixed = {name: torch.tensordot(share, own, 1) for name, own in stacked.items()}
                 server.letters[update.clients[0]] = mixed
 
 

@@ -52,7 +52,7 @@ def test_a_key_of_components_is_told_once_for_those_that_mean_the_same() -> None
         ("head (many)", ["generic/many", "personal/many"]),
         ("masked", ["personal_masked/accuracy"]),
         ("Worst 10 %", ["personal/worst_decile"]),
-        ("spread", ["personal/std"]),
+        ("spread", ["personal/std", "federation.clock.spread"]),
         ("MB up", ["cost/mb_up"]),
         ("medium", ["generic/medium", "personal/medium", "clients.medium", "evaluation.groups.medium"]),
         ("class_prior", ["class_prior"]),
@@ -107,7 +107,7 @@ def test_everything_that_fedlt_lists_is_explained() -> None:
         ("fedporx", "'fedprox'"),
         ("federation.round", "'federation.rounds'"),
         ("digit_lt", "'digits_lt'"),
-        ("eec", "'ece'"),
+        ("ecce", "'ece'"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_ones(name: str, near: str) -> None:

@@ -213,10 +213,12 @@ def test_a_report_survives_its_journey() -> None:
             1: [Update((4, 2), 7.5, torch.tensor([1.0, 2.0]), {"c": torch.ones(2)})],
             0: [Update((9,), 1.0, torch.tensor([3.0, 4.0])), Update((3,), 2.0, torch.tensor([5.0, 6.0]))],
         },
-        {4: {"private": torch.ones(3), "state/n": torch.tensor([2.0])}},
-        statistics,
-        [Failure(8, "Traceback\nValueError: ü")],
-        {"samples": 12, "loss_sum": 0.5},
+        losses={5: 1.25},
+        spent={4: [8.0, 2.0, 0.0, 4.0]},
+        states={4: {"private": torch.ones(3), "state/n": torch.tensor([2.0])}},
+        statistics=statistics,
+        failures=[Failure(8, "Traceback\nValueError: ü")],
+        metrics={"samples": 12, "loss_sum": 0.5},
     )
     found = unpack_report(pack_report(sent))
     assert {
@@ -234,6 +236,7 @@ def test_a_report_survives_its_journey() -> None:
             assert found.statistics[key][name].dtype == value.dtype
             assert found.statistics[key][name].tolist() == value.tolist()
     assert (found.failures, found.metrics) == (sent.failures, sent.metrics)
+    assert (found.losses, found.spent) == (sent.losses, sent.spent)
 
 
 def test_statistics_of_many_models_cost_no_further_records() -> None:

@@ -11,6 +11,8 @@ import pytest
 
 import fedlt
 from fedlt.callback import Callback
+from fedlt.cohorts.clock import Clock
+from fedlt.cohorts.selection import Selection
 from fedlt.config.hook_names import hooks_of
 from fedlt.config.own_lines import HOOKS
 from fedlt.errors import ClientError, CodeError, FedLTError, ScenarioError
@@ -303,7 +305,8 @@ def test_helpers_spelt_like_hooks_are_left_alone_where_somebody_calls_them(
 
 
 def test_the_names_of_hooks_are_those_of_the_contracts() -> None:
-    assert set(hooks_of(Strategy)) | set(hooks_of(Learner)) | set(hooks_of(Callback)) == HOOKS
+    contracts = (Strategy, Learner, Callback, Selection, Clock)
+    assert {name for contract in contracts for name in hooks_of(contract)} == HOOKS
 
 
 # Learners -------------------------------------------------------------------------------------------------------------

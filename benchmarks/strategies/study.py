@@ -22,14 +22,14 @@ SETTINGS = {
         narrow=(1, 2),
         tuning=("federation.rounds=15", "evaluation.every=15"),
         changes=("federation.rounds=30", "local.epochs=2", "evaluation.every=30"),
-        leave_out=("fedbn", "fedyoyo", "fedhoo"),  # no normalisation layers; no two views of what is encoded; 8 at most
+        leave_out=("fedbn", "fedyoyo"),  # no normalisation layers; no two views of what is encoded
     ),
     "mnist_writers": Setting(
         "mnist_writers",
         rates=(0.01, 0.03, 0.1, 0.3),
         narrow=(1, 2),
         changes=("data.longtail.imbalance_factor=100", "federation.empty=redraw", "evaluation.every=60"),
-        leave_out=("fedbn", "fedhoo"),
+        leave_out=("fedbn",),
     ),
     "ham10000_sites": Setting(
         "ham10000_sites",
@@ -42,7 +42,6 @@ SETTINGS = {
         rates=(0.03, 0.1, 0.2, 0.3),
         narrow=(0, 1),
         changes=("federation.rounds=40", "evaluation.every=40", "data.longtail.largest=1500"),
-        leave_out=("fedhoo",),
     ),
 }
 

@@ -39,8 +39,10 @@ MODELS = ("{name: mlp, width: 16, depth: 2}", "{name: resnet8, stem_stride: 4}")
 NEEDS = {
     "creff": ["strategy.features=2"],
     "fedhoo": ["data.validation.per_class=2"],
+    "fedic": ["data.auxiliary=2"],
     "fedwolf": ["data.validation.per_class=2"],
     "pseudo_labels": ["data.unlabelled.hidden=0.5"],
+    "ratio_loss": ["data.auxiliary=2"],
 }
 """Further overrides: the first saves time, the others are what the method asks for."""
 

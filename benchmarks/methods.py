@@ -44,7 +44,9 @@ NEEDS = {
     "fedbn": ("model=resnet8",),
     "fedhoo": ("data.validation.per_class=10",),
     "fedwolf": ("data.validation.per_class=10",),
+    "fedic": ("data.auxiliary=5",),
     "pseudo_labels": ("data.unlabelled.hidden=0.5",),
+    "ratio_loss": ("data.auxiliary=5",),
 }
 """Overrides for a method that does not fit the scenario, and for FedAvg beside it."""
 
@@ -62,6 +64,7 @@ REASONS = {
     "feddyn": SMALL,
     "fedgrab": SMALL,
     "fedhoo": "the server tests every combination of the clients' models on its validation data",
+    "fedic": "the server trains a model, a calibration and the mean on samples of its own, as published",
     "fedloge": SMALL,
     "fedprox": SMALL,
     "fedpurel": "a second gradient of each batch, and temperatures found by halving, in small calls",

@@ -13,6 +13,7 @@ from fedlt.sweeps.grid import Job, plan
 RATES = Path(__file__).with_name("rates.csv")
 WITH = " with "
 CHOOSING = ("fedhoo", "fedwolf")  # they need validation data, which would leave all others fewer samples to train on
+LABELLED = ("fedic", "ratio_loss")  # they need labelled samples at the server, which would do the same
 FLOWER = ("flower:FedAdam", "flower:FedYogi", "flower:Krum", "flower:FedTrimmedAvg")
 
 
@@ -42,7 +43,7 @@ class Setting:
         if self.hosts:
             learners = [name for name in catalog.names("learner") if name not in self.leave_out]
             return [f"{host}{WITH}{learner}" for host in self.hosts for learner in learners]
-        left_out = {*self.leave_out, *CHOOSING}
+        left_out = {*self.leave_out, *CHOOSING, *LABELLED}
         names = [name for name in (*catalog.names("strategy"), *FLOWER) if name not in left_out]
         return [self._row(name) for name in names] + [self._row("fedloge", ablation) for ablation in self.ablations]
 
@@ -58,6 +59,7 @@ SETTINGS = {
     "ham10000": Setting(
         "ham10000_sites",
         ("model.stem_stride=4", "local.epochs=1", "federation.rounds=10", "evaluation.every=10"),
+        leave_out=("feddf",),  # clients hold all samples: none is left for the server
         rates_from="cifar10",
     ),
     "digits": Setting("digits_lt", leave_out=("fedbn",)),  # the model has no normalisation layers

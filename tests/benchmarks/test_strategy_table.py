@@ -14,7 +14,7 @@ from fedlt.config import catalog
 def test_every_strategy_has_a_row_and_fedloge_its_ablations() -> None:
     rows = settings.SETTINGS["cifar10"].rows()
     names = [settings.name_of(row) for row in rows]
-    assert set(catalog.names("strategy")) - set(settings.CHOOSING) <= set(names)
+    assert set(catalog.names("strategy")) - set(names) == {*settings.CHOOSING, *settings.LABELLED}
     assert "{name: fedloge, backbone_from: psi}" in rows and names.count("fedloge") == 3
 
 

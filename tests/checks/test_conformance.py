@@ -31,6 +31,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "fedcrac": {"steps": 2},
     "feddf": {"steps": 4, "batch": 8, "check": 2, "patience": 2},
     "fedetf": {"turns": 1, "tune_epochs": 1},
+    "fedic": {"steps": 2, "unlabelled_batch": 8},
     "fedrela": {"inside": {"name": "fedloge", "norm": 2.0}, "start": 0.5, "share": 0.3},
     "fednpc": {"noise": 200, "epochs": 2},
     "rucr": {"head_epochs": 2},

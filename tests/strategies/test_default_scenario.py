@@ -23,6 +23,7 @@ FURTHER = {
     "sbcl": ("federation.rounds=5",),  # its head is trained in the last fifth
     "pseudo_labels": (*LONGER, "data.unlabelled.hidden=0.5"),
     **dict.fromkeys(("fedhoo", "fedwolf"), (*LONGER, "data.validation.per_class=5")),
+    **dict.fromkeys(("fedic", "ratio_loss"), ("data.auxiliary=5",)),
     "fedcm": (*LONGER, "local.lr=0.1"),  # its first steps are a tenth of a client's own
     "pfedme": (*LONGER, "strategy.lr=0.05", "strategy.own_lr=0.1"),  # of two rounds at its own it makes nothing
     "qfedavg": (*LONGER, "strategy.q=0.1"),  # the larger q, the shorter are its steps

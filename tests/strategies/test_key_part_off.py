@@ -19,14 +19,16 @@ OFF: dict[str, list[str]] = {
     "feddisco": ["strategy.a=0", "strategy.b=0"],
     "fedexp": ["strategy.epsilon=1e30", "strategy.average=false"],
     "feddf": ["strategy.steps=0"],
+    "fedic": ["strategy.steps=0", "data.auxiliary=2"],
     "fedlf": ["strategy.floor=1", "strategy.bias=trained"],
     "fedntd": ["strategy.beta=0"],
     "fedrs": ["strategy.alpha=1"],
     "feduv": ["strategy.variance=0", "strategy.uniformity=0"],
     "moon": ["strategy.mu=0", "strategy.projection=0"],
     "per_fedavg": ["strategy.inner_lr=0"],
+    "ratio_loss": ["strategy.strength=0", "data.auxiliary=2"],
 }
-"""Overrides that leave FedAvg."""
+"""Overrides that leave FedAvg, and the data that the method needs."""
 
 FURTHER = (
     "fedamp",
@@ -46,8 +48,8 @@ FURTHER = (
 
 
 @pytest.fixture(scope="module")
-def averaged() -> dict[str, torch.Tensor]:
-    """FedAvg's model, once a test has trained it."""
+def averaged() -> dict[str, dict[str, torch.Tensor]]:
+    """FedAvg's models by the overrides of its data, once a test has trained them."""
     return {}
 
 
@@ -56,21 +58,28 @@ def generic(tiny: dict[str, Any], out: Path, *overrides: str) -> dict[str, torch
     return load_file(run.folder / "model.safetensors")
 
 
+def data_of(name: str) -> list[str]:
+    return [override for override in OFF.get(name, []) if override.startswith("data.")]
+
+
 @pytest.mark.parametrize("name", OFF)
 def test_its_generic_model_is_fedavgs_bit_for_bit(
-    name: str, tiny: dict[str, Any], averaged: dict[str, torch.Tensor], tmp_path: Path
+    name: str, tiny: dict[str, Any], averaged: dict[str, dict[str, torch.Tensor]], tmp_path: Path
 ) -> None:
-    if not averaged:
-        averaged |= generic(tiny, tmp_path, "strategy=fedavg")
+    data = data_of(name)
+    if str(data) not in averaged:
+        averaged[str(data)] = generic(tiny, tmp_path, "strategy=fedavg", *data)
+    plain = averaged[str(data)]
     off = generic(tiny, tmp_path, f"strategy={name}", *OFF[name])
-    assert off.keys() == averaged.keys()
-    assert all(torch.equal(off[key], averaged[key]) for key in off)
-    on = generic(tiny, tmp_path, f"strategy={name}")
+    assert off.keys() == plain.keys()
+    assert all(torch.equal(off[key], plain[key]) for key in off)
+    on = generic(tiny, tmp_path, f"strategy={name}", *data)
     assert on.keys() != off.keys() or not all(torch.equal(on[key], off[key]) for key in off)
 
 
 @pytest.mark.parametrize("name", [*OFF, *FURTHER])
 def test_a_cohort_of_one_runs_finitely(name: str, tiny: dict[str, Any], tmp_path: Path) -> None:
     """One client of few classes a round; most are tested without having been sampled."""
-    run = fedlt.run(tiny, f"strategy={name}", "federation.participation=0.1", out=tmp_path, backend="inline")
+    one = "federation.participation=0.1"
+    run = fedlt.run(tiny, f"strategy={name}", one, *data_of(name), out=tmp_path, backend="inline")
     assert np.isfinite([value for key, value in run.final.items() if "accuracy" in key]).all()

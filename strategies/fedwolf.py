@@ -55,7 +55,7 @@ class FedWolf(Strategy):
         clients = [update.clients[0] for update in held]
         with one_thread():
             models = torch.stack([update.mean for update in held])
-            order = judged(server, models).argsort(descending=True, stable=True)
+            order = judged(server, list(models)).argsort(descending=True, stable=True)
             models[order] = moved(models[order])
             for client, model in zip(clients, models, strict=True):
                 server.letters[client] = {"model": model.clone()}

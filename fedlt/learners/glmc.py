@@ -54,7 +54,8 @@ class GLMC(Learner):
 
         # A further crop of each for the box; it takes the place of the first, so that no more samples pass the model.
         cut, patch = (site.trainer.batch(site, part.rows).x for part in (batch, partners))
-        rows, columns = box(*cut.shape[-2:], share, site.rng)
+        height, width = cut.shape[-2:]
+        rows, columns = box(height, width, share, site.rng)
         cut[..., rows, columns] = patch[..., rows, columns]
 
         model, weight = site.model, self.first_weight(site.now)

@@ -1,6 +1,7 @@
 """Every strategy with the one key of its own that is tuned beside the rate: the default, and another value.
 
-Those that choose by validation data while they train are left out: the runs of a table train on all of them.
+Left out are those that choose by validation data while they train, and those whose server holds labelled samples: both
+would leave the others fewer samples to train on.
 """
 
 from __future__ import annotations

@@ -82,9 +82,9 @@ class Grids:
 def _hold_ray(workers: int | str, device: str, grid: Future[RayGrid], ended: Event) -> None:
     """Start Ray in this thread and stay: its processes are told to die with the thread that started them."""
     try:
-        from server.grids.ray_forks import Forks
+        from server.grids.ray_forks import forks_here
 
-        forks = Forks()  # it imports while this process imports Ray
+        forks = forks_here()  # it imports while this process imports Ray
         with IMPORTS:
             from server.grids.ray_grid import RayGrid
 

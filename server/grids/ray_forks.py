@@ -57,6 +57,11 @@ class Forks:
         self._process.communicate()
 
 
+def forks_here() -> Forks | None:
+    """The process that forks, on Linux. Elsewhere there is none, and workers start by themselves."""
+    return Forks() if sys.platform == "linux" else None
+
+
 def variables() -> dict[str, str]:
     """What workers of this machine need in their environment."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

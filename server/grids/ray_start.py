@@ -20,7 +20,7 @@ import ray._private.services
 import ray._raylet
 
 from server.grids import ray_forked
-from server.grids.ray_forks import Forks, variables
+from server.grids.ray_forks import Forks, forks_here, variables
 
 private: Any = ray._raylet  # compiled, without types
 
@@ -60,7 +60,7 @@ def start_ray(workers: int, forks: Forks | None = None) -> None:
         ray.init(runtime_env={"env_vars": needed}, **quiet)
         return
 
-    forks = forks or Forks()
+    forks = forks or forks_here()
     before = dict(os.environ)
     os.environ.update(SETTINGS | before | needed | HELD)  # inherited; a runtime environment would need an agent
     try:
@@ -68,7 +68,8 @@ def start_ray(workers: int, forks: Forks | None = None) -> None:
         with _alone(forks):
             ray.init("local", num_cpus=workers, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     except BaseException:
-        forks.end()
+        if forks is not None:
+            forks.end()
         raise
     finally:
         os.environ.clear()
@@ -76,9 +77,9 @@ def start_ray(workers: int, forks: Forks | None = None) -> None:
 
 
 @contextmanager
-def _alone(forks: Forks) -> Iterator[None]:
-    """Within it, `ray.init` starts a `_Node`, whose workers are forked, and have the environment of this process: where
-    `uv run` or a hook of the user would have Ray build one for them, it would need an agent, too."""
+def _alone(forks: Forks | None) -> Iterator[None]:
+    """Within it, `ray.init` starts a `_Node`, whose workers have the environment of this process: where `uv run` or a
+    hook of the user would have Ray build one for them, it would need an agent, too."""
     with (
         _replaced(ray._private.node, "Node", partial(_Node, forks)),
         _replaced(ray._private.worker, "_maybe_modify_runtime_env", lambda environment, skip: environment),
@@ -87,9 +88,10 @@ def _alone(forks: Forks) -> Iterator[None]:
 
 
 class _Node(ray._private.node.Node):  # type: ignore[misc]
-    """A node without those who watch it, with `IDLE` in the place of its agents, and `ray_forked` of a worker."""
+    """A node without those who watch it, with `IDLE` in the place of its agents, and `ray_forked` in that of a worker
+    where something forks it."""
 
-    def __init__(self, forks: Forks, *arguments: Any, **options: Any) -> None:
+    def __init__(self, forks: Forks | None, *arguments: Any, **options: Any) -> None:
         self._forks = forks
         super().__init__(*arguments, **options)
 
@@ -103,9 +105,10 @@ class _Node(ray._private.node.Node):  # type: ignore[misc]
         """No dashboard."""
 
     def start_raylet(self, *arguments: Any, **options: Any) -> None:
-        os.environ[ray_forked.ADDRESS] = self._forks.address
-        os.environ[ray_forked.WORKER] = self._ray_params.worker_path
-        self._ray_params.worker_path = ray_forked.__file__
+        if self._forks is not None:
+            os.environ[ray_forked.ADDRESS] = self._forks.address
+            os.environ[ray_forked.WORKER] = self._ray_params.worker_path
+            self._ray_params.worker_path = ray_forked.__file__
         for port in PORTS:
             private.persist_port(self._session_dir, self._node_id, port, -1)
         with _replaced(ray._private.services, BUILD, lambda *component, **how: IDLE):  # other words follow: unread
@@ -113,7 +116,8 @@ class _Node(ray._private.node.Node):  # type: ignore[misc]
 
     def kill_all_processes(self, *arguments: Any, **options: Any) -> None:
         super().kill_all_processes(*arguments, **options)
-        self._forks.end()
+        if self._forks is not None:
+            self._forks.end()
 
 
 BUILD = "_build_python_executable_command_memory_profileable"

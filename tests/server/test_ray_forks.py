@@ -59,14 +59,7 @@ def test_what_is_imported_before_a_fork_starts_no_thread() -> None:
 
 
 def test_workers_are_forks_and_start_by_themselves_where_nobody_forks_them() -> None:
-    session = subprocess.Popen(
-        [sys.executable, "-c", SESSION],
-        env=os.environ | variables(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with session:
+    with _talking(SESSION) as session:
         assert session.stdin is not None
         assert session.stdout is not None
         forks, *told = session.stdout.readline().split()
@@ -78,16 +71,36 @@ def test_workers_are_forks_and_start_by_themselves_where_nobody_forks_them() -> 
         assert loaded == "False"
 
 
+ELSEWHERE = """
+import os, sys
+import ray
+from server.grids import ray_forks, ray_start
+system, sys.platform = sys.platform, "darwin"
+forks = ray_forks.forks_here()
+sys.platform = system
+ray_start.forks_here = lambda: forks
+ray_start.start_ray(1)
+
+@ray.remote
+def parent():
+    return os.getppid()
+
+print(forks, ray.get(parent.remote()), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_workers_start_by_themselves_elsewhere_than_on_linux() -> None:
+    with _talking(ELSEWHERE) as session:
+        assert session.stdin is not None
+        assert session.stdout is not None
+        forks, parent = session.stdout.readline().split()
+        assert (forks, Path(processes.title(int(parent)).split()[0]).name) == ("None", "raylet")
+
+
 def test_the_process_that_forks_does_not_outlive_its_parent() -> None:
     text = "from server.grids.ray_forks import Forks\nprint(Forks()._process.pid, flush=True)\ninput()\n"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", text],
-        env=os.environ | variables(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with parent:
+    with _talking(text) as parent:
         assert parent.stdout is not None
         forks = int(parent.stdout.readline())
         assert processes.alive(forks)
@@ -112,6 +125,13 @@ def test_a_caller_from_another_environment_is_sent_away(tmp_path: Path) -> None:
     assert processes.alive(pid)
     forks.end()
     assert not processes.alive(pid)
+
+
+def _talking(script: str) -> subprocess.Popen[str]:
+    """A process that runs the script, and is written to and read from."""
+    command = [sys.executable, "-c", script]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=os.environ | variables(), stdin=pipe, stdout=pipe, text=True)
 
 
 def _call(forks: Forks, arguments: list[str], environment: dict[str, str], folder: Path, output: IO[str]) -> bool:

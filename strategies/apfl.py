@@ -49,7 +49,7 @@ class APFL(Strategy):
         with torch.no_grad():
             client.model.part("share").clamp_(0, 1)
         shared = super().loss(client, batch)
-        client.trainer.work.backward_samples += len(batch)  # the mixture's pass
+        client.trainer.passed(len(batch))  # the mixture's pass
         if self.mix == "logits":
             mixture: Any = _MixedLogits(client.model)
             return shared + super().loss(client.altered(model=mixture), batch)

@@ -45,7 +45,7 @@ class FedCGNM(Strategy):
             weights = list(client.shared_parameters().values())
             losses = F.cross_entropy(client.model(batch.x), batch.y, reduction="none")
             present = member[batch.y].unique().tolist()
-            client.trainer.work.backward_samples += (len(present) - 1) * len(batch)
+            client.trainer.passed((len(present) - 1) * len(batch))
 
             for group in present:
                 value = losses[member[batch.y] == group].mean()

@@ -65,7 +65,7 @@ class FedPuReL(Strategy):
             loss = F.cross_entropy(logits, batch.y)
             steps = slopes(loss, weights)
             if len(known):
-                client.trainer.work.backward_samples += len(batch)
+                client.trainer.passed(len(batch))
                 guides = slopes(divergence(teacher[batch.rows], logits[:, known]), weights)
                 steps = [purified(step, guide, self.purify) for step, guide in zip(steps, guides, strict=True)]
             product = torch.stack([(w * step).sum() for w, step in zip(weights, steps, strict=True)]).sum()

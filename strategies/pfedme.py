@@ -54,7 +54,7 @@ class PFedMe(Strategy):
         """
         buffers = dict(client.model.named_buffers())
         rate = client.trainer.local.lr if self.own_lr is None else self.own_lr
-        client.trainer.work.backward_samples += (self.steps - 1) * len(batch)
+        client.trainer.passed((self.steps - 1) * len(batch))
 
         for _ in range(self.steps):
             leaf = own.clone().requires_grad_()

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from fedlt.blocks.ensemble import ask, divergence
+from fedlt.blocks.ensemble import ask, distinct, divergence
 from fedlt.data.site import Rows
 from fedlt.learner import headline
 from fedlt.nn.net import Net
@@ -51,8 +51,7 @@ class FedDF(Strategy):
         assert rows is not None  # the need is declared
         size = min(self.batch, len(rows))
         used = passes(server.rng, len(rows), self.steps * size, rows.index.device)
-        asked, order = used.unique(return_inverse=True)
-        rows = replace(rows, index=rows.index[asked])
+        rows, order = distinct(rows, used)
         teacher = ask(server, clients, rows, predict).mean(0)
 
         def loss(positions: Tensor) -> Tensor:

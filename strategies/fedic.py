@@ -12,14 +12,14 @@ model and cohort, where the code has 10 classes, 256 features and 8 clients in i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedlt.blocks.ensemble import ask, divergence
+from fedlt.blocks.ensemble import ask, distinct, divergence
 from fedlt.nn.net import Net
 from fedlt.process.threads import one_thread
 from fedlt.strategy import Server, Strategy, Update, combine
@@ -76,8 +76,7 @@ class FedIC(Strategy):
 
         server.weights = mean
         drawn = torch.cat(self._drawn(server, len(unlabelled), self.unlabelled_batch))
-        asked, order = drawn.unique(return_inverse=True)
-        taught = replace(unlabelled, index=unlabelled.index[asked])
+        taught, order = distinct(unlabelled, drawn)
         found = ask(server, models, taught, features_and_logits)
         teacher = calibrated(server.state["fedic/calibration"], found, server.task.num_classes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -32,6 +33,12 @@ def ask(server: Server, vectors: Sequence[Tensor], rows: Rows, of: Callable[[Net
     finally:
         server.weights = own
     return torch.stack(found)
+
+
+def distinct(rows: Rows, drawn: Tensor) -> tuple[Rows, Tensor]:
+    """The rows at the positions drawn [n], each once, and where each of the n stands among them: for `ask`."""
+    asked, order = drawn.unique(return_inverse=True)
+    return replace(rows, index=rows.index[asked]), order
 
 
 def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:

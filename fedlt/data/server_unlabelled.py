@@ -53,9 +53,7 @@ def at_server(
     if config.file is not None:
         return np.zeros(0, np.int64)
     rows = free if config.share is None else share
-    if config.most is None or config.most >= len(rows):
-        return rows
-    return np.sort(generator(_seed(config, seed), "server-unlabelled-most").choice(rows, config.most, replace=False))
+    return rows[_at_most(config, len(rows), seed)]
 
 
 def expect_some(scenario: Scenario, rows: NDArray[np.int64], needs: Collection[str]) -> None:
@@ -74,20 +72,26 @@ def of_file(config: ServerUnlabelled, kind: InputKind, seed: int) -> NDArray[Any
     path = Path(f"{file}.npz").expanduser()
     if not name or not path.is_file():
         raise _problem(f"expected FILE.npz:NAME of a file that is there, got {config.file!r}")
+
     with opened(path, _problem, [name]) as content:
         if name not in content.files:
             raise _problem(f"{path.name} has no array {name!r}; it has: {', '.join(content.files)}")
         x = content[name]
     if not len(x):
         raise _problem(f"{config.file} holds no sample")
-    if config.most is not None and config.most < len(x):
-        x = x[
-            np.sort(generator(_seed(config, seed), "server-unlabelled-most").choice(len(x), config.most, replace=False))
-        ]
+
     try:
-        return kind.stored(Given(x))
+        return kind.stored(Given(x[_at_most(config, len(x), seed)]))
     except FedLTError as error:
         raise _problem(f"{config.file} does not hold samples like those of the data set: {error}") from error
+
+
+def _at_most(config: ServerUnlabelled, count: int, seed: int) -> NDArray[np.int64] | slice:
+    """What picks the samples that are kept out of so many, in their order."""
+    if config.most is None or config.most >= count:
+        return slice(None)
+    drawn = generator(_seed(config, seed), "server-unlabelled-most").choice(count, config.most, replace=False)
+    return np.sort(drawn)
 
 
 def _seed(config: ServerUnlabelled, seed: int) -> int:

@@ -6,6 +6,7 @@ import importlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fedlt.strategy import Client
     from fedlt.sweeps.grids import Grids
 
+PowerCut = Callable[[int], AbstractContextManager[None]]
 MakeClient = Callable[..., "Client"]
 TrainOne = Callable[..., "tuple[Worker, Tensor, Report]"]
 
@@ -126,6 +128,28 @@ def ray_workers(_kept_grids: Grids, monkeypatch: pytest.MonkeyPatch) -> Grids:
     each start of a worker imports torch, which takes longer than a tiny run."""
     monkeypatch.setattr(importlib.import_module("fedlt.sweeps.run"), "Grids", lambda: _kept_grids)
     return _kept_grids
+
+
+@pytest.fixture
+def power_cut(monkeypatch: pytest.MonkeyPatch) -> PowerCut:
+    """`with power_cut(2): run()` ends the run, as a crash would, before what came of its third round is taken over."""
+    from server.rounds.loop import Rounds
+
+    take = Rounds.take
+
+    @contextmanager
+    def cut(after: int) -> Iterator[None]:
+        def failing(self: Rounds, reports: Any) -> Any:
+            if self.progress.round == after:
+                raise RuntimeError("power cut")
+            return take(self, reports)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Rounds, "take", failing)
+            with pytest.raises(RuntimeError, match="power cut"):
+                yield
+
+    return cut
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from fedlt.cohorts.log_normal import LogNormal
 from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.errors import ScenarioError
-from server.rounds.loop import Rounds
+from tests.conftest import PowerCut
 
 SIZES = np.array([10, 20, 30])
 SPEEDS = "samples: [100, 50, 200, 25, 100, 400]"
@@ -153,7 +153,7 @@ def test_more_are_asked_and_the_slowest_not_waited_for(tiny: dict[str, Any], tmp
 @pytest.mark.grid
 @pytest.mark.usefixtures("ray_workers")
 def test_rounds_close_alike_on_every_backend_and_after_a_crash(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], tmp_path: Path, power_cut: PowerCut
 ) -> None:
     changes = ["federation.clock={name: log_normal, over: 0.3, deadline: 0.6}", "federation.rounds=4",
                "federation.selection=power_of_choice", "federation.participation=0.4", "resources.checkpoint=1",
@@ -164,17 +164,8 @@ def test_rounds_close_alike_on_every_backend_and_after_a_crash(
         fedlt.run(tiny, *changes, out=tmp_path / backend, backend=backend, workers=2)
         for backend in ("processes", "ray")
     ]
-    take = Rounds.take
-
-    def cut(self: Rounds, reports: Any) -> Any:
-        if self.progress.round == 2:
-            raise RuntimeError("power cut")
-        return take(self, reports)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Rounds, "take", cut)
-        with pytest.raises(RuntimeError, match="power cut"):
-            fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="inline")
+    with power_cut(2):
+        fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="inline")
     runs.append(fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="processes", workers=2))
     for run in runs:
         assert run.summary["model_hash"] == whole.summary["model_hash"]

@@ -21,7 +21,7 @@ from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
 from fedlt.errors import ClientError, CodeError, ScenarioError
 from fedlt.process import seeding
-from server.rounds.loop import Rounds
+from tests.conftest import PowerCut
 
 HEAD = """
 import json
@@ -190,7 +190,7 @@ KINDS = {
 @pytest.mark.usefixtures("ray_workers")
 @pytest.mark.parametrize("kind", KINDS)
 def test_cohorts_are_the_same_on_every_backend_and_after_a_crash(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    tiny: dict[str, Any], tmp_path: Path, power_cut: PowerCut, kind: str
 ) -> None:
     chosen = KINDS[kind] or f"{written(tmp_path, OWN)}:Largest"
     changes = [f"federation.selection={chosen}", "federation.rounds=4", "resources.checkpoint=1", "strategy=scaffold"]
@@ -202,17 +202,8 @@ def test_cohorts_are_the_same_on_every_backend_and_after_a_crash(
         run = fedlt.run(tiny, *changes, out=tmp_path / backend, backend=backend, workers=2)
         assert run.summary["model_hash"] == whole.summary["model_hash"], backend
 
-    take = Rounds.take
-
-    def cut(self: Rounds, reports: Any) -> Any:
-        if self.progress.round == 2:
-            raise RuntimeError("power cut")
-        return take(self, reports)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Rounds, "take", cut)
-        with pytest.raises(RuntimeError, match="power cut"):
-            fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="inline")
+    with power_cut(2):
+        fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="inline")
     again = fedlt.run(tiny, *changes, out=tmp_path / "cut", backend="processes", workers=2)
     assert again.summary["resumed"] == [2]
     assert again.summary["model_hash"] == whole.summary["model_hash"]

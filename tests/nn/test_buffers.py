@@ -20,6 +20,7 @@ from fedlt.errors import ClientError
 from fedlt.nn.flat import Flat
 from fedlt.nn.net import Net
 from fedlt.results.runs import Run
+from tests.conftest import PowerCut
 
 pytestmark = pytest.mark.slow
 
@@ -265,7 +266,7 @@ def test_every_kind_in_model_and_learner_gives_one_hash(
     tiny: dict[str, Any],
     every_kind: list[str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    power_cut: PowerCut,
     strategy: str,
 ) -> None:
     changes = [*every_kind, f"strategy={strategy}"]
@@ -273,19 +274,8 @@ def test_every_kind_in_model_and_learner_gives_one_hash(
     for backend in ("processes", "ray") if strategy == "fedavg" else ("processes",):
         assert_same(fedlt.run(tiny, *changes, out=tmp_path / backend, backend=backend, workers=2), whole)
 
-    from server.rounds.loop import Rounds
-
-    take = Rounds.take
-
-    def failing(self: Rounds, reports: Any) -> Any:
-        if self.progress.round == 2:
-            raise RuntimeError("power cut")
-        return take(self, reports)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Rounds, "take", failing)
-        with pytest.raises(RuntimeError, match="power cut"):
-            fedlt.run(tiny, *changes, out=tmp_path / "killed", backend="inline")
+    with power_cut(2):
+        fedlt.run(tiny, *changes, out=tmp_path / "killed", backend="inline")
     assert_same(fedlt.run(tiny, *changes, out=tmp_path / "killed", backend="inline"), whole)
 
     held = load_file(str(whole.folder / "model.safetensors"))

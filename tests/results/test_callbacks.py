@@ -18,6 +18,7 @@ from fedlt import Callback, RunState
 from fedlt.errors import FedLTError, Interrupted, ScenarioError
 from fedlt.results.runs import Run, open_run
 from server.rounds.loop import Rounds
+from tests.conftest import PowerCut
 
 pytestmark = pytest.mark.slow
 
@@ -236,7 +237,7 @@ def test_under_patience_the_best_models_are_kept_as_always(
 
 
 def test_the_models_of_the_best_evaluation_are_kept_before_it_is_written(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power_cut: PowerCut
 ) -> None:
     """With no other checkpoint than that of the best evaluation, a run goes on by hearing of that evaluation again."""
     monkeypatch.setattr(
@@ -244,19 +245,10 @@ def test_the_models_of_the_best_evaluation_are_kept_before_it_is_written(
         lambda evaluation, split: {"validation/generic/accuracy": -abs(evaluation.round - 2.0)},
     )
     tiny["data"]["validation"], tiny["evaluation"]["patience"] = 0.2, 2
-    take = Rounds.take
-
-    def failing(self: Rounds, reports: Any) -> Any:
-        if self.progress.round == 2:
-            raise RuntimeError("power cut")
-        return take(self, reports)
-
     changes = ["resources.checkpoint=0", "federation.rounds=6"]
     whole = fedlt.run(tiny, *changes, out=tmp_path / "whole", callbacks=[Notes()])
-    with monkeypatch.context() as patch:
-        patch.setattr(Rounds, "take", failing)
-        with pytest.raises(RuntimeError, match="power cut"):
-            fedlt.run(tiny, *changes, out=tmp_path / "r", callbacks=[Notes()])
+    with power_cut(2):
+        fedlt.run(tiny, *changes, out=tmp_path / "r", callbacks=[Notes()])
     again = fedlt.run(tiny, *changes, out=tmp_path / "r", callbacks=[Notes()])
     assert (again.summary["resumed"], again.summary["evaluations"]) == ([2], 4)
     assert_equal(again, whole)

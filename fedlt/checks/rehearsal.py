@@ -77,6 +77,7 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     """
     unlabelled = learner is not None and "unlabelled" in learner.component.needs
     chosen_by = 2 if "server_validation" in strategy.create().needs else 0
+
     content: dict[str, Any] = {
         "data": {
             "name": "digits",
@@ -89,6 +90,7 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
         "local": {"epochs": 2, "batch_size": 16, "lr": 0.05, "momentum": 0.5},
         "evaluation": {"every": 1, "batch_size": 16},
     }
+
     model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: _Tiny()))
     scenario = replace(load_scenario(content), model=model, strategy=strategy)
     if learner is not None:

@@ -87,14 +87,17 @@ def goals(texts: Sequence[str], runs: Sequence[Run]) -> list[Goal]:
             number = float(value)
         except ValueError:
             number = math.nan
+
         if not math.isfinite(number):
             raise ScenarioError(Problem("--reach", f"expected METRIC=NUMBER, as in generic/accuracy=0.8, got {text!r}"))
         check_recorded([metric], runs, "--reach")
+
         own = {name: figure for run in runs for name, figure in run.figures.items()}
         figure = described(metric, own)
         if figure.unit == "fraction" and not 0 <= number <= 1:
             remedy = f"; write {metric}={number / 100:g}" if 1 < number <= 100 else ""
             raise ScenarioError(Problem("--reach", f"{metric} is a fraction between 0 and 1, got {value}{remedy}"))
+
         found.append(Goal(metric, number, figure.better != "lower", figure.shown))
     return found
 

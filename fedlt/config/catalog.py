@@ -238,14 +238,17 @@ def _component(kind: str, name: str, path: Path, attribute: str | None, module: 
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     if kind == "model" and attribute and not (attribute in classes and is_recipe(tree, comments, classes[attribute])):
         return _own_module(name, path, attribute)
+
     if attribute is None:
         attribute = next((n for n, node in classes.items() if is_dataclass(node) and not n.startswith("_")), "")
     if attribute not in classes:
         raise ScenarioError(Problem(kind, f"{path} has no class {attribute!r}{suggest(attribute, classes)}"))
     refuse_renamed(kind, path, tree, classes[attribute])
+
     fields = {field.name: field for field in dataclass_fields(tree, comments, classes[attribute])}
     if kind != "model":
         refuse_plain(kind, path, classes[attribute])
+
     texts = docstrings(kind, path, tree, classes[attribute])
     summary = texts[0].splitlines() if texts else [""]
     needs, young = (class_literal(tree, classes[attribute], what) or () for what in ("needs", "young"))

@@ -35,6 +35,7 @@ def descend(
     """
     if weight_decay:
         torch._foreach_add_(gradients, weights, alpha=weight_decay)
+
     if momentum:
         if velocity is None:
             velocity = [gradient.clone() for gradient in gradients] if nesterov else gradients
@@ -45,6 +46,7 @@ def descend(
             torch._foreach_add_(gradients, velocity, alpha=momentum)
         else:
             gradients = velocity
+
     steps = gradients if factors is None else torch._foreach_mul(gradients, factors)
     torch._foreach_add_(weights, steps, alpha=-lr)
     return velocity

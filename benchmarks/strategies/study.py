@@ -28,19 +28,25 @@ SETTINGS = {
         "mnist_writers",
         rates=(0.01, 0.03, 0.1, 0.3),
         narrow=(1, 2),
+        tuning=("federation.rounds=30", "evaluation.every=30"),
         changes=("data.longtail.imbalance_factor=100", "federation.empty=redraw", "evaluation.every=60"),
         leave_out=("fedbn",),
     ),
-    "ham10000_sites": Setting(
-        "ham10000_sites",
-        rates=(0.01, 0.03, 0.1, 0.3),
+    # Under a frozen encoder: from scratch, FedAvg has a balanced accuracy of 19.5 % after 15 rounds, where 14.3 % is
+    # chance, and a longer run of the pictures costs minutes.
+    "ham10000_sites_pretrained": Setting(
+        "ham10000_sites_pretrained",
+        rates=(0.01, 0.02, 0.05, 0.1),
         narrow=(1, 2),
-        changes=("model.stem_stride=4", "local.epochs=1", "federation.rounds=15", "evaluation.every=15"),
+        tuning=("federation.rounds=20", "evaluation.every=20"),
+        changes=("federation.rounds=30", "local.epochs=2", "evaluation.every=30"),
+        leave_out=("fedbn", "fedyoyo"),
     ),
     "cifar10_lt": Setting(
         "fedloge_cifar10_if100_a05_k40_cpu",
         rates=(0.03, 0.1, 0.2, 0.3),
         narrow=(0, 1),
+        tuning=("federation.rounds=20", "evaluation.every=20"),
         changes=("federation.rounds=40", "evaluation.every=40", "data.longtail.largest=1500"),
     ),
 }

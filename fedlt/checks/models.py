@@ -2,6 +2,7 @@
 
     fedlt.check_model("resnet8", input_shape=(3, 32, 32))
     fedlt.check_model(Net, input_shape=(64,), num_classes=4, width=32)
+    fedlt.check_model("hash_bag", input_shape=(20,), vocabulary=500)
 
 What is checked stands in `CHECKS`.
 """
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedlt.checks.suite import Suite, other_generators, shape_of
+from fedlt.data.inputs.tokens import PADDING, TokenKind
 from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
 from fedlt.nn.flat import Flat
@@ -30,6 +32,7 @@ CHECKS = {
     "equal": "building draws from PyTorch's global generator only: two equal seeds give equal weights",
     "shapes": "encode(x) gives features [B, D] with D as declared, and the model logits [B, C], all of them numbers",
     "rows": "in evaluation mode a sample has the same logits, whatever else is in the batch",
+    "padding": "a short text has the same logits with padding beside a longer one as alone (token ids)",
     "still": "a pass in evaluation mode changes nothing, and the next one gives equal bits",
     "one": "a batch of one sample has logits [1, C]; a normalisation that needs two may refuse it in training mode",
     "state": "training moves parameters and buffers alone: no other tensor or number of the modules",
@@ -45,14 +48,17 @@ def check_model(
     model: str | type[Model] | Callable[..., nn.Module],
     input_shape: tuple[int, ...] = (3, 32, 32),
     num_classes: int = 10,
+    vocabulary: int | None = None,
     **options: Any,
 ) -> None:
     """Raise `ConformanceError`, with all that was found, if a model breaks what others rely on; else say nothing.
 
     model: a name as in a scenario (`cnn`, `./net.py:Net`), a class of `nn.Module`, a function that returns one, or a
-    recipe's class. input_shape: of one sample. num_classes: C. options: the model's keys.
+    recipe's class. input_shape: of one sample. num_classes: C. vocabulary: for models of token ids, how many there are;
+    input_shape is then (tokens,). options: the model's keys.
     """
-    ModelSuite(model, options).run(Task("single", num_classes, tuple(input_shape)))
+    inputs = None if vocabulary is None else TokenKind(vocabulary, *input_shape, shorter=True)
+    ModelSuite(model, options).run(Task("single", num_classes, tuple(input_shape), inputs=inputs))  # type: ignore[arg-type]
 
 
 class ModelSuite(Suite):
@@ -115,6 +121,11 @@ class ModelSuite(Suite):
         close = torch.allclose(model(x[:1]), logits[:1], 1e-3, 1e-4)
         self.expect(close, "rows", "the first sample of a batch has other logits when it is alone")
         self.expect(torch.equal(model(x), logits), "still", "two passes give other logits")
+        if task.inputs.padded:
+            beside = x[:2].clone()
+            beside[1, 1:] = PADDING
+            close = torch.allclose(model(beside[1:]), model(beside)[1:], 1e-3, 1e-4)
+            self.expect(close, "padding", "a short text has other logits beside a longer one; mind the mask")
         moved = [name for name, tensor in model.state_dict().items() if not torch.equal(before[name], tensor)]
         self.expect(not moved, "still", f"a pass changed {', '.join(moved)}")
 

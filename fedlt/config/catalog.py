@@ -51,6 +51,7 @@ MODELS = {
     "resnet18": "fedlt.nn.resnet:ResNet18",
     "resnet34": "fedlt.nn.resnet:ResNet34",
     "efficientnet_lite0": "fedlt.nn.efficientnet_lite0:EfficientNetLite0",
+    "hash_bag": "fedlt.nn.text.hash_bag:HashBag",
 }
 PARTITIONS = {
     "iid": "fedlt.data.partitions.flower:Iid",

@@ -17,6 +17,7 @@ import fedlt
 from fedlt.checks.models import CHECKS
 from fedlt.checks.suite import ConformanceError
 from fedlt.config import catalog
+from fedlt.data.inputs import InputKind
 from fedlt.data.task import Task
 from fedlt.nn.mlp import MLP
 from fedlt.nn.model import Model
@@ -24,15 +25,23 @@ from fedlt.nn.net import Net
 
 pytestmark = pytest.mark.slow
 
-SHAPE = (6,)
+SHAPE, VOCABULARY = (6,), 9
 
 
 LARGE = ("resnet18", "resnet34", "efficientnet_lite0")  # the last one needs packages, and has tests of its own
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.names("model") if name not in LARGE])
+READING = [name for name in catalog.names("model") if ".text." in catalog.find("model", name).target]
+
+
+@pytest.mark.parametrize("name", [name for name in catalog.names("model") if name not in (*LARGE, *READING)])
 def test_built_in_models_pass(name: str) -> None:
     fedlt.check_model(name)
+
+
+@pytest.mark.parametrize("name", READING)
+def test_built_in_models_of_token_ids_pass(name: str) -> None:
+    fedlt.check_model(name, (20,), vocabulary=50)
 
 
 def test_a_users_own_file_and_class_are_checked(own_file: Callable[[str], Path]) -> None:
@@ -196,11 +205,27 @@ class DrawsWhenItTrains(Recipe):
         return Noisy(), 6
 
 
+class Unmasked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(VOCABULARY, 6)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.table(ids).mean(1)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class TakesPaddingForTokens(Model):
+    def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
+        return Unmasked(), 6
+
+
 BREACHES: list[tuple[type[Model], str, str]] = [
     (NoNet, "builds", "gives a Linear"),
     (DrawsFromNumPy, "equal", "head.bias differ"),
     (FiveFeatures, "shapes", r"expected features \(4, 5\), got Tensor \(4, 6\)"),
     (AboutTheMean, "rows", "other logits when it is alone"),
+    (TakesPaddingForTokens, "padding", "other logits beside a longer one"),
     (CountsItsPasses, "still", "changed backbone.seen"),
     (DropsTheAxisOfOne, "one", r"expected \(1, 10\) in evaluation mode, got Tensor \(10,\)"),
     (KeepsANumber, "state", "a pass changed seen; make it a buffer"),
@@ -216,7 +241,7 @@ def test_a_broken_model_is_caught(broken: type[Model], check: str, found: str) -
     with pytest.raises(
         ConformanceError, match=f"(?s){broken.__name__} breaks the contract of models.*{found}"
     ) as caught:
-        fedlt.check_model(broken, SHAPE)
+        fedlt.check_model(broken, SHAPE, vocabulary=VOCABULARY if check == "padding" else None)
     assert {name for name, _ in caught.value.problems} == {check}
 
 

@@ -33,7 +33,7 @@ class TokenKind(InputKind):
 
     name: ClassVar[str] = "tokens"
     title: ClassVar[str] = "token sequences"
-    remedy: ClassVar[str] = "bring a model whose encoder(inputs) has embeddings, as in model=./net.py:Bag"
+    remedy: ClassVar[str] = "use model=hash_bag, or another one of token ids (fedlt ls models)"
 
     vocabulary: int
     length: int

@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 if TYPE_CHECKING:
     from fedlt.data.inputs import InputKind
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.RNNBase)
 
 
 def multiply_adds(model: nn.Module, inputs: InputKind) -> int:
-    """Multiplications with weights in one forward pass of one sample, over linear and convolutional layers."""
+    """Multiplications with weights in one pass of one sample, over linear, convolutional and recurrent layers."""
     total = 0
 
-    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal total
+        if isinstance(module, nn.RNNBase):  # every weight is used in every step
+            steps = output[0].data.shape[:-1].numel()
+            total += steps * sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
+            return
         assert isinstance(module, LAYERS)
         places = output.numel() // output.shape[-1] if isinstance(module, nn.Linear) else output[0, 0].numel()
         total += module.weight.numel() * places

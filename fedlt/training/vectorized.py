@@ -47,6 +47,8 @@ def obstacle(strategy: Strategy, learner: Learner, model: Net, flat: Flat) -> st
         return "samples of different lengths are cut batch by batch"
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         return "batch normalisation keeps running statistics; take model.norm=group, or cnn, or mlp"
+    if alone := next((type(m).__name__ for m in model.modules() if not getattr(m, "vectorizable", True)), ""):
+        return f"{alone} has no step for several clients; take hash_bag or text_cnn"
     return None
 
 

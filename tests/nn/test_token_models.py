@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import fedlt
 from fedlt.config import catalog
@@ -17,12 +19,17 @@ from fedlt.data.inputs import shaped
 from fedlt.data.inputs.tokens import PADDING, TokenKind
 from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
+from fedlt.nn.cost import multiply_adds
 from fedlt.nn.net import Net
 from fedlt.nn.text.hash_bag import HashBag
+from fedlt.nn.text.transformer import sinusoids
 
 VOCABULARY, LENGTH = 30, 12
 SMALL: dict[str, dict[str, Any]] = {
+    "bilstm": {"width": 6, "hidden": 8, "depth": 2},
     "hash_bag": {"width": 6, "hidden": 16},
+    "text_cnn": {"width": 6, "maps": 6},
+    "transformer": {"width": 16, "heads": 2},
 }
 """Every built-in model of token ids, with keys that make it small."""
 
@@ -107,6 +114,82 @@ def test_a_bag_is_a_mean_and_a_layer() -> None:
     torch.testing.assert_close(plain.encode(torch.tensor([[2, 2, 5]]))[0], (2 * table[2] + table[5]) / 3)
 
 
+def test_a_filter_sees_zeros_beyond_the_ends_and_never_zeros_alone() -> None:
+    net = built("text_cnn", width=1, maps=1, runs=[2])
+    convolution, table = net.part("backbone.convolutions.0"), net.part("backbone.embedding.table.weight")
+    with torch.no_grad():
+        convolution.weight.copy_(torch.tensor([[[1.0, 2.0]]]))
+        convolution.bias.zero_()
+        table[:3] = torch.tensor([[-3.0], [1.0], [4.0]])
+    # Runs (0, 1), (1, 4), (4, 0) of the text 1 2 give 2, 9, 4; the one word -3 gives (0, -3) and (-3, 0): below zero.
+    found = net.encode(torch.tensor([[1, 2, PADDING, PADDING], [0, PADDING, PADDING, PADDING]]))
+    assert found.tolist() == [[9.0], [0.0]]
+    with torch.no_grad():
+        convolution.bias.fill_(7.0)  # a run of zeros alone would give 7
+    assert net.encode(torch.tensor([[0, PADDING, PADDING, PADDING]])).tolist() == [[4.0]]
+    with pytest.raises(ValueError, match=r"model\.runs=\[3, 0\]: expected lengths of 1 or more"):
+        built("text_cnn", runs=[3, 0])
+
+
+@pytest.mark.parametrize("pool", ["mean", "last"])
+def test_both_directions_are_those_of_the_packed_lstm(pool: str) -> None:
+    """PyTorch's bidirectional LSTM on a packed batch, with copied weights; a gap in the mask is no step."""
+    net = built("bilstm", depth=2, pool=pool)
+    reference = nn.LSTM(6, 8, 2, bidirectional=True, batch_first=True)
+    with torch.no_grad():
+        for depth, directions in enumerate(net.part("backbone.layers")):
+            for lstm, suffix in zip(directions, ("", "_reverse"), strict=True):
+                for name, weight in lstm.named_parameters():
+                    reference.get_parameter(name.replace("_l0", f"_l{depth}{suffix}")).copy_(weight)
+    x = texts(3, 12, 1)
+    vectors = net.part("backbone.embedding")(x.clamp(min=0))
+    packed = pack_padded_sequence(vectors, torch.tensor([3, 12, 1]), batch_first=True, enforce_sorted=False)
+    states, (last, _) = reference(packed)
+    padded, lengths = pad_packed_sequence(states, batch_first=True)
+    mean = padded.sum(1) / lengths[:, None]
+    expected = mean if pool == "mean" else torch.cat([last[2], last[3]], 1)
+    torch.testing.assert_close(net.encode(x), expected)
+    gap = torch.tensor([[*x[0, :2], 7, x[0, 2]]]), torch.tensor([[True, True, False, True]])
+    torch.testing.assert_close(net.encode(*gap), expected[:1])
+
+
+def test_the_weights_of_an_lstm_count_in_every_step() -> None:
+    net = built("bilstm", depth=1)
+    assert net.inputs is not None
+    assert multiply_adds(net, net.inputs) == LENGTH * 2 * 4 * 8 * (6 + 8) + 16 * 3
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+def test_a_transformer_is_pytorch_s_own_with_copied_weights(positions: str) -> None:
+    net = built("transformer", depth=1, positions=positions)
+    layer, encoder = net.part("backbone.layers.0"), net.part("backbone")
+    reference = nn.TransformerEncoderLayer(16, 2, 64, 0.0, "gelu", batch_first=True, norm_first=True).eval()
+    attention, theirs = layer.attention, reference.self_attn
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            parts = [getattr(part, name) for part in (attention.query, attention.key, attention.value)]
+            getattr(theirs, f"in_proj_{name}").copy_(torch.cat(parts))
+            getattr(theirs.out_proj, name).copy_(getattr(attention.out, name))
+            for own, other in ((layer.perceptron[0], reference.linear1), (layer.perceptron[2], reference.linear2)):
+                getattr(other, name).copy_(getattr(own, name))
+        x = texts(3, 12)
+        mask = x >= 0
+        place = torch.arange(LENGTH).expand(2, LENGTH)
+        places = encoder.places(place) if positions == "learned" else 0.02 * sinusoids(place, 16)
+        states = reference(encoder.embedding(x.clamp(min=0)) + places, src_key_padding_mask=~mask)
+        expected = torch.stack([encoder.norm(row[real]).mean(0) for row, real in zip(states, mask, strict=True)])
+        torch.testing.assert_close(net.encode(x), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"model\.width=16 cannot be shared by model\.heads=3"):
+        built("transformer", heads=3)
+
+
+def test_sinusoids_are_those_of_the_paper() -> None:
+    found = sinusoids(torch.tensor([[0, 5]]), 4)[0]
+    assert found[0].tolist() == [0.0, 0.0, 1.0, 1.0]
+    expected = [math.sin(5), math.sin(5 / 100), math.cos(5), math.cos(5 / 100)]
+    assert found[1].tolist() == pytest.approx(expected)
+
+
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
@@ -139,21 +222,30 @@ def test_strategies_run_unchanged(words: dict[str, Any], tmp_path: Path, name: s
     assert np.isfinite(next(value for key, value in once.final.items() if key.endswith("accuracy")))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL)
-def test_texts_of_one_length_train_together_and_others_are_refused(
-    words: dict[str, Any], tmp_path: Path, name: str
-) -> None:
-    content = {**words, "model": {"name": name, **SMALL[name]}}
-    with pytest.raises(ScenarioError, match="samples of different lengths are cut batch by batch"):
-        fedlt.run(content, "local.together=2", out=tmp_path / "refused", backend="inline")
+@pytest.fixture
+def even(words: dict[str, Any]) -> dict[str, Any]:
+    """The same texts, all of one length."""
     path = Path(words["data"]["name"])
     with np.load(path) as arrays:
         np.savez(path.with_name("even.npz"), **{key: arrays[key] for key in arrays if "mask" not in key})
-    even = [f"data.name={path.with_name('even.npz')}", "model.buckets=9"]
-    told = {}
+    return {**words, "data": {"name": str(path.with_name("even.npz"))}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hash_bag", "text_cnn"])
+def test_texts_of_one_length_train_together(even: dict[str, Any], tmp_path: Path, name: str) -> None:
+    even["model"] = {"name": name, **SMALL[name]} | ({"dropout": 0.0} if name == "text_cnn" else {"buckets": 9})
+    loss = {}
     for together in (1, 2):
-        run = fedlt.run(content, *even, f"local.together={together}", out=tmp_path / str(together), backend="inline")
+        run = fedlt.run(even, f"local.together={together}", out=tmp_path / str(together), backend="inline")
         assert "one by one" not in (run.folder / "log.txt").read_text(encoding="utf-8")
-        told[together] = run.final["generic/loss"] if "generic/loss" in run.final else run.final["generic/nll"]
-    assert told[2] == pytest.approx(told[1], rel=1e-4)
+        loss[together] = run.final["generic/nll"]
+    assert loss[2] == pytest.approx(loss[1], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(SMALL) - {"hash_bag", "text_cnn"}))
+def test_other_encoders_say_that_they_train_alone(even: dict[str, Any], tmp_path: Path, name: str) -> None:
+    content = {**even, "model": {"name": name, **SMALL[name]}}
+    with pytest.raises(ScenarioError, match="Encoder has no step for several clients; take hash_bag or text_cnn"):
+        fedlt.run(content, "local.together=2", out=tmp_path, backend="inline")

@@ -6,7 +6,7 @@ Padding never changes a text's features: what an encoder computes at padded plac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from torch import Tensor, nn
 
@@ -37,6 +37,9 @@ class TokenEncoder(nn.Module):
 
     embedding: of the token ids. dim: D, the number of features. state_dim: S, that of each token's own state.
     """
+
+    # torch.func.vmap has rules for all that it computes, so several clients may train at once (`local.together`).
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, embedding: Embedding, dim: int, state_dim: int | None = None) -> None:
         super().__init__()

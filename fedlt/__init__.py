@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fedlt.sweeps.run import join, run
     from fedlt.sweeps.sweep import sweep
     from fedlt.target import Target
+    from fedlt.tokenizers.tokenizer import Tokenizer
     from fedlt.wrapping import Wrapping
 
 find_beside()
@@ -65,6 +66,7 @@ __all__ = [
     "Statistic",
     "Strategy",
     "Target",
+    "Tokenizer",
     "Update",
     "Wrapping",
     "check_learner",
@@ -104,6 +106,7 @@ _HOMES = {
     "fedlt.sweeps.run": ("join", "run"),
     "fedlt.sweeps.sweep": ("sweep",),
     "fedlt.target": ("Target",),
+    "fedlt.tokenizers.tokenizer": ("Tokenizer",),
     "fedlt.wrapping": ("Wrapping",),
 }
 

@@ -14,8 +14,8 @@ from fedlt.config import catalog, keys
 from fedlt.config.scenario_file import FOLDER, scenario_names
 
 KINDS = (
-    "scenarios", "strategies", "learners", "models", "adapters", "encoders", "partitions", "targets", "optimizers",
-    "schedules", "selections", "clocks", "links", "datasets", "keys",
+    "scenarios", "strategies", "learners", "models", "adapters", "encoders", "tokenizers", "partitions", "targets",
+    "optimizers", "schedules", "selections", "clocks", "links", "datasets", "keys",
 )  # fmt: skip
 _KIND = {
     "strategies": "strategy",
@@ -25,6 +25,7 @@ _KIND = {
     "partitions": "partition",
     "targets": "target",
     "encoders": "encoder",
+    "tokenizers": "tokenizer",
     "optimizers": "optimizer",
     "schedules": "schedule",
     "selections": "selection",

@@ -76,6 +76,9 @@ PARTITIONS = {
 ENCODERS = {
     "efficientnet_lite0": "fedlt.encoders.efficientnet_lite0:EfficientNetLite0",
 }
+TOKENIZERS = {
+    "hashing": "fedlt.tokenizers.hashing:Hashing",
+}
 LINKS = {
     "dp": "fedlt.links.dp:DP",
     "quantise": "fedlt.links.quantise:Quantise",
@@ -91,9 +94,10 @@ CLOCKS = {
     "listed": "fedlt.cohorts.listed:Listed",
 }
 LIBRARIES = ("torchvision", "timm", "transformers")
-"""Whose models a scenario names as `LIBRARY:ENTRY`."""
+OF_LIBRARIES = {"model": LIBRARIES, "tokenizer": ("transformers",)}
+"""Whose models and tokenizers a scenario names as `LIBRARY:ENTRY`."""
 
-LIBRARY_MODEL = "fedlt.nn.library:LibraryModel"
+LIBRARY = {"model": "fedlt.nn.library:LibraryModel", "tokenizer": "fedlt.tokenizers.pretrained:Pretrained"}
 ADAPTERS = {
     "lora": "fedlt.nn.adapters.lora:LoRA",
     "bitfit": "fedlt.nn.adapters.bitfit:BitFit",
@@ -115,6 +119,7 @@ LISTED = {
     "link": LINKS,
     "adapter": ADAPTERS,
     "encoder": ENCODERS,
+    "tokenizer": TOKENIZERS,
 }
 """The built-in components of the kinds that have no folder of their own."""
 
@@ -151,8 +156,8 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
         return _find_file(kind, name, relative_to or Path.cwd())
     if kind == "strategy" and name.startswith(FLOWER_PREFIX):
         return _find_flower(name)
-    if kind == "model" and name.partition(":")[0] in LIBRARIES:
-        module, _, attribute = LIBRARY_MODEL.partition(":")
+    if name.partition(":")[0] in OF_LIBRARIES.get(kind, ()):
+        module, _, attribute = LIBRARY[kind].partition(":")
         like = _component(kind, name, source_of(module), attribute, module)
         return LibraryComponent.of_name(name, relative_to or Path.cwd(), like)
 

@@ -20,6 +20,7 @@ from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.own_packages import BESIDE, refuse_taken
 
 FLOWER_PREFIX = "flower:"
+WEIGHTS = (".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx")  # endings of files that no tokenizer reads
 CONTRACTS = {
     "strategy": ("fedlt.strategy:Strategy",),
     "learner": ("fedlt.learner:Learner",),
@@ -29,6 +30,7 @@ CONTRACTS = {
     "selection": ("fedlt.cohorts.selection:Selection",),
     "clock": ("fedlt.cohorts.clock:Clock",),
     "encoder": ("fedlt.encoders.encoder:Encoder",),
+    "tokenizer": ("fedlt.tokenizers.tokenizer:Tokenizer",),
     "adapter": ("fedlt.nn.adapters.adapter:Adapter",),
 }
 """The base classes of the kinds that have some; one of them is enough."""
@@ -122,30 +124,31 @@ class Made(Component):
 
 @dataclass(frozen=True)
 class LibraryComponent(Made):
-    """A model of another library; one in a folder is known by the content of its files."""
+    """A model or tokenizer of another library; one in a folder is known by the content of its files."""
 
     folder: Path | None = None
 
     @classmethod
     def of_name(cls, name: str, relative_to: Path, like: Component) -> LibraryComponent:
-        """The model of `LIBRARY:ENTRY`, an entry that begins with a dot or a slash being a folder."""
+        """That of `LIBRARY:ENTRY`, an entry that begins with a dot or a slash being a folder."""
         library, _, entry = name.partition(":")
         folder = (relative_to / Path(entry).expanduser()).resolve() if entry.startswith((".", "/", "~")) else None
-        if folder is not None and not (folder / "config.json").is_file():
-            raise ScenarioError(
-                Problem("model", f"there is no config.json in {folder}; give a folder of the library's")
-            )
+        needed = {"model": "config.json", "tokenizer": "tokenizer_config.json"}[like.kind]
+        if folder is not None and not (folder / needed).is_file():
+            raise ScenarioError(Problem(like.kind, f"there is no {needed} in {folder}; give a folder of the library's"))
         entry = str(folder) if folder is not None else entry
         fields = tuple(field for field in like.fields if field.name not in ("library", "entry"))
         make = partial(_from_library, like, library, entry)
-        return cls("model", f"{library}:{entry}", "", like.summary, fields, (), like.young, make, folder)
+        return cls(like.kind, f"{library}:{entry}", "", like.summary, fields, (), like.young, make, folder)
 
     def files(self) -> dict[str, Path]:
-        return {path.name: path for path in sorted(self.folder.glob("*")) if path.is_file()} if self.folder else {}
+        held = sorted(self.folder.glob("*")) if self.folder else []
+        weights = WEIGHTS if self.kind == "tokenizer" else ()
+        return {path.name: path for path in held if path.is_file() and path.suffix not in weights}
 
 
 def _from_library(like: Component, library: str, entry: str, options: dict[str, Any]) -> Any:
-    """The recipe of another library's model. like: the component of all of them."""
+    """The recipe of another library's component. like: the component of all of them."""
     return like.load()(library=library, entry=entry, **options)
 
 

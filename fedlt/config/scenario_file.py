@@ -16,8 +16,8 @@ FOLDER = catalog.ROOT / "scenarios"
 
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
-    ("data", "server_unlabelled", "file"),
-    ("data", "encoder"), ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"),
+    ("data", "server_unlabelled", "file"), ("data", "encoder"), ("data", "tokenizer"),
+    ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"),
     ("federation", "selection"), ("federation", "clock"),
     ("model",), ("strategy",), ("strategy", "inside"), ("learner",), ("evaluation", "metrics"), ("init_from",),
 )  # fmt: skip
@@ -32,7 +32,7 @@ FILES = (
 CODE = "code"
 """The folder in that of a run that holds a user's own components."""
 
-DATA_FILES = (".npz", ".csv", ".tsv", ".parquet")
+DATA_FILES = (".npz", ".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 
 
 def scenario_names() -> list[str]:
@@ -171,7 +171,8 @@ def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
         return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
     if keys in FILES:
         return True
-    if keys == ("model",) and value.partition(":")[2].startswith((".", "~")):  # a folder of a library's
+    of_library = keys in (("model",), ("data", "tokenizer"))
+    if of_library and value.partition(":")[2].startswith((".", "~")):  # a folder of a library's
         return True
     return ".py:" in value
 

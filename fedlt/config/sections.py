@@ -90,7 +90,7 @@ class Data:
     # `to_dict` leaves them out at their defaults: hashes stay.
     young: ClassVar[tuple[str, ...]] = (
         "validation", "test_share", "targets", "category_columns", "size", "crop", "encoder", "class_names",
-        "server_unlabelled",
+        "server_unlabelled", "tokenizer",
     )  # fmt: skip
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
@@ -106,6 +106,7 @@ class Data:
     test_split: str = "test"  # likewise
     test_share: Annotated[float, "> 0", "< 1"] | None = None  # of each class, to be the test set of data without one
     encoder: Annotated[Choice | None, "encoder"] = None  # frozen: its features are made once; see: fedlt ls encoders
+    tokenizer: Annotated[Choice | None, "tokenizer"] = None  # makes token ids of texts; see: fedlt ls tokenizers
     auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
     longtail: LongTail = field(default_factory=LongTail)
     validation: Validation = field(default_factory=Validation)

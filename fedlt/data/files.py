@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.inputs import Given
-from fedlt.data.inputs.pictures import Fit
 from fedlt.data.kind_of import built_in, chosen
 from fedlt.data.npz import BROKEN, extracted, opened
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
@@ -60,16 +59,15 @@ class Npz:
     def read(self, place: Path | None = None) -> RawData:
         """All of it."""
         labels, rows = self._labels()
-        fit = Fit.of(self.config)
         train = self._given(self._train, place, "train")
         if rows is None:
-            return checked(labels, train, self._given(self._test, place, "test"), fit, place)
+            return checked(labels, train, self._given(self._test, place, "test"), self.config, place)
 
         parts = {"inputs": train.x, "mask": train.mask, "categories": train.categories}
         for what, array in parts.items():
             if array is not None:
                 self._refuse_lengths(array, sum(map(len, rows)), what)
-        return checked(labels, train.at(rows[0], place, "kept"), train.at(rows[1], place, "held"), fit, place)
+        return checked(labels, train.at(rows[0], place, "kept"), train.at(rows[1], place, "held"), self.config, place)
 
     def _given(self, suffix: str, place: Path | None, split: str) -> Given:
         """One split's inputs, with what stands beside them."""

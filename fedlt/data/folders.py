@@ -12,11 +12,12 @@ from fedlt.data.image_folder import PICTURES, ImageFolder, site_folders
 from fedlt.data.leaf import Leaf, leaf_files, unsplit_files
 from fedlt.data.picture_list import PictureList, lists_pictures, names_a_list
 from fedlt.data.table_files import TableFiles, split_files
+from fedlt.data.text_folder import TextFolder
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Data
 
-Reader = TableFiles | ImageFolder | NpyFolder | Leaf | PictureList
+Reader = TableFiles | ImageFolder | TextFolder | NpyFolder | Leaf | PictureList
 
 
 def folder_source(config: Data, folder: Path) -> Reader:
@@ -28,7 +29,7 @@ def folder_source(config: Data, folder: Path) -> Reader:
     if train is None and config.test_share is not None:
         train = split_files(folder, "", "saved")
     if train is None and not _has_class_folders(config, folder):
-        train = split_files(folder, split, "csv")
+        train = split_files(folder, split, "csv", "jsonl")
     if train is not None and train.kind == "csv" and lists_pictures(train.files[0], config):
         test = split_files(folder, config.test_split, "csv")
         return _listed(config, folder, [*train.files], [*test.files] if test else [config.test_split])
@@ -41,10 +42,10 @@ def folder_source(config: Data, folder: Path) -> Reader:
         return Leaf(config, folder)
     _refuse_other_layouts(folder)
     if _has_class_folders(config, folder):
-        return ImageFolder(config, folder)
+        return (ImageFolder if config.tokenizer is None else TextFolder)(config, folder)
 
-    expected = f"{split}.parquet, {split}/*.parquet, {split}.csv, x_{split}.npy or {split}/CLASS/*.png"
-    named = sorted(path.name for path in folder.glob(f"*{split}*") if path.suffix in (".parquet", ".csv"))
+    expected = f"{split}.parquet, {split}/*.parquet, {split}.csv, {split}.jsonl, x_{split}.npy or {split}/CLASS/*.png"
+    named = sorted(path.name for path in folder.glob(f"*{split}*") if path.suffix in (".parquet", ".csv", ".jsonl"))
     hint = f"; {named[0]} is not of the split {split!r} by its name (data.train_split)" if named else ""
     raise refuse(f"{folder} holds no data set: expected {expected}{hint}")
 

@@ -1,22 +1,23 @@
-"""Pictures in folders, one folder for each class.
+"""Pictures in folders, one folder for each class; what folders of texts (`fedlt.data.text_folder`) have in common.
 
     SPLIT/CLASS/FILE           the usual layout
     SPLIT/SITE/CLASS/FILE      with data.group_columns=[site], since the folders alone could also be CLASS/PART
     SITE/SPLIT/CLASS/FILE      a folder per site
     CLASS/FILE                 without splits, with data.test_share; also SITE/CLASS/FILE with group_columns=[site]
 
-Pictures at any other depth are refused rather than passed over. Names that begin with a point are no data (`.DS_Store`,
+Files at any other depth are refused rather than passed over. Names that begin with a point are no data (`.DS_Store`,
 `.ipynb_checkpoints`).
 """
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from fedlt.data.kind_of import chosen
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share, cut
 from fedlt.data.tables import columns_of
+from fedlt.data.text_columns import REMEDY
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Data
@@ -42,11 +44,11 @@ KEY = "data.group_columns"
 PICTURES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2",
 )  # fmt: skip
-_NO_DATA = (".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".html", ".yaml", ".yml", ".log", ".py", ".db", ".ini")
+NO_DATA = (".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".html", ".yaml", ".yml", ".log", ".py", ".db", ".ini")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Sample:
     """One file, and what the folders say of it; site is "" in layouts without sites."""
 
     path: Path
@@ -55,8 +57,13 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class ImageFolder:
-    """The data set of a folder of pictures, classes and files in alphabetical order."""
+class ClassFolder(ABC):
+    """The data set of a folder of files. thing: what a file holds. endings: of its name. passed_over: those of others
+    that may lie beside them."""
+
+    thing: ClassVar[str]
+    endings: ClassVar[tuple[str, ...]]
+    passed_over: ClassVar[tuple[str, ...]]
 
     config: Data
     folder: Path
@@ -67,20 +74,14 @@ class ImageFolder:
 
     def identity(self) -> list[Any]:
         """What decides the arrays: the files, the splits and the columns."""
-        return [stamp([picture.path for split in self._splits for picture in split]), columns_of(self.config)]
+        return [stamp([sample.path for split in self._splits for sample in split]), columns_of(self.config)]
 
+    @abstractmethod
     def read(self, place: Path | None = None) -> RawData:
         """All of it."""
-        labels, fit = self.read_labels(), Fit.of(self.config)
-        train, test = (
-            stack(self.name, (decoded(p.path, str(p.path)) for p in split), len(split), fit, place, name)
-            for split, name in zip(self._splits, ("train", "test"), strict=True)
-        )
-        train, test = same_channels(train, test, place)
-        return checked(labels, Given(train), Given(test), fit, place)
 
     def read_labels(self) -> RawLabels:
-        """Labels and sites from the folders' names; no picture is read."""
+        """Labels and sites from the folders' names; no file is read."""
         train, test = self._splits
         y_train, y_test = _texts(train, "label"), _texts(test, "label")
         if not self._by_site:
@@ -90,25 +91,24 @@ class ImageFolder:
 
     @property
     def _by_site(self) -> bool:
-        return any(picture.site for split in self._splits for picture in split)
+        return any(sample.site for split in self._splits for sample in split)
 
     @cached_property
-    def _splits(self) -> list[list[Picture]]:
-        """The pictures of the training and of the test set."""
+    def _splits(self) -> list[list[Sample]]:
+        """The files of the training and of the test set."""
         config = self.config
-        without_columns(config, f"the image folder {self.folder}", groups=SITE)
+        what = "image" if self.thing == "picture" else self.thing
+        without_columns(config, f"the {what} folder {self.folder}", groups=SITE)
         roots = [self._roots(split) for split in (config.train_split, config.test_split)]
         if not roots[0] and config.test_share is not None:
             roots[0] = {"": self.folder}
         if not roots[0]:
             split = config.train_split
-            raise refuse(f"{self.folder} has no folder {split!r}; expected {split}/CLASS/*.png")
+            raise refuse(f"{self.folder} has no folder {split!r}; expected {split}/CLASS/*{self.endings[0]}")
 
         lacks = f"has no folder {config.test_split!r}"
         check_share(config.test_share, str(self.folder), config.test_split, bool(roots[1]), lacks)
-        splits = [
-            [picture for site, root in found.items() for picture in self._pictures(root, site)] for found in roots
-        ]
+        splits = [[sample for site, root in found.items() for sample in self._samples(root, site)] for found in roots]
         self._refuse_empty(splits, roots)
         self._refuse_strangers(roots)
         if config.test_share is None:
@@ -123,7 +123,7 @@ class ImageFolder:
             return {"": self.folder / split}
         return site_folders(self.folder, split)
 
-    def _pictures(self, root: Path, site: str) -> list[Picture]:
+    def _samples(self, root: Path, site: str) -> list[Sample]:
         named = SITE in self.config.group_columns and not site
         depth = 3 if named else 2
         found = []
@@ -131,16 +131,14 @@ class ImageFolder:
         for parts in sorted(_files(root)):
             path = root.joinpath(*parts)
             ending = path.suffix.lower()
-            if ending in _NO_DATA or parts[-1] == "Thumbs.db":
+            if ending in self.passed_over or parts[-1] == "Thumbs.db":
                 continue
-            if ending not in PICTURES:
-                endings = ", ".join(PICTURES)
-                raise refuse(
-                    f"{path} is no picture by its ending ({endings}); convert it, or take it out of the folder"
-                )
+            if ending not in self.endings:
+                told = f"{path} is no {self.thing} by its ending ({', '.join(self.endings)})"
+                raise refuse(f"{told}; convert it, or take it out of the folder")
             if len(parts) != depth:
                 raise self._misplaced(root, parts, depth)
-            found.append(Picture(path, parts[-2], parts[0] if named else site))
+            found.append(Sample(path, parts[-2], parts[0] if named else site))
 
         return found
 
@@ -149,31 +147,59 @@ class ImageFolder:
         if depth == 3 and len(parts) == 2:
             return refuse(f"has no effect: {place} has no folder of a site above its class; remove it", KEY)
         message = f"{place} lies at another depth than {'SITE/' if depth == 3 else ''}CLASS/FILE beneath {root.name}"
-        remedy = "move the pictures of a class into one folder"
+        remedy = f"move the {self.thing}s of a class into one folder"
         if depth == 2 and len(parts) == 3:
             remedy += f", or set {KEY}=[{SITE}] if {parts[0]!r} is a site and {parts[1]!r} a class"
         return refuse(f"{message}; {remedy}")
 
-    def _refuse_empty(self, splits: Sequence[list[Picture]], roots: Sequence[dict[str, Path]]) -> None:
-        """Refuse class folders without a training picture: the class would vanish."""
-        held = {picture.label for picture in splits[0]}
+    def _refuse_empty(self, splits: Sequence[list[Sample]], roots: Sequence[dict[str, Path]]) -> None:
+        """Refuse class folders without a training sample: the class would vanish."""
+        held = {sample.label for sample in splits[0]}
         for split, found in zip(splits, roots, strict=True):
             for site, root in found.items():
                 inner = SITE in self.config.group_columns and not site
                 parents = _folders(root) if inner else [root]
                 for folder in (folder for parent in parents for folder in _folders(parent)):
                     if folder.name not in held and not any(p.label == folder.name for p in split):
-                        raise refuse(f"the class folder {folder} holds no picture; add some, or delete the folder")
+                        told = f"the class folder {folder} holds no {self.thing}; add some, or delete the folder"
+                        raise refuse(f"{told}{self._meant(folder)}")
 
     def _refuse_strangers(self, roots: Sequence[dict[str, Path]]) -> None:
-        """Refuse pictures in a folder beside those of the sites that has neither split."""
+        """Refuse files in a folder beside those of the sites that has neither split."""
         sites = {site for found in roots for site in found}
         for folder in _folders(self.folder) if "" not in sites else ():
             if folder.name not in sites:
                 for parts in _files(folder):
-                    if Path(parts[-1]).suffix.lower() in PICTURES:
+                    if Path(parts[-1]).suffix.lower() in self.endings:
                         place, split = folder.joinpath(*parts), self.config.train_split
                         raise refuse(f"{place} belongs to no split; put it into {folder.name}/{split}/CLASS")
+
+    def _meant(self, folder: Path) -> str:
+        """A remedy where a class folder without a sample holds something else; empty where none is known."""
+        return ""
+
+
+@dataclass(frozen=True)
+class ImageFolder(ClassFolder):
+    """The data set of a folder of pictures, classes and files in alphabetical order."""
+
+    thing: ClassVar[str] = "picture"
+    endings: ClassVar[tuple[str, ...]] = PICTURES
+    passed_over: ClassVar[tuple[str, ...]] = NO_DATA
+
+    def read(self, place: Path | None = None) -> RawData:
+        """All of it."""
+        labels, fit = self.read_labels(), Fit.of(self.config)
+        train, test = (
+            stack(self.name, (decoded(p.path, str(p.path)) for p in split), len(split), fit, place, name)
+            for split, name in zip(self._splits, ("train", "test"), strict=True)
+        )
+        train, test = same_channels(train, test, place)
+        return checked(labels, Given(train), Given(test), self.config, place)
+
+    def _meant(self, folder: Path) -> str:
+        texts = any(path.suffix.lower() == ".txt" for path in folder.iterdir())
+        return f"; it holds .txt files: {REMEDY}" if texts else ""
 
 
 def site_folders(folder: Path, split: str) -> dict[str, Path]:
@@ -190,8 +216,8 @@ def without_columns(config: Data, what: str, groups: str = "") -> None:
             raise refuse(f"has no effect: {what} has no columns{only}; remove it", f"data.{key}")
 
 
-def _texts(pictures: Sequence[Picture], key: str) -> NDArray[np.str_]:
-    return np.array([getattr(picture, key) for picture in pictures], np.str_)
+def _texts(samples: Sequence[Sample], key: str) -> NDArray[np.str_]:
+    return np.array([getattr(sample, key) for sample in samples], np.str_)
 
 
 def _folders(parent: Path) -> list[Path]:

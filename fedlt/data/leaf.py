@@ -23,7 +23,6 @@ from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.image_folder import without_columns
 from fedlt.data.inputs import Given
-from fedlt.data.inputs.pictures import Fit
 from fedlt.data.kind_of import chosen
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
 from fedlt.data.split_share import check_share, cut
@@ -64,7 +63,7 @@ class Leaf:
     def read(self, place: Path | None = None) -> RawData:
         """All of it: numbers of one length, or lists of token ids."""
         train, test = (Given(_inputs(self.folder, rows.x)) for rows in self._splits)
-        return checked(self.read_labels(), train, test, Fit.of(self.config), place)
+        return checked(self.read_labels(), train, test, self.config, place)
 
     def read_labels(self) -> RawLabels:
         """Labels and users."""

@@ -92,7 +92,7 @@ class PictureList:
         splits = zip(self._splits, ("train", "test"), strict=True)
         train, test = (self._stacked(split, fit, place, name) for split, name in splits)
         train, test = same_channels(train, test, place)
-        return checked(labels, Given(train), Given(test), fit, place)
+        return checked(labels, Given(train), Given(test), self.config, place)
 
     def read_labels(self) -> RawLabels:
         """Labels and group columns; no picture is needed. The test list may lack group columns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,11 @@ from fedlt.data.inputs.numbers import fitted
 from fedlt.data.inputs.pictures import Fit
 from fedlt.data.kind_of import suggested
 from fedlt.data.targets import Groups, Targets
+from fedlt.data.texts import with_tokens
 from fedlt.target import Target
+
+if TYPE_CHECKING:
+    from fedlt.config.sections import Data
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -105,10 +109,10 @@ def stratum(name: str, labels: NDArray[Any], class_names: Sequence[str], kind: T
     return checked_labels(name, labels, labels, {}, {}, class_names, kind).train_targets.lead
 
 
-def checked(labels: RawLabels, train: Given, test: Given, fit: Fit, place: Path | None) -> RawData:
+def checked(labels: RawLabels, train: Given, test: Given, config: Data, place: Path | None) -> RawData:
     """The labels with their inputs, in the form in which their kind stores them. Raises `ScenarioError`.
 
-    fit: the size of pictures. place: folder for arrays that are large; None: memory.
+    config: the size of pictures, and what makes tokens of texts. place: folder for large arrays; None: memory.
     """
     name = labels.name
     for split, given, y in (("training", train, labels.train_targets), ("test", test, labels.test_targets)):
@@ -118,6 +122,8 @@ def checked(labels: RawLabels, train: Given, test: Given, fit: Fit, place: Path 
         if x.shape[:1] != (len(y),):
             raise refuse(f"{name}: {split} inputs of shape {list(x.shape)} for {len(y)} labels")
 
+    train, test = with_tokens(name, train, test, config, labels.train_targets.kind)
+    fit = Fit.of(config)
     train, test = fitted(name, train, fit, place, "train"), fitted(name, test, fit, place, "test")
     kind, x_train, x_test = read_inputs(name, train, test)
     return RawData(**vars(labels), x_train=x_train, x_test=x_test, inputs=kind)

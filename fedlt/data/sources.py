@@ -22,7 +22,6 @@ from fedlt.data.files import Npz
 from fedlt.data.folders import folder_source
 from fedlt.data.image_folder import without_columns
 from fedlt.data.inputs import Given
-from fedlt.data.inputs.pictures import Fit
 from fedlt.data.kind_of import chosen
 from fedlt.data.known import KNOWN, Known
 from fedlt.data.picture_list import PictureList, lists_pictures
@@ -42,7 +41,8 @@ _PICKLED = f"; it may run any code when it is read, so it is not: {_SAVEZ}"
 CONVERT = {
     **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".joblib"), _PICKLED),
     **dict.fromkeys((".mat", ".h5", ".hdf5"), f"; read it by scipy or h5py, and {_SAVEZ}"),
-    **dict.fromkeys((".json", ".jsonl", ".xlsx", ".xls", ".feather"), "; write it as CSV or Parquet (pandas: to_csv)"),
+    **dict.fromkeys((".xlsx", ".xls", ".feather"), "; write it as CSV or Parquet (pandas: to_csv)"),
+    ".json": "; write it as CSV, or with one object a line as .jsonl (pandas: to_json(orient='records', lines=True))",
     ".npy": "; give its folder, with x_train.npy, y_train.npy, x_test.npy and y_test.npy, as data.name",
 }
 """What to do with files of other kinds, by their endings."""
@@ -93,7 +93,7 @@ class Digits:
         test = np.sort(np.concatenate([np.flatnonzero(y == digit)[-DIGITS_TEST:] for digit in range(10)]))
         train = np.setdiff1d(np.arange(len(y)), test)
         labels = checked_labels(self.name, y[train], y[test], {}, {}, kind=chosen(self.config))
-        return checked(labels, Given(images[train]), Given(images[test]), Fit.of(self.config), place)
+        return checked(labels, Given(images[train]), Given(images[test]), self.config, place)
 
     def read_labels(self) -> RawLabels:
         """Labels alone."""
@@ -249,9 +249,9 @@ def _at(config: Data, path: Path) -> Source:
         raise refuse(f"no such file: {path.absolute()}")
     if path.suffix.lower() == ".csv" and lists_pictures(path, config):
         return PictureList(replace(config, train_split=path.name), path.resolve().parent)
-    if path.suffix.lower() in (*ENDINGS["parquet"], *ENDINGS["csv"]):
+    if path.suffix.lower() in (*ENDINGS["parquet"], *ENDINGS["csv"], *ENDINGS["jsonl"]):
         return single_file(config, path.resolve())
     if path.suffix != ".npz":
         remedy = CONVERT.get(path.suffix.lower(), "")
-        raise refuse(f"{path} is neither a folder nor an .npz, .csv, .tsv or .parquet file{remedy}")
+        raise refuse(f"{path} is neither a folder nor an .npz, .csv, .tsv, .jsonl or .parquet file{remedy}")
     return Npz(config, path.resolve())

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
 from fedlt.data.inputs import Given
+from fedlt.data.inputs.masked import padded
 from fedlt.data.inputs.pictures import Fit, decoded, same_channels, stack
 from fedlt.data.kind_of import built_in, chosen
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
 from fedlt.data.split_share import cut
+from fedlt.data.text_columns import REMEDY, is_text, refuse_as_category, text_column, texts_in
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,9 +41,13 @@ def read_data(name: str, train: Dataset, test: Dataset, config: Data, place: Pat
         splits = {"train": train, "test": test}.items()
         x, x_test = (_pictures(name, table, columns[0], fit, place, split) for split, table in splits)
         x, x_test = same_channels(x, x_test, place)
-        return checked(labels, Given(x), Given(x_test), fit, place)
+        return checked(labels, Given(x), Given(x_test), config, place)
+    if config.tokenizer is not None:
+        texts, test_texts = (Given(texts_in(name, table, columns[0])) for table in (train, test))
+        return checked(labels, texts, test_texts, config, place)
+    refuse_as_category(name, train, columns, config)
     rows, test_rows = (_rows(name, table, columns, config.category_columns) for table in (train, test))
-    return checked(labels, rows, test_rows, fit, place)
+    return checked(labels, rows, test_rows, config, place)
 
 
 def read_labels(name: str, train: Dataset, test: Dataset, config: Data) -> RawLabels:
@@ -136,6 +142,8 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
             message = f"{name} has no such input column {column!r}; it has: {', '.join(features)}"
             raise refuse(message, "data.category_columns")
 
+    if config.tokenizer is not None:
+        return [text_column(name, features, targets, config)]
     if config.input_column is not None:
         chosen = [config.input_column] if isinstance(config.input_column, str) else list(config.input_column)
         chosen += [column for column in config.category_columns if column not in chosen]
@@ -145,7 +153,7 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
             if column not in features:
                 message = f"{name} has no column {column!r}; it has: {', '.join(features)}"
                 raise refuse(message, "data.input_column")
-        wide = [column for column in chosen if not _is_number(features[column]) and not _is_text(features[column])]
+        wide = [column for column in chosen if not _is_number(features[column]) and not is_text(features[column])]
         if not chosen or (wide and len(chosen) > 1):
             what = f"{wide[0]!r} holds neither" if wide else "the list is empty"
             raise refuse(f"{name}: expected one column, or columns of numbers and texts; {what}", "data.input_column")
@@ -169,6 +177,8 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
     if unclear:
         message += f"; {', '.join(map(repr, unclear[:3]))} could be features, ids or groups "
         message += "(data.group_columns)"
+    if any(is_text(features[column]) for column in unclear):
+        message += f"; {REMEDY}"
 
     raise refuse(message, "data.input_column")
 
@@ -198,10 +208,6 @@ def _is_number(feature: Any) -> bool:
 
     plain = isinstance(feature, datasets.Value)
     return plain and str(feature.dtype).startswith(("float", "int", "uint", "bool"))
-
-
-def _is_text(feature: Any) -> bool:
-    return str(getattr(feature, "dtype", "")) in ("string", "large_string")
 
 
 def _first(names: Sequence[str], other: Sequence[str]) -> str:
@@ -237,7 +243,7 @@ def _content(cell: dict[str, Any] | None, where: str) -> Path | bytes:
 def _rows(name: str, table: Dataset, columns: Sequence[str], categories: Sequence[str]) -> Given:
     """A column of lists, or a column for each number and each category; what is missing is NaN or None."""
     numbers = [c for c in columns if _is_number(table.features[c]) and c not in categories]
-    named = [c for c in columns if c not in numbers and (c in categories or _is_text(table.features[c]))]
+    named = [c for c in columns if c not in numbers and (c in categories or is_text(table.features[c]))]
     if not numbers and not named:
         return _lists(name, table, columns[0])
 
@@ -281,7 +287,7 @@ def _lists(name: str, table: Dataset, column: str) -> Given:
         if inner.null_count:
             what = f"column {column!r} has {inner.null_count} missing token ids"
             raise refuse(f"{name}: {what}; take them out of the lists")
-        return _padded(inner.to_numpy(zero_copy_only=False), lengths)
+        return Given(*padded(inner.to_numpy(zero_copy_only=False).astype(np.int64), lengths))
     if len(np.unique(lengths)) != 1:
         raise refuse(ragged)
     if pa.types.is_nested(inner.type):
@@ -290,11 +296,3 @@ def _lists(name: str, table: Dataset, column: str) -> Given:
         except ValueError as error:
             raise refuse(ragged) from error
     return Given(inner.to_numpy(zero_copy_only=False).reshape(len(cells), -1))
-
-
-def _padded(ids: NDArray[Any], lengths: NDArray[Any]) -> Given:
-    """Lists of token ids, one after the other in `ids`, as rows of one length and a mask."""
-    mask = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
-    x = np.zeros(mask.shape, np.int64)
-    x[mask] = ids
-    return Given(x, mask)

@@ -1,4 +1,4 @@
-"""Tables in files of one's own: Parquet, CSV, or what `datasets` wrote by `save_to_disk`."""
+"""Tables in files of one's own: Parquet, CSV, JSON lines, or what `datasets` wrote by `save_to_disk`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,27 @@ from fedlt.data.raw import RawData, RawLabels
 from fedlt.data.split_share import check_share
 from fedlt.data.table_columns import cut_table, read_data, read_labels, target_columns
 from fedlt.data.tables import columns_of, quiet
+from fedlt.data.utf8 import check_utf8
+from fedlt.errors import ScenarioError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from fedlt.config.sections import Data
 
-Kind = Literal["parquet", "csv", "saved"]
-ENDINGS: dict[Kind, tuple[str, ...]] = {"parquet": (".parquet",), "csv": (".csv", ".tsv"), "saved": ()}
+Kind = Literal["parquet", "csv", "jsonl", "saved"]
+ENDINGS: dict[Kind, tuple[str, ...]] = {
+    "parquet": (".parquet",),
+    "csv": (".csv", ".tsv"),
+    "jsonl": (".jsonl", ".ndjson"),
+    "saved": (),
+}
+CALLED: dict[Kind, str] = {
+    "parquet": "parquet",
+    "csv": "CSV",
+    "jsonl": "JSON lines",
+    "saved": "a table that datasets saved",
+}
 STATE = "state.json"  # what `save_to_disk` writes beside the Arrow files
 
 
@@ -95,7 +108,9 @@ class TableFiles:
         files = [str(path) for path in split.files]
         try:
             if split.kind == "csv":
-                return _read_csv(split.files)
+                return _read_csv(split.files, texts=self.config.tokenizer is not None)
+            if split.kind == "jsonl":
+                return _read_jsonl(split.files)
             if split.kind == "saved":
                 return datasets.load_from_disk(str(split.folder))
             import pyarrow.parquet
@@ -105,6 +120,8 @@ class TableFiles:
             # Each split on its own: the test set may have further columns.
             both = datasets.load_dataset("parquet", data_files={"rows": files}, columns=wanted, cache_dir=scratch)
             return both["rows"]
+        except ScenarioError:
+            raise
         except Exception as error:
             raise self._unreadable(split, error) from error
 
@@ -112,10 +129,9 @@ class TableFiles:
         """With the innermost cause: what `datasets` says itself is only that something went wrong."""
         while error.__cause__ is not None:
             error = error.__cause__
-        kind = {"parquet": "parquet", "csv": "CSV", "saved": "a table that datasets saved"}[split.kind]
         cause = " ".join(str(error).split()) or type(error).__name__
         names = split.files[0].name + (f" and {len(split.files) - 1} more" if len(split.files) > 1 else "")
-        return refuse(f"{self.place} is not readable as {kind} ({names}): {cause}")
+        return refuse(f"{self.place} is not readable as {CALLED[split.kind]} ({names}): {cause}")
 
 
 def split_files(folder: Path, split: str, *kinds: Kind) -> Split | None:
@@ -154,12 +170,15 @@ def split_files(folder: Path, split: str, *kinds: Kind) -> Split | None:
 
 def single_file(config: Data, path: Path) -> TableFiles:
     """The reader of one table without a test set."""
-    kind: Kind = "parquet" if path.suffix.lower() in ENDINGS["parquet"] else "csv"
+    kind: Kind = next(kind for kind, endings in ENDINGS.items() if path.suffix.lower() in endings)
     return TableFiles(config, path.stem, str(path), Split(kind, (path,)), None)
 
 
-def _read_csv(files: Sequence[Path]) -> Dataset:
-    """Texts stay texts: a class that is called NA or None is no missing value."""
+def _read_csv(files: Sequence[Path], texts: bool) -> Dataset:
+    """Texts stay texts: a class that is called NA or None is no missing value.
+
+    texts: quoted cells may have line breaks, and be longer than what is read at a time.
+    """
     import datasets
     import pyarrow as pa
     from pyarrow import csv
@@ -167,7 +186,29 @@ def _read_csv(files: Sequence[Path]) -> Dataset:
     tables = []
     for path in files:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        tables.append(csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=delimiter)))
+        parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=texts)
+        read = csv.ReadOptions(block_size=_whole(path) if texts else None)
+        tables.append(csv.read_csv(path, read, parse))
+        if any(map(pa.types.is_binary, tables[-1].schema.types)):  # what pyarrow makes of texts that are no UTF-8
+            check_utf8(path)
         if tables[-1].num_columns == 1 and ";" in tables[-1].column_names[0]:
             raise ValueError("its columns are separated by semicolons; write it with commas")
     return datasets.Dataset(datasets.table.InMemoryTable(pa.concat_tables(tables, promote_options="permissive")))
+
+
+def _read_jsonl(files: Sequence[Path]) -> Dataset:
+    """One object a line."""
+    import datasets
+    import pyarrow as pa
+    from pyarrow import json
+
+    tables = []
+    for path in files:
+        check_utf8(path)  # pyarrow lets other bytes pass
+        tables.append(json.read_json(path, json.ReadOptions(block_size=_whole(path))))
+    return datasets.Dataset(datasets.table.InMemoryTable(pa.concat_tables(tables, promote_options="permissive")))
+
+
+def _whole(path: Path) -> int:
+    """Bytes to be read at a time, so that no row is longer: those of the file."""
+    return min(max(path.stat().st_size, 2**20), 2**31 - 1)

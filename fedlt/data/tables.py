@@ -19,6 +19,7 @@ from fedlt.data.digests import file_digest
 from fedlt.data.raw import RawData, RawLabels
 from fedlt.data.split_share import check_share
 from fedlt.data.table_columns import cut_table, read_data, read_labels
+from fedlt.data.texts import identity
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -111,6 +112,7 @@ def columns_of(config: Data) -> list[Any]:
         *([] if targets is None else [str(targets)]),
         *([config.category_columns] if config.category_columns else []),
         *([config.size, config.crop] if config.size is not None else []),
+        *([identity(config)] if config.tokenizer is not None else []),
     ]
 
 

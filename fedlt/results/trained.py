@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ class Trained(nn.Module):
 
         Args:
             x: what the data set holds: uint8 [N, H, W, C] images, numbers [N, F], token ids [N, L], sequences
-                [N, L, F]; an array, a tensor or nested lists.
+                [N, L, F], a list of texts [N]; an array, a tensor or nested lists.
             names: numbers 0..C-1 where false.
             mask: [N, L] which steps of sequences are real; all unless given.
             categories: [N, G] beside numbers [N, F].
@@ -158,4 +158,6 @@ def _array(given: Any) -> Any:
     """What was given as an array; None as it is."""
     if given is None or isinstance(given, np.ndarray):
         return given
+    if isinstance(given, Sequence) and given and all(isinstance(each, str) for each in given):
+        return np.array(given, object)  # else as long as the longest text, each of them
     return given.numpy(force=True) if isinstance(given, Tensor) else np.asarray(given)

@@ -17,16 +17,17 @@ from fedlt.data.inputs.images import ImageKind
 from fedlt.data.inputs.kind import Chosen, Given, InputKind, Inputs, StoredInputs
 from fedlt.data.inputs.sequences import SequenceKind
 from fedlt.data.inputs.tabular import TabularKind
+from fedlt.data.inputs.texts import TextKind
 from fedlt.data.inputs.tokens import TokenKind
 
 __all__ = ["Chosen", "Given", "InputKind", "Inputs", "StoredInputs", "described", "read", "restored", "shaped"]
 
-KINDS: tuple[type[InputKind], ...] = (ImageKind, TabularKind, TokenKind, SequenceKind, EncodedKind)
+KINDS: tuple[type[InputKind], ...] = (ImageKind, TabularKind, TextKind, TokenKind, SequenceKind, EncodedKind)
 
 EXPECTED = (
     "uint8 [N, H, W] or [N, H, W, C] images (0..255), float [N, F] feature rows, whole numbers [N, L] (token ids), or "
     "float [N, L, F] sequences with a mask [N, L] (of ones where all steps are real); gray images of other numbers "
-    "than uint8 need an axis for their channel, as in x[..., None]"
+    "than uint8 need an axis for their channel, as in x[..., None], and texts [N] need data.tokenizer=hashing"
 )
 
 

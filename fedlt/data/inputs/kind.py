@@ -8,6 +8,7 @@ room names a kind. Modules of this package import torch late, since data are rea
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -66,13 +67,30 @@ class Chosen:
         return self.inputs.take(self.rows[rows], augment, generator)
 
 
+@dataclass(frozen=True)
+class Tokenised:
+    """How token ids were made of the texts of a split.
+
+    name, options: the tokenizer's. texts: how many. tokens: how many they have in all. kept: how many of
+    these are left. cut: texts that are cut. bare: texts without a token.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    texts: int
+    tokens: int
+    kept: int
+    cut: int
+    bare: int
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """What a source holds of one split's inputs.
 
     x: [N, ...], of which the kind follows. mask: [N, L] which steps of x are real, for sequences. categories: [N, G]
     texts or numbers that name something, beside numbers x [N, F]. vocabulary: number of different tokens, where the
-    source says it. names: of the columns of x and of categories, for messages.
+    source says it. names: of the columns of x and of categories, for messages. made: how ids were made of texts.
     """
 
     x: NDArray[Any]
@@ -80,6 +98,7 @@ class Given:
     categories: NDArray[Any] | None = None
     vocabulary: int | None = None
     names: tuple[str, ...] = ()
+    made: Tokenised | None = None
 
     def at(self, rows: NDArray[np.int64], place: Path | None = None, file: str = "rows") -> Given:
         """Some of the rows. place, file: where those of a mapped array are put (`fedlt.data.stored.gathered`)."""

@@ -37,6 +37,14 @@ def checked_mask(name: str, split: str, given: Given) -> NDArray[np.bool_]:
     return mask
 
 
+def padded(ids: NDArray[Any], lengths: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Rows of different lengths, one after the other in `ids`, as rows of one length [N, L] and a mask."""
+    mask = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
+    x = np.zeros(mask.shape, ids.dtype)
+    x[mask] = ids
+    return x, mask
+
+
 def used_length(*masks: NDArray[np.bool_]) -> int:
     """Steps up to the last one that is real in any row of any split."""
     return max(int(np.flatnonzero(mask.any(axis=0))[-1]) + 1 for mask in masks)

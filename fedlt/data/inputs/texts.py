@@ -1,0 +1,111 @@
+"""Texts as token ids (`data.tokenizer`): stored and given to models as other tokens are, and made of further texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.config import catalog
+from fedlt.data.inputs.kind import Given, InputKind, Tokenised
+from fedlt.data.inputs.masked import padded
+from fedlt.data.inputs.tokens import TokenKind
+from fedlt.errors import FedLTError
+from fedlt.process.wording import counted
+
+if TYPE_CHECKING:
+    from fedlt.tokenizers.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class TextKind(TokenKind):
+    """made: how the tokens were made. Further texts may be of any length, so `shorter` is always true."""
+
+    name: ClassVar[str] = "texts"
+    title: ClassVar[str] = "tokens of texts"
+
+    made: Tokenised | None = None
+
+    @classmethod
+    def fits(cls, given: Given) -> bool:
+        return given.made is not None
+
+    @classmethod
+    def read(cls, name: str, train: Given, test: Given) -> tuple[TextKind, NDArray[Any], NDArray[Any]]:
+        kind, x_train, x_test = super().read(name, train, test)
+        return cls(kind.vocabulary, kind.length, True, train.made), x_train, x_test
+
+    @classmethod
+    def restored(cls, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> InputKind:
+        return cls(**{**meta, "made": Tokenised(**meta["made"])})
+
+    def meta(self) -> dict[str, Any]:
+        return {**super().meta(), "made": asdict(self._made)}
+
+    def stored(self, given: Given) -> NDArray[Any]:
+        """Texts [N], cut to the longest that the kind was fitted to; or token ids [N, L] with their mask."""
+        if given.x.dtype.kind not in "UOT":
+            return super().stored(given)
+        if given.x.ndim != 1:
+            raise FedLTError(f"expected a list of texts, got an array of shape {list(given.x.shape)}")
+        texts = given.x.tolist()
+        odd = next((place for place, text in enumerate(texts) if not isinstance(text, str)), None)
+        if odd is not None:
+            raise FedLTError(f"expected texts, got {texts[odd]!r} in row {odd}; write '' for what is missing")
+
+        recipe: Tokenizer = catalog.find("tokenizer", self._made.name).create(dict(self._made.options))
+        x, mask, *_ = tokens_of(replace(recipe, length=min(recipe.length, self.length)), texts)
+        return super().stored(Given(x, mask))
+
+    def remarks(self) -> list[str]:
+        made, options = self._made, self._made.options
+        told = f"texts are tokens by {made.name.rpartition(':')[2]}"
+        if not made.cut:
+            told += f": every training text is whole within {counted(options['length'], 'token')}"
+        else:
+            told += f": {100 * made.kept / made.tokens:.1f} % of the training texts' tokens are kept, "
+            told += f"{made.cut:,} of {made.texts:,} texts being cut to {counted(options['length'], 'token')} "
+            told += f"({options['keep']})"
+        bare = f"; {counted(made.bare, 'text')} without a token {'is' if made.bare == 1 else 'are'} one that says so"
+        return [told + (bare if made.bare else "")]
+
+    @property
+    def _made(self) -> Tokenised:
+        assert self.made is not None
+        return self.made
+
+
+def tokens_of(
+    recipe: Tokenizer, texts: Iterable[str]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64], int]:
+    """Ids [N, L] of texts and their mask, how many tokens each text has in all [N], and how many texts have none."""
+    ids: list[NDArray[np.int32]] = []
+    lengths, totals, bare = [], [], 0
+    for text in texts:
+        kept, total = recipe.kept(text)
+        if not len(kept):
+            kept, bare = [recipe.empty], bare + 1
+        ids.append(np.asarray(kept, np.int32))
+        lengths.append(len(kept))
+        totals.append(max(total, len(kept)))
+    x, mask = padded(np.concatenate(ids), np.array(lengths))
+    return x, mask, np.array(totals), bare
+
+
+def tokenised(recipe: Tokenizer, name: str, options: Mapping[str, Any], texts: Iterable[str]) -> Given:
+    """Texts of one split as token ids, and what is to be known of how they were made. name, options: the recipe's."""
+    x, mask, totals, bare = tokens_of(recipe, texts)
+    kept = mask.sum(axis=1)
+    made = Tokenised(
+        name,
+        dict(options),
+        texts=len(x),
+        tokens=int(totals.sum()),
+        kept=int(kept.sum()),
+        cut=int((kept < totals).sum()),
+        bare=bare,
+    )
+    return Given(x, mask, vocabulary=recipe.vocabulary, made=made)

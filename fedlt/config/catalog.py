@@ -55,6 +55,7 @@ MODELS = {
     "text_cnn": "fedlt.nn.text.text_cnn:TextCNN",
     "bilstm": "fedlt.nn.text.bilstm:BiLSTM",
     "transformer": "fedlt.nn.text.transformer:Transformer",
+    "window_transformer": "fedlt.nn.text.window_transformer:WindowTransformer",
 }
 PARTITIONS = {
     "iid": "fedlt.data.partitions.flower:Iid",

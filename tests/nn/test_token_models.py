@@ -30,6 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "hash_bag": {"width": 6, "hidden": 16},
     "text_cnn": {"width": 6, "maps": 6},
     "transformer": {"width": 16, "heads": 2},
+    "window_transformer": {"width": 16, "heads": 2, "window": 4},
 }
 """Every built-in model of token ids, with keys that make it small."""
 

@@ -57,7 +57,8 @@ class Layer(nn.Module):
 class TransformerEncoder(TokenEncoder):
     """Embeddings and places, layers, and a normalisation of what they give.
 
-    attention: makes that of a layer. length: tokens of the longest text, for learned places; None: sinusoids.
+    attention: makes that of a layer, from the layer's number. length: tokens of the longest text, for learned places;
+    None: sinusoids.
     """
 
     vectorizable: ClassVar[bool] = False
@@ -65,7 +66,7 @@ class TransformerEncoder(TokenEncoder):
     def __init__(
         self,
         embedding: Embedding,
-        attention: Callable[[], nn.Module],
+        attention: Callable[[int], nn.Module],
         width: int,
         depth: int,
         dropout: float,
@@ -76,7 +77,7 @@ class TransformerEncoder(TokenEncoder):
         for table in (embedding.table, self.places):
             if table is not None:
                 nn.init.normal_(table.weight, std=SCALE)
-        self.layers = nn.ModuleList(Layer(attention(), width, 4 * width, dropout) for _ in range(depth))
+        self.layers = nn.ModuleList(Layer(attention(number), width, 4 * width, dropout) for number in range(depth))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -125,8 +126,8 @@ class Transformer(TokenModel):
     def tokens(self, embedding: Embedding, length: int) -> TokenEncoder:
         expect_heads(self.width, self.heads)
         places = length if self.positions == "learned" else None
-        return TransformerEncoder(embedding, self.attention, self.width, self.depth, self.dropout, places)
+        return TransformerEncoder(embedding, self.attend, self.width, self.depth, self.dropout, places)
 
-    def attention(self) -> nn.Module:
-        """The attention of one layer."""
+    def attend(self, number: int) -> nn.Module:
+        """The attention of the layer of that number."""
         return FullAttention(self.width, self.heads)

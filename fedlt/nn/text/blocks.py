@@ -7,8 +7,8 @@ The tokens of a block attend to their own block, its two neighbours, the first b
 the first block attend to the whole text. A text's further blocks are drawn from those that it has, by an order that is
 the same for all models and texts, so that neither padding nor seed changes them. Only the first block is global here,
 where the official code makes the last one so as well: which one is the last depends on the padding there.
-The BigBird of `transformers` takes full attention for texts of at most 5 + 2 `random` blocks, which only a log line tells;
-here blocks are always taken, and they are full attention where they cover the text.
+The BigBird of `transformers` takes full attention for texts of at most 5 + 2 `random` blocks, which a log line alone
+tells; here blocks are always taken, and they are full attention where they cover the text.
 """
 
 from __future__ import annotations

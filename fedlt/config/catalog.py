@@ -56,6 +56,7 @@ MODELS = {
     "bilstm": "fedlt.nn.text.bilstm:BiLSTM",
     "transformer": "fedlt.nn.text.transformer:Transformer",
     "window_transformer": "fedlt.nn.text.window_transformer:WindowTransformer",
+    "chunked": "fedlt.nn.text.chunked:Chunked",
 }
 PARTITIONS = {
     "iid": "fedlt.data.partitions.flower:Iid",

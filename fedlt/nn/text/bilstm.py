@@ -27,7 +27,7 @@ class BiLSTMEncoder(TokenEncoder):
 
     vectorizable: ClassVar[bool] = False
 
-    def __init__(self, embedding: Embedding, width: int, hidden: int, depth: int, dropout: float, last: bool) -> None:
+    def __init__(self, embedding: nn.Module, width: int, hidden: int, depth: int, dropout: float, last: bool) -> None:
         super().__init__(embedding, 2 * hidden)
         sizes = [width, *[2 * hidden] * (depth - 1)]
         self.layers = nn.ModuleList(

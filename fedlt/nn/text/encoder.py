@@ -35,13 +35,14 @@ class Embedding(nn.Module):
 class TokenEncoder(nn.Module):
     """A text's embeddings to its features: `pool(states(embedding(ids), mask), mask)`.
 
-    embedding: of the token ids. dim: D, the number of features. state_dim: S, that of each token's own state.
+    embedding: of the token ids; `nn.Identity()` where vectors are given in their place. dim: D, the number of features.
+    state_dim: S, that of each token's own state.
     """
 
     # torch.func.vmap has rules for all that it computes, so several clients may train at once (`local.together`).
     vectorizable: ClassVar[bool] = True
 
-    def __init__(self, embedding: Embedding, dim: int, state_dim: int | None = None) -> None:
+    def __init__(self, embedding: nn.Module, dim: int, state_dim: int | None = None) -> None:
         super().__init__()
         self.embedding, self.dim = embedding, dim
         self.state_dim = dim if state_dim is None else state_dim
@@ -67,6 +68,14 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
     return states.masked_fill(~mask[:, :, None], 0).sum(1) / mask.sum(1, keepdim=True)
 
 
+def expect_tokens(name: str, inputs: InputKind) -> TokenKind:
+    """The inputs, which are token ids. Raises ValueError where they are not."""
+    if isinstance(inputs, TokenKind):
+        return inputs
+    remedy = inputs.remedy if len(inputs.shape) < 3 else "use model=cnn"
+    raise ValueError(f"{name} needs token ids, and the inputs are {inputs}; {remedy}")
+
+
 @dataclass(frozen=True)
 class TokenModel(Model):
     """Base of the recipes for token ids."""
@@ -75,10 +84,8 @@ class TokenModel(Model):
     buckets: Annotated[int, ">= 1"] | None = None  # rows of embeddings; an id takes row id mod buckets; null: all
 
     def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
-        if not isinstance(inputs, TokenKind):
-            remedy = f"; {inputs.remedy}" if len(inputs.shape) < 3 else "; use model=cnn"
-            raise ValueError(f"{type(self).__name__} needs token ids, and the inputs are {inputs}{remedy}")
-        made = self.tokens(Embedding(inputs.vocabulary, self.width, self.buckets), inputs.length)
+        kind = expect_tokens(type(self).__name__, inputs)
+        made = self.tokens(Embedding(kind.vocabulary, self.width, self.buckets), kind.length)
         return made, made.dim
 
     def tokens(self, embedding: Embedding, length: int) -> TokenEncoder:

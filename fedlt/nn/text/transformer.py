@@ -58,32 +58,34 @@ class TransformerEncoder(TokenEncoder):
     """Embeddings and places, layers, and a normalisation of what they give.
 
     attention: makes that of a layer, from the layer's number. length: tokens of the longest text, for learned places;
-    None: sinusoids.
+    None: sinusoids. scale: of embeddings and places at their start.
     """
 
     vectorizable: ClassVar[bool] = False
 
     def __init__(
         self,
-        embedding: Embedding,
+        embedding: nn.Module,
         attention: Callable[[int], nn.Module],
         width: int,
         depth: int,
         dropout: float,
         length: int | None,
+        scale: float = SCALE,
     ) -> None:
         super().__init__(embedding, width)
         self.places = None if length is None else nn.Embedding(length, width)
-        for table in (embedding.table, self.places):
-            if table is not None:
-                nn.init.normal_(table.weight, std=SCALE)
+        self.scale = scale
+        for table in self.modules():
+            if isinstance(table, nn.Embedding):
+                nn.init.normal_(table.weight, std=scale)
         self.layers = nn.ModuleList(Layer(attention(number), width, 4 * width, dropout) for number in range(depth))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
     def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
         place = (mask.cumsum(1) - 1).clamp(min=0)
-        x = vectors + (SCALE * sinusoids(place, self.dim) if self.places is None else self.places(place))
+        x = vectors + (self.scale * sinusoids(place, self.dim) if self.places is None else self.places(place))
         x = self.dropout(x)
         for layer in self.layers:
             x = layer(x, mask)

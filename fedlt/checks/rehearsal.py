@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from flwr.app import Message
+from numpy.typing import NDArray
 from safetensors import torch as safetensors
 from torch import nn
 
 from clients.worker import Worker
+from fedlt.config.catalog import find
 from fedlt.config.component import Choice, Component, Made
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
+from fedlt.data.inputs.tokens import PADDING, TokenKind
 from fedlt.data.ragged import Ragged
 from fedlt.exchange import States
 from fedlt.nn.model import ImageModel
@@ -73,8 +76,10 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     """A scenario of so many rounds, and clients with one sample, one class, two classes, or many.
 
     learner: cross-entropy unless given. Where it needs them, clients have samples without labels, too. The server has
-    samples of its own with labels and without, and to choose by where the strategy declares that need.
+    samples of its own with labels and without, and to choose by where the strategy declares that need. What counts
+    words is given some.
     """
+    counts = any("count_model" in part.component.needs for part in (strategy, learner) if part is not None)
     unlabelled = learner is not None and "unlabelled" in learner.component.needs
     chosen_by = 2 if "server_validation" in strategy.create().needs else 0
 
@@ -92,10 +97,14 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     }
 
     model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: _Tiny()))
+    if counts:
+        model = Choice("ss3", {}, find("model", "ss3"))
+        learner = learner or Choice("counting", {}, find("learner", "counting"))
     scenario = replace(load_scenario(content), model=model, strategy=strategy)
     if learner is not None:
         scenario = replace(scenario, learner=learner)
-    return scenario, _federation(scenario)
+    federation = _federation(scenario)
+    return scenario, _in_words(federation) if counts else federation
 
 
 def expect_stage(strategy: Choice) -> None:
@@ -260,3 +269,16 @@ def _federation(scenario: Scenario) -> Federation:
         tests=Ragged.from_rows(tests),
         class_counts=whole.train_targets.counts(clients.values),
     )
+
+
+def _in_words(federation: Federation) -> Federation:
+    """The digits as sequences of words, which are the numbers of the pixels that are lit."""
+
+    def words(images: NDArray[Any]) -> NDArray[np.int32]:
+        lit = images.reshape(len(images), -1) > 127
+        order = np.argsort(~lit, axis=1, kind="stable")
+        return np.where(np.take_along_axis(lit, order, axis=1), order, PADDING).astype(np.int32)
+
+    x_train, x_test = words(federation.x_train), words(federation.x_test)
+    size = x_train.shape[1]
+    return replace(federation, inputs=TokenKind(size, size, shorter=True), x_train=x_train, x_test=x_test)

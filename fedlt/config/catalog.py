@@ -57,6 +57,8 @@ MODELS = {
     "transformer": "fedlt.nn.text.transformer:Transformer",
     "window_transformer": "fedlt.nn.text.window_transformer:WindowTransformer",
     "chunked": "fedlt.nn.text.chunked:Chunked",
+    "ss3": "fedlt.nn.text.ss3:SS3",
+    "naive_bayes": "fedlt.nn.text.naive_bayes:NaiveBayes",
 }
 PARTITIONS = {
     "iid": "fedlt.data.partitions.flower:Iid",

@@ -22,6 +22,7 @@ BEYOND_MODEL = {
     "local_loss": "some clients of each round tell the generic model's mean loss on their samples",
     "prototypes": "each client sends class means of its features",
     "feature_moments": "each client sends sums of products of its features, class by class or over all classes",
+    "word_counts": "each client tells how often each word stands in its samples of each class",
     "class_gradients": "each client sends gradients class by class",
     "unlabelled": "samples without labels at the sites (`data.unlabelled`), as `site.unlabelled`",
 }
@@ -31,6 +32,7 @@ CONDITIONS = {
     "head": "the model's last layer can be told from what is before it: there are features, and a head on them",
     "linear_head": "the model's head is one linear layer, whose weights it reads or which it replaces",
     "sgd": "local steps are those of `local.optimizer=sgd`, by whose summed rates the method divides",
+    "count_model": "the model is counted, not trained: `model=ss3` or `naive_bayes`, with `learner=counting`",
     "single_label": "a sample has one class: targets are `single` or `ordinal` (`data.targets`)",
     "prompt_updates": "an update fits only the round that it was sent for, so none may be late (`federation.late`)",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,7 +33,7 @@ def multiply_adds(model: nn.Module, inputs: InputKind) -> int:
     training = model.training
     try:
         with torch.inference_mode():
-            model.eval()(inputs.example(1).to(next(model.parameters()).device))
+            model.eval()(inputs.example(1).to(next(chain(model.parameters(), model.buffers())).device))
     finally:
         model.train(training)
         for handle in handles:

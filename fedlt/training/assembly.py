@@ -34,6 +34,7 @@ from fedlt.process.wording import counted
 from fedlt.statistic import Statistic
 from fedlt.strategy import Strategy
 from fedlt.training import trial
+from fedlt.training.counted import expect_counted, is_counted
 from fedlt.training.initial import Initial
 from fedlt.training.local_keys import expect_optimizer, expect_schedule, unread
 from fedlt.training.own_statistics import try_own
@@ -106,6 +107,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         model = trial.build(recipe, task, scenario.model.name)
         expect_width(vectors, model.feature_dim, scenario.model.title)
         _expect_head(scenario, strategy, learner, model)
+        expect_counted(scenario, strategy, learner, model)
         remarks = [described(model, recipe.name)] if isinstance(recipe, WrappedModule) else []
         remarks += recipe.adapter.remarks() if isinstance(recipe, Model) and recipe.adapter else []
         arrived = model.head
@@ -130,7 +132,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         except ValueError as error:
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
             raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
-    _expect_training(scenario, strategy, learner, flat)
+    if not is_counted(model):
+        _expect_training(scenario, strategy, learner, flat)
     expect_optimizer(scenario, (*strategy.needs, *learner.needs))
     expect_schedule(scenario)
     if scenario.evaluation.patience is not None and overrides(strategy, Strategy.conclude):

@@ -39,8 +39,11 @@ def expect_schedule(scenario: Scenario) -> None:
 
 
 def unread(scenario: Scenario) -> Iterator[str]:
-    """Lines about keys of `local` that another one takes the place of."""
+    """Lines about keys of `local` that another one takes the place of, or that a model without training has none of."""
     local = scenario.local
+    if "count_model" in scenario.learner.component.needs:
+        yield f"{scenario.model.name} is counted in one pass over the samples; no key of local is read"
+        return
     if local.optimizer.name != "sgd" and (local.momentum or local.nesterov):
         yield f"local.momentum and local.nesterov are those of sgd; {local.optimizer.name} does not read them"
     if local.steps is not None:

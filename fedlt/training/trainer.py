@@ -79,7 +79,12 @@ class Trainer:
         lr: float | None,
         sampler: Callable[[Site], NDArray[np.int64]] | None,
     ) -> None:
-        """See `Site.train`. The model is left in evaluation mode."""
+        """See `Site.train`. The model is left in evaluation mode. One that has nothing to train stays as it is."""
+        if not self.flat.trainable:
+            site.elapsed = 1.0
+            self._switch(False)
+            return
+
         stage = site.stage
         names = self.select(only, stage.only, without=without)
         optimizer = self._optimizer

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.fedloge import evidence
 from benchmarks.strategies import study
-from benchmarks.strategies.settings import CHOOSING, LABELLED
+from benchmarks.strategies.settings import CHOOSING, COUNTING, LABELLED
 from benchmarks.trials import Setting, Study, best_place
 from fedlt.config import catalog
 
@@ -25,7 +25,7 @@ def test_every_method_has_as_many_settings_and_every_one_is_a_run(one: Study, se
 
 
 def test_every_strategy_is_in_the_study_and_its_own_key_is_tried_at_its_default() -> None:
-    assert set(catalog.names("strategy")) - {*CHOOSING, *LABELLED} <= set(study.METHODS)
+    assert set(catalog.names("strategy")) - {*CHOOSING, *COUNTING, *LABELLED} <= set(study.METHODS)
     for name, method in study.METHODS.items():
         if method.own and not name.startswith("flower:") and name != "feddyn":  # its default depends on the run
             fields = {field.name: field.default for field in catalog.find("strategy", name).fields}

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained import trained
 
 import fedlt
-from fedlt.config import catalog
 from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Local
 from fedlt.data import samplers
@@ -522,7 +522,7 @@ class Broken(Learner):
 '''
 
 
-@pytest.mark.parametrize("strategy", catalog.names("strategy"))
+@pytest.mark.parametrize("strategy", trained("strategy"))
 def test_strategies_say_whether_they_use_the_learner(
     tiny: dict[str, Any], own_file: Callable[..., Path], strategy: str, tmp_path: Path
 ) -> None:

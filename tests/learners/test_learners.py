@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from trained import trained
 
 import fedlt
 from fedlt.blocks import priors
@@ -256,7 +257,7 @@ TWO_LAYERS = (
 
 
 @pytest.mark.parametrize("strategy", ["centralized", "fedavg", "local"])
-@pytest.mark.parametrize("learner", catalog.names("learner"))
+@pytest.mark.parametrize("learner", trained("learner"))
 def test_every_learner_runs_or_says_why_not(tiny: dict[str, Any], learner: str, strategy: str, tmp_path: Path) -> None:
     scenario = load_scenario(tiny, [*TWO_LAYERS, f"learner={learner}", f"strategy={strategy}"])
     made = scenario.learner.create()
@@ -271,7 +272,7 @@ def test_every_learner_runs_or_says_why_not(tiny: dict[str, Any], learner: str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("learner", [name for name in catalog.names("learner") if name != "cross_entropy"])
+@pytest.mark.parametrize("learner", [name for name in trained("learner") if name != "cross_entropy"])
 def test_no_learner_is_cross_entropy_under_another_name(tiny: dict[str, Any], learner: str, tmp_path: Path) -> None:
     """Its headline predictions differ, in federated training or in what is made of the same model."""
     changes = [*TWO_LAYERS, "federation.rounds=6", "evaluation.every=6"]

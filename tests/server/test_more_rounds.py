@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from remembering import REMEMBERING
 from same_figures import assert_equal
+from trained import trained
 
 import fedlt
 from fedlt.callback import Callback, RunState
@@ -123,7 +124,7 @@ def after_two(folder: Path) -> tuple[bytes, dict[int, bytes]]:
     return (folder / "checkpoints" / "000002" / SERVER).read_bytes(), kept
 
 
-@pytest.mark.parametrize("name", [*catalog.names("strategy"), *catalog.names("learner")])
+@pytest.mark.parametrize("name", [*trained("strategy"), *trained("learner")])
 def test_what_asks_for_the_rounds_is_noticed(tiny: dict[str, Any], tmp_path: Path, name: str) -> None:
     """Whatever is not marked is after two rounds of two what it is after two of three, where a longer run goes on from
     as any checkpoint does (see `check_strategy`); and what is known to follow the rounds is marked."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from trained import trained
 
 import fedlt
-from fedlt.config import catalog
 
 pytestmark = pytest.mark.slow
 
@@ -38,13 +38,13 @@ def accuracy(tmp_path: Path, *overrides: str) -> float:
     return final.get("generic/accuracy", final["personal/accuracy"])
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.names("strategy") if name != "fedbn"])
+@pytest.mark.parametrize("name", [name for name in trained("strategy") if name != "fedbn"])
 def test_no_strategy_ends_at_chance(tmp_path: Path, name: str) -> None:
     """FedBN's own model has normalisation layers, which the scenario's has not."""
     assert accuracy(tmp_path, f"strategy={name}", *FURTHER.get(name, ())) > 2 * CHANCE
 
 
-@pytest.mark.parametrize("name", catalog.names("learner"))
+@pytest.mark.parametrize("name", trained("learner"))
 def test_no_learner_ends_at_chance_at_one_site(tmp_path: Path, name: str) -> None:
     assert accuracy(tmp_path, "strategy=centralized", f"learner={name}", *FURTHER.get(name, ())) > 2 * CHANCE
 

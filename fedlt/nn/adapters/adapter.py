@@ -48,7 +48,7 @@ def adapt(net: Net, freeze: bool | list[str] | None, adapter: Adapter | None) ->
             known = ", ".join(list(parameters)[:8])
             raise ValueError(f"model.freeze: {pattern!r} matches no parameter; there are: {known}, ...")
     kept = {name for name in parameters for pattern in patterns if fnmatchcase(name, pattern)} - trained
-    if kept == {*parameters} and net.no_head:
+    if parameters and kept == {*parameters} and net.no_head:
         raise ValueError(f"model.freeze leaves nothing to train: {net.no_head}")
 
     for name in kept:

@@ -46,6 +46,7 @@ NEEDS = {
     "fedwolf": ("data.validation.per_class=10",),
     "fedic": ("data.auxiliary=5",),
     "pseudo_labels": ("data.unlabelled.hidden=0.5",),
+    "label_tree": ("data.parents=[a, a, b, b, c, c, d, d, e, e]",),
     "ratio_loss": ("data.auxiliary=5",),
 }
 """Overrides for a method that does not fit the scenario, and for FedAvg beside it."""

@@ -75,9 +75,9 @@ class _Stopped(Exception):
 def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) -> tuple[Scenario, Federation]:
     """A scenario of so many rounds, and clients with one sample, one class, two classes, or many.
 
-    learner: cross-entropy unless given. Where it needs them, clients have samples without labels, too. The server has
-    samples of its own with labels and without, and to choose by where the strategy declares that need. What counts
-    words is given some.
+    learner: cross-entropy unless given. Where it needs them, clients have samples without labels, too, and classes have
+    parents. The server has samples of its own with labels and without, and to choose by where the strategy declares
+    that need. What counts words is given some.
     """
     counts = any("count_model" in part.component.needs for part in (strategy, learner) if part is not None)
     unlabelled = learner is not None and "unlabelled" in learner.component.needs
@@ -104,6 +104,8 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     if learner is not None:
         scenario = replace(scenario, learner=learner)
     federation = _federation(scenario)
+    if learner is not None and "class_tree" in learner.component.needs:
+        federation = replace(federation, parents=np.arange(federation.num_classes) // 2)
     return scenario, _in_words(federation) if counts else federation
 
 

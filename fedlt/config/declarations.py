@@ -34,6 +34,7 @@ CONDITIONS = {
     "sgd": "local steps are those of `local.optimizer=sgd`, by whose summed rates the method divides",
     "count_model": "the model is counted, not trained: `model=ss3` or `naive_bayes`, with `learner=counting`",
     "single_label": "a sample has one class: targets are `single` or `ordinal` (`data.targets`)",
+    "class_tree": "the scenario names a tree of classes (`data.parents`), as `task.parents`",
     "prompt_updates": "an update fits only the round that it was sent for, so none may be late (`federation.late`)",
 }
 """Needs: what must hold of model and federation, or the method is refused before any work."""

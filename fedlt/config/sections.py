@@ -90,7 +90,7 @@ class Data:
     # `to_dict` leaves them out at their defaults: hashes stay.
     young: ClassVar[tuple[str, ...]] = (
         "validation", "test_share", "targets", "category_columns", "size", "crop", "encoder", "class_names",
-        "server_unlabelled", "tokenizer",
+        "server_unlabelled", "tokenizer", "parents",
     )  # fmt: skip
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
@@ -100,6 +100,7 @@ class Data:
     class_names: list[str] = field(default_factory=list)  # of labels that are numbers, in their order; []: the numbers
     category_columns: list[str] = field(default_factory=list)  # inputs whose numbers name something; texts always do
     group_columns: list[str] = field(default_factory=list)  # columns such as site or writer, for natural clients
+    parents: str | list[str] | None = None  # a tree: the group column of parent classes, or one for each class
     size: Annotated[int, ">= 1"] | None = None  # pixels to which pictures are brought, size x size; null: as they are
     crop: Literal["center", "squash"] | None = None  # center: the middle square; squash: all of it; null: center
     train_split: str = "train"  # of the hub, or of a folder; or a file there that lists pictures and labels

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedlt.data import encoded, localtest, sources
 from fedlt.data.aside import set_aside
+from fedlt.data.class_tree import parents_of
 from fedlt.data.groups import Grouping, untested_text
 from fedlt.data.inputs import InputKind
 from fedlt.data.noise import noisy_labels
@@ -43,7 +44,7 @@ class Federation:
     holds, class by class. server_unlabelled: training rows that it may hold without labels, ascending. validation:
     samples that nobody trains on, to choose by; None where none are set apart.
     made_of: digests of all files that this and the run are made of (`fedlt.data.provenance`). grouping: by which rule
-    classes are head, medium and tail.
+    classes are head, medium and tail. parents: int64 [C], those of the classes in a tree; None where there is none.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Federation:
     validation: ValidationSet | None = None
     made_of: MadeOf = field(default_factory=dict)
     grouping: Grouping = field(default_factory=Grouping)
+    parents: NDArray[np.int64] | None = None
 
     @property
     def y_train(self) -> NDArray[Any]:
@@ -168,6 +170,7 @@ def federate(
         validation=dealt.validation,
         made_of={DATA: dict(raw.digests)} | named if raw.digests else named,
         grouping=Grouping(**vars(scenario.evaluation.groups)),
+        parents=parents_of(scenario.data, raw.train_targets),
     )
 
 

@@ -29,6 +29,7 @@ class Task:
     the budget of rounds. inputs: all else that a model has to know of samples, such as the vocabulary of tokens; where
     not given, what the shape suggests. class_vectors: [C, D] those of `model.class_vectors`, with D the
     feature dimension; None where the scenario names none, and for methods that do not declare the need of them.
+    parents: int64 [C], the parent of each class in the tree of `data.parents`; None where the scenario names none.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Task:
     horizon: Horizon = field(default_factory=Horizon, compare=False, repr=False)
     inputs: InputKind = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
     class_vectors: Tensor | None = field(default=None, compare=False, repr=False)
+    parents: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.inputs is None:

@@ -14,6 +14,7 @@ from fedlt.measures.own_rows import OwnRows
 from fedlt.measures.precision import AveragePrecision
 from fedlt.measures.sums import SummedMetric
 from fedlt.measures.tokens import TokenConfusions
+from fedlt.measures.tree import TreeErrors
 from fedlt.statistic import Metric, Statistic
 from fedlt.target import Target
 
@@ -36,14 +37,17 @@ OF_KIND: dict[str, Makers] = {
 """By the kind of targets: the statistics by name, in the order of their figures. The first one is the headline's."""
 
 
-def statistics(target: Target, own: Sequence[Metric | Statistic] = ()) -> dict[str, Statistic]:
+def statistics(target: Target, own: Sequence[Metric | Statistic] = (), tree: bool = False) -> dict[str, Statistic]:
     """The statistics of a run, empty, by their names in messages.
 
     target: what the labels are; of a kind that is unknown here, those of the kind that it is derived from. own: the
-    statistics that the scenario names. Raises `ScenarioError` where nothing at all would be measured.
+    statistics that the scenario names. tree: whether the classes have parents. Raises `ScenarioError` where nothing at
+    all would be measured.
     """
     kinds = (base.__name__.lower() for base in type(target).__mro__)
     found = {name: make() for name, make in OF_KIND.get(next(filter(OF_KIND.get, kinds), ""), {}).items()}
+    if tree:
+        found["tree"] = TreeErrors()
     last = {name: found.pop(name) for name in list(found) if found[name].reads_features}  # below the user's in tables
     mine = {f"own.{place}": SummedMetric(m) if isinstance(m, Metric) else m for place, m in enumerate(own)}
 

@@ -25,6 +25,15 @@ ORDINAL = (
     ),
 )
 
+TREE = (
+    ("parent_accuracy", "Share of the predictions under the right parent in the tree of classes (`data.parents`).",
+     "right parent"),
+    ("parent_recall", "Mean over the parents of the share of their samples that are predicted under the right parent.",
+     "recall of parents"),
+    ("sibling_errors", "Share of the wrong predictions that name a class of the right parent. NaN where none is wrong.",
+     "errors under the right parent"),
+)  # fmt: skip
+
 _share = partial(Figure, unit="fraction", better="higher", axis="accuracy")
 _error = partial(Figure, unit="number", better="lower")
 
@@ -171,6 +180,7 @@ _ALL = (
     ),
     *(_error(f"generic/{name}", f"{text} Baccianella et al., ISDA 2009.", title=f"generic model, {title}")
       for name, text, title in ORDINAL),
+    *(_share(f"generic/{name}", text, title=f"generic model, {title}") for name, text, title in TREE),
     # Personal models ----------------------------------------------------------------------------------------------
     _share(
         "personal/accuracy",
@@ -259,6 +269,7 @@ _ALL = (
     ),
     *(_error(f"personal/{name}", f"{text} {MEAN}.", title=f"personal models, {title}")
       for name, text, title in ORDINAL),
+    *(_share(f"personal/{name}", f"{text} {MEAN}.", title=f"personal models, {title}") for name, text, title in TREE),
     # What it costs ------------------------------------------------------------------------------------------------
     Figure(
         "cost/seconds",

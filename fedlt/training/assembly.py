@@ -18,6 +18,7 @@ from fedlt.config.declarations import misspelt
 from fedlt.config.hook_names import misused
 from fedlt.config.hook_results import given, name_of
 from fedlt.config.own_lines import before_work
+from fedlt.data.class_tree import expect_tree
 from fedlt.data.class_vectors import class_vectors_of, expect_width
 from fedlt.data.server_unlabelled import expect_some
 from fedlt.data.task import Task
@@ -91,7 +92,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     vectors = class_vectors_of(recipe, federation.num_classes)
     told = vectors if "class_vectors" in (*strategy.needs, *learner.needs) else None
     facts = target.name, federation.num_classes, inputs.shape, counts, rounds, target
-    task = Task(*facts, inputs=inputs, class_vectors=told)
+    expect_tree(federation.parents, scenario.learner.name, learner.needs)
+    task = Task(*facts, inputs=inputs, class_vectors=told, parents=federation.parents)
     if "auxiliary_set" in strategy.needs and not len(federation.auxiliary):
         message = f"{scenario.strategy.name} needs labelled data at the server; say how many samples of each class"
         raise ScenarioError(Problem("data.auxiliary", message))
@@ -151,7 +153,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     remarks += unread(scenario)
     if vectors is not told:
         remarks.append("model.class_vectors is not read: neither strategy nor learner declares the need of it")
-    measured, said = statistics(target, own), tuple(remarks)
+    measured, said = statistics(target, own, federation.parents is not None), tuple(remarks)
     parts = Assembly(strategy, learner, model, flat, task, chain, selection, devices, measured, said, initial)
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle

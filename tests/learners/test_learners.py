@@ -253,6 +253,7 @@ TWO_LAYERS = (
     "evaluation.every=3",
     "local.schedule=cosine",
     "data.unlabelled.hidden=0.2",
+    "data.parents=[a, a, b, b, c, c, d, d, e, e]",
 )
 
 

@@ -48,7 +48,8 @@ def several_labels(path: Path) -> Path:
 def test_no_entry_explains_what_is_not_there(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(tiny, out=tmp_path)
     asking = fedlt.run(tiny, "learner={name: tlc, exit_below: 0.5}", "model={name: mlp, depth: 2}", out=tmp_path)
-    ordinal = fedlt.run(tiny, "data.targets=ordinal", out=tmp_path)
+    tree = "data.parents=[a, a, b, b, c, c, d, d, e, e]"
+    ordinal = fedlt.run(tiny, "data.targets=ordinal", tree, out=tmp_path)
     tiny["data"] = {"name": str(several_labels(tmp_path / "several.npz"))}
     several = fedlt.run(tiny, "federation.partition=iid", out=tmp_path)
     assert set(METRICS) <= {*run.final, *asking.final, *ordinal.final, *several.final, *COSTS}

@@ -143,11 +143,11 @@ def _numbers(version: str) -> list[int]:
 
 def _datasets() -> dict[str, str]:
     """Known data sets and where each was found."""
-    from fedlt.data.known import KNOWN
+    from fedlt.data.known import EMBEDDED, KNOWN
     from fedlt.data.published import PUBLISHED
 
     folder = os.environ.get("FEDLT_DATA")
-    found = {"digits": "embedded"}
+    found = dict.fromkeys(EMBEDDED, "embedded")
     for name, known in KNOWN.items():
         found[name] = f"hub: {known.hub} (or $FEDLT_DATA/{name}.npz)"
     for name, published in PUBLISHED.items():

@@ -181,9 +181,9 @@ def _is_folder(base: Path, name: str) -> bool:
     """Whether a bare name is that of a folder beside the file, and of no well-known data set."""
     if not os.path.isdir(base / name):
         return False
-    from fedlt.data.known import KNOWN  # late: it imports NumPy
+    from fedlt.data.known import EMBEDDED, KNOWN  # late: it imports NumPy
 
-    return name not in ("digits", *KNOWN)
+    return name not in (*EMBEDDED, *KNOWN)
 
 
 def apply(raw: dict[str, Any], overrides: list[str], problems: list[Problem]) -> dict[str, Any]:

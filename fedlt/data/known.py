@@ -24,6 +24,9 @@ _CIFAR100 = (
 )
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 
+EMBEDDED = ("digits", "city_requests")
+"""Data sets that every machine has (`fedlt.data.sources`)."""
+
 
 @dataclass(frozen=True)
 class Known:

@@ -22,6 +22,7 @@ from fedlt.config.component import Choice
 from fedlt.data.count_file import file_of
 from fedlt.data.digests import digests
 from fedlt.data.encoded import KEY, recipe_of
+from fedlt.data.known import EMBEDDED
 from fedlt.data.sources import file_digests
 from fedlt.errors import FedLTError, Problem, ScenarioError
 
@@ -140,7 +141,7 @@ def names_files(scenario: Mapping[str, Any]) -> bool:
     partition = scenario["federation"]["partition"]
     holders = partition.get("file") if isinstance(partition, dict) else None
     named = isinstance(counts, str) or any(other) or bool(holders) or bool(scenario.get(INITIAL))
-    return data["name"] != "digits" or named or ".py:" in json.dumps(scenario)
+    return data["name"] not in EMBEDDED or named or ".py:" in json.dumps(scenario)
 
 
 def choices(section: Any, prefix: str = "") -> Iterator[tuple[str, Choice]]:

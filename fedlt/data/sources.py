@@ -1,7 +1,7 @@
 """Finds a data set by name and reads it, once: the decoded arrays are kept in the cache.
 
 Looked for in this order: a path (an .npz file, a table or a folder); `$FEDLT_DATA/NAME.npz` or `$FEDLT_DATA/NAME/`; the
-built-in `digits`; the Hugging Face hub.
+built-in `digits` and `city_requests`; the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fedlt.data.cache import Entry
+from fedlt.data.city_requests import CityRequests
 from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.files import Npz
@@ -23,7 +24,7 @@ from fedlt.data.folders import folder_source
 from fedlt.data.image_folder import without_columns
 from fedlt.data.inputs import Given
 from fedlt.data.kind_of import chosen
-from fedlt.data.known import KNOWN, Known
+from fedlt.data.known import EMBEDDED, KNOWN, Known
 from fedlt.data.picture_list import PictureList, lists_pictures
 from fedlt.data.published import PUBLISHED, warn_of_other_counts
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
@@ -220,7 +221,7 @@ def _known(config: Data) -> Known | None:
 def _find(config: Data) -> Source:
     name = config.name
     path = Path(name).expanduser()
-    built_in = name == "digits" or name in KNOWN
+    built_in = name in EMBEDDED or name in KNOWN
     if name.endswith(".npz") or (path.exists() and not built_in):
         return _at(config, path)
 
@@ -229,8 +230,8 @@ def _find(config: Data) -> Source:
             if candidate.exists():
                 return _at(config, candidate)
 
-    if name == "digits":
-        return Digits(config)
+    if name in EMBEDDED:
+        return (Digits if name == "digits" else CityRequests)(config)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise refuse(f"no such file or folder: {path.absolute()} (a path in a scenario file starts at its folder)")
     if name in PUBLISHED:

@@ -22,7 +22,7 @@ from fedlt.config.sections import Attack
 from fedlt.data.federation import federate
 from fedlt.data.provenance import refuse_changed
 from fedlt.data.site import Batch
-from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.errors import FedLTError, Problem, ScenarioError, UsageError
 from fedlt.exchange import Job, Report, States, Work
 from fedlt.measures.evaluate import named_logits
 from fedlt.measures.evaluation import figures, known, merged
@@ -57,10 +57,10 @@ def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
     """Metrics of the newcomers' models, named `trained/accuracy`, `trained_masked[phi]/few` and so on.
 
     rounds: of the strategy's local work, for `trained`. epochs: of fine-tuning, for `tuned`.
-    Raises `FedLTError` for a run that is not finished, and `ScenarioError` where it held nobody out.
+    Raises `UsageError` for a run that is not finished, and `ScenarioError` where it held nobody out.
     """
     if run.status != "finished":
-        raise FedLTError(f"{run.folder} is {run.status}, not finished: there is no model to receive")
+        raise UsageError(f"{run.folder} is {run.status}, not finished: there is no model to receive")
     scenario = load_scenario(run.scenario)
     honest = replace(scenario.federation, attack=Attack(), links=[])  # newcomers do not attack, and send nothing
     scenario = replace(scenario, federation=honest)

@@ -22,7 +22,7 @@ from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.config.sections import Attack, InitFrom
 from fedlt.data.federation import Federation, federate
 from fedlt.data.provenance import code_now, refuse_changed
-from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.errors import FedLTError, Problem, ScenarioError, UsageError
 from fedlt.exchange import Job, States
 from fedlt.learner import overrides
 from fedlt.nn.net import Net
@@ -78,9 +78,9 @@ def personal_model(
     scenario = _scenario(folder, summary, device)
     known = recorded(folder, scenario, summary)
     if not isinstance(client, int | np.integer):
-        raise FedLTError(f"expected the number of a client, such as 3, got {client!r}")
+        raise UsageError(f"expected the number of a client, such as 3, got {client!r}")
     if not 0 <= client < len(known.clients):
-        raise FedLTError(f"{folder} has no client {client}; its clients are 0 to {len(known.clients) - 1}")
+        raise UsageError(f"{folder} has no client {client}; its clients are 0 to {len(known.clients) - 1}")
 
     origin = replace(_origin(scenario, summary), client=int(client))
     try:
@@ -143,10 +143,10 @@ def _built(context: Context) -> Net:
 
 
 def _scenario(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario:
-    """The run's scenario without what only its training and its figures needed. Raises `FedLTError` for a run that is
+    """The run's scenario without what only its training and its figures needed. Raises `UsageError` for a run that is
     not finished, and `ScenarioError` where code of the user's own was edited since."""
     if summary["status"] != "finished":
-        raise FedLTError(f"{folder} is {summary['status']}, not finished: it has no model to give yet")
+        raise UsageError(f"{folder} is {summary['status']}, not finished: it has no model to give yet")
     scenario = load_scenario(folder / "scenario.yaml", [f"resources.device={device}", "evaluation.metrics=[]"])
     made_of, now = summary.get("inputs") or {}, code_now(scenario)
     refuse_changed({key: made_of.get(key, now[key]) for key in now}, now, "the run was made", REMEDY)

@@ -36,6 +36,10 @@ class ScenarioError(FedLTError):
         super().__init__("\n".join([f"{count}{where}", *(f"  {problem}" for problem in self.problems)]))
 
 
+class UsageError(FedLTError):
+    """What a call names is not there, or is not in a state to serve it: a run, a client, a variant of a model."""
+
+
 class HookError(FedLTError):
     """A hook of a strategy or a learner gave, or did, what it must not. The message names the hook and the remedy; who
     called it adds side and round."""

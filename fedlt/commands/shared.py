@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedlt.commands.completion import complete_override, complete_scenario
-from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError
+from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError, UsageError
 
 if TYPE_CHECKING:
     from fedlt.results.runs import Run
@@ -42,7 +42,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             if kwargs.get("verbose"):
                 print(getattr(error, "remote_traceback", None) or traceback.format_exc(), file=sys.stderr)
             print("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
-            raise typer.Exit(2 if isinstance(error, ScenarioError) else 1) from None
+            raise typer.Exit(2 if isinstance(error, ScenarioError | UsageError) else 1) from None
         except Interrupted as stop:
             print(f"{stop}:\n  {_going_on(sys.argv[1:])}", file=sys.stderr)
             raise typer.Exit(stop.exit_code) from None

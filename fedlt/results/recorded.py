@@ -23,7 +23,7 @@ from fedlt.data.inputs import InputKind, described, restored
 from fedlt.data.kind_of import built_in, chosen
 from fedlt.data.ragged import Ragged
 from fedlt.data.targets import Targets
-from fedlt.errors import FedLTError
+from fedlt.errors import UsageError
 from fedlt.results.tables import write_json
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def description(kind: InputKind, class_names: Sequence[str]) -> dict[str, Any]:
 
 
 def read_description(folder: Path) -> tuple[InputKind, tuple[str, ...]]:
-    """The kind of a run's inputs, and the class names. Raises `FedLTError` where the run did not keep them."""
+    """The kind of a run's inputs, and the class names. Raises `UsageError` where the run did not keep them."""
     path = folder / FILE
     if not path.is_file():
         remedy = "fedlt run --force makes it again"
-        raise FedLTError(f"{folder} was written before runs kept what their models expect ({FILE}); {remedy}")
+        raise UsageError(f"{folder} was written before runs kept what their models expect ({FILE}); {remedy}")
     content = json.loads(path.read_text(encoding="utf-8"))
     arrays = {name: np.asarray(held["values"], held["dtype"]) for name, held in content["arrays"].items()}
     return restored(content["inputs"], arrays), tuple(content["class_names"])

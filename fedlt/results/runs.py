@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from fedlt.data.provenance import inputs_now, missing, names_files, refuse_changed
-from fedlt.errors import FedLTError
+from fedlt.errors import UsageError
 from fedlt.measures.evaluation import Evaluation
 from fedlt.measures.figure import Figure
 from fedlt.measures.headlines import headline
@@ -189,7 +189,7 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path).expanduser()
     if not (folder / "run.json").is_file():
         remedy = f"; fedlt.load_runs({str(path)!r}) opens the runs in it" if any(folder.glob("*/run.json")) else ""
-        raise FedLTError(f"{folder} is not a run folder: it holds no run.json{remedy}")
+        raise UsageError(f"{folder} is not a run folder: it holds no run.json{remedy}")
     return Run(folder)
 
 
@@ -250,7 +250,7 @@ def load_runs(*patterns: str | Path) -> list[Run]:
         text = str(Path(pattern).expanduser())
         matches = [Path(match) for match in glob.glob(text, recursive=True)]
         if not matches and not glob.has_magic(text):
-            raise FedLTError(f"{text} does not exist: expected a run folder, a folder of runs, or a glob")
+            raise UsageError(f"{text} does not exist: expected a run folder, a folder of runs, or a glob")
         for match in matches:
             if (match / "run.json").is_file():
                 folders.add(match)

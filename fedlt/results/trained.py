@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fedlt.config.schema import suggest
 from fedlt.data.inputs import Given, InputKind
 from fedlt.data.task import Task
-from fedlt.errors import FedLTError
+from fedlt.errors import FedLTError, UsageError
 from fedlt.learner import Logits
 from fedlt.measures.evaluate import variants
 from fedlt.nn.net import Net
@@ -66,7 +66,7 @@ class Trained(nn.Module):
         """hook: what predicts from prepared inputs. built: gives the model as it is without adapter, learner and
         strategy, with weights as they were drawn or loaded at first.
 
-        Raises `FedLTError` for a variant that there is not."""
+        Raises `UsageError` for a variant that there is not."""
         super().__init__()
         self.net, self.tensors, self.origin, self.chunk = net, tensors, origin, chunk
         self.class_names, self.unseen = class_names, unseen
@@ -81,7 +81,7 @@ class Trained(nn.Module):
         self.variants = tuple(name for name in found if name)
         if variant and variant not in self.variants:
             there = suggest(variant, self.variants) or ": it predicts in one way only"
-            raise FedLTError(f"{origin.strategy} has no variant {variant!r} of this model{there}")
+            raise UsageError(f"{origin.strategy} has no variant {variant!r} of this model{there}")
         self._variant = variant
         self.variant = variant or next(iter(self.variants), "")
 

@@ -318,7 +318,7 @@ def test_the_formats_of_files_and_what_is_refused(runs: Path, tmp_path: Path) ->
         result = CliRunner().invoke(app, ["compare", str(runs), *options])
         assert result.exit_code == 2
         assert message in result.stderr
-    assert CliRunner().invoke(app, ["compare", str(tmp_path / "nowhere")]).exit_code == 1
+    assert CliRunner().invoke(app, ["compare", str(tmp_path / "nowhere")]).exit_code == 2
 
 
 def test_a_notebook_shows_markdown(runs: Path) -> None:

@@ -34,6 +34,7 @@ def cross_check(
     if data.crop is not None and data.size is None:
         problems.append(Problem("data.crop", "has no effect without data.size; remove it"))
 
+    _check_texts(data, problems)
     _check_validation(data.validation, evaluation, problems)
     _check_groups(evaluation.groups, problems)
     _check_views(data, local, problems)
@@ -83,6 +84,15 @@ def _check_server_unlabelled(data: Data, problems: list[Problem]) -> None:
         problems.append(Problem(f"{key}.share", message))
     if given.seed is not None and given.share is None and given.most is None:
         problems.append(Problem(f"{key}.seed", "has no effect without share or most; remove it"))
+
+
+def _check_texts(data: Data, problems: list[Problem]) -> None:
+    """Refuse to shorten what is no text, and to keep words that nothing takes out."""
+    shorten = data.shorten
+    if shorten.active and data.tokenizer is None:
+        problems.append(Problem("data.shorten", "has no effect without data.tokenizer; remove it"))
+    if shorten.stop_words is None and shorten.keep is not None:
+        problems.append(Problem("data.shorten.keep", "has no effect without data.shorten.stop_words; remove it"))
 
 
 def _check_validation(validation: Validation, evaluation: Evaluation, problems: list[Problem]) -> None:

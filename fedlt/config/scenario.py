@@ -57,7 +57,8 @@ class Scenario:
         content = self.to_dict()
         content["resources"] = {"precision": self.resources.precision}
         choices = [self.strategy, self.learner, self.model]
-        choices += [choice for choice in (self.data.targets, self.data.encoder) if choice is not None]
+        made = (self.data.targets, self.data.encoder, self.data.tokenizer)
+        choices += [choice for choice in made if choice is not None]
         nested = [inner for choice in choices for _, inner in choice.nested()]
         nested += [each for each in (self.federation.selection, self.federation.clock) if each is not None]
         choices += [inner for inner in nested if inner.component.code_digest()]

@@ -14,9 +14,10 @@ from fedlt.errors import Problem, ScenarioError
 
 FOLDER = catalog.ROOT / "scenarios"
 
+STOP_WORDS = (("data", "shorten"), ("data", "shorten", "stop_words"))
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
-    ("data", "server_unlabelled", "file"), ("data", "encoder"), ("data", "tokenizer"),
+    ("data", "server_unlabelled", "file"), ("data", "encoder"), ("data", "tokenizer"), *STOP_WORDS,
     ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"),
     ("federation", "selection"), ("federation", "clock"),
     ("model",), ("strategy",), ("strategy", "inside"), ("learner",), ("evaluation", "metrics"), ("init_from",),
@@ -169,7 +170,7 @@ def _places(holder: Any, place: Any) -> Iterator[tuple[Any, Any]]:
 def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
     if keys == ("data", "name"):
         return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
-    if keys in FILES:
+    if keys in FILES or (keys in STOP_WORDS and value != "english"):
         return True
     of_library = keys in (("model",), ("data", "tokenizer"))
     if of_library and value.partition(":")[2].startswith((".", "~")):  # a folder of a library's

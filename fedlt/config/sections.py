@@ -84,13 +84,30 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class Shorten:
+    """What is taken out of texts before tokens are made of them. `data.shorten=english` sets the stop words alone."""
+
+    shorthand: ClassVar[str] = "stop_words"
+
+    stop_words: str | None = None  # english, or a file with a word a line; null: none are taken out
+    keep: list[str] | None = None  # stop words that stay all the same; null: no, nor, not, never
+    punctuation: bool = False  # signs that are no words are taken out, too
+    recurring: bool = False  # of a word that recurs in a text, all but the first are
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is taken out."""
+        return self.stop_words is not None or self.punctuation or self.recurring
+
+
+@dataclass(frozen=True)
 class Data:
     """The data set: built in, a hub name, a folder, an .npz file, or one table."""
 
     # `to_dict` leaves them out at their defaults: hashes stay.
     young: ClassVar[tuple[str, ...]] = (
         "validation", "test_share", "targets", "category_columns", "size", "crop", "encoder", "class_names",
-        "server_unlabelled", "tokenizer", "parents",
+        "server_unlabelled", "tokenizer", "parents", "shorten",
     )  # fmt: skip
 
     name: str = "digits"  # digits, a well-known name, a hub name, or a path
@@ -108,6 +125,7 @@ class Data:
     test_share: Annotated[float, "> 0", "< 1"] | None = None  # of each class, to be the test set of data without one
     encoder: Annotated[Choice | None, "encoder"] = None  # frozen: its features are made once; see: fedlt ls encoders
     tokenizer: Annotated[Choice | None, "tokenizer"] = None  # makes token ids of texts; see: fedlt ls tokenizers
+    shorten: Shorten = field(default_factory=Shorten)
     auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
     longtail: LongTail = field(default_factory=LongTail)
     validation: Validation = field(default_factory=Validation)

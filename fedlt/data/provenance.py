@@ -60,6 +60,7 @@ def named_now(scenario: Scenario) -> dict[str, dict[str, str]]:
     data = scenario.data
     files = _named_file("data.longtail.counts", data.longtail.counts) | _named_file("data.noise.file", data.noise.file)
     files |= _named_file("data.server_unlabelled.file", data.server_unlabelled.file)
+    files |= _named_file("data.shorten.stop_words", data.shorten.stop_words)
     return files | _initial_weights(scenario.init_from.name) | code_now(scenario) | _weights_now(scenario)
 
 

@@ -11,6 +11,7 @@ from fedlt.data.digests import digests
 from fedlt.data.inputs.kind import Given
 from fedlt.data.inputs.texts import tokenised
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.tokenizers.shorten import Shortening
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Data
@@ -30,6 +31,20 @@ def recipe_of(config: Data) -> Tokenizer:
         raise ScenarioError([Problem(KEY, problem.message) for problem in error.problems]) from error
 
 
+def shortening_of(config: Data) -> Shortening | None:
+    """What takes words out of the texts; None where nothing does. Raises `ScenarioError` for a file that is no list."""
+    given, key = config.shorten, "data.shorten.stop_words"
+    if not given.active:
+        return None
+    try:
+        return Shortening.of(given.stop_words, given.keep, given.punctuation, given.recurring)
+    except UnicodeDecodeError as error:
+        raise refuse(f"{given.stop_words} is not UTF-8; convert it", key) from error
+    except OSError as error:
+        told = f"{error.filename} cannot be read: {error.strerror}; take english, or a file with a word a line"
+        raise refuse(told, key) from error
+
+
 def identity(config: Data) -> str:
     """What decides the tokens of a text: the tokenizer, its keys, its code where it is a user's, and its files."""
     assert config.tokenizer is not None
@@ -40,7 +55,9 @@ def identity(config: Data) -> str:
         raise refuse(str(error), KEY) from error
     except OSError as error:
         raise refuse(f"{error.filename} cannot be read: {error.strerror}", KEY) from error
-    return json.dumps([FORMAT, config.tokenizer.written(), held], sort_keys=True)
+    shorten = shortening_of(config)
+    short = [] if shorten is None else [shorten.written()]
+    return json.dumps([FORMAT, config.tokenizer.written(), held, *short], sort_keys=True)
 
 
 def with_tokens(name: str, train: Given, test: Given, config: Data, kind: Target) -> tuple[Given, Given]:
@@ -59,9 +76,9 @@ def with_tokens(name: str, train: Given, test: Given, config: Data, kind: Target
             raise refuse(f"has no effect: {name} holds no texts but inputs of {what}; remove it", KEY)
         _refuse_missing(name, split, given)
 
-    named = config.tokenizer.name, config.tokenizer.options
+    made_by = recipe, config.tokenizer.name, config.tokenizer.options, shortening_of(config)
     try:
-        return tokenised(recipe, *named, train.x.tolist()), tokenised(recipe, *named, test.x.tolist())
+        return tokenised(*made_by, train.x.tolist()), tokenised(*made_by, test.x.tolist())
     except FedLTError:
         raise
     except Exception as error:  # of a user's own

@@ -71,8 +71,9 @@ class Chosen:
 class Tokenised:
     """How token ids were made of the texts of a split.
 
-    name, options: the tokenizer's. texts: how many. tokens: how many they have in all. kept: how many of
-    these are left. cut: texts that are cut. bare: texts without a token.
+    name, options: the tokenizer's. texts: how many. tokens: how many they have in all. kept: how many of these stay.
+    cut: texts that are cut. bare: texts without a token. shorten: what was taken out of the texts before
+    (`fedlt.tokenizers.shorten`). words, left: of words and signs, how many there were before, and after.
     """
 
     name: str
@@ -82,6 +83,9 @@ class Tokenised:
     kept: int
     cut: int
     bare: int
+    shorten: Mapping[str, Any] | None = None
+    words: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from fedlt.data.inputs.masked import padded
 from fedlt.data.inputs.tokens import TokenKind
 from fedlt.errors import FedLTError
 from fedlt.process.wording import counted
+from fedlt.tokenizers.shorten import Shortening
 
 if TYPE_CHECKING:
     from fedlt.tokenizers.tokenizer import Tokenizer
@@ -56,6 +57,9 @@ class TextKind(TokenKind):
         if odd is not None:
             raise FedLTError(f"expected texts, got {texts[odd]!r} in row {odd}; write '' for what is missing")
 
+        if self._made.shorten is not None:
+            shorten = Shortening.restored(self._made.shorten)
+            texts = [shorten(text)[0] for text in texts]
         recipe: Tokenizer = catalog.find("tokenizer", self._made.name).create(dict(self._made.options))
         x, mask, *_ = tokens_of(replace(recipe, length=min(recipe.length, self.length)), texts)
         return super().stored(Given(x, mask))
@@ -69,6 +73,9 @@ class TextKind(TokenKind):
             told += f": {100 * made.kept / made.tokens:.1f} % of the training texts' tokens are kept, "
             told += f"{made.cut:,} of {made.texts:,} texts being cut to {counted(options['length'], 'token')} "
             told += f"({options['keep']})"
+        if made.shorten is not None:
+            share = 100 * made.left / max(1, made.words)
+            told = f"data.shorten leaves {share:.1f} % of the training texts' words and signs; {told}"
         bare = f"; {counted(made.bare, 'text')} without a token {'is' if made.bare == 1 else 'are'} one that says so"
         return [told + (bare if made.bare else "")]
 
@@ -95,8 +102,18 @@ def tokens_of(
     return x, mask, np.array(totals), bare
 
 
-def tokenised(recipe: Tokenizer, name: str, options: Mapping[str, Any], texts: Iterable[str]) -> Given:
-    """Texts of one split as token ids, and what is to be known of how they were made. name, options: the recipe's."""
+def tokenised(
+    recipe: Tokenizer, name: str, options: Mapping[str, Any], shorten: Shortening | None, texts: Sequence[str]
+) -> Given:
+    """Texts of one split as token ids, and what is to be known of how they were made.
+
+    name, options: the recipe's. shorten: what takes words out before; None: nothing does.
+    """
+    words, left = 0, 0
+    if shorten is not None:
+        shortened = [shorten(text) for text in texts]
+        texts = [text for text, *_ in shortened]
+        words, left = (sum(each[place] for each in shortened) for place in (1, 2))
     x, mask, totals, bare = tokens_of(recipe, texts)
     kept = mask.sum(axis=1)
     made = Tokenised(
@@ -107,5 +124,8 @@ def tokenised(recipe: Tokenizer, name: str, options: Mapping[str, Any], texts: I
         kept=int(kept.sum()),
         cut=int((kept < totals).sum()),
         bare=bare,
+        shorten=None if shorten is None else shorten.written(),
+        words=words,
+        left=left,
     )
     return Given(x, mask, vocabulary=recipe.vocabulary, made=made)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario, load_scenario
     from fedlt.data.site import Batch, Site
     from fedlt.encoders.encoder import Encoder
+    from fedlt.encoders.text_encoder import TextEncoder
     from fedlt.errors import FedLTError, ScenarioError
     from fedlt.learner import Learner, Stage
     from fedlt.links.link import Link
@@ -66,6 +67,7 @@ __all__ = [
     "Statistic",
     "Strategy",
     "Target",
+    "TextEncoder",
     "Tokenizer",
     "Update",
     "Wrapping",
@@ -96,6 +98,7 @@ _HOMES = {
     "fedlt.config.scenario": ("Scenario", "load_scenario"),
     "fedlt.data.site": ("Batch", "Site"),
     "fedlt.encoders.encoder": ("Encoder",),
+    "fedlt.encoders.text_encoder": ("TextEncoder",),
     "fedlt.errors": ("FedLTError", "ScenarioError"),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.links.link": ("Link",),

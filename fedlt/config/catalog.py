@@ -79,6 +79,7 @@ PARTITIONS = {
 }
 ENCODERS = {
     "efficientnet_lite0": "fedlt.encoders.efficientnet_lite0:EfficientNetLite0",
+    "minilm": "fedlt.encoders.minilm:MiniLM",
 }
 TOKENIZERS = {
     "hashing": "fedlt.tokenizers.hashing:Hashing",

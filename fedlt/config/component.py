@@ -29,7 +29,7 @@ CONTRACTS = {
     "link": ("fedlt.links.link:Link",),
     "selection": ("fedlt.cohorts.selection:Selection",),
     "clock": ("fedlt.cohorts.clock:Clock",),
-    "encoder": ("fedlt.encoders.encoder:Encoder",),
+    "encoder": ("fedlt.encoders.encoder:Encoder", "fedlt.encoders.text_encoder:TextEncoder"),
     "tokenizer": ("fedlt.tokenizers.tokenizer:Tokenizer",),
     "adapter": ("fedlt.nn.adapters.adapter:Adapter",),
 }

@@ -135,7 +135,7 @@ def _check_views(data: Data, local: Local, problems: list[Problem]) -> None:
         problems.append(Problem("local.augment", message))
     elif encoder is None or local.augment == "none":
         return
-    elif local.augment == "views" and not encoder.options["views"]:
+    elif local.augment == "views" and not encoder.options.get("views"):
         problems.append(Problem("local.augment", "views needs some; set data.encoder.views=4, for example"))
     elif local.augment != "views":
         message = f"{local.augment} is for images, and data.encoder makes features of them; use none, or views"

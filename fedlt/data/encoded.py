@@ -1,13 +1,13 @@
-"""A data set as a scenario wants it: as it is, or the features that a frozen encoder makes of its pictures.
+"""A data set as a scenario wants it: as it is, or the features that a frozen encoder makes of its samples.
 
-Features are made once for equal pictures, encoder, weights and preprocessing, and are kept, mapped into memory like
-decoded data sets:
+Features are made once for equal pictures or token ids, encoder, weights and preprocessing, and are kept, mapped into
+memory like decoded data sets:
 
     <cache>/features/<name>-<encoder>-<hash>/{x_train,x_test}.npy    float16
                                              moments.npy             float32 [2, D]
     <cache>/features/.<name>-<encoder>-<hash>/                       the parts of a pass that is not finished
 
-What they are known by is the content of the decoded pictures, the encoder's fields, its weights' and a user's code's
+What they are known by is the content of the decoded samples, the encoder's fields, its weights' and a user's code's
 digests, and PyTorch's version.
 """
 
@@ -31,7 +31,9 @@ import numpy as np
 from fedlt.data import sources
 from fedlt.data.digests import digests
 from fedlt.data.inputs.encoded import EncodedKind, moments
+from fedlt.data.inputs.texts import TextKind
 from fedlt.data.raw import RawData
+from fedlt.encoders.text_encoder import TextEncoder
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.cache import cache_folder
 from fedlt.process.cores import available_cores
@@ -57,14 +59,14 @@ def load(config: Data, cache_dir: Path | str | None = None, pending: bool = Fals
         return sources.load(config, cache_dir)
     recipe, weights = recipe_of(config)
     raw = sources.load(config, cache_dir)
-    _refuse_other_inputs(raw)
+    _refuse_other_inputs(raw, recipe)
 
     from fedlt.data.encoding import work_of  # imports torch
 
     place = _Place.of(config, recipe, weights, raw, cache_dir)
     if not place.folder.is_dir():
-        pictures = {"train": raw.x_train, "test": raw.x_test}
-        work = work_of(recipe, pictures, f"features of {raw.name} by {_short(config)}")
+        samples = {"train": raw.x_train, "test": raw.x_test}
+        work = work_of(recipe, samples, f"features of {raw.name} by {_short(config)}")
         if pending:
             return _not_made(config, work, raw, place)
         with _room_for(place, raw.name):
@@ -73,15 +75,16 @@ def load(config: Data, cache_dir: Path | str | None = None, pending: bool = Fals
 
     x_train, x_test = (np.load(place.folder / f"x_{split}.npy", mmap_mode="r") for split in ("train", "test"))
     mean, std = np.load(place.folder / "moments.npy")
-    inputs = EncodedKind(mean, std, config.encoder.name, config.encoder.options)
+    texts = raw.inputs if isinstance(raw.inputs, TextKind) else None
+    inputs = EncodedKind(mean, std, config.encoder.name, config.encoder.options, texts=texts)
     return replace(raw, x_train=x_train, x_test=x_test, inputs=inputs)
 
 
-def recipe_of(config: Data) -> tuple[Encoder, dict[str, str]]:
+def recipe_of(config: Data) -> tuple[Encoder | TextEncoder, dict[str, str]]:
     """The encoder that the scenario names, and the digests of its weights by file. Raises `ScenarioError`."""
     assert config.encoder is not None
     try:
-        recipe: Encoder = config.encoder.create()
+        recipe: Encoder | TextEncoder = config.encoder.create()
         return recipe, digests({path.name: path for path in recipe.weights()})
     except ScenarioError as error:
         raise ScenarioError([Problem(KEY, problem.message) for problem in error.problems]) from error
@@ -103,9 +106,14 @@ class _Place:
 
     @classmethod
     def of(
-        cls, config: Data, recipe: Encoder, weights: Mapping[str, str], raw: RawData, cache_dir: Path | str | None
+        cls,
+        config: Data,
+        recipe: Encoder | TextEncoder,
+        weights: Mapping[str, str],
+        raw: RawData,
+        cache_dir: Path | str | None,
     ) -> _Place:
-        """Raises `FedLTError` where the pictures are not in the cache, so that nothing can be kept there."""
+        """Raises `FedLTError` where the samples are not in the cache, so that nothing can be kept there."""
         from importlib.metadata import version
 
         assert config.encoder is not None
@@ -114,10 +122,10 @@ class _Place:
             root = cache_folder(cache_dir)
             raise FedLTError(f"features are kept in {root}, which cannot be written; set FEDLT_CACHE to another folder")
 
-        pictures = digests({split: Path(str(file)) for split, file in files.items()}, cache_dir)
+        samples = digests({split: Path(str(file)) for split, file in files.items()}, cache_dir)
         component = config.encoder.component
         code = digests(component.files(), cache_dir)
-        identity = [FORMAT, version("torch"), pictures, component.target.rpartition(":")[2], config.encoder.options]
+        identity = [FORMAT, version("torch"), samples, component.target.rpartition(":")[2], config.encoder.options]
         digest = hashlib.sha256(json.dumps([*identity, weights, code], sort_keys=True).encode()).hexdigest()[:16]
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{raw.name}-{_short(config)}")
         return cls(cache_folder(cache_dir) / "features" / f"{name}-{digest}")
@@ -128,7 +136,9 @@ def _short(config: Data) -> str:
     return config.encoder.name.rpartition(":")[2]
 
 
-def _refuse_other_inputs(raw: RawData) -> None:
+def _refuse_other_inputs(raw: RawData, recipe: Encoder | TextEncoder) -> None:
+    if isinstance(recipe, TextEncoder):
+        return  # what holds no texts was refused by the tokenizer
     shape = raw.x_train.shape
     if raw.inputs.name != "images":
         remedy = f"{raw.name} holds {raw.inputs}; remove data.encoder"
@@ -138,14 +148,14 @@ def _refuse_other_inputs(raw: RawData) -> None:
 
 
 def _make(work: Work, place: _Place) -> None:
-    """Encode all pictures, and put the features together."""
+    """Encode all samples, and put the features together."""
     from fedlt.data.encoding import encode, parts
 
-    wanted = parts(work.pictures, place.drafts)
+    wanted = parts(work.samples, place.drafts)
     encode(work, wanted, available_cores())
     made = place.drafts / "made"
     made.mkdir(exist_ok=True)
-    for split in work.pictures:
+    for split in work.samples:
         _join([part for part in wanted if part.split == split], made / f"x_{split}.npy")
     np.save(made / "moments.npy", np.stack(moments(np.load(made / "x_train.npy", mmap_mode="r"))))
 
@@ -190,8 +200,8 @@ def _not_made(config: Data, work: Work, raw: RawData, place: _Place) -> RawData:
     from fedlt.data.encoding import BATCH, Part, attempt, parts
     from fedlt.process.threads import one_thread
 
-    views = work.recipe.views
-    missing = [part for part in parts(work.pictures, place.drafts) if not part.file.exists()]
+    views = work.views
+    missing = [part for part in parts(work.samples, place.drafts) if not part.file.exists()]
     passed = sum(len(part.rows) * (1 + views if part.split == "train" else 1) for part in missing)
     trial = Part("test", range(min(BATCH, len(raw.x_test))), place.folder)
     with one_thread():
@@ -204,7 +214,7 @@ def _not_made(config: Data, work: Work, raw: RawData, place: _Place) -> RawData:
     shape = (len(raw.x_train), *((1 + views,) if views else ()), dim)
     x_train, x_test = (np.broadcast_to(np.float16(0), size) for size in (shape, (len(raw.x_test), dim)))
     size = 2 * (x_train.size + x_test.size) / 1e6
-    left, cores = counted(sum(len(part.rows) for part in missing), "picture"), counted(available_cores(), "core")
+    left, cores = counted(sum(len(part.rows) for part in missing), work.unit), counted(available_cores(), "core")
     told = (
         f"{work.title} are not made yet: {left}, about {clock(seconds)} minutes on {cores}; a run makes them once, and "
         f"keeps {size:.0f} MB in {place.folder.parent}"

@@ -1,7 +1,7 @@
-"""The pass of pictures through a frozen encoder: in parts, on all cores, and gone on with where it was interrupted.
+"""The pass of samples through a frozen encoder: in parts, on all cores, and gone on with where it was interrupted.
 
-A part is the features of `PART` pictures of one split, a file of its own until all are there. Only the parts that are
-at work are in memory. On one machine equal pictures give equal bits, whatever the number of processes.
+A part is the features of `PART` samples of one split, a file of its own until all are there. Only the parts that are
+at work are in memory. On one machine equal samples give equal bits, whatever the number of processes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch.nn.functional import interpolate
 
 from fedlt.config import catalog
 from fedlt.data.inputs.strong import zoomed
+from fedlt.encoders.text_encoder import EncodeText, TextEncoder
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process import seeding
 from fedlt.process.files import flush, replace_file
@@ -38,20 +39,21 @@ from fedlt.process.threads import one_thread
 if TYPE_CHECKING:
     from fedlt.encoders.encoder import Encode, Encoder
 
-BATCH = 25  # pictures in one pass: their activations still fit into the processor's cache
-PART = 1000  # pictures in one file of an unfinished pass
+BATCH = 25  # samples in one pass: their activations still fit into the processor's cache
+PART = 1000  # samples in one file of an unfinished pass
 
-Pictures = Mapping[str, NDArray[np.uint8]]
-"""[N, H, W, C] by split, of one or three channels; memory-mapped, so that all processes share them."""
+Samples = Mapping[str, NDArray[Any]]
+"""By split, memory-mapped, so that all processes share them: pictures, uint8 [N, H, W, C] of one or three channels, or
+token ids, int32 [N, L], -1 where a text has ended."""
 
 _work: Work  # of this process
 
 
 @dataclass(frozen=True)
 class Part:
-    """Pictures that are encoded and kept together.
+    """Samples that are encoded and kept together.
 
-    split: `train` or `test`. rows: the pictures' rows in it. file: for their features.
+    split: `train` or `test`. rows: the samples' rows in it. file: for their features.
     """
 
     split: str
@@ -66,31 +68,57 @@ class Work:
     recipe: the encoder's. encode: what it built. title: of encoder and data set, for messages.
     """
 
-    recipe: Encoder
-    encode: Encode
-    pictures: Pictures
+    recipe: Encoder | TextEncoder
+    encode: Encode | EncodeText
+    samples: Samples
     title: str
+
+    @property
+    def unit(self) -> str:
+        """What one sample is called."""
+        return "text" if isinstance(self.recipe, TextEncoder) else "picture"
+
+    @property
+    def views(self) -> int:
+        """V, the augmented views of each training picture."""
+        return 0 if isinstance(self.recipe, TextEncoder) else self.recipe.views
 
     def part(self, part: Part) -> NDArray[np.float16]:
         """[n, D] features; [n, 1 + V, D] of training pictures with V views, the picture itself first.
 
         Raises `ScenarioError` for what cannot be kept as features.
         """
-        pictures = np.array(self.pictures[part.split][part.rows.start : part.rows.stop])
-        views = self.recipe.views if part.split == "train" else 0
+        samples = np.array(self.samples[part.split][part.rows.start : part.rows.stop])
         with torch.inference_mode():
-            batches = [
-                self._batch(pictures[start : start + BATCH], part.rows.start + start, views)
-                for start in range(0, len(pictures), BATCH)
-            ]
-            features = torch.cat(batches).half()
+            found = self._texts(samples) if isinstance(self.recipe, TextEncoder) else self._pictures(samples, part)
+            features = found.half()
 
         if not torch.isfinite(features).all():
-            where = f"pictures {part.rows.start} to {part.rows.stop - 1} ({part.split})"
+            where = f"{self.unit}s {part.rows.start} to {part.rows.stop - 1} ({part.split})"
             raise wrong(f"{self.title}: features of {where} are infinite, no numbers, or beyond 65,504; scale them")
         return features.numpy()  # type: ignore[no-any-return]
 
+    def _texts(self, ids: NDArray[np.int32]) -> Tensor:
+        """[n, D] features of texts, in batches of texts that are about equally long."""
+        lengths = (ids >= 0).sum(axis=1)
+        order = np.argsort(lengths, kind="stable")
+        found = []
+        for start in range(0, len(ids), BATCH):
+            rows = order[start : start + BATCH]
+            batch = torch.from_numpy(ids[rows, : lengths[rows].max()]).long()
+            found.append(self._encoded(batch.clamp(min=0), batch >= 0))
+        return torch.cat(found)[torch.from_numpy(np.argsort(order))]
+
+    def _pictures(self, pictures: NDArray[np.uint8], part: Part) -> Tensor:
+        views = self.views if part.split == "train" else 0
+        batches = [
+            self._batch(pictures[start : start + BATCH], part.rows.start + start, views)
+            for start in range(0, len(pictures), BATCH)
+        ]
+        return torch.cat(batches)
+
     def _batch(self, pictures: NDArray[np.uint8], row: int, views: int) -> Tensor:
+        assert not isinstance(self.recipe, TextEncoder)
         x = resized(pictures, self.recipe.size)
         plain = self._encoded(x)
         if not views:
@@ -101,15 +129,17 @@ class Work:
             drawn.append(self._encoded(zoomed(x, generator).contiguous(memory_format=torch.channels_last)))
         return torch.stack([plain, *drawn], dim=1)
 
-    def _encoded(self, x: Tensor) -> Tensor:
-        found: Any = self.encode(x.clone())  # an encoder may compute in place
-        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(x) or not found.is_floating_point():
+    def _encoded(self, *x: Tensor) -> Tensor:
+        encode: Any = self.encode
+        found: Any = encode(*(each.clone() for each in x))  # an encoder may compute in place
+        count = len(x[0])
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != count or not found.is_floating_point():
             given = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise wrong(f"{self.title}: expected features, float [{len(x)}, D], of {len(x)} pictures, got {given}")
+            raise wrong(f"{self.title}: expected features, float [{count}, D], of {count} {self.unit}s, got {given}")
         return found.float()
 
 
-def work_of(recipe: Encoder, pictures: Pictures, title: str) -> Work:
+def work_of(recipe: Encoder | TextEncoder, samples: Samples, title: str) -> Work:
     """The pass, its encoder built; the global generators are left as they were. Raises `ScenarioError`."""
     try:
         with torch.random.fork_rng(devices=[]):
@@ -117,15 +147,15 @@ def work_of(recipe: Encoder, pictures: Pictures, title: str) -> Work:
             encode = recipe.build()
     except Exception as error:
         raise wrong(f"{title}: the encoder cannot be built: {type(error).__name__}: {error}") from error
-    return Work(recipe, encode, pictures, title)
+    return Work(recipe, encode, samples, title)
 
 
-def features_of(name: str, options: Mapping[str, Any], pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """[N, D] features of further pictures [N, H, W, C], as the encoder of that name makes them."""
+def features_of(name: str, options: Mapping[str, Any], samples: NDArray[Any]) -> NDArray[np.float16]:
+    """[N, D] features of further samples, as the encoder of that name makes them. samples: as in `Samples`."""
     recipe = catalog.find("encoder", name).create(dict(options))
-    work = work_of(recipe, {"new": pictures}, f"features of new pictures by {name.rpartition(':')[2]}")
+    work = work_of(recipe, {"new": samples}, f"features of new samples by {name.rpartition(':')[2]}")
     with one_thread():
-        return attempt(work, Part("new", range(len(pictures)), Path()))
+        return attempt(work, Part("new", range(len(samples)), Path()))
 
 
 def resized(pictures: NDArray[np.uint8], size: int) -> Tensor:
@@ -142,11 +172,11 @@ def resized(pictures: NDArray[np.uint8], size: int) -> Tensor:
     return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def parts(pictures: Pictures, drafts: Path) -> list[Part]:
+def parts(samples: Samples, drafts: Path) -> list[Part]:
     """All parts of a pass, whose files are in the folder `drafts`."""
     return [
         Part(split, range(start, min(start + PART, len(x))), drafts / f"{split}-{start:08}.npy")
-        for split, x in pictures.items()
+        for split, x in samples.items()
         for start in range(0, len(x), PART)
     ]
 
@@ -165,7 +195,7 @@ def encode(work: Work, wanted: Sequence[Part], processes: int) -> None:
     count = min(processes, len(missing))
     pool = _forked(work, count) if count > 1 and sys.platform == "linux" else None  # before a bar has a thread
     try:
-        with Progress(work.title, "pictures", total, done) as progress:
+        with Progress(work.title, f"{work.unit}s", total, done) as progress:
             for part, features in _each(work, missing, pool, count):
                 replace_file(part.file, lambda draft, features=features: _save(draft, features))  # type: ignore[misc]
                 progress.advance(len(part.rows))
@@ -232,7 +262,7 @@ def _try(work: Work, part: Part) -> NDArray[np.float16] | str:
     except ScenarioError as error:
         return error.problems[0].message
     except Exception as error:
-        where = f"pictures {part.rows.start} to {part.rows.stop - 1} ({part.split})"
+        where = f"{work.unit}s {part.rows.start} to {part.rows.stop - 1} ({part.split})"
         return f"{work.title} failed on {where}: {type(error).__name__}: {error}"
 
 

@@ -31,6 +31,7 @@ from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
 from fedlt.data.split_share import check_share
 from fedlt.data.table_files import ENDINGS, single_file
 from fedlt.data.tables import Hub, columns_of
+from fedlt.data.texts import with_own_tokenizer
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Data
@@ -219,6 +220,7 @@ def _known(config: Data) -> Known | None:
 
 
 def _find(config: Data) -> Source:
+    config = with_own_tokenizer(config)
     name = config.name
     path = Path(name).expanduser()
     built_in = name in EMBEDDED or name in KNOWN

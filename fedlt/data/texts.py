@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fedlt.config.own_lines import told
+from fedlt.config.reader import chosen
 from fedlt.data.coding import refuse
 from fedlt.data.digests import digests
 from fedlt.data.inputs.kind import Given
 from fedlt.data.inputs.texts import tokenised
+from fedlt.encoders.text_encoder import TextEncoder
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.tokenizers.shorten import Shortening
 
@@ -29,6 +32,22 @@ def recipe_of(config: Data) -> Tokenizer:
         return config.tokenizer.create()  # type: ignore[no-any-return]
     except ScenarioError as error:
         raise ScenarioError([Problem(KEY, problem.message) for problem in error.problems]) from error
+
+
+def with_own_tokenizer(config: Data) -> Data:
+    """The section as sources read it: an encoder of texts brings its own tokenizer. Raises `ScenarioError`."""
+    if config.encoder is None:
+        return config
+    try:
+        recipe = config.encoder.create()
+        if not isinstance(recipe, TextEncoder):
+            return config
+        own = chosen("tokenizer", recipe.tokenizer(), KEY)
+    except ValueError as error:
+        raise refuse(str(error), "data.encoder") from error
+    if config.tokenizer is not None:
+        raise refuse(f"{config.encoder.title} brings its own tokenizer; remove it", KEY)
+    return replace(config, tokenizer=own)
 
 
 def shortening_of(config: Data) -> Shortening | None:

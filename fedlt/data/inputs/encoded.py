@@ -1,4 +1,4 @@
-"""Features of a frozen encoder in place of pictures: stored once in half precision, given to models standardised."""
+"""Features of a frozen encoder in place of its samples: stored once in half precision, given to models standardised."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.inputs.kind import Given, InputKind, StoredInputs, spread, tensor_of
+from fedlt.data.inputs.texts import TextKind
 from fedlt.errors import FedLTError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ CHUNK = 1024  # rows that are in memory at a time
 
 @dataclass(frozen=True, eq=False)
 class EncodedKind(InputKind):
-    """mean, std: float32 [D], of the training pictures' features. encoder, options: its name and keys. pending: what is
-    to be said of features that are not made yet."""
+    """mean, std: float32 [D], of the training samples' features. encoder, options: its name and keys. pending: what is
+    to be said of features that are not made yet. texts: how texts become the tokens that it reads; None of pictures."""
 
     name: ClassVar[str] = "encoded"
     title: ClassVar[str] = "features of a frozen encoder"
@@ -32,6 +33,7 @@ class EncodedKind(InputKind):
     encoder: str
     options: Mapping[str, Any]
     pending: str = ""
+    texts: TextKind | None = None
 
     @classmethod
     def fits(cls, given: Given) -> bool:
@@ -39,25 +41,39 @@ class EncodedKind(InputKind):
 
     @classmethod
     def read(cls, name: str, train: Given, test: Given) -> tuple[InputKind, NDArray[Any], NDArray[Any]]:
-        raise AssertionError(f"{name}: features are made of pictures, by fedlt.data.encoded")
+        raise AssertionError(f"{name}: features are made of other inputs, by fedlt.data.encoded")
+
+    @classmethod
+    def restored(cls, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> InputKind:
+        fields: dict[str, Any] = {**arrays, **meta}
+        if "texts" in fields:
+            fields["texts"] = TextKind.restored(fields["texts"], {})
+        return cls(**fields)
 
     def meta(self) -> dict[str, Any]:
-        return {"encoder": self.encoder, "options": dict(self.options)}
+        texts = {} if self.texts is None else {"texts": self.texts.meta()}
+        return {"encoder": self.encoder, "options": dict(self.options), **texts}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"mean": self.mean, "std": self.std}
 
     def stored(self, given: Given) -> NDArray[Any]:
-        """Features [N, D], or pictures, uint8 [N, H, W] or [N, H, W, C], which pass through the encoder."""
+        """Features [N, D]; or pictures, uint8 [N, H, W] or [N, H, W, C], or texts [N], which the encoder reads."""
         x = given.x
-        if x.dtype == np.uint8 and x.ndim in (3, 4):
-            from fedlt.data.encoding import features_of
-
-            return features_of(self.encoder, self.options, x if x.ndim == 4 else x[..., None])
+        if x.dtype.kind in "UOT" and self.texts is not None:
+            return self._passed(self.texts.stored(given))
+        if x.dtype == np.uint8 and x.ndim in (3, 4) and self.texts is None:
+            return self._passed(x if x.ndim == 4 else x[..., None])
         if x.ndim != 2 or x.shape[1] != len(self.mean) or x.dtype.kind != "f":
-            expected = f"expected uint8 images [N, H, W, C], or their {len(self.mean)} features"
+            samples = "uint8 images [N, H, W, C]" if self.texts is None else "texts [N]"
+            expected = f"expected {samples}, or their {len(self.mean)} features"
             raise FedLTError(f"{expected}, got {x.dtype} {list(x.shape)}")
         return x.astype(np.float16)
+
+    def _passed(self, samples: NDArray[Any]) -> NDArray[np.float16]:
+        from fedlt.data.encoding import features_of
+
+        return features_of(self.encoder, self.options, samples)
 
     @property
     def views(self) -> int:
@@ -101,7 +117,8 @@ class EncodedKind(InputKind):
         if self.pending:
             return [self.pending]
         views = f", with {self.views} augmented views of each training picture" if self.views else ""
-        return [f"inputs are {len(self.mean):,} features of {self.encoder.rpartition(':')[2]}{views}"]
+        before = [] if self.texts is None else self.texts.remarks()
+        return [*before, f"inputs are {len(self.mean):,} features of {self.encoder.rpartition(':')[2]}{views}"]
 
 
 class Views:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedlt.data.buckets import encoded_by_length
 from fedlt.data.federation import Federation
 from fedlt.data.inputs import Chosen, InputKind, Inputs
 from fedlt.data.inputs.features import Encoded
@@ -25,14 +28,22 @@ class EvaluationSets:
         train_inputs: of the training source, whose rows the validation set is.
         device: where the samples are kept.
         chunk: samples in one forward pass.
+        by_length: whether those of like lengths in a chunk are encoded together.
 
     inputs, targets: of the global test set.
     """
 
     def __init__(
-        self, federation: Federation, kind: InputKind, train_inputs: Inputs, device: torch.device, chunk: int
+        self,
+        federation: Federation,
+        kind: InputKind,
+        train_inputs: Inputs,
+        device: torch.device,
+        chunk: int,
+        by_length: bool = False,
     ) -> None:
         self.federation, self.chunk, self.device = federation, chunk, device
+        self._by_length = kind if by_length else None
         self.inputs = opened(kind, federation.x_test, device)
         self.targets = federation.test_targets.take(device=self.device)
         self._validation: tuple[Inputs, Tensor] | None = None
@@ -53,11 +64,14 @@ class EvaluationSets:
                 test.encoded.revalidate()
             return held[2]
 
-        sets = [TestSet(Encoded.of(self.inputs, model, self.chunk), self.targets)]
+        encode = None
+        if self._by_length is not None:
+            encode = partial(encoded_by_length, model.encode, kind=self._by_length)
+        sets = [TestSet(Encoded.of(self.inputs, model, self.chunk, encode), self.targets)]
         if self._validation is not None:
             assert self.federation.validation is not None
             inputs, targets = self._validation
-            encoded = Encoded.of(inputs, model, self.chunk)
+            encoded = Encoded.of(inputs, model, self.chunk, encode)
             sets.append(TestSet(encoded, targets, self.federation.validation.size, validation=True))
         self._held = job.round, job.shared, sets
         return sets

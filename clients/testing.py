@@ -18,9 +18,9 @@ class Testing:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        chunk = context.scenario.evaluation.batch_size
+        chunk, by_length = context.scenario.evaluation.batch_size, context.scenario.local.batches == "bucketed"
         self.sets = EvaluationSets(
-            context.federation, context.parts.task.inputs, context.train_inputs, context.device, chunk
+            context.federation, context.parts.task.inputs, context.train_inputs, context.device, chunk, by_length
         )
 
     def run(self, exchange: Exchange) -> None:

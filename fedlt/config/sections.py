@@ -181,12 +181,13 @@ class Federation:
 class Local:
     """What one client does in one round."""
 
-    young: ClassVar[tuple[str, ...]] = ("last_batch", "clip", "optimizer", "steps")
+    young: ClassVar[tuple[str, ...]] = ("last_batch", "clip", "optimizer", "steps", "batches")
 
     epochs: Annotated[int, ">= 1"] = 5  # passes over the client's data
     steps: Annotated[int, ">= 1"] | None = None  # of every client in a round, however much it holds, instead of epochs
     batch_size: Annotated[int, ">= 1"] = 32  # samples in one step; the last batch of a pass may be smaller
     last_batch: Literal["keep", "merge", "drop"] = "keep"  # of one sample; merge: joins the one before; drop: left out
+    batches: Literal["drawn", "bucketed"] = "drawn"  # bucketed: of sequences of like lengths, for less padding
     optimizer: Annotated[Choice, "optimizer"] = "sgd"  # type: ignore[assignment]  # see: fedlt ls optimizers
     lr: Annotated[float, "> 0"] = 0.03  # step size of the optimiser
     schedule: Annotated[Choice, "schedule"] = "constant"  # type: ignore[assignment]  # of lr; see: fedlt ls schedules

@@ -155,6 +155,9 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         remarks.append("model.class_vectors is not read: neither strategy nor learner declares the need of it")
     measured, said = statistics(target, own, federation.parents is not None), tuple(remarks)
     parts = Assembly(strategy, learner, model, flat, task, chain, selection, devices, measured, said, initial)
+    if scenario.local.batches == "bucketed" and not task.inputs.padded:
+        message = f"the inputs are {task.inputs}, all of one length, so that buckets of lengths would change nothing"
+        raise ScenarioError(Problem("local.batches", f"{message}; take drawn"))
     if scenario.local.together > 1:
         from fedlt.training.vectorized import obstacle
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlt.config.hook_results import expect_loss, given, name_of
+from fedlt.data.buckets import bucketed, lengths_of
 from fedlt.data.site import Batch, Rows, Site
 from fedlt.errors import HookError
 from fedlt.nn.net import Switch
@@ -131,13 +132,19 @@ class Trainer:
         passes = self.local.epochs if epochs is None else epochs
         if epochs is None and self.local.steps is not None and site.continuous:
             passes = 1
+        lengths = None
+        if self.local.batches == "bucketed" and not stage.encoded:
+            lengths = lengths_of(site.data.inputs, site.data.index, site.task.inputs)
         number, done = 0, 0
         while done < limit if limit is not None else number < passes:
             with torch.no_grad():
                 site.learner.epoch(site)
             self._train_mode(stage)
+            positions = site.positions(site.epoch_size, sampler)
+            if lengths is not None:
+                positions = bucketed(positions, lengths, self.local.batch_size, site.rng)
             # A GPU is not waited for: when the call returns, the array has been read, though not yet arrived there.
-            order = torch.from_numpy(site.positions(site.epoch_size, sampler)).to(self.device, non_blocking=True)
+            order = torch.from_numpy(positions).to(self.device, non_blocking=True)
             batches = cut(order, self.local.batch_size, self.local.last_batch)
             if limit is not None:
                 batches = batches[: limit - done]

@@ -99,7 +99,7 @@ def test_parts_that_keep_their_contracts_are_listed(check: Callable[..., tuple[i
         strategy
         == f"strategy Prox: all {len(conformance.CHECKS)} checks of its contract hold ({', '.join(conformance.CHECKS)})"
     )
-    assert model.startswith("model Net: all 11 checks of its contract hold (builds, ")
+    assert model.startswith("model Net: all 12 checks of its contract hold (builds, ")
     names = ", ".join(partitions.CHECKS)
     assert partition == f"partition OfSites: all {len(partitions.CHECKS)} checks of its contract hold ({names})"
 

@@ -7,6 +7,7 @@ not trained) or computed in fixed chunks when first needed (a test set under one
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
@@ -48,12 +49,21 @@ class Encoded:
     """Features of a set of samples in place of its inputs: an `Inputs` whose batches are `Features`.
 
     model: the one whose features are meant; None where they are known, and hold for any model. chunk: samples that are
-    encoded at a time: fixed chunks keep the bits equal whoever asks for which rows. version: the state of the model's
-    backbone for which the features hold.
+    encoded at a time: fixed chunks keep the bits equal whoever asks for which rows. encode: makes features [n, D]
+    of the inputs of a chunk; the model's own unless given. version: the state of the model's backbone for which the
+    features hold.
     """
 
-    def __init__(self, inputs: Inputs | None, model: Encoder | None, size: int, chunk: int) -> None:
+    def __init__(
+        self,
+        inputs: Inputs | None,
+        model: Encoder | None,
+        size: int,
+        chunk: int,
+        encode: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.model, self._inputs, self.size, self.chunk = model, inputs, size, chunk
+        self._encode = model.encode if encode is None and model is not None else encode
         self.version = None if model is None else model.backbone_version()
         self._features: Tensor | None = None
         self._done: set[int] = set()
@@ -66,9 +76,9 @@ class Encoded:
         return found
 
     @classmethod
-    def of(cls, inputs: Inputs, model: Encoder, chunk: int) -> Self:
+    def of(cls, inputs: Inputs, model: Encoder, chunk: int, encode: Callable[[Tensor], Tensor] | None = None) -> Self:
         """The features of all inputs under the model as it is now; they are computed when they are asked for."""
-        return cls(inputs, model, len(inputs), chunk)
+        return cls(inputs, model, len(inputs), chunk, encode)
 
     def __len__(self) -> int:
         return self.size
@@ -98,10 +108,11 @@ class Encoded:
             assert self._features is not None
             return self._features[rows]
 
+        assert self._encode is not None
         for index in torch.unique(rows // self.chunk).tolist():
             if index not in self._done:
                 start, stop = index * self.chunk, min((index + 1) * self.chunk, self.size)
-                part = self.model.encode(self.inputs_at(torch.arange(start, stop, device=rows.device)))
+                part = self._encode(self.inputs_at(torch.arange(start, stop, device=rows.device)))
                 if self._features is None:
                     self._features = part.new_empty(self.size, *part.shape[1:])
                 self._features[start:stop] = part

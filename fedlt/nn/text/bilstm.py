@@ -26,6 +26,7 @@ class BiLSTMEncoder(TokenEncoder):
     """
 
     vectorizable: ClassVar[bool] = False
+    contextual: ClassVar[bool] = True
 
     def __init__(self, embedding: nn.Module, width: int, hidden: int, depth: int, dropout: float, last: bool) -> None:
         super().__init__(embedding, 2 * hidden)

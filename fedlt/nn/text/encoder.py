@@ -28,8 +28,12 @@ class Embedding(nn.Module):
         self.buckets = buckets
         self.table = nn.Embedding(vocabulary if buckets is None else buckets, width)
 
+    def rows(self, ids: Tensor) -> Tensor:
+        """The rows of the table that the ids take."""
+        return ids if self.buckets is None else ids % self.buckets
+
     def forward(self, ids: Tensor) -> Tensor:
-        return self.table(ids if self.buckets is None else ids % self.buckets)  # type: ignore[no-any-return]
+        return self.table(self.rows(ids))  # type: ignore[no-any-return]
 
 
 class TokenEncoder(nn.Module):
@@ -41,6 +45,9 @@ class TokenEncoder(nn.Module):
 
     # torch.func.vmap has rules for all that it computes, so several clients may train at once (`local.together`).
     vectorizable: ClassVar[bool] = True
+
+    # A token's state follows from the others too, so that a hidden word can be told from it.
+    contextual: ClassVar[bool] = False
 
     def __init__(self, embedding: nn.Module, dim: int, state_dim: int | None = None) -> None:
         super().__init__()

@@ -62,6 +62,7 @@ class TransformerEncoder(TokenEncoder):
     """
 
     vectorizable: ClassVar[bool] = False
+    contextual: ClassVar[bool] = True
 
     def __init__(
         self,

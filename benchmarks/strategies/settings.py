@@ -66,7 +66,12 @@ SETTINGS = {
     "digits": Setting("digits_lt", leave_out=("fedbn",)),  # the model has no normalisation layers
     "digits_learners": Setting(
         "digits_lt",
-        leave_out=("pseudo_labels", "counting", "label_tree"),  # samples without labels; words; a tree of classes
+        leave_out=(
+            "pseudo_labels",
+            "counting",
+            "label_tree",
+            "word_pretraining",
+        ),  # no labels; words; a tree of classes
         hosts=("centralized", "fedavg"),
     ),
 }

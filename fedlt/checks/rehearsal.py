@@ -27,6 +27,7 @@ from fedlt.data.ragged import Ragged
 from fedlt.exchange import States
 from fedlt.nn.model import ImageModel
 from fedlt.nn.norm import norm
+from fedlt.nn.text.transformer import Transformer
 from fedlt.results.runs import Evaluation
 from fedlt.strategy import Strategy
 from fedlt.training.assembly import assemble
@@ -77,7 +78,7 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
 
     learner: cross-entropy unless given. Where it needs them, clients have samples without labels, too, and classes have
     parents. The server has samples of its own with labels and without, and to choose by where the strategy declares
-    that need. What counts words is given some.
+    that need. What reads words is given some.
     """
     counts = any("count_model" in part.component.needs for part in (strategy, learner) if part is not None)
     unlabelled = learner is not None and "unlabelled" in learner.component.needs
@@ -96,7 +97,9 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
         "evaluation": {"every": 1, "batch_size": 16},
     }
 
-    model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: _Tiny()))
+    reads = learner is not None and "tokens" in learner.component.needs
+    recipe = Transformer(width=8, heads=2, depth=1) if reads else _Tiny()
+    model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: recipe))
     if counts:
         model = Choice("ss3", {}, find("model", "ss3"))
         learner = learner or Choice("counting", {}, find("learner", "counting"))
@@ -106,7 +109,7 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     federation = _federation(scenario)
     if learner is not None and "class_tree" in learner.component.needs:
         federation = replace(federation, parents=np.arange(federation.num_classes) // 2)
-    return scenario, _in_words(federation) if counts else federation
+    return scenario, _in_words(federation) if counts or reads else federation
 
 
 def expect_stage(strategy: Choice) -> None:

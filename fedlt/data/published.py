@@ -1,4 +1,4 @@
-"""Long-tailed and naturally federated sets of pictures: where they come from, where they are put, what they hold.
+"""Long-tailed and naturally federated sets of pictures and texts: where they come from and go, what they hold.
 
 FedLT ships none of them. A scenario names one as `data.name`; it is looked for in the folder that `$FEDLT_DATA` names.
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Published:
     """What a set holds, as its authors say.
 
-    source: where its pictures and lists come from. layout: the files, from its folder. train, test: pictures. classes:
-    in the training list. largest, smallest: training pictures of those classes. None: not known for certain. splits:
-    the splits that are meant.
+    source: where its samples and lists come from. layout: the files, from its folder. train, test: samples. classes:
+    in the training list. largest, smallest: training samples of those classes. None: not known for certain. splits:
+    the splits that are meant. things: what its samples are.
     """
 
     source: str
@@ -32,6 +32,7 @@ class Published:
     largest: int | None = None
     smallest: int | None = None
     splits: tuple[str, str] = ("train", "test")
+    things: str = "pictures"
 
     def where(self, name: str) -> str:
         """Where it comes from and goes, as a sentence."""
@@ -80,6 +81,37 @@ PUBLISHED = {
     "dermamnist": Published(_MEDMNIST, "dermamnist.npz", 7007, 2005, 7, 4693, 80),
     "pathmnist": Published(_MEDMNIST, "pathmnist.npz", 89_996, 7180, 9, 12_885, 7886),
     "retinamnist": Published(_MEDMNIST, "retinamnist.npz", 1080, 400, 5, 486, 66),
+    "trec": Published(
+        "Li and Roth, COLING 2002 (cogcomp.seas.upenn.edu/Data/QA/QC, on the hub CogComp/trec)",
+        "train.jsonl, test.jsonl, with columns text, coarse_label and fine_label",
+        5452, 500, 50, 962, 4, things="texts",
+    ),
+    "clinc150": Published(
+        "Larson et al., EMNLP 2019 (github.com/clinc/oos-eval, CC BY 3.0)",
+        "train.jsonl, test.jsonl, with columns text, label and domain",
+        15_000, 4500, 150, 100, 100, things="texts",
+    ),
+    "mtsamples": Published(
+        "mtsamples.com (kaggle.com/datasets/tboyle10/medicaltranscriptions, CC0)",
+        "train.jsonl, with columns transcription and medical_specialty",
+        2357, 0, things="texts",
+    ),
+    "r52": Published(
+        "Reuters-21578 (archive.ics.uci.edu/dataset/137), its ModApte split and the 52 topics of single-label texts",
+        "train.jsonl, test.jsonl, with columns text and label",
+        6532, 2568, 52, 2840, 1, things="texts",
+    ),
+    "goemotions": Published(
+        "Demszky et al., ACL 2020 (github.com/google-research/google-research/tree/master/goemotions, on the hub "
+        "google-research-datasets/go_emotions)",
+        "train and test, as .parquet of the hub or .jsonl, with columns text and labels",
+        43_410, 5427, 28, 14_219, 77, things="texts",
+    ),
+    "indicnews": Published(
+        "IndicNews by L3Cube (github.com/l3cube-pune/indic-nlp, the English short headlines)",
+        "train.csv, test.csv, with columns text and labels, rows without a label left out",
+        36_857, 4608, 12, 4011, 1677, things="texts",
+    ),
 }  # fmt: skip
 
 
@@ -91,7 +123,13 @@ def warn_of_other_counts(config: Data, labels: RawLabels) -> None:
     counts = labels.train_targets.counts()
     found = [len(labels.y_train), len(labels.y_test), len(counts), int(counts.max()), int(counts.min())]
     said = [known.train, known.test, known.classes, known.largest, known.smallest]
-    names = ("training pictures", "test pictures", "classes", "in the largest class", "in the smallest class")
+    names = (
+        f"training {known.things}",
+        f"test {known.things}",
+        "classes",
+        "in the largest class",
+        "in the smallest class",
+    )
     other = [
         f"{here:,} {what} (published: {there:,})"
         for here, there, what in zip(found, said, names, strict=True)

@@ -81,6 +81,7 @@ def checked_labels(
     for split, y in (("training", y_train), ("test", y_test)):
         if not len(y):
             raise refuse(f"{name}: the {split} set is empty")
+        _refuse_blank(name, split, y)
 
     chosen = suggested(name, y_train, class_names) if kind is None else kind
     read = chosen.read(name, y_train, y_test, class_names)
@@ -127,6 +128,15 @@ def checked(labels: RawLabels, train: Given, test: Given, config: Data, place: P
     train, test = fitted(name, train, fit, place, "train"), fitted(name, test, fit, place, "test")
     kind, x_train, x_test = read_inputs(name, train, test)
     return RawData(**vars(labels), x_train=x_train, x_test=x_test, inputs=kind)
+
+
+def _refuse_blank(name: str, split: str, labels: NDArray[Any]) -> None:
+    """An empty text is no name of a class; tables hold one where a label was forgotten."""
+    texts = labels.ravel().tolist() if labels.dtype.kind in "UO" else []
+    blank = [row for row, label in enumerate(texts) if isinstance(label, str) and not label.strip()]
+    if blank:
+        what = f"{name}: {len(blank)} rows of the {split} set (row {blank[0]} first) have an empty text as label"
+        raise refuse(f"{what}; leave them out", "data.target_column")
 
 
 def _refuse_rows_without_label(name: str, split: str, targets: Targets) -> None:

@@ -127,16 +127,13 @@ def test_the_column_of_texts_is_found_by_name_or_because_it_is_the_only_one(tmp_
         ({"input_column": "age"}, "data.input_column: csv: 'age' holds no texts; name another column"),
         ({"input_column": ["text", "age"]}, "data.input_column: csv: data.tokenizer reads one column of texts"),
         ({"category_columns": ["age"]}, "data.category_columns: csv: texts by data.tokenizer are the only inputs"),
-        ({"target_column": "text"}, "data.input_column: csv: which of"),
         ({"encoder": "efficientnet_lite0"}, "data.encoder: an encoder takes images, and csv holds tokens of texts"),
         ({"size": 8}, "data.size: has no effect: csv: the inputs are int32 [4, 4], and no pictures; remove it"),
     ],
 )
 def test_keys_that_do_not_fit_texts(keys: dict[str, Any], message: str, tmp_path: Path) -> None:
-    extra = {"age": [1, 2, 3, 4], "note": ["a"] * 4} if "target_column" in keys else {"age": [1, 2, 3, 4]}
-    more = {"age": [1], "note": ["a"]} if "target_column" in keys else {"age": [1]}
-    test = {**TEST, "text": ["blue sky"]} if "target_column" in keys else TEST
-    config = data(table(tmp_path / "csv", "csv", {**TRAIN, **extra}, {**test, **more}), **keys)
+    train, test = {**TRAIN, "age": [1, 2, 3, 4]}, {**TEST, "age": [1]}
+    config = data(table(tmp_path / "csv", "csv", train, test), **keys)
     with pytest.raises(ScenarioError) as caught:
         if config.encoder is None:
             sources.load(config)
@@ -232,6 +229,9 @@ def test_a_text_of_ten_megabytes_between_short_ones(tmp_path: Path) -> None:
 def test_a_class_of_the_test_set_alone_and_a_column_that_it_lacks(tmp_path: Path) -> None:
     config = data(table(tmp_path / "a", "csv", TRAIN, {**TEST, "label": ["water"]}))
     assert "labels of the test set hold 'water', which the training set lacks" in refusal(config)
+    config = data(table(tmp_path / "c", "csv", {**TRAIN, "label": ["fruit", "", " ", "fruit"]}))
+    told = "2 rows of the training set (row 1 first) have an empty text as label; leave them out"
+    assert refusal(config) == f"data.target_column: c: {told}"
     config = data(table(tmp_path / "b", "jsonl", TRAIN, {"label": ["air"], "sentence": ["blue"]}))
     assert refusal(config) == "data.input_column: b: the test set has no column 'text'"
 

@@ -91,9 +91,12 @@ class TorchOptimizer:
 
 
 def make_optimizer(flat: Flat, local: Local) -> SGD | TorchOptimizer:
-    """The scenario's optimiser for this model. Raises `ScenarioError` where the two do not fit."""
+    """The scenario's optimiser for this model; SGD for one of which nothing is trained.
+
+    Raises `ScenarioError` where the two do not fit.
+    """
     chosen = local.optimizer
-    if isinstance(chosen, str) or chosen.name == "sgd":
+    if isinstance(chosen, str) or chosen.name == "sgd" or not flat.trainable:
         return SGD(flat, local.momentum, local.weight_decay, local.nesterov, local.clip)
 
     kind, options = chosen.create()

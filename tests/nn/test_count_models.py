@@ -60,7 +60,7 @@ def test_words_and_documents_are_counted_class_by_class() -> None:
 def test_values_of_three_words_for_three_classes_by_hand() -> None:
     """Shares of the most frequent word, 8, 4 and 4 times: word 0 has 1, 0 (seen once) and 0 (never), word 1 1/2, 1 and
     1; word 2 was seen once by all who have it."""
-    rule = SS3(smoothness=1.0, significance=1.0, sanction=2.0)
+    rule = SS3(smoothness=1.0, significance=1.0, sanction=2.0, formula="paper")
     counts = [[8, 1, 0], [4, 4, 4], [0, 1, 0]]
 
     spread = (1 + 0 + 0) / 3  # mean distance of 1, 0, 0 from their median 0
@@ -75,16 +75,28 @@ def test_values_of_three_words_for_three_classes_by_hand() -> None:
     assert values(counts, rule)[1] == pytest.approx(expected, abs=1e-12)
 
     assert values(counts, rule)[2] == [0.0, 0.0, 0.0]  # seen once
-    once = values(counts, SS3(smoothness=1.0, noise=0))[2]
+    once = values(counts, SS3(smoothness=1.0, noise=0, formula="paper"))[2]
     assert once[1] > 0.2 and once[0] == once[2] == 0
 
 
 def test_for_two_classes_the_smaller_value_is_median_and_deviation() -> None:
-    rule = SS3(smoothness=1.0)  # significance .5
+    rule = SS3(smoothness=1.0, formula="paper")  # significance .5
     high, low = (math.tanh(3 * (local - 0.5) / (0.5 * 0.5) - 3) / 2 + 0.5 for local in (1.0, 0.5))
     expected = [high * (2 - (low + 1)) / (low + 1), 0.5 * low * (2 - (high + 1)) / (high + 1)]
     assert values([[4, 2], [0, 4]], rule)[0] == pytest.approx(expected, abs=1e-12)
     assert values([[4, 2], [0, 4]], rule)[1] == [0.0, 1.0]  # no deviation: a class that has the word at all counts
+
+
+def test_words_common_to_the_classes_say_nothing_under_the_codes_formula_and_the_largest_value_is_one() -> None:
+    """Word 0 has a median of 1; word 1 is in all classes above .09, but spread by more than .1; word 2 is the first
+    class's alone, and its most telling one."""
+    counts = [[9, 8, 9], [9, 2, 2], [9, 0, 0], [3, 0, 0], [0, 9, 0]]
+    found = values(counts, SS3(smoothness=1.0))
+    assert found[0] == [0.0, 0.0, 0.0]
+    assert found[1] != [0.0, 0.0, 0.0]
+    assert found[2] == [1.0, 0.0, 0.0]
+    assert 0.2 < found[3][0] < 0.4
+    assert values(counts, SS3(smoothness=1.0, formula="paper"))[0] != [0.0, 0.0, 0.0]
 
 
 def test_values_up_to_the_least_are_dropped() -> None:
@@ -97,7 +109,7 @@ def test_values_up_to_the_least_are_dropped() -> None:
 
 
 def test_a_sample_whose_words_say_nothing_goes_to_the_class_with_most_words() -> None:
-    found = table([[0, 3, 2], [0, 3, 2], [0, 1, 1]], SS3())
+    found = table([[0, 3, 2], [0, 3, 2], [0, 1, 1]], SS3(formula="paper"))
     x = torch.tensor([[2, -1], [0, 2]])
     scores = found(x, x >= 0)
     assert scores[0].tolist() == pytest.approx([0, 7 / 12, 5 / 12])
@@ -128,27 +140,30 @@ def test_scores_after_each_word_end_at_those_of_the_whole() -> None:
 # Oracles --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(("formula", "modes"), [("paper", ("vanilla", "gv")), ("code", ("xai", "norm_gv_xai"))])
+@pytest.mark.parametrize("classes", [2, 3, 4])
 @pytest.mark.parametrize("keys", [{}, {"smoothness": 0.32, "significance": 1.24, "sanction": 1.1}])
-def test_every_value_and_every_prediction_is_the_official_codes(classes: int, keys: dict[str, float]) -> None:
+def test_every_value_and_every_prediction_is_the_official_codes(
+    classes: int, keys: dict[str, float], formula: str, modes: tuple[str, str]
+) -> None:
     pyss3 = pytest.importorskip("pyss3", reason="the official code is not installed")
     x, y = tokens(245, 0)
-    kept = y < classes
-    x, y = x[kept], y[kept]
-    rule = SS3(**keys)  # type: ignore[arg-type]
+    y = torch.where(torch.arange(245) % 9 > 6, 3, y)  # a fourth class of a bit of all
+    x, y = x[y < classes], y[y < classes]
+    rule = SS3(formula=formula, **keys)  # type: ignore[arg-type]
     found = WordCounts(rule, VOCABULARY, classes)
     found.add(x, y)
 
     texts = [" ".join(f"w{word}" for word in row if word >= 0) for row in x.tolist()]
     pyss3.set_verbosity(0)
     names = {"s": rule.smoothness, "l": rule.significance, "p": rule.sanction}
-    official = pyss3.SS3(sg_m="vanilla", cv_m="gv", **names)
+    official = pyss3.SS3(sg_m=modes[0], cv_m=modes[1], **names)
     official.train(texts, [f"c{label}" for label in y.tolist()], prep=False, leave_pbar=False)
 
     own = rule.values(found.words.double(), found)
     for word in range(VOCABULARY):
         if found.words[word].any():
-            expected = [official.gv(f"w{word}", f"c{label}") for label in range(classes)]
+            expected = [official.cv(f"w{word}", f"c{label}") for label in range(classes)]
             assert own[word].tolist() == pytest.approx(expected, abs=1e-9), word
     predicted = official.predict(texts, prep=False, leave_pbar=False)
     assert [f"c{label}" for label in found(x, x >= 0).argmax(1).tolist()] == predicted

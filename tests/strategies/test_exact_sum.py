@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_refused_with_the_remedy(
 
 
 def test_a_run_says_that_no_key_of_local_is_read(words: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
-    fedlt.run(words, "learner={name: counting, read: [2, 6]}", out=tmp_path, quiet=False)
+    fedlt.run(words, "local.optimizer=adam", "local.schedule=cosine", out=tmp_path, quiet=False)
     assert "ss3 is counted in one pass over the samples; no key of local is read" in capsys.readouterr().out
 
 

@@ -22,7 +22,8 @@ from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
 from fedlt.nn.cost import multiply_adds
 from fedlt.nn.net import Net
-from fedlt.nn.text.encoder import Embedding
+from fedlt.nn.text.chunked import Chunked
+from fedlt.nn.text.encoder import Embedding, TokenModel
 from fedlt.nn.text.hash_bag import HashBag
 from fedlt.nn.text.transformer import sinusoids
 
@@ -36,6 +37,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "window_transformer": {"width": 16, "heads": 2, "window": 4},
 }
 """Every built-in model of token ids, with keys that make it small."""
+
+BLOCKS = {"name": "window_transformer", "width": 16, "heads": 2, "attention": "blocks", "block": 2}
 
 
 def built(name: str, seed: int = 0, **options: Any) -> Net:
@@ -55,8 +58,8 @@ def texts(*lengths: int, columns: int = LENGTH, seed: int = 1) -> Tensor:
 
 
 def test_every_model_of_token_ids_is_tested_here() -> None:
-    reading = [name for name in catalog.names("model") if ".text." in catalog.find("model", name).target]
-    assert sorted(SMALL) == reading
+    recipes = {name: catalog.find("model", name).load() for name in catalog.names("model")}
+    assert sorted(SMALL) == [name for name, recipe in recipes.items() if issubclass(recipe, TokenModel | Chunked)]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -133,7 +136,7 @@ def test_a_filter_sees_zeros_beyond_the_ends_and_never_zeros_alone() -> None:
     with torch.no_grad():
         convolution.bias.fill_(7.0)  # a run of zeros alone would give 7
     assert net.encode(torch.tensor([[0, PADDING, PADDING, PADDING]])).tolist() == [[4.0]]
-    with pytest.raises(ValueError, match=r"model\.runs=\[3, 0\]: expected lengths of 1 or more"):
+    with pytest.raises(ValueError, match=r"model\.runs=\[3, 0\]: expected numbers of words, 1 or more"):
         built("text_cnn", runs=[3, 0])
 
 
@@ -226,6 +229,24 @@ def test_strategies_run_unchanged(words: dict[str, Any], tmp_path: Path, name: s
     once, again = (fedlt.run(content, out=tmp_path / folder, backend="inline") for folder in ("one", "two"))
     assert once.summary["model_hash"] == again.summary["model_hash"]
     assert np.isfinite(next(value for key, value in once.final.items() if key.endswith("accuracy")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_finished_run_gives_its_model_again(words: dict[str, Any], tmp_path: Path, name: str) -> None:
+    run = fedlt.run({**words, "model": {"name": name, **SMALL[name]}}, out=tmp_path, backend="inline")
+    assert run.model()(texts(4, 12)).shape == (2, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [{"name": "chunked", **SMALL["chunked"]}, BLOCKS], ids=["chunked", "blocks"])
+def test_the_graph_of_a_model_has_its_logits(words: dict[str, Any], tmp_path: Path, model: dict[str, Any]) -> None:
+    """Of those whose steps follow from what a batch holds, for a batch of another size than the traced one."""
+    trained = fedlt.run({**words, "model": model}, out=tmp_path, backend="inline").model()
+    trained.export(tmp_path / "model.pt2")
+    graph = torch.export.load(tmp_path / "model.pt2").module()
+    x = texts(3, 12, 7, 1, 9).int()
+    torch.testing.assert_close(graph(x), trained(x))
 
 
 @pytest.fixture

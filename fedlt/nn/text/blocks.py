@@ -53,14 +53,14 @@ class BlockAttention(FullAttention):
     def _drawn(self, real: Tensor) -> tuple[Tensor, Tensor]:
         """[B, N, R] further blocks of each block, and which of them there are; real: [B, N] blocks with a token."""
         count = real.shape[1]
-        score = torch.from_numpy(order(count, self.number)).to(real.device).expand(len(real), -1, -1)
+        score = torch.from_numpy(order(count, self.number)).to(real.device).expand(real.shape[0], -1, -1)
         best = score.masked_fill(~real[:, None], -1).topk(min(self.random, count), 2)
         return best.indices, best.values >= 0
 
 
 def _gathered(blocks: Tensor, chosen: Tensor) -> Tensor:
     """[B, N, R size, ...] the blocks [B, N, size, ...] that each block has chosen [B, N, R], one after the other."""
-    rows = torch.arange(len(blocks), device=blocks.device)[:, None, None]
+    rows = torch.arange(blocks.shape[0], device=blocks.device)[:, None, None]
     return blocks[rows, chosen].flatten(2, 3)
 
 

@@ -10,7 +10,7 @@ word2vec's, are drawn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedlt.nn.text.encoder import Embedding, TokenEncoder, TokenModel
+
+USUAL = (3, 4, 5)  # words that a filter looks at
 
 
 class TextCNNEncoder(TokenEncoder):
@@ -47,10 +49,10 @@ class TextCNN(TokenModel):
     """Convolutions over runs of words, of which the largest answers count (Kim, EMNLP 2014)."""
 
     maps: Annotated[int, ">= 1"] = 100  # filters of each length; the features are as many times the number of lengths
-    runs: tuple[int, ...] = (3, 4, 5)  # lengths of the runs of words that filters look at
+    runs: list[int] = field(default_factory=list)  # how many words in a row filters look at; empty: 3, 4 and 5
     dropout: Annotated[float, ">= 0", "< 1"] = 0.5  # of the features
 
     def tokens(self, embedding: Embedding, length: int) -> TokenEncoder:
-        if not self.runs or min(self.runs) < 1:
-            raise ValueError(f"model.runs={list(self.runs)}: expected lengths of 1 or more, one at least")
-        return TextCNNEncoder(embedding, self.width, self.maps, tuple(self.runs), self.dropout)
+        if any(run < 1 for run in self.runs):
+            raise ValueError(f"model.runs={self.runs}: expected numbers of words, 1 or more")
+        return TextCNNEncoder(embedding, self.width, self.maps, tuple(self.runs) or USUAL, self.dropout)

@@ -27,6 +27,7 @@ from fedlt.data.kind_of import chosen
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels, stratum
 from fedlt.data.split_share import check_share, cut
 from fedlt.data.tables import columns_of
+from fedlt.data.text_columns import REMEDY
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Data
@@ -61,8 +62,9 @@ class Leaf:
         return [stamp([path for files in splits for path in files]), columns_of(self.config)]
 
     def read(self, place: Path | None = None) -> RawData:
-        """All of it: numbers of one length, or lists of token ids."""
-        train, test = (Given(_inputs(self.folder, rows.x)) for rows in self._splits)
+        """All of it: numbers of one length, lists of token ids, or texts."""
+        texts = self.config.tokenizer is not None
+        train, test = (Given(_inputs(self.folder, rows.x, texts)) for rows in self._splits)
         return checked(self.read_labels(), train, test, self.config, place)
 
     def read_labels(self) -> RawLabels:
@@ -127,11 +129,15 @@ def _rows(files: list[Path]) -> Rows:
     return Rows(x, np.array(y), np.array(users, np.str_))
 
 
-def _inputs(folder: Path, x: list[Any]) -> NDArray[Any]:
-    """The inputs as one array. Raises `ScenarioError` for texts, names of files, and rows of several lengths."""
+def _inputs(folder: Path, x: list[Any], texts: bool) -> NDArray[Any]:
+    """The inputs as one array; texts where they are asked for. Raises `ScenarioError` for names of files, and rows of
+    several lengths."""
+    if texts and x and isinstance(x[0], str):
+        return np.array([*x, None], object)[:-1]  # in one dimension, whatever they hold
     remedy = "write token ids of one length, or a list of pictures (FILE,label,user in a .csv file)"
     if x and isinstance(x[0], str):
-        raise refuse(f"{folder}: the inputs are texts or names of files, such as {x[0][:40]!r}; {remedy}")
+        told = f"{folder}: the inputs are texts or names of files, such as {x[0][:40]!r}; {REMEDY}, or {remedy}"
+        raise refuse(told)
     try:
         array = np.array(x)
     except ValueError:

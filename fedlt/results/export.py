@@ -68,7 +68,16 @@ def about(model: Trained) -> dict[str, Any]:
     origin = model.origin
     named = {"scenario_hash": origin.scenario_hash, "model": origin.model, "strategy": origin.strategy,
              "learner": origin.learner, "client": origin.client, "variant": model.variant}  # fmt: skip
-    return {"fedlt": __version__, **named, **description(model.kind, model.class_names)}
+    expects = description(model.kind, model.class_names)
+    return {"fedlt": __version__, **named, **expects, "inputs": _without_folders(expects["inputs"])}
+
+
+def _without_folders(described: Any) -> Any:
+    """What describes inputs, where components of a user (`/home/me/net.py:Net`) keep their files' names alone."""
+    if isinstance(described, dict):
+        return {key: _without_folders(value) for key, value in described.items()}
+    own = isinstance(described, str) and (".py:" in described or described.startswith("transformers:/"))
+    return described.rpartition("/")[2] if own else described
 
 
 def _write_weights(model: Trained, path: Path) -> str:

@@ -103,7 +103,9 @@ def test_layout_2_leaf(above: str, tmp_path: Path) -> None:
 def test_layout_2_leaf_that_cannot_be_used(tmp_path: Path) -> None:
     config = Data(name=str(tmp_path / "shakespeare"), test_share=0.5)
     leaf(tmp_path / "shakespeare/train", {"romeo": (["to be or not", "to sleep"], ["t", "o"])})
-    assert "the inputs are texts or names of files, such as 'to be or not'; write token ids" in refusal(config)
+    assert "the inputs are texts or names of files, such as 'to be or not'; data.tokenizer=hashing makes" in refusal(
+        config
+    )
     leaf(tmp_path / "shakespeare/train", {"romeo": ([[1, 2], [3]], [0, 1])})
     assert "no lists of numbers of one length" in refusal(config)
     leaf(tmp_path / "shakespeare/train", {"romeo": ([[1, 2], [3, 4]], [0])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from fedlt.data.federation import federate
 from fedlt.data.inputs import Given
 from fedlt.data.inputs.texts import TextKind
 from fedlt.errors import FedLTError, ScenarioError
+from fedlt.results.export import _without_folders
 from fedlt.tokenizers.hashing import Hashing
 
 TRAIN = {"text": ["red apple, red", "blue sky", "", "red\nsky"], "label": ["fruit", "air", "air", "fruit"]}
@@ -102,6 +104,23 @@ def test_files_of_one_table_and_of_sites(tmp_path: Path) -> None:
         table(tmp_path / "two" / site, "txt")
     raw = sources.load(data(tmp_path / "two"))
     assert raw.train_targets.groups["site"].tolist() == [0] * 4 + [1] * 4
+
+
+def test_what_datasets_saved_and_a_folder_of_leaf(tmp_path: Path) -> None:
+    import datasets
+
+    both = {split: datasets.Dataset.from_dict(columns) for split, columns in (("train", TRAIN), ("test", TEST))}
+    datasets.DatasetDict(both).save_to_disk(tmp_path / "saved")
+    saved = sources.load(data(tmp_path / "saved"))
+    for split, columns in (("train", TRAIN), ("test", TEST)):
+        (tmp_path / "leaf" / split).mkdir(parents=True)
+        held = {"users": ["ann"], "user_data": {"ann": {"x": columns["text"], "y": columns["label"]}}}
+        (tmp_path / "leaf" / split / "all.json").write_text(json.dumps(held))
+    leaf = sources.load(data(tmp_path / "leaf"))
+    assert (
+        rows(saved.x_train) == rows(leaf.x_train) == [Hashing(buckets=100).ids(text) or [0] for text in TRAIN["text"]]
+    )
+    assert leaf.train_targets.groups["user"].tolist() == [0] * 4
 
 
 def test_the_column_of_texts_is_found_by_name_or_because_it_is_the_only_one(tmp_path: Path) -> None:
@@ -268,6 +287,9 @@ def test_another_length_or_another_file_makes_other_tokens(tmp_path: Path, own_f
     )
     own = f"{own_file(text)}:Letters"
     assert rows(sources.load(data(folder, tokenizer=own)).x_test) == [[1, 2, 12, 21, 5, 1, 16, 16, 12, 5]]
+    kind = sources.load(data(folder, tokenizer=own)).inputs
+    assert str(tmp_path) in kind.meta()["made"]["name"]  # by which further texts are read, but not in what is exported
+    assert _without_folders(kind.meta())["made"]["name"] == "mine.py:Letters"
     own_file(text.replace("ord(letter) - 96", "ord('z') - ord(letter)"))
     assert rows(sources.load(data(folder, tokenizer=own)).x_test) == [[25, 24, 14, 5, 21, 25, 10, 10, 14, 21]]
     own_file(text.replace("ord(letter) - 96", "letter.code"))

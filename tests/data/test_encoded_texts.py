@@ -77,6 +77,7 @@ def test_texts_of_one_length_share_a_batch_and_rows_keep_their_order(home: Path)
 
 def test_it_says_what_texts_became_and_takes_further_ones(home: Path) -> None:
     said = encoded.load(fedlt.load_scenario("own", keys(home)).data).inputs.remarks()
+    assert said[0].startswith("texts are tokens by the encoder's own tokenizer: ")
     assert "85.7 % of the training texts' tokens are kept" in said[0]
     assert said[1] == "inputs are 3 features of Counts"
 

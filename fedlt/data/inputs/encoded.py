@@ -117,7 +117,7 @@ class EncodedKind(InputKind):
         if self.pending:
             return [self.pending]
         views = f", with {self.views} augmented views of each training picture" if self.views else ""
-        before = [] if self.texts is None else self.texts.remarks()
+        before = [] if self.texts is None else [self.texts.told("the encoder's own tokenizer")]
         return [*before, f"inputs are {len(self.mean):,} features of {self.encoder.rpartition(':')[2]}{views}"]
 
 

@@ -65,8 +65,12 @@ class TextKind(TokenKind):
         return super().stored(Given(x, mask))
 
     def remarks(self) -> list[str]:
+        return [self.told(self._made.name.rpartition(":")[2])]
+
+    def told(self, by: str) -> str:
+        """How much of the training texts is kept. by: what the tokenizer is called."""
         made, options = self._made, self._made.options
-        told = f"texts are tokens by {made.name.rpartition(':')[2]}"
+        told = f"texts are tokens by {by}"
         if not made.cut:
             told += f": every training text is whole within {counted(options['length'], 'token')}"
         else:
@@ -77,7 +81,7 @@ class TextKind(TokenKind):
             share = 100 * made.left / max(1, made.words)
             told = f"data.shorten leaves {share:.1f} % of the training texts' words and signs; {told}"
         bare = f"; {counted(made.bare, 'text')} without a token {'is' if made.bare == 1 else 'are'} one that says so"
-        return [told + (bare if made.bare else "")]
+        return told + (bare if made.bare else "")
 
     @property
     def _made(self) -> Tokenised:

@@ -9,11 +9,12 @@ import pytest
 from benchmarks.fedloge import evidence
 from benchmarks.strategies import study
 from benchmarks.strategies.settings import CHOOSING, COUNTING, LABELLED
+from benchmarks.text import study as texts
 from benchmarks.trials import Setting, Study, best_place
 from fedlt.config import catalog
 
 pytestmark = pytest.mark.slow
-ALL = [(source.STUDY, setting) for source in (evidence, study) for setting in source.SETTINGS.values()]
+ALL = [(source.STUDY, setting) for source in (evidence, study, texts) for setting in source.SETTINGS.values()]
 
 
 @pytest.mark.parametrize(("one", "setting"), ALL, ids=[f"{one.home.name}-{each.scenario}" for one, each in ALL])

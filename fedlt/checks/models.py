@@ -57,7 +57,7 @@ def check_model(
     recipe's class. input_shape: of one sample. num_classes: C. vocabulary: for models of token ids, how many there are;
     input_shape is then (tokens,). options: the model's keys.
     """
-    inputs = None if vocabulary is None else TokenKind(vocabulary, *input_shape, shorter=True)
+    inputs = None if vocabulary is None else TokenKind(vocabulary, input_shape[0], shorter=True)
     ModelSuite(model, options).run(Task("single", num_classes, tuple(input_shape), inputs=inputs))  # type: ignore[arg-type]
 
 

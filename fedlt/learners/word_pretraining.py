@@ -59,6 +59,7 @@ class WordPretraining(CrossEntropy):
             return super().loss(site, batch)
         encoder, words = site.model.part("backbone"), site.model.part("words")
         ids, mask = site.task.inputs.split(batch.x)
+        assert mask is not None  # build() has refused other inputs than tokens
         if self.pretrain == "mlm":
             return masked_words(encoder, words, encoder.embedding, ids, mask, site.rng)[0]
         return replaced_words(encoder, words["judge"], words["generator"], ids, mask, site.rng)

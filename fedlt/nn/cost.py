@@ -21,12 +21,14 @@ def multiply_adds(model: nn.Module, inputs: InputKind) -> int:
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal total
         if isinstance(module, nn.RNNBase):  # every weight is used in every step
-            steps = output[0].data.shape[:-1].numel()
+            states: Any = output[0]  # a tensor, or what packed sequences are in
+            steps = states.data.numel() // states.data.shape[-1]
             total += steps * sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
             return
         assert isinstance(module, LAYERS)
         places = output.numel() // output.shape[-1] if isinstance(module, nn.Linear) else output[0, 0].numel()
-        total += module.weight.numel() * places
+        weight: Any = module.weight
+        total += weight.numel() * places
 
     layers = [module for module in model.modules() if isinstance(module, LAYERS)]
     handles = [layer.register_forward_hook(count) for layer in layers]

@@ -117,7 +117,7 @@ def tokenised(
     if shorten is not None:
         shortened = [shorten(text) for text in texts]
         texts = [text for text, *_ in shortened]
-        words, left = (sum(each[place] for each in shortened) for place in (1, 2))
+        words, left = sum(before for _, before, _ in shortened), sum(after for *_, after in shortened)
     x, mask, totals, bare = tokens_of(recipe, texts)
     kept = mask.sum(axis=1)
     made = Tokenised(

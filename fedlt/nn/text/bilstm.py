@@ -11,7 +11,7 @@ states, or the two states that have read all of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class BiLSTMEncoder(TokenEncoder):
         x = vectors
         for directions in self.layers:
             x = self.dropout(x)
-            both = zip(directions, orders, strict=True)  # type: ignore[arg-type]
+            both = zip(cast(nn.ModuleList, directions), orders, strict=True)
             x = torch.cat([_taken(lstm(_taken(x, order))[0], order.argsort(1)) for lstm, order in both], 2)
         return x
 

@@ -46,8 +46,8 @@ class BlockAttention(FullAttention):
         keys, values = (torch.cat([_repeated(part), beside(part), _gathered(part, chosen)], 2) for part in (key, value))
         found = attended(query, keys, values, seen, self.heads)[:, : x.shape[1]]
 
-        first = (in_heads(part, self.heads) for part in (whole[0][:, : self.size], whole[1], whole[2]))
-        of_first = joined(F.scaled_dot_product_attention(*first, mask[:, None, None]))
+        q, k, v = (in_heads(part, self.heads) for part in (whole[0][:, : self.size], whole[1], whole[2]))
+        of_first = joined(F.scaled_dot_product_attention(q, k, v, mask[:, None, None]))
         return self.out(torch.cat([of_first, found[:, self.size :]], 1))  # type: ignore[no-any-return]
 
     def _drawn(self, real: Tensor) -> tuple[Tensor, Tensor]:

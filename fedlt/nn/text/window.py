@@ -49,8 +49,8 @@ class WindowAttention(FullAttention):
     def _of_first(self, x: Tensor, mask: Tensor, is_first: Tensor) -> Tensor:
         """[B, 1, D] what the first token finds in the whole text."""
         query, key, value = self._global()
-        parts = (in_heads(part, self.heads) for part in (query(first_of(x, is_first)), key(x), value(x)))
-        return joined(F.scaled_dot_product_attention(*parts, mask[:, None, None]))
+        q, k, v = (in_heads(part, self.heads) for part in (query(first_of(x, is_first)), key(x), value(x)))
+        return joined(F.scaled_dot_product_attention(q, k, v, mask[:, None, None]))
 
     def _global(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
         return self.global_query, self.global_key, self.global_value
@@ -81,6 +81,6 @@ def attended(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor, heads: i
 
     query: [B, N, size, D]. keys, values: [B, N, K, D], what each block may attend to. seen: [B, N, 1 or size, K].
     """
-    parts = (in_heads(part.flatten(0, 1), heads) for part in (query, keys, values))
-    found = F.scaled_dot_product_attention(*parts, seen.flatten(0, 1)[:, None])
+    q, k, v = (in_heads(part.flatten(0, 1), heads) for part in (query, keys, values))
+    found = F.scaled_dot_product_attention(q, k, v, seen.flatten(0, 1)[:, None])
     return joined(found).unflatten(0, query.shape[:2]).flatten(1, 2)

@@ -35,7 +35,7 @@ class Attack(Link):
         """Label flippers have a meaning where nothing is sent, too. Raises `ScenarioError` for clients not there."""
         self.untested(setting)
         if self.kind in FACTORS or setting.strategy.scope == "centralized":
-            return super().obstacle(setting)
+            return super().obstacle(setting) or setting.untrained
         if not setting.task.target.one_label:
             return f"label_flip mirrors the one class of a sample, and the targets are {setting.task.kind}"
         return None

@@ -64,6 +64,11 @@ class Setting:
         """K, the number of clients."""
         return len(self.sizes)
 
+    @property
+    def untrained(self) -> str | None:
+        """Why a link that acts on the change of trained weights has no meaning; None where it has."""
+        return None if self.trainable else "it acts on trained weights, and none travel; leave it out"
+
 
 @dataclass
 class Held:

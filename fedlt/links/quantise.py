@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from fedlt.links.link import FLOAT, Link, Sending
+from fedlt.links.link import FLOAT, Link, Sending, Setting
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class Quantise(Link):
     bits: Annotated[int, ">= 2", "<= 8"] = 8  # of each number on its way
     rounding: Literal["stochastic", "nearest"] = "stochastic"  # stochastic: right in the mean
     bucket: Annotated[int, ">= 1"] = 512  # numbers with one scale, their largest magnitude
+
+    def obstacle(self, setting: Setting) -> str | None:
+        return super().obstacle(setting) or setting.untrained
 
     def send(self, sending: Sending) -> None:
         change = sending.change

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import torch
 
-from fedlt.links.link import Link, Sending
+from fedlt.links.link import Link, Sending, Setting
 
 POSITION = 4
 """Bytes that name one of the weights."""
@@ -29,6 +29,9 @@ class TopK(Link):
 
     share: Annotated[float, "> 0", "<= 1"] = 0.01  # of the trained weights' changes, that travels
     feedback: bool = True  # the rest is kept, and added to the client's next change; false: it is lost
+
+    def obstacle(self, setting: Setting) -> str | None:
+        return super().obstacle(setting) or setting.untrained
 
     def send(self, sending: Sending) -> None:
         total = sending.setting.trainable

@@ -108,6 +108,10 @@ def test_a_count_that_float32_would_round_is_refused() -> None:
         (["model=hash_bag", "learner=cross_entropy"], "model", "exact_sum counts, and hash_bag is trained"),
         (["model={name: ss3, freeze: true}"], "model", "SS3 has no weights: model.freeze and model.adapter"),
         (["learner={name: counting, read: [0]}"], "learner.read", "expected"),
+        (["federation.links=[quantise]"], "federation.links", "it acts on trained weights, and none travel"),
+        (["federation.links=[top_k]"], "federation.links", "it acts on trained weights, and none travel"),
+        (["federation.links=[{name: dp, clip: 1.0, noise: 1.0}]"], "federation.links", "buffers travel unclipped"),
+        (["federation.attack={kind: scaled, share: 0.5}"], "federation.attack", "it acts on trained weights"),
         (["federation.late.chance=0.2"], "federation.late", "ExactSum needs every update in its round"),
     ],
 )

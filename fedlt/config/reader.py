@@ -11,6 +11,9 @@ from fedlt.config.component import Choice, assigned_plainly
 from fedlt.config.schema import Field, Mismatch, check, component_kind, describe, suggest
 from fedlt.errors import Problem, ScenarioError
 
+USUAL = {"tokenizer": "hashing"}
+"""Whose fields are meant where a component that is null by default has fields and no name."""
+
 
 class Reader:
     """Turns plain dictionaries into the dataclasses of `fedlt.config.sections` and collects what does not fit.
@@ -49,9 +52,10 @@ class Reader:
                 if given is None and "| None" in str(item.type):
                     result[name] = None
                     continue
+                sort = _kind_of(str(item.type))
                 if isinstance(given, dict) and "name" not in given:
-                    given = {"name": item.default, **given}  # fields of the default component
-                result[name] = self.choice(_kind_of(str(item.type)), given, where)
+                    given = {"name": item.default or USUAL.get(sort), **given}  # fields of the default component
+                result[name] = self.choice(sort, given, where)
             elif str(item.type).startswith("Annotated[list[Choice]"):
                 result[name] = self.choices(_kind_of(str(item.type)), content.get(name), where)
             elif name in content:

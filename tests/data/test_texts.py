@@ -275,6 +275,11 @@ def test_scenarios_without_a_tokenizer_keep_their_hash() -> None:
     assert "tokenizer" not in load_scenario("digits_lt").to_dict()["data"]
 
 
+def test_keys_without_a_name_are_those_of_hashing() -> None:
+    named = load_scenario("digits_lt", ["data.tokenizer={name: hashing, length: 6}"])
+    assert load_scenario("digits_lt", ["data.tokenizer.length=6"]).data == named.data
+
+
 def test_another_length_or_another_file_makes_other_tokens(tmp_path: Path, own_file: Callable[..., Path]) -> None:
     folder = table(tmp_path / "t", "csv")
     assert sources.load(data(folder)).x_train.shape == (4, 4)

@@ -42,6 +42,7 @@ SEEDS = (0, 1, 2)
 RULES: dict[str, CountModel] = {
     "ss3": SS3(),
     "ss3 .32/1.24/1.1": SS3(smoothness=0.32, significance=1.24, sanction=1.1),
+    "ss3 undivided": SS3(formula="undivided"),
     "ss3 of the paper": SS3(formula="paper"),
     "multinomial": NaiveBayes(),
     "complement": NaiveBayes(kind="complement"),

@@ -140,7 +140,9 @@ def test_scores_after_each_word_end_at_those_of_the_whole() -> None:
 # Oracles --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("formula", "modes"), [("paper", ("vanilla", "gv")), ("code", ("xai", "norm_gv_xai"))])
+@pytest.mark.parametrize(
+    ("formula", "modes"), [("paper", ("vanilla", "gv")), ("undivided", ("xai", "gv")), ("code", ("xai", "norm_gv_xai"))]
+)
 @pytest.mark.parametrize("classes", [2, 3, 4])
 @pytest.mark.parametrize("keys", [{}, {"smoothness": 0.32, "significance": 1.24, "sanction": 1.1}])
 def test_every_value_and_every_prediction_is_the_official_codes(

@@ -4,11 +4,12 @@ Burdisso, Errecalde, Montes-y-Gómez: A Text Classification Framework for Simple
 Detection over Social Media Streams. Expert Systems with Applications 2019. Each class is normalised by its own most
 frequent word, so that no class gains by its size. The official code, pyss3, has come to differ from the paper, and
 `formula` says whose values are taken: the code's defaults (`sg_m="xai"`, `cv_m="norm_gv_xai"`) let words that are
-common to the classes say nothing, and divide by the class's largest value; the paper's are `sg_m="vanilla"` and
-`cv_m="gv"`. As in the code, under either, a word seen once in a class says nothing for it, one never seen there has no
-significance for it, the median of an even number of classes is the lower of the middle two, and for two classes their
-smaller value is both the median and the deviation. Differs from the code: words only, no n-grams; a sample's words are
-summed at once, which its sums over sentences and paragraphs come to.
+common to the classes say nothing, and divide by the class's largest value; `undivided` is the first of these alone
+(`cv_m="gv"`), and the paper has neither (`sg_m="vanilla"`). As in the code, under all of them, a word seen once in a
+class says nothing for it, one never seen there has no significance for it, the median of an even number of classes is
+the lower of the middle two, and for two classes their smaller value is both the median and the deviation. Differs from
+the code: words only, no n-grams; a sample's words are summed at once, which its sums over sentences and paragraphs
+come to.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class SS3(CountModel):
     sanction: Annotated[float, ">= 0"] = 1.0  # p: power of the punishment for being significant in other classes too
     noise: Annotated[int, ">= 0"] = 1  # a word that a class has no more than so often has no value for it
     least: Annotated[float, ">= 0"] = 0.0  # a: values up to it are dropped
-    formula: Literal["code", "paper"] = "code"  # code: without common words, by the class's largest value
+    formula: Literal["code", "undivided", "paper"] = "code"  # undivided: common words are silent, and that is all
 
     def values(self, counts: Tensor, table: WordCounts) -> Tensor:
         most = table.words.amax(0).double()
@@ -63,7 +64,7 @@ class SS3(CountModel):
         else:
             median = local.median(1, keepdim=True).values
             deviation = (local - median).abs().mean(1, keepdim=True)
-        if self.formula == "code":
+        if self.formula != "paper":
             deviation = deviation.clamp(min=LEAST_SPREAD / self.significance)
         sharp = torch.tanh(3 * (local - median) / (self.significance * deviation) - 3) / 2 + 0.5
         if self.formula == "paper":

@@ -42,6 +42,7 @@ NEEDS = {
     "fedic": ["data.auxiliary=2"],
     "fedwolf": ["data.validation.per_class=2"],
     "pseudo_labels": ["data.unlabelled.hidden=0.5"],
+    "sibling_softmax": ["data.parents=[a, a, b, b, c, c, d, d, e, e]"],
     "label_tree": ["data.parents=[a, a, b, b, c, c, d, d, e, e]"],
     "ratio_loss": ["data.auxiliary=2"],
 }

@@ -46,6 +46,7 @@ NEEDS = {
     "fedwolf": ("data.validation.per_class=10",),
     "fedic": ("data.auxiliary=5",),
     "pseudo_labels": ("data.unlabelled.hidden=0.5",),
+    "sibling_softmax": ("data.parents=[a, a, b, b, c, c, d, d, e, e]",),
     "label_tree": ("data.parents=[a, a, b, b, c, c, d, d, e, e]",),
     "ratio_loss": ("data.auxiliary=5",),
 }

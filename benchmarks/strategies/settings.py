@@ -70,6 +70,7 @@ SETTINGS = {
             "pseudo_labels",
             "counting",
             "label_tree",
+            "sibling_softmax",
             "word_pretraining",
         ),  # no labels; words; a tree of classes
         hosts=("centralized", "fedavg"),

@@ -18,6 +18,7 @@ from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
 from fedlt.learner import Prediction
 from fedlt.learners.label_tree import LabelTree
+from fedlt.learners.sibling_softmax import SiblingSoftmax
 from fedlt.measures.tree import TreeErrors
 from fedlt.nn.net import Net
 from fedlt.statistic import Known, Predicted, Subject
@@ -74,6 +75,16 @@ def test_the_parent_is_chosen_first() -> None:
     found = cast(Any, learner.predict(net_of(learner), torch.tensor([[0.4, 0.15, 0.45]]).log()))
     assert found[""].argmax(1).tolist() == [2]
     assert found["consistent"].argmax(1).tolist() == [0]
+
+
+def test_a_sibling_softmax_leaves_other_parents_out() -> None:
+    """Class 1 has one sibling, so that e^0 stands against e^0 + e^2; class 2 has none, and costs nothing."""
+    learner = SiblingSoftmax()
+    net = Net(nn.Identity(), nn.Identity(), 3)
+    learner.build(net, Task("single", 3, (3,), parents=PARENTS))
+    site = SimpleNamespace(model=net)
+    found = learner.loss(cast(Site, site), cast(Batch, SimpleNamespace(x=LOGITS, y=Y)))
+    assert found.item() == pytest.approx(np.log(1 + np.exp(2.0)) / 2, rel=1e-6)
 
 
 def test_wrong_predictions_under_the_right_parent() -> None:

@@ -33,6 +33,7 @@ NEEDS = {
     **dict.fromkeys(("fedhoo", "fedwolf"), ("data.validation.per_class=2",)),
     "fedic": ("data.auxiliary=2",),
     "pseudo_labels": ("data.unlabelled.hidden=0.5",),
+    "sibling_softmax": ("data.parents=[a, a, b, b, c, c, d, d, e, e]",),
     "label_tree": ("data.parents=[a, a, b, b, c, c, d, d, e, e]",),
     "ratio_loss": ("data.auxiliary=2",),
     "ride": ("model.depth=2",),

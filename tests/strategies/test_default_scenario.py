@@ -21,6 +21,7 @@ LONGER = ("federation.rounds=4",)
 FURTHER = {
     "creff": (*LONGER, "strategy.features=10"),  # a second instead of ten
     "sbcl": ("federation.rounds=5",),  # its head is trained in the last fifth
+    "sibling_softmax": ("data.parents=[a, a, a, a, a, a, a, a, a, b]", *LONGER),  # over all classes it is a guess
     "label_tree": ("data.parents=[a, a, b, b, c, c, d, d, e, e]",),
     "pseudo_labels": (*LONGER, "data.unlabelled.hidden=0.5"),
     **dict.fromkeys(("fedhoo", "fedwolf"), (*LONGER, "data.validation.per_class=5")),

@@ -4,8 +4,9 @@ A study gives every method the same number of settings of rate and one own param
 and writes all of them with their validation figures to tuned.csv. A setting counts by the mean of generic and masked
 personal accuracy (of a method with one of them, by that one), since both models count. The smallest rate within half a
 point of the best is chosen: what is gained beyond it is noise, and a rate that is best on one seed may be too large on
-another. The chosen settings then train on all data, over seeds that did not choose. Both steps go on after an
-interruption. Test figures are in the runs that tune as well, and nothing here reads them.
+another. The chosen settings then train on all data, over seeds that did not choose. One that diverges on any of them
+gives way to the next smaller rate, for all seeds, which tuned.csv says; that asks for no figure. Both steps go on after
+an interruption. Test figures are in the runs that tune as well, and nothing here reads them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ SEED = 100
 """Of the runs that tune; no table has it."""
 TOLERANCE = 0.005
 """Settings this close to the best one are as good as it."""
+DIVERGED = "not finite"
+"""What the reason of a run that diverged says."""
 JUDGED = ("validation/generic/accuracy", "validation/personal_masked/accuracy")
 METRICS = (*ACCURACIES, "generic/balanced_accuracy", "personal_masked/worst_decile", *COSTS)
 Trial = tuple[float, float | str | None]
@@ -121,10 +124,7 @@ class Study:
                 own = "" if value is None else f"{self.methods[method].own}={shown(value)}"
                 line = {"setting": name, "method": method, "lr": f"{rate:g}", "own": own, **figures}
                 lines.append(line | {"chosen": "yes" if place == best else ""})
-        with self.file.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(lines)
+        self.write(lines)
 
     @property
     def file(self) -> Path:
@@ -150,17 +150,55 @@ class Study:
     def run(self, name: str, only: Sequence[str], seeds: Sequence[int], out: Path, parallel: int | str) -> None:
         """Run the chosen settings, and write NAME.csv of these methods."""
         setting, inline = self.settings[name], "resources.backend=inline"
-        work = [
-            job for method in only for job in self.jobs(setting, method, [self.chosen(name, method)], seeds, inline)
-        ]
-        done = run_jobs(sorted(work, key=lambda job: job.seed), out, parallel, False, view())
-        for job, reason in done.failures.items():
-            print(f"failed: {job}: {reason.splitlines()[0]}")
+        while True:
+            jobs = {method: self.jobs(setting, method, [self.chosen(name, method)], seeds, inline) for method in only}
+            work = sorted((job for each in jobs.values() for job in each), key=lambda job: job.seed)
+            done = run_jobs(work, out, parallel, False, view())
+            for job, reason in done.failures.items():
+                print(f"failed: {job}: {reason.splitlines()[0]}")
+
+            diverged = {
+                method
+                for method, each in jobs.items()
+                if any(DIVERGED in done.failures.get(job.name, "") for job in each)
+            }
+            if not [method for method in sorted(diverged) if self.lower(name, method)]:
+                break
 
         by = self.by if any(self.methods[method].strategy == "fedloge" for method in only) else "strategy"
         table = compare(*done.runs, by=by, reference="fedavg", metrics=METRICS, variants="*", title=name)
         print(render([table], "text"))
         (self.home / f"{name}.csv").write_text(render([table], "csv") + "\n", encoding="utf-8")
+
+    def lower(self, name: str, method: str) -> bool:
+        """Choose the setting's next smaller rate for a method whose chosen one diverged, with the same own value.
+
+        False where there is no smaller one.
+        """
+        rate, _ = self.chosen(name, method)
+        smaller = max((each for each in self.settings[name].rates if each < rate), default=None)
+        lines = self.tuned()
+        mine = [line for line in lines if (line["setting"], line["method"]) == (name, method)]
+        if smaller is None or not mine:
+            return False
+
+        chosen = next(line for line in mine if line["chosen"] == "yes")
+        chosen["chosen"] = "diverged"
+        tried = [line for line in mine if (line["lr"], line["own"]) == (f"{smaller:g}", chosen["own"])]
+        if not tried:
+            tried = [chosen | dict.fromkeys(JUDGED, "") | {"lr": f"{smaller:g}"}]
+            lines.insert(lines.index(mine[-1]) + 1, tried[0])
+        tried[0]["chosen"] = "yes"
+        self.write(lines)
+        print(f"{method} diverges at {rate:g}, and is given {smaller:g}")
+        return True
+
+    def write(self, lines: list[dict[str, str]]) -> None:
+        """Write tuned.csv."""
+        with self.file.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(lines)
 
     def main(self, description: str | None, out: str, seeds: str) -> None:
         """The command of the study."""

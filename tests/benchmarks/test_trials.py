@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from benchmarks.fedloge import evidence
 from benchmarks.strategies import study
 from benchmarks.strategies.settings import CHOOSING, COUNTING, LABELLED
 from benchmarks.text import study as texts
-from benchmarks.trials import Setting, Study, best_place
+from benchmarks.trials import Method, Setting, Study, best_place
 from fedlt.config import catalog
 
 pytestmark = pytest.mark.slow
@@ -40,3 +41,22 @@ def test_the_smallest_rate_near_the_best_score_is_chosen() -> None:
     assert best_place(settings, [math.nan, math.nan, 0.4, math.nan]) == 2
     # Of two values of a method's own parameter at one rate, the better one.
     assert best_place([(0.05, 1.0), (0.05, 2.0), (0.1, 1.0)], [0.597, 0.599, 0.600]) == 1
+
+
+def test_a_setting_that_diverges_gives_way_to_the_next_smaller_rate(tmp_path: Path) -> None:
+    """0.1 was tried with the same own value, 0.05 was not; below it there is nothing."""
+    one = Study(tmp_path, {"moon": Method("moon", own="mu", values=(1.0, 5.0))}, {"s": Setting("s", (0.05, 0.1, 0.2))})
+    figures = dict.fromkeys(("validation/generic/accuracy", "validation/personal_masked/accuracy"), "0.5")
+    tried = [(rate, f"mu={own}") for rate in ("0.1", "0.2") for own in (1, 5)]
+    lines = [{"setting": "s", "method": "moon", "lr": lr, "own": own} | figures | {"chosen": ""} for lr, own in tried]
+    lines[2]["chosen"] = "yes"
+    one.write(lines)
+    assert one.chosen("s", "moon") == (0.2, 1.0)
+
+    assert one.lower("s", "moon")
+    assert one.chosen("s", "moon") == (0.1, 1.0)
+    assert one.lower("s", "moon")
+    assert one.chosen("s", "moon") == (0.05, 1.0)
+    assert not one.lower("s", "moon")
+    chosen = {(line["lr"], line["own"]): line["chosen"] for line in one.tuned() if line["chosen"]}
+    assert chosen == {("0.2", "mu=1"): "diverged", ("0.1", "mu=1"): "diverged", ("0.05", "mu=1"): "yes"}

@@ -282,6 +282,7 @@ def test_methods_that_need_a_head_are_refused_with_the_reason(
 ASKS_OTHERWISE = {
     "fedavg_ft": "only with tune=head, which its build refuses",
     "fedala": "whatever stands on top is mixed; a head's features are computed once",
+    "word_pretraining": "its models are encoders of tokens, with a head of their own",
     "pseudo_labels": "its patterns name the backbone and the head, together all that is trained",
 }
 

@@ -50,7 +50,7 @@ class FedLoGe(Strategy):
     heads: Literal["standardised", "official"] = "standardised"  # what psi and phi read; official: features as they are
     recipe: Literal["fast", "official"] = "fast"  # how the simplex is made; official: 10,000 steps
     bias: Literal["none", "official"] = "none"  # of the simplex; official: frozen random numbers up to 1 / sqrt(D)
-    head_norm: Annotated[float, "> 0"] = 1.7  # of the generic head's rows after realignment; matters beside its bias
+    head_norm: Annotated[float, "> 0"] | None = 1.7  # of psi's rows, realigned, beside its bias; null: their mean norm
     backbone_from: Literal["simplex", "psi"] = "simplex"  # whose loss trains the backbone; psi: an ablation
 
     def build(self, model: Net, task: Task) -> None:
@@ -101,7 +101,8 @@ class FedLoGe(Strategy):
         inputs = _inputs(model, features)
         weight, bias = _weight_and_bias(model.head)
 
-        realigned = linear(inputs, scaled_rows(weight, self.head_norm), bias)
+        norm = weight.norm(dim=1).mean() if self.head_norm is None else self.head_norm
+        realigned = linear(inputs, scaled_rows(weight, norm), bias)
         heads = {"realigned": realigned, "psi": linear(inputs, weight, bias)}
         if self.backbone_from == "simplex":
             heads["simplex"] = model.part("simplex")(features)

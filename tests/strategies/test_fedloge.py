@@ -341,9 +341,15 @@ def test_the_generic_variants(make_client: Any, heads: Heads) -> None:
     h = np.maximum(x.numpy() @ w["backbone.0.weight"].T, 0)
     z = h if heads == "official" else standardised(h, w)
     rows = 1.7 * w["head.weight"] / np.linalg.norm(w["head.weight"], axis=1, keepdims=True)
-    found = strategy.generic(Server(client.model, client.flat, client.task), x)
+    server = Server(client.model, client.flat, client.task)
+    found = strategy.generic(server, x)
     assert list(found) == ["realigned", "psi", "simplex"]
     assert np.allclose(found["realigned"].detach(), z @ rows.T + w["head.bias"], atol=1e-4)
+
+    # Without a norm, that of psi's rows in the mean.
+    scale = float(np.linalg.norm(w["head.weight"], axis=1).mean()) / 1.7
+    own = FedLoGe(head_norm=None, heads=heads).generic(server, x)["realigned"]
+    assert np.allclose(own.detach(), z @ (scale * rows).T + w["head.bias"], atol=1e-3)
     assert np.allclose(found["psi"].detach(), z @ w["head.weight"].T + w["head.bias"], atol=1e-4)
     assert np.allclose(found["simplex"].detach(), h @ w["simplex.weight"].T, atol=1e-5)
     assert all(np.array_equal(value, w[name]) for name, value in tensors(client).items())

@@ -13,6 +13,7 @@ from benchmarks.quoted import lists, measured
 
 COLUMNS = {
     "generic": "generic/accuracy",
+    "balanced": "generic/balanced_accuracy",
     "head": "generic/many",
     "medium": "generic/medium",
     "tail": "generic/few",

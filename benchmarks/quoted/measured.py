@@ -16,11 +16,12 @@ TABLES = {
     "cifar100_lt_pretrained": HERE / "fedloge" / "cifar100_lt_pretrained.csv",
     "cifar100_lt_pretrained_bounds": HERE / "fedloge" / "cifar100_lt_pretrained_bounds.csv",
     "ham10000_sites_pretrained": HERE / "fedloge" / "ham10000_sites_pretrained.csv",
+    "trec50_lt_pretrained": HERE / "text" / "trec50_lt_pretrained.csv",
 }
 USUAL = {"strategy.backbone_from": "simplex", "strategy.sparsity": "0.6", "strategy.heads": "standardised"}
 """Keys of FedLoGe that some tables vary, at their defaults: other rows are ablations."""
 
-PERCENT = ("accuracy", "many", "medium", "few", "worst_decile", "std")
+PERCENT = ("accuracy", "balanced_accuracy", "many", "medium", "few", "worst_decile", "std")
 
 Row = dict[str, str]
 

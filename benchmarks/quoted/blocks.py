@@ -52,7 +52,7 @@ def compared(table: str, *methods: str) -> str:
     """A row for each method: mean and standard deviation of the headlines, with an arrow where the interval of the
     paired difference to the table's reference excludes zero."""
     rows = measured.rows(table)
-    columns = [name for name in COLUMNS if name != "MB up"]
+    columns = [name for name in COLUMNS if name not in ("balanced", "MB up")]
     lines = [f"| | {' | '.join(columns)} |", f"| :-- |{' --: |' * len(columns)}"]
     for method in methods:
         cells = [rows.get((method, COLUMNS[name])) for name in columns]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import json
 import math
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from functools import cached_property
 from html import escape
@@ -255,8 +256,15 @@ def load_runs(*patterns: str | Path) -> list[Run]:
             if (match / "run.json").is_file():
                 folders.add(match)
             elif "**" not in text:  # else the glob itself has looked into the folder
-                folders.update(path.parent for path in match.rglob("run.json"))
+                folders.update(_below(match))
     return [Run(folder) for folder in sorted(folders)]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The run folders at any depth. Unlike `rglob`, `os.walk` passes over what a run at work takes away meanwhile."""
+    for place, _, files in os.walk(folder):
+        if "run.json" in files:
+            yield Path(place)
 
 
 def _figures(values: dict[str, float | None]) -> dict[str, float]:

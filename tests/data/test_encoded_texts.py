@@ -38,6 +38,17 @@ class Counts(TextEncoder):
 
         return encode
 '''
+PICTURES = """
+from dataclasses import dataclass
+
+from fedlt import Encoder
+
+
+@dataclass(frozen=True)
+class Means(Encoder):
+    def build(self):
+        return lambda x: x.mean(dim=(2, 3))
+"""
 TEXTS = ["one two three four five six", "one", "one two three", "two", "", "three one"]
 
 
@@ -90,6 +101,12 @@ def test_it_says_what_texts_became_and_takes_further_ones(home: Path) -> None:
 def test_a_tokenizer_beside_it_is_refused(home: Path) -> None:
     with pytest.raises(ScenarioError, match=r"(?s)data.tokenizer: .*Counts brings its own tokenizer; remove it"):
         fedlt.run("own", *keys(home), "data.tokenizer=hashing", out=home, backend="inline")
+
+
+def test_an_encoder_of_pictures_takes_no_texts(home: Path) -> None:
+    (home / "pictures.py").write_text(PICTURES)
+    with pytest.raises(ScenarioError, match="data.encoder: an encoder takes images, and texts holds tokens of texts"):
+        fedlt.run("own", *keys(home, f"{home}/pictures.py:Means"), "data.tokenizer=hashing", out=home, backend="inline")
 
 
 def test_pictures_are_no_texts(home: Path) -> None:

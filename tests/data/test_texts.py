@@ -146,7 +146,6 @@ def test_the_column_of_texts_is_found_by_name_or_because_it_is_the_only_one(tmp_
         ({"input_column": "age"}, "data.input_column: csv: 'age' holds no texts; name another column"),
         ({"input_column": ["text", "age"]}, "data.input_column: csv: data.tokenizer reads one column of texts"),
         ({"category_columns": ["age"]}, "data.category_columns: csv: texts by data.tokenizer are the only inputs"),
-        ({"encoder": "efficientnet_lite0"}, "data.encoder: an encoder takes images, and csv holds tokens of texts"),
         ({"size": 8}, "data.size: has no effect: csv: the inputs are int32 [4, 4], and no pictures; remove it"),
     ],
 )
@@ -154,12 +153,7 @@ def test_keys_that_do_not_fit_texts(keys: dict[str, Any], message: str, tmp_path
     train, test = {**TRAIN, "age": [1, 2, 3, 4]}, {**TEST, "age": [1]}
     config = data(table(tmp_path / "csv", "csv", train, test), **keys)
     with pytest.raises(ScenarioError) as caught:
-        if config.encoder is None:
-            sources.load(config)
-        else:
-            from fedlt.data import encoded
-
-            encoded.load(config)
+        sources.load(config)
     assert str(caught.value.problems[0]).startswith(message)
 
 

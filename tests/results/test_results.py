@@ -321,6 +321,21 @@ def test_starting_again_removes_the_earlier_results(writer: RunWriter) -> None:
     assert open_run(writer.folder).scenario == {"seed": 4}
 
 
+def test_what_a_run_takes_away_meanwhile_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the parts of a checkpoint are, while others look for runs."""
+    (tmp_path / "one" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "one" / "run.json").write_text("{}")
+    scan = os.scandir
+
+    def gone(path: Any) -> Any:
+        if Path(path).name == "checkpoints":
+            raise FileNotFoundError(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", gone)
+    assert [run.folder.name for run in load_runs(tmp_path)] == ["one"]
+
+
 def test_runs_are_found_by_path_folder_and_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("runs/b", "runs/a", "runs/sweep/c"):
         RunWriter(tmp_path / name, SCENARIO, META).start()

@@ -105,7 +105,7 @@ def test_a_tokenizer_beside_it_is_refused(home: Path) -> None:
 
 def test_an_encoder_of_pictures_takes_no_texts(home: Path) -> None:
     (home / "pictures.py").write_text(PICTURES)
-    with pytest.raises(ScenarioError, match="data.encoder: an encoder takes images, and texts holds tokens of texts"):
+    with pytest.raises(ScenarioError, match=r"data.encoder: an encoder takes images, and texts holds tokens of texts"):
         fedlt.run("own", *keys(home, f"{home}/pictures.py:Means"), "data.tokenizer=hashing", out=home, backend="inline")
 
 

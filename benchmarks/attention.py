@@ -11,13 +11,13 @@ in milliseconds, and how many times as long full attention takes.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from statistics import median
 
 import torch
 
+from benchmarks.rows import write_rows
 from fedlt.nn.text.encoder import Embedding, TokenEncoder
 from fedlt.nn.text.transformer import Transformer
 from fedlt.nn.text.window_transformer import WindowTransformer
@@ -69,11 +69,7 @@ def main() -> None:
         rows.append(row)
         print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
-    if given.table:
-        with given.table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write_rows(given.table, rows)
 
 
 if __name__ == "__main__":

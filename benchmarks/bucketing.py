@@ -12,7 +12,6 @@ share of all places of the training's batches that hold no token.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 import fedlt
+from benchmarks.rows import write_rows
 from fedlt.data.inputs.tokens import TokenKind
 
 CASES = ((512, "text_cnn"), (4096, "hash_bag"), (4096, "text_cnn"))
@@ -121,11 +121,7 @@ def main() -> None:
             for row in found:
                 print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
-    if given.table:
-        with given.table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write_rows(given.table, rows)
 
 
 if __name__ == "__main__":

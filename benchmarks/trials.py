@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from benchmarks.rows import write_rows
 from fedlt.comparing.compare import compare
 from fedlt.comparing.table import render
 from fedlt.measures.figures import COSTS
@@ -195,10 +196,7 @@ class Study:
 
     def write(self, lines: list[dict[str, str]]) -> None:
         """Write tuned.csv."""
-        with self.file.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(lines)
+        write_rows(self.file, lines)
 
     def main(self, description: str | None, out: str, seeds: str) -> None:
         """The command of the study."""

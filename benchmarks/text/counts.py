@@ -13,7 +13,6 @@ decisions. Ends with the claims that the tables are to bear out, and whether the
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 
 import fedlt
+from benchmarks.rows import write_rows
 from benchmarks.text.corpora import write
 from fedlt.config.scenario import load_scenario
 from fedlt.data.federation import federate
@@ -188,8 +188,10 @@ def claims(rows: list[dict[str, Any]], early: list[dict[str, Any]]) -> Iterator[
             f"TREC-50: SS3 at its defaults has a tail of .5 or more where multinomial naive Bayes has 0 ({found})",
             holds,
         )
+
     same = [row["federated_is_central"] == "true" for row in rows]
     yield f"ten clients predict as one site does ({sum(same)} of {len(same)} rows, {len(SEEDS)} seeds each)", all(same)
+
     for row in (row for row in early if row["model"] == "ss3"):
         for late in (5, 50):
             pair = row[f"erde_{late}_early"], row[f"erde_{late}_all"]
@@ -198,15 +200,6 @@ def claims(rows: list[dict[str, Any]], early: list[dict[str, Any]]) -> Iterator[
                 f"{row['corpus']}: SS3's ERDE_{late} is smaller early ({pair[0]}) than after all words ({pair[1]})",
                 holds,
             )
-
-
-def save(rows: list[dict[str, Any]], path: Path | None) -> None:
-    """Write a table."""
-    if path:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
 
 
 def main() -> None:
@@ -228,8 +221,8 @@ def main() -> None:
         for corpus in ALARMS:
             write(corpus, given.data, folder)
             early += early_rows(corpus, folder)
-    save(rows, given.table)
-    save(early, given.early)
+    write_rows(given.table, rows)
+    write_rows(given.early, early)
 
     for text, holds in claims(rows, early):
         print("pass" if holds else "fail", text)

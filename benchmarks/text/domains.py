@@ -10,11 +10,11 @@ is within half a point of ten models, and more than a point above itself without
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from statistics import mean, stdev
 
 import fedlt
+from benchmarks.rows import write_rows
 
 SETTING = (
     "data.tokenizer=null",
@@ -35,7 +35,6 @@ ROWS = {
     "FedAvg, trained with the mask": ("strategy=fedavg", "learner=sibling_softmax"),
 }
 FIGURES = {"unmasked": "personal/accuracy", "masked": "personal_masked/accuracy"}
-FIELDS = ("training", "row", "seeds", *(f"{name} {part}" for name in FIGURES for part in ("mean", "std")))
 TRAINING = {"balanced": "data.longtail=none", "imbalance 20": "data.longtail.imbalance_factor=20"}
 
 
@@ -51,11 +50,7 @@ def main() -> None:
         for training, tail in TRAINING.items()
         for row, keys in ROWS.items()
     ]
-    if given.table is not None:
-        with given.table.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(lines)
+    write_rows(given.table, lines)
 
     means = {(found["training"], found["row"]): found for found in lines}
     for training in TRAINING:

@@ -120,6 +120,7 @@ def warn_of_other_counts(config: Data, labels: RawLabels) -> None:
     known = PUBLISHED.get(config.name)
     if known is None or (config.train_split, config.test_split) != known.splits or config.test_share is not None:
         return
+
     counts = labels.train_targets.counts()
     found = [len(labels.y_train), len(labels.y_test), len(counts), int(counts.max()), int(counts.min())]
     said = [known.train, known.test, known.classes, known.largest, known.smallest]
@@ -130,6 +131,7 @@ def warn_of_other_counts(config: Data, labels: RawLabels) -> None:
         "in the largest class",
         "in the smallest class",
     )
+
     other = [
         f"{here:,} {what} (published: {there:,})"
         for here, there, what in zip(found, said, names, strict=True)

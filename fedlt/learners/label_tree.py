@@ -1,7 +1,7 @@
 """Label tree: the parents of the classes help to learn the tail, whose classes have siblings with more samples.
 
-Two usual ways to use a tree of two levels (`data.parents`), no paper's own. Methods of the kind are compared in du
-Toit, Redelinghuys, Dunaiski: Introducing Three New Benchmark Datasets for Hierarchical Text Classification. 2024.
+Two usual ways to use a tree of two levels (`data.parents`), no paper's own; arXiv 2411.19119 compares methods of the
+kind on texts.
 
 - `auxiliary`: a second linear head on the same features predicts the parent. The loss is the sum of both
   cross-entropies; a prediction adds `decode` log p(parent of c) to log p(c).

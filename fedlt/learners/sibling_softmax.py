@@ -4,8 +4,8 @@ The loss of a sample is over the classes of its own domain alone, those under th
 that classes of other domains push nothing down. Predictions are over all classes; where clients are domains, the masked
 personal figures are those of a prediction that is told the domain. Training over all classes with the mask at
 prediction alone is `learner=cross_entropy` read by the same figures: one encoder and the union of heads for several
-problems, as in the chatbots of arXiv 2111.03963. Fu and others call a restricted softmax by a client's own classes
-FedRS; this one is by the tree, whoever the client is.
+problems, as in the chatbots of arXiv 2111.03963. FedRS restricts the softmax by a client's own classes; this one is by
+the tree, whoever the client is.
 """
 
 from __future__ import annotations

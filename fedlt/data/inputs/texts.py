@@ -118,8 +118,10 @@ def tokenised(
         shortened = [shorten(text) for text in texts]
         texts = [text for text, *_ in shortened]
         words, left = sum(before for _, before, _ in shortened), sum(after for *_, after in shortened)
+
     x, mask, totals, bare = tokens_of(recipe, texts)
     kept = mask.sum(axis=1)
+
     made = Tokenised(
         name,
         dict(options),

@@ -37,6 +37,7 @@ def read_data(name: str, train: Dataset, test: Dataset, config: Data, place: Pat
     for column in columns:
         if column not in test.features:
             raise refuse(f"{name}: the test set has no column {column!r}", "data.input_column")
+
     if _is_picture(train.features[columns[0]]):
         splits = {"train": train, "test": test}.items()
         x, x_test = (_pictures(name, table, columns[0], fit, place, split) for split, table in splits)
@@ -63,6 +64,7 @@ def read_labels(name: str, train: Dataset, test: Dataset, config: Data) -> RawLa
     if names and other and names != other:
         told = f"{name}: {targets[0]!r} codes other classes in the test set, or in another order"
         raise refuse(f"{told}: {_first(names, other)}", "data.target_column")
+
     groups, test_groups = ({c: np.asarray(table[c][:]) for c in config.group_columns} for table in (train, test))
     y_train, y_test = labels_in(name, train, targets), labels_in(name, test, targets)
     kind = kind_of_columns(config, targets)

@@ -9,7 +9,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 
-from benchmarks.quoted import lists, measured
+from benchmarks.quoted import lists, measured, studied
 
 COLUMNS = {
     "generic": "generic/accuracy",
@@ -124,6 +124,7 @@ KINDS: dict[str, Callable[..., str]] = {
     "compared": compared,
     "rows": rows,
     "strategies": strategies,
+    "studied": studied.studied,
     "final-table": final_table,
     "citations": lists.citations,
     "columns": lists.columns,

@@ -48,7 +48,7 @@ def table(setting: str) -> str:
 
     for name in sorted(found, key=lambda name: -_mean(found[name], "generic/accuracy", -1.0)):
         cells = [_cell(found[name].get(metric), factor, form) for _, metric, factor, form in COLUMNS]
-        given = [*_chosen(setting, name), needs(name)] if studied else []
+        given = [*chosen(setting, name), needs(name)] if studied else []
         body.append([f"`{name}`", found[name]["cost/mb_up"]["n"], *given, *cells])
 
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
@@ -85,7 +85,8 @@ def read(setting: str) -> dict[str, Lines]:
     return found
 
 
-def _chosen(setting: str, name: str) -> list[str]:
+def chosen(setting: str, name: str) -> list[str]:
+    """The rate and the own key of the trial that the method was given, as they are typed."""
     rate, value = STUDY.chosen(setting, name)
     return [f"{rate:g}", "" if value is None else f"{STUDY.methods[name].own} {value}"]
 

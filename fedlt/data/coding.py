@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from fedlt.errors import Problem, ScenarioError
 
+UNLEARNT = "leave those rows out of the test set, or give the training set some of that class"
+"""What to do with labels that only the test set has: nothing can learn them."""
+
 _DIGITS = re.compile(r"([0-9]+)")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
@@ -68,13 +71,32 @@ def coded(name: str, what: str, values: NDArray[Any], known: Sequence[str]) -> N
     distinct, inverse = np.unique(texts, return_inverse=True)
     unknown = [str(text) for text in distinct if str(text) not in codes]
     if unknown:
-        raise refuse(f"{name}: {what} of the test set hold {unknown[0]!r}, which the training set lacks")
+        lacks = f"{what} of the test set hold {unknown[0]!r}, which the training set lacks"
+        raise refuse(f"{name}: {lacks}; {UNLEARNT}")
     return np.array([codes[str(text)] for text in distinct], np.int64)[inverse]
 
 
 def numeric(texts: Sequence[str]) -> bool:
     """Whether all texts are numbers, so that `ordered` orders them by size."""
     return all(_NUMBER.fullmatch(text) for text in texts)
+
+
+def refuse_beyond(
+    name: str, split: str, labels: NDArray[Any], classes: int, named: int, key: str = "data.name"
+) -> None:
+    """Raise `ScenarioError` for whole numbers that are not in 0..classes-1.
+
+    labels: [N] of one split. named: how many classes the data name; 0: their number follows from the training labels.
+    """
+    odd = labels[(labels < 0) | (labels >= classes)]
+    if not len(odd):
+        return
+    if split == "test" and odd.min() >= classes and not named:
+        told = f"labels of the test set hold {odd.min()}, and those of the training set end at {classes - 1}"
+        raise refuse(f"{name}: {told}; {UNLEARNT}", key)
+    of = f", since the data name {classes} classes" if named else ""
+    remedy = "name all classes, or renumber them" if named else "renumber the classes from 0 on"
+    raise refuse(f"{name}: {split} labels must lie in 0..{classes - 1}{of}, got {odd[0]}; {remedy}", key)
 
 
 Lists = Sequence[Sequence[Any]]
@@ -108,9 +130,7 @@ def list_classes(
         known = list(map(str, class_names)) or [str(number) for number in range(int(numbers[0].max(initial=-1)) + 1)]
 
     for split, part in zip(("training", "test"), numbers, strict=True):
-        if len(part) and (part.min() < 0 or part.max() >= len(known)):
-            bounds = f"0..{len(known) - 1}, got {part.min()}..{part.max()}"
-            raise refuse(f"{name}: {split} labels must lie in {bounds}; renumber the classes", "data.targets")
+        refuse_beyond(name, split, part, len(known), len(class_names), "data.targets")
     ends = [np.cumsum([len(row) for row in rows])[:-1] for rows in (train, test)]
     parts = [np.split(part, end) for part, end in zip(numbers, ends, strict=True)]
     return [[row.tolist() for row in part] for part in parts], tuple(known)

@@ -89,12 +89,8 @@ def checked_labels(
     targets = Targets(read.train, len(read.class_names), chosen, train)
     _refuse_rows_without_label(name, "training", targets)
     frequency = targets.counts()
-    missing = np.flatnonzero(frequency == 0)
-    if len(missing):
-        what = f"{len(missing)} of {len(frequency)} classes (class {missing[0]} first)"
-        raise refuse(f"{name}: {what} have no training sample; renumber the classes to 0..C-1 without gaps")
-
     tested = Targets(read.test, len(read.class_names), chosen, test, frequency)
+    _refuse_classes_without_training(name, frequency, tested.counts(), read.class_names)
     _refuse_rows_without_label(name, "test", tested)
     return RawLabels(name, targets, tested, read.class_names)
 
@@ -137,6 +133,23 @@ def _refuse_blank(name: str, split: str, labels: NDArray[Any]) -> None:
     if blank:
         what = f"{name}: {len(blank)} rows of the {split} set (row {blank[0]} first) have an empty text as label"
         raise refuse(f"{what}; leave them out", "data.target_column")
+
+
+def _refuse_classes_without_training(
+    name: str, frequency: NDArray[np.int64], tested: NDArray[np.int64], class_names: Sequence[str]
+) -> None:
+    """Nothing can learn a class without training samples. frequency, tested: [C] samples of either split."""
+    missing = np.flatnonzero(frequency == 0)
+    if not len(missing):
+        return
+    first = class_names[missing[0]]
+    plain = first == str(missing[0])  # a number, not a name
+    what = f"{len(missing)} of {len(frequency)} classes ({f'class {first}' if plain else repr(first)} first)"
+    in_test = f", and {tested[missing].sum()} test samples" if tested[missing].any() else ""
+    left_out = "leave their test samples out" if in_test else ""
+    rest = "renumber the classes to 0..C-1 without gaps" if plain else "take them out of the names of the classes"
+    remedy = f"{left_out} and {rest}" if left_out else rest
+    raise refuse(f"{name}: {what} have no training sample{in_test}; {remedy}")
 
 
 def _refuse_rows_without_label(name: str, split: str, targets: Targets) -> None:

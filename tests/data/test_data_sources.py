@@ -96,7 +96,7 @@ def test_text_labels_are_coded_alphabetically(tmp_path: Path) -> None:
     raw = sources.load(config)
     assert raw.y_train.tolist() == [1, 0, 1] and raw.y_test.tolist() == [0, 1] and raw.class_names == ("cat", "dog")
     unknown = write_npz(tmp_path / "s.npz", y_train=np.array(["dog", "cat", "dog"]), y_test=np.array(["cat", "elk"]))
-    assert "'elk', which the training set lacks" in refusal(unknown)
+    assert "'elk', which the training set lacks; leave those rows out of the test set, or give" in refusal(unknown)
 
 
 def test_moments_of_pictures_and_of_feature_rows(tmp_path: Path) -> None:
@@ -131,10 +131,13 @@ BAD_ARRAYS: list[tuple[dict[str, Any], str]] = [
     ({"y_train": LABELS[:3, None, None]}, "one number per row"),
     ({"y_train": LABELS[:3] + 0.5}, "whole numbers"),
     ({"y_train": np.array([0, 2, 2])}, "(class 1 first) have no training sample"),
-    ({"y_test": np.array([0, 2])}, "test labels must lie in 0..1"),
+    ({"y_train": np.array([0, 2, 2]), "y_test": np.array([1, 1])}, "2 test samples; leave their test samples out and"),
+    ({"y_test": np.array([0, 2])}, "test set hold 2, and those of the training set end at 1; leave those rows out"),
+    ({"y_test": np.array([0, -2])}, "test labels must lie in 0..1, got -2; renumber the classes from 0 on"),
+    ({"y_test": np.array([0, 2]), "class_names": np.array(["a", "b"])}, "the data name 2 classes, got 2; name all"),
     ({"y_train": np.array([-1, 0, 1])}, "training labels must lie in 0..1"),
     ({"y_test": LABELS[:0], "x_test": GRAY[:0]}, "test set is empty"),
-    ({"class_names": np.array(["a", "b", "c"])}, "1 of 3 classes (class 2 first)"),
+    ({"class_names": np.array(["a", "b", "c"])}, "1 of 3 classes ('c' first) have no training sample; take them out"),
     ({"class_names": np.array("a")}, "class_names must be one text per class, got shape []"),
 ]
 

@@ -183,7 +183,7 @@ def test_test_rows_need_labels_of_known_classes_too(tmp_path: Path) -> None:
     short = refusal(write(tmp_path / "b.npz", HOT, HOT[:, :3]))
     assert "one column for each class, got 4 (training), 3 (test)" in short
     high = refusal(write(tmp_path / "c.npz", TAGS, TAGS + (TAGS == 2)))
-    assert "test tags must lie in 0..2, or -100 for padding, got 3" in high
+    assert "labels of the test set hold 3, and those of the training set end at 2; leave those rows out" in high
 
 
 def test_ordinal_names_have_the_order_that_is_given(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data.coding import as_texts, coded, held_as, ordered, refuse
+from fedlt.data.coding import as_texts, coded, held_as, ordered, refuse, refuse_beyond
 from fedlt.target import Read, Target
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ class Single(Target):
 
         classes = len(class_names) or int(train.max()) + 1
         for split, y in (("training", train), ("test", test)):
-            if y.min() < 0 or y.max() >= classes:
-                bounds = f"{y.min()}..{y.max()}"
-                raise refuse(f"{name}: {split} labels must lie in 0..{classes - 1}, got {bounds}; renumber the classes")
+            refuse_beyond(name, split, y, classes, len(class_names))
         return Read(train, test, tuple(map(str, class_names)) or tuple(map(str, range(classes))))
 
     def text_order(self, name: str, texts: NDArray[np.str_]) -> Sequence[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlt.data.coding import as_lists, list_classes, refuse
+from fedlt.data.coding import as_lists, list_classes, refuse, refuse_beyond
 from fedlt.target import Read, Target
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ class Tags(Target):
 
         classes = len(class_names) or max(0, int(train.max())) + 1
         for split, y in (("training", train), ("test", test)):
-            odd = y[(y != PADDING) & ((y < 0) | (y >= classes))]
+            odd = y[(y != PADDING) & (y < 0)]
             if len(odd):
                 bounds = f"0..{classes - 1}, or {PADDING} for padding"
                 raise refuse(f"{name}: {split} tags must lie in {bounds}, got {odd[0]}; renumber the classes", KEY)
+            refuse_beyond(name, split, y[y != PADDING], classes, len(class_names), KEY)
         names = tuple(map(str, class_names)) or tuple(map(str, range(classes)))
         return Read(train.astype(np.int64), test.astype(np.int64), names)
 

@@ -97,6 +97,7 @@ def _dumper() -> type[Any]:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if quoted else None)
 
     Dumper.add_representer(str, represent)
+    Dumper.add_representer(tuple, yaml.Dumper.represent_list)  # a field's default may be one, and YAML has lists
     return Dumper
 
 

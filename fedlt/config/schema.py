@@ -45,7 +45,7 @@ class Field:
 
 
 def check(annotation: str, value: Any) -> Any:
-    """`value`, converted where that is exact (1 to 1.0); raises `Mismatch` otherwise."""
+    """`value`, converted where that is exact (1 to 1.0, a list to a tuple); raises `Mismatch` otherwise."""
     return _check(_parse(annotation), value)
 
 
@@ -145,7 +145,8 @@ def _check_generic(node: ast.Subscript, value: Any) -> Any:
     if outer in ("list", "tuple"):
         if not isinstance(value, list | tuple):
             raise _mismatch(node, value)
-        return [_check(inner[0], item) for item in value]
+        items = [_check(inner[0], item) for item in value]
+        return items if outer == "list" else tuple(items)
 
     if outer == "dict":
         if not isinstance(value, dict):

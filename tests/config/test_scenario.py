@@ -266,6 +266,18 @@ def test_a_resolved_scenario_loads_back_to_the_same(tmp_path: Path) -> None:
     assert again.hash == original.hash
 
 
+def test_a_tuple_is_written_as_a_list_and_read_as_a_tuple(own_file: Callable[..., Path], tmp_path: Path) -> None:
+    text = "@dataclass(frozen=True)\nclass Mine(Strategy):\n    sizes: tuple[int, ...] = (2, 3)  # some sizes\n"
+    original = changed(f"strategy={own_file(text)}:Mine")
+    path = tmp_path / "again.yaml"
+    path.write_text(original.to_yaml(), encoding="utf-8")
+    assert "  sizes:\n  - 2\n  - 3\n" in path.read_text(encoding="utf-8")
+    again = load_scenario(path)
+    assert again.strategy.options == original.strategy.options == {"sizes": (2, 3)}
+    assert again.hash == original.hash
+    assert load_scenario(path, ["strategy.sizes=[4]"]).strategy.create().sizes == (4,)
+
+
 def test_the_hash_is_of_what_the_result_depends_on() -> None:
     base = changed().hash
     assert len(base) == 64

@@ -36,7 +36,7 @@ FITS: list[tuple[str, Any, Any]] = [
     ("list[int]", [], []),
     ("list", [1, "x"], [1, "x"]),
     ("list[float]", [1, 2.5], [1.0, 2.5]),
-    ("tuple[float, ...]", (1, 2), [1.0, 2.0]),
+    ("tuple[float, ...]", (1, 2), (1.0, 2.0)),
     ("dict[str, float]", {"a": 1}, {"a": 1.0}),
     ("dict", {"a": 1}, {"a": 1}),
     ("list[int] | str | None", "counts.txt", "counts.txt"),

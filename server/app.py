@@ -13,7 +13,6 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedlt.callback import Callback, RunState
-from fedlt.cohorts.chosen import cohort_size
 from fedlt.config.declarations import BEYOND_MODEL
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
@@ -29,10 +28,9 @@ from fedlt.training.assembly import Assembly, assemble
 from fedlt.training.initial import Initial
 from fedlt.training.sameness import training_hash
 from server.grids.local import LocalGrid
-from server.rounds.aggregation import strategy_remarks
 from server.rounds.hooks import Hooks
 from server.rounds.loop import Rounds
-from server.rounds.own_data import own_data_remarks
+from server.rounds.remarks import remarks_of
 from server.rounds.replay import replay
 from server.rounds.stopping import Patience
 from server.state import durable, training
@@ -86,8 +84,7 @@ def serve(
     after a signal.
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
-    remarks = [*parts.remarks(), *strategy_remarks(parts.strategy, cohort_size(scenario, len(federation.clients)))]
-    remarks += own_data_remarks(scenario, federation, parts)
+    remarks = remarks_of(scenario, federation, parts)
     tested = federation.test_share_text(scenario.data.test_share)
     remarks += [text for text in (tested, federation.untested_text()) if text]
     folder = out / scenario.run_name

@@ -167,6 +167,9 @@ def check(
     from fedlt.commands.contracts import check_contracts
 
     contracts_held = check_contracts(checked, parts.task, contracts)
+    from server.rounds.remarks import remarks_of
+
+    remarks = remarks_of(checked, federation, parts)
     if quiet:
         return
     if untested := federation.untested_text():
@@ -180,7 +183,7 @@ def check(
         f"backend {backend}; run name {checked.run_name}"
     )
     tested = federation.test_share_text(checked.data.test_share)
-    for line in [*parts.remarks(), *([tested] if tested else []), *contracts_held]:
+    for line in [*remarks, *([tested] if tested else []), *contracts_held]:
         print(line)
 
     if federation.inputs.at_hand:

@@ -243,7 +243,8 @@ def test_check_says_what_would_run(scenario: str) -> None:
     time, memory = said.splitlines()[-2:]
     assert re.fullmatch(r"time: about \S+ s, 2 rounds of \S+ s and 2 evaluations of \S+ s on 1 worker; from .*", time)
     assert re.fullmatch(r"memory: about \S+ (MB|GB)", memory)
-    assert ok("check", scenario, "federation.clients=1").startswith("small: ok. 1 client, ")
+    said = ok("check", scenario, "federation.clients=1", "strategy=flower:FedTrimmedAvg")
+    assert said.startswith("small: ok. 1 client, ") and "cuts nothing off: 0.2 of 1 clients" in said
     assert not Path("runs").exists()
     result = call("check", scenario, "federation.clients=9999")
     assert result.exit_code == 2

@@ -72,7 +72,7 @@ def recorded(folder: Path, scenario: Scenario, summary: Mapping[str, Any]) -> Fe
     return Federation(
         name=scenario.data.name,
         class_names=names,
-        inputs=kind,
+        inputs=kind.by_code_of(scenario.data),
         x_train=nothing,
         train_targets=train,
         x_test=nothing,

@@ -20,6 +20,7 @@ from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Data
 from fedlt.data import encoded, encoding, sources
 from fedlt.data.federation import plan
+from fedlt.data.inputs import Given
 from fedlt.data.inputs.encoded import EncodedKind, moments
 from fedlt.data.raw import RawData
 from fedlt.errors import FedLTError, ScenarioError
@@ -168,6 +169,15 @@ def test_an_encoder_that_fails_in_a_process_is_told(home: Path, monkeypatch: pyt
     (home / "no_white").touch()
     with pytest.raises(ScenarioError, match=r"data.encoder: .* failed on pictures 4 to 5 \(train\)"):
         features(home)
+
+
+def test_further_pictures_reach_an_own_encoder_where_it_lies_now(home: Path) -> None:
+    kind = features(home).inputs
+    (home / "other").mkdir()
+    (home / "stub.py").rename(home / "other" / "stub.py")
+    moved = load_scenario({"data": {"encoder": f"{home / 'other' / 'stub.py'}:Means"}}).data
+    pictures = Given(np.full((1, 8, 8, 3), 7, np.uint8))
+    assert kind.by_code_of(moved).stored(pictures).shape == (1, *kind.shape)
 
 
 def test_features_are_known_by_pictures_encoder_code_and_weights(home: Path) -> None:

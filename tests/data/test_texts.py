@@ -321,6 +321,28 @@ def test_a_trained_model_reads_texts_as_the_data_set_was_read(tiny: dict[str, An
             model.predict(wrong)
 
 
+def test_texts_after_an_own_tokenizers_file_was_moved(
+    tiny: dict[str, Any], tmp_path: Path, own_file: Callable[..., Path]
+) -> None:
+    """A model at hand says which file it misses; one of the run folder reads texts by the run's copy."""
+    text = (
+        "from fedlt import Tokenizer\n\n\n@dataclass(frozen=True)\nclass Lengths(Tokenizer):\n    @property\n"
+        "    def vocabulary(self):\n        return 99\n\n    def ids(self, text):\n"
+        "        return [len(word) for word in text.split()]\n"
+    )
+    columns = {"text": ["a bc", "def ghij"] * 30, "label": ["short", "long"] * 30}
+    name, own = str(table(tmp_path / "t", "csv", columns, columns)), own_file(text)
+    scenario = {**tiny, "data": {"name": name, "tokenizer": f"{own}:Lengths"}, "model": "hash_bag"}
+    run = fedlt.run(scenario, "federation.rounds=1", out=tmp_path / "runs", quiet=True)
+    model = run.model()
+    own.rename(tmp_path / "elsewhere.py")
+    with pytest.raises(
+        ScenarioError, match=r"data\.tokenizer: .*there is no file .*mine\.py; put it back, or open the"
+    ):
+        model.stored(["abc de"])
+    assert fedlt.open_run(run.folder).model().stored(["abc de"]).tolist() == [[3, 2]]
+
+
 def test_texts_longer_than_any_known_are_cut_to_the_longest(tmp_path: Path) -> None:
     kind = sources.load(data(table(tmp_path / "t", "csv"), tokenizer={**SMALL, "keep": "tail"})).inputs
     ids = Hashing(buckets=100).ids

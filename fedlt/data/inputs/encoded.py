@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,8 @@ from fedlt.errors import FedLTError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from fedlt.config.sections import Data
 
 CHUNK = 1024  # rows that are in memory at a time
 
@@ -69,6 +71,9 @@ class EncodedKind(InputKind):
             expected = f"expected {samples}, or their {len(self.mean)} features"
             raise FedLTError(f"{expected}, got {x.dtype} {list(x.shape)}")
         return x.astype(np.float16)
+
+    def by_code_of(self, data: Data) -> EncodedKind:
+        return self if data.encoder is None else replace(self, encoder=data.encoder.name)
 
     def _passed(self, samples: NDArray[Any]) -> NDArray[np.float16]:
         from fedlt.data.encoding import features_of

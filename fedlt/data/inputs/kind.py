@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from fedlt.config.sections import Data
+
 ASKED = {
     "views": "two views of a sample need images",
     "rotations": "rotations need square images",
@@ -94,7 +96,8 @@ class Given:
 
     x: [N, ...], of which the kind follows. mask: [N, L] which steps of x are real, for sequences. categories: [N, G]
     texts or numbers that name something, beside numbers x [N, F]. vocabulary: number of different tokens, where the
-    source says it. names: of the columns of x and of categories, for messages. made: how ids were made of texts.
+    source says it. names: of the columns of x and of categories, for messages. made: how ids were made of texts. words:
+    [V] those that the ids stand for, where a vocabulary is yet to be chosen of them.
     """
 
     x: NDArray[Any]
@@ -103,6 +106,7 @@ class Given:
     vocabulary: int | None = None
     names: tuple[str, ...] = ()
     made: Tokenised | None = None
+    words: tuple[str, ...] | None = None
 
     def at(self, rows: NDArray[np.int64], place: Path | None = None, file: str = "rows") -> Given:
         """Some of the rows. place, file: where those of a mapped array are put (`fedlt.data.stored.gathered`)."""
@@ -213,6 +217,18 @@ class InputKind(ABC):
     def remarks(self) -> list[str]:
         """Lines that `fedlt check`, and a run at its start, say of what was done to the inputs."""
         return []
+
+    @property
+    def counted(self) -> str:
+        """What clients have told the server of their inputs before the run, as an object; "" for nothing."""
+        return ""
+
+    def by_code_of(self, data: Data) -> InputKind:
+        """The same kind, which further samples reach through the user's own code as a scenario now finds it.
+
+        data: the section of the run's scenario, which takes the run's copy of files that are gone.
+        """
+        return self
 
     def require(self, what: str) -> None:
         """Raise ValueError with a sentence where the inputs cannot serve `what` (one of `ASKED`)."""

@@ -13,11 +13,12 @@ from fedlt.config import catalog
 from fedlt.data.inputs.kind import Given, InputKind, Tokenised
 from fedlt.data.inputs.masked import padded
 from fedlt.data.inputs.tokens import TokenKind
-from fedlt.errors import FedLTError
+from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.wording import counted
 from fedlt.tokenizers.shorten import Shortening
 
 if TYPE_CHECKING:
+    from fedlt.config.sections import Data
     from fedlt.tokenizers.tokenizer import Tokenizer
 
 
@@ -60,9 +61,26 @@ class TextKind(TokenKind):
         if self._made.shorten is not None:
             shorten = Shortening.restored(self._made.shorten)
             texts = [shorten(text)[0] for text in texts]
-        recipe: Tokenizer = catalog.find("tokenizer", self._made.name).create(dict(self._made.options))
-        x, mask, *_ = tokens_of(replace(recipe, length=min(recipe.length, self.length)), texts)
+        x, mask, *_ = tokens_of(self._recipe(), texts)
         return super().stored(Given(x, mask))
+
+    def _recipe(self) -> Tokenizer:
+        """What makes tokens of further texts, none longer than those that the kind was fitted to.
+
+        Raises `ScenarioError` where a user's own file, or a folder, is not where it was.
+        """
+        try:
+            recipe: Tokenizer = catalog.find("tokenizer", self._made.name).create(dict(self._made.options))
+        except ScenarioError as error:
+            remedy = "put it back, or open the run again, which keeps a copy of own code"
+            told = f"texts cannot be read: {error.problems[0].message.partition(';')[0]}; {remedy}"
+            raise ScenarioError(Problem("data.tokenizer", told)) from error
+        return replace(recipe, length=min(recipe.length, self.length))
+
+    def by_code_of(self, data: Data) -> TextKind:
+        if data.tokenizer is None or ".py:" not in self._made.name:
+            return self
+        return replace(self, made=replace(self._made, name=data.tokenizer.name))
 
     def remarks(self) -> list[str]:
         return [self.told(self._made.name.rpartition(":")[2])]

@@ -82,6 +82,7 @@ ENCODERS = {
     "minilm": "fedlt.encoders.minilm:MiniLM",
 }
 TOKENIZERS = {
+    "federated": "fedlt.tokenizers.federated:Federated",
     "hashing": "fedlt.tokenizers.hashing:Hashing",
 }
 LINKS = {

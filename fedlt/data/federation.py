@@ -26,6 +26,7 @@ from fedlt.data.server_unlabelled import at_server
 from fedlt.data.targets import Groups, Targets
 from fedlt.data.unlabelled import add_extra, extra_rows, hide
 from fedlt.data.validation import ValidationSet, draw_local
+from fedlt.data.vocabulary import undecided, with_vocabulary
 from fedlt.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -151,6 +152,9 @@ def federate(
     named = named_now(scenario)
     raw = encoded.load(scenario.data, cache_dir, pending)
     dealt = _deal(scenario, raw, newcomers)
+    if undecided(raw):  # those who join later have no part in it
+        counting = _deal(scenario, raw) if newcomers else dealt
+        raw = with_vocabulary(raw, scenario.data, [counting.clients, counting.unlabelled])
     refuse_changed(named, named_now(scenario), "the data were read", "run again")
 
     return Federation(

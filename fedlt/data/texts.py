@@ -14,6 +14,7 @@ from fedlt.data.inputs.kind import Given
 from fedlt.data.inputs.texts import tokenised
 from fedlt.encoders.text_encoder import TextEncoder
 from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.tokenizers.federated import Federated, Numbering
 from fedlt.tokenizers.shorten import Shortening
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def identity(config: Data) -> str:
 def with_tokens(name: str, train: Given, test: Given, config: Data, kind: Target) -> tuple[Given, Given]:
     """Both splits, texts as tokens where the scenario names a tokenizer. Raises `ScenarioError`.
 
+    Where clients are to choose the vocabulary, tokens are the numbers of words (`fedlt.data.vocabulary`).
     name: of the data set, for messages. kind: of the targets.
     """
     if config.tokenizer is None:
@@ -95,13 +97,18 @@ def with_tokens(name: str, train: Given, test: Given, config: Data, kind: Target
             raise refuse(f"has no effect: {name} holds no texts but inputs of {what}; remove it", KEY)
         _refuse_missing(name, split, given)
 
-    made_by = recipe, config.tokenizer.name, config.tokenizer.options, shortening_of(config)
+    numbering = Numbering.of(recipe) if isinstance(recipe, Federated) else None
+    made_by = numbering or recipe, config.tokenizer.name, config.tokenizer.options, shortening_of(config)
     try:
-        return tokenised(*made_by, train.x.tolist()), tokenised(*made_by, test.x.tolist())
+        train, test = tokenised(*made_by, train.x.tolist()), tokenised(*made_by, test.x.tolist())
     except FedLTError:
         raise
     except Exception as error:  # of a user's own
         raise refuse(f"{name}: {config.tokenizer.title} fails: {told(error)}", KEY) from error
+    if numbering is None:
+        return train, test
+    words = tuple(numbering.numbers)
+    return replace(train, vocabulary=len(words), words=words), replace(test, vocabulary=len(words), words=words)
 
 
 def _refuse_missing(name: str, split: str, given: Given) -> None:

@@ -82,6 +82,8 @@ class DP(Link):
         for method in (setting.strategy, setting.learner):
             for need in sorted(TOLD.keys() & method.needs):
                 yield f"{type(method).__name__} lets the server know {TOLD[need]}, without clipping and noise"
+        if told := setting.task.inputs.counted:
+            yield f"clients let the server know {told}, without clipping and noise; take data.tokenizer=hashing"
         for what in sent_beyond(setting.strategy):
             yield f"{strategy} sends {what} beside its weights, without clipping and noise"
 

@@ -24,7 +24,7 @@ from fedlt.tokenizers.words import words
 REMEMBERED = 2**20  # tokens whose buckets are kept in memory
 
 
-class _Buckets(dict[str, int]):
+class Buckets(dict[str, int]):
     """The bucket of each token, found once: 1..count-1, since 0 is a text without a token."""
 
     def __init__(self, count: int) -> None:
@@ -96,5 +96,5 @@ class Hashing(Tokenizer):
         return [buckets[token] for token in tokens]
 
     @cached_property
-    def _buckets(self) -> _Buckets:
-        return _Buckets(self.buckets)
+    def _buckets(self) -> Buckets:
+        return Buckets(self.buckets)

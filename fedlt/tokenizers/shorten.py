@@ -2,7 +2,8 @@
 
 The question is that of arXiv 2403.12563 on long news for transformers of 512 tokens and fewer, whose answer is to take
 out stop words and to leave signs and rare words. Here a text is shortened before any tokenizer sees it. Rare words
-stay: how often a word occurs in the texts of all clients is nothing that a client knows.
+stay: how often a word occurs in the texts of all clients is nothing that a client knows (`fedlt.tokenizers.federated`
+leaves them out of its vocabulary).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ A tokenizer is one frozen dataclass in a file, and its fields are its keys:
 `data.tokenizer` passes every text of the data set through it once (`fedlt.data.texts`), and a trained model passes
 those that it is given later. Nothing is fitted: a text gets the same ids on every machine, whatever else is in the data
 set, so that no client learns of the words of others. What decides the ids must be in the fields, in the file or in
-`files()`.
+`files()`. A vocabulary that follows from the clients' words is a subclass of `fedlt.tokenizers.federated.Federated`.
 
     @dataclass(frozen=True)
     class Letters(Tokenizer):

@@ -19,10 +19,13 @@ from fedlt.data.inputs.sequences import SequenceKind
 from fedlt.data.inputs.tabular import TabularKind
 from fedlt.data.inputs.texts import TextKind
 from fedlt.data.inputs.tokens import TokenKind
+from fedlt.data.inputs.words import NumberedKind, WordKind
 
 __all__ = ["Chosen", "Given", "InputKind", "Inputs", "StoredInputs", "described", "read", "restored", "shaped"]
 
-KINDS: tuple[type[InputKind], ...] = (ImageKind, TabularKind, TextKind, TokenKind, SequenceKind, EncodedKind)
+KINDS: tuple[type[InputKind], ...] = (
+    ImageKind, TabularKind, NumberedKind, TextKind, TokenKind, SequenceKind, WordKind, EncodedKind,
+)  # fmt: skip
 
 EXPECTED = (
     "uint8 [N, H, W] or [N, H, W, C] images (0..255), float [N, F] feature rows, whole numbers [N, L] (token ids), or "

@@ -38,7 +38,8 @@ class BBN(Learner):
     def loss(self, site: Site, batch: Batch) -> Tensor:
         reverse = site.batch(draw(site, power_shares(followed(site)[1], -1.0), len(batch)))
         two = cast(Experts, site.model.backbone)
-        plain, rare = (branch(two.stem(x)) for branch, x in zip(two.branches, (batch.x, reverse.x), strict=True))
+        both = zip(two.branches, (batch.x, reverse.x), strict=True)
+        plain, rare = (branch(site.model.through(two.stem, x)) for branch, x in both)
 
         # With l = 1/2, as in predictions, the features are as long as the branches give them.
         share = 1 - site.now**2

@@ -76,7 +76,8 @@ def _simplex(num_classes: int, feature_dim: int, rng: np.random.Generator) -> Te
     if feature_dim < num_classes:
         raise ValueError(
             f"a simplex of {num_classes} classes needs as many features, and the backbone has {feature_dim}; "
-            f"take a wider model (resnet: model.features={num_classes}; cnn, mlp: model.width)"
+            f"take a wider model (resnet: model.features={num_classes}; cnn, mlp: model.width; "
+            "texts: model.width, hidden or maps)"
         )
     orthonormal, _ = torch.linalg.qr(torch.from_numpy(rng.random((feature_dim, num_classes))))
     centred = torch.eye(num_classes, dtype=torch.float64) - 1 / num_classes

@@ -14,22 +14,27 @@ from torch.nn import functional as F
 
 from fedlt.data.inputs.features import Features
 from fedlt.learner import Prediction
-from fedlt.nn.net import Net
+from fedlt.nn.net import Net, passed
 from fedlt.nn.resnet import ResNetBackbone
+from fedlt.nn.text.encoder import TokenEncoder
 
 TOP_LOGITS, REDUCED = 30, 16  # what a router sees of the logits, and of a feature
+ONE_LAYER = (
+    "branches need a model with at least two layers before its head, between which it can be cut; take a deeper one, "
+    "such as model.depth=1, or a built-in one"
+)
 
 
 class Experts(nn.Module):
-    """[B, ...] inputs to [B, M * D] features: a shared stem, then M branches."""
+    """[B, ...] inputs to [B, M * D] features: a shared stem, which reads their mask too, then M branches."""
 
     def __init__(self, stem: nn.Module, branches: list[nn.Module]) -> None:
         super().__init__()
         self.stem = stem
         self.branches = nn.ModuleList(branches)
 
-    def forward(self, x: Tensor) -> Tensor:
-        shared = self.stem(x)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        shared = passed(self.stem, x, mask)
         return torch.cat([branch(shared) for branch in self.branches], dim=1)
 
 
@@ -86,7 +91,7 @@ def cascade(
     """
     assert isinstance(model.backbone, Experts)
     inputs = x.inputs() if isinstance(x, Features) else x
-    shared, each = model.backbone.stem(inputs), list[Tensor]()
+    shared, each = model.through(model.backbone.stem, inputs), list[Tensor]()
     asked = torch.arange(len(inputs), device=inputs.device)
     used = torch.zeros(len(inputs), device=inputs.device)
     result = Prediction(torch.empty(0))
@@ -136,14 +141,20 @@ def split(backbone: nn.Module, late: bool = False) -> tuple[nn.Module, nn.Module
     """Stem and the rest. Raises ValueError where the model cannot be split.
 
     The stem is the first layer with parameters and what follows it; late: all before the last such layer that does more
-    than normalise, and in a residual network all but its last block. It holds the first layer in any case.
+    than normalise, and in a residual network all but its last block. It holds the first layer in any case, and nothing
+    but the embeddings of an encoder of token ids.
     """
     if isinstance(backbone, ResNetBackbone):
         return backbone.split(late)
+    if isinstance(backbone, TokenEncoder):
+        stem, trunk = backbone.split()
+        if not any(True for _ in trunk.parameters()):
+            raise ValueError(ONE_LAYER)
+        return stem, trunk
     layers = list(backbone) if isinstance(backbone, nn.Sequential) else []
     weighted = [index for index, layer in enumerate(layers) if any(True for _ in layer.parameters())]
     if len(weighted) < 2:
-        raise ValueError("branches need a model with at least two layers before its head; take a deeper one")
+        raise ValueError(ONE_LAYER)
 
     place = weighted[1]
     if late:

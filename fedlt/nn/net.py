@@ -43,11 +43,13 @@ class Net(nn.Module):
         """
         if isinstance(x, Features):
             return x.under(self)
+        return self.through(self.backbone, x, mask)
+
+    def through(self, part: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the backbone, or a part of it that reads inputs, gives for a batch; x, mask: as for `encode`."""
         if mask is None and self.inputs is not None:
             x, mask = self.inputs.split(x)
-        if mask is not None and reads_mask(type(self.backbone).forward):
-            return self.backbone(x, mask)  # type: ignore[no-any-return]
-        return self.backbone(x)  # type: ignore[no-any-return]
+        return passed(part, x, mask)
 
     def forward(self, x: Tensor | Features, mask: Tensor | None = None) -> Tensor:
         """[B, C] logits."""
@@ -93,6 +95,13 @@ class Switch:
             return
         for attributes in self._plain:
             attributes["training"] = training
+
+
+def passed(module: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+    """What a module gives for inputs, which is given their mask where they have one and it reads it."""
+    if mask is not None and reads_mask(type(module).forward):
+        return module(x, mask)  # type: ignore[no-any-return]
+    return module(x)  # type: ignore[no-any-return]
 
 
 @lru_cache

@@ -26,7 +26,9 @@ def expanded(model: nn.Module, patterns: Sequence[str], tensors: Iterable[str]) 
     layers = {name for name, part in model.named_modules() if "Norm" in type(part).__name__}
     names = [name for name in tensors if name.rpartition(".")[0] in layers]
     if not names:
-        raise ValueError("the model has no normalisation layer; take one that has, such as resnet8")
+        raise ValueError(
+            "the model has no normalisation layer; take one that has, such as resnet8, or transformer for texts"
+        )
     return (*(pattern for pattern in patterns if pattern != NORMALISATION), *names)
 
 

@@ -20,6 +20,7 @@ from fedlt.config.hook_results import given, name_of
 from fedlt.config.own_lines import before_work
 from fedlt.data.class_tree import expect_tree
 from fedlt.data.class_vectors import class_vectors_of, expect_width
+from fedlt.data.inputs.kind import Unserved
 from fedlt.data.server_unlabelled import expect_some
 from fedlt.data.task import Task
 from fedlt.errors import HookError, Problem, ScenarioError
@@ -116,6 +117,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         try:
             with before_work("learner", name_of((learner, "build")), but=ValueError):
                 learner.build(model, task)
+        except Unserved as error:
+            raise _unserved("learner", scenario.learner.name, error) from error
         except ValueError as error:
             raise ScenarioError(Problem("model", str(error))) from error
         if initial is not None:
@@ -131,6 +134,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
                 initial.give(model)
                 initial.settle(model)
             flat = Flat(model.to(device), strategy.private, strategy.frozen, inputs.memory_format)
+        except Unserved as error:
+            raise _unserved("strategy", scenario.strategy.name, error) from error
         except ValueError as error:
             pair = f"{scenario.strategy.name} does not fit {scenario.model.name}"
             raise ScenarioError(Problem("model", f"{pair}; change one of the two: {error}")) from error
@@ -269,6 +274,11 @@ def _expect_own_head(strategy: Strategy, head: nn.Module, name: str) -> None:
     if "head" not in strategy.learner_parts and type(head) is not nn.Linear:
         reason = f"the strategy needs the head for itself, and the learner brings its own, {type(head).__name__}"
         raise _meaningless(strategy, name, reason)
+
+
+def _unserved(key: str, name: str, error: Unserved) -> ScenarioError:
+    """A method that asks the inputs for what they have not. key: `strategy` or `learner`."""
+    return ScenarioError(Problem(key, f"{name} does not fit the data set: {error}; take another {key}"))
 
 
 def _meaningless(strategy: Strategy, name: str, reason: str) -> ScenarioError:

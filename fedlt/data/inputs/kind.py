@@ -34,6 +34,10 @@ ASKED = {
 """What a method may ask of the inputs (`InputKind.require`), and the sentence where they cannot serve it."""
 
 
+class Unserved(ValueError):
+    """What a method asks of the inputs is nothing that they have; another model would not change that."""
+
+
 class Inputs(Protocol):
     """The inputs of one data set, on one device."""
 
@@ -231,10 +235,10 @@ class InputKind(ABC):
         return self
 
     def require(self, what: str) -> None:
-        """Raise ValueError with a sentence where the inputs cannot serve `what` (one of `ASKED`)."""
+        """Raise `Unserved` with a sentence where the inputs cannot serve `what` (one of `ASKED`)."""
         if what not in self.serves:
             remedy = f"; {self.remedy}" if what == "numbers" else ""
-            raise ValueError(f"{ASKED[what]}, and the inputs are {self}{remedy}")
+            raise Unserved(f"{ASKED[what]}, and the inputs are {self}{remedy}")
 
     def __str__(self) -> str:
         return f"{self.title} of shape {self.shape}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from fedlt.data.inputs.tokens import TokenKind
@@ -68,6 +69,33 @@ class TokenEncoder(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, D] features. ids: [B, L] in 0..V-1, also where padded. mask: [B, L] which are real, one at least."""
         return self.pool(self.states(self.embedding(ids), mask), mask)
+
+    def split(self) -> tuple[nn.Module, nn.Module]:
+        """The embeddings, and all that reads them, as modules of their own; the encoder goes into the second."""
+        embedding, self.embedding = self.embedding, nn.Identity()
+        return Embedded(embedding), ReadsEmbedded(self)
+
+
+class Embedded(nn.Module):
+    """[B, L, E + 1] what further parts read of token ids [B, L]: embeddings, and behind them 1 for a real token."""
+
+    def __init__(self, embedding: nn.Module) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return torch.cat([self.embedding(ids), mask[:, :, None]], 2)
+
+
+class ReadsEmbedded(nn.Module):
+    """[B, D] features of what `Embedded` gives, by an encoder without embeddings of its own."""
+
+    def __init__(self, encoder: TokenEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        return self.encoder(embedded[:, :, :-1], embedded[:, :, -1] > 0)  # type: ignore[no-any-return]
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:

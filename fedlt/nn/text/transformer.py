@@ -54,6 +54,17 @@ class Layer(nn.Module):
         return x + self.dropout(self.perceptron(self.norm2(x)))  # type: ignore[no-any-return]
 
 
+class Places(nn.Embedding):
+    """Learned vectors of the places in a text. scale: of their numbers at the start."""
+
+    def __init__(self, length: int, width: int, scale: float) -> None:
+        self.scale = scale  # before the table is drawn
+        super().__init__(length, width)
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.scale)
+
+
 class TransformerEncoder(TokenEncoder):
     """Embeddings and places, layers, and a normalisation of what they give.
 
@@ -75,7 +86,7 @@ class TransformerEncoder(TokenEncoder):
         scale: float = SCALE,
     ) -> None:
         super().__init__(embedding, width)
-        self.places = None if length is None else nn.Embedding(length, width)
+        self.places = None if length is None else Places(length, width, scale)
         self.scale = scale
         for table in self.modules():
             if isinstance(table, nn.Embedding):

@@ -1,0 +1,193 @@
+"""Every strategy and every learner on texts: it trains otherwise than FedAvg does, or a sentence says why not."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trained import trained
+
+import fedlt
+from fedlt.config import catalog
+from fedlt.config.reader import chosen
+from fedlt.data.inputs.tokens import PADDING, TokenKind
+from fedlt.data.task import Task
+from fedlt.errors import ScenarioError
+from fedlt.nn.experts import Experts, add_branches
+from fedlt.nn.net import Net
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+FEW = (
+    "data.tokenizer={name: hashing, buckets: 256, length: 16}",
+    "data.longtail={profile: exponential, imbalance_factor: 10, largest: 12}",
+    "federation={clients: 2, participation: 1.0, rounds: 2, partition: {name: iid}}",
+    "local={epochs: 1, batch_size: 12, optimizer: sgd, lr: 0.1}",
+    "model={name: hash_bag, width: 8, hidden: 16, depth: 1}",
+    "evaluation.every=2",
+)
+"""Two clients with some thirty of the embedded requests each, two rounds: 0.1 s."""
+
+CONTEXT = "model={name: transformer, width: 8, heads: 2, depth: 1}"
+TREE = "data.parents=[a, a, a, b, b, b, c, c, c, d, d, d]"
+FURTHER = {
+    "counting": ("strategy=exact_sum", "model=ss3"),
+    "crt": ("learner.classifier_share=0.5",),
+    "exact_sum": ("learner=counting", "model=ss3"),
+    "fedbn": (CONTEXT,),
+    "fedrela": ("strategy.start=0.5",),
+    "h2t": ("learner.classifier_share=0.5",),
+    "lws": ("learner.scale_share=0.5",),
+    "pseudo_labels": ("data.unlabelled.hidden=0.5",),
+    "word_pretraining": (CONTEXT,),
+    "flower:Bulyan": ("federation.clients=3",),
+    "flower:DifferentialPrivacyServerSideAdaptiveClipping": ("strategy.noise_multiplier=0.1",),
+    "flower:DifferentialPrivacyServerSideFixedClipping": (
+        "strategy.noise_multiplier=0.1",
+        "strategy.clipping_norm=1",
+    ),
+    **dict.fromkeys(("fedhoo", "fedwolf"), ("data.validation.per_class=2",)),
+    **dict.fromkeys(("fedic", "ratio_loss"), ("data.auxiliary=2",)),
+    **dict.fromkeys(("label_tree", "sibling_softmax"), (TREE,)),
+}
+"""What a method needs beside that: data of its own, a model of a certain kind, a second stage within two rounds."""
+
+REFUSED = {
+    **dict.fromkeys(("fedyoyo", "bcl", "glmc", "proco", "rcal", "sbcl"), "two views of a sample need images"),
+    "cmo": "a part of one sample can be pasted into another in images only",
+    **dict.fromkeys(("mislas", "mixup"), "mixtures of samples need images or rows of numbers"),
+    "value_of_labels": "rotations need square images",
+}
+"""Methods that have no meaning for texts, and the sentence that says so."""
+
+ALIKE = {"fedavg", "cross_entropy", "flower:FedAvg", "flower:FedAvgM"}
+"""FedAvg by its names; Flower's FedAvgM has no momentum unless told."""
+
+ENCODERS = {
+    "bilstm": {"hidden": 4, "depth": 2},
+    "hash_bag": {"hidden": 8},
+    "text_cnn": {"maps": 4},
+    "transformer": {"heads": 2},
+    "window_transformer": {"heads": 2, "window": 4},
+}
+
+SPOKEN = re.compile(r"(?<![a-z])(text|token|word)s?(?![a-z])|Text|Token|Word")
+
+METHODS = [
+    *(("strategy", name) for name in (*catalog.names("strategy"), *catalog.flower_names())),
+    *(("learner", name) for name in catalog.names("learner")),
+]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """Figures, and a hash of the model, of a run on few texts."""
+    out = tmp_path_factory.mktemp("runs")
+
+    @cache
+    def results(*changes: str) -> dict[str, Any]:
+        run = fedlt.run("text_lt", *FEW, *changes, out=out, backend="inline")
+        return {**run.final, "model": run.summary["model_hash"]}
+
+    return results
+
+
+@pytest.mark.parametrize(("kind", "name"), [pair for pair in METHODS if pair[1] not in REFUSED])
+def test_a_method_trains_on_texts(results: Callable[..., dict[str, Any]], kind: str, name: str) -> None:
+    """A method that did nothing of its own would leave FedAvg's figures and model."""
+    found = results(f"{kind}={name}", *FURTHER.get(name, ()))
+    assert found["personal/accuracy"] >= 0
+    assert name in ALIKE or found != results()
+
+
+@pytest.mark.parametrize(("kind", "name"), [pair for pair in METHODS if pair[1] in REFUSED])
+def test_a_method_of_images_says_why_it_is_none_of_texts(tmp_path: Path, kind: str, name: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        fedlt.run("text_lt", *FEW, f"{kind}={name}", out=tmp_path, backend="inline")
+    (problem,) = caught.value.problems
+    inputs = "the inputs are tokens of texts of shape (16,)"
+    assert problem.message == f"{name} does not fit the data set: {REFUSED[name]}, and {inputs}; take another {kind}"
+    assert problem.key == kind
+    assert not [*tmp_path.iterdir()]
+
+
+def test_no_method_asks_whether_its_inputs_are_texts() -> None:
+    """Names of the code, those aside that count words or read them before labels."""
+    files = [ROOT / "strategies" / f"{name}.py" for name in trained("strategy")]
+    files += [ROOT / "fedlt" / "learners" / f"{name}.py" for name in trained("learner")]
+    assert len(files) == len(catalog.names("strategy")) + len(catalog.names("learner")) - 3
+    found = {f"{path.stem}: {name}" for path in files for name in names(path) if SPOKEN.search(name)}
+    assert not found
+
+
+def test_the_search_for_names_finds_them(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(
+        "if isinstance(task.inputs, TokenKind):\n    long_text = context", encoding="utf-8"
+    )
+    found = {name for name in names(tmp_path / "one.py") if SPOKEN.search(name)}
+    assert found == {"TokenKind", "long_text"}
+
+
+def names(path: Path) -> Iterator[str]:
+    """Names, attributes, keywords and imported names of a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        yield from (
+            value for key in ("id", "attr", "arg", "name") if isinstance(value := getattr(node, key, None), str)
+        )
+
+
+# Branches -------------------------------------------------------------------------------------------------------------
+
+
+def built(name: str) -> Net:
+    """The model over 30 ids and texts of at most 12 tokens, in evaluation mode."""
+    task = Task("single", 3, (12,), inputs=TokenKind(30, 12, shorter=True))
+    torch.manual_seed(0)
+    net: Net = chosen("model", {"name": name, "width": 8, **ENCODERS[name]}, "model").create().build(task)
+    net.inputs = task.inputs
+    return net.eval()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@torch.no_grad()
+def test_branches_of_a_text_encoder_share_its_embeddings(name: str) -> None:
+    net = built(name)
+    texts = torch.randint(30, (3, 12), generator=torch.Generator().manual_seed(1))
+    texts[1, 5:] = PADDING
+    before, count = net.encode(texts), sum(p.numel() for p in net.parameters())
+    add_branches(net, 2)
+    net.eval()
+
+    both = net.encode(texts)
+    assert torch.equal(both[:, : before.shape[1]], before)  # the first branch is the encoder as it was
+    assert not torch.allclose(both[:, before.shape[1] :], before, atol=1e-3)
+    assert torch.allclose(net.encode(texts[1:2, :5]), both[1:2], atol=1e-6)  # without its padding
+    table, head = 30 * 8, net.head.weight.numel() + net.head.bias.numel()  # type: ignore[operator, union-attr]
+    assert sum(p.numel() for p in net.parameters()) == 2 * count - table - head
+
+    experts = net.backbone
+    assert isinstance(experts, Experts)
+    shared = net.through(experts.stem, texts)
+    assert torch.allclose(
+        experts.branches[1](shared[1:2]), both[1:2, before.shape[1] :], atol=1e-6
+    )  # as `cascade` asks
+
+
+@torch.no_grad()
+def test_learned_places_of_a_further_branch_start_as_small_as_those_of_the_first() -> None:
+    net = built("transformer")
+    add_branches(net, 2)
+    spreads = [p.std().item() for name, p in net.named_parameters() if "places" in name]
+    assert spreads == pytest.approx([0.02, 0.02], rel=0.3)
+
+
+def test_a_bag_without_layers_has_no_branches() -> None:
+    with pytest.raises(ScenarioError, match=r"at least two layers before its head.* such as model\.depth=1"):
+        fedlt.run("text_lt", *FEW, "model.depth=0", "learner=sade", backend="inline")

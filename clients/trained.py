@@ -53,7 +53,7 @@ class Absent:
 
 def generic_model(folder: Path, summary: Mapping[str, Any], variant: str = "", device: str = "cpu") -> Trained:
     """The generic model of a finished run, as `fedlt.results.runs.Run.model` gives it."""
-    scenario = _scenario(folder, summary, device)
+    scenario = scenario_of(folder, summary, device)
     context, exchange = _context(folder, summary, scenario, recorded(folder, scenario, summary))
     if context.strategy.scope == "personal":
         message = f"{scenario.strategy.name} has no generic model; clients have their own: --client 0, or run.client(0)"
@@ -75,7 +75,7 @@ def personal_model(
     device: str = "cpu",
 ) -> Trained:
     """The personal model of a client of a finished run, as `fedlt.results.runs.Run.client` gives it."""
-    scenario = _scenario(folder, summary, device)
+    scenario = scenario_of(folder, summary, device)
     known = recorded(folder, scenario, summary)
     if not isinstance(client, int | np.integer):
         raise UsageError(f"expected the number of a client, such as 3, got {client!r}")
@@ -86,7 +86,8 @@ def personal_model(
     try:
         return _personal(folder, summary, scenario, known, origin, variant, masked)
     except DataNeeded:
-        federation = _federation(scenario, summary, origin)
+        why = f"the model of client {origin.client} under {origin.strategy} is made with the client's own data"
+        federation = federation_of(scenario, summary, why)
     return _personal(folder, summary, scenario, federation, replace(origin, needs_data=True), variant, masked)
 
 
@@ -142,7 +143,7 @@ def _built(context: Context) -> Net:
     return net.to(context.device)
 
 
-def _scenario(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario:
+def scenario_of(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario:
     """The run's scenario without what only its training and its figures needed. Raises `UsageError` for a run that is
     not finished, and `ScenarioError` where code of the user's own was edited since."""
     if summary["status"] != "finished":
@@ -201,13 +202,15 @@ def _expect_trained(context: Context, states: States, folder: Path, client: int)
         raise FedLTError(f"{told}; clients that have: {some or 'none'}{', ...' if len(states) > 8 else ''}")
 
 
-def _federation(scenario: Scenario, summary: Mapping[str, Any], origin: Origin) -> Federation:
-    """The run's federation with its data set. Raises `FedLTError` where that is not at hand or has changed."""
+def federation_of(scenario: Scenario, summary: Mapping[str, Any], why: str) -> Federation:
+    """The run's federation with its data set. why: what asks for it.
+
+    Raises `FedLTError` where the data set is not at hand or has changed.
+    """
     try:
         federation = federate(scenario)
     except ScenarioError as error:
-        what = f"the model of client {origin.client} under {origin.strategy} is made with the client's own data"
-        raise FedLTError(f"{what}, and the data set is not at hand: {error}") from error
+        raise FedLTError(f"{why}, and the data set is not at hand: {error}") from error
     refuse_changed(summary.get("inputs") or {}, federation.made_of, "the run was made", REMEDY)
     if federation.digest() != summary["partition_hash"]:
         raise FedLTError("the data set is dealt otherwise than in the run; its clients' own data cannot be found")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from fedlt.config.scenario import Scenario
     from fedlt.data.provenance import Seen
+    from fedlt.results.features import KeptFeatures
     from fedlt.results.trained import Trained
 
 __all__ = ["Evaluation", "Run", "RunWriter", "finished_run", "kept_run", "load_runs", "open_run"]
@@ -180,6 +181,19 @@ class Run:
         from clients.trained import personal_model
 
         return personal_model(self.folder, self.summary, number, variant, masked, device)
+
+    def features(
+        self, client: int | None = None, variant: str = "", device: str = "cpu", anew: bool = False
+    ) -> KeptFeatures:
+        """Features, logits and labels of the run's samples under a model, made once and kept in the run folder.
+
+        client: whose personal model, on its own samples; the generic one on all unless given. variant: of the logits;
+        the headline unless given. anew: make them again. Needs the run's data set, and what `model` and `client` need.
+        """
+        refuse_taken("server", "clients")
+        from clients.features import features
+
+        return features(self.folder, self.summary, client, variant, device, anew)
 
     def _table(self, name: str) -> pd.DataFrame:
         return cast("pd.DataFrame", read_table(self.folder, name).to_pandas())

@@ -28,10 +28,12 @@ def test_the_examples_of_the_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    use, outside = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    use, outside, features = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
     exec(use.replace("federation.rounds=5", "federation.rounds=2"), names)
     assert "('realigned', 'phi', 'psi', 'phi_psi', 'readme')" in capsys.readouterr().out
+    exec(features, names)
+    assert "KeptFeatures(generic model: train" in capsys.readouterr().out
 
     exports = [line for line in PAGE.splitlines() if line.startswith("fedlt export")]
     assert len(exports) == 3

@@ -13,7 +13,7 @@ from fedlt.sweeps.grid import Job, plan
 RATES = Path(__file__).with_name("rates.csv")
 WITH = " with "
 CHOOSING = ("fedhoo", "fedwolf")  # they need validation data, which would leave all others fewer samples to train on
-COUNTING = ("exact_sum",)  # it adds up counts of words, and these are images
+COUNTING = ("exact_sum", "joined_clauses")  # they are for words, and these are images
 LABELLED = ("fedic", "ratio_loss")  # they need labelled samples at the server, which would do the same
 FLOWER = ("flower:FedAdam", "flower:FedYogi", "flower:Krum", "flower:FedTrimmedAvg")
 
@@ -69,6 +69,7 @@ SETTINGS = {
         leave_out=(
             "pseudo_labels",
             "counting",
+            "tsetlin",
             "label_tree",
             "sibling_softmax",
             "word_pretraining",

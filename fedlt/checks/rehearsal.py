@@ -80,7 +80,8 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     parents. The server has samples of its own with labels and without, and to choose by where the strategy declares
     that need. What reads words is given some.
     """
-    counts = any("count_model" in part.component.needs for part in (strategy, learner) if part is not None)
+    needs = {need for part in (strategy, learner) if part is not None for need in part.component.needs}
+    counts, clauses = "count_model" in needs, "clause_model" in needs
     unlabelled = learner is not None and "unlabelled" in learner.component.needs
     chosen_by = 2 if "server_validation" in strategy.create().needs else 0
 
@@ -103,13 +104,16 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     if counts:
         model = Choice("ss3", {}, find("model", "ss3"))
         learner = learner or Choice("counting", {}, find("learner", "counting"))
+    if clauses:
+        model = Choice("clauses", {"count": 20}, find("model", "clauses"))
+        learner = learner or Choice("tsetlin", {}, find("learner", "tsetlin"))
     scenario = replace(load_scenario(content), model=model, strategy=strategy)
     if learner is not None:
         scenario = replace(scenario, learner=learner)
     federation = _federation(scenario)
     if learner is not None and "class_tree" in learner.component.needs:
         federation = replace(federation, parents=np.arange(federation.num_classes) // 2)
-    return scenario, _in_words(federation) if counts or reads else federation
+    return scenario, _in_words(federation) if counts or clauses or reads else federation
 
 
 def expect_stage(strategy: Choice) -> None:

@@ -59,6 +59,7 @@ MODELS = {
     "chunked": "fedlt.nn.text.chunked:Chunked",
     "ss3": "fedlt.nn.text.ss3:SS3",
     "naive_bayes": "fedlt.nn.text.naive_bayes:NaiveBayes",
+    "clauses": "fedlt.nn.clauses:ClauseModel",
 }
 PARTITIONS = {
     "iid": "fedlt.data.partitions.flower:Iid",

@@ -33,6 +33,7 @@ CONDITIONS = {
     "linear_head": "the model's head is one linear layer, whose weights it reads or which it replaces",
     "sgd": "local steps are those of `local.optimizer=sgd`, by whose summed rates the method divides",
     "count_model": "the model is counted, not trained: `model=ss3` or `naive_bayes`, with `learner=counting`",
+    "clause_model": "the model is made of clauses: `model=clauses`, with `learner=tsetlin`",
     "tokens": "the inputs are token ids",
     "single_label": "a sample has one class: targets are `single` or `ordinal` (`data.targets`)",
     "class_tree": "the scenario names a tree of classes (`data.parents`), as `task.parents`",

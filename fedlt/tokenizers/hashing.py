@@ -11,7 +11,7 @@ Enriching Word Vectors with Subword Information, TACL 2017, which has them of se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -69,6 +69,14 @@ class Hashing(Tokenizer):
         head = list(islice(self._tokens(found[:first]), first))
         tail = list(self._tokens(found[-(last + self.word_ngrams - 1) :]))[-last:] if last else []
         return self._hashed([*head, *tail]), total
+
+    def named(self, texts: Iterable[str]) -> dict[int, str]:
+        """What the ids stand for in these texts: their tokens. Those that share an id are told together: `wheat|ship`."""
+        buckets: dict[int, set[str]] = {}
+        for text in texts:
+            for token in self._tokens(self._words(text)):
+                buckets.setdefault(self._buckets[token], set()).add(token)
+        return {place: "|".join(sorted(tokens)) for place, tokens in buckets.items()}
 
     def _words(self, text: str) -> list[str]:
         return words(text.lower() if self.lower else text)

@@ -44,6 +44,9 @@ def unread(scenario: Scenario) -> Iterator[str]:
     if "count_model" in scenario.learner.component.needs:
         yield f"{scenario.model.name} is counted in one pass over the samples; no key of local is read"
         return
+    if "clause_model" in scenario.learner.component.needs:
+        yield f"{scenario.learner.name} makes local.epochs passes over the samples; no other key of local is read"
+        return
     if local.optimizer.name != "sgd" and (local.momentum or local.nesterov):
         yield f"local.momentum and local.nesterov are those of sgd; {local.optimizer.name} does not read them"
     if local.steps is not None:

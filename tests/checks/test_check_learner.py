@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from trained import skip_without_package
 
 import fedlt
 from fedlt.checks.learners import CHECKS, rounds_for
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("name", catalog.names("learner"))
 def test_built_in_learners_keep_the_contract(name: str) -> None:
+    skip_without_package(name)
     fedlt.check_learner(name)
 
 

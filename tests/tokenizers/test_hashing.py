@@ -88,3 +88,11 @@ def test_a_text_of_ten_megabytes_is_quick() -> None:
     kept, total = Hashing(length=64, keep="both", word_ngrams=2).kept(text)
     assert (len(kept), total) == (64, 2 * 1_700_000 - 1)
     assert time.process_time() - began < 5
+
+
+def test_ids_are_told_by_the_tokens_of_given_texts() -> None:
+    tokenizer = Hashing(word_ngrams=2)
+    named = tokenizer.named(["Wheat prices", "prices"])
+    ids = list(tokenizer.ids("wheat prices"))
+    assert [named[number] for number in ids] == ["wheat", "prices", "wheat prices"]
+    assert Hashing(buckets=2).named(["ship wheat"]) == {1: "ship|wheat"}

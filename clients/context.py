@@ -13,6 +13,7 @@ from torch import Tensor
 from clients.vectors import Vectors
 from fedlt.config.scenario import Scenario
 from fedlt.data.federation import Federation
+from fedlt.data.generated import generated_texts, with_texts
 from fedlt.data.inputs import Inputs
 from fedlt.data.inputs.on_disk import opened
 from fedlt.data.site import Rows
@@ -77,6 +78,7 @@ class Context:
         self.train_targets = federation.train_targets.take(device=self.device)
         unknown = torch.tensor(self.parts.task.target.unknown, device=self.device)
         self._no_targets = unknown.expand(self.train_targets.shape)
+        self._texts: dict[int, tuple[Tensor, Tensor]] = {}  # generated token ids and their labels, by client
 
     @property
     def fails_fast(self) -> bool:
@@ -107,6 +109,10 @@ class Context:
         others = np.sort(self.federation.unlabelled.values) if union else self.federation.unlabelled[number]
         counts = self.federation.seen_counts() if union else self.federation.counts(number)
 
+        data, class_counts = Rows(self.train_inputs, self.train_targets, self._moved(rows)), self._moved(counts)
+        if purpose == "train" and self.parts.generator is not None:
+            data, class_counts = self._with_texts(number, data, class_counts)
+
         job = exchange.job
         path = (job.round, number + 1)
         state = job.states.get(number)
@@ -117,8 +123,8 @@ class Context:
             flat=self.flat,
             task=self.parts.task,
             learner=self.parts.learner,
-            data=Rows(self.train_inputs, self.train_targets, self._moved(rows)),
-            class_counts=self._moved(counts),
+            data=data,
+            class_counts=class_counts,
             rng=seeding.generator(self.scenario.seed, purpose, *path),
             trainer=self.trainer,
             epoch_size=len(rows),
@@ -147,6 +153,15 @@ class Context:
         # For dropout and for strategies that draw from PyTorch's global generator: seeded per client, never shared.
         seeding.torch_generators(self.device, self.scenario.seed, purpose, *path)
         return client
+
+    def _with_texts(self, number: int, data: Rows, class_counts: Tensor) -> tuple[Rows, Tensor]:
+        """The client's data and class counts with the texts that are generated for it: in every round the same ones."""
+        if number not in self._texts:
+            seeding.torch_generators(self.device, self.scenario.seed, "generated", number + 1)
+            rng = seeding.generator(self.scenario.seed, "generated", number + 1)
+            assert self.parts.generator is not None
+            self._texts[number] = generated_texts(data, self.parts.generator, self.parts.task.inputs, rng)
+        return with_texts(data, class_counts, *self._texts[number])
 
     def _moved(self, array: NDArray[Any]) -> Tensor:
         """The array on the worker's device. A GPU is not waited for: the call has read the array when it returns."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fedlt.sweeps.run import join, run
     from fedlt.sweeps.sweep import sweep
     from fedlt.target import Target
+    from fedlt.tokenizers.generator import TextGenerator
     from fedlt.tokenizers.tokenizer import Tokenizer
     from fedlt.wrapping import Wrapping
 
@@ -68,6 +69,7 @@ __all__ = [
     "Strategy",
     "Target",
     "TextEncoder",
+    "TextGenerator",
     "Tokenizer",
     "Update",
     "Wrapping",
@@ -100,6 +102,7 @@ _HOMES = {
     "fedlt.encoders.encoder": ("Encoder",),
     "fedlt.encoders.text_encoder": ("TextEncoder",),
     "fedlt.errors": ("FedLTError", "ScenarioError"),
+    "fedlt.tokenizers.generator": ("TextGenerator",),
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.links.link": ("Link",),
     "fedlt.measures.figure": ("Figure",),

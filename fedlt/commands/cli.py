@@ -203,8 +203,8 @@ def ls(
 ) -> None:
     """List what there is, with one line each.
 
-    WHAT: scenarios, strategies, learners, models, adapters, encoders, tokenizers, partitions, targets, optimizers,
-    schedules, selections, clocks, links, datasets or keys; all of them unless given.
+    WHAT: scenarios, strategies, learners, models, adapters, encoders, tokenizers, generators, partitions, targets,
+    optimizers, schedules, selections, clocks, links, datasets or keys; all of them unless given.
     """
     from fedlt.commands.listing import KINDS, listing, rows_text
 

@@ -14,8 +14,8 @@ from fedlt.config import catalog, keys
 from fedlt.config.scenario_file import FOLDER, scenario_names
 
 KINDS = (
-    "scenarios", "strategies", "learners", "models", "adapters", "encoders", "tokenizers", "partitions", "targets",
-    "optimizers", "schedules", "selections", "clocks", "links", "datasets", "keys",
+    "scenarios", "strategies", "learners", "models", "adapters", "encoders", "tokenizers", "generators", "partitions",
+    "targets", "optimizers", "schedules", "selections", "clocks", "links", "datasets", "keys",
 )  # fmt: skip
 _KIND = {
     "strategies": "strategy",
@@ -26,6 +26,7 @@ _KIND = {
     "targets": "target",
     "encoders": "encoder",
     "tokenizers": "tokenizer",
+    "generators": "generator",
     "optimizers": "optimizer",
     "schedules": "schedule",
     "selections": "selection",

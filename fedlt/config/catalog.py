@@ -86,6 +86,10 @@ TOKENIZERS = {
     "federated": "fedlt.tokenizers.federated:Federated",
     "hashing": "fedlt.tokenizers.hashing:Hashing",
 }
+GENERATORS = {
+    "markov": "fedlt.tokenizers.markov:Markov",
+    "swap_drop": "fedlt.tokenizers.swap_drop:SwapDrop",
+}
 LINKS = {
     "dp": "fedlt.links.dp:DP",
     "quantise": "fedlt.links.quantise:Quantise",
@@ -101,10 +105,14 @@ CLOCKS = {
     "listed": "fedlt.cohorts.listed:Listed",
 }
 LIBRARIES = ("torchvision", "timm", "transformers")
-OF_LIBRARIES = {"model": LIBRARIES, "tokenizer": ("transformers",)}
-"""Whose models and tokenizers a scenario names as `LIBRARY:ENTRY`."""
+OF_LIBRARIES = {"model": LIBRARIES, "tokenizer": ("transformers",), "generator": ("transformers",)}
+"""Whose models, tokenizers and generators a scenario names as `LIBRARY:ENTRY`."""
 
-LIBRARY = {"model": "fedlt.nn.library:LibraryModel", "tokenizer": "fedlt.tokenizers.pretrained:Pretrained"}
+LIBRARY = {
+    "model": "fedlt.nn.library:LibraryModel",
+    "tokenizer": "fedlt.tokenizers.pretrained:Pretrained",
+    "generator": "fedlt.tokenizers.causal:Causal",
+}
 ADAPTERS = {
     "lora": "fedlt.nn.adapters.lora:LoRA",
     "bitfit": "fedlt.nn.adapters.bitfit:BitFit",
@@ -127,6 +135,7 @@ LISTED = {
     "adapter": ADAPTERS,
     "encoder": ENCODERS,
     "tokenizer": TOKENIZERS,
+    "generator": GENERATORS,
 }
 """The built-in components of the kinds that have no folder of their own."""
 

@@ -31,6 +31,7 @@ CONTRACTS = {
     "clock": ("fedlt.cohorts.clock:Clock",),
     "encoder": ("fedlt.encoders.encoder:Encoder", "fedlt.encoders.text_encoder:TextEncoder"),
     "tokenizer": ("fedlt.tokenizers.tokenizer:Tokenizer",),
+    "generator": ("fedlt.tokenizers.generator:TextGenerator",),
     "adapter": ("fedlt.nn.adapters.adapter:Adapter",),
 }
 """The base classes of the kinds that have some; one of them is enough."""
@@ -124,7 +125,7 @@ class Made(Component):
 
 @dataclass(frozen=True)
 class LibraryComponent(Made):
-    """A model or tokenizer of another library; one in a folder is known by the content of its files."""
+    """A model, tokenizer or generator of another library; one in a folder is known by the content of its files."""
 
     folder: Path | None = None
 
@@ -133,7 +134,7 @@ class LibraryComponent(Made):
         """That of `LIBRARY:ENTRY`, an entry that begins with a dot or a slash being a folder."""
         library, _, entry = name.partition(":")
         folder = (relative_to / Path(entry).expanduser()).resolve() if entry.startswith((".", "/", "~")) else None
-        needed = {"model": "config.json", "tokenizer": "tokenizer_config.json"}[like.kind]
+        needed = "tokenizer_config.json" if like.kind == "tokenizer" else "config.json"
         if folder is not None and not (folder / needed).is_file():
             raise ScenarioError(Problem(like.kind, f"there is no {needed} in {folder}; give a folder of the library's"))
         entry = str(folder) if folder is not None else entry

@@ -11,7 +11,7 @@ from fedlt.config.component import Choice, assigned_plainly
 from fedlt.config.schema import Field, Mismatch, check, component_kind, describe, suggest
 from fedlt.errors import Problem, ScenarioError
 
-USUAL = {"tokenizer": "hashing"}
+USUAL = {"tokenizer": "hashing", "generator": "markov"}
 """Whose fields are meant where a component that is null by default has fields and no name."""
 
 

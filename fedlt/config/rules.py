@@ -47,6 +47,9 @@ def cross_check(
         )
     if other and local.together > 1:
         problems.append(Problem("local.together", "trains several clients by local.optimizer=sgd only; take 1"))
+    if local.generated is not None and local.together > 1:
+        message = "trains clients of equally many texts at once, and local.generated adds to them; take 1"
+        problems.append(Problem("local.together", message))
     if local.steps is not None and local.together > 1:
         problems.append(Problem("local.together", "goes by epochs, and local.steps is given; take 1"))
     if not isinstance(local.schedule, str) and local.schedule.name == "OneCycleLR":

@@ -60,7 +60,8 @@ class Scenario:
         made = (self.data.targets, self.data.encoder, self.data.tokenizer)
         choices += [choice for choice in made if choice is not None]
         nested = [inner for choice in choices for _, inner in choice.nested()]
-        nested += [each for each in (self.federation.selection, self.federation.clock) if each is not None]
+        own = (self.federation.selection, self.federation.clock, self.local.generated)
+        nested += [each for each in own if each is not None]
         choices += [inner for inner in nested if inner.component.code_digest()]
         content["code"] = [choice.component.code_digest() for choice in choices]
         text = json.dumps(content, sort_keys=True)

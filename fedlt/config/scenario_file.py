@@ -19,7 +19,7 @@ PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
     ("data", "server_unlabelled", "file"), ("data", "encoder"), ("data", "tokenizer"), *STOP_WORDS,
     ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"),
-    ("federation", "selection"), ("federation", "clock"),
+    ("federation", "selection"), ("federation", "clock"), ("local", "generated"),
     ("model",), ("strategy",), ("strategy", "inside"), ("learner",), ("evaluation", "metrics"), ("init_from",),
 )  # fmt: skip
 """Keys whose values may be paths."""
@@ -29,6 +29,9 @@ FILES = (
     ("federation", "partition", "file"), ("init_from",),
 )  # fmt: skip
 """Those whose values are always paths."""
+
+OF_LIBRARIES = (("model",), ("data", "tokenizer"), ("local", "generated"))
+"""Those whose values may be `LIBRARY:FOLDER`."""
 
 CODE = "code"
 """The folder in that of a run that holds a user's own components."""
@@ -126,7 +129,7 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
         value = holder[place]
         if not value.startswith("${") and "\x00" not in value and _is_path(keys, value, base):
             prefix, colon, path = (
-                value.partition(":") if keys == ("model",) and ".py:" not in value else ("", "", value)
+                value.partition(":") if keys in OF_LIBRARIES and ".py:" not in value else ("", "", value)
             )
             holder[place] = f"{prefix}{colon}{os.path.normpath(base / os.path.expanduser(path))}"
 
@@ -173,8 +176,7 @@ def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
         return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
     if keys in FILES or (keys in STOP_WORDS and value != "english"):
         return True
-    of_library = keys in (("model",), ("data", "tokenizer"))
-    if of_library and value.partition(":")[2].startswith((".", "~")):  # a folder of a library's
+    if keys in OF_LIBRARIES and value.partition(":")[2].startswith((".", "~")):  # a folder of a library's
         return True
     return ".py:" in value
 

@@ -181,7 +181,7 @@ class Federation:
 class Local:
     """What one client does in one round."""
 
-    young: ClassVar[tuple[str, ...]] = ("last_batch", "clip", "optimizer", "steps", "batches")
+    young: ClassVar[tuple[str, ...]] = ("last_batch", "clip", "optimizer", "steps", "batches", "generated")
 
     epochs: Annotated[int, ">= 1"] = 5  # passes over the client's data
     steps: Annotated[int, ">= 1"] | None = None  # of every client in a round, however much it holds, instead of epochs
@@ -200,6 +200,7 @@ class Local:
     augment: Literal[
         "none", "crop", "flip", "crop_flip", "crop_flip_cutout", "crop_cutout", "strong", "shift", "shift_flip", "views"
     ] = "none"  # of images; crop finds black beyond the image, shift the mean colour; views: those of data.encoder
+    generated: Annotated[Choice | None, "generator"] = None  # texts for classes of few; see: fedlt ls generators
 
 
 @dataclass(frozen=True)

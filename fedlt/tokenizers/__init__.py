@@ -1,1 +1,1 @@
-"""Tokenizers, one file each: what turns texts into token ids before anything is trained."""
+"""What makes token ids, one file each: tokenizers, of texts; generators, like those of a class that has few."""

@@ -20,6 +20,7 @@ from fedlt.config.hook_results import given, name_of
 from fedlt.config.own_lines import before_work
 from fedlt.data.class_tree import expect_tree
 from fedlt.data.class_vectors import class_vectors_of, expect_width
+from fedlt.data.generated import generator_of
 from fedlt.data.inputs.kind import Unserved
 from fedlt.data.server_unlabelled import expect_some
 from fedlt.data.task import Task
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
     from fedlt.data.federation import Federation
     from fedlt.nn.net import Net
+    from fedlt.tokenizers.generator import TextGenerator
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Assembly:
     statistics: dict[str, Statistic] = field(default_factory=dict)  # what is measured, by name; none has seen anything
     found: tuple[str, ...] = ()  # lines about a model that was taken apart
     initial: Initial | None = None  # the weights that it begins with, where they are not random ones
+    generator: TextGenerator | None = None  # writes texts for classes of which a client has few
 
     def remarks(self) -> list[str]:
         """Lines about inputs, model and links that `fedlt check`, and a run at its start, say."""
@@ -104,6 +107,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
         raise ScenarioError(Problem("data.unlabelled", message))
     if reason := inputs.obstacle(scenario.local.augment):
         raise ScenarioError(Problem("local.augment", reason))
+    generator = generator_of(scenario.local, task)
     initial = Initial.of(scenario)
     with torch.random.fork_rng(devices=[]):
         seeding.torch_generators(device, scenario.seed, "model")
@@ -159,7 +163,8 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     if vectors is not told:
         remarks.append("model.class_vectors is not read: neither strategy nor learner declares the need of it")
     measured, said = statistics(target, own, federation.parents is not None), tuple(remarks)
-    parts = Assembly(strategy, learner, model, flat, task, chain, selection, devices, measured, said, initial)
+    begun = said, initial, generator
+    parts = Assembly(strategy, learner, model, flat, task, chain, selection, devices, measured, *begun)
     if scenario.local.batches == "bucketed" and not task.inputs.padded:
         message = f"the inputs are {task.inputs}, all of one length, so that buckets of lengths would change nothing"
         raise ScenarioError(Problem("local.batches", f"{message}; take drawn"))

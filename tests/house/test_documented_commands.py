@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "notebooks").glob("*.ipynb"))]
 COMMAND = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*fedlt(?: |$)")
 PLACEHOLDER = re.compile(r"\b(?:SCENARIO|FILE|NAME|COMMAND|METRIC|RUN|PATHS?|X|M|N)\b|\.\.\.|…|\[OPTIONS\]")
-ASKS_FOR_A_FOLDER = ("transformers:./vit",)
+ASKS_FOR_A_FOLDER = ("transformers:./vit", "transformers:./gpt2")
 """Models that a reader must have saved first."""
 
 GROUP = typer.main.get_command(app)

@@ -19,6 +19,8 @@ from fedlt.config import optimizers, schedules
 from fedlt.config.component import (
     CONTRACTS,
     FLOWER_PREFIX,
+    LIBRARY,
+    OF_LIBRARIES,
     Component,
     FlowerComponent,
     LibraryComponent,
@@ -103,15 +105,6 @@ SELECTIONS = {
 CLOCKS = {
     "log_normal": "fedlt.cohorts.log_normal:LogNormal",
     "listed": "fedlt.cohorts.listed:Listed",
-}
-LIBRARIES = ("torchvision", "timm", "transformers")
-OF_LIBRARIES = {"model": LIBRARIES, "tokenizer": ("transformers",), "generator": ("transformers",)}
-"""Whose models, tokenizers and generators a scenario names as `LIBRARY:ENTRY`."""
-
-LIBRARY = {
-    "model": "fedlt.nn.library:LibraryModel",
-    "tokenizer": "fedlt.tokenizers.pretrained:Pretrained",
-    "generator": "fedlt.tokenizers.causal:Causal",
 }
 ADAPTERS = {
     "lora": "fedlt.nn.adapters.lora:LoRA",

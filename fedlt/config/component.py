@@ -21,6 +21,15 @@ from fedlt.process.own_packages import BESIDE, refuse_taken
 
 FLOWER_PREFIX = "flower:"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx")  # endings of files that no tokenizer reads
+LIBRARIES = ("torchvision", "timm", "transformers")
+OF_LIBRARIES = {"model": LIBRARIES, "tokenizer": ("transformers",), "generator": ("transformers",)}
+"""Whose models, tokenizers and generators a scenario names as `LIBRARY:ENTRY`."""
+
+LIBRARY = {
+    "model": "fedlt.nn.library:LibraryModel",
+    "tokenizer": "fedlt.tokenizers.pretrained:Pretrained",
+    "generator": "fedlt.tokenizers.causal:Causal",
+}
 CONTRACTS = {
     "strategy": ("fedlt.strategy:Strategy",),
     "learner": ("fedlt.learner:Learner",),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fedlt.learner import Learner, Stage
     from fedlt.links.link import Link
     from fedlt.measures.figure import Figure
+    from fedlt.results.label_vote import Described, label_vote
     from fedlt.results.runs import Run, load_runs, open_run
     from fedlt.statistic import Metric, Statistic
     from fedlt.strategy import Client, Server, Strategy, Update, combine
@@ -49,6 +50,7 @@ __all__ = [
     "Callback",
     "Client",
     "Clock",
+    "Described",
     "Devices",
     "Encoder",
     "FedLTError",
@@ -80,6 +82,7 @@ __all__ = [
     "combine",
     "compare",
     "join",
+    "label_vote",
     "load_runs",
     "load_scenario",
     "open_run",
@@ -106,6 +109,7 @@ _HOMES = {
     "fedlt.learner": ("Learner", "Stage"),
     "fedlt.links.link": ("Link",),
     "fedlt.measures.figure": ("Figure",),
+    "fedlt.results.label_vote": ("Described", "label_vote"),
     "fedlt.results.runs": ("Run", "load_runs", "open_run"),
     "fedlt.statistic": ("Metric", "Statistic"),
     "fedlt.strategy": ("Client", "Server", "Strategy", "Update", "combine"),

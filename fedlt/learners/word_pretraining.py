@@ -5,10 +5,10 @@
 Cheaply Pretrain a SotA Legal Language Model From Scratch? ENLSP at NeurIPS 2022: a narrow generator, trained to tell
 hidden tokens, writes words in their places, and the encoder tells for every token whether it was written.
 
-Labels are not used, so that a class of few texts is read as closely as others. Then encoder and head are trained by the
-usual loss. Under a federated strategy both stages are federated. Differs from the official codes: texts are those of
-the task alone, both stages share one budget of rounds, and a word is a row of the table of embeddings, which several
-words may share.
+Labels are not used, so that a class of few texts is read as closely as others, and a site's texts without labels
+(`data.unlabelled`) are read too. Then encoder and head are trained by the usual loss. Under a federated strategy both
+stages are federated. Differs from the official codes: texts are those of the task alone, both stages share one budget
+of rounds, and a word is a row of the table of embeddings, which several words may share.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class WordPretraining(CrossEntropy):
     def stages(self) -> tuple[Stage, ...]:
         words = Stage("words", self.share, ("backbone.*", "words.*"))
         return words, Stage("labels", 1 - self.share, ("backbone.*", "head.*"))
+
+    def begin(self, site: Site) -> None:
+        super().begin(site)
+        if site.stage.name == "words" and site.unlabelled:
+            site.data = site.data.joined(site.unlabelled)
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         if site.stage.name != "words":

@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fedlt
+from clients.context import Context, Exchange
 from fedlt.blocks import hidden_words
 from fedlt.blocks.hidden_words import Generator, Words, chosen, masked_words, replaced_words
+from fedlt.config.scenario import load_scenario
+from fedlt.data.federation import federate
 from fedlt.errors import ScenarioError
+from fedlt.exchange import Job
 from fedlt.nn.text.encoder import Embedding, TokenEncoder
 from fedlt.nn.text.transformer import Transformer
 
@@ -144,6 +148,19 @@ def test_words_are_learnt_and_then_labels(repeated: dict[str, Any], tmp_path: Pa
     loss = run.rounds["train_loss"]
     assert loss[2] < left * loss[0]
     assert run.final["generic/accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(("round", "read"), [(1, True), (6, False)])
+def test_texts_without_labels_are_read_before_the_labels(repeated: dict[str, Any], round: int, read: bool) -> None:
+    scenario = load_scenario(repeated, "data.unlabelled.hidden=0.5", "federation.clients=1")
+    context = Context(scenario, federate(scenario))
+    job = Job({}, "", round, [], context.flat.shared.clone(), {}, {}, {})
+    client = context.client(0, Exchange.on(context.device, job), "train")
+    labelled = client.num_samples
+    client.learner.begin(client)
+    assert client.num_samples - labelled == (len(client.unlabelled or ()) if read else 0)
+    assert labelled == len(client.unlabelled or ()) == 30
+    assert client.epoch_size == 30
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ class Hashing(Tokenizer):
         return self._hashed([*head, *tail]), total
 
     def named(self, texts: Iterable[str]) -> dict[int, str]:
-        """What the ids stand for in these texts: their tokens. Those that share an id are told together: `wheat|ship`."""
+        """What the ids stand for in these texts: their tokens; those that share an id together, as `ship|wheat`."""
         buckets: dict[int, set[str]] = {}
         for text in texts:
             for token in self._tokens(self._words(text)):

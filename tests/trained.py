@@ -6,7 +6,12 @@ import pytest
 
 from fedlt.config import catalog
 
-WORDS = {"count_model", "clause_model", "tokens"}
+PACKAGES = {
+    "tsetlin": ("green_tsetlin", "rules"),
+    "joined_clauses": ("green_tsetlin", "rules"),
+    "crf": ("torchcrf", "tags"),
+}
+WORDS = {"count_model", "clause_model", "step_labels", "tokens"}
 
 
 def trained(kind: str) -> list[str]:
@@ -16,5 +21,5 @@ def trained(kind: str) -> list[str]:
 
 def skip_without_package(name: str) -> None:
     """Skip a test of a method whose package is not installed."""
-    if name in ("tsetlin", "joined_clauses"):
-        pytest.importorskip("green_tsetlin", reason="pip install 'fedlt[rules]' for this test")
+    package, room = PACKAGES.get(name, ("torch", ""))
+    pytest.importorskip(package, reason=f"pip install 'fedlt[{room}]' for this test")

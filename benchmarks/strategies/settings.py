@@ -70,6 +70,7 @@ SETTINGS = {
             "pseudo_labels",
             "counting",
             "tsetlin",
+            "crf",
             "label_tree",
             "sibling_softmax",
             "word_pretraining",

@@ -37,7 +37,7 @@ CHECKS = {
     "vectorizable": "loss() draws no numbers, or `vectorizable` is False, or a hook shows that there is more to do",
     "tensors": "site.state is a dictionary of dense, finite tensors without gradients",
     "hidden": "nothing is kept on the instance, on its class or in its module",
-    "logits": "predict() gives logits [B, C] that are numbers, and leaves the model as it is",
+    "logits": "predict() gives logits [B, C], or [B, L, C] of steps, that are numbers, and leaves the model as it is",
     "rows": "predict() gives a sample the same logits, whatever else is in the batch",
     "equal": "two equal runs give equal bits, whatever the global generators of NumPy and Python hold",
     "nodes": "one worker and three give equal bits",
@@ -85,6 +85,7 @@ class LearnerSuite(Suite):
 
         chosen = Choice(self.component.name, self.options, self.component)
         scenario, federation = stage_set(host, chosen, rounds)
+        self.axes = federation.train_targets.kind.axes
         watched = replace(scenario, learner=replace(chosen, component=Made.of(self.component, self._probe)))
         cohorts = {"cohorts": tuple(COHORTS[round % len(COHORTS)] for round in range(rounds))}
         rehearsals: Played = [("runs", watched, cohorts), ("resumed", scenario, cohorts | {"resumed": True})]

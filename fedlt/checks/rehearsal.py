@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from flwr.app import Message
-from numpy.typing import NDArray
 from safetensors import torch as safetensors
 from torch import nn
 
 from clients.worker import Worker
+from fedlt.checks.stage_inputs import in_steps, in_words
 from fedlt.config.catalog import find
 from fedlt.config.component import Choice, Component, Made
 from fedlt.config.scenario import Scenario, load_scenario
 from fedlt.data.federation import Federation, federate
-from fedlt.data.inputs.tokens import PADDING, TokenKind
 from fedlt.data.ragged import Ragged
 from fedlt.exchange import States
 from fedlt.nn.model import ImageModel
@@ -98,7 +97,7 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
         "evaluation": {"every": 1, "batch_size": 16},
     }
 
-    reads = learner is not None and "tokens" in learner.component.needs
+    reads, steps = "tokens" in needs, "step_labels" in needs
     recipe = Transformer(width=8, heads=2, depth=1) if reads else _Tiny()
     model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: recipe))
     if counts:
@@ -111,9 +110,12 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     if learner is not None:
         scenario = replace(scenario, learner=learner)
     federation = _federation(scenario)
+    if steps:
+        tagger = Choice("bilstm_tagger", {"hidden": 4, "width": 4}, find("model", "bilstm_tagger"))
+        return replace(scenario, model=tagger), in_steps(federation)
     if learner is not None and "class_tree" in learner.component.needs:
         federation = replace(federation, parents=np.arange(federation.num_classes) // 2)
-    return scenario, _in_words(federation) if counts or clauses or reads else federation
+    return scenario, in_words(federation) if counts or clauses or reads else federation
 
 
 def expect_stage(strategy: Choice) -> None:
@@ -278,16 +280,3 @@ def _federation(scenario: Scenario) -> Federation:
         tests=Ragged.from_rows(tests),
         class_counts=whole.train_targets.counts(clients.values),
     )
-
-
-def _in_words(federation: Federation) -> Federation:
-    """The digits as sequences of words, which are the numbers of the pixels that are lit."""
-
-    def words(images: NDArray[Any]) -> NDArray[np.int32]:
-        lit = images.reshape(len(images), -1) > 127
-        order = np.argsort(~lit, axis=1, kind="stable")
-        return np.where(np.take_along_axis(lit, order, axis=1), order, PADDING).astype(np.int32)
-
-    x_train, x_test = words(federation.x_train), words(federation.x_test)
-    size = x_train.shape[1]
-    return replace(federation, inputs=TokenKind(size, size, shorter=True), x_train=x_train, x_test=x_test)

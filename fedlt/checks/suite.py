@@ -57,6 +57,7 @@ class Suite:
     kind: ClassVar[str]  # of component
     contract: ClassVar[str]  # whose it is, in the plural
     checks: ClassVar[dict[str, str]]  # name of a check -> what is expected
+    axes = 0  # of predictions between samples and classes, as in `fedlt.target.Target`
 
     def __init__(self, part: str | type | Callable[..., Any] | Component, options: dict[str, Any]) -> None:
         if isinstance(part, str):
@@ -141,11 +142,12 @@ class Suite:
         return sound
 
     def expect_logits(self, hook: str, logits: Any, rows: int, classes: int) -> None:
-        """What a hook predicted for so many samples is [B, C] numbers, in every variant."""
+        """What a hook predicted for so many samples is [B, C] numbers, in every variant; [B, L, C] of steps."""
         for name, given in logits.items() if isinstance(logits, dict) else [("", logits)]:
             value = given.logits if isinstance(given, Prediction) else given
             what = f"{hook}()" + (f"[{name!r}]" if name else "")
-            fits = isinstance(value, Tensor) and tuple(value.shape) == (rows, classes)
+            fits = isinstance(value, Tensor) and value.ndim == 2 + self.axes
+            fits = fits and (value.shape[0], value.shape[-1]) == (rows, classes)
             self.expect(fits, "logits", f"{what} gave {shape_of(value)} for {rows} samples and {classes} classes")
             self.expect(not fits or not bool(value.isnan().any()), "logits", f"{what} gave NaN")
 

@@ -54,6 +54,7 @@ MODELS = {
     "resnet34": "fedlt.nn.resnet:ResNet34",
     "efficientnet_lite0": "fedlt.nn.efficientnet_lite0:EfficientNetLite0",
     "hash_bag": "fedlt.nn.text.hash_bag:HashBag",
+    "bilstm_tagger": "fedlt.nn.text.bilstm_tagger:BiLSTMTagger",
     "text_cnn": "fedlt.nn.text.text_cnn:TextCNN",
     "bilstm": "fedlt.nn.text.bilstm:BiLSTM",
     "transformer": "fedlt.nn.text.transformer:Transformer",

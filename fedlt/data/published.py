@@ -96,6 +96,11 @@ PUBLISHED = {
         "train.jsonl, with columns transcription and medical_specialty",
         2357, 0, things="texts",
     ),
+    "soap_notes": Published(
+        "mtsamples.com (kaggle.com/datasets/tboyle10/medicaltranscriptions, CC0)",
+        "soap_notes.npz, made by python -m fedlt.data.note_sections",
+        538, 180, 4, things="notes",
+    ),
     "r52": Published(
         "Reuters-21578 (archive.ics.uci.edu/dataset/137), its ModApte split and the 52 topics of single-label texts",
         "train.jsonl, test.jsonl, with columns text and label",

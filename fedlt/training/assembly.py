@@ -93,6 +93,9 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     target, inputs = federation.train_targets.kind, federation.inputs.for_recipe(recipe)
     if not target.one_label:
         _expect_many_labels(scenario, strategy, learner, target.name)
+    if target.axes != 1 and "step_labels" in learner.needs:
+        message = f"{scenario.learner.name} reads a class for each step (tags), and the targets are {target.name}"
+        raise ScenarioError(Problem("learner", f"{message}; take another learner, or data.targets=tags"))
     vectors = class_vectors_of(recipe, federation.num_classes)
     told = vectors if "class_vectors" in (*strategy.needs, *learner.needs) else None
     facts = target.name, federation.num_classes, inputs.shape, counts, rounds, target

@@ -1,0 +1,53 @@
+"""The digits in other forms, for rehearsals of methods that read words, or classes of steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlt.data.federation import Federation
+from fedlt.data.inputs.tokens import PADDING, TokenKind
+from fedlt.data.kinds.tags import Tags
+from fedlt.data.targets import Targets
+
+STEPS = 5
+"""Words of a digit that have a class each."""
+
+
+def in_words(federation: Federation) -> Federation:
+    """The digits as sequences of words, which are the numbers of the pixels that are lit."""
+
+    def words(images: NDArray[Any]) -> NDArray[np.int32]:
+        lit = images.reshape(len(images), -1) > 127
+        order = np.argsort(~lit, axis=1, kind="stable")
+        return np.where(np.take_along_axis(lit, order, axis=1), order, PADDING).astype(np.int32)
+
+    x_train, x_test = words(federation.x_train), words(federation.x_test)
+    size = x_train.shape[1]
+    return replace(federation, inputs=TokenKind(size, size, shorter=True), x_train=x_train, x_test=x_test)
+
+
+def in_steps(federation: Federation) -> Federation:
+    """The first words of each digit, of which all but every seventh have the digit's class."""
+    read = in_words(federation)
+
+    def tagged(x: NDArray[np.int32], targets: Targets) -> Targets:
+        known = (x != PADDING) & (x % 7 != 0)
+        known[:, 0] = True
+        values = np.where(known, targets.values[:, None], Tags.unknown)
+        return Targets(values, targets.num_classes, Tags(), targets.groups)
+
+    x_train, x_test = (np.ascontiguousarray(x[:, :STEPS]) for x in (read.x_train, read.x_test))
+    train, test = tagged(x_train, read.train_targets), tagged(x_test, read.test_targets)
+    return replace(
+        read,
+        inputs=TokenKind(read.inputs.vocabulary, STEPS, shorter=True),  # type: ignore[attr-defined]
+        x_train=x_train,
+        x_test=x_test,
+        train_targets=train,
+        test_targets=test,
+        class_counts=train.counts(read.clients.values),
+    )

@@ -1,4 +1,4 @@
-"""Commands that make pages, and write models and what they make of samples: `fedlt report`, `export`, `features`."""
+"""Commands that make pages and write models: `fedlt report`, `export`."""
 
 from __future__ import annotations
 
@@ -64,36 +64,4 @@ def export(
         print(remark)
 
 
-def features(
-    run: Annotated[Path, typer.Argument(show_default=False)],
-    clients: Annotated[str, typer.Option(help="Personal models too: 0,3,7, or all.")] = "",
-    variant: Annotated[str, typer.Option(help="Whose logits; the headline's unless given.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Make anew what is there.")] = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-) -> None:
-    """Write what a finished run's models make of its samples: features, logits, labels.
-
-    RUN is a run folder. The generic model's are of all training rows and of the global test set, a client's of its own
-    rows. They are made once; the folder's about.json says what its .npy files are. In Python: run.features().
-    """
-    from fedlt.results.runs import open_run
-
-    opened = open_run(run)
-    held = range(int(opened.summary["clients"]))
-    chosen = [*held] if clients == "all" else [int(word) for word in clients.split(",") if word.strip().isdecimal()]
-    if clients not in ("", "all") and len(chosen) < len(clients.split(",")):
-        raise ScenarioError(Problem("--clients", f"expected numbers such as 0,3,7, or all, got {clients!r}"))
-
-    generic = [None] if not chosen or any(name.startswith("generic/") for name in opened.final) else []
-    for client in [*generic, *chosen]:
-        try:
-            found = opened.features(client, variant, device, force)
-        except FedLTError as error:
-            if clients == "all" and client is not None and not isinstance(error, ScenarioError):
-                print(f"left out: {error}")  # one that was in no cohort has no model of its own
-                continue
-            raise error if isinstance(error, ScenarioError) else ScenarioError(Problem("", str(error))) from error
-        print(f"{from_here(found.folder)}  {found!r}")
-
-
-COMMANDS = (report, export, features)
+COMMANDS = (report, export)

@@ -208,7 +208,7 @@ def test_the_house_has_few_rooms() -> None:
     """A room is a folder of modules, or a module at the top of a package that has folders."""
     folders = {path.parent for path in modules()}
     top = {path for path in modules() if path.parent == ROOT / "fedlt"}
-    assert len(folders) - 1 + len(top) <= 40, sorted(path.name for path in folders | top)
+    assert len(folders) - 1 + len(top) <= 42, sorted(path.name for path in folders | top)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())

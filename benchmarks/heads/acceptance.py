@@ -1,0 +1,179 @@
+"""What heads promise, with figures: pass or fail, each with its key part off.
+
+    python -m benchmarks.heads.acceptance normalised_gd singular_kernel t_process
+
+normalised_gd    iterations on the paper's worst case; on pairs of digits, 8 samples against all of the other class
+singular_kernel  deep networks with the optimal dual vote like the Hilbert kernel; on a long tail of digits, the prior
+                 that is taken off gives the tail more than the nearest neighbour
+t_process        draws of a wide network are t-distributed; log densities of diabetes, clean and with 5 % outliers
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kstest
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import scale
+
+from benchmarks.centralized.acceptance import Check
+from benchmarks.rows import write_rows
+from fedlt.heads.normalised_gd import NormalisedGD
+from fedlt.heads.singular_kernel import InfiniteNetwork, SingularKernel, unit
+from fedlt.heads.t_process import TProcessRegressor
+
+Arrays = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+
+def normalised_gd() -> Iterator[Check]:
+    """The five numbers of the paper's table, and how often normalising needs fewer iterations."""
+    x, y = np.array([[0.5, -1.0]] + [[-0.5, -1.0]] * 999), np.array([1] + [0] * 999)
+    found = [NormalisedGD(step, True, fit_intercept=False).fit(x, y).n_iter_ for step in (100, 10, 1, 0.1)]
+    found.append(NormalisedGD(100, False, fit_intercept=False).fit(x, y).n_iter_)
+    yield Check(f"worst case, iterations 2, 2, 16, 157 and 308 without: {found}", found == [2, 2, 16, 157, 308])
+
+    images, labels = digits()
+    pairs = list(combinations(range(10), 2))
+    for step in (1, 100):
+        wins, ties = 0, 0
+        for one, other in pairs:
+            few = np.flatnonzero(labels == one)[:8]
+            rows = np.concatenate([few, np.flatnonzero(labels == other)])
+            counts = [NormalisedGD(step, each, 5000).fit(images[rows], labels[rows]).n_iter_ for each in (True, False)]
+            wins, ties = wins + (counts[0] < counts[1]), ties + (counts[0] == counts[1])
+        share = wins / len(pairs)
+        told = f"fewer iterations in {share:.0%} of {len(pairs)} imbalanced pairs (>= 80 %), as many in {ties}"
+        yield Check(f"step {step}: {told}", share >= 0.8)
+
+
+def singular_kernel() -> Iterator[Check]:
+    """Agreement with the limit for each dimension, and what the prior is worth on a tail."""
+    for dim in (2, 3, 5, 9):
+        same, wrong = [], []
+        for seed in range(3):
+            (x, y), (queries, _) = on_sphere(600, dim, seed), on_sphere(600, dim, seed + 100)
+            deep = InfiniteNetwork(depth=100).fit(x, y).predict(queries)
+            same.append((deep == SingularKernel(prior_corrected=False).fit(x, y).predict(queries)).mean())
+            other = SingularKernel(3.0 * dim, prior_corrected=False).fit(x, y).predict(queries)
+            wrong.append((deep == other).mean())
+        told = f"{spread(same)} of votes equal (>= 98 %), of another order {spread(wrong)}"
+        yield Check(f"inputs [{dim}], depth 100: {told}", float(np.mean(same)) >= 0.98)
+
+    tails: dict[str, list[float]] = {"corrected": [], "not corrected": [], "nearest": []}
+    for seed in range(3):
+        (x, y), (queries, truth) = long_tailed(seed)
+        heads = {
+            "corrected": SingularKernel(8.0), "not corrected": SingularKernel(8.0, prior_corrected=False),
+            "nearest": KNeighborsClassifier(1),
+        }  # fmt: skip
+        for name, head in heads.items():
+            right = head.fit(x, y).predict(queries) == truth
+            tails[name].append(right[truth >= 7].mean())
+    told = ", ".join(f"{name} {spread(values)}" for name, values in tails.items())
+    yield Check(f"digits, imbalance 30, order 8: tail {told}", np.mean(tails["corrected"]) >= np.mean(tails["nearest"]))
+
+
+def t_process() -> Iterator[Check]:
+    """The distribution of a finite network's output, and densities of held-out targets on ten splits."""
+    rng = np.random.default_rng(0)
+    x, draws = np.array([0.6, -0.8]), []
+    for _ in range(2000):
+        hidden = np.maximum(rng.normal(0, 1, (2000, 2)) @ x, 0)
+        variance = 1 / rng.gamma(2, 1 / 2)  # inverse gamma of shape 2 and scale 2
+        draws.append(rng.normal(0, np.sqrt(2 * variance / 2000), 2000) @ hidden)
+    standard = np.array(draws)  # the kernel of the input with itself is 1
+    as_t, as_normal = kstest(standard, "t", args=(4,)).pvalue, kstest(standard / standard.std(), "norm").pvalue
+    yield Check(
+        f"width 2000, 2000 draws: KS against t(4) p = {as_t:.3f} (> .01), a normal {as_normal:.1e}", as_t > 0.01
+    )
+
+    data = load_diabetes()
+    for share, claim in ((0.0, "clean"), (0.05, "5 % outliers")):
+        found: dict[bool, list[float]] = {True: [], False: []}
+        shapes = []
+        for seed in range(10):
+            target = scale(data.target)
+            rng = np.random.default_rng(seed)
+            if share:
+                far = rng.choice(len(target), int(share * len(target)), replace=False)
+                target[far] += 5 * rng.choice([-1, 1], len(far))
+            parts = train_test_split(scale(data.data), target, test_size=0.2, random_state=seed)
+            for mixture, values in found.items():
+                head = TProcessRegressor(mixture=mixture).fit(parts[0], parts[2])
+                values.append(-head.log_density(parts[1], parts[3]).mean())
+                shapes += [head.chosen_["a"]] if mixture else []
+        wins = int((np.array(found[True]) < np.array(found[False])).sum())
+        means = f"{np.mean(found[True]):.3f}, Gaussian {np.mean(found[False]):.3f}"
+        yield Check(
+            f"diabetes, {claim}: negative log density {means}, lower in {wins} of 10 splits "
+            f"(>= 8); a is {np.median(shapes):.3g} in the median",
+            wins >= 8,
+        )
+
+
+def on_sphere(n: int, dim: int, seed: int) -> Arrays:
+    """Points of no negative coordinate on the sphere, whose labels follow the first coordinate with noise."""
+    rng = np.random.default_rng(seed)
+    x = unit(rng.dirichlet(np.ones(dim), size=n))
+    return x, (rng.random(n) < 0.5 + 0.4 * np.sin(6 * x[:, 0])).astype(np.int64)
+
+
+@cache
+def digits() -> Arrays:
+    """scikit-learn's digits with pixels in [0, 1]."""
+    images, labels = load_digits(return_X_y=True)
+    return images / 16, labels
+
+
+def long_tailed(seed: int) -> tuple[Arrays, Arrays]:
+    """Digits with 120 samples of class 0 down to 4 of class 9, and all others."""
+    images, labels = digits()
+    order = np.random.default_rng(seed).permutation(len(labels))
+    kept = np.concatenate([
+        order[labels[order] == label][: round(120 * 30 ** (-label / 9))] for label in range(10)
+    ])  # fmt: skip
+    rest = np.setdiff1d(order, kept)
+    return (images[kept], labels[kept]), (images[rest], labels[rest])
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation in per cent."""
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f} %"
+
+
+CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
+    "normalised_gd": normalised_gd,
+    "singular_kernel": singular_kernel,
+    "t_process": t_process,
+}
+
+
+def main() -> None:
+    """Print and keep the checks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("heads", nargs="*", default=[*CHECKS], help="all unless given")
+    parser.add_argument("--table", type=Path, help="CSV of what was seen")
+    given = parser.parse_args()
+    unknown = [name for name in given.heads if name not in CHECKS]
+    if unknown:
+        parser.error(f"there is no check of {', '.join(unknown)}; there are {', '.join(CHECKS)}")
+
+    lines = []
+    for name in given.heads:
+        for check in CHECKS[name]():
+            print(f"{name}: {check}", flush=True)
+            lines.append({"head": name, "holds": "yes" if check.holds else "no", "claim": check.claim})
+    if given.table:
+        write_rows(given.table, lines)
+
+
+if __name__ == "__main__":
+    main()

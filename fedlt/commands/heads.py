@@ -1,0 +1,95 @@
+"""Commands on what finished runs keep of their samples: `fedlt features`, `fedlt head`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedlt.errors import FedLTError, Problem, ScenarioError
+from fedlt.process.files import from_here
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FIGURES = ("accuracy", "balanced", "head", "medium", "tail")
+
+
+def features(
+    run: Annotated[Path, typer.Argument(show_default=False)],
+    clients: Annotated[str, typer.Option(help="Personal models too: 0,3,7, or all.")] = "",
+    variant: Annotated[str, typer.Option(help="Whose logits; the headline's unless given.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Make anew what is there.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Write features, logits and labels of a finished run's samples.
+
+    RUN is a run folder. The generic model's are of all training rows and of the global test set, a client's of its own
+    rows. They are made once; the folder's about.json says what its .npy files are. In Python: run.features().
+    """
+    from fedlt.results.runs import open_run
+
+    opened = open_run(run)
+    held = range(int(opened.summary["clients"]))
+    chosen = [*held] if clients == "all" else [int(word) for word in clients.split(",") if word.strip().isdecimal()]
+    if clients not in ("", "all") and len(chosen) < len(clients.split(",")):
+        raise ScenarioError(Problem("--clients", f"expected numbers such as 0,3,7, or all, got {clients!r}"))
+
+    generic = [None] if not chosen or any(name.startswith("generic/") for name in opened.final) else []
+    for client in [*generic, *chosen]:
+        try:
+            found = opened.features(client, variant, device, force)
+        except FedLTError as error:
+            if clients == "all" and client is not None and not isinstance(error, ScenarioError):
+                print(f"left out: {error}")  # one that was in no cohort has no model of its own
+                continue
+            raise error if isinstance(error, ScenarioError) else ScenarioError(Problem("", str(error))) from error
+        print(f"{from_here(found.folder)}  {found!r}")
+
+
+def head(
+    run: Annotated[Path, typer.Argument(show_default=False)],
+    words: Annotated[list[str] | None, typer.Argument(metavar="[NAME.KEY=VALUE]...", show_default=False)] = None,
+    heads: Annotated[str, typer.Option("--with", help="ridge,gaussian,...; all unless given.")] = "",
+    client: Annotated[int | None, typer.Option(help="On its personal model; the generic one unless given.")] = None,
+    variant: Annotated[str, typer.Option(help="Of the run's own logits; the headline unless given.")] = "",
+) -> None:
+    """Fit heads on a finished run's features, and compare.
+
+    RUN is a run folder. A head is fitted on the features of all training rows at one place, of a client on its own
+    ones: on frozen features, after the training. Heads: gaussian, logistic, nearest_mean, normalised_gd, ridge,
+    singular_kernel, t_process. Their keys: ridge.alpha=10 singular_kernel.order=8. The table is kept in the run folder.
+    """
+    from fedlt.heads.fitted import HEADS, head_table
+    from fedlt.results.runs import open_run
+    from fedlt.results.summary import plain
+
+    names = [name.strip() for name in heads.split(",")] if heads else [*HEADS]
+    opened = open_run(run)
+    try:
+        table = head_table(opened, names, words or (), client, variant)
+    except ScenarioError:
+        raise
+    except FedLTError as error:
+        raise ScenarioError(Problem("", str(error))) from error
+    whose = "the generic model" if client is None else f"the personal model of client {client}"
+    print(plain(_shown(table, f"accuracy in %, test rows of {whose}")))
+
+
+def _shown(table: Any, title: str) -> Table:
+    """The table of heads in per cent."""
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    shown.add_column("")
+    for name in FIGURES:
+        shown.add_column(name, justify="right")
+    for row in table.to_dict("records"):
+        cells = ("-" if row[name] != row[name] else f"{100 * row[name]:.1f}" for name in FIGURES)
+        shown.add_row(f"{row['model']} {row['options']}".strip(), *cells)
+    return shown
+
+
+COMMANDS = (features, head)

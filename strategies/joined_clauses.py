@@ -37,7 +37,7 @@ class JoinedClauses(Strategy):
         server.outbox[CLIENTS] = torch.tensor([server.num_clients])
 
     def begin(self, client: Client) -> None:
-        share = _share(len(client.model.backbone.literals), int(client.received[CLIENTS]), client.id)
+        share = _share(len(client.model.part("backbone.literals")), int(client.received[CLIENTS]), client.id)
         client.state[PLACES] = torch.tensor([share.start, share.stop])
 
     def weight(self, client: Client) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_every_scenario_opens_with_a_command_that_is_accepted(tmp_path: Path) ->
         commands = [re.search(r"fedlt run (.*?)(?:\s{2,}|$)", line) for line in first]
         assert any(commands), path
         for match in filter(None, commands):
-            words = [word for word in match.group(1).split() if not word.startswith("--") and word != "0-2"]
+            words = [word for word in shlex.split(match.group(1)) if not word.startswith("--") and word != "0-2"]
             shown = CliRunner().invoke(app, ["show", *(words or ["digits_lt"])])
             assert shown.exit_code == 0, (path, words, shown.output)
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from fedlt.nn.text.encoder import Embedding, TokenEncoder, TokenModel, masked_mean
+from fedlt.nn.text.encoder import Embedding, TokenEncoder, TokenModel, cleared
 
 
 class BagEncoder(TokenEncoder):
@@ -31,7 +31,8 @@ class BagEncoder(TokenEncoder):
         return vectors
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
-        return self.layers(masked_mean(states, mask))  # type: ignore[no-any-return]
+        mean = cleared(states, mask).sum(1) / mask.sum(1, keepdim=True)
+        return self.layers(mean)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

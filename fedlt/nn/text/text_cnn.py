@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedlt.nn.text.encoder import Embedding, TokenEncoder, TokenModel
+from fedlt.nn.text.encoder import Embedding, TokenEncoder, TokenModel, cleared
 
 USUAL = (3, 4, 5)  # words that a filter looks at
 
@@ -35,7 +35,7 @@ class TextCNNEncoder(TokenEncoder):
         return vectors
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
-        words = states.masked_fill(~mask[:, :, None], 0).transpose(1, 2)
+        words = cleared(states, mask).transpose(1, 2)
         found = []
         for run, convolution in zip(self.runs, self.convolutions, strict=True):
             # A run counts where at least one of its words is real.

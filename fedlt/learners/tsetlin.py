@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlt.data import samplers
 from fedlt.data.site import Batch, Site
-from fedlt.learner import Learner
+from fedlt.learner import Learner, Stage
 from fedlt.nn.clauses import Clauses
 from fedlt.nn.net import Net
 from fedlt.strategy import Strategy
@@ -45,6 +46,7 @@ class Tsetlin(Learner):
     specificity: Annotated[float, ">= 1"] = 5.0  # s: the greater, the more literals a clause takes in
     threshold: Annotated[int, ">= 1"] = 200  # T: votes at which a class needs no more feedback
     features: Annotated[int, ">= 1"] = 2000  # those with the largest chi-squared on the site's own samples, at most
+    power: Annotated[float, ">= 0", "<= 1"] = 1.0  # classes are drawn by their samples to this power; 1: as they are
 
     def obstacle(self, strategy: Strategy) -> str | None:
         if strategy.scope == "centralized" or strategy.private == ("*",) or "clause_model" in strategy.needs:
@@ -54,6 +56,9 @@ class Tsetlin(Learner):
     def build(self, model: Net, task: Task) -> None:
         if find_spec(PACKAGE) is None:
             raise ValueError(f"tsetlin needs the package {PACKAGE}: {INSTALL}")
+
+    def sampler(self, site: Site, stage: Stage) -> NDArray[np.int64]:
+        return samplers.shuffled(site) if self.power == 1 else samplers.Power(self.power)(site)
 
     def finish(self, site: Site) -> None:
         clauses = site.model.backbone

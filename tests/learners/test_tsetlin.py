@@ -127,6 +127,20 @@ def test_features_are_those_that_tell_the_classes_apart(words: dict[str, Any], t
     assert len({int(one) % VOCABULARY for one in literals}) <= 12
 
 
+def test_rare_classes_may_be_drawn_more_often(
+    words: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    given = tsetlin.Trainer.set_train_data
+    monkeypatch.setattr(
+        tsetlin.Trainer, "set_train_data", lambda self, x, y: (seen.append(np.bincount(y).tolist()), given(self, x, y))
+    )
+    run(words, tmp_path, "centralized", "local.epochs=1")
+    run(words, tmp_path, "centralized", "local.epochs=1", "learner.power=0")
+    assert seen[0] == [140, 70, 35]
+    assert sum(seen[1]) == 245 and max(seen[1]) < 110
+
+
 @pytest.mark.parametrize(
     ("changes", "key", "message"),
     [

@@ -1,9 +1,11 @@
-"""Commands on what finished runs keep of their samples: `fedlt features`, `fedlt head`."""
+"""Commands on what finished runs keep of their samples: `fedlt features`, `head`, `decode`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +13,7 @@ from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.files import from_here
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
 FIGURES = ("accuracy", "balanced", "head", "medium", "tail")
@@ -67,29 +70,66 @@ def head(
 
     names = [name.strip() for name in heads.split(",")] if heads else [*HEADS]
     opened = open_run(run)
-    try:
+    with refused():
         table = head_table(opened, names, words or (), client, variant)
+    labels = [f"{row['model']} {row['options']}".strip() for row in table.to_dict("records")]
+    print(plain(_shown(f"accuracy in %, test rows of {_whose(client)}", labels, 100 * table[[*FIGURES]])))
+
+
+def decode(
+    run: Annotated[Path, typer.Argument(show_default=False)],
+    loki: Annotated[
+        str, typer.Option(help="Distances of classes: tree, path, or a .npy or .csv file.", show_default=False)
+    ],
+    client: Annotated[int | None, typer.Option(help="Of its personal model; the generic one unless given.")] = None,
+    variant: Annotated[str, typer.Option(help="Whose logits; the headline's unless given.")] = "",
+) -> None:
+    """Decode a finished run's predictions by distances of classes.
+
+    RUN is a run folder. Loki predicts the class with the least expected squared distance. tree: of data.parents, 2
+    between siblings and 4 else; path: classes have an order; a file: distances [C, C], or vectors of classes [C, E].
+    Probabilities are calibrated on the validation rows (data.validation). The table is kept in the run folder.
+    """
+    from fedlt.heads.loki import decoded_table
+    from fedlt.results.runs import open_run
+    from fedlt.results.summary import plain
+
+    opened = open_run(run)
+    with refused():
+        table = decoded_table(opened, loki, client, variant)
+    shown = table[["squared", "head", "medium", "tail"]].assign(accuracy=100 * table["accuracy"])
+    divisor = f"temperature {table['temperature'].iloc[0]:.2f}"
+    title = f"mean squared distance, and accuracy in %: test rows of {_whose(client)}, {divisor}"
+    print(plain(_shown(title, list(table["decoder"]), shown, 2)))
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """What a run cannot give is wrong input (exit 2), whatever of the run is missing."""
+    try:
+        yield
     except ScenarioError:
         raise
     except FedLTError as error:
         raise ScenarioError(Problem("", str(error))) from error
-    whose = "the generic model" if client is None else f"the personal model of client {client}"
-    print(plain(_shown(table, f"accuracy in %, test rows of {whose}")))
 
 
-def _shown(table: Any, title: str) -> Table:
-    """The table of heads in per cent."""
+def _whose(client: int | None) -> str:
+    return "the generic model" if client is None else f"the personal model of client {client}"
+
+
+def _shown(title: str, labels: Sequence[str], figures: pd.DataFrame, digits: int = 1) -> Table:
+    """A row for each label, with the figures of its row."""
     from rich import box
     from rich.table import Table
 
     shown = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     shown.add_column("")
-    for name in FIGURES:
-        shown.add_column(name, justify="right")
-    for row in table.to_dict("records"):
-        cells = ("-" if row[name] != row[name] else f"{100 * row[name]:.1f}" for name in FIGURES)
-        shown.add_row(f"{row['model']} {row['options']}".strip(), *cells)
+    for name in figures:
+        shown.add_column(str(name), justify="right")
+    for label, row in zip(labels, figures.itertuples(index=False), strict=True):
+        shown.add_row(label, *("-" if value != value else f"{value:.{digits}f}" for value in row))
     return shown
 
 
-COMMANDS = (features, head)
+COMMANDS = (features, head, decode)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from trained import skip_without_package, trained
 
 import fedlt
-from fedlt.config import catalog
+from benchmarks.text.every_method import FEW, METHODS, outcome, results
 from fedlt.config.reader import chosen
 from fedlt.data.inputs.tokens import PADDING, TokenKind
 from fedlt.data.task import Task
@@ -25,42 +24,6 @@ from fedlt.nn.net import Net
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-FEW = (
-    "data.tokenizer={name: hashing, buckets: 256, length: 16}",
-    "data.longtail={profile: exponential, imbalance_factor: 10, largest: 12}",
-    "federation={clients: 2, participation: 1.0, rounds: 2, partition: {name: iid}}",
-    "local={epochs: 1, batch_size: 12, optimizer: sgd, lr: 0.1}",
-    "model={name: hash_bag, width: 8, hidden: 16, depth: 1}",
-    "evaluation.every=2",
-)
-"""Two clients with some thirty of the embedded requests each, two rounds: 0.1 s."""
-
-CONTEXT = "model={name: transformer, width: 8, heads: 2, depth: 1}"
-TREE = "data.parents=[a, a, a, b, b, b, c, c, c, d, d, d]"
-FURTHER = {
-    "counting": ("strategy=exact_sum", "model=ss3"),
-    "crt": ("learner.classifier_share=0.5",),
-    "exact_sum": ("learner=counting", "model=ss3"),
-    "fedbn": (CONTEXT,),
-    "fedrela": ("strategy.start=0.5",),
-    "h2t": ("learner.classifier_share=0.5",),
-    "joined_clauses": ("learner=tsetlin", "model=clauses"),
-    "lws": ("learner.scale_share=0.5",),
-    "pseudo_labels": ("data.unlabelled.hidden=0.5",),
-    "tsetlin": ("strategy=joined_clauses", "model=clauses"),
-    "word_pretraining": (CONTEXT,),
-    "flower:Bulyan": ("federation.clients=3",),
-    "flower:DifferentialPrivacyServerSideAdaptiveClipping": ("strategy.noise_multiplier=0.1",),
-    "flower:DifferentialPrivacyServerSideFixedClipping": (
-        "strategy.noise_multiplier=0.1",
-        "strategy.clipping_norm=1",
-    ),
-    **dict.fromkeys(("fedhoo", "fedwolf"), ("data.validation.per_class=2",)),
-    **dict.fromkeys(("fedic", "ratio_loss"), ("data.auxiliary=2",)),
-    **dict.fromkeys(("label_tree", "sibling_softmax"), (TREE,)),
-}
-"""What a method needs beside that: data of its own, a model of a certain kind, a second stage within two rounds."""
-
 REFUSED = {
     **dict.fromkeys(("fedyoyo", "bcl", "glmc", "proco", "rcal", "sbcl"), "two views of a sample need images"),
     "crf": "reads a class for each step (tags), and the targets are single",
@@ -69,9 +32,6 @@ REFUSED = {
     "value_of_labels": "rotations need square images",
 }
 """Methods that have no meaning for texts, and the sentence that says so."""
-
-ALIKE = {"fedavg", "cross_entropy", "flower:FedAvg", "flower:FedAvgM"}
-"""FedAvg by its names; Flower's FedAvgM has no momentum unless told."""
 
 ENCODERS = {
     "bilstm": {"hidden": 4, "depth": 2},
@@ -83,32 +43,26 @@ ENCODERS = {
 
 SPOKEN = re.compile(r"(?<![a-z])(text|token|word)s?(?![a-z])|Text|Token|Word")
 
-METHODS = [
-    *(("strategy", name) for name in (*catalog.names("strategy"), *catalog.flower_names())),
-    *(("learner", name) for name in catalog.names("learner")),
-]
+SAMPLE = [pair for pair in METHODS if pair[1] not in REFUSED][::3]
+"""`benchmarks.text.every_method` tries all of them."""
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
-    """Figures, and a hash of the model, of a run on few texts."""
-    out = tmp_path_factory.mktemp("runs")
-
-    @cache
-    def results(*changes: str) -> dict[str, Any]:
-        run = fedlt.run("text_lt", *FEW, *changes, out=out, backend="inline")
-        return {**run.final, "model": run.summary["model_hash"]}
-
-    return results
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """FedAvg's results."""
+    return results(tmp_path_factory.mktemp("plain"))
 
 
-@pytest.mark.parametrize(("kind", "name"), [pair for pair in METHODS if pair[1] not in REFUSED])
-def test_a_method_trains_on_texts(results: Callable[..., dict[str, Any]], kind: str, name: str) -> None:
+@pytest.mark.parametrize(("kind", "name"), SAMPLE)
+def test_a_method_trains_on_texts(tmp_path: Path, plain: dict[str, str], kind: str, name: str) -> None:
     """A method that did nothing of its own would leave FedAvg's figures and model."""
     skip_without_package(name)
-    found = results(f"{kind}={name}", *FURTHER.get(name, ()))
-    assert found["personal/accuracy"] >= 0
-    assert name in ALIKE or found != results()
+    assert outcome(tmp_path, kind, name, plain) == "trains"
+
+
+def test_an_outcome_tells_a_method_that_does_nothing(tmp_path: Path, plain: dict[str, str], own_file: Any) -> None:
+    nothing = own_file("@dataclass(frozen=True)\nclass Nothing(Strategy):\n    pass\n")
+    assert outcome(tmp_path, "strategy", f"{nothing}:Nothing", plain) == "FAIL: as FedAvg"
 
 
 @pytest.mark.parametrize(("kind", "name"), [pair for pair in METHODS if pair[1] in REFUSED])

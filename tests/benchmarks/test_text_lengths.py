@@ -41,9 +41,10 @@ def test_joined_headlines_differ_in_length_alone() -> None:
     for one, *others in zip(*texts.values(), strict=True):
         assert all(other[1] == one[1] and other[2].startswith(one[2]) for other in others)
         assert all(word[0] == one[1] for word in others[-1][2].split()) and len(others[-1][2].split()) == 16
-    four = list(headlines.joined(rows, 1, seed=0, times=4))
-    assert [text.split()[0] for *_, text in four] == [text for *_, text in texts[1]]
-    assert all(len({*text.split()}) == 1 and len(text.split()) == 4 for *_, text in four)
+    with_others = list(headlines.joined(rows, 4, seed=0, others=True))
+    assert [text.split()[0] for *_, text in with_others] == [text for *_, text in texts[1]]
+    assert all(len(text.split()) == 4 for *_, text in with_others)
+    assert {word[0] for *_, text in with_others for word in text.split()[1:]} == {"a", "b"}
 
 
 def test_the_claims_of_the_catalogue() -> None:
@@ -76,7 +77,7 @@ def test_the_claims_of_shortening() -> None:
 
 def test_the_claims_of_headlines() -> None:
     values = {"first 2": 40.0, "first 4": 50.0, "first 8": 60.0, "headline": 65.0}
-    values |= {"joined 1": 50.0, "joined 4": 70.0, "joined 16": 80.0, headlines.REPEATED: 53.0}
+    values |= {"joined 1": 50.0, "joined 4": 70.0, "joined 16": 80.0, headlines.WITH_OTHERS: 50.0}
 
     def said(**changes: float) -> list[bool]:
         return [holds for _, holds in headlines.claims({name: cell(v) for name, v in (values | changes).items()})]
@@ -84,5 +85,5 @@ def test_the_claims_of_headlines() -> None:
     assert said() == [True, True, True]
     assert said(headline=59.0) == [False, True, True]
     assert said(**{"joined 4": 81.0}) == [True, False, True]
-    assert said(**{headlines.REPEATED: 54.0}) == [True, True, False]
+    assert said(**{headlines.WITH_OTHERS: 50.1}) == [True, True, False]
     assert said(paragraphs=64.0) == [False, True, True]

@@ -18,7 +18,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +118,7 @@ def band(low: int, high: int | None) -> str:
     return f"{low} or more" if high is None else f"{low} to {high}"
 
 
-def told(values: list[float]) -> Any:
+def told(values: list[float]) -> str:
     """Mean ± standard deviation."""
     return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else "".join(f"{each:.1f}" for each in values)
 

@@ -1,6 +1,6 @@
 """What heads promise, with figures: pass or fail, each with its key part off.
 
-    python -m benchmarks.heads.acceptance normalised_gd singular_kernel t_process loki
+    python -m benchmarks.heads.acceptance normalised_gd singular_kernel t_process loki memorization
 
 normalised_gd    iterations on the paper's worst case; on pairs of digits, 8 samples against all of the other class
 singular_kernel  deep networks with the optimal dual vote like the Hilbert kernel; on a long tail of digits, the prior
@@ -8,6 +8,8 @@ singular_kernel  deep networks with the optimal dual vote like the Hilbert kerne
 t_process        draws of a wide network are t-distributed; log densities of diabetes, clean and with 5 % outliers
 loki             digits rotated by 0 to 165 degrees, twelve ordered classes, an imbalance of 30: the tail's squared
                  distance, with the path's metric and with a permuted one; classes that were never seen
+memorization     digits under an imbalance of 30, a twentieth of the labels wrong: by head and tail, of wrong labels;
+                 and what the most memorised samples are worth to the test
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ from scipy.ndimage import rotate
 from scipy.stats import kstest
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import scale
 
 from benchmarks.centralized.acceptance import Check
 from benchmarks.rows import write_rows
+from fedlt.analyses.memorization import memorized
 from fedlt.heads.loki import Loki, path_distances
 from fedlt.heads.normalised_gd import NormalisedGD
 from fedlt.heads.singular_kernel import InfiniteNetwork, SingularKernel, unit
@@ -160,6 +164,39 @@ def loki() -> Iterator[Check]:
     yield Check(f"three of twelve observed: {told}; {min(named)} labels or more are predicted", min(named) > 3)
 
 
+def memorization() -> Iterator[Check]:
+    """Who is memorised, and what becomes of the test where the most memorised or random samples are taken out."""
+    head, tail, wrong, losses, chance = [], [], [], [], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        (x, y), (queries, truth) = long_tailed(seed)
+        flipped = rng.random(len(y)) < 0.05
+        given = np.where(flipped, (y + rng.integers(1, 10, len(y))) % 10, y)
+        found = memorized(x, given, 400, seed)
+        head.append(found[~flipped & (y < 3)].mean())
+        tail.append(found[~flipped & (y >= 7)].mean())
+        wrong.append(found[flipped].mean())
+
+        clean = memorized(x, y, 400, seed)
+        every = _balanced(x, y, queries, truth)
+        most = np.argsort(-clean, kind="stable")[40:]
+        losses.append(every - _balanced(x[most], y[most], queries, truth))
+        rest = [rng.permutation(len(y))[40:] for _ in range(5)]
+        chance.append(every - np.mean([_balanced(x[kept], y[kept], queries, truth) for kept in rest]))
+
+    told = f"head {spread(head)}, tail {spread(tail)} (>= 3 times)"
+    yield Check(f"memorization of clean samples: {told}", np.mean(tail) >= 3 * np.mean(head))
+    yield Check(f"of wrong labels {spread(wrong)} (>= 50 %)", float(np.mean(wrong)) >= 0.5)
+    told = f"40 most memorised {spread(losses)}, 40 random {spread(chance)} of balanced accuracy (2 points more)"
+    yield Check(f"without the {told}", np.mean(losses) >= np.mean(chance) + 0.02)
+
+
+def _balanced(x: NDArray[np.float64], y: NDArray[np.int64], queries: NDArray[np.float64],
+              truth: NDArray[np.int64]) -> float:  # fmt: skip
+    """Mean over classes of the nearest neighbour's accuracy."""
+    return float(balanced_accuracy_score(truth, KNeighborsClassifier(1).fit(x, y).predict(queries)))
+
+
 def rotated(seed: int) -> tuple[Arrays, Arrays]:
     """Digits, three times each, turned by 0, 15, ..., 165 degrees; the class is the turn. Half are for training."""
     images, labels = digits()
@@ -209,6 +246,7 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "singular_kernel": singular_kernel,
     "t_process": t_process,
     "loki": loki,
+    "memorization": memorization,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from fedlt import __version__
-from fedlt.commands import completion, explain, heads, report, results
+from fedlt.commands import analyse, completion, explain, heads, report, results
 from fedlt.commands.completion import complete_kinds, complete_shipped
 from fedlt.commands.options import Command, Group
 from fedlt.commands.shared import (
@@ -284,7 +284,8 @@ def doctor(as_json: AsJson = False) -> None:
             print(f"  {name:<{column}}  {value}")
 
 
-for function in (*results.COMMANDS, explain.explain, *report.COMMANDS, *heads.COMMANDS, completion.completion):
+others = [*results.COMMANDS, explain.explain, *report.COMMANDS, *heads.COMMANDS, *analyse.COMMANDS]
+for function in (*others, completion.completion):
     app.command(cls=Command)(guarded(function))
 
 

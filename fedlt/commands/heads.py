@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from fedlt.commands.shared import figures_table, refused
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.process.files import from_here
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from rich.table import Table
 
 FIGURES = ("accuracy", "balanced", "head", "medium", "tail")
 
@@ -73,7 +68,7 @@ def head(
     with refused():
         table = head_table(opened, names, words or (), client, variant)
     labels = [f"{row['model']} {row['options']}".strip() for row in table.to_dict("records")]
-    print(plain(_shown(f"accuracy in %, test rows of {_whose(client)}", labels, 100 * table[[*FIGURES]])))
+    print(plain(figures_table(f"accuracy in %, test rows of {_whose(client)}", labels, 100 * table[[*FIGURES]])))
 
 
 def decode(
@@ -100,36 +95,11 @@ def decode(
     shown = table[["squared", "head", "medium", "tail"]].assign(accuracy=100 * table["accuracy"])
     divisor = f"temperature {table['temperature'].iloc[0]:.2f}"
     title = f"mean squared distance, and accuracy in %: test rows of {_whose(client)}, {divisor}"
-    print(plain(_shown(title, list(table["decoder"]), shown, 2)))
-
-
-@contextmanager
-def refused() -> Iterator[None]:
-    """What a run cannot give is wrong input (exit 2), whatever of the run is missing."""
-    try:
-        yield
-    except ScenarioError:
-        raise
-    except FedLTError as error:
-        raise ScenarioError(Problem("", str(error))) from error
+    print(plain(figures_table(title, list(table["decoder"]), shown, 2)))
 
 
 def _whose(client: int | None) -> str:
     return "the generic model" if client is None else f"the personal model of client {client}"
-
-
-def _shown(title: str, labels: Sequence[str], figures: pd.DataFrame, digits: int = 1) -> Table:
-    """A row for each label, with the figures of its row."""
-    from rich import box
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    shown.add_column("")
-    for name in figures:
-        shown.add_column(str(name), justify="right")
-    for label, row in zip(labels, figures.itertuples(index=False), strict=True):
-        shown.add_row(label, *("-" if value != value else f"{value:.{digits}f}" for value in row))
-    return shown
 
 
 COMMANDS = (features, head, decode)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,9 @@ from fedlt.commands.completion import complete_override, complete_scenario
 from fedlt.errors import FedLTError, Interrupted, Problem, ScenarioError, UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
     from fedlt.results.runs import Run
 
 ScenarioArgument = Annotated[str, typer.Argument(show_default=False, autocompletion=complete_scenario)]
@@ -89,3 +93,33 @@ def _going_on(arguments: list[str]) -> str:
         if argument != "--force" and not argument.startswith("--resume-from") and not value:
             kept.append(argument)
     return "fedlt " + shlex.join(kept)
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """What a run cannot give is wrong input (exit 2), whatever of the run is missing."""
+    try:
+        yield
+    except ScenarioError:
+        raise
+    except FedLTError as error:
+        raise ScenarioError(Problem("", str(error))) from error
+
+
+def figures_table(title: str, labels: Sequence[str], figures: pd.DataFrame, digits: int = 1) -> Table:
+    """A row for each label, with the figures of its row: whole numbers as they are, "-" where there is none."""
+    import numpy as np
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    shown.add_column("")
+    for name in figures:
+        shown.add_column(str(name), justify="right")
+    for label, row in zip(labels, figures.itertuples(index=False), strict=True):
+        whole = [isinstance(value, int | np.integer) for value in row]
+        texts = (
+            f"{value:,}" if is_whole else f"{value:.{digits}f}" for value, is_whole in zip(row, whole, strict=True)
+        )
+        shown.add_row(label, *("-" if text == "nan" else text for text in texts))
+    return shown

@@ -39,7 +39,8 @@ def test_help_fits_the_terminal_and_cuts_nothing(command: str, width: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"), [("rnu", "'rnu'; did you mean 'run'?"), ("zzz", "'zzz'; known: check, compare, completion, cp")]
+    ("typed", "told"),
+    [("rnu", "'rnu'; did you mean 'run'?"), ("zzz", "'zzz'; known: analyse, check, compare, completion")],
 )
 def test_an_unknown_command_gets_the_nearest_one_once(typed: str, told: str) -> None:
     result = CliRunner().invoke(app, [typed])

@@ -1,0 +1,1 @@
+"""What finished runs tell beyond their figures: by `fedlt analyse`, and a module each from Python."""

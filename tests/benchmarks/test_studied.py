@@ -12,8 +12,8 @@ from benchmarks.strategies import summary
 from benchmarks.strategies.methods import METHODS
 
 HEAD = "setting,strategy,variant,evaluation,metric,mean,std,n,difference,low,high,pairs,mark\n"
-LINES = """s,fedavg,,last,generic/accuracy,0.5,0.01,3,,,,3,
-s,ditto,,last,generic/accuracy,0.25,0.02,3,-0.25,-0.3,-0.2,3,-1
+LINES = """s,fedavg,,last,generic/balanced_accuracy,0.5,0.01,3,,,,3,
+s,ditto,,last,generic/balanced_accuracy,0.25,0.02,3,-0.25,-0.3,-0.2,3,-1
 s,ditto,,last,generic/few,0.123,0.004,3,0.001,-0.01,0.02,3,0
 """
 
@@ -25,9 +25,9 @@ def test_a_row_has_means_deviations_and_points_to_fedavg(tmp_path: Path, monkeyp
     monkeypatch.setattr(summary, "HERE", tmp_path)
     monkeypatch.setattr(summary, "chosen", lambda setting, name: ["0.1", "lam 1"])
     text = studied.studied("ditto")
-    assert "| `mnist_writers` | 0.1 | `lam 1` | 25.0 ± 2.0 (-25.0 ↓) | 12.3 ± 0.4 (+0.1) |  |" in text
+    assert "| `mnist_writers` | 0.1 | `lam 1` | 25.0 ± 2.0 (-25.0 ↓) |  | 12.3 ± 0.4 (+0.1) |  |" in text
     assert "Not in the table of `cifar10_lt`; `benchmarks/strategies` says why." in text
-    assert "| 0.1 | `lam 1` | 50.0 ± 1.0 |  |  |" in studied.studied("fedavg")
+    assert "| 0.1 | `lam 1` | 50.0 ± 1.0 |  |  |  |" in studied.studied("fedavg")
 
 
 def test_the_page_of_every_method_has_its_figures() -> None:

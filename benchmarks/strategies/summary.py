@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def table(setting: str) -> str:
-    """Mean and standard deviation of every strategy's headline models, the model that is best on all classes alike first."""
+    """Mean and standard deviation of every strategy's headline models, the best on all classes alike first."""
     found = read(setting)
     if not found:
         return "Not run yet."

@@ -284,7 +284,7 @@ def doctor(as_json: AsJson = False) -> None:
             print(f"  {name:<{column}}  {value}")
 
 
-others = [*results.COMMANDS, explain.explain, *report.COMMANDS, *heads.COMMANDS, *analyse.COMMANDS]
+others = (*results.COMMANDS, explain.explain, *report.COMMANDS, *heads.COMMANDS, *analyse.COMMANDS)
 for function in (*others, completion.completion):
     app.command(cls=Command)(guarded(function))
 

@@ -134,4 +134,6 @@ def main(source: str, target: str, share: float = 0.25) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m fedlt.data.note_sections NOTES.csv|NOTES.jsonl TARGET.npz")
+    main(sys.argv[1], sys.argv[2])

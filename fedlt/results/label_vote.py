@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
     from fedlt.results.trained import Trained
 
-    Labeler = Run | Trained | Callable[[Sequence[str]], Sequence[str]] | Sequence[str | None]
+    Labeler: TypeAlias = Run | Trained | Callable[[Sequence[str]], Sequence[str]] | Sequence[str | None]
 
 
 @dataclass(frozen=True)

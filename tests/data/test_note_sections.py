@@ -49,14 +49,15 @@ def test_numbers_of_a_sentence_are_of_length_one_and_know_the_order_of_words() -
 def test_a_table_becomes_a_data_set_of_the_departments_with_enough_notes(tmp_path: Path) -> None:
     lines = ["transcription,medical_specialty"]
     lines += [f'"{NOTE} Number {n}.", Urology' for n in range(8)] + [f'"{NOTE} Or {n}.",ENT' for n in range(7)]
-    lines += ['"PLAN: Rest. Drink. Sleep. Eat. Walk. Run. Sing.",Urology', f'"{NOTE} Number 0.",Urology', ",Urology"]
+    lines[1] = lines[1].replace("It hurts.", "It hurts. Much. Very.")  # the first note, which goes to the test
+    lines += ['"PLAN: Rest. Drink. Sleep. Eat. Walk. Run. Sing.",Urology', f'"{NOTE} Number 1.",Urology', ",Urology"]
     (tmp_path / "notes.csv").write_text("\n".join(lines))
     main(str(tmp_path / "notes.csv"), str(tmp_path / "out.npz"))
     found = np.load(tmp_path / "out.npz")
-    assert found["x_train"].shape == (6, 9, WIDTH) and found["x_test"].shape == (2, 9, WIDTH)
-    assert found["y_train"][0].tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 3]
+    assert found["x_train"].shape == (6, 11, WIDTH) and found["x_test"].shape == (2, 11, WIDTH)
+    assert found["y_train"][0].tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 3, -100, -100]
     assert set(found["department_train"]) == {"Urology"}
-    assert found["mask_test"].all()
+    assert found["mask_test"].sum(1).tolist() == [11, 9]
 
     long = "PLAN: A. ASSESSMENT: B. EXAM: " + "C. " * (2 * LONGEST)
     ((held, _),) = usable([(long, "x")])

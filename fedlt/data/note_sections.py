@@ -49,6 +49,10 @@ RULES: tuple[tuple[str, str], ...] = (
 LATER = {"DISCHARGE MEDICATIONS": "plan", "PAST PSYCHIATRIC HISTORY": "subjective", "REVIEW OF SYSTEMS": "subjective"}
 
 
+Note = tuple[list[tuple[str, int]], str]
+"""Sentences with the numbers of their parts, and the department."""
+
+
 def role(heading: str) -> str | None:
     """The part of a note that a heading opens; None where the rules do not know it."""
     if heading in LATER:
@@ -83,7 +87,7 @@ def vector(sentence: str, width: int = WIDTH) -> NDArray[np.float32]:
     return (signed / max(float(np.linalg.norm(signed)), 1e-12)).astype(np.float32)
 
 
-def usable(notes: Iterable[tuple[str, str]]) -> Iterator[tuple[list[tuple[str, int]], str]]:
+def usable(notes: Iterable[tuple[str, str]]) -> Iterator[Note]:
     """Sentences and department of the notes with six sentences and three parts at least. notes: text, department."""
     for text, department in notes:
         found = sentences(text)[:LONGEST]
@@ -91,9 +95,10 @@ def usable(notes: Iterable[tuple[str, str]]) -> Iterator[tuple[list[tuple[str, i
             yield found, department
 
 
-def arrays(notes: Sequence[tuple[list[tuple[str, int]], str]], split: str) -> dict[str, NDArray[np.generic]]:
-    """What an .npz file has of one split: x [N, L, F], mask [N, L], y [N, L] and department [N]."""
-    shape = len(notes), max(len(found) for found, _ in notes)
+def arrays(notes: Sequence[Note], split: str, length: int | None = None) -> dict[str, NDArray[np.generic]]:
+    """What an .npz file has of one split: x [N, L, F], mask [N, L], y [N, L] and department [N]. length: L; that of the
+    longest note unless given."""
+    shape = len(notes), length or max(len(found) for found, _ in notes)
     x, y = np.zeros((*shape, WIDTH), np.float32), np.full(shape, PADDING, np.int64)
     for row, (found, _) in enumerate(notes):
         for step, (sentence, part) in enumerate(found):
@@ -102,11 +107,11 @@ def arrays(notes: Sequence[tuple[list[tuple[str, int]], str]], split: str) -> di
     return {f"x_{split}": x, f"mask_{split}": y != PADDING, f"y_{split}": y, f"department_{split}": departments}
 
 
-def save(path: Path, train: Sequence[tuple[list[tuple[str, int]], str]],
-         test: Sequence[tuple[list[tuple[str, int]], str]]) -> None:  # fmt: skip
-    """Write a data set of notes, as `usable` gives them."""
-    names = {"class_names": np.array(ROLES), "targets": np.array("tags")}
-    np.savez_compressed(path, **arrays(train, "train"), **arrays(test, "test"), **names)  # type: ignore[arg-type]
+def save(path: Path, train: Sequence[Note], test: Sequence[Note], names: Sequence[str] = ROLES) -> None:
+    """Write a data set of notes, as `usable` gives them. names: of the parts."""
+    length = max(len(found) for found, _ in (*train, *test))
+    parts = {**arrays(train, "train", length), **arrays(test, "test", length)}
+    np.savez_compressed(path, class_names=np.array(names), targets=np.array("tags"), **parts)  # type: ignore[arg-type]
 
 
 def main(source: str, target: str, share: float = 0.25) -> None:
@@ -117,7 +122,7 @@ def main(source: str, target: str, share: float = 0.25) -> None:
     table = pd.read_json(source, lines=True) if source.endswith(".jsonl") else pd.read_csv(source)
     table = table.dropna(subset=["transcription"]).drop_duplicates("transcription")
     pairs = zip(table.transcription, table.medical_specialty.str.strip(), strict=True)
-    by_department: dict[str, list[tuple[list[tuple[str, int]], str]]] = {}
+    by_department: dict[str, list[Note]] = {}
     for note in usable(pairs):
         by_department.setdefault(note[1], []).append(note)
 

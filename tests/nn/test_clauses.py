@@ -16,6 +16,7 @@ from fedlt.data.inputs.tabular import TabularKind
 from fedlt.data.inputs.tokens import TokenKind
 from fedlt.data.task import Task
 from fedlt.nn.clauses import PLACES, ClauseModel, Clauses
+from fedlt.nn.net import Net
 from fedlt.nn.rules import Rule, rows, rules_of, votes
 from fedlt.strategy import Update
 from strategies.joined_clauses import JoinedClauses
@@ -116,7 +117,7 @@ def test_the_model_keeps_the_contract_of_models() -> None:
 
 
 def test_clients_have_places_of_their_own_and_replace_what_they_sent_before() -> None:
-    model = SimpleNamespace(backbone=Clauses(5, 20, 2))
+    model = Net(Clauses(5, 20, 2), torch.nn.Identity(), 2)
     strategy = JoinedClauses()
     places = []
     for number in range(3):

@@ -17,6 +17,7 @@ METHODS = {
         Method("centralized"),
         Method("climb", own="dual_lr", values=(2.0, 0.5)),
         Method("clip2fl", own="distil", values=(1.0, 0.3)),
+        Method("closed_form", own="head", values=("ridge", "gaussian")),
         Method("creff", own="head_lr", values=(0.01, 0.1)),
         Method("ditto", own="lam", values=(0.1, 1.0)),
         Method("ecl", own="mix", values=(0.5, 0.25)),

@@ -31,10 +31,15 @@ SHAPE, VOCABULARY = (6,), 9
 LARGE = ("resnet18", "resnet34", "efficientnet_lite0")  # the last one needs packages, and has tests of its own
 
 
-READING = [name for name in catalog.names("model") if ".text." in catalog.find("model", name).target]
+TAGGERS = ("bilstm_tagger",)  # a class for each step: the check of the learner crf plays such targets
+READING = [
+    name
+    for name in catalog.names("model")
+    if name == "clauses" or (".text." in catalog.find("model", name).target and name not in TAGGERS)
+]
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.names("model") if name not in (*LARGE, *READING)])
+@pytest.mark.parametrize("name", [name for name in catalog.names("model") if name not in (*LARGE, *READING, *TAGGERS)])
 def test_built_in_models_pass(name: str) -> None:
     fedlt.check_model(name)
 

@@ -28,8 +28,8 @@ def test_the_examples_of_the_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    use, outside, features = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    names: dict[str, Any] = {}
+    use, _, outside, features = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, Any] = {}  # the second example votes by three runs, which tests of their own make
     exec(use.replace("federation.rounds=5", "federation.rounds=2"), names)
     assert "('realigned', 'phi', 'psi', 'phi_psi', 'readme')" in capsys.readouterr().out
     exec(features, names)

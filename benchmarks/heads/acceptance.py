@@ -1,6 +1,6 @@
 """What heads promise, with figures: pass or fail, each with its key part off.
 
-    python -m benchmarks.heads.acceptance normalised_gd singular_kernel t_process loki memorization
+    python -m benchmarks.heads.acceptance normalised_gd singular_kernel t_process loki memorization presto
 
 normalised_gd    iterations on the paper's worst case; on pairs of digits, 8 samples against all of the other class
 singular_kernel  deep networks with the optimal dual vote like the Hilbert kernel; on a long tail of digits, the prior
@@ -10,6 +10,8 @@ loki             digits rotated by 0 to 165 degrees, twelve ordered classes, an 
                  distance, with the path's metric and with a permuted one; classes that were never seen
 memorization     digits under an imbalance of 30, a twentieth of the labels wrong: by head and tail, of wrong labels;
                  and what the most memorised samples are worth to the test
+presto           the paper's sparse design, a last class of 1 %: the error of its probability beside logistic regression
+                 on that class alone and proportional odds
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import rotate
+from scipy.special import expit
 from scipy.stats import kstest
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression
@@ -36,6 +39,7 @@ from benchmarks.rows import write_rows
 from fedlt.analyses.memorization import memorized
 from fedlt.heads.loki import Loki, path_distances
 from fedlt.heads.normalised_gd import NormalisedGD
+from fedlt.heads.presto import PRESTO
 from fedlt.heads.singular_kernel import InfiniteNetwork, SingularKernel, unit
 from fedlt.heads.t_process import TProcessRegressor
 
@@ -191,6 +195,39 @@ def memorization() -> Iterator[Check]:
     yield Check(f"without the {told}", np.mean(losses) >= np.mean(chance) + 0.02)
 
 
+def presto() -> Iterator[Check]:
+    """Mean squared errors of the rare class's probability over twelve simulations."""
+    errors: dict[str, list[float]] = {"presto": [], "logistic": [], "proportional odds": []}
+    shares = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        first = 0.5 * (rng.random(10) < 1 / 3)
+        moves = 0.5 * rng.choice([-1, 1], (2, 10)) * (rng.random((2, 10)) < 1 / 3)
+        slopes = np.cumsum(np.vstack([first, moves]), 0)
+        levels = {}
+        for name in ("train", "test"):
+            x = rng.uniform(-1, 1, (2500, 10))
+            levels[name] = x, np.maximum.accumulate(expit(x @ slopes.T + [0, 3, 5]), axis=1)
+        x, at_most = levels["train"]
+        y = (rng.random(len(x))[:, None] > at_most).sum(1)
+        shares.append((y == 3).mean())
+        queries, truth = levels["test"][0], 1 - levels["test"][1][:, -1]
+
+        found = {
+            "presto": PRESTO(folds=5).fit(x, y).predict_proba(queries)[:, -1],
+            "logistic": LogisticRegression(C=1e9, max_iter=2000).fit(x, y == 3).predict_proba(queries)[:, 1],
+            "proportional odds": PRESTO(lam=1e6, first=False).fit(x, y).predict_proba(queries)[:, -1],
+        }
+        for name, p in found.items():
+            errors[name].append(1e5 * float(((p - truth) ** 2).mean()))
+
+    told = ", ".join(f"{name} {np.mean(values):.2f}" for name, values in errors.items())
+    for rival in ("logistic", "proportional odds"):
+        wins = int((np.array(errors["presto"]) < np.array(errors[rival])).sum())
+        claim = f"better than {rival} in {wins} of 12 (>= 10)"
+        yield Check(f"rare class {np.mean(shares):.2%}, squared error x 1e5: {told}; {claim}", wins >= 10)
+
+
 def _balanced(x: NDArray[np.float64], y: NDArray[np.int64], queries: NDArray[np.float64],
               truth: NDArray[np.int64]) -> float:  # fmt: skip
     """Mean over classes of the nearest neighbour's accuracy."""
@@ -247,6 +284,7 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "t_process": t_process,
     "loki": loki,
     "memorization": memorization,
+    "presto": presto,
 }
 
 

@@ -49,7 +49,7 @@ def features(
 def head(
     run: Annotated[Path, typer.Argument(show_default=False)],
     words: Annotated[list[str] | None, typer.Argument(metavar="[NAME.KEY=VALUE]...", show_default=False)] = None,
-    heads: Annotated[str, typer.Option("--with", help="ridge,gaussian,...; all unless given.")] = "",
+    heads: Annotated[str, typer.Option("--with", help="ridge,gaussian,...; all but presto unless given.")] = "",
     client: Annotated[int | None, typer.Option(help="On its personal model; the generic one unless given.")] = None,
     variant: Annotated[str, typer.Option(help="Of the run's own logits; the headline unless given.")] = "",
 ) -> None:
@@ -57,13 +57,14 @@ def head(
 
     RUN is a run folder. A head is fitted on the features of all training rows at one place, of a client on its own
     ones: on frozen features, after the training. Heads: gaussian, logistic, nearest_mean, normalised_gd, ridge,
-    singular_kernel, t_process. Their keys: ridge.alpha=10 singular_kernel.order=8. The table is kept in the run folder.
+    singular_kernel, t_process; and presto, for classes that have an order, where it is named. Their keys:
+    ridge.alpha=10 singular_kernel.order=8. The table is kept in the run folder.
     """
-    from fedlt.heads.fitted import HEADS, head_table
+    from fedlt.heads.fitted import HEADS, ORDERED, head_table
     from fedlt.results.runs import open_run
     from fedlt.results.summary import plain
 
-    names = [name.strip() for name in heads.split(",")] if heads else [*HEADS]
+    names = [name.strip() for name in heads.split(",")] if heads else [name for name in HEADS if name not in ORDERED]
     opened = open_run(run)
     with refused():
         table = head_table(opened, names, words or (), client, variant)

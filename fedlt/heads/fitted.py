@@ -68,6 +68,7 @@ HEADS = {
     ),
     "nearest_mean": Recipe("sklearn.neighbors:NearestCentroid", "the class of the nearest mean"),
     "normalised_gd": Recipe("fedlt.heads.normalised_gd:NormalisedGD", "gradient descent until all samples are right"),
+    "presto": Recipe("fedlt.heads.presto:PRESTO", "ordered classes, whose boundaries are alike unless the data ask"),
     "ridge": Recipe(
         "sklearn.linear_model:RidgeClassifier",
         "least squares with classes of equal weight",
@@ -78,6 +79,8 @@ HEADS = {
     ),
     "t_process": Recipe("fedlt.heads.t_process:TProcessClassifier", "an infinitely wide network of random scale"),
 }
+ORDERED = ("presto",)
+"""Heads for classes that have an order, which only their user knows."""
 
 
 def head_table(

@@ -42,7 +42,8 @@ def test_the_table_has_the_run_and_every_head(run: Run) -> None:
 
 def test_every_head_fits_a_client(run: Run) -> None:
     names = [name for name in HEADS if name != "t_process"]
-    table = head_table(run, [*names, "t_process"], ["t_process.max_samples=40", "t_process.max_iter=2"], client=1)
+    words = ["t_process.max_samples=40", "t_process.max_iter=2", "presto.lam=0.01", "presto.max_iter=20"]
+    table = head_table(run, [*names, "t_process"], words, client=1)
     assert table["accuracy"].between(0, 1).all() and len(table) == len(HEADS) + 1
     assert (run.folder / "heads-client-1.parquet").is_file()
     for recipe in HEADS.values():

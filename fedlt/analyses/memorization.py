@@ -44,11 +44,10 @@ def memorized(
     size = len(features)
     near = min(NEIGHBOURS, size - 1)
     with one_thread():
-        found = NearestNeighbors(n_neighbors=near + 1).fit(features).kneighbors(features, return_distance=False)
+        others = NearestNeighbors(n_neighbors=near + 1).fit(features).kneighbors(features, return_distance=False)
 
-    # Of equal samples the sample itself need not come first: it is taken out wherever it stands.
+    # A sample is among its own neighbours, and is passed over: it is judged by those that do not hold it.
     places = np.arange(size)
-    others = np.array([row[row != place][:near] for row, place in zip(found, places, strict=True)])
     rng, right, tried = np.random.default_rng(seed), np.zeros(size), np.zeros(size)
     for _ in range(learners):
         held = np.zeros(size, bool)

@@ -98,7 +98,8 @@ def head_table(
     medium and tail classes, NaN where there are none. Kept as
     `heads-generic.parquet` in the run folder. Raises `ScenarioError` for names and keys that there are not.
     """
-    made = {name: _made(name, _options(words, names)[name]) for name in names}
+    options = _options(words, names)
+    made = {name: _made(name, options[name]) for name in names}
     kept = run.features(client, variant)
     if kept.train.labels.ndim > 1:
         raise ScenarioError(Problem(WITH, "heads predict one class a sample, and here samples have several"))
@@ -109,7 +110,7 @@ def head_table(
         scaled = make_pipeline(StandardScaler(), estimator) if HEADS[name].scaled else estimator
         with one_thread():
             predicted = _fitted(name, scaled, kept)
-        given = ", ".join(f"{key}={value}" for key, value in _options(words, names)[name].items())
+        given = ", ".join(f"{key}={value}" for key, value in options[name].items())
         rows.append(_row(name, given, predicted, kept.test, groups))
 
     table = pd.DataFrame(rows)

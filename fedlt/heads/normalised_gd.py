@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fedlt.heads.labels import read
 
 Floats = NDArray[np.float64]
 
@@ -51,11 +52,7 @@ class NormalisedGD(ClassifierMixin, BaseEstimator):
         """X: [n, D] features. y: [n] labels of at least two classes."""
         if not self.step > 0:
             raise ValueError(f"expected step > 0, got {self.step}")
-        features, labels = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(labels)
-        self.classes_, index = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"needs samples of at least two classes, got 1 class: {self.classes_[0]}")
+        features, self.classes_, index = read(self, X, y)
 
         inputs = np.hstack([features, np.ones((len(features), 1))]) if self.fit_intercept else features
         rows = 1 if len(self.classes_) == 2 else len(self.classes_)

@@ -23,8 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedKFold
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fedlt.heads.labels import read
 
 Floats = NDArray[np.float64]
 LEAST = 1e-8
@@ -55,11 +56,7 @@ class PRESTO(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """X: [n, D] features, which are scaled to variance 1. y: [n] labels of at least two classes."""
-        features, labels = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(labels)
-        self.classes_, index = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"needs samples of at least two classes, got 1 class: {self.classes_[0]}")
+        features, self.classes_, index = read(self, X, y)
         if self.lam is not None and self.lam < 0:
             raise ValueError(f"expected lam >= 0, got {self.lam}")
 
@@ -156,6 +153,8 @@ class _Ordinal:
         penalties[0] = lam if first else 0.0
         while taken < max_iter and moved >= tol:
             cost, gradient = self.cost(ahead), self.gradient(ahead)
+
+            # A step of the gradient, then the intercepts' order and the soft threshold; halved while too long.
             while True:
                 new = ahead - step * gradient
                 new[:, 0] = np.maximum.accumulate(new[:, 0])
@@ -165,6 +164,7 @@ class _Ordinal:
                 if self.cost(new) <= bound + 1e-12 or step < 1e-10:
                     break
                 step /= 2
+
             taken, moved = taken + 1, np.abs(new - numbers).max()
             faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
             ahead = new + (momentum - 1) / faster * (new - numbers)

@@ -19,8 +19,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fedlt.heads.labels import read
 
 Floats = NDArray[np.float64]
 DUALS: dict[int, tuple[float, ...]] = {
@@ -49,11 +50,7 @@ class _Votes(ClassifierMixin, BaseEstimator):
 
     def _keep(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.intp]:
         """Keep the unit-norm inputs; positions of the labels among the classes."""
-        features, labels = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(labels)
-        self.classes_, index = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"needs samples of at least two classes, got 1 class: {self.classes_[0]}")
+        features, self.classes_, index = read(self, X, y)
         self.inputs_ = unit(features)
         return index
 

@@ -24,8 +24,9 @@ from scipy.optimize import minimize
 from scipy.special import gammaln
 from scipy.stats import norm, t
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fedlt.heads.labels import read
 
 Floats = NDArray[np.float64]
 BOUNDS = {"scale": (1e-3, 1e3), "bias": (1e-4, 1e2), "noise": (1e-6, 1e1), "a": (0.6, 1e3)}
@@ -165,11 +166,7 @@ class TProcessClassifier(ClassifierMixin, _Process):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """X: [n, D]. y: [n] labels of at least two classes."""
-        inputs, labels = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(labels)
-        self.classes_, index = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"needs samples of at least two classes, got 1 class: {self.classes_[0]}")
+        inputs, self.classes_, index = read(self, X, y)
         kept = _evenly(index, self.max_samples, np.random.default_rng(self.random_state))
         self._choose(inputs[kept], 2.0 * np.eye(len(self.classes_))[index[kept]] - 1)
         return self

@@ -60,16 +60,19 @@ def generated(
     seen = {text.tobytes() for own in texts.values() for text in own}
     nearness = Nearness(texts) if generator.keep < 1 else None
     largest = max(len(own) for own in texts.values())
+
     found = {}
     for label, own in texts.items():
         wanted = generator.wanted(len(own), largest)
         if not wanted:
             continue
+
         written = []
         for text in generator.texts(own, round(wanted / generator.keep), length, rng):
             if text.tobytes() not in seen:
                 seen.add(text.tobytes())
                 written.append(text)
+
         kept = written if nearness is None else nearest(written, label, nearness, generator.keep)
         if kept:
             found[label] = kept[:wanted]

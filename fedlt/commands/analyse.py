@@ -1,8 +1,14 @@
-"""The command that looks into finished runs: `fedlt analyse`."""
+"""The command that looks into finished runs: `fedlt analyse`.
+
+An analysis is a flag of the command and a line of `ANALYSES`: which of the command's other options are its own, and the
+function that makes its tables. Options of others are refused.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,16 +21,18 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
 
 MOST_CLIENTS = 10
-"""Clients that the table of memorization shows; the file has them all."""
+"""Clients that a table shows; the files have them all."""
+Number = int | None
+Word = str | None
 
 
 def analyse(
     paths: Paths,
     frequency: Annotated[bool, typer.Option("--frequency", help="Accuracy by how frequent a class is.")] = False,
     memorization: Annotated[bool, typer.Option("--memorization", help="Samples right only because seen.")] = False,
-    model: Annotated[str, typer.Option(help="frequency: generic, generic[psi] or personal.")] = "generic",
-    by: Annotated[str | None, typer.Option(help="frequency: keys that name the methods.")] = None,
-    learners: Annotated[int, typer.Option(min=30, help="memorization: shares of the samples.")] = 400,
+    model: Annotated[Word, typer.Option(help="frequency: generic (default), generic[psi] or personal.")] = None,
+    by: Annotated[Word, typer.Option(help="frequency: keys that name the methods.")] = None,
+    learners: Annotated[Number, typer.Option(min=30, help="memorization: shares of the samples; 400.")] = None,
     names: NamesOption = None,
 ) -> None:
     """Look into finished runs: one of the analyses.
@@ -33,17 +41,20 @@ def analyse(
     samples; points per decade, 0 for a model that knows no tail. --memorization, of one run: training samples that the
     nearest neighbours would get wrong had they not been seen, by head, medium and tail and by client.
     """
-    if frequency == memorization:
-        raise ScenarioError(Problem("", "choose one: --frequency or --memorization"), source="fedlt analyse")
     from fedlt.results.summary import plain
 
+    analysis, options = _chosen(
+        {"frequency": frequency, "memorization": memorization},
+        {"model": model, "by": by, "learners": learners},
+    )
     runs, _ = named(paths, "", names)
     with refused():
-        table = _by_frequency(runs, model, by) if frequency else _by_memorization(runs, learners)
-    print(plain(table))
+        tables = analysis(runs, options)
+    for table in tables:
+        print(plain(table))
 
 
-def _by_frequency(runs: list[Run], model: str, by: str | None) -> Table:
+def _frequency(runs: list[Run], by: str | None = None, model: str = "generic") -> list[Table]:
     from fedlt.analyses.frequency import frequency_table
 
     found = frequency_table(runs, by, model)
@@ -51,15 +62,13 @@ def _by_frequency(runs: list[Run], model: str, by: str | None) -> Table:
     columns = {"slope": "points per decade", "std": "std", "at_ten": "at 10 samples", "correlation": "r",
                "aic": "AIC, log less linear"}  # fmt: skip
     title = "accuracy on a class over log10 of its training samples (seeds)"
-    return figures_table(title, labels, found[[*columns]].rename(columns=columns), 2)
+    return [figures_table(title, labels, found[[*columns]].rename(columns=columns), 2)]
 
 
-def _by_memorization(runs: list[Run], learners: int) -> Table:
+def _memorization(run: Run, learners: int = 400) -> list[Table]:
     from fedlt.analyses.memorization import memorization_table
 
-    if len(runs) != 1:
-        raise ScenarioError(Problem("--memorization", f"takes one run, got {len(runs)}"))
-    samples, found = memorization_table(runs[0], learners)
+    samples, found = memorization_table(run, learners)
     groups = found[~found["of"].str.startswith("client")]
     clients = found[found["of"].str.startswith("client")].sort_values("mean", ascending=False).head(MOST_CLIENTS)
     import pandas as pd
@@ -68,7 +77,59 @@ def _by_memorization(runs: list[Run], learners: int) -> Table:
     columns = {"samples": "samples", "mean": "memorization in %", "half": "of one half or more, %"}
     shown = both.assign(mean=100 * both["mean"], half=100 * both["half"])[[*columns]].rename(columns=columns)
     title = f"memorization of {len(samples)} training samples; memorization.parquet has each"
-    return figures_table(title, list(both["of"]), shown)
+    return [figures_table(title, list(both["of"]), shown)]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One of the analyses.
+
+    name: its flag, as the command's argument is called.
+    tables: takes the runs, or the run, and its own options that were given.
+    options: names of these.
+    one: whether it is of one run.
+    """
+
+    name: str
+    tables: Callable[..., Sequence[Table]]
+    options: tuple[str, ...] = ()
+    one: bool = True
+
+    def __call__(self, runs: list[Run], options: Mapping[str, Any]) -> Sequence[Table]:
+        """What it shows. Raises `ScenarioError` for several runs where it is of one."""
+        if not self.one:
+            return self.tables(runs, **options)
+        if len(runs) != 1:
+            raise ScenarioError(Problem(_flag(self.name), f"takes one run, got {len(runs)}"))
+        return self.tables(runs[0], **options)
+
+
+ANALYSES = (
+    Analysis("frequency", _frequency, ("by", "model"), one=False),
+    Analysis("memorization", _memorization, ("learners",)),
+)
+
+
+def _chosen(flags: Mapping[str, bool], options: Mapping[str, Any]) -> tuple[Analysis, dict[str, Any]]:
+    """The one analysis whose flag was given, and its options that were. Raises `ScenarioError` for those of others."""
+    chosen = [analysis for analysis in ANALYSES if flags[analysis.name]]
+    if len(chosen) != 1:
+        known = ", ".join(_flag(analysis.name) for analysis in ANALYSES)
+        raise ScenarioError(Problem("", f"choose one: {known}"), source="fedlt analyse")
+
+    given = {name: value for name, value in options.items() if value is not None}
+    problems = []
+    for name in given:
+        if name not in chosen[0].options:
+            owners = " and ".join(_flag(analysis.name) for analysis in ANALYSES if name in analysis.options)
+            problems.append(Problem(_flag(name), f"goes with {owners}, not with {_flag(chosen[0].name)}"))
+    if problems:
+        raise ScenarioError(problems, source="fedlt analyse")
+    return chosen[0], given
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 COMMANDS = (analyse,)

@@ -65,12 +65,13 @@ class Method:
 @dataclass(frozen=True)
 class Setting:
     """One question. rates: as many as there are trials, of which a method with an own parameter gets those at `narrow`.
-    tuning: overrides of the runs that tune, which may be shorter. changes: overrides of all runs. leave_out: methods
-    that have no meaning in it."""
+    smaller: methods that end at chance at each of these, which get the first ones instead. tuning: overrides of the
+    runs that tune, which may be shorter. changes: overrides of all runs. leave_out: methods without meaning in it."""
 
     scenario: str
     rates: tuple[float, ...]
     narrow: tuple[int, ...] = (1, 2, 3)
+    smaller: tuple[str, ...] = ()
     tuning: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
@@ -92,7 +93,8 @@ class Study:
         """Pairs of rate and own parameter, equally many for all methods."""
         if not method.own:
             return [(rate, None) for rate in setting.rates]
-        return list(product([setting.rates[place] for place in setting.narrow], method.values))
+        places = range(len(setting.narrow)) if method.strategy in setting.smaller else setting.narrow
+        return list(product([setting.rates[place] for place in places], method.values))
 
     def jobs(self, setting: Setting, name: str, settings: Iterable[Trial], seeds: Sequence[int],
              *changes: str) -> list[Job]:  # fmt: skip

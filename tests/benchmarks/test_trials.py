@@ -26,6 +26,13 @@ def test_every_method_has_as_many_settings_and_every_one_is_a_run(one: Study, se
         assert len({job.scenario.hash for job in one.jobs(setting, name, tried, [0])}) == len(setting.rates)
 
 
+def test_a_method_that_ends_at_chance_gets_the_smallest_rates() -> None:
+    one = Study(Path(), {name: Method(name, own="mu", values=(1.0, 5.0)) for name in ("moon", "fedprox")}, {})
+    setting = Setting("s", (0.01, 0.03, 0.1, 0.3), narrow=(1, 2), smaller=("moon",))
+    rates = {name: sorted({rate for rate, _ in one.trials(setting, method)}) for name, method in one.methods.items()}
+    assert rates == {"moon": [0.01, 0.03], "fedprox": [0.03, 0.1]}
+
+
 def test_every_strategy_is_in_the_study_and_its_own_key_is_tried_at_its_default() -> None:
     assert set(catalog.names("strategy")) - {*CHOOSING, *COUNTING, *LABELLED} <= set(study.METHODS)
     for name, method in study.METHODS.items():

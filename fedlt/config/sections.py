@@ -157,7 +157,7 @@ class Attack:
 class Federation:
     """The clients, what each of them holds, and how often they take part."""
 
-    young: ClassVar[tuple[str, ...]] = ("links", "selection", "clock")
+    young: ClassVar[tuple[str, ...]] = ("links", "selection", "clock", "left_out")
 
     clients: Annotated[int, ">= 1"] | None = 40  # null: as many as the partition finds (natural, given)
     participation: Annotated[float, "> 0", "<= 1"] = 0.3  # share of the clients in each round's cohort
@@ -167,6 +167,7 @@ class Federation:
     local_test: Literal["matched", "official", "natural"] = "matched"  # how clients' test sets are drawn
     empty: Literal["error", "redraw"] = "error"  # when a client would get no sample
     held_out: Annotated[int, ">= 0"] = 0  # the last so many clients take no part; they join later: fedlt join
+    left_out: list[int] = field(default_factory=list)  # these have no samples and take no part; all else stays
     block: Annotated[int, ">= 1"] = 5  # clients pre-summed together; part of the result's definition
     on_error: Literal["fail", "skip"] = "fail"  # when a client raises; skips are counted in the results
     timeout: Annotated[float, "> 0"] | None = None  # seconds for one client's training or test; null: no limit

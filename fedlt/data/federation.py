@@ -264,9 +264,20 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
         raise ScenarioError(Problem("federation.held_out", message))
 
     clients, tests, unlabelled, local = (held.split(stay)[newcomers] for held in (clients, tests, unlabelled, local))
+    if config.left_out:
+        _expect_some(config.left_out, len(clients))
+        clients, unlabelled, local = (held.emptied(config.left_out) for held in (clients, unlabelled, local))
+
     active = data.validation.active
     validation = ValidationSet.of(true, chosen, local, rows.from_training) if active else None
     return _Dealt(clients, tests, unlabelled, rows.auxiliary, server_unlabelled, seen, validation)
+
+
+def _expect_some(left_out: list[int], clients: int) -> None:
+    """Raise `ScenarioError` unless those left out are clients, and others stay."""
+    if not set(left_out) < set(range(clients)) or len(set(left_out)) < len(left_out):
+        message = f"expected different clients of 0..{clients - 1}, and not all of them, got {left_out}"
+        raise ScenarioError(Problem("federation.left_out", message))
 
 
 def _digest(

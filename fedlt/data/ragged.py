@@ -70,6 +70,12 @@ class Ragged:
         head = Ragged(self.values[:place], self.offsets[: row + 1])
         return head, Ragged(self.values[place:], self.offsets[row:] - place)
 
+    def emptied(self, rows: Sequence[int]) -> Ragged:
+        """As many rows, of which these hold nothing."""
+        sizes = self.sizes
+        sizes[np.asarray(rows, np.int64)] = 0
+        return Ragged.of_sizes(self.values[~np.isin(self.owners(), rows)], sizes)
+
     def owners(self) -> NDArray[np.int64]:
         """The row that each value belongs to, int64 [N]."""
         return np.repeat(np.arange(len(self)), self.sizes)

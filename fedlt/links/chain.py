@@ -14,6 +14,7 @@ from fedlt.links.attack import Attack
 from fedlt.links.dropout import Dropout
 from fedlt.links.finite import Finite
 from fedlt.links.lateness import Lateness
+from fedlt.links.left_out import LeftOut
 from fedlt.links.link import Arrival, Link, Memory, Sending, Setting
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Chain:
         if attack.kind != "none":
             named = None if attack.clients is None else tuple(attack.clients)
             links.append(("federation.attack", Attack(attack.kind, attack.share, named, attack.factor)))
+        if federation.left_out:
+            links.append(("federation.left_out", LeftOut(tuple(federation.left_out))))
         if federation.dropout:
             links.append(("federation.dropout", Dropout(federation.dropout)))
         links += [_created(f"federation.links.{place}", choice) for place, choice in enumerate(federation.links)]

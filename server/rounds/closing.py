@@ -66,8 +66,9 @@ def close(rounds: Loop, round: int) -> dict[str, float]:
 
 def _units(rounds: Loop) -> list[Unit]:
     """One for each block of all clients; the one site of a centralized run."""
-    sizes, block = rounds.sizes, rounds.scenario.federation.block
-    units = train_units(range(len(sizes)), sizes, block, epochs=1)
+    sizes, settings = rounds.sizes, rounds.scenario.federation
+    asked = [client for client in range(len(sizes)) if client not in settings.left_out]
+    units = train_units(asked, sizes, settings.block, epochs=1)
     if rounds.parts.strategy.scope == "centralized":
         units = units[:1]
         units[0].work.blocks, units[0].clients = {0: [UNION]}, [UNION]

@@ -1,4 +1,4 @@
-"""Writes the rows of a benchmark as a CSV file."""
+"""Writes the rows of a benchmark as a CSV file, and reads them."""
 
 from __future__ import annotations
 
@@ -16,3 +16,11 @@ def write_rows(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows that are there; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

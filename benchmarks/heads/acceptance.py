@@ -12,22 +12,21 @@ memorization     digits under an imbalance of 30, a twentieth of the labels wron
                  and what the most memorised samples are worth to the test
 presto           the paper's sparse design, a last class of 1 %: the error of its probability beside logistic regression
                  on that class alone and proportional odds
+and those of benchmarks/heads/analyses.py
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import rotate
 from scipy.special import expit
 from scipy.stats import kstest
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import train_test_split
@@ -35,15 +34,15 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import scale
 
 from benchmarks.centralized.acceptance import Check
-from benchmarks.rows import write_rows
+from benchmarks.heads import analyses
+from benchmarks.heads.samples import digits, long_tailed, on_sphere, rotated, spread
+from benchmarks.rows import read_rows, write_rows
 from fedlt.analyses.memorization import memorized
 from fedlt.heads.loki import Loki, path_distances
 from fedlt.heads.normalised_gd import NormalisedGD
 from fedlt.heads.presto import PRESTO
-from fedlt.heads.singular_kernel import InfiniteNetwork, SingularKernel, unit
+from fedlt.heads.singular_kernel import InfiniteNetwork, SingularKernel
 from fedlt.heads.t_process import TProcessRegressor
-
-Arrays = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 def normalised_gd() -> Iterator[Check]:
@@ -234,50 +233,6 @@ def _balanced(x: NDArray[np.float64], y: NDArray[np.int64], queries: NDArray[np.
     return float(balanced_accuracy_score(truth, KNeighborsClassifier(1).fit(x, y).predict(queries)))
 
 
-def rotated(seed: int) -> tuple[Arrays, Arrays]:
-    """Digits, three times each, turned by 0, 15, ..., 165 degrees; the class is the turn. Half are for training."""
-    images, labels = digits()
-    rng = np.random.default_rng(seed)
-    rows = np.repeat(rng.permutation(len(labels)), 3)
-    turns = rng.integers(12, size=len(rows))
-    x = np.stack([
-        rotate(images[row].reshape(8, 8), 15 * turn, reshape=False, order=1).ravel()
-        for row, turn in zip(rows, turns, strict=True)
-    ])  # fmt: skip
-    half = len(rows) // 6 * 3  # no digit is on both sides
-    return (x[:half], turns[:half]), (x[half:], turns[half:])
-
-
-def on_sphere(n: int, dim: int, seed: int) -> Arrays:
-    """Points of no negative coordinate on the sphere, whose labels follow the first coordinate with noise."""
-    rng = np.random.default_rng(seed)
-    x = unit(rng.dirichlet(np.ones(dim), size=n))
-    return x, (rng.random(n) < 0.5 + 0.4 * np.sin(6 * x[:, 0])).astype(np.int64)
-
-
-@cache
-def digits() -> Arrays:
-    """scikit-learn's digits with pixels in [0, 1]."""
-    images, labels = load_digits(return_X_y=True)
-    return images / 16, labels
-
-
-def long_tailed(seed: int) -> tuple[Arrays, Arrays]:
-    """Digits with 120 samples of class 0 down to 4 of class 9, and all others."""
-    images, labels = digits()
-    order = np.random.default_rng(seed).permutation(len(labels))
-    kept = np.concatenate([
-        order[labels[order] == label][: round(120 * 30 ** (-label / 9))] for label in range(10)
-    ])  # fmt: skip
-    rest = np.setdiff1d(order, kept)
-    return (images[kept], labels[kept]), (images[rest], labels[rest])
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation in per cent."""
-    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f} %"
-
-
 CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "normalised_gd": normalised_gd,
     "singular_kernel": singular_kernel,
@@ -285,6 +240,7 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "loki": loki,
     "memorization": memorization,
     "presto": presto,
+    **analyses.CHECKS,
 }
 
 
@@ -292,7 +248,7 @@ def main() -> None:
     """Print and keep the checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("heads", nargs="*", default=[*CHECKS], help="all unless given")
-    parser.add_argument("--table", type=Path, help="CSV of what was seen")
+    parser.add_argument("--table", type=Path, help="CSV of what was seen; rows of other checks stay")
     given = parser.parse_args()
     unknown = [name for name in given.heads if name not in CHECKS]
     if unknown:
@@ -304,7 +260,9 @@ def main() -> None:
             print(f"{name}: {check}", flush=True)
             lines.append({"head": name, "holds": "yes" if check.holds else "no", "claim": check.claim})
     if given.table:
-        write_rows(given.table, lines)
+        others = [row for row in read_rows(given.table) if row["head"] not in given.heads]
+        order = [*CHECKS]
+        write_rows(given.table, sorted([*others, *lines], key=lambda row: order.index(row["head"])))
 
 
 if __name__ == "__main__":

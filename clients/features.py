@@ -58,6 +58,18 @@ def features(
     return KeptFeatures.write(place, splits, about | named)
 
 
+def of_rows(
+    folder: Path, summary: Mapping[str, Any], rows: NDArray[np.int64], variant: str = "", device: str = "cpu"
+) -> Split:
+    """Training rows of the data set under the generic model of a finished run, whether it has trained on them or not.
+
+    rows: [n] their numbers. Labels are those that clients see.
+    """
+    model = generic_model(folder, summary, variant, device)
+    federation = federation_of(scenario_of(folder, summary, device), summary, "rows are of the run's data set")
+    return _split(model, federation, "train", rows, np.full(len(rows), NOBODY))
+
+
 def _rows(federation: Federation, client: int | None) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
     """Name, rows and clients of each split; of the validation set, positions in it stand for rows."""
     held = federation.clients

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedlt.commands.sample_tables import left_out_tables
 from fedlt.commands.shared import NamesOption, Paths, figures_table, named, refused
 from fedlt.errors import Problem, ScenarioError
 
@@ -33,19 +34,22 @@ def analyse(
     model: Annotated[Word, typer.Option(help="frequency: generic (default), generic[psi] or personal.")] = None,
     by: Annotated[Word, typer.Option(help="frequency: keys that name the methods.")] = None,
     learners: Annotated[Number, typer.Option(min=30, help="memorization: shares of the samples; 400.")] = None,
+    clients: Annotated[bool, typer.Option("--clients", help="memorization: train again without each client.")] = False,
+    client: Annotated[Word, typer.Option(help="memorization --clients: these only, 3,5.")] = None,
     names: NamesOption = None,
 ) -> None:
     """Look into finished runs: one of the analyses.
 
     PATHS are those of compare. --frequency: a line of each method's accuracy on a class over log10 of its training
     samples; points per decade, 0 for a model that knows no tail. --memorization, of one run: training samples that the
-    nearest neighbours would get wrong had they not been seen, by head, medium and tail and by client.
+    nearest neighbours would get wrong had they not been seen, by head, medium and tail and by client. With --clients,
+    the federation is trained again without each client: what of its samples is right only because it took part.
     """
     from fedlt.results.summary import plain
 
     analysis, options = _chosen(
         {"frequency": frequency, "memorization": memorization},
-        {"model": model, "by": by, "learners": learners},
+        {"model": model, "by": by, "learners": learners, "clients": clients or None, "client": client},
     )
     runs, _ = named(paths, "", names)
     with refused():
@@ -65,10 +69,18 @@ def _frequency(runs: list[Run], by: str | None = None, model: str = "generic") -
     return [figures_table(title, labels, found[[*columns]].rename(columns=columns), 2)]
 
 
-def _memorization(run: Run, learners: int = 400) -> list[Table]:
+def _memorization(
+    run: Run, learners: int | None = None, clients: bool = False, client: str | None = None
+) -> list[Table]:
+    if clients:
+        if learners is not None:
+            raise ScenarioError(Problem("--learners", "is of nearest neighbours, not of trainings without clients"))
+        return left_out_tables(run, client)
+    if client is not None:
+        raise ScenarioError(Problem("--client", "goes with --clients, which trains again without them"))
     from fedlt.analyses.memorization import memorization_table
 
-    samples, found = memorization_table(run, learners)
+    samples, found = memorization_table(run, learners or 400)
     groups = found[~found["of"].str.startswith("client")]
     clients = found[found["of"].str.startswith("client")].sort_values("mean", ascending=False).head(MOST_CLIENTS)
     import pandas as pd
@@ -106,7 +118,7 @@ class Analysis:
 
 ANALYSES = (
     Analysis("frequency", _frequency, ("by", "model"), one=False),
-    Analysis("memorization", _memorization, ("learners",)),
+    Analysis("memorization", _memorization, ("learners", "clients", "client")),
 )
 
 

@@ -97,7 +97,7 @@ def curves(methods: Methods, reference: str, width: float, metrics: Sequence[str
     """Learning curves, a panel for each metric; unless given, those that matter most."""
     check_recorded(metrics, [run for runs in methods.values() for run in runs])
     names = metrics or followed(*measured(run for runs in methods.values() for run in runs))
-    return _side_by_side([curve_chart(methods, name) for name in names], width, columns=2, height=2.2, least=2.5)
+    return side_by_side([curve_chart(methods, name) for name in names], width, columns=2, height=2.2, least=2.5)
 
 
 def time(methods: Methods, reference: str, width: float, metrics: Sequence[str] = ()) -> Figure:
@@ -108,7 +108,7 @@ def time(methods: Methods, reference: str, width: float, metrics: Sequence[str] 
         raise ScenarioError(Problem("--kind", f"no run has simulated seconds; {remedy}"))
     names = metrics or followed(*measured(run for runs in methods.values() for run in runs))
     charts = [curve_chart(methods, name, timed=True) for name in names]
-    return _side_by_side(charts, width, columns=2, height=2.2, least=2.5)
+    return side_by_side(charts, width, columns=2, height=2.2, least=2.5)
 
 
 def clients(methods: Methods, reference: str, width: float, masked: bool = False) -> Figure:
@@ -138,7 +138,7 @@ def classes(methods: Methods, reference: str, width: float) -> Figure:
     """Accuracy along the long tail: of the generic model, and of the personal models."""
     runs = [run for mine in methods.values() for run in mine]
     models = [model for model in ("generic", "personal") if any(has_model(run, model) for run in runs)]
-    return _side_by_side([class_chart(methods, model) for model in models], width, columns=1, height=2.3)
+    return side_by_side([class_chart(methods, model) for model in models], width, columns=1, height=2.3)
 
 
 def partition(methods: Methods, reference: str, width: float) -> Figure:
@@ -150,7 +150,7 @@ def partition(methods: Methods, reference: str, width: float) -> Figure:
         replace(partition_chart(split.train, split.names, largest), title=f"seed {seed}")
         for seed, split in splits.items()
     ]
-    return _maps(charts, width, _map_height(seeds.values()))
+    return maps_of(charts, width, _map_height(seeds.values()))
 
 
 def accuracies(methods: Methods, reference: str, width: float) -> Figure:
@@ -163,7 +163,7 @@ def accuracies(methods: Methods, reference: str, width: float) -> Figure:
         for name, run in first.items()
     ]  # fmt: skip
     said = f"; seed {seeds.pop()}" if len(seeds) == 1 else ""
-    return _maps(charts, width, _map_height(first.values()), said)
+    return maps_of(charts, width, _map_height(first.values()), said)
 
 
 def gain(methods: Methods, reference: str, width: float) -> Figure:
@@ -182,7 +182,7 @@ def norms(methods: Methods, reference: str, width: float) -> Figure:
     shown = [chart for chart in charts if chart.marks]
     without = [chart.title for chart in charts if not chart.marks]
     if not shown:
-        return _side_by_side(charts, width, columns=3, height=2.2, share=True)
+        return side_by_side(charts, width, columns=3, height=2.2, share=True)
 
     highs = [max(float(line.band[1].max()) for line in chart.lines) for chart in shown]
     equal = not squeezed(highs)
@@ -193,7 +193,7 @@ def norms(methods: Methods, reference: str, width: float) -> Figure:
     ]
     high = 1.05 * max(highs) if equal else None  # panels that share an axis would keep the first one's limit
     noted = [replace(chart, note=" ".join(filter(None, notes)), y=replace(chart.y, high=high)) for chart in shown]
-    return _side_by_side(noted, width, columns=3, height=2.2, share=equal)
+    return side_by_side(noted, width, columns=3, height=2.2, share=equal)
 
 
 def collapse(methods: Methods, reference: str, width: float) -> Figure:
@@ -201,7 +201,7 @@ def collapse(methods: Methods, reference: str, width: float) -> Figure:
     names = [name for name in section("features") if name.startswith("generic/nc")]
     charts = [curve_chart(methods, name, from_zero=True) for name in names]
     told = [replace(chart, note=f"{COLLAPSE} {chart.note}".strip()) for chart in charts]
-    return _side_by_side(told, width, columns=2, height=2.2, least=2.5)
+    return side_by_side(told, width, columns=2, height=2.2, least=2.5)
 
 
 def calibration(methods: Methods, reference: str, width: float) -> Figure:
@@ -231,7 +231,7 @@ def _fitted(chart: Chart, panels: Panels) -> Chart:
     return replace(chart, title=wrapped(chart.title, panels.inner, TITLE_SIZE), marks=marks, y=y)
 
 
-def _side_by_side(
+def side_by_side(
     charts: Sequence[Chart], width: float, columns: int, height: float, share: bool = False, least: float = 1.6
 ) -> Figure:
     """The charts in panels, and one legend below all of them with every method once."""
@@ -266,7 +266,7 @@ def _notes(charts: Sequence[Chart]) -> str:
     return " ".join(dict.fromkeys(filter(None, sentences)))
 
 
-def _maps(charts: Sequence[Chart], width: float, height: float, said: str = "") -> Figure:
+def maps_of(charts: Sequence[Chart], width: float, height: float, said: str = "") -> Figure:
     """Maps of one scale, with one bar of shades below them. said: behind what the bar is of."""
     panels = Panels(len(charts), width, 3, height, share=True)
     for ax, chart in zip(panels.axes, charts, strict=True):

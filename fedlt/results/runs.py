@@ -26,11 +26,13 @@ from fedlt.results.summary import as_html, final_table, plain
 from fedlt.results.tables import named_as_today, write_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from fedlt.config.scenario import Scenario
     from fedlt.data.provenance import Seen
-    from fedlt.results.features import KeptFeatures
+    from fedlt.results.features import KeptFeatures, Split
     from fedlt.results.trained import Trained
 
 __all__ = ["Evaluation", "Run", "RunWriter", "finished_run", "kept_run", "load_runs", "open_run"]
@@ -195,6 +197,13 @@ class Run:
 
         return features(self.folder, self.summary, client, variant, device, anew)
 
+    def on_rows(self, rows: NDArray[np.int64], variant: str = "", device: str = "cpu") -> Split:
+        """Rows [n] of the data set's training split under the generic model, likewise; nothing is kept."""
+        refuse_taken("server", "clients")
+        from clients.features import of_rows
+
+        return of_rows(self.folder, self.summary, rows, variant, device)
+
     def _table(self, name: str) -> pd.DataFrame:
         return cast("pd.DataFrame", read_table(self.folder, name).to_pandas())
 
@@ -258,7 +267,8 @@ def load_runs(*patterns: str | Path) -> list[Run]:
     """The runs that the patterns name, each once, in order of their paths.
 
     A pattern is a run folder, a folder that holds runs at any depth, or a glob such as `runs/**` or
-    `runs/digits_lt-*`. A glob may match nothing; a plain path that does not exist is an error.
+    `runs/digits_lt-*`. A glob may match nothing; a plain path that does not exist is an error. Runs within a run's own
+    folder, which analyses make, are found by their own path only.
     """
     folders: set[Path] = set()
     for pattern in patterns:
@@ -271,7 +281,7 @@ def load_runs(*patterns: str | Path) -> list[Run]:
                 folders.add(match)
             elif "**" not in text:  # else the glob itself has looked into the folder
                 folders.update(_below(match))
-    return [Run(folder) for folder in sorted(folders)]
+    return [Run(folder) for folder in sorted(folders) if folders.isdisjoint(folder.parents)]
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -1,0 +1,32 @@
+"""What `fedlt analyse` prints of one run's samples: of those whose client is left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedlt.commands.shared import figures_table
+from fedlt.errors import Problem, ScenarioError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fedlt.results.runs import Run
+
+
+def left_out_tables(run: Run, client: str | None = None) -> list[Table]:
+    """`--memorization --clients`: clients, the most memorised first, and all samples by head, medium and tail."""
+    from fedlt.analyses.left_out import SAMPLES, left_out
+    from fedlt.sweeps.view import view
+
+    words = [] if client is None else [word.strip() for word in client.split(",")]
+    if not all(word.isdecimal() for word in words):
+        raise ScenarioError(Problem("--client", f"expected numbers such as 3,5, got {client!r}"))
+    found = left_out(run, [int(word) for word in words], view=view()).table()
+
+    shares = found.columns.drop(["of", "samples"])
+    columns = {"samples": "samples", "with_it": "right with it, %", "without_it": "without it",
+               "memorization": "points", "others": "others' samples", "test": "test classes",
+               "test_tail": "tail of these"}  # fmt: skip
+    shown = found.assign(**{name: 100 * found[name] for name in shares})[[*columns]].rename(columns=columns)
+    title = f"what is lost without a client, in points of accuracy; {SAMPLES} has each sample"
+    return [figures_table(title, list(found["of"]), shown)]

@@ -38,7 +38,7 @@ def features(
     """Those of the generic model of a finished run, or of a client's personal one, as `Run.features` gives them."""
     whose = "generic" if client is None else f"client-{client}"
     place = folder / "features" / (f"{whose}-{variant}" if variant else whose)
-    if summary["status"] == "finished" and not anew:
+    if summary["status"] == "finished" and "model_hash" in summary and not anew:
         kept = KeptFeatures.kept(place, summary["model_hash"])
         if kept is not None:
             return kept

@@ -32,6 +32,8 @@ from fedlt.results.trained import Origin, Trained
 from fedlt.strategy import Server, Strategy
 
 REMEDY = "put it back, or run again with --force"
+TOLD = ("targets", "final_round", "scenario_hash", "partition_hash", "model_hash")
+"""What `run.json` says of a finished run, and what its model cannot be made without."""
 
 
 class DataNeeded(Exception):
@@ -145,9 +147,13 @@ def _built(context: Context) -> Net:
 
 def scenario_of(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario:
     """The run's scenario without what only its training and its figures needed. Raises `UsageError` for a run that is
-    not finished, and `ScenarioError` where code of the user's own was edited since."""
+    not finished or of another version, and `ScenarioError` where code of the user's own was edited since."""
     if summary["status"] != "finished":
         raise UsageError(f"{folder} is {summary['status']}, not finished: it has no model to give yet")
+    unknown = [key for key in TOLD if key not in summary]
+    if unknown:
+        message = f"{folder} was written by another version of FedLT: its run.json has no {unknown[0]}"
+        raise UsageError(f"{message}; fedlt run --force makes it again")
     scenario = load_scenario(folder / "scenario.yaml", [f"resources.device={device}", "evaluation.metrics=[]"])
     made_of, now = summary.get("inputs") or {}, code_now(scenario)
     refuse_changed({key: made_of.get(key, now[key]) for key in now}, now, "the run was made", REMEDY)
@@ -161,10 +167,8 @@ def _context(
     folder: Path, summary: Mapping[str, Any], scenario: Scenario, federation: Federation
 ) -> tuple[Context, Exchange]:
     """The run's model with its last weights, and the message under which a worker would test it."""
-    from safetensors.torch import load_file
-
     context = Context(scenario, federation)
-    flat, kept = context.flat, load_file(folder / "model.safetensors")
+    flat, kept = context.flat, _weights(folder / "model.safetensors")
     for name, tensor in flat.tensors.items():
         if name not in kept or kept[name].shape != tensor.shape:
             message = f"the model that this version of FedLT builds has another tensor {name}"
@@ -173,6 +177,8 @@ def _context(
     shared = flat.shared.clone()
     context.model.eval()
 
+    from safetensors.torch import load_file
+
     outbox, clients = folder / "outbox.safetensors", folder / "clients.safetensors"
     states, letters = (_states(path) if path.is_file() else {} for path in (clients, folder / "letters.safetensors"))
     box = load_file(outbox) if outbox.is_file() else {}
@@ -180,6 +186,18 @@ def _context(
     exchange = Exchange.on(context.device, job)
     flat.load_shared(exchange.shared)
     return context, exchange
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a model. Raises `UsageError` for a file that is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        what = "is damaged" if path.is_file() else "is missing"
+        raise UsageError(f"{path} {what}, and with it the run's model; fedlt run --force makes it again") from error
 
 
 def _states(path: Path) -> States:

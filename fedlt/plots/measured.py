@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedlt.comparing.methods import Source, collect, group, row_name
 from fedlt.comparing.reach import simulated
-from fedlt.errors import Problem, ScenarioError
+from fedlt.errors import Problem, ScenarioError, UsageError
 from fedlt.statistic import Subject
 
 if TYPE_CHECKING:
@@ -177,7 +177,9 @@ class Split:
 
 
 def split_of(run: Run) -> Split:
-    """From the run's `partition.npz`."""
+    """From the run's `partition.npz`. Raises `UsageError` where the folder has none."""
+    if not (run.folder / "partition.npz").is_file():
+        raise UsageError(f"{run.folder} has no partition.npz, which says who holds what")
     with np.load(run.folder / "partition.npz") as arrays:
         names = tuple(map(str, arrays["class_names"]))
         train, test = (

@@ -62,6 +62,8 @@ def recorded(folder: Path, scenario: Scenario, summary: Mapping[str, Any]) -> Fe
     """
     kind, names = read_description(folder)
     target = _target(scenario, str(summary["targets"]))
+    if not (folder / "partition.npz").is_file():
+        raise UsageError(f"{folder} has no partition.npz, which says who holds what; fedlt run --force makes it again")
     with np.load(folder / "partition.npz") as held:
         clients, train = _side(held, "clients", len(names), target)
         tests, test = _side(held, "tests", len(names), target)

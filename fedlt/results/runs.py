@@ -47,7 +47,10 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        summary = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        try:
+            summary = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UsageError(f"{self.folder / 'run.json'} is damaged: {error}") from error
         self.summary: dict[str, Any] = {named_as_today(name): value for name, value in summary.items()}
 
     def __repr__(self) -> str:
@@ -121,6 +124,8 @@ class Run:
         """The resolved scenario."""
         from omegaconf import OmegaConf
 
+        if not (self.folder / "scenario.yaml").is_file():
+            raise UsageError(f"{self.folder} has no scenario.yaml: it is no whole run folder")
         scenario = OmegaConf.to_container(OmegaConf.load(self.folder / "scenario.yaml"), resolve=True)
         return cast(dict[str, Any], scenario)
 

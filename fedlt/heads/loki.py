@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from fedlt.results.runs import Run
 
 KEY = "--loki"
+FEWEST = 30
+"""Validation rows that a temperature is found on: where all of a handful are right, none is too low."""
 Floats = NDArray[np.float64]
 
 
@@ -144,17 +146,18 @@ def decoded_table(run: Run, metric: str, client: int | None = None, variant: str
     """What the metric is worth on the test rows: decoding by the largest probability, and by Loki.
 
     metric: as in `distances_of`. client: whose personal model; the generic one unless given. The temperature is that of
-    the validation rows, 1 where the run has none.
+    the validation rows, 1 where they are fewer than `FEWEST`.
 
-    Columns: decoder, temperature, squared distance (mean), accuracy, and squared distances on the rows of head, medium
-    and tail classes. Kept as `loki-generic.parquet` in the run folder.
+    Columns: decoder, temperature, squared distance (mean), accuracy, squared distances on the rows of head, medium and
+    tail classes, and accuracies on them (`accuracy_tail`). Kept as `loki-generic.parquet` in the run folder.
     """
     between = distances_of(run, metric)
     kept = run.features(client, variant)
     if kept.test.labels.ndim > 1:
         raise _problem("a decoder takes one class a sample, and here samples have several")
     judged = kept.validation
-    divisor = 1.0 if judged is None or not len(judged) else temperature(judged.logits, judged.labels)
+    enough = judged is not None and len(judged) >= FEWEST
+    divisor = temperature(judged.logits, judged.labels) if judged is not None and enough else 1.0
     probabilities = softmax(np.asarray(kept.test.logits, np.float64) / divisor, axis=1)
     groups = Grouping.of_run(run.scenario)(kept.class_counts)[kept.test.labels]
 
@@ -162,8 +165,10 @@ def decoded_table(run: Run, metric: str, client: int | None = None, variant: str
     for name, predicted in (("argmax", probabilities.argmax(1)), ("loki", Loki(between).predict(probabilities))):
         apart = between[predicted, kept.test.labels] ** 2
         shots = {shot: _mean(apart[groups == group]) for group, shot in enumerate(SHOTS)}
-        right = _mean(predicted == kept.test.labels)
-        lines.append({"decoder": name, "temperature": divisor, "squared": _mean(apart), "accuracy": right, **shots})
+        right = predicted == kept.test.labels
+        hits = {f"accuracy_{shot}": _mean(right[groups == group]) for group, shot in enumerate(SHOTS)}
+        overall = {"temperature": divisor, "squared": _mean(apart), "accuracy": _mean(right)}
+        lines.append({"decoder": name, **overall, **shots, **hits})
 
     table = pd.DataFrame(lines)
     replace_file(run.folder / f"loki-{kept.folder.name}.parquet", lambda draft: table.to_parquet(draft, index=False))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedlt.commands.sample_tables import left_out_tables
-from fedlt.commands.shared import NamesOption, Paths, figures_table, named, refused
+from fedlt.commands.shared import NamesOption, Paths, figures_table, finished, named, refused
 from fedlt.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -51,11 +51,13 @@ def analyse(
         {"frequency": frequency, "memorization": memorization},
         {"model": model, "by": by, "learners": learners, "clients": clients or None, "client": client},
     )
-    runs, _ = named(paths, "", names)
+    runs, left_out = finished(named(paths, "", names)[0])
     with refused():
         tables = analysis(runs, options)
     for table in tables:
         print(plain(table))
+    if left_out:
+        print(f"left out: {', '.join(left_out)}")
 
 
 def _frequency(runs: list[Run], by: str | None = None, model: str = "generic") -> list[Table]:

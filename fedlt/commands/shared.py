@@ -70,6 +70,15 @@ def named(paths: Sequence[str], reference: str, names: Sequence[str] | None) -> 
     return renamed(runs, called) if called else runs, called.get(reference, of_file(reference, runs))
 
 
+def finished(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Those that are finished, and the names and states of the others. Raises `ScenarioError` where none is."""
+    kept = [run for run in runs if run.status == "finished"]
+    left = [f"{run.folder.name} ({run.status}, round {run.summary['rounds']})" for run in runs if run not in kept]
+    if not kept:
+        raise ScenarioError(Problem("", f"there is no finished run{': ' * bool(left)}{', '.join(left)}"))
+    return kept, left
+
+
 def parse_seeds(text: str) -> list[int]:
     """The seeds of `0-2` or `0,3,7`."""
     seeds: list[int] = []
@@ -106,8 +115,13 @@ def refused() -> Iterator[None]:
         raise ScenarioError(Problem("", str(error))) from error
 
 
-def figures_table(title: str, labels: Sequence[str], figures: pd.DataFrame, digits: int = 1) -> Table:
-    """A row for each label, with the figures of its row: whole numbers as they are, "-" where there is none."""
+def figures_table(
+    title: str, labels: Sequence[str], figures: pd.DataFrame, digits: int = 1, spread: pd.DataFrame | None = None
+) -> Table:
+    """A row for each label, with the figures of its row: whole numbers as they are, "-" where there is none.
+
+    spread: deviations of the same shape, which stand behind the figures that have one.
+    """
     import numpy as np
     from rich import box
     from rich.table import Table
@@ -116,10 +130,15 @@ def figures_table(title: str, labels: Sequence[str], figures: pd.DataFrame, digi
     shown.add_column("")
     for name in figures:
         shown.add_column(str(name), justify="right")
-    for label, row in zip(labels, figures.itertuples(index=False), strict=True):
-        whole = [isinstance(value, int | np.integer) for value in row]
-        texts = (
-            f"{value:,}" if is_whole else f"{value:.{digits}f}" for value, is_whole in zip(row, whole, strict=True)
-        )
-        shown.add_row(label, *("-" if text == "nan" else text for text in texts))
+
+    def text(value: float, deviation: float) -> str:
+        if isinstance(value, int | np.integer):
+            return f"{value:,}"
+        if np.isnan(value):
+            return "-"
+        return f"{value:.{digits}f}" + ("" if np.isnan(deviation) else f" ± {deviation:.{digits}f}")
+
+    deviations = np.full(figures.shape, np.nan) if spread is None else spread.to_numpy(float)
+    for label, row, beside in zip(labels, figures.itertuples(index=False), deviations, strict=True):
+        shown.add_row(label, *map(text, row, beside))
     return shown

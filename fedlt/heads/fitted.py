@@ -7,6 +7,7 @@ is no rival of a head that never left its client. Nothing is chosen: a head has 
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,7 +125,9 @@ def _fitted(name: str, estimator: Any, kept: KeptFeatures) -> NDArray[np.int64]:
     if len(np.unique(kept.train.labels)) < 2:
         raise ScenarioError(Problem(WITH, f"{name} needs training rows of two classes, and there is one"))
     try:
-        estimator.fit(np.asarray(kept.train.features), np.asarray(kept.train.labels))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # classes of one sample, which a long tail has
+            estimator.fit(np.asarray(kept.train.features), np.asarray(kept.train.labels))
         found: NDArray[np.int64] = estimator.predict(np.asarray(kept.test.features))
     except ValueError as error:
         raise ScenarioError(Problem(f"{WITH} {name}", str(error).splitlines()[0])) from error

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import approx_fprime
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.utils.estimator_checks import check_estimator
 
 from fedlt.heads.normalised_gd import NormalisedGD
@@ -38,6 +41,25 @@ def test_the_first_step_of_the_perceptron_is_half_the_mean() -> None:
     x, y = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]]), np.array([1, 0, 1])
     head = NormalisedGD(np.inf, normalise=False, max_iter=1, fit_intercept=False).fit(x, y)
     assert head.coef_.tolist() == [[2 / 3, -1 / 6]]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_without_the_division_a_step_is_that_of_the_log_loss(classes: int) -> None:
+    """Two steps, by scikit-learn's loss and scipy's differences; the one vector of two classes has scores 0 and s."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 4)), rng.integers(classes, size=30)
+    rows = 1 if classes == 2 else classes
+
+    def loss(flat: np.ndarray) -> float:
+        scores = x @ flat.reshape(rows, 4).T
+        both = np.hstack([np.zeros((30, 1)), scores]) if rows == 1 else scores
+        return float(log_loss(y, softmax(both, axis=1)))
+
+    weights = np.zeros(rows * 4)
+    for _ in range(2):
+        weights = weights - 0.7 * approx_fprime(weights, loss, 1e-7)
+    head = NormalisedGD(0.7, normalise=False, max_iter=2, fit_intercept=False).fit(x, y)
+    assert np.allclose(head.coef_.ravel(), weights, atol=1e-6)
 
 
 def test_where_classes_overlap_it_ends_at_the_likelihoods_maximum() -> None:

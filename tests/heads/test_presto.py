@@ -47,6 +47,32 @@ def test_an_endless_penalty_of_differences_is_proportional_odds() -> None:
     assert not PRESTO(lam=1e6).fit(x, y).coef_.any()  # the paper's penalty takes the first slopes as well
 
 
+def test_proportional_odds_are_those_of_statsmodels() -> None:
+    kind = "statsmodels.miscmodels.ordinal_model"
+    ordinal = pytest.importorskip(kind, reason="pip install statsmodels for this test")
+    x, y = ordered(own=-2.0)
+    found = ordinal.OrderedModel(y, x, distr="logit").fit(method="bfgs", disp=False)
+    head = PRESTO(lam=1e6, first=False, max_iter=3000, tol=1e-9).fit(x, y)
+    assert np.abs(head.predict_proba(x) - found.predict(x)).max() < 1e-4
+    assert np.abs(head.coef_[0] + found.params[:3]).max() < 1e-3  # P(y <= k) there falls with the score
+
+
+def test_without_a_penalty_slopes_are_those_of_the_largest_likelihood() -> None:
+    """Of scipy's search over all numbers; and near those of a logistic regression for each boundary by itself."""
+    x, y = ordered(2000, own=-1.0)
+
+    def cost(numbers: np.ndarray) -> float:
+        levels = expit(x @ numbers.reshape(2, 4)[:, 1:].T + numbers.reshape(2, 4)[:, 0])
+        each = np.column_stack([levels[:, 0], levels[:, 1] - levels[:, 0], 1 - levels[:, 1]])
+        return -float(np.log(np.maximum(each[np.arange(len(y)), y], 1e-12)).mean())
+
+    oracle = minimize(cost, [0.0, 1, -1, 0, 2.0, 0, 0, 0]).x.reshape(2, 4)
+    head = PRESTO(lam=0.0, max_iter=3000, tol=1e-9).fit(x, y)
+    assert np.abs(head.coef_ - oracle[:, 1:]).max() < 1e-3 and np.abs(head.intercept_ - oracle[:, 0]).max() < 1e-3
+    apart = [LogisticRegression(C=1e9, tol=1e-9).fit(x, y <= k).coef_[0] for k in (0, 1)]
+    assert np.abs(head.coef_ - apart).max() < 0.2 < np.abs(apart[0] - apart[1]).max()
+
+
 def test_without_a_penalty_two_classes_are_logistic_regression() -> None:
     x, y = ordered()
     head = PRESTO(lam=0.0, max_iter=3000, tol=1e-9).fit(x, y > 0)

@@ -27,6 +27,18 @@ def test_votes_by_hand() -> None:
     assert SingularKernel().fit(x, y).order_ == 1
 
 
+@pytest.mark.parametrize("order", [0.5, 3.0, 9.0])
+def test_votes_are_those_of_neighbours_that_are_weighted_by_distance(order: float) -> None:
+    x, y = on_sphere(60, 4, 0)
+    queries = on_sphere(40, 4, 1)[0]
+    oracle = KNeighborsClassifier(len(x), weights=lambda distances: distances**-order).fit(x, y)
+    found = SingularKernel(order, prior_corrected=False).fit(x, y).predict_proba(queries)
+    assert np.abs(found - oracle.predict_proba(queries)).max() < 1e-9
+    corrected = found / np.bincount(y)
+    mine = SingularKernel(order).fit(x, y).predict_proba(queries)
+    assert np.abs(mine - corrected / corrected.sum(1, keepdims=True)).max() < 1e-9
+
+
 def test_a_steep_kernel_is_the_nearest_neighbour() -> None:
     x, y = on_sphere(200, 4, 0)
     queries = on_sphere(100, 4, 1)[0]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_t
+from scipy.stats import multivariate_t, norm
 from sklearn.datasets import load_digits
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils.estimator_checks import check_estimator
 
 from fedlt.heads.t_process import BOUNDS, TProcessClassifier, TProcessRegressor, network_kernel
@@ -51,6 +53,38 @@ def test_a_prediction_is_the_conditional_of_the_joint_distribution(monkeypatch: 
     value = y.mean() + 0.4 * y.std()
     expected = joint.logpdf([*scaled, 0.4]) - marginal.logpdf(scaled) - np.log(y.std())
     assert head.log_density(both[12:], [value])[0] == pytest.approx(expected)
+
+
+def test_without_the_mixture_it_is_scikit_learns_gaussian_process() -> None:
+    """With the same kernel, given as a matrix between numbers of rows."""
+    x, y = regression(30)
+    head = TProcessRegressor(depth=2, mixture=False).fit(x[:20], y[:20])
+    chosen, scaled = head.chosen_, (y[:20] - y[:20].mean()) / y[:20].std()
+    kernel = chosen["scale"] * network_kernel(x, x, 2, chosen["bias"])
+    oracle = GaussianProcessRegressor(Between(kernel), alpha=chosen["noise"], optimizer=None)
+    oracle.fit(np.arange(20.0)[:, None], scaled)
+    assert head.likelihood_ == pytest.approx(oracle.log_marginal_likelihood_value_)
+    mean, spread = oracle.predict(np.arange(20.0, 30)[:, None], return_std=True)
+    assert np.allclose(head.predict(x[20:]), y[:20].mean() + y[:20].std() * mean)
+    total = y[:20].std() * np.sqrt(spread**2 + chosen["noise"])
+    assert np.allclose(head.log_density(x[20:], y[20:]), norm.logpdf(y[20:], head.predict(x[20:]), total))
+
+
+class Between(Kernel):
+    """A matrix of kernels as one of scikit-learn's, between numbers of rows."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.matrix = matrix
+
+    def __call__(self, X: np.ndarray, Y: np.ndarray | None = None, eval_gradient: bool = False) -> np.ndarray:
+        rows, columns = (each[:, 0].astype(int) for each in (X, X if Y is None else Y))
+        return self.matrix[np.ix_(rows, columns)]
+
+    def diag(self, X: np.ndarray) -> np.ndarray:
+        return np.diag(self.matrix)[X[:, 0].astype(int)]
+
+    def is_stationary(self) -> bool:
+        return False
 
 
 def test_it_classifies_and_keeps_the_tail() -> None:

@@ -95,6 +95,9 @@ def test_one_exchange_gives_the_head_of_all_data(tiny: dict[str, Any], tmp_path:
     kept = run.features()
     oracle = RidgeClassifier(class_weight="balanced").fit(kept.train.features.astype(float), kept.train.labels)
     assert run.final["generic/accuracy"] == pytest.approx(oracle.score(kept.test.features, kept.test.labels), abs=1e-9)
+    (row,) = run.rounds.itertuples()
+    model, sums = 3 * 4 * 650, 6 * 8 * (10 + 10 * 64 + 64 * 64)  # of the cohort, and of every client, once
+    assert row.bytes_up == model + sums and row.forward_samples == len(kept.train)
     assert run.final["generic/accuracy"] > 0.6 > 0.4 > run.final["generic[averaged]/accuracy"]
     trained = fedlt.run(tiny, "strategy=closed_form", *words, out=tmp_path)
     assert trained.final["generic/accuracy"] == run.final["generic/accuracy"]  # no backbone to train

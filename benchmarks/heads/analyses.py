@@ -1,9 +1,12 @@
 """What analyses of runs promise, with figures: pass or fail, three seeds each.
 
-    python -m benchmarks.heads.acceptance clients
+    python -m benchmarks.heads.acceptance clients density
 
 clients          digits_lt with 20 clients, trained again without each: points by head and tail samples, on the others'
                  samples, and the time of a run's 20 trainings
+density          Gaussian samples in four dimensions: where the participation ratio and the distribution of the estimate
+                 change, beside both bounds and those of fewer samples; the likeliest bandwidth; features of digits_lt
+                 by head and tail; digits of classes that were never seen
 """
 
 from __future__ import annotations
@@ -14,10 +17,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fedlt
 from benchmarks.centralized.acceptance import Check
-from benchmarks.heads.samples import spread
+from benchmarks.heads.samples import long_tailed, spread
+from fedlt.analyses.density import (
+    ClassDensities,
+    auroc,
+    densities,
+    likeliest,
+    log_density,
+    participation,
+    squared_distances,
+    thresholds,
+    to_others,
+)
 from fedlt.analyses.left_out import left_out
 
 
@@ -45,4 +60,77 @@ def clients() -> Iterator[Check]:
     yield Check(f"20 trainings without a client each take {took} s (< 300)", max(seconds) < 300)
 
 
-CHECKS: dict[str, Callable[[], Iterator[Check]]] = {"clients": clients}
+def density() -> Iterator[Check]:
+    """Bounds against what is seen of random samples, and what becomes of rare classes under one bandwidth."""
+    for dim, samples in ((12, 4000), (20, 20_000), (30, 20_000), (40, 20_000)):
+        bounds = np.array(thresholds(samples, dim))
+        seen = np.array([_crossings(dim, samples, seed) for seed in range(3)]).mean(axis=0)
+        off, fewer = seen / bounds - 1, seen / np.array(thresholds(round(samples**0.5), dim)) - 1
+        yield Check(f"d {dim}, n {samples}: Y2 falls below .3 at {seen[0]:.3f}, h_G {bounds[0]:.3f}; the median "
+                    f"reaches .95 of the mean at {seen[1]:.3f}, h_CLT {bounds[1]:.3f} (within 15 %); bounds of sqrt(n) "
+                    f"samples are off by {min(abs(fewer)):.0%} or more",
+                    bool((abs(off) <= 0.15).all() and (abs(fewer) > 0.15).all()))  # fmt: skip
+
+        best = [_likeliest(dim, samples, seed) for seed in range(3)]
+        inside = sum(bool(bounds[0] <= each <= bounds[1]) for each in best)
+        yield Check(f"d {dim}, n {samples}: likeliest bandwidth {np.mean(best):.3f} ± {np.std(best, ddof=1):.3f}, "
+                    f"between both bounds in {inside} of 3", inside == 3)  # fmt: skip
+
+    ratios: dict[str, list[float]] = {"head": [], "tail": []}
+    few, wrong = [], []
+    with TemporaryDirectory() as folder:
+        for seed in range(3):
+            found = densities(fedlt.run("digits_lt", seed=seed, out=Path(folder)))
+            table = found.by_group().set_index("of")
+            for shot, values in ratios.items():
+                values.append(float(table.loc[shot, "participation"]))
+            few.append(float(table.loc["tail", "few"] - table.loc["head", "few"]))
+            wrong.append(found.failures())
+    told = f"head {np.mean(ratios['head']):.2f}, tail {np.mean(ratios['tail']):.2f}"
+    yield Check(f"digits_lt, one bandwidth: Y2 {told}; {np.mean(few):.0%} more of the tail's classes are below h_G "
+                "(>= 90 %)", float(np.mean(few)) >= 0.9)  # fmt: skip
+    yield Check(f"digits_lt: a low density tells wrong predictions, AUROC {spread(wrong)} (>= 70 %)",
+                float(np.mean(wrong)) >= 0.7)  # fmt: skip
+
+    unknown, tail = np.array([_unknown(seed) for seed in range(3)]).T
+    yield Check(f"pixels of digits 0 to 7: AUROC of 8 and 9 as unknown {spread([*unknown])} (>= 80 %); of the tail's "
+                f"digits beside the head's {spread([*tail])}", float(unknown.mean()) >= 0.8)  # fmt: skip
+
+
+def _crossings(dim: int, samples: int, seed: int) -> tuple[float, float]:
+    """Bandwidths at which the mean of Y2 falls to .3, and the median of the estimate reaches .95 of its expectation's
+    share in the mean."""
+    rng, relative = np.random.default_rng(seed), np.linspace(0.6, 2.0, 15)
+    bandwidths = thresholds(samples, dim)[0] * relative
+    ratios: list[list[NDArray[np.float64]]] = [[] for _ in bandwidths]
+    found: list[list[NDArray[np.float64]]] = [[] for _ in bandwidths]
+    for _ in range(20):
+        x, queries = rng.normal(size=(samples, dim)), rng.normal(size=(20, dim))
+        squared = squared_distances(queries, x)
+        for place, h in enumerate(bandwidths):
+            variance = 1 + h * h
+            expected = -(queries**2).sum(1) / (2 * variance) - dim / 2 * np.log(2 * np.pi * variance)
+            found[place].append(np.exp(log_density(squared, h, dim, samples) - expected))
+            ratios[place].append(participation(squared, h))
+
+    few = np.array([np.concatenate(each).mean() for each in ratios])
+    whole = [np.concatenate(each) for each in found]
+    even = np.maximum.accumulate([np.median(each) / each.mean() for each in whole])
+    return float(np.interp(-0.3, -few, bandwidths)), float(np.interp(0.95, even, bandwidths))
+
+
+def _likeliest(dim: int, samples: int, seed: int) -> float:
+    x = np.random.default_rng(seed).normal(size=(samples, dim))
+    return likeliest([to_others(x, 300)], dim)
+
+
+def _unknown(seed: int) -> tuple[float, float]:
+    """Areas under the ROC curve of a low density: for digits 8 and 9, which are not trained on, and for the tail."""
+    (x, y), (queries, truth) = long_tailed(seed)
+    fitted = ClassDensities().fit(x[y < 8], y[y < 8])
+    scores, known, tail = -fitted.score(queries), truth < 8, (truth >= 5) & (truth < 8)
+    shown = known & ((truth < 3) | tail)
+    return auroc(scores, ~known), auroc(scores[shown], tail[shown])
+
+
+CHECKS: dict[str, Callable[[], Iterator[Check]]] = {"clients": clients, "density": density}

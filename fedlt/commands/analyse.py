@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedlt.commands.sample_tables import left_out_tables
+from fedlt.commands.sample_tables import density_tables, left_out_tables
 from fedlt.commands.shared import NamesOption, Paths, figures_table, finished, named, refused
 from fedlt.errors import Problem, ScenarioError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST_CLIENTS = 10
 """Clients that a table shows; the files have them all."""
 Number = int | None
+Real = float | None
 Word = str | None
 
 
@@ -31,11 +32,13 @@ def analyse(
     paths: Paths,
     frequency: Annotated[bool, typer.Option("--frequency", help="Accuracy by how frequent a class is.")] = False,
     memorization: Annotated[bool, typer.Option("--memorization", help="Samples right only because seen.")] = False,
+    density: Annotated[bool, typer.Option("--density", help="What densities of rare classes rest on.")] = False,
     model: Annotated[Word, typer.Option(help="frequency: generic (default), generic[psi] or personal.")] = None,
     by: Annotated[Word, typer.Option(help="frequency: keys that name the methods.")] = None,
     learners: Annotated[Number, typer.Option(min=30, help="memorization: shares of the samples; 400.")] = None,
     clients: Annotated[bool, typer.Option("--clients", help="memorization: train again without each client.")] = False,
     client: Annotated[Word, typer.Option(help="memorization --clients: these only, 3,5.")] = None,
+    bandwidth: Annotated[Real, typer.Option(min=1e-6, help="density: in standard deviations; the likeliest.")] = None,
     names: NamesOption = None,
 ) -> None:
     """Look into finished runs: one of the analyses.
@@ -44,12 +47,20 @@ def analyse(
     samples; points per decade, 0 for a model that knows no tail. --memorization, of one run: training samples that the
     nearest neighbours would get wrong had they not been seen, by head, medium and tail and by client. With --clients,
     the federation is trained again without each client: what of its samples is right only because it took part.
+    --density, of one run: how many samples a kernel density of each class rests on, and test samples that lie apart.
     """
     from fedlt.results.summary import plain
 
     analysis, options = _chosen(
-        {"frequency": frequency, "memorization": memorization},
-        {"model": model, "by": by, "learners": learners, "clients": clients or None, "client": client},
+        {"frequency": frequency, "memorization": memorization, "density": density},
+        {
+            "model": model,
+            "by": by,
+            "learners": learners,
+            "clients": clients or None,
+            "client": client,
+            "bandwidth": bandwidth,
+        },
     )
     runs, left_out = finished(named(paths, "", names)[0])
     with refused():
@@ -121,6 +132,7 @@ class Analysis:
 ANALYSES = (
     Analysis("frequency", _frequency, ("by", "model"), one=False),
     Analysis("memorization", _memorization, ("learners", "clients", "client")),
+    Analysis("density", density_tables, ("bandwidth",)),
 )
 
 

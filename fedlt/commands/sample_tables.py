@@ -1,4 +1,4 @@
-"""What `fedlt analyse` prints of one run's samples: of those whose client is left out."""
+"""What `fedlt analyse` prints of one run's samples: of those whose client is left out, and of densities."""
 
 from __future__ import annotations
 
@@ -30,3 +30,20 @@ def left_out_tables(run: Run, client: str | None = None) -> list[Table]:
     shown = found.assign(**{name: 100 * found[name] for name in shares})[[*columns]].rename(columns=columns)
     title = f"what is lost without a client, in points of accuracy; {SAMPLES} has each sample"
     return [figures_table(title, list(found["of"]), shown)]
+
+
+def density_tables(run: Run, bandwidth: float | None = None) -> list[Table]:
+    """`--density`: head, medium and tail, and what is to be said of the bandwidth."""
+    from fedlt.analyses.density import densities
+
+    found = densities(run, bandwidth)
+    groups = found.by_group()
+    columns = {"classes": "classes", "samples": "samples of one", "alpha": "alpha", "participation": "Y2",
+               "few": "on few samples, %", "density": "log density", "below": "apart, %"}  # fmt: skip
+    shown = groups.assign(few=100 * groups["few"], below=100 * groups["below"])[[*columns]].rename(columns=columns)
+    title = f"densities in {found.fitted.dim_} dimensions, bandwidth {found.fitted.bandwidth_:.2f}"
+    table = figures_table(f"{title}; density_classes.parquet has each class", list(groups["of"]), shown, 2)
+    apart = "apart: less dense than 95 % of the head's test samples"
+    wrong = f"a low density tells wrong predictions with an AUROC of {found.failures():.2f}"
+    table.caption, table.caption_justify = "\n".join(filter(None, [apart, wrong, found.warning()])), "left"
+    return [table]

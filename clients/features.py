@@ -108,7 +108,8 @@ def _split(
     logits = [np.zeros((0, federation.num_classes), np.float32)]
 
     with one_thread(), torch.no_grad():
-        for positions in torch.arange(len(rows), device=device).split(model.chunk):
+        chunks = torch.arange(len(rows), device=device).split(model.chunk)
+        for positions in chunks if len(rows) else ():  # a client of few rows has none for validation
             x = encoded.take(positions)
             features.append(x.under(model.net).float().numpy(force=True))
             logits.append(model.of_prepared(x).float().numpy(force=True))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedlt.commands import answers
 from fedlt.commands.sample_tables import density_tables, left_out_tables
 from fedlt.commands.shared import NamesOption, Paths, figures_table, finished, named, refused
 from fedlt.errors import Problem, ScenarioError
@@ -33,11 +34,22 @@ def analyse(
     frequency: Annotated[bool, typer.Option("--frequency", help="Accuracy by how frequent a class is.")] = False,
     memorization: Annotated[bool, typer.Option("--memorization", help="Samples right only because seen.")] = False,
     density: Annotated[bool, typer.Option("--density", help="What densities of rare classes rest on.")] = False,
+    calibration: Annotated[bool, typer.Option("--calibration", help="Probabilities, before and after.")] = False,
+    conformal: Annotated[bool, typer.Option("--conformal", help="Sets of classes that hold the true one.")] = False,
+    abstention: Annotated[bool, typer.Option("--abstention", help="Accuracy where rows are declined.")] = False,
     model: Annotated[Word, typer.Option(help="frequency: generic (default), generic[psi] or personal.")] = None,
     by: Annotated[Word, typer.Option(help="frequency: keys that name the methods.")] = None,
     learners: Annotated[Number, typer.Option(min=30, help="memorization: shares of the samples; 400.")] = None,
+    coverage: Annotated[float | None, typer.Option(help="conformal: share of rows whose class is in; 0.9.")] = None,
+    score: Annotated[Word, typer.Option(help="conformal: lac (default) or aps.")] = None,
+    client: Annotated[
+        Word,
+        typer.Option(help="calibration, conformal, abstention: its personal model, or all; --clients: only 3,5."),
+    ] = None,
+    variant: Annotated[
+        Word, typer.Option(help="calibration, conformal, abstention: whose logits; the headline's unless given.")
+    ] = None,
     clients: Annotated[bool, typer.Option("--clients", help="memorization: train again without each client.")] = False,
-    client: Annotated[Word, typer.Option(help="memorization --clients: these only, 3,5.")] = None,
     bandwidth: Annotated[Real, typer.Option(min=1e-6, help="density: in standard deviations; the likeliest.")] = None,
     names: NamesOption = None,
 ) -> None:
@@ -48,11 +60,23 @@ def analyse(
     nearest neighbours would get wrong had they not been seen, by head, medium and tail and by client. With --clients,
     the federation is trained again without each client: what of its samples is right only because it took part.
     --density, of one run: how many samples a kernel density of each class rests on, and test samples that lie apart.
+
+    Of one run, fitted on its validation rows (data.validation) and measured on test rows, with a .parquet and a .png in
+    the run folder: --calibration, temperature, vector scaling and isotonic curves; --conformal, sets that hold the
+    true class as often as --coverage asks, with one threshold, one for each class or one for each client; --abstention,
+    accuracy on the rows of which the model is surest, and whose rows are declined.
     """
     from fedlt.results.summary import plain
 
     analysis, options = _chosen(
-        {"frequency": frequency, "memorization": memorization, "density": density},
+        {
+            "frequency": frequency,
+            "memorization": memorization,
+            "density": density,
+            "calibration": calibration,
+            "conformal": conformal,
+            "abstention": abstention,
+        },
         {
             "model": model,
             "by": by,
@@ -60,6 +84,9 @@ def analyse(
             "clients": clients or None,
             "client": client,
             "bandwidth": bandwidth,
+            "coverage": coverage,
+            "score": score,
+            "variant": variant,
         },
     )
     runs, left_out = finished(named(paths, "", names)[0])
@@ -133,6 +160,9 @@ ANALYSES = (
     Analysis("frequency", _frequency, ("by", "model"), one=False),
     Analysis("memorization", _memorization, ("learners", "clients", "client")),
     Analysis("density", density_tables, ("bandwidth",)),
+    Analysis("calibration", answers.calibration, ("client", "variant")),
+    Analysis("conformal", answers.conformal, ("coverage", "score", "client", "variant")),
+    Analysis("abstention", answers.abstention, ("client", "variant")),
 )
 
 

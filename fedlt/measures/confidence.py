@@ -46,6 +46,15 @@ class Confidence(Statistic):
 
     title = "the confidence"
 
+    @classmethod
+    def of(cls, logits: Tensor, targets: Tensor) -> Self:
+        """That of one model's predictions. logits: [N, C]. targets: [N] classes."""
+        made = cls()
+        made.start()
+        made.add(Predicted(Prediction(logits), targets, torch.arange(len(targets))))
+        made._count()
+        return made
+
     def start(self) -> None:
         self.cells = np.zeros(CELLS, np.int64)
         self.clients = np.zeros((0, 4), np.int64)
@@ -131,8 +140,13 @@ class Confidence(Statistic):
         if len(self.clients):
             nll, brier = (self.per_client()[1:].mean(axis=1)).tolist()
         else:
-            nll, brier = (_ratio(self.cells[[_NLL, _BRIER]] / UNIT, self.total)).tolist()
+            nll, brier = self.pooled()
         return {"ece": self.calibration_error(), "nll": nll, "brier": brier, "failure_auroc": self.failure_auroc()}
+
+    def pooled(self) -> tuple[float, float]:
+        """Mean loss in nats and mean Brier score over all samples."""
+        nll, brier = _ratio(self.cells[[_NLL, _BRIER]] / UNIT, self.total).tolist()
+        return nll, brier
 
     def rows(self, known: Known) -> dict[str, Columns]:
         found: dict[str, Columns] = {"calibration": self.curve_columns()}

@@ -134,7 +134,7 @@ def _paths_and_keys(given: list[str]) -> tuple[list[str], list[str]]:
 class _Shown:
     """Where pictures go. draw: makes one of tables. name: of the file in a run folder. output: of them all, or None."""
 
-    draw: Callable[[dict[str, pd.DataFrame]], Figure]
+    draw: Callable[[pd.DataFrame], Figure]
     name: str
     output: Path | None
 
@@ -142,15 +142,14 @@ class _Shown:
         """Into the run folder."""
         from fedlt.plots.figure import save
 
-        save(self.draw({"": table}), run.folder / f"{self.name}-{whose}.png")
+        save(self.draw(table), run.folder / f"{self.name}-{whose}.png")
 
     def of_all(self, table: pd.DataFrame) -> None:
         """Into the output, a panel for each method."""
         from fedlt.plots.figure import save
 
         if self.output is not None:
-            by_method = dict(iter(table.groupby("method", sort=False))) if "method" in table else {"": table}
-            save(self.draw(by_method), self.output)
+            save(self.draw(table), self.output)
             print(self.output)
 
 

@@ -12,6 +12,7 @@ from fedlt.plots.classes import calibration_curve, class_accuracy
 from fedlt.plots.clients import client_gains, client_scatter
 from fedlt.plots.curves import class_norms, learning_curves
 from fedlt.plots.figure import KINDS, draw, save
+from fedlt.plots.heads import decoders_figure, heads_figure
 from fedlt.plots.maps import accuracy_map, partition_map
 from fedlt.plots.style import style
 
@@ -23,7 +24,9 @@ __all__ = [
     "class_norms",
     "client_gains",
     "client_scatter",
+    "decoders_figure",
     "draw",
+    "heads_figure",
     "learning_curves",
     "partition_map",
     "save",

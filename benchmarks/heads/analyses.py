@@ -1,12 +1,13 @@
 """What analyses of runs promise, with figures: pass or fail, three seeds each.
 
-    python -m benchmarks.heads.acceptance clients density
+    python -m benchmarks.heads.acceptance clients density pretraining
 
 clients          digits_lt with 20 clients, trained again without each: points by head and tail samples, on the others'
                  samples, and the time of a run's 20 trainings
 density          Gaussian samples in four dimensions: where the participation ratio and the distribution of the estimate
                  change, beside both bounds and those of fewer samples; the likeliest bandwidth; features of digits_lt
                  by head and tail; digits of classes that were never seen
+pretraining      of benchmarks/heads/pretraining.py: what samples without labels are worth before n labelled ones
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 import fedlt
 from benchmarks.centralized.acceptance import Check
+from benchmarks.heads.pretraining import pretraining
 from benchmarks.heads.samples import long_tailed, spread
 from fedlt.analyses.density import (
     ClassDensities,
@@ -133,4 +135,4 @@ def _unknown(seed: int) -> tuple[float, float]:
     return auroc(scores, ~known), auroc(scores[shown], tail[shown])
 
 
-CHECKS: dict[str, Callable[[], Iterator[Check]]] = {"clients": clients, "density": density}
+CHECKS: dict[str, Callable[[], Iterator[Check]]] = {"clients": clients, "density": density, "pretraining": pretraining}

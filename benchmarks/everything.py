@@ -1,6 +1,6 @@
-"""Measures all that docs/performance.md shows: `python -m benchmarks.everything` (more than an hour on two cores).
+"""Measures what docs/performance.md and LOG.md show: `python -m benchmarks.everything` (over an hour on two cores).
 
-The results go to benchmarks/results, the tables into the page. With names behind it, only these are measured.
+The results go to benchmarks/results, the tables into the pages. With names behind it, only these are measured.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(names: Sequence[str]) -> None:
     if unknown:
         raise SystemExit(f"unknown: {', '.join(unknown)}; there are: {', '.join(COMMANDS)}")
     for name in names or COMMANDS:
-        path = tables.RESULTS.relative_to(tables.PAGE.parents[1]) / f"{name}.csv"
+        path = tables.RESULTS.relative_to(tables.RESULTS.parents[1]) / f"{name}.csv"
         command = f"python -m benchmarks.{COMMANDS[name]} --csv {path}"
         print(f"$ {command}", file=sys.stderr)
         done = subprocess.run([sys.executable, *shlex.split(command)[1:]], check=False)

@@ -1,6 +1,7 @@
 """Markdown tables of committed results: `python -m benchmarks.tables`.
 
-Fills docs/performance.md: each `<!-- results: NAME -->` is followed by the table of benchmarks/results/NAME.csv.
+Fills docs/performance.md and benchmarks/LOG.md: each `<!-- results: NAME -->` is followed by the table of
+benchmarks/results/NAME.csv.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from benchmarks.gpu import page
 from benchmarks.systems import BARE
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+PAGES = (Path(__file__).parents[1] / "docs" / "performance.md", Path(__file__).with_name("LOG.md"))
 
 SPEED = (
     ("images/s", "images_per_second", 1.0, ".0f"),
@@ -49,7 +50,7 @@ STARTUP = (("s", "seconds", 1.0, ".2f"), ("whole command s", "process_seconds", 
 
 
 def main() -> None:
-    """Write the tables of all results that are there into the page."""
+    """Write the tables of all results that are there into the pages."""
 
     def text(name: str) -> str:
         path = RESULTS / f"{name}.csv"
@@ -57,7 +58,8 @@ def main() -> None:
             return page.section(path) if path.exists() else page.NOTHING
         return section(path) if path.exists() else "Not measured yet."
 
-    fill(PAGE, text)
+    for written in PAGES:
+        fill(written, text)
 
 
 def fill(page: Path, text: Callable[[str], str]) -> None:

@@ -9,7 +9,8 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 
-from benchmarks.quoted import lists, measured, studied
+from benchmarks.quoted import lists, measured, overview, studied
+from benchmarks.strategies import summary
 
 COLUMNS = {
     "generic": "generic/accuracy",
@@ -79,17 +80,6 @@ def rows(table: str, columns: str, *lines: str) -> str:
     return "\n".join(shown)
 
 
-def strategies(table: str, *names: str) -> str:
-    """What the strategies are for and declare, with their headline figures."""
-    rows = measured.rows(table)
-    shown = ("generic", "tail", "personal", "masked", "MB up")
-    lines = [f"| | {' | '.join(shown)} | needs |", f"| :-- |{' --: |' * len(shown)} :-- |"]
-    for name in names:
-        cells = (measured.mean(rows.get((name, COLUMNS[column])), spread=False) for column in shown)
-        lines.append(f"| {lists.strategy(name)} | {' | '.join(cells)} | {lists.needs(name)} |")
-    return "\n".join(lines)
-
-
 def final_table(*command: str) -> str:
     """What `fedlt run` ends with, run in an empty folder: from the title of its table to before the folder's path."""
     from typer.testing import CliRunner
@@ -123,9 +113,15 @@ def _apart(text: str) -> tuple[list[str], list[float]]:
 KINDS: dict[str, Callable[..., str]] = {
     "compared": compared,
     "rows": rows,
-    "strategies": strategies,
+    "methods": overview.methods,
+    "family": overview.family,
+    "agreed": overview.agreed,
+    "ranks": summary.ranks,
+    "leaders": overview.leaders,
+    "speed": overview.speed,
     "studied": studied.studied,
     "final-table": final_table,
     "citations": lists.citations,
     "columns": lists.columns,
+    "words": lists.words,
 }

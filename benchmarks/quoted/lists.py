@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fedlt.commands.words import WORDS
 from fedlt.config import catalog
 from fedlt.config.declarations import NEEDS
 from fedlt.measures.columns import COLUMNS
@@ -35,6 +36,16 @@ def columns(table: str) -> str:
         text = known[name].text if name in known else "Round of the evaluation."
         lines.append(f"| `{name}` | {TABLES[table].get(name, 'double')} | {text} |")
     return "\n".join(lines)
+
+
+def words() -> str:
+    """The field's words in alphabetical order, with their synonyms and the page that has more."""
+    lines = []
+    for word in sorted(WORDS, key=lambda word: word.name.lower()):
+        also = f" *Also: {', '.join(word.also)}.*" if word.also else ""
+        more = f" [](<{word.page}>)" if word.page else ""
+        lines.append(f"**{word.name}**\n: {word.text}{also}{more}\n")
+    return "\n".join(lines).rstrip()
 
 
 PAPER = re.compile(

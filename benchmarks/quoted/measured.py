@@ -16,6 +16,8 @@ TABLES = {
     "cifar100_lt_pretrained": HERE / "fedloge" / "cifar100_lt_pretrained.csv",
     "cifar100_lt_pretrained_bounds": HERE / "fedloge" / "cifar100_lt_pretrained_bounds.csv",
     "ham10000_sites_pretrained": HERE / "fedloge" / "ham10000_sites_pretrained.csv",
+    "cifar100_trials": HERE / "strategies" / "cifar100_lt_pretrained.csv",
+    "ham10000_trials": HERE / "strategies" / "ham10000_sites_pretrained.csv",
     "trec50_lt_pretrained": HERE / "text" / "trec50_lt_pretrained.csv",
 }
 USUAL = {"strategy.backbone_from": "simplex", "strategy.sparsity": "0.6", "strategy.heads": "standardised"}

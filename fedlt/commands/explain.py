@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedlt.commands.completion import complete_explained
+from fedlt.commands.words import WORDS, explained
 from fedlt.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ def explain(
     name: Annotated[str, typer.Argument(show_default=False, autocompletion=complete_explained)] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="All figures as a page of Markdown.")] = False,
 ) -> None:
-    """Say what a figure, a key, a method or a scenario is.
+    """Say what a word of the field, a figure, a key, a method or a scenario is.
 
-    NAME: a figure or column of a run's tables (generic/few, clients.nll), the heading of one (tail, 'worst 10 %'), a
-    key (federation.rounds, strategy.mu) or section (data.longtail), whatever `fedlt ls` lists (fedprox, dirichlet,
-    digits_lt), the last part of any of them, what methods declare (class_prior), or something of your own,
-    ./mine.py:Mine. The names of all figures unless given.
+    NAME: a word as any paper of the field has it (cohort, straggler, many-shot), a figure or column of a run's tables
+    (generic/few, clients.nll), the heading of one (tail, 'worst 10 %'), a key (federation.rounds, strategy.mu) or
+    section (data.longtail), whatever `fedlt ls` lists (fedprox, dirichlet, digits_lt), the last part of any of them,
+    what methods declare (class_prior), or something of your own, ./mine.py:Mine. The names of all figures unless given.
     """
     from fedlt.measures import glossary
 
@@ -41,7 +42,14 @@ def explain(
         if ".py:" in name:
             entries = _own(name)
         else:
-            entries = [*_figures(name), *_keys(name), *_components(name), *_scenario(name), *_needs(name)]
+            entries = [
+                *_words(name),
+                *_figures(name),
+                *_keys(name),
+                *_components(name),
+                *_scenario(name),
+                *_needs(name),
+            ]
         if not entries:
             raise ScenarioError(Problem("explain", f"there is nothing called {name!r}{_near(name)}"))
         print("\n\n".join(entries))
@@ -57,10 +65,17 @@ def _near(name: str) -> str:
 
     known = explained_names()
     ends = {end: full for full in known for end in (full, full.replace("/", ".").rpartition(".")[2])}
-    ends |= dict.fromkeys((*glossary.headings(), *NEEDS), "")
+    ends |= dict.fromkeys((*glossary.headings(), *NEEDS, *(name for word in WORDS for name in word.names)), "")
     near = difflib.get_close_matches(name.lower(), ends, n=3, cutoff=0.6)
     words = f"did you mean {' or '.join(map(repr, near))}?" if near else "`fedlt ls` and `fedlt explain` list what is"
     return f"; {words}"
+
+
+def _words(name: str) -> Iterator[str]:
+    """Words of the field with that name or synonym."""
+    for word in explained(name):
+        also = f"Also: {', '.join(word.also)}."
+        yield "\n".join([f"{word.name} (word)", wrapped(word.text), *([wrapped(also)] if word.also else [])])
 
 
 def _figures(name: str) -> list[str]:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from fedlt.commands.cli import app
 from fedlt.commands.explain import wrapped
 from fedlt.commands.listing import explained_names
+from fedlt.commands.words import WORDS
 from fedlt.measures import glossary
 
 
@@ -48,18 +49,37 @@ def test_a_key_of_components_is_told_once_for_those_that_mean_the_same() -> None
 @pytest.mark.parametrize(
     ("heading", "names"),
     [
-        ("tail", ["generic/few", "personal/few"]),
+        ("tail", ["tail", "generic/few", "personal/few"]),
         ("head (many)", ["generic/many", "personal/many"]),
-        ("masked", ["personal_masked/accuracy"]),
-        ("Worst 10 %", ["personal/worst_decile"]),
+        ("masked", ["masked", "personal_masked/accuracy"]),
+        ("Worst 10 %", ["worst", "personal/worst_decile"]),
         ("spread", ["personal/std", "federation.clock.spread"]),
         ("MB up", ["cost/mb_up"]),
-        ("medium", ["generic/medium", "personal/medium", "clients.medium", "evaluation.groups.medium"]),
+        (
+            "medium",
+            ["medium", "generic/medium", "personal/medium", "clients.medium", "evaluation.groups.medium"],
+        ),
         ("class_prior", ["class_prior"]),
     ],
 )
 def test_what_stands_in_a_table_of_runs_is_explained(heading: str, names: list[str]) -> None:
     assert [entry.split()[0] for entry in explained(heading).split("\n\n")] == names
+
+
+def test_a_word_of_the_field_is_told_by_any_of_its_names() -> None:
+    told = explained("cohort")
+    assert told.startswith("cohort (word)\n  The clients that are asked in a round.")
+    assert explained("Selected Clients") == told
+    assert explained("few-shot").startswith("tail classes (word)\n")
+    assert "Also: late client, slow client," in explained("straggler")
+    wrong = CliRunner().invoke(app, ["explain", "stragler"])
+    assert wrong.exit_code == 2
+    assert "did you mean 'straggler'" in wrong.output
+
+
+def test_the_glossary_leads_to_pages_that_are_there() -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    assert [word.name for word in WORDS if not (docs / word.page).is_file()] == []
 
 
 def test_a_section_lists_its_keys() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 import fedlt
+from benchmarks.quoted import families, measured
 from fedlt.commands.cli import app
 from fedlt.commands.listing import listing
+from fedlt.config import catalog
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,6 +44,17 @@ def test_the_readmes_strategy_runs_and_is_not_fedavg(
     plain, neutral, balanced = hashes.values()
     assert plain == neutral
     assert plain != balanced
+
+
+def test_the_readmes_other_parts_run(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learner, a metric and a model in one file, and in one run."""
+    (source,) = [block for block in blocks("python") if block.startswith("# parts.py")]
+    (tmp_path / "parts.py").write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    parts = ["learner=./parts.py:Focal", "evaluation.metrics=[./parts.py:Second]", "model=./parts.py:net"]
+    run = fedlt.run(tiny, *parts, "model.width=8", "federation.rounds=1", out=tmp_path)
+    assert run.final["generic/accuracy"] <= run.final["generic/top_2"] <= 1
+    assert run.scenario["model"]["width"] == 8
 
 
 def test_the_readmes_other_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +92,25 @@ def test_the_page_of_keys_is_complete() -> None:
         assert not row["summary"].endswith("] "), f"{row['name']} has no comment"
 
 
-def test_pitfalls_quote_the_table_of_the_readme() -> None:
-    """What a mask alone is worth: the personal and the masked column of FedAvg's row."""
-    row = next(line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("| `fedavg` |"))
-    personal, masked = (cell.split("±")[0].strip() for cell in row.split("|")[6:8])
+def test_the_map_names_every_folder_and_nothing_else() -> None:
+    ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").split()] + [".*"]
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    kept = {name for name in folders if not any(fnmatch(name, pattern) for pattern in ignored)}
+    cells = re.findall(r"^\| (`\w+/`(?:, `\w+/`)*) \|", README, flags=re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"`(\w+)/`", cell)} == kept
+
+
+def test_pitfalls_quote_what_a_mask_is_worth() -> None:
+    """FedAvg's personal and masked figures on the default scenario, from the committed table."""
+    personal, masked = (
+        measured.mean(measured.rows("digits")["fedavg", f"{model}/accuracy"], spread=False)
+        for model in ("personal", "personal_masked")
+    )
     pitfalls = " ".join((ROOT / "docs" / "pitfalls.md").read_text("utf-8").split())
     assert f"from {personal} % to {masked} %" in pitfalls
+
+
+def test_every_method_stands_in_one_family() -> None:
+    for kind, grouped in (("strategy", families.STRATEGIES), ("learner", families.LEARNERS)):
+        named = [name for _, names in grouped.values() for name in names if ":" not in name]
+        assert sorted(named) == catalog.names(kind), "benchmarks/quoted/families.py"

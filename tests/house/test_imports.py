@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.readability import DOCUMENTED, lines_of_docstring
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +34,8 @@ LATE = {
     "fedlt/results/runs.py",
 }  # may reach the other side from within a function
 HEAVY = ("torch", "ray", "flwr", "matplotlib")
-MAX_LINES = 300
+MAX_LINES = 300  # docstrings left out: they give each argument a line of its own, which must not push code elsewhere
+MAX_LINES_IN_ALL = 400
 
 
 def modules() -> list[Path]:
@@ -213,7 +216,13 @@ def test_the_house_has_few_rooms() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_module_is_too_long(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    source = path.read_text(encoding="utf-8")
+    lines = len(source.splitlines())
+    assert lines <= MAX_LINES_IN_ALL
+    if lines > MAX_LINES:
+        nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, DOCUMENTED))
+        docstrings = set[int]().union(*map(lines_of_docstring, nodes))
+        assert lines - len(docstrings) <= MAX_LINES
 
 
 def heavy_after(code: str) -> set[str]:

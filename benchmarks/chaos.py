@@ -146,17 +146,20 @@ def _kill_workers(
 ) -> None:
     process = _start(strategy, seed, out, backend)
     assert process.pid is not None
+
     while process.exitcode is None:
         process.join(length * rng.uniform(*PAUSE[backend]))
         workers = [pid for pid in processes.tree(process.pid) if _is_worker(pid, process.pid, backend)]
         if not workers:
             continue
+
         chosen = rng.choice(workers)
         phase = f"{backend}: {_phase(chosen)}"
         try:
             os.kill(chosen, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
         found["kills"][backend] += 1
         found["phases"][phase] = found["phases"].get(phase, 0) + 1
     found["lost"] += bool(process.exitcode)

@@ -169,6 +169,7 @@ def measure(
         told = _told(watched)
         since, until = _steady(told, WORKLOADS[workload].warmup)
         figures = _figures(watched, told, since, until)
+
     if told.parts:
         part = slice(WORKLOADS[workload].warmup, None)
         figures |= {name: statistics.fmean(values[part]) for name, values in told.parts.items()}

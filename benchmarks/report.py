@@ -41,8 +41,10 @@ def write(
     for path in (json_path, csv_path):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+
     if json_path is not None:
         json_path.write_text(json.dumps({**source, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
     if csv_path is not None:
         with csv_path.open("w", encoding="utf-8", newline="") as file:
             for key, value in source.items():

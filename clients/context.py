@@ -30,8 +30,12 @@ from fedlt.training.trainer import Trainer
 class Exchange:
     """A job that is being answered.
 
-    job: as it came. shared: [S] the generic model's vector, on the worker's device. outbox: what the server sends
-    with it, there too; for_links: of this, what links send to their client halves. report: the answer so far.
+    Attributes:
+        job: as it came.
+        shared: [S] the generic model's vector, on the worker's device.
+        outbox: what the server sends with it, there too.
+        for_links: of this, what links send to their client halves.
+        report: the answer so far.
     """
 
     job: Job

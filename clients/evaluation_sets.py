@@ -44,13 +44,17 @@ class EvaluationSets:
     ) -> None:
         self.federation, self.chunk, self.device = federation, chunk, device
         self._by_length = kind if by_length else None
+
         self.inputs = opened(kind, federation.x_test, device)
         self.targets = federation.test_targets.take(device=self.device)
+
+        # The validation set's rows are rows of the training inputs.
         self._validation: tuple[Inputs, Tensor] | None = None
         if federation.validation is not None:
             rows, targets = (federation.validation.rows, federation.validation.targets)
             chosen = Chosen(train_inputs, torch.from_numpy(rows).to(self.device))
             self._validation = chosen, targets.take(device=self.device)
+
         self._held: tuple[int, Tensor, list[TestSet]] | None = None
 
     def under(self, model: Net, job: Job) -> list[TestSet]:

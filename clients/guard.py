@@ -26,7 +26,11 @@ class TooLong(BaseException):
 
 @contextmanager
 def guard(clients: list[int], purpose: str, failures: list[Failure], limit: float | None) -> Iterator[None]:
-    """Any error of the clients' own code becomes a failure of each of them. limit: seconds that the block may take."""
+    """Any error of the clients' own code becomes a failure of each of them.
+
+    Args:
+        limit: seconds that the block may take.
+    """
     try:
         with alarm(limit):
             yield

@@ -22,7 +22,8 @@ def install(scenario: Scenario, federation: Federation) -> None:
 def worker_for(key: str, content: dict[str, Any], inputs: str = "") -> Worker:
     """The worker of the scenario with that hash; built from the scenario's content where there is none.
 
-    inputs: digest of the files that the run is made of, as the server knows them; empty: any.
+    Args:
+        inputs: digest of the files that the run is made of, as the server knows them; empty: any.
     """
     if key not in _workers or inputs not in ("", in_short(_workers[key].context.federation.made_of)):
         scenario = load_scenario(content)

@@ -56,8 +56,13 @@ class Tuned(Strategy):
 def join(run: Run, rounds: int, epochs: int) -> dict[str, float]:
     """Metrics of the newcomers' models, named `trained/accuracy`, `trained_masked[phi]/few` and so on.
 
-    rounds: of the strategy's local work, for `trained`. epochs: of fine-tuning, for `tuned`.
-    Raises `UsageError` for a run that is not finished, and `ScenarioError` where it held nobody out.
+    Args:
+        rounds: of the strategy's local work, for `trained`.
+        epochs: of fine-tuning, for `tuned`.
+
+    Raises:
+        UsageError: for a run that is not finished.
+        ScenarioError: where it held nobody out.
     """
     if run.status != "finished":
         raise UsageError(f"{run.folder} is {run.status}, not finished: there is no model to receive")

@@ -128,7 +128,11 @@ def _trained(
     variant: str,
     unseen: Tensor | None = None,
 ) -> Trained:
-    """The model as it lies in the context. beside: what the hook may read that the model does not hold."""
+    """The model as it lies in the context.
+
+    Args:
+        beside: what the hook may read that the model does not hold.
+    """
     flat = context.flat
     tensors = {name: t for name, t in flat.tensors.items() if origin.client is not None or not flat.is_private(name)}
     tensors |= {f"beside/{name}": value for name, value in beside.items()}
@@ -146,8 +150,12 @@ def _built(context: Context) -> Net:
 
 
 def scenario_of(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario:
-    """The run's scenario without what only its training and its figures needed. Raises `UsageError` for a run that is
-    not finished or of another version, and `ScenarioError` where code of the user's own was edited since."""
+    """The run's scenario without what only its training and its figures needed.
+
+    Raises:
+        UsageError: for a run that is not finished or of another version.
+        ScenarioError: where code of the user's own was edited since.
+    """
     if summary["status"] != "finished":
         raise UsageError(f"{folder} is {summary['status']}, not finished: it has no model to give yet")
     unknown = [key for key in TOLD if key not in summary]
@@ -221,9 +229,13 @@ def _expect_trained(context: Context, states: States, folder: Path, client: int)
 
 
 def federation_of(scenario: Scenario, summary: Mapping[str, Any], why: str) -> Federation:
-    """The run's federation with its data set. why: what asks for it.
+    """The run's federation with its data set.
 
-    Raises `FedLTError` where the data set is not at hand or has changed.
+    Args:
+        why: what asks for it.
+
+    Raises:
+        FedLTError: where the data set is not at hand or has changed.
     """
     try:
         federation = federate(scenario)

@@ -1,32 +1,24 @@
-"""Reads the docstrings of this project for Sphinx: plain text that tells of arguments and fields as `name: text`."""
+"""Reads the docstrings of this project for Sphinx: plain text, with sections of arguments, fields and errors."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from docutils import nodes
 
+# Headings of a docstring's sections, and the role that reStructuredText has for each of their entries.
+SECTIONS = {"Args": "param", "Attributes": "param", "Returns": "returns", "Yields": "yields", "Raises": "raises"}
+
 
 def to_rest(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
     """Turns a docstring into reStructuredText, in place (`autodoc-process-docstring`)."""
-    told = names_of(found)
     blocks = re.split(r"\n\n+", "\n".join(lines).strip("\n"))
-    parts = [part for block in blocks for part in (_code(block) if block.startswith("    ") else _prose(block, told))]
+    parts = [part for block in blocks if (part := _block(block))]
     declared = [f":cvar {name}: {_marked(text)}" for name, text in declarations(found)] if what == "class" else []
     lines[:] = [*"\n\n".join([*parts, "\n".join(declared)]).splitlines(), ""]
-
-
-def names_of(found: Any) -> set[str]:
-    """The arguments of a function or of a class's constructor, and the fields of a dataclass."""
-    names = {field.name for field in fields(found)} if is_dataclass(found) else set()
-    with contextlib.suppress(TypeError, ValueError):
-        names |= set(inspect.signature(found).parameters)
-    return names - {"self"}
 
 
 def declarations(found: type) -> Iterator[tuple[str, str]]:
@@ -43,29 +35,28 @@ def declarations(found: type) -> Iterator[tuple[str, str]]:
         gathering = line.startswith("# ")
 
 
-def _code(block: str) -> list[str]:
-    return [f".. code-block:: python\n\n{block}"]
-
-
-def _prose(block: str, told: set[str]) -> list[str]:
-    """A paragraph with a field `:param NAME:` for each argument that it tells of; a list item by item."""
+def _block(block: str) -> str:
+    """One part of a docstring between blank lines: code, a list, a section, or a paragraph."""
+    if block.startswith("    "):
+        return f".. code-block:: python\n\n{block}"
     if block.startswith("- "):
-        return ["\n".join(f"- {_marked(' '.join(item.split()))}" for item in re.split(r"(?:^|\n)- ", block) if item)]
-    return _fields(" ".join(block.split()), told)
+        return "\n".join(f"- {_marked(' '.join(item.split()))}" for item in re.split(r"(?:^|\n)- ", block) if item)
+    heading, _, entries = block.partition(":\n")
+    if heading in SECTIONS:
+        return "\n".join(_fields(SECTIONS[heading], entries))
+    return _marked(" ".join(block.split()))
 
 
-def _fields(prose: str, told: set[str]) -> list[str]:
-    """`A sentence. start: [T] what it received. round, of: 1-based. Raises ...` as sentences and fields."""
-    names = "|".join(sorted(map(re.escape, told), key=len, reverse=True)) or "(?!)"
-    pattern = re.compile(rf"(?:^|(?<=[.;)] ))((?:{names})(?:, (?:{names}))*): ")
-    head, *found = pattern.split(prose)
-    listed, after = [], ""
-    for arguments, text in zip(found[::2], found[1::2], strict=True):
-        told_here, raises, rest = text.strip().partition(" Raises ")
-        after += f"Raises {rest}" if raises else ""
-        listed += [f":param {name}: {_marked(told_here)}" for name in arguments.split(", ")]
-    parts = [_marked(head.strip()), "\n".join(listed), _marked(after)]
-    return [part for part in parts if part]
+def _fields(role: str, entries: str) -> Iterator[str]:
+    """The entries of a section as fields: `low, high: ends of the range` are two."""
+    text = inspect.cleandoc(entries)
+    for entry in re.split(r"\n(?=\S)", text):
+        flat = " ".join(entry.split())
+        if role in ("returns", "yields"):
+            yield f":{role}: {_marked(flat)}"
+            continue
+        names, _, told = flat.partition(": ")
+        yield from (f":{role} {name}: {_marked(told)}" for name in names.split(", "))
 
 
 def with_colons(app: Any, doctree: nodes.document) -> None:

@@ -37,8 +37,13 @@ STOPPING = ("on_round", "on_evaluation")
 
 @dataclass(frozen=True)
 class Stop:
-    """That a callback has asked for the end. by: its class; "" for what the scenario itself asks for. reason: a
-    sentence. round: whose models the run keeps."""
+    """That a callback has asked for the end.
+
+    Attributes:
+        by: its class; "" for what the scenario itself asks for.
+        reason: a sentence.
+        round: whose models the run keeps.
+    """
 
     by: str
     reason: str
@@ -49,15 +54,18 @@ class Stop:
 class RunState:
     """A run as hooks see it.
 
-    folder: the run folder. scenario, federation: what runs, and who holds what. remarks: lines said at the start.
-    log: appends a line to the run's `log.txt`.
-
-    round: the round that the hook is about; in `on_start` the last one of an earlier process, or 0. row: the last
-    round's row of the table of rounds, by column. figures: those of the last evaluation, by name, as fractions; NaN
-    where one is not defined. evaluation: the statistics that they follow from.
-
-    status: `running`; in `on_end` `finished`, `failed` or `interrupted`. error: why it failed. stopped: who asked for
-    an early end, and why.
+    Attributes:
+        folder: the run folder.
+        scenario, federation: what runs, and who holds what.
+        remarks: lines said at the start.
+        log: appends a line to the run's `log.txt`.
+        round: the round that the hook is about; in `on_start` the last one of an earlier process, or 0.
+        row: the last round's row of the table of rounds, by column.
+        figures: those of the last evaluation, by name, as fractions; NaN where one is not defined.
+        evaluation: the statistics that they follow from.
+        status: `running`; in `on_end` `finished`, `failed` or `interrupted`.
+        error: why it failed.
+        stopped: who asked for an early end, and why.
     """
 
     folder: Path
@@ -89,8 +97,10 @@ class RunState:
 
         The run ends as finished, with the models that the hook was told of: after `on_round` they are evaluated once
         more, after `on_evaluation` nothing is computed any more. A method and no return value, since a run that ends
-        early has to say why, and since a hook that returns something by mistake must not end it. Raises RuntimeError
-        in the other hooks.
+        early has to say why, and since a hook that returns something by mistake must not end it.
+
+        Raises:
+            RuntimeError: in the other hooks.
         """
         by, hook = self.calling
         if hook not in STOPPING:

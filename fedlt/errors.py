@@ -13,8 +13,9 @@ class FedLTError(Exception):
 class Problem:
     """One thing that is wrong with a scenario.
 
-    key: dotted path of the offending key, for example `federation.partition.alpha`.
-    message: what was expected, what was found, and the remedy.
+    Attributes:
+        key: dotted path of the offending key, for example `federation.partition.alpha`.
+        message: what was expected, what was found, and the remedy.
     """
 
     key: str
@@ -48,7 +49,9 @@ class HookError(FedLTError):
 class CodeError(FedLTError):
     """Code of a strategy, a learner or a model failed in a run.
 
-    message: a sentence with side, round, hook and line. remote_traceback: where it failed, at the server or a worker.
+    Attributes:
+        message: a sentence with side, round, hook and line.
+        remote_traceback: where it failed, at the server or a worker.
     """
 
     def __init__(self, message: str, remote_traceback: str) -> None:
@@ -59,8 +62,10 @@ class CodeError(FedLTError):
 class ClientError(CodeError):
     """A client failed while it was trained or evaluated.
 
-    client: id of the client; below 0: the one site that holds all data. round: 1-based round. reason: what failed, and
-    where.
+    Attributes:
+        client: id of the client; below 0: the one site that holds all data.
+        round: 1-based round.
+        reason: what failed, and where.
     """
 
     def __init__(self, client: int, round: int, reason: str, remote_traceback: str) -> None:
@@ -72,7 +77,9 @@ class ClientError(CodeError):
 class Interrupted(KeyboardInterrupt):
     """A run was stopped by a signal, after it had kept all that it needs to go on.
 
-    number: the signal's. round: the last complete round.
+    Attributes:
+        number: the signal's.
+        round: the last complete round.
     """
 
     def __init__(self, number: int, round: int) -> None:

@@ -28,12 +28,15 @@ GENERIC = -2
 class Work:
     """A piece of a round that one worker does as a whole.
 
-    blocks: clients to train, by block number. samples: training samples of the union's one site (0: train clients).
-    chunks: pieces of the global test set for the generic model. personal: clients whose models are tested; `span`
-    limits them to the test rows from the first to before the second number (None: all rows of theirs, of the test and
-    of the validation set). validation: whether chunks and span are of the validation set instead. losses: clients that
-    tell the generic model's loss on their training samples. conclude: whether the blocks are not trained, but asked for
-    what the strategy's `conclude` finds.
+    Attributes:
+        blocks: clients to train, by block number.
+        samples: training samples of the union's one site (0: train clients).
+        chunks: pieces of the global test set for the generic model.
+        personal: clients whose models are tested; `span` limits them to the test rows from the first to before the
+            second number (None: all rows of theirs, of the test and of the validation set).
+        validation: whether chunks and span are of the validation set instead.
+        losses: clients that tell the generic model's loss on their training samples.
+        conclude: whether the blocks are not trained, but asked for what the strategy's `conclude` finds.
     """
 
     blocks: dict[int, list[int]] = field(default_factory=dict)
@@ -48,9 +51,16 @@ class Work:
 
 @dataclass
 class Job:
-    """A message to a worker. scenario: as `Scenario.to_dict` gives it. shared: [S]. states: of the clients it names.
-    letters: to these clients. cost: of its works, for the schedule alone. inputs: digest of the files that the run is
-    made of; empty: any."""
+    """A message to a worker.
+
+    Attributes:
+        scenario: as `Scenario.to_dict` gives it.
+        shared: [S].
+        states: of the clients it names.
+        letters: to these clients.
+        cost: of its works, for the schedule alone.
+        inputs: digest of the files that the run is made of; empty: any.
+    """
 
     scenario: dict[str, Any]
     key: str
@@ -68,9 +78,11 @@ class Job:
 class Failure:
     """A client that raised, took too long, or returned something that must not be averaged.
 
-    client: `GENERIC` where it is the generic model that could not be tested. reason: what happened, in which hook and
-    line. purpose: what it failed in, "select", "train", "conclude", "evaluate" or "generic". memory: whether the
-    machine had no memory left for it.
+    Attributes:
+        client: `GENERIC` where it is the generic model that could not be tested.
+        reason: what happened, in which hook and line.
+        purpose: what it failed in, "select", "train", "conclude", "evaluate" or "generic".
+        memory: whether the machine had no memory left for it.
     """
 
     client: int
@@ -84,11 +96,13 @@ class Failure:
 class Report:
     """A worker's answer.
 
-    updates: by block number. losses: of clients that were asked for the generic model's. spent: of clients that
-    trained, where devices have a clock: bytes down, samples passed forward and backward, those passed forward only,
-    bytes up. statistics: what was measured, by the statistic's name and the tested model's
-    (`fedlt.statistic.Subject.key`). apart: why clients that `local.together` would train in one step were trained one
-    by one; empty where none were.
+    Attributes:
+        updates: by block number.
+        losses: of clients that were asked for the generic model's.
+        spent: of clients that trained, where devices have a clock: bytes down, samples passed forward and backward,
+            those passed forward only, bytes up.
+        statistics: what was measured, by the statistic's name and the tested model's (`fedlt.statistic.Subject.key`).
+        apart: why clients that `local.together` would train in one step were trained one by one; empty where none were.
     """
 
     updates: dict[int, list[Update]] = field(default_factory=dict)

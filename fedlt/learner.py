@@ -40,8 +40,11 @@ if TYPE_CHECKING:
 class Prediction:
     """Logits with more to say: what a learner may return in place of logits.
 
-    logits: [B, C]. uncertainty: [B], larger is less certain; None: one minus the largest probability. extra: further
-    columns [B, ...] by name, for statistics that read them: `experts`, say, how many were asked for each sample.
+    Attributes:
+        logits: [B, C].
+        uncertainty: [B], larger is less certain; None: one minus the largest probability.
+        extra: further columns [B, ...] by name, for statistics that read them: `experts`, say, how many were asked for
+            each sample.
     """
 
     logits: Tensor
@@ -75,15 +78,22 @@ def overrides(part: object, hook: Callable[..., object]) -> bool:
 class Stage:
     """A part of the run, and a training of its own: representation first and classifier after it, for example.
 
-    share: its part of the run's rounds; the shares of a learner's stages sum to 1, and the schedule of the learning
-    rate runs anew in each. only: patterns of the parameters that are trained in it; a backbone that is left out keeps
-    its running statistics too. sampler: one pass over the site's data. augment: instead of the scenario's. encoded: the
-    backbone's features of the data are computed once a round, without augmentation, and `batch.x` stands for them
-    (`Site.encoded`). rates: by pattern of parameters, what their learning rate is multiplied by; the first pattern that
-    matches counts. statistics: a backbone that is left out is in training mode all the same, so that its running
-    statistics follow the stage's samples.
+    Attributes:
+        share: its part of the run's rounds; the shares of a learner's stages sum to 1, and the schedule of the learning
+            rate runs anew in each.
+        only: patterns of the parameters that are trained in it; a backbone that is left out keeps its running
+            statistics too.
+        sampler: one pass over the site's data.
+        augment: instead of the scenario's.
+        encoded: the backbone's features of the data are computed once a round, without augmentation, and `batch.x`
+            stands for them (`Site.encoded`).
+        rates: by pattern of parameters, what their learning rate is multiplied by; the first pattern that matches
+            counts.
+        statistics: a backbone that is left out is in training mode all the same, so that its running statistics follow
+            the stage's samples.
 
-    Raises ValueError for rates that are not above 0, and for statistics of samples whose features are at hand.
+    Raises:
+        ValueError: for rates that are not above 0, and for statistics of samples whose features are at hand.
     """
 
     name: str = "all"
@@ -109,7 +119,8 @@ class Stage:
 def within(share: float, stages: Iterable[Stage], parts: tuple[str, ...] = ("*",)) -> tuple[Stage, ...]:
     """Stages that fill this share of the run instead of all of it, those of no length being left out.
 
-    parts: what stands for "all parameters" in them.
+    Args:
+        parts: what stands for "all parameters" in them.
     """
     return tuple(
         replace(stage, share=share * stage.share, only=parts if stage.only == ("*",) else stage.only)
@@ -162,8 +173,11 @@ class Learner:
     def gradient(self, site: Site, loss: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """Leave the gradient of one step in the parameters, and return the batch's loss.
 
-        loss: that of the strategy, which may be the learner's own. Methods that take several passes a step, such as
-        sharpness-aware minimisation, override it; the optimiser then takes the step.
+        Methods that take several passes a step, such as sharpness-aware minimisation, override it; the optimiser then
+        takes the step.
+
+        Args:
+            loss: that of the strategy, which may be the learner's own.
         """
         value = loss(batch)
         value.backward()  # type: ignore[no-untyped-call]

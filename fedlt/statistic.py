@@ -71,9 +71,11 @@ NOBODY = -1
 class Subject:
     """The model that a statistic is of.
 
-    kind: `generic`, on the global set; `personal`, each client's on its own rows; `personal_masked`, the same without
-    the classes that the client never saw in training. variant: "" is the headline. validation: whether it is tested on
-    the validation set instead of the test set.
+    Attributes:
+        kind: `generic`, on the global set; `personal`, each client's on its own rows; `personal_masked`, the same
+            without the classes that the client never saw in training.
+        variant: "" is the headline.
+        validation: whether it is tested on the validation set instead of the test set.
     """
 
     kind: str
@@ -106,9 +108,11 @@ class Subject:
 class Predicted:
     """A batch of one model's predictions.
 
-    found: what the model says: `logits` [B, C] and, where it says more, `uncertainty` and `extra`. targets: [B] classes
-    or whatever the task's kind has, such as [B, C] of 0 and 1. rows: [B] their numbers in the set, ascending. client:
-    whose personal model it is; `NOBODY` for the generic one.
+    Attributes:
+        found: what the model says: `logits` [B, C] and, where it says more, `uncertainty` and `extra`.
+        targets: [B] classes or whatever the task's kind has, such as [B, C] of 0 and 1.
+        rows: [B] their numbers in the set, ascending.
+        client: whose personal model it is; `NOBODY` for the generic one.
     """
 
     found: Prediction
@@ -126,8 +130,11 @@ class Predicted:
 class FeatureBatch:
     """Features of a part of the global test set under the generic model's backbone.
 
-    features: [N, D] float64. targets, rows: [N], as in `Predicted`. clients: ids, ascending. held: for each of them the
-    positions in 0..N-1 of its own test rows.
+    Attributes:
+        features: [N, D] float64.
+        targets, rows: [N], as in `Predicted`.
+        clients: ids, ascending.
+        held: for each of them the positions in 0..N-1 of its own test rows.
     """
 
     features: Tensor
@@ -147,11 +154,17 @@ def _usual_groups() -> Grouping:
 class Known:
     """What figures may be set against.
 
-    class_names: [C]. class_counts: [C] training samples over all clients. mass_counts: [C] the clients' local test sets
-    summed. test_counts: [C] of the global test set. client_counts: client -> [C] its training samples. train_samples,
-    test_samples: [K] of each client. head: [C, D] rows of the generic model's head; None where it is private or has no
-    such rows. tests: rows of the global test set that each client is tested on. told: gets a line for each figure that
-    cannot be computed. grouping: the rule by which classes are head, medium and tail for the generic model.
+    Attributes:
+        class_names: [C].
+        class_counts: [C] training samples over all clients.
+        mass_counts: [C] the clients' local test sets summed.
+        test_counts: [C] of the global test set.
+        client_counts: client -> [C] its training samples.
+        train_samples, test_samples: [K] of each client.
+        head: [C, D] rows of the generic model's head; None where it is private or has no such rows.
+        tests: rows of the global test set that each client is tested on.
+        told: gets a line for each figure that cannot be computed.
+        grouping: the rule by which classes are head, medium and tail for the generic model.
     """
 
     class_names: Sequence[str]
@@ -184,7 +197,8 @@ class Rows(Protocol):
 class Statistic(ABC):
     """What is measured of one model. Fields of a dataclass are its keys; what it has seen are plain attributes.
 
-    task, subject: what it is of; set before `start`.
+    Attributes:
+        task, subject: what it is of; set before `start`.
     """
 
     title: ClassVar[str] = ""  # what lines in the log call it; its class's name unless given
@@ -260,8 +274,12 @@ class Metric(ABC):
     def sums(self, logits: Tensor, y: Tensor, task: Task) -> dict[str, Tensor]:
         """What is added up over batches, by name: numbers or tensors whose shape no batch changes.
 
-        logits: [B, C]; a class that a masked model must not predict has -inf. y: [B] classes, or what the task's kind
-        has. task: see `fedlt.Task`. Sums are taken in float64.
+        Sums are taken in float64.
+
+        Args:
+            logits: [B, C]; a class that a masked model must not predict has -inf.
+            y: [B] classes, or what the task's kind has.
+            task: see `fedlt.Task`.
         """
 
     @abstractmethod

@@ -51,9 +51,12 @@ class Weightless(FedLTError):
 class Update:
     """What one client sends back, or the sum over several clients that a worker has folded together.
 
-    clients: their ids. weight: the sum of their weights. total: [S] weighted sum of their shared vectors.
-    sums: plain sums of the tensors that the strategy put into `client.extras`. values: [n, ...] what it put into
-    `client.values`, one row per client, in the order of `clients`.
+    Attributes:
+        clients: their ids.
+        weight: the sum of their weights.
+        total: [S] weighted sum of their shared vectors.
+        sums: plain sums of the tensors that the strategy put into `client.extras`.
+        values: [n, ...] what it put into `client.values`, one row per client, in the order of `clients`.
     """
 
     clients: tuple[int, ...]
@@ -64,7 +67,11 @@ class Update:
 
     @property
     def mean(self) -> Tensor:
-        """[S] weighted mean of the shared vectors. Raises `Weightless` where all weights are zero."""
+        """[S] weighted mean of the shared vectors.
+
+        Raises:
+            Weightless: where all weights are zero.
+        """
         if not self.weight:
             raise Weightless(self.clients)
         return self.total / self.weight
@@ -98,7 +105,11 @@ class Update:
 
 
 def combine(updates: Iterable[Update]) -> Update:
-    """All updates folded into a new one, in the order given. Raises ValueError where there is none."""
+    """All updates folded into a new one, in the order given.
+
+    Raises:
+        ValueError: where there is none.
+    """
     iterator: Iterator[Update] = iter(updates)
     try:
         first = next(iterator)
@@ -114,10 +125,14 @@ def combine(updates: Iterable[Update]) -> Update:
 class Client(Site):
     """One client, as the client half of a strategy sees it (beside what every `Site` has).
 
-    id: its number. start: [T] the shared trainable weights that it received. received: tensors from the server's
-    `outbox`, and those of the letter to it, which go before the others. extras: tensors that go to the server and are
-    summed over clients. values: tensors, of equal shapes and few numbers, that go to the server and stay apart. Private
-    parameters are kept for it between rounds, as is its `state`.
+    Private parameters are kept for it between rounds, as is its `state`.
+
+    Attributes:
+        id: its number.
+        start: [T] the shared trainable weights that it received.
+        received: tensors from the server's `outbox`, and those of the letter to it, which go before the others.
+        extras: tensors that go to the server and are summed over clients.
+        values: tensors, of equal shapes and few numbers, that go to the server and stay apart.
     """
 
     id: int = 0
@@ -172,11 +187,17 @@ class Client(Site):
 class Server:
     """What the server half of a strategy sees. Workers that evaluate the generic model see it without `state`.
 
-    state: tensors kept between rounds. outbox: tensors that every client of the coming rounds receives. round: 1-based.
-    cohort: the ids of the clients that train in this round. num_clients, num_samples: of the whole federation. rng: the
-    server's generator of this round. auxiliary, unlabelled, validation: data of its own, for strategies that declare
-    the need; those without labels have targets that tell nothing. learner: how the clients learn, and how their models
-    predict. letters: by client, tensors that it alone receives, in rounds and tests, until they are taken out.
+    Attributes:
+        state: tensors kept between rounds.
+        outbox: tensors that every client of the coming rounds receives.
+        round: 1-based.
+        cohort: the ids of the clients that train in this round.
+        num_clients, num_samples: of the whole federation.
+        rng: the server's generator of this round.
+        auxiliary, unlabelled, validation: data of its own, for strategies that declare the need; those without labels
+            have targets that tell nothing.
+        learner: how the clients learn, and how their models predict.
+        letters: by client, tensors that it alone receives, in rounds and tests, until they are taken out.
     """
 
     model: Net

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 class Read:
     """Labels as a kind keeps them.
 
-    train, test: one entry a row, [N, ...], whole numbers. class_names: C names.
+    Attributes:
+        train, test: one entry a row, [N, ...], whole numbers.
+        class_names: C names.
     """
 
     train: NDArray[Any]
@@ -67,9 +69,17 @@ class Target(ABC):
     def labels(self, values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Every label that the rows have: positions [M] of the rows, ascending, and classes [M].
 
-        values: [n, ...] as `read` gives them. Unknown entries are no labels.
+        Unknown entries are no labels.
+
+        Args:
+            values: [n, ...] as `read` gives them.
         """
 
     @abstractmethod
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Scalar loss of `learner=cross_entropy`. logits: [B, ..., C]. y: [B, ...] targets of the batch."""
+        """Scalar loss of `learner=cross_entropy`.
+
+        Args:
+            logits: [B, ..., C].
+            y: [B, ...] targets of the batch.
+        """

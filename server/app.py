@@ -78,10 +78,15 @@ def serve(
 ) -> Run:
     """Run the scenario, or go on from its last checkpoint, and return its run. A failed run's folder is kept.
 
-    callbacks: the user's own, and trackers. force: start over. resume_from: the round whose checkpoint to go on from.
-    name: what the run's method is called; what it was called before, unless given. keep: keep the models of all
-    evaluations, for runs that train the same. share: take those of such a run, if there is one. Raises `Interrupted`
-    after a signal.
+    Raises `Interrupted` after a signal.
+
+    Args:
+        callbacks: the user's own, and trackers.
+        force: start over.
+        resume_from: the round whose checkpoint to go on from.
+        name: what the run's method is called; what it was called before, unless given.
+        keep: keep the models of all evaluations, for runs that train the same.
+        share: take those of such a run, if there is one.
     """
     parts = assemble(scenario, federation, torch.device("cpu"))
     remarks = remarks_of(scenario, federation, parts)

@@ -34,8 +34,9 @@ def with_room(length: int) -> Tensor:
 def pack_tensors(tensors: dict[str, Tensor], in_place: bool = False) -> ArrayRecord:
     """Tensors of any device and type as a record.
 
-    in_place: those made by `with_room` are not copied, and must stay as they are until the record has been moved; their
-    arrays hold uint8 [bytes] of NumPy in place of `bytes`, which Flower's own network does not take.
+    Args:
+        in_place: those made by `with_room` are not copied, and must stay as they are until the record has been moved;
+            their arrays hold uint8 [bytes] of NumPy in place of `bytes`, which Flower's own network does not take.
     """
     record = ArrayRecord()
     for name, tensor in tensors.items():  # a dictionary would have all arrays made once more

@@ -61,9 +61,12 @@ def estimate(
 ) -> Estimate:
     """Time and memory of a run.
 
-    open_grid: gives a grid of one worker in this process, which holds the federation's data. workers: that the run will
-    have. multiply_adds: of a sample's way through the model. Raises what the run would raise, such as `ClientError`
-    where a client fails.
+    Raises what the run would raise, such as `ClientError` where a client fails.
+
+    Args:
+        open_grid: gives a grid of one worker in this process, which holds the federation's data.
+        workers: that the run will have.
+        multiply_adds: of a sample's way through the model.
     """
     room = SECONDS * QUICK / max(1, multiply_adds)  # forward passes of one sample
     local, rounds, every = scenario.local, scenario.federation.rounds, scenario.evaluation.every

@@ -35,7 +35,12 @@ logging.getLogger("flwr").setLevel(logging.WARNING)  # it would say two lines in
 
 @dataclass(frozen=True)
 class FlowerStrategy(Strategy):
-    """strategy: class name in flwr.serverapp.strategy. options: its constructor's hyper-parameters."""
+    """A strategy of Flower's, rebuilt in every round from the server's state.
+
+    Attributes:
+        strategy: class name in flwr.serverapp.strategy.
+        options: its constructor's hyper-parameters.
+    """
 
     foldable: ClassVar[bool] = False  # Krum and its like need every client's update by itself
 
@@ -48,7 +53,8 @@ class FlowerStrategy(Strategy):
     def remarks(self, cohort: int) -> list[str]:
         """What it leaves out of account, and which of its settings do nothing in a cohort of this size.
 
-        Raises `ScenarioError` for settings that Flower refuses for so few clients.
+        Raises:
+            ScenarioError: for settings that Flower refuses for so few clients.
         """
         name = f"flower:{self.strategy}"
         try:

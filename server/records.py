@@ -35,7 +35,11 @@ __all__ = [
 
 
 def pack_common(shared: Tensor, outbox: dict[str, Tensor], in_place: bool = False) -> ArrayRecord:
-    """What every worker receives in a round. in_place: see `pack_tensors`."""
+    """What every worker receives in a round.
+
+    Args:
+        in_place: see `pack_tensors`.
+    """
     return pack_tensors({"shared": shared, **{f"outbox/{name}": t for name, t in outbox.items()}}, in_place)
 
 
@@ -72,7 +76,11 @@ def unpack_job(content: RecordDict) -> Job:
 
 
 def pack_report(report: Report, in_place: bool = False) -> RecordDict:
-    """Records of a report, whose metrics get the seconds that it took. in_place: see `pack_tensors`."""
+    """Records of a report, whose metrics get the seconds that it took.
+
+    Args:
+        in_place: see `pack_tensors`.
+    """
     tensors: dict[str, Tensor] = {}
     updates = []
     for block, parts in report.updates.items():

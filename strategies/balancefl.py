@@ -72,7 +72,12 @@ class BalanceFL(Strategy):
         client.train(loss, sampler=Power(0.0))
 
     def balanced_loss(self, client: Client, batch: Batch, noise: Tensor, teacher: Tensor) -> Tensor:
-        """noise: [B, D] on the features, for the cross-entropy alone. teacher: [B, C] the received model's logits."""
+        """Cross-entropy under noise, entropy within the classes at hand, and distillation of those that are absent.
+
+        Args:
+            noise: [B, D] on the features, for the cross-entropy alone.
+            teacher: [B, C] the received model's logits.
+        """
         absent = client.class_counts == 0
         held, lacking = (~absent).nonzero().flatten(), absent.nonzero().flatten()
         features = client.model.encode(batch.x)

@@ -66,8 +66,11 @@ class CCVR(RetrainedHead):
 def moments(counts: Tensor, sums: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
     """[C, D] means and [C, D, D] unbiased covariances; 0 for a class of one sample, or of none.
 
-    counts: [C]. sums: [C, D]. products: of features h, sums of h h' [C, D, D], of their diagonals [C, D], or of h h'
-    over all classes [1, D, D], of which all classes then share the covariance.
+    Args:
+        counts: [C].
+        sums: [C, D].
+        products: of features h, sums of h h' [C, D, D], of their diagonals [C, D], or of h h' over all classes [1, D,
+            D], of which all classes then share the covariance.
     """
     n = counts[:, None]
     means = sums / n.clamp(min=1)

@@ -63,7 +63,13 @@ class ClosedForm(RetrainedHead):
         server.outbox["head"] = head.to(server.weights)
 
     def solved(self, weights: Tensor, sums: Tensor, products: Tensor) -> Tensor:
-        """[C, D + 1] the head, the bias last. weights: [C] of each class's samples. sums: [C, D]. products: [D, D]."""
+        """[C, D + 1] the head, the bias last.
+
+        Args:
+            weights: [C] of each class's samples.
+            sums: [C, D].
+            products: [D, D].
+        """
         total, there = weights.sum(), weights > 0
         means = sums / weights.clamp(min=1e-12)[:, None]
         identity = torch.eye(len(products)).to(products)

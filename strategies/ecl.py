@@ -52,7 +52,10 @@ class ECL(Strategy):
     ) -> Tensor:
         """[C, D + 1] the head after softmax regression among some classes [K], on the samples of these.
 
-        prior: [K] added to the logits in training. Rows of other classes stay.
+        Rows of other classes stay.
+
+        Args:
+            prior: [K] added to the logits in training.
         """
         rows = torch.isin(y, classes)
         place = torch.zeros_like(client.class_counts).index_put((classes,), torch.arange(len(classes), device=y.device))

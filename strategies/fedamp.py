@@ -41,6 +41,8 @@ class FedAMP(Strategy):
     def remarks(self, cohort: int) -> Iterable[str]:
         if self.sigma is None:
             return
+
+        # The largest weight that all others can have together, when their models are equal.
         most = (cohort - 1) / cohort if self.alpha is None else (cohort - 1) * self.alpha / self.sigma
         if most < LITTLE:
             yield (
@@ -84,7 +86,11 @@ class FedAMP(Strategy):
             server.letters[update.clients[0]] = {"mixture": mixture.clone()}
 
     def attention(self, away: Tensor) -> Tensor:
-        """[n, n] each model's shares in the mixture of each client, which sum to 1. away: [n, n] squared distances."""
+        """[n, n] each model's shares in the mixture of each client, which sum to 1.
+
+        Args:
+            away: [n, n] squared distances.
+        """
         n = len(away)
         sigma = max(TINY, float(away.sum()) / max(1, n * (n - 1))) if self.sigma is None else self.sigma
         largest = 1 / n if self.alpha is None else self.alpha / sigma

@@ -46,7 +46,11 @@ class FedDF(Strategy):
                 self.distil(server, [update.mean for update in apart])
 
     def distil(self, server: Server, clients: Sequence[Tensor]) -> None:
-        """Teach the model. clients: [S] their shared vectors."""
+        """Teach the model.
+
+        Args:
+            clients: [S] their shared vectors.
+        """
         rows, predict = server.unlabelled, predictor(server)
         assert rows is not None  # the need is declared
         size = min(self.batch, len(rows))

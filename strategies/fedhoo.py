@@ -97,7 +97,11 @@ class FedHOO(Strategy):
         return found
 
     def cells(self, plays: NDArray[np.float64]) -> tuple[Cell, Cell]:
-        """The halves of the cell that is reached from the whole interval by the larger bounds. plays: [n, 3]."""
+        """The halves of the cell that is reached from the whole interval by the larger bounds.
+
+        Args:
+            plays: [n, 3].
+        """
         depths, numbers, rewards = plays[:, 0].astype(int), plays[:, 1].astype(int), plays[:, 2]
 
         def within(cell: Cell) -> NDArray[np.bool_]:

@@ -61,7 +61,11 @@ class FedIC(Strategy):
                 self.distil(server, [update.mean for update in apart])
 
     def distil(self, server: Server, clients: Sequence[Tensor]) -> None:
-        """The three trainings. clients: [S] their shared vectors."""
+        """The three trainings.
+
+        Args:
+            clients: [S] their shared vectors.
+        """
         labelled, unlabelled, mean = server.auxiliary, server.unlabelled, server.weights.clone()
         assert labelled is not None and unlabelled is not None  # the needs are declared
         y = labelled.y
@@ -89,7 +93,11 @@ class FedIC(Strategy):
         student.train(distilled, pairs, self.lr)
 
     def calibrate(self, server: Server, y: Tensor, found: Tensor) -> None:
-        """Train the calibration by the cross-entropy of the teacher. found: as `calibrated` takes it, for labels y."""
+        """Train the calibration by the cross-entropy of the teacher.
+
+        Args:
+            found: as `calibrated` takes it, for labels y.
+        """
         vector = server.state["fedic/calibration"].clone()
         adam = Adam(kept={n.removeprefix(MOMENTS): t for n, t in server.state.items() if n.startswith(MOMENTS)})
         for positions in self._drawn(server, len(y), self.batch):
@@ -116,8 +124,10 @@ def features_and_logits(model: Net, x: Tensor) -> Tensor:
 def calibrated(vector: Tensor, found: Tensor, classes: int) -> Tensor:
     """[n, C] logits of the teacher.
 
-    vector: scale [C] and bias of a client's weight, scale and bias [C] of the ensemble's logits, and the gate [D], with
-    its bias. found: [K + 1, n, D + C] features and logits of the clients and, at last, of the tuned model.
+    Args:
+        vector: scale [C] and bias of a client's weight, scale and bias [C] of the ensemble's logits, and the gate [D],
+            with its bias.
+        found: [K + 1, n, D + C] features and logits of the clients and, at last, of the tuned model.
     """
     scale, bias, spread, shift, gate, offset = vector.split(
         [classes, 1, classes, classes, len(vector) - 3 * classes - 2, 1]
@@ -131,6 +141,10 @@ def calibrated(vector: Tensor, found: Tensor, classes: int) -> Tensor:
 
 def weights_of(logits: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """[K, n] how much each client counts at each sample: sigmoids over their sum, also where all are below float32's
-    range. logits: [K, n, C]."""
+    range.
+
+    Args:
+        logits: [K, n, C].
+    """
     found: Tensor = F.logsigmoid(logits @ scale + bias)
     return found.softmax(0)

@@ -27,7 +27,12 @@ from fedlt.strategy import Client, Server, Strategy, Update
 
 
 class PrototypeHead(nn.Module):
-    """Logits scale * cos(feature, prototype). prototypes: [C, D] unit rows, not trained. scale: trained."""
+    """Logits scale * cos(feature, prototype).
+
+    Attributes:
+        prototypes: [C, D] unit rows, not trained.
+        scale: trained.
+    """
 
     prototypes: Tensor
 
@@ -77,7 +82,11 @@ class FedNH(Strategy):
 
 
 def orthonormal_rows(num_classes: int, feature_dim: int, seed: int) -> Tensor:
-    """float32 [C, D]: C orthogonal unit rows in a random orientation. Raises ValueError for D < C."""
+    """float32 [C, D]: C orthogonal unit rows in a random orientation.
+
+    Raises:
+        ValueError: for D < C.
+    """
     if feature_dim < num_classes:
         raise ValueError(f"{num_classes} orthogonal prototypes need as many features, and there are {feature_dim}")
     drawn = torch.randn(feature_dim, num_classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -107,7 +107,10 @@ def class_means(features: Tensor, client: Client) -> Tensor:
 def statistics(features: Tensor, means: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """h [C, D], class means times class shares, and V, the variance of the mean of onehot(y) f' over n samples.
 
-    features: [n, D]. means: [C, D] of the classes. counts: [C] samples.
+    Args:
+        features: [n, D].
+        means: [C, D] of the classes.
+        counts: [C] samples.
     """
     of_class = counts[:, None] / len(features) * means
     spread = features.square().sum() / len(features) - of_class.square().sum()
@@ -117,7 +120,11 @@ def statistics(features: Tensor, means: Tensor, counts: Tensor) -> tuple[Tensor,
 def mixtures(of_class: Tensor, variance: Tensor) -> Tensor:
     """[n, n] for each client the shares a of all heads, which sum to 1: |h_k - sum a_j h_j|^2 + sum a_j^2 V_j is least.
 
-    of_class: [n, C D] the h of each client. variance: [n]. By projected gradients with Nesterov's momentum.
+    By projected gradients with Nesterov's momentum.
+
+    Args:
+        of_class: [n, C D] the h of each client.
+        variance: [n].
     """
     h = of_class.double() - of_class.double().mean(0)  # equal for all, which changes no difference
     products = h @ h.T

@@ -67,7 +67,11 @@ def transfer(posterior: Tensor, y: Tensor, share: float) -> Tensor:
     """[n, C] the chance of each sample to become a sample of each class; 0 unless that class is rarer.
 
     A sample qualifies for a class whose probability is unusually large among those of its own class: it must be beyond
-    `share` of all samples. posterior: [n, C]. y: [n].
+    `share` of all samples.
+
+    Args:
+        posterior: [n, C].
+        y: [n].
     """
     counts = torch.bincount(y, minlength=posterior.shape[1]).to(posterior)
     rarity = 1 - (counts - counts.min()) / (counts.max() - counts.min()).clamp(min=1)

@@ -86,9 +86,12 @@ def moved(models: Tensor) -> Tensor:
 
 
 def contributions(changes: Tensor) -> Tensor:
-    """[n] each client's share, which sum to 1. changes: [n, 3, 3] how often a rank came after another.
+    """[n] each client's share, which sum to 1.
 
     What comes to a rank that was never left is lost, as in the official code; where all is, clients count alike.
+
+    Args:
+        changes: [n, 3, 3] how often a rank came after another.
     """
     chains = (changes / changes.sum(2, keepdim=True).clamp(min=1)).double()
     beginning = chains.new_tensor(BEGINNING).expand(len(chains), 1, 3)

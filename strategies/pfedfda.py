@@ -31,7 +31,14 @@ ROUNDING = 1e-4  # added to the class shares, so that a class that the client la
 
 
 class GaussianHead(nn.Module):
-    """The logits of classes that are Gaussian with one covariance. means: [C, D]. covariance: [D, D]. Not trained."""
+    """The logits of classes that are Gaussian with one covariance.
+
+    Not trained.
+
+    Attributes:
+        means: [C, D].
+        covariance: [D, D].
+    """
 
     means: Tensor
     covariance: Tensor

@@ -50,7 +50,8 @@ class PFedMe(Strategy):
     def approach(self, client: Client, batch: Batch, own: Tensor, shared: Tensor) -> Tensor:
         """Move the personal model `own` [T], in place, by its steps on a batch. The loss that the last one descends.
 
-        shared: [T] the shared model.
+        Args:
+            shared: [T] the shared model.
         """
         buffers = dict(client.model.named_buffers())
         rate = client.trainer.local.lr if self.own_lr is None else self.own_lr

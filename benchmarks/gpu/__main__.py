@@ -135,13 +135,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--csv", type=Path, help=f"default: {RESULTS.name} in benchmarks/results; needed by --dry-run")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, in minute sizes; writes to --csv alone")
     options = parser.parse_args(arguments)
+
     for given, known in ((options.workloads, NAMES), (options.systems, SYSTEMS)):
         if unknown := sorted(set(given.split(",")) - set(known)):
             parser.error(f"unknown: {', '.join(unknown)}; there are: {', '.join(known)}")
+
     if options.minutes <= 0:
         parser.error(f"--minutes {options.minutes}: give more than 0")
     if options.dry_run and (options.csv is None or options.csv.resolve() == RESULTS.resolve()):
         parser.error("--dry-run: name another file than that of the results (--csv dry.csv)")
+
     options.csv = options.csv or RESULTS
     return options
 

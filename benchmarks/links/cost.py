@@ -58,6 +58,7 @@ def figures(run: Run) -> dict[str, float]:
     """Figures of a run in per cent, its epsilon and its megabytes from clients to the server."""
     clients = run.clients.sort_values(["train_samples", "client"])
     third = len(clients) // 3
+
     found = {
         "accuracy": run.final["generic/accuracy"],
         "head": run.final["generic/many"],
@@ -67,6 +68,7 @@ def figures(run: Run) -> dict[str, float]:
         "personal, small": clients["accuracy"].head(third).mean(),
         "personal, large": clients["accuracy"].tail(third).mean(),
     }
+
     spent = run.rounds["epsilon"].iloc[-1] if "epsilon" in run.rounds else math.nan
     sent = run.rounds["bytes_up"].sum() / 1e6
     return {name: 100 * value for name, value in found.items()} | {"epsilon": spent, "megabytes": sent}

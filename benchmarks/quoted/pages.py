@@ -50,6 +50,7 @@ def stale(page: Path, costly: bool = True) -> list[str]:
         for mark in BLOCK.finditer(text)
         if (costly or not blocks.takes_runs(mark["what"])) and not blocks.same(mark["what"], mark["text"].rstrip("\n"))
     ]
+
     for mark in PROSE.finditer(text):
         for quoted in _listed(mark["list"]):
             now = quoted.now

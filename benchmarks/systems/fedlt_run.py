@@ -50,6 +50,7 @@ def scenario(workload: Workload, data: Path, rounds: int, every: int) -> dict[st
     """The workload as a FedLT scenario, the clients given by the data's column `client`."""
     return {
         "data": {"name": str(data), "group_columns": ["client"]},
+        # Clients, blocks and cohorts as the other systems are given them.
         "federation": {
             "clients": None,
             "participation": workload.cohort / workload.clients,

@@ -92,6 +92,7 @@ def scenario(folder: Path) -> dict[str, Any]:
             "partition": {"name": "dirichlet_per_class", "alpha": 0.5},
             "empty": "redraw",
         },
+        # Counts of words add up exactly, so one round is enough.
         "model": "ss3",
         "learner": "counting",
         "strategy": "exact_sum",

@@ -90,6 +90,7 @@ def scenario(data: Path, clients: int, rounds: int, seed: int, rate: float, **ad
     encoder = f"transformers:{folder_of_minilm()}"
     return {
         "data": {"name": str(data), "tokenizer": {"name": encoder, "length": LENGTH}},
+        # One client holds all labels; more of them share them out by a Dirichlet draw for each class.
         "federation": {
             "clients": clients,
             "participation": 1.0,
@@ -105,6 +106,7 @@ def scenario(data: Path, clients: int, rounds: int, seed: int, rate: float, **ad
             "lr": rate,
             "schedule": "cosine",
         },
+        # LoRA on the pretrained encoder.
         "model": {
             "name": encoder,
             "weights": "DEFAULT",

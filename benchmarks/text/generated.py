@@ -109,12 +109,15 @@ def rows_of(data: Path, seeds: Sequence[int], models: Sequence[str], place: Path
     """The table's lines. place: an empty folder."""
     found = questions(data)
     lines = []
+
     for size in SIZES:
+        # One split for each seed, which all models and arms share.
         parts = {seed: split(found, size, seed) for seed in seeds}
         folders = {
             seed: written({"train": own, "test": found["test"]}, place / f"{size}-{seed}")
             for seed, (own, _) in parts.items()
         }
+
         for model in models:
             for arm, keys in ARMS.items():
                 tests, others, texts, copied = [], [], [], 0
@@ -128,6 +131,7 @@ def rows_of(data: Path, seeds: Sequence[int], models: Sequence[str], place: Path
                         ids = texts_of(made)
                         texts.append(len(ids[0]) / len(own))
                         copied += copies(*ids)
+
                 lines.append(line(model, size, arm, tests, others, texts, copied))
     return lines
 
@@ -143,9 +147,11 @@ def line(
 ) -> dict[str, str]:
     """A line of the table."""
     found = {"model": model, "of each kind": str(size), "generated": arm}
+
     for name, values in (("test", tests), ("others", others)):
         found |= {f"{name} mean": f"{mean(values):.1f}", f"{name} std": f"{stdev(values):.1f}"}
     found |= {"texts for each own": f"{mean(texts):.1f}" if texts else "", "copies of test texts": str(copied)}
+
     print(found, flush=True)
     return found
 
@@ -153,6 +159,7 @@ def line(
 def claims(lines: Sequence[Mapping[str, str]]) -> list[tuple[str, bool]]:
     """What the table is to bear out, with its figures, and whether it does: by means over the sizes."""
     said = []
+
     for model in dict.fromkeys(row["model"] for row in lines):
         for asked in ("test", "others"):
             mine = [row for row in lines if row["model"] == model]
@@ -160,12 +167,14 @@ def claims(lines: Sequence[Mapping[str, str]]) -> list[tuple[str, bool]]:
                 arm: round(mean(float(row[f"{asked} mean"]) for row in mine if row["generated"] == arm), 2)
                 for arm in ARMS
             }
+
             none, swapped, plain, near = arms.values()
             said += [
                 (f"{model}, {asked}: filtered {near} is at least none {none} + 2", near >= none + 2),
                 (f"{model}, {asked}: filtered {near} is at least swapped {swapped}", near >= swapped),
                 (f"{model}, {asked}: unfiltered {plain} is below filtered {near}", plain < near),
             ]
+
     copied = sum(int(row["copies of test texts"]) for row in lines)
     return [*said, (f"{copied} generated texts have {GRAM} tokens in a row of a test question", not copied)]
 

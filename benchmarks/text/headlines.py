@@ -68,11 +68,13 @@ def joined(rows: Sequence[Row], many: int, seed: int, others: bool = False) -> I
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(rows))
     of_any = {split: [text for which, _, text in rows if which == split] for split in ("train", "test")}
+
     held: dict[tuple[str, str], list[str]] = {}
     for row in order:
         split, label, text = rows[row]
         group = held.setdefault((split, label), [])
         group.append(text)
+
         if len(group) == GROUP:
             drawn = (
                 [of_any[split][place] for place in rng.integers(len(of_any[split]), size=many - 1)] if others else []

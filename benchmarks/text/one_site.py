@@ -74,6 +74,7 @@ def scored(
         "resources": {"backend": "inline", "checkpoint": 0},
         "seed": seed,
     }
+
     final = fedlt.run(content, *keys, out=place.parent / "runs", quiet=True, force=True).final
     return {figure: final[f"{split}/{figure}"] for figure in ("accuracy", "macro_f1")}
 

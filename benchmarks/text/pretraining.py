@@ -40,7 +40,9 @@ def scenario(
     """One site. name: of the data set. other: further sections."""
     tokenizer = {"name": "hashing", "buckets": 4096, "length": length}
     data = {"tokenizer": tokenizer, "unlabelled": other.pop("unlabelled", {})}
+
     named = {} if name is None else {"name": name}
+
     return {
         "data": {
             "name": "mtsamples",
@@ -50,6 +52,7 @@ def scenario(
             **data,
             **named,
         },
+        # One site.
         "federation": {"clients": 1, "participation": 1.0, "rounds": rounds, "partition": "iid"},
         "local": {"optimizer": "adam", "batches": "bucketed", **local},
         "strategy": "centralized",

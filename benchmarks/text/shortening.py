@@ -80,17 +80,21 @@ def claims(cells: Mapping[tuple[str, str, str, int], Cell]) -> list[tuple[str, b
     """What the table is to bear out, for each set and model."""
     found = {name: round(cell.mean(), 1) for name, cell in cells.items()}
     listed: list[tuple[str, bool]] = []
+
     for corpus, model in dict.fromkeys((corpus, model) for corpus, model, *_ in found):
         of = {setting: found[corpus, model, *setting] for setting in SETTINGS}
+
         raw, stop, drawn = of["nothing", 64], of["stop words", 64], of["random words", 64]
         twice, whole = of["stop words", 128], of["nothing", 256]
         rare, signs = of["rare words", 64], of["signs", 64]
+
         listed += [
             (f"{corpus}, {model}: 64 tokens without stop words {stop} are 2 points above raw {raw}", stop >= raw + 2),
             (f"{corpus}, {model}: ... and above 64 tokens without random words {drawn}", stop > drawn),
             (f"{corpus}, {model}: 128 without stop words {twice} within 1.5 of raw 256 {whole}", twice >= whole - 1.5),
             (f"{corpus}, {model}: 64 without rare words {rare} less than a point above raw {raw}", rare < raw + 1),
         ]
+
         if model == ATTENTION.name:
             listed += [
                 (f"{corpus}, {model}: 64 without signs {signs} less than a point above raw {raw}", signs < raw + 1)

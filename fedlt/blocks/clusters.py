@@ -20,7 +20,12 @@ ROUNDS = 3  # of balanced assignment and new centres
 def subclasses(
     features: NDArray[np.float32], labels: NDArray[np.int64], least: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """[n] a number for each sample's subclass, ascending with the class. features: [n, D] of norm one. labels: [n]."""
+    """[n] a number for each sample's subclass, ascending with the class.
+
+    Args:
+        features: [n, D] of norm one.
+        labels: [n].
+    """
     classes, counts = np.unique(labels, return_counts=True)
     size = max(int(counts.min()), least)
     result, first = np.empty(len(labels), np.int64), 0
@@ -52,11 +57,15 @@ def balanced(features: NDArray[np.float32], number: int, rng: np.random.Generato
 def fill(similarity: NDArray[np.floating], limit: int) -> NDArray[np.int64]:
     """[n] the cluster of each sample: each goes to the nearest one with room, and a cluster takes the nearest first.
 
-    similarity: [n, K] of samples to clusters. limit: samples that a cluster takes; limit * K >= n.
+    Args:
+        similarity: [n, K] of samples to clusters.
+        limit: samples that a cluster takes; limit * K >= n.
     """
     samples, clusters = similarity.shape
     left = similarity.astype(np.float64)
     owner, room = np.full(samples, -1, np.int64), np.full(clusters, limit)
+
+    # In each pass, all samples that are left ask for their nearest cluster; those that are full no longer count.
     while (waiting := np.flatnonzero(owner < 0)).size:
         wanted = left[waiting].argmax(1)
         for cluster in np.unique(wanted):
@@ -65,6 +74,7 @@ def fill(similarity: NDArray[np.floating], limit: int) -> NDArray[np.int64]:
             taken = asking[order[: room[cluster]]]
             owner[taken] = cluster
             room[cluster] -= len(taken)
+
             if not room[cluster]:
                 left[:, cluster] = -np.inf
     return owner

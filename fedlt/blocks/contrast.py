@@ -26,7 +26,8 @@ TRAINED = "backbone.*", "projection.*"
 def add_projection(model: Net, task: Task, dim: int) -> None:
     """Add `model.projection`, D -> D -> dim with ReLU between, which contrastive losses see and no prediction does.
 
-    Raises ValueError for inputs that have no second view.
+    Raises:
+        ValueError: for inputs that have no second view.
     """
     task.inputs.require("views")
     model.projection = projection(model.feature_dim, dim)
@@ -53,7 +54,11 @@ def two_views(site: Site, batch: Batch) -> Tensor:
 
 
 def own_view(count: int, device: torch.device) -> Tensor:
-    """[2 B, 2 B] whether two rows are the two views of one sample; count: 2 B."""
+    """[2 B, 2 B] whether two rows are the two views of one sample;
+
+    Args:
+        count: 2 B.
+    """
     return torch.eye(count, dtype=torch.bool, device=device).roll(count // 2, 0)
 
 
@@ -65,8 +70,11 @@ def alike(labels: Tensor) -> Tensor:
 def contrastive(z: Tensor, positives: Tensor, temperature: float | Tensor, rivals: Tensor | None = None) -> Tensor:
     """[N] minus the mean over an anchor's positives p of log(exp(z z_p / T) / sum over its rivals a of exp(z z_a / T)).
 
-    z: [N, D] unit vectors. positives, rivals: [N, N] bool, the positives being among the rivals; never the anchor
-    itself; rivals: all unless given. temperature: one, or [N] that of each anchor. 0 for an anchor without positives.
+    Args:
+        z: [N, D] unit vectors.
+        positives, rivals: [N, N] bool, the positives being among the rivals; never the anchor itself.
+        rivals: all unless given.
+        temperature: one, or [N] that of each anchor. 0 for an anchor without positives.
     """
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     heat = temperature[:, None] if isinstance(temperature, Tensor) else temperature
@@ -80,9 +88,13 @@ def contrastive(z: Tensor, positives: Tensor, temperature: float | Tensor, rival
 def balanced_contrastive(z: Tensor, y: Tensor, prototypes: Tensor, there: Tensor, temperature: float) -> Tensor:
     """[N] minus the mean over an anchor's positives p of log(exp(z z_p / T) / sum over classes of mean exp(z z_a / T)).
 
-    z: [N, D] unit vectors of classes y [N]. prototypes: [C, D] unit vectors, one more member of each class. there: [C]
-    bool, the classes that take part. The mean is over the members a of a class, without the anchor; positives are those
-    of its own class, so that there is always one. In batches of any mixture all classes count alike.
+    The mean is over the members a of a class, without the anchor; positives are those of its own class, so that there
+    is always one. In batches of any mixture all classes count alike.
+
+    Args:
+        z: [N, D] unit vectors of classes y [N].
+        prototypes: [C, D] unit vectors, one more member of each class.
+        there: [C] bool, the classes that take part.
     """
     members = torch.cat([z, prototypes])
     classes = torch.cat([y, torch.arange(len(prototypes), device=y.device)])

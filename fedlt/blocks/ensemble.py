@@ -44,7 +44,8 @@ def distinct(rows: Rows, drawn: Tensor) -> tuple[Rows, Tensor]:
 def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:
     """KL of the softmax of the student's logits [B, C] from that of the teacher's, the mean over the batch.
 
-    temperature: both are divided by it; the divergence is not multiplied by its square.
+    Args:
+        temperature: both are divided by it; the divergence is not multiplied by its square.
     """
     taught = (teacher / temperature).softmax(1)
     return F.kl_div((student / temperature).log_softmax(1), taught, reduction="batchmean")

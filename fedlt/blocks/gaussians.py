@@ -20,7 +20,13 @@ FLOOR = 0.02  # of the mean variance, in every direction: a class of fewer sampl
 
 @dataclass(frozen=True)
 class Gaussians:
-    """means: [C, D]. covariances: [C, D, D]. counts: [C] labelled samples, outliers included; 0: the rest is 0."""
+    """A Gaussian distribution of features for each class.
+
+    Attributes:
+        means: [C, D].
+        covariances: [C, D, D].
+        counts: [C] labelled samples, outliers included; 0: the rest is 0.
+    """
 
     means: NDArray[np.float64]
     covariances: NDArray[np.float64]
@@ -39,7 +45,12 @@ class Gaussians:
 
 
 def robust_gaussians(features: NDArray[np.floating], labels: NDArray[np.int64], classes: int) -> Gaussians:
-    """Means and covariances of each class without its outliers. features: [n, D]. labels: [n]."""
+    """Means and covariances of each class without its outliers.
+
+    Args:
+        features: [n, D].
+        labels: [n].
+    """
     dim = features.shape[1]
     means, covariances = np.zeros((classes, dim)), np.zeros((classes, dim, dim))
     for label in np.unique(labels):
@@ -72,12 +83,16 @@ def calibrated(found: Gaussians, nearest: int, share: float, ridge: float) -> Ga
     heads = np.flatnonzero(found.frequent)
     if not len(heads):
         return found
+
     added = ridge * found.level * np.eye(means.shape[1])
     for label in np.flatnonzero(~found.frequent & (found.counts > 0)):
+        # Weights of the nearest frequent classes.
         distance = np.linalg.norm(found.means[heads] - found.means[label], axis=1)
         near = np.argsort(distance, kind="stable")[:nearest]
         weights = found.counts[heads[near]] / np.maximum(distance[near], 1e-12)
         weights = weights / weights.sum()
+
+        # Means and covariances move towards theirs.
         blend = np.tensordot(weights, found.covariances[heads[near]], 1)
         means[label] = (1 - share) * found.means[label] + share * weights @ found.means[heads[near]]
         covariances[label] = (1 - share) * found.covariances[label] + share * blend + added

@@ -24,8 +24,11 @@ NARROWER = 4  # the generator's width is a part of the embedding's
 
 
 class Words(nn.Module):
-    """Tells tokens from states [M, S]: scores [M, V] against the table of embeddings itself. hidden: what stands in the
-    place of a hidden token's embedding."""
+    """Tells tokens from states [M, S]: scores [M, V] against the table of embeddings itself.
+
+    Attributes:
+        hidden: what stands in the place of a hidden token's embedding.
+    """
 
     def __init__(self, embedding: Embedding, states: int) -> None:
         super().__init__()
@@ -67,7 +70,8 @@ def masked_words(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loss of telling hidden tokens; which were to be told, [B, L]; and what they are taken for, [M, V].
 
-    states: the encoder, or what has its method `states`.
+    Args:
+        states: the encoder, or what has its method `states`.
     """
     told = chosen(mask, rng)
     rows = embedding.rows(ids)

@@ -14,7 +14,11 @@ from fedlt.strategy import Server
 
 
 def expect_validation(server: Server, why: str) -> None:
-    """Raise `ScenarioError` where the server has no validation data. why: what needs them, as a sentence begins."""
+    """Raise `ScenarioError` where the server has no validation data.
+
+    Args:
+        why: what needs them, as a sentence begins.
+    """
     if server.validation is None:
         message = f"{why} by samples that nobody trains on; say how many of each class, such as 20"
         raise ScenarioError(Problem("data.validation.per_class", message))

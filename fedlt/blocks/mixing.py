@@ -19,7 +19,13 @@ from fedlt.data.site import Batch
 
 @dataclass(frozen=True)
 class Mixed:
-    """x: [B, ...] mixed inputs. y, other: [B] targets of the two samples of each. share: the first one's, in [0, 1]."""
+    """A batch of convex combinations of two samples each.
+
+    Attributes:
+        x: [B, ...] mixed inputs.
+        y, other: [B] targets of the two samples of each.
+        share: the first one's, in [0, 1].
+    """
 
     x: Tensor
     y: Tensor
@@ -34,7 +40,11 @@ class Mixed:
 
 @dataclass(frozen=True)
 class Blended(Mixed):
-    """Convex combinations of samples. order: [B] each sample's partner in the batch."""
+    """Convex combinations of samples.
+
+    Attributes:
+        order: [B] each sample's partner in the batch.
+    """
 
     order: Tensor
 

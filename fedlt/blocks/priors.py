@@ -17,8 +17,12 @@ def log_prior(counts: Tensor) -> Tensor:
 
 
 def log_counts(counts: Tensor, absent: float = 0.0) -> Tensor:
-    """[C] log n_c, what the balanced softmax adds to the logits. absent: what a class without samples counts as; with 0
-    its logit becomes minus infinity, and the loss leaves it out."""
+    """[C] log n_c, what the balanced softmax adds to the logits.
+
+    Args:
+        absent: what a class without samples counts as; with 0 its logit becomes minus infinity, and the loss leaves it
+            out.
+    """
     return torch.where(counts > 0, counts, absent).log()
 
 

@@ -23,7 +23,11 @@ class RetrainedHead(Strategy):
     variant: ClassVar[str] = "retrained"  # what its figures are called
 
     def build(self, model: Net, task: Task) -> None:
-        """Raises ValueError for heads that are not one matrix and a bias."""
+        """Refuse heads that cannot be trained this way.
+
+        Raises:
+            ValueError: for heads that are not one matrix and a bias.
+        """
         if not isinstance(model.head, nn.Linear) or model.head.bias is None:
             raise ValueError("re-training needs a linear head with a bias, and this model has another head")
 

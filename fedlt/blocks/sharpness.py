@@ -18,7 +18,8 @@ from fedlt.nn.norm import still_statistics
 def uphill(model: nn.Module, slopes: Sequence[tuple[Tensor, Tensor]], rho: float) -> Iterator[None]:
     """For a while the weights are w + rho g / ||g||, and batch normalisation does not move its running statistics.
 
-    slopes: parameters and their gradients g, whose norm is that of all together; no gradient, no step.
+    Args:
+        slopes: parameters and their gradients g, whose norm is that of all together; no gradient, no step.
     """
     weights = [parameter.detach().clone() for parameter, _ in slopes]
     norm = torch.stack(torch._foreach_norm([slope for _, slope in slopes])).norm()

@@ -57,7 +57,11 @@ def taught(client: Client) -> tuple[Tensor, Tensor]:
 
 
 def collect(server: Server, sums: dict[str, Tensor]) -> None:
-    """For `aggregate`: the means that clients have sent join the vectors. sums: those of all updates."""
+    """For `aggregate`: the means that clients have sent join the vectors.
+
+    Args:
+        sums: those of all updates.
+    """
     if "teacher_means" not in sums:
         return
     server.state["mean_sums"] = server.state["mean_sums"] + sums["teacher_means"]

@@ -55,7 +55,9 @@ CHECKS = {
 def check_strategy(strategy: str | type[Strategy], **options: Any) -> None:
     """Raise `ConformanceError`, with all that was found, if a strategy breaks the contract; else say nothing.
 
-    strategy: a name as in a scenario (`fedprox`, `./mine.py:Mine`), or a class. options: its fields.
+    Args:
+        strategy: a name as in a scenario (`fedprox`, `./mine.py:Mine`), or a class.
+        options: its fields.
     """
     StrategySuite(strategy, options).run()
 
@@ -232,7 +234,11 @@ def _prints(strategy: Strategy) -> dict[str, bytes]:
 
 
 def _chosen(inner: Any) -> Choice:
-    """A strategy inside another one, as a scenario has it. inner: its name, a name and fields, or an instance."""
+    """A strategy inside another one, as a scenario has it.
+
+    Args:
+        inner: its name, a name and fields, or an instance.
+    """
     if not isinstance(inner, Strategy):
         return chosen("strategy", inner, "inside")
     component = component_of("strategy", type(inner))

@@ -50,7 +50,9 @@ LONGEST = 12  # rounds
 def check_learner(learner: str | type[Learner], **options: Any) -> None:
     """Raise `ConformanceError`, with all that was found, if a learner breaks the contract; else say nothing.
 
-    learner: a name as in a scenario (`focal`, `./mine.py:Mine`), or a class. options: its fields.
+    Args:
+        learner: a name as in a scenario (`focal`, `./mine.py:Mine`), or a class.
+        options: its fields.
     """
     LearnerSuite(learner, options).run()
 
@@ -146,7 +148,11 @@ class LearnerSuite(Suite):
         self.expect(inside, "sampler", f"it gave positions beyond the {samples} samples")
 
     def loss(self, site: Site, batch: Batch, loss: Callable[[Site, Batch], Tensor], bare: bool) -> Tensor:
-        """Watch one loss. bare: it must draw no numbers."""
+        """Watch one loss.
+
+        Args:
+            bare: it must draw no numbers.
+        """
         before = site.rng.bit_generator.state, _state(site.generator)
         value = loss(site, batch)
         drew = before[0] != site.rng.bit_generator.state or not torch.equal(before[1], _state(site.generator))

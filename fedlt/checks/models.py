@@ -53,9 +53,13 @@ def check_model(
 ) -> None:
     """Raise `ConformanceError`, with all that was found, if a model breaks what others rely on; else say nothing.
 
-    model: a name as in a scenario (`cnn`, `./net.py:Net`), a class of `nn.Module`, a function that returns one, or a
-    recipe's class. input_shape: of one sample. num_classes: C. vocabulary: for models of token ids, how many there are;
-    input_shape is then (tokens,). options: the model's keys.
+    Args:
+        model: a name as in a scenario (`cnn`, `./net.py:Net`), a class of `nn.Module`, a function that returns one, or
+            a recipe's class.
+        input_shape: of one sample.
+        num_classes: C.
+        vocabulary: for models of token ids, how many there are; input_shape is then (tokens,).
+        options: the model's keys.
     """
     inputs = None if vocabulary is None else TokenKind(vocabulary, input_shape[0], shorter=True)
     ModelSuite(model, options).run(Task("single", num_classes, tuple(input_shape), inputs=inputs))  # type: ignore[arg-type]
@@ -96,7 +100,11 @@ class ModelSuite(Suite):
         self.end()
 
     def _built(self, task: Task, noise: int) -> Net | None:
-        """The model of seed 0. noise: what the global generators of NumPy and Python are seeded with."""
+        """The model of seed 0.
+
+        Args:
+            noise: what the global generators of NumPy and Python are seeded with.
+        """
         with other_generators(noise):
             try:
                 recipe = self.component.create(self.options)  # imports its file, which may draw numbers
@@ -147,7 +155,12 @@ class ModelSuite(Suite):
             self.expect(finite, "one", f"the logits of one sample are not finite in {mode} mode")
 
     def _expect_steps(self, model: Net, x: Tensor, task: Task) -> None:
-        """model: is trained, and used up."""
+        """Train two copies by the same two steps, and expect equal bits, and nothing kept outside of parameters and
+        buffers.
+
+        Args:
+            model: is trained, and used up.
+        """
         twin = copy.deepcopy(model)
         before = _outside(model)
         for noise, each in enumerate((model, twin)):

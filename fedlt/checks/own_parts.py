@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 class Outcome:
     """What became of one part's checks.
 
-    kind: `strategy`, `learner`, `model` or `partition`. title: the part's name. checks: the names of all checks, each
-    with what is expected. problems: the check that failed, and what was found. reason: why it could not be checked.
+    Attributes:
+        kind: `strategy`, `learner`, `model` or `partition`.
+        title: the part's name.
+        checks: the names of all checks, each with what is expected.
+        problems: the check that failed, and what was found.
+        reason: why it could not be checked.
     """
 
     kind: str
@@ -48,7 +52,11 @@ class Outcome:
 
 
 def own_parts(scenario: Scenario, everything: bool = False) -> list[tuple[str, Choice]]:
-    """The strategy, learner, model and partition that are a user's own, by kind. everything: also built-in ones."""
+    """The strategy, learner, model and partition that are a user's own, by kind.
+
+    Args:
+        everything: also built-in ones.
+    """
     partition: Any = scenario.federation.partition
     chosen = {"strategy": scenario.strategy, "learner": scenario.learner, "model": scenario.model}
     found = [(kind, choice) for kind, choice in chosen.items() if everything or _is_own(choice)]
@@ -65,7 +73,9 @@ def _is_own(choice: Choice) -> bool:
 def examine(scenario: Scenario, task: Task, everything: bool = False) -> Iterator[Outcome]:
     """Check each part in turn; it takes a second or a few for each.
 
-    task: of the assembled run. everything: also the parts that are built in.
+    Args:
+        task: of the assembled run.
+        everything: also the parts that are built in.
     """
     for kind, choice in own_parts(scenario, everything):
         options = {

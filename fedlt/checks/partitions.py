@@ -37,8 +37,11 @@ SAMPLES, SITES, CLIENTS, SEEDS = 400, 20, (20, 3), 10
 def check_partition(partition: str | type[Any], **options: Any) -> None:
     """Raise `ConformanceError`, with all that was found, if a partition breaks the contract of `Scheme`; else nothing.
 
-    partition: a name as in a scenario (`shards`, `./mine.py:Mine`), or a class. options: its fields. A number of
-    clients that it refuses with a `ScenarioError` is no breach.
+    A number of clients that it refuses with a `ScenarioError` is no breach.
+
+    Args:
+        partition: a name as in a scenario (`shards`, `./mine.py:Mine`), or a class.
+        options: its fields.
     """
     PartitionSuite(partition, options).run()
 
@@ -57,9 +60,14 @@ class PartitionSuite(Suite):
         self.deal(scheme, Samples(labels, {"site": sites}, source), numbers)
 
     def deal(self, scheme: Scheme, samples: Samples, numbers: Sequence[int | None]) -> None:
-        """Deal the samples to each number of clients. Raises `ConformanceError` with what is found."""
+        """Deal the samples to each number of clients.
+
+        Raises:
+            ConformanceError: with what is found.
+        """
         refusals: list[str] = []
         bare: list[str] = []
+
         for clients in numbers:
             try:
                 left_out = self._expect_deal(scheme, samples, clients)
@@ -69,6 +77,8 @@ class PartitionSuite(Suite):
             if left_out:
                 what = "none" if bare else "no sample, whatever the seed"
                 bare.append(f"{left_out} of {clients or 'its'} clients get {what}")
+
+        # It may refuse some of the numbers, and leave clients without a sample for some, but not for all.
         self.expect(len(refusals) < len(numbers), "assigns", "; ".join(dict.fromkeys(refusals)))
         filled = not bare or len(refusals) + len(bare) < len(numbers)
         self.expect(filled, "filled", "; ".join(bare))
@@ -102,7 +112,13 @@ class PartitionSuite(Suite):
 
 @dataclass
 class Samples:
-    """What a partition is given. labels: int64 [N]. groups: columns [N] by name. source: where the samples stand."""
+    """What a partition is given.
+
+    Attributes:
+        labels: int64 [N].
+        groups: columns [N] by name.
+        source: where the samples stand.
+    """
 
     labels: NDArray[np.int64]
     groups: Groups

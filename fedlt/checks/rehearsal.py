@@ -46,7 +46,8 @@ POOR = ((0, 1), (1, 2))  # clients of one or two classes
 class Stage(LocalGrid):
     """A grid whose nodes are workers of their own, as separate processes would hold them.
 
-    noise: what PyTorch's global generator is seeded with at the server's side, where nobody should draw from it.
+    Attributes:
+        noise: what PyTorch's global generator is seeded with at the server's side, where nobody should draw from it.
     """
 
     def __init__(self, workers: list[Worker], noise: int) -> None:
@@ -75,9 +76,12 @@ class _Stopped(Exception):
 def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) -> tuple[Scenario, Federation]:
     """A scenario of so many rounds, and clients with one sample, one class, two classes, or many.
 
-    learner: cross-entropy unless given. Where it needs them, clients have samples without labels, too, and classes have
-    parents. The server has samples of its own with labels and without, and to choose by where the strategy declares
-    that need. What reads words is given some.
+    Where it needs them, clients have samples without labels, too, and classes have parents. The server has samples of
+    its own with labels and without, and to choose by where the strategy declares that need. What reads words is given
+    some.
+
+    Args:
+        learner: cross-entropy unless given.
     """
     needs = {need for part in (strategy, learner) if part is not None for need in part.component.needs}
     counts, clauses = "count_model" in needs, "clause_model" in needs
@@ -136,10 +140,14 @@ def rehearse(
 ) -> str:
     """A hash of all that the rounds left: models, states, outbox and every statistic.
 
-    noise: see `Stage`. saved: all states go through their form on disk after every round. resumed: after the first
-    round, server and workers are made anew and given what a checkpoint holds. cohorts: the clients of each round.
-    trained_by: a scenario that trains the same; only its models are tested.
     Raises whatever the strategy raises.
+
+    Args:
+        noise: see `Stage`.
+        saved: all states go through their form on disk after every round.
+        resumed: after the first round, server and workers are made anew and given what a checkpoint holds.
+        cohorts: the clients of each round.
+        trained_by: a scenario that trains the same; only its models are tested.
     """
     digest = hashlib.sha256()
 

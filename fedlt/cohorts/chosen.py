@@ -27,7 +27,14 @@ def cohort_size(scenario: Scenario, clients: int) -> int:
 
 
 def selection_of(scenario: Scenario, strategy: Strategy, clients: int, size: int) -> Selection:
-    """The scenario's selection. size: clients of a cohort. Raises `ScenarioError` where it has no meaning here."""
+    """The scenario's selection.
+
+    Args:
+        size: clients of a cohort.
+
+    Raises:
+        ScenarioError: where it has no meaning here.
+    """
     choice = scenario.federation.selection
     selection: Selection = choice.create()
     words = [*misspelt(selection), *misused(selection, Selection)]
@@ -48,7 +55,11 @@ def selection_of(scenario: Scenario, strategy: Strategy, clients: int, size: int
 
 
 def asked(selection: Selection, pool: Pool) -> list[int]:
-    """The clients that tell their loss, in ascending order. Raises `HookError` for what names no clients."""
+    """The clients that tell their loss, in ascending order.
+
+    Raises:
+        HookError: for what names no clients.
+    """
     name = f"{type(selection).__name__}.ask"
     found = _clients(selection.ask(pool), pool, name)
     if found and "local_loss" not in selection.needs:
@@ -58,7 +69,11 @@ def asked(selection: Selection, pool: Pool) -> list[int]:
 
 
 def cohort(selection: Selection, pool: Pool) -> list[int]:
-    """The clients that train, in ascending order. Raises `HookError` for what names no clients, or too many."""
+    """The clients that train, in ascending order.
+
+    Raises:
+        HookError: for what names no clients, or too many.
+    """
     name = f"{type(selection).__name__}.choose"
     found = _clients(selection.choose(pool), pool, name)
     if not 1 <= len(found) <= pool.size:

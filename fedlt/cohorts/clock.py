@@ -29,7 +29,12 @@ FORWARD = 1 / 3
 
 @dataclass(frozen=True)
 class Spent:
-    """What a client has done. down, up: bytes. backward, forward: samples, as in the table of rounds."""
+    """What a client has done.
+
+    Attributes:
+        down, up: bytes.
+        backward, forward: samples, as in the table of rounds.
+    """
 
     down: float = 0.0
     backward: float = 0.0
@@ -41,7 +46,9 @@ class Spent:
 class Devices:
     """The clients' devices, [K] numbers above 0 each.
 
-    samples: that pass forward and backward in a second. down, up: bytes in a second, from the server and to it.
+    Attributes:
+        samples: that pass forward and backward in a second.
+        down, up: bytes in a second, from the server and to it.
     """
 
     samples: NDArray[np.float64]
@@ -72,7 +79,12 @@ class Clock(ABC):
 
     @abstractmethod
     def devices(self, sizes: NDArray[np.int64], seed: int) -> Devices:
-        """The devices of all clients. sizes: int64 [K], their training samples. seed: the scenario's."""
+        """The devices of all clients.
+
+        Args:
+            sizes: int64 [K], their training samples.
+            seed: the scenario's.
+        """
 
     @property
     def closes(self) -> bool:
@@ -82,7 +94,12 @@ class Clock(ABC):
 
 @dataclass(frozen=True)
 class Closing:
-    """How a round ends. seconds: from asking the cohort on. late: clients whose answers came too late, or too many."""
+    """How a round ends.
+
+    Attributes:
+        seconds: from asking the cohort on.
+        late: clients whose answers came too late, or too many.
+    """
 
     seconds: float
     late: frozenset[int]
@@ -91,8 +108,12 @@ class Closing:
 def closing(clock: Clock, answers: Mapping[int, float], asked: int, wanted: int) -> Closing:
     """When a round closes: with the answer of the last client that is wanted, or at the deadline.
 
-    answers: seconds of each client that answers at all. asked: how many were asked. wanted: how many answers are
-    enough. Without a deadline nobody waits for those that never answer.
+    Without a deadline nobody waits for those that never answer.
+
+    Args:
+        answers: seconds of each client that answers at all.
+        asked: how many were asked.
+        wanted: how many answers are enough.
     """
     limit = np.inf if clock.deadline is None else clock.deadline
     order = sorted(answers, key=lambda client: (answers[client], client))

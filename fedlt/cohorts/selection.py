@@ -32,11 +32,15 @@ from fedlt.cohorts.clock import Devices
 class Pool:
     """What a selection goes by in one round.
 
-    round: 1-based. size: m, clients of a cohort, by `federation.participation`. sizes: int64 [K], training samples of
-    each client. rng: the generator of this round's cohort. class_counts: int64 [K, C], training samples of each client
-    by class, for those that declare the need. losses: by client, the generic model's mean loss on its training samples,
-    of those that `ask` has named and that answered. devices: how quick the clients' are, by `federation.clock`; None
-    without a clock.
+    Attributes:
+        round: 1-based.
+        size: m, clients of a cohort, by `federation.participation`.
+        sizes: int64 [K], training samples of each client.
+        rng: the generator of this round's cohort.
+        class_counts: int64 [K, C], training samples of each client by class, for those that declare the need.
+        losses: by client, the generic model's mean loss on its training samples, of those that `ask` has named and that
+            answered.
+        devices: how quick the clients' are, by `federation.clock`; None without a clock.
     """
 
     round: int
@@ -84,7 +88,11 @@ def nothing_to_choose(clients: int, size: int) -> str | None:
 
 
 def candidates_of(wanted: int | None, clients: int, size: int) -> int:
-    """How many clients a cohort is chosen from. wanted: the scenario's number; None: two for each place."""
+    """How many clients a cohort is chosen from.
+
+    Args:
+        wanted: the scenario's number; None: two for each place.
+    """
     return min(clients, 2 * size) if wanted is None else wanted
 
 

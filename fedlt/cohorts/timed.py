@@ -37,9 +37,13 @@ class Timed:
 
 
 def timed(scenario: Scenario, strategy: Strategy, sizes: NDArray[np.int64], shared: int) -> Timed | None:
-    """The scenario's clock; None where it has none. Raises `ScenarioError` where it has no meaning in the run.
+    """The scenario's clock; None where it has none.
 
-    shared: numbers of the model that travel.
+    Args:
+        shared: numbers of the model that travel.
+
+    Raises:
+        ScenarioError: where it has no meaning in the run.
     """
     choice = scenario.federation.clock
     if choice is None:
@@ -62,7 +66,11 @@ def timed(scenario: Scenario, strategy: Strategy, sizes: NDArray[np.int64], shar
 
 
 def _expect_devices(found: object, name: str, clients: int) -> Devices:
-    """The devices, in arrays that cannot be written to. Raises `HookError` unless each client has numbers above 0."""
+    """The devices, in arrays that cannot be written to.
+
+    Raises:
+        HookError: unless each client has numbers above 0.
+    """
     if not isinstance(found, Devices):
         raise HookError(f"{name} gave {given(found)}; return fedlt.Devices(samples, down, up)")
     kept = []

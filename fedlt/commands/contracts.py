@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 
 def check_contracts(scenario: Scenario, task: Task, everything: bool = False) -> list[str]:
-    """Lines about what holds, part by part. Raises `FedLTError` with all that does not.
+    """Lines about what holds, part by part.
 
-    task: of the assembled run. everything: also the parts that are built in.
+    Args:
+        task: of the assembled run.
+        everything: also the parts that are built in.
+
+    Raises:
+        FedLTError: with all that does not.
     """
     held: list[str] = []
     broken: list[str] = []

@@ -176,7 +176,8 @@ def _components(name: str) -> Iterator[str]:
 def _component_text(component: Component, typed: str = "") -> str:
     """What it is, how it is chosen, where it applies, and its keys.
 
-    typed: what it was called, so that one of the user's own shows no path that was not typed.
+    Args:
+        typed: what it was called, so that one of the user's own shows no path that was not typed.
     """
     from fedlt.config import catalog, keys
     from fedlt.config.declarations import NEEDS, SCOPES

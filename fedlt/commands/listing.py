@@ -82,9 +82,12 @@ def explained_names() -> dict[str, str]:
 
 
 def rows_text(rows: list[dict[str, str]], indent: str, width: int | None) -> str:
-    """Names and summaries in two columns. width: at which summaries are broken; None: not at all.
+    """Names and summaries in two columns.
 
     A name that is far longer than the others, or that would take half the width, has its summary beneath it.
+
+    Args:
+        width: at which summaries are broken; None: not at all.
     """
     if not rows:
         return ""

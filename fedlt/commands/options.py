@@ -80,14 +80,17 @@ def _parted(command: click.Command, typed: list[str]) -> tuple[list[str], list[s
     """What was typed, in three: options of the command with their values; other words, those that are no key=value
     first; and options that the command lacks, each with its value."""
     own = {name: option for option in command.params if isinstance(option, click.Option) for name in option.opts}
+
     options: list[str] = []
     positional: list[str] = []
     unknown: list[tuple[str, str]] = []
+
     rest = list(typed)
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
         follows = not equals and bool(rest) and not rest[0].startswith("--")
+
         if name in own:
             options += [word, rest.pop(0)] if follows and not own[name].is_flag else [word]
         elif name.startswith("--") and name != "--":
@@ -95,4 +98,5 @@ def _parted(command: click.Command, typed: list[str]) -> tuple[list[str], list[s
             unknown.append((name, given))
         else:
             positional.append(word)
+
     return options, sorted(positional, key=lambda word: "=" in word), unknown

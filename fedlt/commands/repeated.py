@@ -30,7 +30,10 @@ def run_each(
 ) -> None:
     """Run the scenarios, which differ in their seeds, one after the other.
 
-    settings: of the `Console`. The other arguments are those of `run_scenario`.
+    The other arguments are those of `run_scenario`.
+
+    Args:
+        settings: of the `Console`.
     """
     runs: list[Run] = []
     told = False  # whether it takes hours

@@ -42,14 +42,19 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
     def safe(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
+
+        # What the user can mend: a line, and 2 where the call is wrong.
         except FedLTError as error:
             if kwargs.get("verbose"):
                 print(getattr(error, "remote_traceback", None) or traceback.format_exc(), file=sys.stderr)
             print("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
             raise typer.Exit(2 if isinstance(error, ScenarioError | UsageError) else 1) from None
+
+        # A run that has kept a checkpoint: how to go on.
         except Interrupted as stop:
             print(f"{stop}:\n  {_going_on(sys.argv[1:])}", file=sys.stderr)
             raise typer.Exit(stop.exit_code) from None
+
         except KeyboardInterrupt:
             sweeps = function.__name__ == "sweep"
             told = f"; the same call skips what is finished:\n  {_going_on(sys.argv[1:])}" if sweeps else ""

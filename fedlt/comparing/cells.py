@@ -15,8 +15,9 @@ from fedlt.measures.figure import Figure
 class Paired:
     """Mean difference to the reference over the seeds that both have, with its confidence interval.
 
-    low, high: bounds of Student's interval of the mean of the n differences; NaN for n = 1.
-    n: pairs.
+    Attributes:
+        low, high: bounds of Student's interval of the mean of the n differences; NaN for n = 1.
+        n: pairs.
     """
 
     mean: float
@@ -34,10 +35,11 @@ class Paired:
 class Cell:
     """One figure of one method.
 
-    mean: over the seeds for which it is defined; NaN where there are none.
-    std: sample standard deviation, NaN for n = 1.
-    n: seeds for which it is defined.
-    paired: its difference to the reference; None where there is none.
+    Attributes:
+        mean: over the seeds for which it is defined; NaN where there are none.
+        std: sample standard deviation, NaN for n = 1.
+        n: seeds for which it is defined.
+        paired: its difference to the reference; None where there is none.
     """
 
     mean: float
@@ -66,7 +68,8 @@ MARKS = {1: " ↑", -1: " ↓", 0: ""}
 def mean_text(cell: Cell, figure: Figure, defined: str = "") -> str:
     """`61.0 ± 2.4 ↑` in the figure's unit; `-` where it is not defined.
 
-    defined: what is said of the number of seeds, between the two.
+    Args:
+        defined: what is said of the number of seeds, between the two.
     """
     if math.isnan(cell.mean):
         return "-"

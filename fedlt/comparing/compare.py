@@ -50,20 +50,22 @@ def compare(
 ) -> Comparison:
     """Compare runs, given as paths, globs, `Run`s or a sweep; in a mapping, by what their methods shall be called.
 
-    by: keys whose values make the rows, such as `strategy,local.lr`; all in which the runs differ unless given. With
-        `select`: strategy and learner unless given.
-    reference: a row's name; the others then get paired differences.
-    metrics: columns; accuracies and costs unless given.
-    variants: names or patterns (`*`) of models' variants that get rows of their own.
-    select: validation figure by which each method's setting is chosen, or a weighted mean of several; see
-        `fedlt.comparing.select`.
-    reach: figures whose first evaluation that is as good is looked for, `generic/accuracy=0.8`; see
-        `fedlt.comparing.reach`.
-    level: of the confidence interval.
-    names: what methods shall be called, by what they are called or as a strategy or learner is typed:
-        `{"./balanced.py:Balanced": "Ours"}`. Runs may have names of their own (`fedlt.run(..., name="Ours")`).
+    Args:
+        by: keys whose values make the rows, such as `strategy,local.lr`; all in which the runs differ unless given.
+            With `select`: strategy and learner unless given.
+        reference: a row's name; the others then get paired differences.
+        metrics: columns; accuracies and costs unless given.
+        variants: names or patterns (`*`) of models' variants that get rows of their own.
+        select: validation figure by which each method's setting is chosen, or a weighted mean of several; see
+            `fedlt.comparing.select`.
+        reach: figures whose first evaluation that is as good is looked for, `generic/accuracy=0.8`; see
+            `fedlt.comparing.reach`.
+        level: of the confidence interval.
+        names: what methods shall be called, by what they are called or as a strategy or learner is typed:
+            `{"./balanced.py:Balanced": "Ours"}`. Runs may have names of their own (`fedlt.run(..., name="Ours")`).
 
-    Raises `ScenarioError` with the keys in which runs differ that should not.
+    Raises:
+        ScenarioError: with the keys in which runs differ that should not.
     """
     given = [each for source in sources for each in _sources(source)]
     if names:

@@ -31,12 +31,13 @@ REACH = "first"
 class Row:
     """One method.
 
-    labels: values of the keys `by`.
-    variant: of its models; empty: the headline.
-    cells: `last` or `last_five` -> metric -> figure; `first` -> column of `reach` -> figure.
-    needs: what its strategy and its learner have beyond the model.
-    setting: the one chosen on validation data; empty where nothing was chosen.
-    tried: how many it was chosen from; 0 where nothing was.
+    Attributes:
+        labels: values of the keys `by`.
+        variant: of its models; empty: the headline.
+        cells: `last` or `last_five` -> metric -> figure; `first` -> column of `reach` -> figure.
+        needs: what its strategy and its learner have beyond the model.
+        setting: the one chosen on validation data; empty where nothing was chosen.
+        tried: how many it was chosen from; 0 where nothing was.
     """
 
     labels: tuple[str, ...]
@@ -57,16 +58,18 @@ class Row:
 class Comparison:
     """A table of methods.
 
-    by: keys whose values tell methods apart.
-    figures: by the name of a metric, what is told of it, in the order of the columns.
-    reference: name of the row to which differences are taken; empty: none.
-    level: of the confidence interval of these.
-    excluded: what was left out because it is not finished, with its state.
-    averaged: evaluations that the mean of the last five is over at least; fewer than five in short runs.
-    selection: how each method's setting was chosen on validation data; None where rows are all that was run.
-    unknown: folders of runs that hold no digests of the files that they were made of, and whose scenarios name some.
-    untested: what is to be said of classes without a test sample, for each partition that has some.
-    reach: by the name of a column, what is told of how soon a figure was reached; empty where that was not asked.
+    Attributes:
+        by: keys whose values tell methods apart.
+        figures: by the name of a metric, what is told of it, in the order of the columns.
+        reference: name of the row to which differences are taken; empty: none.
+        level: of the confidence interval of these.
+        excluded: what was left out because it is not finished, with its state.
+        averaged: evaluations that the mean of the last five is over at least; fewer than five in short runs.
+        selection: how each method's setting was chosen on validation data; None where rows are all that was run.
+        unknown: folders of runs that hold no digests of the files that they were made of, and whose scenarios name
+            some.
+        untested: what is to be said of classes without a test sample, for each partition that has some.
+        reach: by the name of a column, what is told of how soon a figure was reached; empty where that was not asked.
     """
 
     by: tuple[str, ...]

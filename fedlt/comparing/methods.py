@@ -19,8 +19,13 @@ Source = str | Path | Run | Iterable[Run]
 
 @dataclass(frozen=True)
 class Grouped:
-    """Runs by method. by: keys that tell methods apart. methods: their values -> runs, by seed. excluded: runs that
-    were left out because they have not come far enough, with their state."""
+    """Runs by method.
+
+    Attributes:
+        by: keys that tell methods apart.
+        methods: their values -> runs, by seed.
+        excluded: runs that were left out because they have not come far enough, with their state.
+    """
 
     by: tuple[str, ...]
     methods: dict[Labels, list[Run]]
@@ -32,9 +37,12 @@ def group(
 ) -> Grouped:
     """The methods among the runs; `unfinished`: also of runs that have an evaluation without being finished.
 
-    by: keys whose values name a method, such as `strategy,local.lr`; all in which the runs differ unless given. A run
-    with a name of its user's (`Run.name`) then has no other label, unless `named` is False. Raises `ScenarioError`
-    with the keys in which runs differ that should not.
+    Args:
+        by: keys whose values name a method, such as `strategy,local.lr`; all in which the runs differ unless given. A
+            run with a name of its user's (`Run.name`) then has no other label, unless `named` is False.
+
+    Raises:
+        ScenarioError: with the keys in which runs differ that should not.
     """
     everything = collect(sources)
     runs = [run for run in everything if run.status == "finished" or (unfinished and run.final)]
@@ -107,7 +115,11 @@ def _keys_by(by: str | Sequence[str], keys: Sequence[Keys]) -> tuple[str, ...]:
 
 
 def check_known(names: Iterable[str], keys: Sequence[Keys]) -> None:
-    """Raises `ScenarioError` for names that no run has as keys."""
+    """Refuse names that are no keys.
+
+    Raises:
+        ScenarioError: for names that no run has as keys.
+    """
     known = {key for found in keys for key in found}
     problems = [Problem(name, f"no run has this key{suggest(name, known)}") for name in names if name not in known]
     if problems:

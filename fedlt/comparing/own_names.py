@@ -28,7 +28,10 @@ Labels = tuple[str, ...]
 def default_keys(keys: Sequence[Keys], own: Sequence[str] = ()) -> tuple[str, ...]:
     """The keys that tell methods apart: the strategy, and all others in which the runs differ.
 
-    own: the runs' names, "" for one without. The keys then tell those without a name apart.
+    The keys then tell those without a name apart.
+
+    Args:
+        own: the runs' names, "" for one without.
     """
     bare = [found for found, name in zip(keys, own, strict=True) if not name] if any(own) else keys
     varied = (key for key in differing(bare) if not is_setting(key))
@@ -36,7 +39,12 @@ def default_keys(keys: Sequence[Keys], own: Sequence[str] = ()) -> tuple[str, ..
 
 
 def labels_of(found: Keys, by: Sequence[str], name: str = "", alone: bool = False) -> Labels:
-    """The values of the keys `by` of one run. name: its own; alone: whether it stands for all other values, too."""
+    """The values of the keys `by` of one run.
+
+    Args:
+        name: its own.
+        alone: whether it stands for all other values, too.
+    """
     if name and alone:
         return tuple(name if key == METHOD else "-" for key in by)
     method = name or lookup(found, "strategy")
@@ -47,7 +55,8 @@ def renamed(runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
     """The runs, those with other names that `names` gives one: by a row's name in a comparison, by a strategy or a
     learner as it is typed (`./balanced.py:Balanced`) or shown (`Balanced`), or by the name so far.
 
-    Raises `ScenarioError` for what no run is called.
+    Raises:
+        ScenarioError: for what no run is called.
     """
     keys = shortened(runs, [run_keys(run) for run in runs])
     by = default_keys(keys)
@@ -83,7 +92,11 @@ def parse_names(texts: Sequence[str]) -> dict[str, str]:
 
 
 def checked_name(name: str) -> str:
-    """The name without spaces around it. Raises `ScenarioError` for one that cannot stand in a table."""
+    """The name without spaces around it.
+
+    Raises:
+        ScenarioError: for one that cannot stand in a table.
+    """
     name = name.strip()
     if not name or name == "-" or not name.isprintable():
         raise ScenarioError(Problem("--name", f"expected a word or a few, in one line, got {name!r}"))

@@ -33,8 +33,11 @@ WHOLE = 100.0
 class Goal:
     """What is to be reached.
 
-    metric: as runs record it. value: a fraction for accuracies. higher: whether more is better. unit:
-    in which the value is told.
+    Attributes:
+        metric: as runs record it.
+        value: a fraction for accuracies.
+        higher: whether more is better.
+        unit: in which the value is told.
     """
 
     metric: str
@@ -50,13 +53,18 @@ class Goal:
         return f"{self.metric} {shown}{' ' if unit.word else ''}{unit.word}"
 
     def column(self, what: str) -> str:
-        """The name of a column: `rounds to generic/accuracy=0.8`. what: `rounds` or `seconds`."""
+        """The name of a column: `rounds to generic/accuracy=0.8`.
+
+        Args:
+            what: `rounds` or `seconds`.
+        """
         return f"{what} to {self.metric}={self.value:g}"
 
     def reached(self, run: Run, metric: str = "") -> dict[str, float]:
         """By column, when the run first got there; NaN where it never did.
 
-        metric: in place of the goal's, such as that of a variant.
+        Args:
+            metric: in place of the goal's, such as that of a variant.
         """
         table = run.metrics
         found = table[table.metric == (metric or self.metric)].dropna().sort_values("round")
@@ -79,7 +87,11 @@ def has_clock(run: Run) -> bool:
 
 
 def goals(texts: Sequence[str], runs: Sequence[Run]) -> list[Goal]:
-    """What the texts ask for, `generic/accuracy=0.8` each. Raises `ScenarioError` for what no run records."""
+    """What the texts ask for, `generic/accuracy=0.8` each.
+
+    Raises:
+        ScenarioError: for what no run records.
+    """
     found = []
     for text in texts:
         metric, _, value = text.partition("=")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def check_recorded(metrics: Sequence[str], runs: Sequence[Run], option: str = "--metrics") -> None:
     """Raise `ScenarioError`, with those that are meant, for metrics that no run has; a variant's count, too.
 
-    option: by which they were asked for.
+    Args:
+        option: by which they were asked for.
     """
     recorded = {name for run in runs for name in run.final}
     plain = {name for name in recorded if "[" not in name}

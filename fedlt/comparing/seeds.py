@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def seeds_table(runs: Sequence[Run]) -> Table:
     """Mean ± sample standard deviation over the seeds of runs of one method: the figures of `compare`.
 
-    Raises `ScenarioError` where the runs differ in more than their seeds.
+    Raises:
+        ScenarioError: where the runs differ in more than their seeds.
     """
     found = {name: None for run in runs for name in run.final}
     comparison = compare(runs, metrics=list(found))

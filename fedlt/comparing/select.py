@@ -41,11 +41,15 @@ def select_settings(
 ) -> tuple[Selection, Grouped]:
     """Choose each method's setting, and return the choice and the methods with the runs of their chosen settings.
 
-    figures: as `parse_figures` reads them.
-    by: keys that name methods; strategy and learner unless given.
-
     Of equally good settings the first in the order of their values is chosen, which is the same however the runs were
-    found. Raises `ScenarioError` where runs have no such figure, or where the settings of a method share no seed.
+    found.
+
+    Args:
+        figures: as `parse_figures` reads them.
+        by: keys that name methods; strategy and learner unless given.
+
+    Raises:
+        ScenarioError: where runs have no such figure, or where the settings of a method share no seed.
     """
     weights = parse_figures(figures)
     runs = collect(sources)
@@ -99,8 +103,9 @@ def select_settings(
 def parse_figures(text: str) -> dict[str, float]:
     """Validation figures and their weights, scaled to add up to 1.
 
-    text: names with commas between them; none or each with a weight before it, as in
-    `0.7*validation/generic/accuracy,0.3*validation/personal_masked/few`.
+    Args:
+        text: names with commas between them; none or each with a weight before it, as in
+            `0.7*validation/generic/accuracy,0.3*validation/personal_masked/few`.
     """
     weights: dict[str, float] = {}
     problems: list[Problem] = []
@@ -129,7 +134,11 @@ def parse_figures(text: str) -> dict[str, float]:
 
 
 def check_scenarios(figures: str, scenarios: Iterable[Scenario]) -> None:
-    """Raises `ScenarioError` where runs of these scenarios would not have the figures, so that it is told before."""
+    """Refuse, before anything runs, figures that the runs will not have.
+
+    Raises:
+        ScenarioError: where runs of these scenarios would not have them.
+    """
     weights = parse_figures(figures)
     masked = (name.replace("personal/", "personal_masked/") for name in METRICS)
     known = {f"{VALIDATION}{name}" for name in (*METRICS, *masked) if not name.startswith("cost/")}

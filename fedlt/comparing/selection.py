@@ -13,11 +13,12 @@ from fedlt.comparing.own_names import Labels
 class Trial:
     """One setting of one method.
 
-    method: values of the keys that name methods.
-    setting: values of the keys that are selected; `-` for a key that the method does not have.
-    seeds: those that all settings of the method have, over which it is judged.
-    cells: the validation figures; the last one, of several their weighted mean, is the one by which it is judged.
-    chosen: whether it is the method's best.
+    Attributes:
+        method: values of the keys that name methods.
+        setting: values of the keys that are selected; `-` for a key that the method does not have.
+        seeds: those that all settings of the method have, over which it is judged.
+        cells: the validation figures; the last one, of several their weighted mean, is the one by which it is judged.
+        chosen: whether it is the method's best.
     """
 
     method: Labels
@@ -31,11 +32,12 @@ class Trial:
 class Selection:
     """What was tried, and what was chosen.
 
-    weights: validation figure -> its share in the weighted mean; they add up to 1.
-    by: keys that name methods.
-    keys: keys whose values are selected.
-    trials: all settings of all methods.
-    notes: what the reader must know, one line each.
+    Attributes:
+        weights: validation figure -> its share in the weighted mean; they add up to 1.
+        by: keys that name methods.
+        keys: keys whose values are selected.
+        trials: all settings of all methods.
+        notes: what the reader must know, one line each.
     """
 
     weights: Mapping[str, float]

@@ -24,8 +24,9 @@ WIDTH = 110
 class Sheet:
     """One table of text.
 
-    labels: how many columns, from the left, hold labels.
-    best: cells that are the best of their column, as (line, column).
+    Attributes:
+        labels: how many columns, from the left, hold labels.
+        best: cells that are the best of their column, as (line, column).
     """
 
     title: str
@@ -67,7 +68,8 @@ def text_width(sheet: Sheet) -> int:
 def page(title: str, sheets: Iterable[Sheet], notes: Sequence[str], format: str) -> str:
     """The sheets one below the other, the title (none if empty) above them and the notes below.
 
-    format: text, markdown or latex.
+    Args:
+        format: text, markdown or latex.
     """
     write = {"text": _text, "markdown": _markdown, "latex": _latex}[format]
     remark = "% " if format == "latex" else ""

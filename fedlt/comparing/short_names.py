@@ -20,7 +20,11 @@ OWN = ".py:"
 
 
 def shortened(runs: Sequence[Run], keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The runs' flat keys with short names for their own components. keys: see `run_keys.run_keys`."""
+    """The runs' flat keys with short names for their own components.
+
+    Args:
+        keys: see `run_keys.run_keys`.
+    """
     found: dict[str, dict[str, set[str]]] = {}  # key -> full name -> contents that it had
     for run, mine in zip(runs, keys, strict=True):
         for key, value in mine.items():
@@ -64,7 +68,11 @@ def without_folders(text: str) -> str:
 
 
 def _names(contents: Mapping[str, set[str]]) -> dict[str, str]:
-    """The short name of each full one: the shortest that no other content has. contents: what each full name was."""
+    """The short name of each full one: the shortest that no other content has.
+
+    Args:
+        contents: what each full name was.
+    """
     short = {}
     for full, content in contents.items():
         rivals = [other for other in contents if contents[other] != content]

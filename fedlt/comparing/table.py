@@ -36,6 +36,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in line.items()}
         for line in comparison.records()
     ]
+
     return {
         "title": comparison.title,
         "by": list(comparison.by),

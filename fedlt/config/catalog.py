@@ -154,7 +154,8 @@ def flower_names() -> list[str]:
 def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
     """The component of that name; a user's file is looked for relative to the folder `relative_to`.
 
-    Raises `ScenarioError` with the nearest right spelling.
+    Raises:
+        ScenarioError: with the nearest right spelling.
     """
     if kind == "optimizer":
         _, summary, fields = optimizers.fields(name)
@@ -192,7 +193,11 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
 
 
 def own_class(key: str, name: str, relative_to: Path | None = None) -> type:
-    """The class of `./file.py:Class`, which need not be a component. key: what a problem is told under."""
+    """The class of `./file.py:Class`, which need not be a component.
+
+    Args:
+        key: what a problem is told under.
+    """
     file, _, attribute = name.rpartition(":")
     path = _own_path(key, file, relative_to or Path.cwd())
     module = import_file(key, path)

@@ -36,7 +36,11 @@ class _Cell:
 
 
 def written(made: type | Any) -> str:
-    """`/path/file.py:Name` for a class or function of the module `__main__`. Raises TypeError where that cannot be."""
+    """`/path/file.py:Name` for a class or function of the module `__main__`.
+
+    Raises:
+        TypeError: where that cannot be.
+    """
     name = made.__name__
     cell = _cell_of(made, name)
     if cell is None:
@@ -60,7 +64,9 @@ def written(made: type | Any) -> str:
 class _Writer:
     """Gathers statements, each behind those that it needs.
 
-    namespace: what the names stand for now. deferred: whether annotations are not evaluated.
+    Attributes:
+        namespace: what the names stand for now.
+        deferred: whether annotations are not evaluated.
     """
 
     def __init__(self, namespace: Mapping[str, Any], deferred: bool) -> None:
@@ -77,7 +83,11 @@ class _Writer:
         return (FUTURE if self.deferred else "") + "\n\n\n".join([head, *self._body]) + "\n"
 
     def add(self, name: str, cell: _Cell, required: bool = True) -> None:
-        """Write what binds a name that code of that cell uses. required: else it may be missing."""
+        """Write what binds a name that code of that cell uses.
+
+        Args:
+            required: else it may be missing.
+        """
         if name in self._seen:
             return
         self._seen.add(name)
@@ -95,9 +105,12 @@ class _Writer:
         if name not in self.namespace:
             self.missing |= {name} if required else set()
             return
+
         value = self.namespace[name]
         home, attribute = getattr(value, "__module__", None), getattr(value, "__name__", name)
         cell = _cell_of(value, attribute) if home == "__main__" and callable(value) else None
+
+        # A module, a definition of another cell, an import from a module, or a literal.
         if ismodule(value):
             self._head[f"import {value.__name__}" + (f" as {name}" if value.__name__ != name else "")] = None
         elif cell is not None:

@@ -50,9 +50,11 @@ CONTRACTS = {
 class Component:
     """A component that a scenario can name.
 
-    target: `module:Class`, or `/path/file.py:Class` for a user's own file. fields: its keys, inherited ones first.
-    needs: what a strategy is given or sends beyond the model (`fedlt.strategy.NEEDS`). young: its keys that scenarios
-    leave out at their defaults.
+    Attributes:
+        target: `module:Class`, or `/path/file.py:Class` for a user's own file.
+        fields: its keys, inherited ones first.
+        needs: what a strategy is given or sends beyond the model (`fedlt.strategy.NEEDS`).
+        young: its keys that scenarios leave out at their defaults.
     """
 
     kind: str
@@ -158,7 +160,11 @@ class LibraryComponent(Made):
 
 
 def _from_library(like: Component, library: str, entry: str, options: dict[str, Any]) -> Any:
-    """The recipe of another library's component. like: the component of all of them."""
+    """The recipe of another library's component.
+
+    Args:
+        like: the component of all of them.
+    """
     return like.load()(library=library, entry=entry, **options)
 
 

@@ -82,7 +82,8 @@ RENAMED = {
 def renamed(kind: str, names: dict[str, str]) -> Iterator[str]:
     """A sentence for each class variable of an earlier version.
 
-    names: class variables, and the class that assigns each.
+    Args:
+        names: class variables, and the class that assigns each.
     """
     for old, new in RENAMED.get(kind, {}).items():
         if old in names:
@@ -103,7 +104,8 @@ def assigned(part: Any) -> dict[str, str]:
 def misspelt(part: object) -> Iterator[str]:
     """A sentence for each declared word that no table above has.
 
-    part: a strategy or a learner.
+    Args:
+        part: a strategy or a learner.
     """
     for variable, known in (("needs", NEEDS), ("learner_parts", LEARNER_PARTS)):
         declared = getattr(part, variable, ())

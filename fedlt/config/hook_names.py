@@ -19,7 +19,9 @@ def hooks_of(base: type) -> dict[str, FunctionType]:
 def misused(part: object, base: type) -> Iterator[str]:
     """A sentence for each hook that a user's class hides, defines with other arguments or has misspelt.
 
-    part: an instance. base: the contract's base class, such as `fedlt.strategy.Strategy`.
+    Args:
+        part: an instance.
+        base: the contract's base class, such as `fedlt.strategy.Strategy`.
     """
     yield from defined_otherwise(part, base)
     hooks = hooks_of(base)

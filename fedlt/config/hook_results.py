@@ -46,7 +46,11 @@ def given(value: object) -> str:
 
 
 def expect_loss(value: object, loss: object, learner: object) -> Tensor:
-    """The loss of a batch, one number whose gradient reaches the model. loss: the function that gave it."""
+    """The loss of a batch, one number whose gradient reaches the model.
+
+    Args:
+        loss: the function that gave it.
+    """
     if isinstance(value, Tensor) and value.ndim == 0 and value.requires_grad:
         return value
 
@@ -60,7 +64,11 @@ def expect_loss(value: object, loss: object, learner: object) -> Tensor:
 
 
 def expect_logits(found: object, rows: int, task: Task, name: str) -> None:
-    """Logits [B, C], [B, ..., C] where targets have further axes, or variants of them by name. rows: B."""
+    """Logits [B, C], [B, ..., C] where targets have further axes, or variants of them by name.
+
+    Args:
+        rows: B.
+    """
     classes, axes = task.num_classes, task.target.axes
     variants = found if isinstance(found, Mapping) else {"": found}
     if not variants:
@@ -91,7 +99,11 @@ def expect_vector(value: object, like: Tensor, what: str) -> Tensor:
 
 
 def expect_tensors(box: Mapping[str, object], what: str) -> None:
-    """What is kept or sent is tensors by name. what: `client.extras`, say."""
+    """What is kept or sent is tensors by name.
+
+    Args:
+        what: `client.extras`, say.
+    """
     for name, value in box.items():
         if not isinstance(value, Tensor):
             numbers = isinstance(value, Real | list | tuple | np.ndarray)

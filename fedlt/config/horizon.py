@@ -15,7 +15,11 @@ T = TypeVar("T")
 
 @dataclass
 class Horizon:
-    """asked: whether a model, strategy, learner or the trainer has read something that follows the number of rounds."""
+    """Whether anything depends on the number of rounds.
+
+    Attributes:
+        asked: whether a model, strategy, learner or the trainer has read something that follows the number of rounds.
+    """
 
     asked: bool = False
 
@@ -29,7 +33,8 @@ class OfTheRun(Generic[T]):
     """A dataclass field that follows the number of rounds of the run. Whoever reads it is noted in `horizon` of the
     object; its plain value is `vars(object)["_NAME"]`, for code whose result does not depend on the number.
 
-    default: of the field; without one it has to be given.
+    Attributes:
+        default: of the field; without one it has to be given.
     """
 
     def __init__(self, *default: T) -> None:

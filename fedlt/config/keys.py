@@ -48,7 +48,8 @@ def section_names() -> dict[str, str]:
 def component_keys(content: Any) -> dict[str, Component]:
     """The keys that hold a component (`federation.partition`), each with the one that the scenario chose.
 
-    content: a scenario's plain dictionaries, however incomplete.
+    Args:
+        content: a scenario's plain dictionaries, however incomplete.
     """
     found = {}
     for key in scenario_keys():
@@ -68,8 +69,9 @@ def component_keys(content: Any) -> dict[str, Component]:
 def meant(word: str, value: Any = None, content: Any = None) -> list[str]:
     """The keys that a person may have meant by `word`, the likeliest first.
 
-    value: what was given for it; a section is meant only by keys and values, or where one value stands for it.
-    content: the scenario, whose components have keys too.
+    Args:
+        value: what was given for it; a section is meant only by keys and values, or where one value stands for it.
+        content: the scenario, whose components have keys too.
     """
     asked = word.replace("-", "_").lower()
     known = _candidates(value, content)
@@ -97,7 +99,8 @@ def meant(word: str, value: Any = None, content: Any = None) -> list[str]:
 def did_you_mean(word: str, value: Any, content: Any, known: Mapping[str, Any]) -> str:
     """The end of the sentence about an unknown key: the keys to write in its place, with the value that was given.
 
-    known: the keys of the section in which it stands; they are listed where none is near.
+    Args:
+        known: the keys of the section in which it stands; they are listed where none is near.
     """
     last = word.rpartition(".")[2]
     if not isinstance(value, dict):

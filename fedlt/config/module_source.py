@@ -67,7 +67,11 @@ def with_keys(own: list[Field]) -> tuple[Field, ...]:
 
 
 def _own_fields(arguments: ast.arguments, comments: dict[int, str], skip: int) -> list[Field]:
-    """skip: leading arguments that are no keys (`self`)."""
+    """The keys of a function: its arguments, with their annotations and defaults.
+
+    Args:
+        skip: leading arguments that are no keys (`self`).
+    """
     positional = [*arguments.posonlyargs, *arguments.args]
     missing: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
     pairs = [*zip(positional, [*missing, *arguments.defaults], strict=True)][skip:]

@@ -33,7 +33,11 @@ def names() -> list[str]:
 
 
 def fields(name: str) -> tuple[str, str, tuple[Field, ...]]:
-    """The class's name, the first line about it, and its keys. Raises `ScenarioError` where it is none of PyTorch's."""
+    """The class's name, the first line about it, and its keys.
+
+    Raises:
+        ScenarioError: where it is none of PyTorch's.
+    """
     if name == BUILT_IN:
         return "SGD", "Stochastic gradient descent, with local.momentum and local.nesterov", ()
     files = _files()

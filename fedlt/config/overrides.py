@@ -44,11 +44,16 @@ _OTHERWISE_READ = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 def as_words(overrides: Iterable[Override | Iterable[Override]], several: bool = False) -> list[str]:
     """The overrides as a command line has them.
 
-    several: a list stands for the values that a sweep takes in turn; a value that is a list itself stands in another
-    one. Raises `ScenarioError` with all values that no scenario can hold.
+    Args:
+        several: a list stands for the values that a sweep takes in turn; a value that is a list itself stands in
+            another one.
+
+    Raises:
+        ScenarioError: with all values that no scenario can hold.
     """
     words: list[str] = []
     problems: list[Problem] = []
+
     for override in overrides:
         if isinstance(override, str):
             words.append(override)
@@ -59,6 +64,7 @@ def as_words(overrides: Iterable[Override | Iterable[Override]], several: bool =
             words += as_words(override, several)
         else:
             problems.append(Problem("", f"expected key=value or a dictionary as an override, got {override!r}"))
+
     if problems:
         raise ScenarioError(problems, source="the overrides")
     return words
@@ -70,6 +76,7 @@ def _entries(
     """Dotted keys with their values as text. A dictionary with a name is a component with its options: one value."""
     for key, value in changes.items():
         where = f"{prefix}{key}"
+
         if not isinstance(key, str) or not key or "=" in key or key.startswith("~"):
             problems.append(Problem(where, "expected the name of a key; ~key stands as a text beside the dictionary"))
         elif isinstance(value, Mapping) and "name" not in value:
@@ -87,7 +94,8 @@ def _entries(
 def as_text(value: Any) -> str:
     """A value as a command line has it, which YAML reads back as it was; a class or a component by its name.
 
-    Raises TypeError for what no scenario can hold.
+    Raises:
+        TypeError: for what no scenario can hold.
     """
     if value is None or isinstance(value, bool | int):
         return json.dumps(value)

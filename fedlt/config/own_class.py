@@ -20,7 +20,10 @@ def named(value: Any) -> str | Mapping[str, Any] | None:
     """The name of a class, or of a function that makes a model; name and fields of a component; None for other values.
 
     A component of this project has its short name, one of a file `/path/file.py:Class`, and one of a notebook's cell is
-    written to a file first. Raises TypeError where there is no name for it.
+    written to a file first.
+
+    Raises:
+        TypeError: where there is no name for it.
     """
     if isinstance(value, type) or isfunction(value):
         return _name_of(value)

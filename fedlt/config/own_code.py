@@ -31,9 +31,14 @@ from fedlt.errors import Problem, ScenarioError
 def own_files(path: Path, installed: str = "") -> dict[str, Path]:
     """A component's source files by name: `mine.py`, and beside or beneath it `helper.py`, `losses/focal.py`.
 
-    path: the component's own file. installed: the top package of a component that comes from one; then the files are
-    those of this package only. Else modules are looked for where Python finds those that are not installed (the folder
-    that it was started in, `PYTHONPATH`), and beside the file. Raises `ScenarioError` for unreadable Python.
+    Args:
+        path: the component's own file.
+        installed: the top package of a component that comes from one; then the files are those of this package only.
+            Else modules are looked for where Python finds those that are not installed (the folder that it was started
+            in, `PYTHONPATH`), and beside the file.
+
+    Raises:
+        ScenarioError: for unreadable Python.
     """
     if installed:
         inside = next((folder for folder in path.parents if folder.name == installed), path)
@@ -73,9 +78,13 @@ _taken: dict[Path, bytes] = {}
 def importing(path: Path, modules: Mapping[str, Path], texts: Mapping[Path, bytes]) -> Iterator[None]:
     """While the block executes a component's file, modules are found beside it, and imported anew if need be.
 
-    path: the component's file. modules: those that it imports, by their names as `own_files` gives them. texts: what
-    they hold. Need is where the text of one changed since this process may have imported it, and where it imported
-    another one of that name, for a component of another folder.
+    Need is where the text of one changed since this process may have imported it, and where it imported another one of
+    that name, for a component of another folder.
+
+    Args:
+        path: the component's file.
+        modules: those that it imports, by their names as `own_files` gives them.
+        texts: what they hold.
     """
     changed = any(_taken[p] != text if p in _taken else p.stat().st_mtime_ns >= _begun for p, text in texts.items())
     names = {name.rpartition(".")[0].removesuffix("/__init__"): file for name, file in modules.items()}

@@ -14,7 +14,10 @@ from fedlt.errors import ScenarioError
 def meant(kind: str, name: str, folder: Path) -> str:
     """A remedy where `name` leads to a file in `folder`: a path without its class, a module, or a class alone.
 
-    Returns "" where there is no such file. kind: of the component; a model may be a function, too.
+    Returns "" where there is no such file.
+
+    Args:
+        kind: of the component; a model may be a function, too.
     """
     given, _, attribute = name.partition(":")
     if given.endswith(".py"):

@@ -18,7 +18,9 @@ USUAL = {"tokenizer": "hashing", "generator": "markov"}
 class Reader:
     """Turns plain dictionaries into the dataclasses of `fedlt.config.sections` and collects what does not fit.
 
-    problems: where it is collected. scenario: all of the content, by which unknown keys are told what was meant.
+    Attributes:
+        problems: where it is collected.
+        scenario: all of the content, by which unknown keys are told what was meant.
     """
 
     def __init__(self, problems: list[Problem], scenario: dict[str, Any]) -> None:
@@ -128,7 +130,11 @@ def _types(section: type) -> dict[str, Any]:
 
 
 def chosen(kind: str, value: Any, where: str) -> Choice:
-    """A component by name, or by name and fields. Raises `ScenarioError` with all problems; `where`: their key."""
+    """A component by name, or by name and fields.
+
+    Raises:
+        ScenarioError: with all problems; `where`: their key.
+    """
     problems: list[Problem] = []
     choice = Reader(problems, {}).choice(kind, value, where)
     if problems or choice is None:

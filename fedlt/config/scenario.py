@@ -93,11 +93,15 @@ def load_scenario(
 ) -> Scenario:
     """Read a scenario by name, path or dictionary, apply the overrides in order, and check all of it.
 
-    overrides: `key=value`, `~key`, dictionaries of keys and values, or lists of these. sections: the same by keyword,
-    after them. Relative paths in a file start at `base`, its folder unless given; in overrides and dictionaries, at the
-    current folder.
+    Relative paths in a file start at `base`, its folder unless given; in overrides and dictionaries, at the current
+    folder.
 
-    Raises `ScenarioError` that lists every problem with its key, what was expected, and the nearest right spelling.
+    Args:
+        overrides: `key=value`, `~key`, dictionaries of keys and values, or lists of these.
+        sections: the same by keyword, after them.
+
+    Raises:
+        ScenarioError: that lists every problem with its key, what was expected, and the nearest right spelling.
     """
     words = as_words([*overrides, sections])
     if isinstance(scenario, dict):

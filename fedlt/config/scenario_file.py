@@ -51,6 +51,7 @@ def locate(scenario: str | Path) -> Path:
         if not path.is_file():
             raise ScenarioError(Problem("", f"there is no scenario file {path}"))
         return path.resolve()
+
     shipped = FOLDER / f"{scenario}.yaml"
     if "/" in str(scenario) or not shipped.is_file():
         kinds = [kind for kind in ("strategy", "learner", "model") if scenario in catalog.names(kind)]
@@ -141,7 +142,11 @@ def anchor(raw: dict[str, Any], base: Path) -> None:
 
 
 def _take_copies(raw: dict[str, Any], code: Path) -> None:
-    """Name the copies of components' files that are not there any more. code: where the run keeps them, by key."""
+    """Name the copies of components' files that are not there any more.
+
+    Args:
+        code: where the run keeps them, by key.
+    """
     for keys, holder, place in _all_places(raw):
         file, _, attribute = str(holder[place]).rpartition(":")
         if file.endswith(".py") and not Path(file).is_file():

@@ -90,7 +90,11 @@ def names() -> list[str]:
 
 
 def fields(name: str) -> tuple[str, tuple[Field, ...]]:
-    """The line about it, and its keys. Raises `ScenarioError` where there is none of that name."""
+    """The line about it, and its keys.
+
+    Raises:
+        ScenarioError: where there is none of that name.
+    """
     if name in OURS:
         return OURS[name], ()
     if name in TORCH:

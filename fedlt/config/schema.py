@@ -33,8 +33,10 @@ class Mismatch(ValueError):
 class Field:
     """One field of a component or of a section of a scenario.
 
-    annotation: the source text of its type. default: its value when the key is absent, unless `required`.
-    doc: the comment that stands behind it in the source.
+    Attributes:
+        annotation: the source text of its type.
+        default: its value when the key is absent, unless `required`.
+        doc: the comment that stands behind it in the source.
     """
 
     name: str
@@ -108,10 +110,13 @@ def _check(node: ast.expr, value: Any) -> Any:
 
 def _check_plain(node: ast.Name, value: Any) -> Any:
     kind = node.id
+
+    # A whole number is a fraction too, as people write them; true and false are neither.
     if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isfinite(value):
             return float(value)
         raise _mismatch(node, value)
+
     fits = {
         "int": isinstance(value, int) and not isinstance(value, bool),
         "str": isinstance(value, str),
@@ -119,6 +124,8 @@ def _check_plain(node: ast.Name, value: Any) -> Any:
         "dict": isinstance(value, dict),
         "list": isinstance(value, list),
     }
+
+    # Names that are not listed stand for any value.
     if not fits.get(kind, kind not in ("float",)):
         raise _mismatch(node, value)
     return value
@@ -176,6 +183,8 @@ def _describe(node: ast.expr) -> str:
         return "null"
     if isinstance(node, ast.Name):
         return _ARTICLES.get(node.id, node.id)
+
+    # Annotated[int, ">= 1"], Literal["a", "b"], list[int].
     if isinstance(node, ast.Subscript):
         outer = ast.unparse(node.value).rsplit(".", 1)[-1]
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -184,6 +193,7 @@ def _describe(node: ast.expr) -> str:
         if outer == "Literal":
             return f"one of {', '.join(str(ast.literal_eval(item)) for item in inner)}"
         return f"a {outer}"
+
     return ast.unparse(node)
 
 

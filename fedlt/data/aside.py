@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 class Aside:
     """Training rows.
 
-    auxiliary: the server's, with labels. unlabelled: the share that it keeps without labels. others: all the rest.
-    kept: of these, what is dealt. chosen: of these, the global validation set; from_training: of it, what the long
-    tail would have kept.
+    Attributes:
+        auxiliary: the server's, with labels.
+        unlabelled: the share that it keeps without labels.
+        others: all the rest.
+        kept: of these, what is dealt.
+        chosen: of these, the global validation set.
+        from_training: of it, what the long tail would have kept.
     """
 
     auxiliary: NDArray[np.int64]
@@ -38,7 +42,10 @@ class Aside:
 def set_aside(scenario: Scenario, true: Targets) -> Aside:
     """The rows that the server keeps, those that the long tail keeps of the rest, and of these the validation set.
 
-    true: targets of the training set as they are. Raises `ScenarioError`.
+    Raises `ScenarioError`.
+
+    Args:
+        true: targets of the training set as they are.
     """
     data, seed = scenario.data, scenario.seed
     auxiliary, others = set_apart(true, data.auxiliary, seed)

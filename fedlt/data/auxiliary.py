@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def set_apart(targets: Targets, per_class: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows for the server, int64 [C * per_class] class by class, and all others, ascending. Raises `ScenarioError`.
 
-    targets: of the training set; as many rows are taken of those that follow each class.
+    Args:
+        targets: of the training set; as many rows are taken of those that follow each class.
     """
     if not per_class:
         return np.empty(0, np.int64), np.arange(len(targets))

@@ -36,8 +36,11 @@ def bucketed(
 ) -> NDArray[np.int64]:
     """The positions of a pass, put in such an order that each `size` of them are of like lengths.
 
-    order: as the sampler gives them. lengths: [n] of the site's samples. A pass that is no multiple of `size` ends in a
-    shorter batch, as ever, whose place among the lengths is drawn.
+    A pass that is no multiple of `size` ends in a shorter batch, as ever, whose place among the lengths is drawn.
+
+    Args:
+        order: as the sampler gives them.
+        lengths: [n] of the site's samples.
     """
     found = []
     for start in range(0, len(order), POOL * size):

@@ -38,7 +38,11 @@ FORMAT = 3  # part of every entry's hash: to be raised when the files' meaning c
 
 @dataclass(frozen=True)
 class Entry:
-    """The place of one decoded data set, there or not. kind: of the targets; None: as the entry says."""
+    """The place of one decoded data set, there or not.
+
+    Attributes:
+        kind: of the targets; None: as the entry says.
+    """
 
     folder: Path
     kind: Target | None = None
@@ -47,8 +51,9 @@ class Entry:
     def of(cls, cache_dir: Path | str | None, name: str, identity: Sequence[Any], kind: Target | None = None) -> Entry:
         """The entry of a source, in the cache's folder (see `cache_folder`).
 
-        identity: everything that decides the arrays, such as digests of files, and columns. kind: of the targets, where
-        the scenario names it.
+        Args:
+            identity: everything that decides the arrays, such as digests of files, and columns.
+            kind: of the targets, where the scenario names it.
         """
         digest = hashlib.sha256(json.dumps([FORMAT, *identity]).encode()).hexdigest()[:16]
         return cls(cache_folder(cache_dir) / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}", kind)
@@ -92,7 +97,8 @@ class Entry:
     def store(self, raw: RawData, draft: Path | None = None) -> RawData:
         """Write the entry and return it memory-mapped; where the disk refuses, warn and return `raw` itself.
 
-        draft: the folder of this very entry (`draft`) in which large arrays of `raw` lie; None: a new one.
+        Args:
+            draft: the folder of this very entry (`draft`) in which large arrays of `raw` lie; None: a new one.
         """
         try:
             made = self._new_draft() if draft is None else draft

@@ -37,7 +37,11 @@ ASIDE, VAGUE = 0.2, 1 / 12  # shares of texts that name another matter, and that
 
 
 class Office(NamedTuple):
-    """What people write to an office about. things, troubles: separated by commas; any thing may have any trouble."""
+    """What people write to an office about.
+
+    Attributes:
+        things, troubles: separated by commas; any thing may have any trouble.
+    """
 
     things: str
     troubles: str
@@ -172,7 +176,11 @@ def requests(split: str) -> list[Request]:
 
 
 def _request(random: Random, office: int) -> Request:
-    """One text. random: of this text alone; of its methods `random` alone gives the same numbers in every release."""
+    """One text.
+
+    Args:
+        random: of this text alone; of its methods `random` alone gives the same numbers in every release.
+    """
     names = list(OFFICES)
     # Requests of an office come from one district and those next to it twice and more as often as from the others.
     district = (office + int(8 * random.random() ** 2)) % len(DISTRICTS)

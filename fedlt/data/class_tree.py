@@ -20,9 +20,12 @@ KEY = "data.parents"
 def parents_of(config: Data, train: Targets) -> NDArray[np.int64] | None:
     """[C] the parent of each class, numbered 0..P-1; None where the scenario names no tree.
 
-    train: the true labels of the whole training source, with its group columns. Raises `ScenarioError` where a row may
-    have several classes, where column or list do not fit the classes, and where all classes have the same parent or
-    each one of its own: then there is no tree.
+    Args:
+        train: the true labels of the whole training source, with its group columns.
+
+    Raises:
+        ScenarioError: where a row may have several classes, where column or list do not fit the classes, and where all
+            classes have the same parent or each one of its own: then there is no tree.
     """
     given = config.parents
     if given is None:

@@ -17,8 +17,11 @@ KEY = "model.class_vectors"
 def read_class_vectors(source: str, classes: int) -> Tensor:
     """[C, D] float32, row c being that of class c.
 
-    source: a .npy file of one array, a .pt file of one tensor, or a .safetensors file that holds one. Raises
-    `ScenarioError` where it is another file, or holds no numbers [C, D], or a row of zeros, which has no direction.
+    Args:
+        source: a .npy file of one array, a .pt file of one tensor, or a .safetensors file that holds one.
+
+    Raises:
+        ScenarioError: where it is another file, or holds no numbers [C, D], or a row of zeros, which has no direction.
     """
     path = Path(source).expanduser()
     if not path.is_file():

@@ -26,7 +26,8 @@ def refuse(message: str, key: str = "data.name") -> ScenarioError:
 def ordered(texts: NDArray[np.str_]) -> list[str]:
     """The different texts in alphabetical order, where numbers in them count as numbers: a2 before a10, -1 before 0.5.
 
-    texts: [N].
+    Args:
+        texts: [N].
     """
     distinct = [str(text) for text in np.unique(texts)]
     if all(_NUMBER.fullmatch(text) for text in distinct):
@@ -49,6 +50,7 @@ def held_as(values: NDArray[Any]) -> str:
         if len(odd):
             return f"are decimal numbers such as {odd[0]:g}; give each its own text or whole number"
         return f"are stored as decimal numbers ({values[0]:.1f}); store them as whole numbers"
+
     names = {
         "b": "are true or false; write 0 and 1",
         "M": "are dates; write them as texts",
@@ -86,7 +88,9 @@ def refuse_beyond(
 ) -> None:
     """Raise `ScenarioError` for whole numbers that are not in 0..classes-1.
 
-    labels: [N] of one split. named: how many classes the data name; 0: their number follows from the training labels.
+    Args:
+        labels: [N] of one split.
+        named: how many classes the data name; 0: their number follows from the training labels.
     """
     odd = labels[(labels < 0) | (labels >= classes)]
     if not len(odd):
@@ -116,7 +120,10 @@ def list_classes(
 ) -> tuple[list[list[list[int]]], tuple[str, ...]]:
     """Lists of classes of the training and of the test rows as numbers, and the names of the classes.
 
-    The classes are texts, or whole numbers 0..C-1. Raises `ScenarioError` for all else.
+    The classes are texts, or whole numbers 0..C-1.
+
+    Raises:
+        ScenarioError: for all else.
     """
     flat = [np.array([value for row in rows for value in row], object) for rows in (train, test)]
     if any(isinstance(value, str) for value in flat[0]):

@@ -19,8 +19,11 @@ KEY = "data.longtail.counts"
 def read_counts(source: Sequence[int] | str, classes: int) -> NDArray[np.int64]:
     """Samples per class, int64 [classes], each at least 1.
 
-    source: a list; a .json file with a list; a .txt or .csv file of numbers; or an .npz file, whose array is named
-    as in `counts.npz:places` where it holds several whole-number arrays. Raises `ScenarioError`.
+    Raises `ScenarioError`.
+
+    Args:
+        source: a list; a .json file with a list; a .txt or .csv file of numbers; or an .npz file, whose array is named
+            as in `counts.npz:places` where it holds several whole-number arrays.
     """
     values = _read_file(source) if isinstance(source, str) else list(source)
     if any(isinstance(value, bool) or not isinstance(value, int) for value in values):

@@ -33,8 +33,13 @@ State = list[list[int]]
 def digests(files: Mapping[str, Path], cache_dir: Path | str | None = None) -> dict[str, str]:
     """SHA-256 of what each file holds, by its name; of many files, one for each of their folders (`train/cat/`).
 
-    files: path by name, the name relative to what the files belong to, with slashes. cache_dir: see `cache_folder`.
-    Raises OSError for a file that cannot be read, and `FedLTError` for one that is being written.
+    Args:
+        files: path by name, the name relative to what the files belong to, with slashes.
+        cache_dir: see `cache_folder`.
+
+    Raises:
+        OSError: for a file that cannot be read.
+        FedLTError: for one that is being written.
     """
     paths = {name: Path(os.path.abspath(path)) for name, path in files.items()}
     key = hashlib.sha256(json.dumps([(name, str(path)) for name, path in paths.items()]).encode()).hexdigest()
@@ -58,7 +63,8 @@ def digests(files: Mapping[str, Path], cache_dir: Path | str | None = None) -> d
 def stamp(files: Sequence[Path]) -> dict[str, str]:
     """The digests of a data set's files, by their paths from the folder that all are in.
 
-    Raises `ScenarioError` under `data.name` for a file that cannot be read.
+    Raises:
+        ScenarioError: under `data.name` for a file that cannot be read.
     """
     if not files:
         return {}

@@ -52,8 +52,15 @@ def load(config: Data, cache_dir: Path | str | None = None, pending: bool = Fals
     """The data set that the scenario names, or its features where `data.encoder` is set.
 
     Features that are not there are made, which may take minutes, tells how far it is, and goes on where an earlier call
-    was interrupted. pending: make none; where they are missing, zeros stand for them, and the kind of the inputs says
-    how long the pass will take. Raises `ScenarioError` for what cannot be encoded, `FedLTError` where the disk is full.
+    was interrupted.
+
+    Args:
+        pending: make none; where they are missing, zeros stand for them, and the kind of the inputs says how long the
+            pass will take.
+
+    Raises:
+        ScenarioError: for what cannot be encoded.
+        FedLTError: where the disk is full.
     """
     if config.encoder is None:
         return sources.load(config, cache_dir)
@@ -113,7 +120,11 @@ class _Place:
         raw: RawData,
         cache_dir: Path | str | None,
     ) -> _Place:
-        """Raises `FedLTError` where the samples are not in the cache, so that nothing can be kept there."""
+        """Where the features of these samples are kept.
+
+        Raises:
+            FedLTError: where the samples are not in the cache, so that nothing can be kept there.
+        """
         from importlib.metadata import version
 
         assert config.encoder is not None
@@ -164,7 +175,11 @@ def _make(work: Work, place: _Place) -> None:
 
 
 def _join(parts: list[Part], path: Path) -> None:
-    """One array file of all parts, written piece by piece. Raises `FedLTError` for a part that is damaged."""
+    """One array file of all parts, written piece by piece.
+
+    Raises:
+        FedLTError: for a part that is damaged.
+    """
     with path.open("wb") as file:
         for place, part in enumerate(parts):
             try:

@@ -53,7 +53,10 @@ _work: Work  # of this process
 class Part:
     """Samples that are encoded and kept together.
 
-    split: `train` or `test`. rows: the samples' rows in it. file: for their features.
+    Attributes:
+        split: `train` or `test`.
+        rows: the samples' rows in it.
+        file: for their features.
     """
 
     split: str
@@ -65,7 +68,10 @@ class Part:
 class Work:
     """One pass, as all of its processes know it.
 
-    recipe: the encoder's. encode: what it built. title: of encoder and data set, for messages.
+    Attributes:
+        recipe: the encoder's.
+        encode: what it built.
+        title: of encoder and data set, for messages.
     """
 
     recipe: Encoder | TextEncoder
@@ -86,7 +92,8 @@ class Work:
     def part(self, part: Part) -> NDArray[np.float16]:
         """[n, D] features; [n, 1 + V, D] of training pictures with V views, the picture itself first.
 
-        Raises `ScenarioError` for what cannot be kept as features.
+        Raises:
+            ScenarioError: for what cannot be kept as features.
         """
         samples = np.array(self.samples[part.split][part.rows.start : part.rows.stop])
         with torch.inference_mode():
@@ -151,7 +158,11 @@ def work_of(recipe: Encoder | TextEncoder, samples: Samples, title: str) -> Work
 
 
 def features_of(name: str, options: Mapping[str, Any], samples: NDArray[Any]) -> NDArray[np.float16]:
-    """[N, D] features of further samples, as the encoder of that name makes them. samples: as in `Samples`."""
+    """[N, D] features of further samples, as the encoder of that name makes them.
+
+    Args:
+        samples: as in `Samples`.
+    """
     recipe = catalog.find("encoder", name).create(dict(options))
     work = work_of(recipe, {"new": samples}, f"features of new samples by {name.rpartition(':')[2]}")
     with one_thread():
@@ -163,7 +174,8 @@ def resized(pictures: NDArray[np.uint8], size: int) -> Tensor:
 
     Bilinear, with antialiasing where a side becomes smaller; a picture that is not square is squeezed into one.
 
-    pictures: [B, H, W, C] of one or three channels.
+    Args:
+        pictures: [B, H, W, C] of one or three channels.
     """
     x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
     smaller = max(x.shape[2:]) > size
@@ -182,9 +194,13 @@ def parts(samples: Samples, drafts: Path) -> list[Part]:
 
 
 def encode(work: Work, wanted: Sequence[Part], processes: int) -> None:
-    """Write the files of the parts that are missing. Raises `ScenarioError` for an encoder that fails.
+    """Write the files of the parts that are missing.
 
-    processes: of one thread each. They are forked; where the system cannot, this process does it all.
+    Args:
+        processes: of one thread each. They are forked; where the system cannot, this process does it all.
+
+    Raises:
+        ScenarioError: for an encoder that fails.
     """
     missing = [part for part in wanted if not part.file.exists()]
     if not missing:
@@ -267,7 +283,11 @@ def _try(work: Work, part: Part) -> NDArray[np.float16] | str:
 
 
 def attempt(work: Work, part: Part) -> NDArray[np.float16]:
-    """The part's features (`Work.part`), in this process. Raises `ScenarioError` for an encoder that fails."""
+    """The part's features (`Work.part`), in this process.
+
+    Raises:
+        ScenarioError: for an encoder that fails.
+    """
     return _features(_try(work, part))
 
 

@@ -37,15 +37,20 @@ if TYPE_CHECKING:
 class Federation:
     """A data set dealt to clients.
 
-    inputs: the kind of the inputs, fitted to the whole source. x_train, x_test: all rows of the source as that kind
-    stores them, usually memory-mapped. train_targets, test_targets: labels of all these rows, those for training as
-    the clients see them, noise included. clients, tests: rows of the training and of the test set for each client;
-    tests may overlap and may be empty. unlabelled: training rows that clients hold without labels. class_counts: int64
-    [C], labels of the training samples over all clients, the true ones. auxiliary: training rows that the server
-    holds, class by class. server_unlabelled: training rows that it may hold without labels, ascending. validation:
-    samples that nobody trains on, to choose by; None where none are set apart.
-    made_of: digests of all files that this and the run are made of (`fedlt.data.provenance`). grouping: by which rule
-    classes are head, medium and tail. parents: int64 [C], those of the classes in a tree; None where there is none.
+    Attributes:
+        inputs: the kind of the inputs, fitted to the whole source.
+        x_train, x_test: all rows of the source as that kind stores them, usually memory-mapped.
+        train_targets, test_targets: labels of all these rows, those for training as the clients see them, noise
+            included.
+        clients, tests: rows of the training and of the test set for each client; tests may overlap and may be empty.
+        unlabelled: training rows that clients hold without labels.
+        class_counts: int64 [C], labels of the training samples over all clients, the true ones.
+        auxiliary: training rows that the server holds, class by class.
+        server_unlabelled: training rows that it may hold without labels, ascending.
+        validation: samples that nobody trains on, to choose by; None where none are set apart.
+        made_of: digests of all files that this and the run are made of (`fedlt.data.provenance`).
+        grouping: by which rule classes are head, medium and tail.
+        parents: int64 [C], those of the classes in a tree; None where there is none.
     """
 
     name: str
@@ -124,10 +129,13 @@ class Federation:
 class Plan:
     """A federation known from labels alone.
 
-    client_sizes, test_sizes: training and test samples of each client, int64 [K]. client_counts, test_counts: their
-    labels by class, int64 [K, C]; a sample counts for all its classes. class_counts: int64 [C], training labels over
-    all clients. test_class_counts: int64 [C], labels of the global test set. digest: that of the federation; None where
-    the labels were made from public class counts, because rows are then not those of the source.
+    Attributes:
+        client_sizes, test_sizes: training and test samples of each client, int64 [K].
+        client_counts, test_counts: their labels by class, int64 [K, C]; a sample counts for all its classes.
+        class_counts: int64 [C], training labels over all clients.
+        test_class_counts: int64 [C], labels of the global test set.
+        digest: that of the federation; None where the labels were made from public class counts, because rows are then
+            not those of the source.
     """
 
     name: str
@@ -146,8 +154,9 @@ def federate(
 ) -> Federation:
     """Load the scenario's data set and deal it to the clients. Raises `ScenarioError`.
 
-    newcomers: give the federation of the clients held out instead (`federation.held_out`), with their own counts.
-    pending: where the features of `data.encoder` are not made yet, let zeros stand for them (`fedlt.data.encoded`).
+    Args:
+        newcomers: give the federation of the clients held out instead (`federation.held_out`), with their own counts.
+        pending: where the features of `data.encoder` are not made yet, let zeros stand for them (`fedlt.data.encoded`).
     """
     named = named_now(scenario)
     raw = encoded.load(scenario.data, cache_dir, pending)
@@ -183,6 +192,7 @@ def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
     labels = sources.labels(scenario.data, cache_dir)
     dealt = _deal(scenario, labels)
     parts = dealt.seen, labels.test_targets, dealt.clients, dealt.tests, dealt.unlabelled, dealt.validation
+
     return Plan(
         name=labels.name,
         class_names=labels.class_names,
@@ -290,11 +300,15 @@ def _digest(
 ) -> str:
     content = hashlib.sha256()
     arrays = [train.values, test.values, clients.values, clients.offsets, tests.values, tests.offsets]
+
+    # What came later counts only where it is used, so that older digests stay.
     if len(unlabelled.values):
         arrays += [unlabelled.values, unlabelled.offsets]
     if validation is not None:
         arrays += [validation.rows, validation.clients.offsets]
+
     for array in arrays:
         content.update(len(array).to_bytes(8, "little"))
         content.update(np.ascontiguousarray(array, "<i8").tobytes())
+
     return content.hexdigest()

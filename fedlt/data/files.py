@@ -167,10 +167,13 @@ class Npz:
             raise refuse(f"{self.path}: {what} of shape {list(array.shape)} for {rows} labels")
 
     def _group_columns(self, suffix: str, shape: tuple[int, ...]) -> list[str]:
-        """Columns beside the inputs and the labels that have one whole number or text for each row; shape: the labels'.
+        """Columns beside the inputs and the labels that have one whole number or text for each row;
 
         Arrays named x... are other inputs: they are passed over by name, because reading them only to see their
         shape would be slow.
+
+        Args:
+            shape: the labels'.
         """
         used = {self._inputs(suffix), self._targets(suffix), "class_names", *(name + suffix for name in BESIDE)}
         found = [key for key in self._keys if key.endswith(suffix) and key not in used and not key.startswith("x")]

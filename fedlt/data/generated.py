@@ -31,7 +31,8 @@ KEY = "local.generated"
 class Followed:
     """The inputs of a data set, and behind them further ones: rows from `len(first)` on are of `more`.
 
-    more: int64 [M, L] token ids as `first` gives them, padded by -1.
+    Attributes:
+        more: int64 [M, L] token ids as `first` gives them, padded by -1.
     """
 
     def __init__(self, first: Inputs, more: Tensor) -> None:
@@ -47,19 +48,26 @@ class Followed:
 
 
 def generator_of(local: Local, task: Task) -> TextGenerator | None:
-    """The generator that the scenario names; None where it names none. Raises `ScenarioError` where it cannot serve."""
+    """The generator that the scenario names; None where it names none.
+
+    Raises:
+        ScenarioError: where it cannot serve.
+    """
     if local.generated is None:
         return None
+
     if not isinstance(task.inputs, TokenKind):
         message = f"writes texts, and the inputs are {task.inputs}; remove it"
         raise ScenarioError(Problem(KEY, message))
     if not task.target.one_label:
         message = f"writes texts of one class, and the data set's targets are {task.kind}; remove it"
         raise ScenarioError(Problem(KEY, message))
+
     try:
         found: TextGenerator = local.generated.create()
     except ScenarioError as error:
         raise ScenarioError([Problem(KEY, problem.message) for problem in error.problems]) from error
+
     if reason := found.obstacle(task.inputs):
         raise ScenarioError(Problem(KEY, reason))
     return found

@@ -61,8 +61,10 @@ def by_mass(counts: NDArray[np.int64], head: float = 0.75, medium: float = 0.95)
 class Grouping:
     """Which classes are head, medium and tail for the generic model: the keys of `evaluation.groups`.
 
-    by: `count`, bounds on training samples, or `rank`, shares of the classes. many, few: a class is head above the one,
-    tail below the other. head, medium: shares of the classes, the largest first, that are head, and head or medium.
+    Attributes:
+        by: `count`, bounds on training samples, or `rank`, shares of the classes.
+        many, few: a class is head above the one, tail below the other.
+        head, medium: shares of the classes, the largest first, that are head, and head or medium.
     """
 
     by: str = "count"
@@ -72,7 +74,11 @@ class Grouping:
     medium: float = 0.8
 
     def __call__(self, class_counts: NDArray[np.int64]) -> NDArray[np.int8]:
-        """int8 [C]: 0, 1 and 2 for head, medium and tail. class_counts: [C] training samples over all clients."""
+        """int8 [C]: 0, 1 and 2 for head, medium and tail.
+
+        Args:
+            class_counts: [C] training samples over all clients.
+        """
         if self.by == "rank":
             return by_rank(class_counts, self.head, self.medium)
         return by_count(class_counts, self.many, self.few)
@@ -93,7 +99,9 @@ class Grouping:
 def untested(groups: NDArray[np.int8], test_counts: NDArray[np.int64]) -> tuple[int, int, int]:
     """How many of the many, medium and few classes have no test sample: no figure of a model can count them.
 
-    groups: [C] of 0, 1, 2. test_counts: [C] samples of the global test set.
+    Args:
+        groups: [C] of 0, 1, 2.
+        test_counts: [C] samples of the global test set.
     """
     return sizes(groups[test_counts == 0])
 
@@ -105,12 +113,14 @@ def untested_text(
     missing = np.flatnonzero(test_counts == 0)
     if not len(missing):
         return ""
+
     pairs = zip(SHOTS, sizes(groups), untested(groups, test_counts), strict=True)
     told = ", ".join(
         f"{held} {name} class{'es' if held > 1 else ''}, {bare} of them without a test sample"
         for name, held, bare in pairs
         if bare
     )
+
     names = ", ".join(class_names[label] for label in missing[:shown])
     more = f" and {len(missing) - shown} more" if len(missing) > shown else ""
     remedy = "move samples of them to the test set, or leave the classes out of the data"
@@ -120,7 +130,8 @@ def untested_text(
 def bare_text(class_counts: Sequence[int], bare: Sequence[int]) -> str:
     """`2 of the 3 tail classes`, of the classes that have no test sample; "" where there are none.
 
-    class_counts, bare: how many classes are many, medium and few, and how many of these have no test sample.
+    Args:
+        class_counts, bare: how many classes are many, medium and few, and how many of these have no test sample.
     """
     groups = zip(bare, class_counts, SHOTS, strict=True)
     return ", ".join(f"{gone} of the {size} {group} classes" for gone, size, group in groups if gone)

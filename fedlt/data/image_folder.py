@@ -58,8 +58,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class ClassFolder(ABC):
-    """The data set of a folder of files. thing: what a file holds. endings: of its name. passed_over: those of others
-    that may lie beside them."""
+    """The data set of a folder of files.
+
+    Attributes:
+        thing: what a file holds.
+        endings: of its name.
+        passed_over: those of others that may lie beside them.
+    """
 
     thing: ClassVar[str]
     endings: ClassVar[tuple[str, ...]]

@@ -130,8 +130,11 @@ def _rows(files: list[Path]) -> Rows:
 
 
 def _inputs(folder: Path, x: list[Any], texts: bool) -> NDArray[Any]:
-    """The inputs as one array; texts where they are asked for. Raises `ScenarioError` for names of files, and rows of
-    several lengths."""
+    """The inputs as one array; texts where they are asked for.
+
+    Raises:
+        ScenarioError: for names of files, and rows of several lengths.
+    """
     if texts and x and isinstance(x[0], str):
         return np.array([*x, None], object)[:-1]  # in one dimension, whatever they hold
     remedy = "write token ids of one length, or a list of pictures (FILE,label,user in a .csv file)"

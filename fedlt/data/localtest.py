@@ -23,10 +23,14 @@ KEY = "federation.local_test"
 def test_counts(rule: str, client_counts: NDArray[np.int64], test_class_counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Test samples of each client and class, int64 [K, C].
 
-    A client with n_kc of N training samples gets n_kc / N of the T test samples, of its class c, and never more
-    than there are. rule `official`: rounded down, so that small classes often get none, and so may a whole client
-    (FedLoGe code, Xiao et al., ICLR 2024). rule `matched`: rounded to the nearest, and at least one sample of every
-    class that the client was trained on. client_counts: int64 [K, C]. test_class_counts: int64 [C].
+    A client with n_kc of N training samples gets n_kc / N of the T test samples, of its class c, and never more than
+    there are. rule `official`: rounded down, so that small classes often get none, and so may a whole client (FedLoGe
+    code, Xiao et al., ICLR 2024). rule `matched`: rounded to the nearest, and at least one sample of every class that
+    the client was trained on.
+
+    Args:
+        client_counts: int64 [K, C].
+        test_class_counts: int64 [C].
     """
     ideal = client_counts / client_counts.sum() * int(test_class_counts.sum())
     if rule == "official":
@@ -49,10 +53,15 @@ def local_tests(
 ) -> Ragged:
     """Rows of the test set for each client, ascending; a client's row list may be empty.
 
-    rule `natural` takes the test rows of the client's own group: client_groups is the group of each client,
-    int64 [K], test_groups that of each test row, int64 [len(tested)]. The other rules draw without replacement,
-    by the seed. client_counts: int64 [K, C], training rows of each client by the class that they follow. tested:
-    targets of the test set. Raises `ScenarioError` under `federation.local_test`.
+    rule `natural` takes the test rows of the client's own group: client_groups is the group of each client, int64 [K],
+    test_groups that of each test row, int64 [len(tested)]. The other rules draw without replacement, by the seed.
+
+    Args:
+        client_counts: int64 [K, C], training rows of each client by the class that they follow.
+        tested: targets of the test set.
+
+    Raises:
+        ScenarioError: under `federation.local_test`.
     """
     if rule == "natural":
         return _natural(client_groups, test_groups)

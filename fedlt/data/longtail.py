@@ -29,7 +29,11 @@ DEFAULT_HEAD_SHARE = 0.5
 def counts(available: NDArray[np.int64], config: LongTail, seed: int) -> NDArray[np.int64]:
     """Training samples to keep of each class, int64 [C], each at least 1 and at most `available` [C].
 
-    seed: the scenario's, used where the configuration has none. Raises `ScenarioError` under `data.longtail`.
+    Args:
+        seed: the scenario's, used where the configuration has none.
+
+    Raises:
+        ScenarioError: under `data.longtail`.
     """
     _check_options(config)
     classes = len(available)
@@ -75,9 +79,13 @@ def counts(available: NDArray[np.int64], config: LongTail, seed: int) -> NDArray
 def select(targets: Targets, config: LongTail, seed: int) -> NDArray[np.int64]:
     """Rows that stay, int64 [n], class by class.
 
-    mode `seeded`: drawn by the seed, ascending within a class. mode `official`: the very rows, in the very order,
-    of the LDAM and FedLoGe code: NumPy's generator seeded with 0 shuffles the rows of one class after the other.
-    targets: of the training set. Rows are counted by the class that they follow (`Targets.lead`).
+    mode `seeded`: drawn by the seed, ascending within a class. mode `official`: the very rows, in the very order, of
+    the LDAM and FedLoGe code: NumPy's generator seeded with 0 shuffles the rows of one class after the other.
+
+    Rows are counted by the class that they follow (`Targets.lead`).
+
+    Args:
+        targets: of the training set.
     """
     by_class = targets.by_class()
     wanted = counts(by_class.sizes, config, seed)
@@ -125,7 +133,8 @@ def _shape(config: LongTail, head: int, classes: int) -> NDArray[np.int64]:
 def _largest_head(config: LongTail, available: NDArray[np.int64]) -> int:
     """Largest head for which every class can supply its count (by bisection: counts grow with the head).
 
-    available: int64 [C], by rank. For balanced sets this is the size of a class.
+    Args:
+        available: int64 [C], by rank. For balanced sets this is the size of a class.
     """
     low, high = 1, int(available.max())
     while low < high:

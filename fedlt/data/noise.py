@@ -28,7 +28,11 @@ KEY = "data.noise"
 def noisy_labels(targets: Targets, rows: NDArray[np.int64], config: Noise, seed: int) -> Targets:
     """The training set's targets as they are seen: those at `rows` (ascending) may differ from the true ones.
 
-    seed: the scenario's, used where the configuration has none. Raises `ScenarioError` under `data.noise`.
+    Args:
+        seed: the scenario's, used where the configuration has none.
+
+    Raises:
+        ScenarioError: under `data.noise`.
     """
     _check_options(config)
     if config.kind == "none":
@@ -77,10 +81,12 @@ def _read(source: str, length: int, classes: int) -> NDArray[np.int64]:
     path = Path(f"{file}.npz").expanduser()
     if not name or not path.is_file():
         raise _problem(f"expected FILE.npz:NAME of a file that is there, got {source!r}")
+
     with opened(path, _problem) as content:
         if name not in content.files:
             raise _problem(f"{path.name} has no array {name!r}; it has: {', '.join(content.files)}")
         labels = content[name]
+
     if labels.shape != (length,) or labels.dtype.kind not in "iu":
         expected = f"{length} whole numbers, one for each training row of the source"
         raise _problem(f"{source} must hold {expected}, got {labels.dtype} {list(labels.shape)}")

@@ -88,7 +88,11 @@ def vector(sentence: str, width: int = WIDTH) -> NDArray[np.float32]:
 
 
 def usable(notes: Iterable[tuple[str, str]]) -> Iterator[Note]:
-    """Sentences and department of the notes with six sentences and three parts at least. notes: text, department."""
+    """Sentences and department of the notes with six sentences and three parts at least.
+
+    Args:
+        notes: text, department.
+    """
     for text, department in notes:
         found = sentences(text)[:LONGEST]
         if len(found) >= 6 and len({part for _, part in found}) >= 3:
@@ -96,8 +100,11 @@ def usable(notes: Iterable[tuple[str, str]]) -> Iterator[Note]:
 
 
 def arrays(notes: Sequence[Note], split: str, length: int | None = None) -> dict[str, NDArray[np.generic]]:
-    """What an .npz file has of one split: x [N, L, F], mask [N, L], y [N, L] and department [N]. length: L; that of the
-    longest note unless given."""
+    """What an .npz file has of one split: x [N, L, F], mask [N, L], y [N, L] and department [N].
+
+    Args:
+        length: L; that of the longest note unless given.
+    """
     shape = len(notes), length or max(len(found) for found, _ in notes)
     x, y = np.zeros((*shape, WIDTH), np.float32), np.full(shape, PADDING, np.int64)
     for row, (found, _) in enumerate(notes):
@@ -108,7 +115,11 @@ def arrays(notes: Sequence[Note], split: str, length: int | None = None) -> dict
 
 
 def save(path: Path, train: Sequence[Note], test: Sequence[Note], names: Sequence[str] = ROLES) -> None:
-    """Write a data set of notes, as `usable` gives them. names: of the parts."""
+    """Write a data set of notes, as `usable` gives them.
+
+    Args:
+        names: of the parts.
+    """
     length = max(len(found) for found, _ in (*train, *test))
     parts = {**arrays(train, "train", length), **arrays(test, "test", length)}
     np.savez_compressed(path, class_names=np.array(names), targets=np.array("tags"), **parts)  # type: ignore[arg-type]

@@ -39,13 +39,16 @@ def opened(
 ) -> Iterator[NpzFile]:
     """The arrays of the file; whatever goes wrong while they are read is raised as `refuse(message)`.
 
-    wanted: the arrays that will be read, which must fit into memory; None: all of them.
+    Args:
+        wanted: the arrays that will be read, which must fit into memory; None: all of them.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise refuse(f"{path} holds a single array; write it with numpy.savez")
+
         with loaded as content:
+            # Zipped arrays may be far larger than their file.
             read = None if wanted is None else {f"{key}.npy" for key in wanted}
             size = sum(item.file_size for item in _members(path) if read is None or item.filename in read)
             if size > _memory():

@@ -50,7 +50,13 @@ _NAMED = re.compile(r"(?P<file>.+\.(?:txt|csv|json))(?::(?P<rows>.+))?", re.IGNO
 
 @dataclass(frozen=True)
 class Listed:
-    """One split. paths, labels: [n], as the list has them. groups: [n] each. names: of the classes, by their label."""
+    """One split.
+
+    Attributes:
+        paths, labels: [n], as the list has them.
+        groups: [n] each.
+        names: of the classes, by their label.
+    """
 
     paths: NDArray[np.str_]
     labels: NDArray[np.str_]
@@ -65,7 +71,11 @@ class Listed:
 
 @dataclass(frozen=True)
 class PictureList:
-    """The data set of lists of pictures, in the order of the lists. folder: at which paths start."""
+    """The data set of lists of pictures, in the order of the lists.
+
+    Attributes:
+        folder: at which paths start.
+    """
 
     config: Data
     folder: Path
@@ -181,7 +191,11 @@ def _place(folder: Path, path: str) -> Path:
 
 
 def _read(path: Path, rows: str | None, config: Data) -> Listed:
-    """What a list says. Raises `ScenarioError` with the file, and with the line where there are lines."""
+    """What a list says.
+
+    Raises:
+        ScenarioError: with the file, and with the line where there are lines.
+    """
     if rows is not None and path.suffix.lower() != ".csv":
         raise refuse(f"{path.name} has no columns to pick rows by; name the file without {rows!r}", "data.train_split")
     try:

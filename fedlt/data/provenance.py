@@ -41,8 +41,11 @@ Seen = dict[str, dict[str, str]]
 def inputs_now(scenario: Scenario, made_of: MadeOf, seen: Seen | None = None) -> dict[str, dict[str, str]]:
     """What a run of the scenario would be made of, without reading the data set.
 
-    made_of: what the run was made of that this is compared with; see `fedlt.data.sources.file_digests`. seen: what was
-    found for data sets so far, for many scenarios of few. Data that are not on this machine have no key.
+    Data that are not on this machine have no key.
+
+    Args:
+        made_of: what the run was made of that this is compared with; see `fedlt.data.sources.file_digests`.
+        seen: what was found for data sets so far, for many scenarios of few.
     """
     data = made_of.get(DATA, {})
     known = {} if seen is None else seen
@@ -88,7 +91,9 @@ def code_now(scenario: Scenario) -> dict[str, dict[str, str]]:
 def changes(made_of: MadeOf, now: MadeOf, what: str, remedy: str) -> list[Problem]:
     """A problem for each key whose files are others now; what cannot be found now is passed over (`missing`).
 
-    what: since when, in words, as `the run was made`. remedy: what to do.
+    Args:
+        what: since when, in words, as `the run was made`.
+        remedy: what to do.
     """
     problems = []
     for key, here in sorted(now.items()):

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 class Published:
     """What a set holds, as its authors say.
 
-    source: where its samples and lists come from. layout: the files, from its folder. train, test: samples. classes:
-    in the training list. largest, smallest: training samples of those classes. None: not known for certain. splits:
-    the splits that are meant. things: what its samples are.
+    Attributes:
+        source: where its samples and lists come from.
+        layout: the files, from its folder.
+        train, test: samples.
+        classes: in the training list.
+        largest, smallest: training samples of those classes. None: not known for certain.
+        splits: the splits that are meant.
+        things: what its samples are.
     """
 
     source: str

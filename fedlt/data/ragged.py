@@ -15,7 +15,9 @@ from fedlt.data.counting import occurrences, pairs
 class Ragged:
     """Row k is `values[offsets[k]:offsets[k + 1]]`.
 
-    values: int64 [N], all rows end to end. offsets: int64 [K + 1], starting at 0 and ending at N.
+    Attributes:
+        values: int64 [N], all rows end to end.
+        offsets: int64 [K + 1], starting at 0 and ending at N.
     """
 
     values: NDArray[np.int64]
@@ -25,7 +27,11 @@ class Ragged:
     def from_owner(cls, owner: NDArray[np.int64], groups: int) -> Ragged:
         """Positions 0..N-1 gathered by owner, ascending within each row.
 
-        owner: int64 [N], the row (0..groups-1) that each position belongs to. Raises `ValueError` beyond that range.
+        Args:
+            owner: int64 [N], the row (0..groups-1) that each position belongs to.
+
+        Raises:
+            ValueError: beyond that range.
         """
         if len(owner) and not 0 <= int(owner.min()) <= int(owner.max()) < groups:
             raise ValueError(f"owners must lie in 0..{groups - 1}, got {owner.min()}..{owner.max()}")

@@ -30,8 +30,10 @@ Columns = Mapping[str, NDArray[Any]]
 class RawLabels:
     """A data set without its inputs.
 
-    train_targets, test_targets: labels and group columns; every class occurs in the training set. class_names: C names.
-    in_source_order: row i is row i of the source; false for labels that were made from public class counts alone.
+    Attributes:
+        train_targets, test_targets: labels and group columns; every class occurs in the training set.
+        class_names: C names.
+        in_source_order: row i is row i of the source; false for labels that were made from public class counts alone.
     """
 
     name: str
@@ -55,8 +57,10 @@ class RawLabels:
 class RawData(RawLabels):
     """A data set: `RawLabels`, and the inputs as their kind stores them.
 
-    x_train, x_test: [N, ...], one row a sample. inputs: their kind, fitted to all of x_train (`fedlt.data.inputs`).
-    digests: those of the files that it was read from, by their names.
+    Attributes:
+        x_train, x_test: [N, ...], one row a sample.
+        inputs: their kind, fitted to all of x_train (`fedlt.data.inputs`).
+        digests: those of the files that it was read from, by their names.
     """
 
     x_train: NDArray[Any] = field(kw_only=True)
@@ -76,7 +80,8 @@ def checked_labels(
 ) -> RawLabels:
     """Labels as their kind keeps them, and group columns as int64. Raises `ScenarioError`.
 
-    kind: of the targets; None: as the data say.
+    Args:
+        kind: of the targets; None: as the data say.
     """
     for split, y in (("training", y_train), ("test", y_test)):
         if not len(y):
@@ -98,8 +103,11 @@ def checked_labels(
 def stratum(name: str, labels: NDArray[Any], class_names: Sequence[str], kind: Target | None) -> NDArray[Any]:
     """What a data set is split by, [N]: one label a row as it is, of several the class that the row follows.
 
-    labels: [N, ...] of all rows, as the source has them. class_names, kind: as in `checked_labels`. Raises
-    `ScenarioError`.
+    Raises `ScenarioError`.
+
+    Args:
+        labels: [N, ...] of all rows, as the source has them.
+        class_names, kind: as in `checked_labels`.
     """
     if labels.ndim == 1 and as_lists(labels) is None:
         return labels
@@ -109,7 +117,9 @@ def stratum(name: str, labels: NDArray[Any], class_names: Sequence[str], kind: T
 def checked(labels: RawLabels, train: Given, test: Given, config: Data, place: Path | None) -> RawData:
     """The labels with their inputs, in the form in which their kind stores them. Raises `ScenarioError`.
 
-    config: the size of pictures, and what makes tokens of texts. place: folder for large arrays; None: memory.
+    Args:
+        config: the size of pictures, and what makes tokens of texts.
+        place: folder for large arrays; None: memory.
     """
     name = labels.name
     for split, given, y in (("training", train, labels.train_targets), ("test", test, labels.test_targets)):
@@ -138,7 +148,11 @@ def _refuse_blank(name: str, split: str, labels: NDArray[Any]) -> None:
 def _refuse_classes_without_training(
     name: str, frequency: NDArray[np.int64], tested: NDArray[np.int64], class_names: Sequence[str]
 ) -> None:
-    """Nothing can learn a class without training samples. frequency, tested: [C] samples of either split."""
+    """Nothing can learn a class without training samples.
+
+    Args:
+        frequency, tested: [C] samples of either split.
+    """
     missing = np.flatnonzero(frequency == 0)
     if not len(missing):
         return

@@ -29,8 +29,12 @@ KEY = "data.server_unlabelled"
 def share_of(targets: Targets, rows: NDArray[np.int64], config: ServerUnlabelled, seed: int) -> NDArray[np.int64]:
     """The share that is set apart, ascending; none where the scenario sets no share.
 
-    Every class gives the same share, rounded down. targets: true ones of the training set. rows: those that may be
-    taken. seed: the scenario's, used where the configuration has none.
+    Every class gives the same share, rounded down.
+
+    Args:
+        targets: true ones of the training set.
+        rows: those that may be taken.
+        seed: the scenario's, used where the configuration has none.
     """
     if config.share is None:
         return np.zeros(0, np.int64)
@@ -48,7 +52,9 @@ def at_server(
 ) -> NDArray[np.int64]:
     """The rows that the server may hold without labels, ascending; none where it has a file of its own.
 
-    share: what `share_of` gave. free: rows that nobody holds, for whatever purpose.
+    Args:
+        share: what `share_of` gave.
+        free: rows that nobody holds, for whatever purpose.
     """
     if config.file is not None:
         return np.zeros(0, np.int64)
@@ -57,7 +63,11 @@ def at_server(
 
 
 def expect_some(scenario: Scenario, rows: NDArray[np.int64], needs: Collection[str]) -> None:
-    """Raise `ScenarioError` where the strategy needs samples, and there are none. rows: of `at_server`."""
+    """Raise `ScenarioError` where the strategy needs samples, and there are none.
+
+    Args:
+        rows: of `at_server`.
+    """
     if "server_unlabelled" in needs and scenario.data.server_unlabelled.file is None and not len(rows):
         message = f"{scenario.strategy.name} needs samples without labels at the server, and no training sample is left"
         raise ScenarioError(Problem(KEY, f"{message}; set share=0.1, or a file"))
@@ -66,7 +76,8 @@ def expect_some(scenario: Scenario, rows: NDArray[np.int64], needs: Collection[s
 def of_file(config: ServerUnlabelled, kind: InputKind, seed: int) -> NDArray[Any]:
     """[n, ...] the samples of the file, in the form in which the kind stores its own.
 
-    Raises `ScenarioError` for a file that is not there, or whose samples are not of the data set's kind.
+    Raises:
+        ScenarioError: for a file that is not there, or whose samples are not of the data set's kind.
     """
     file, _, name = str(config.file).partition(".npz:")
     path = Path(f"{file}.npz").expanduser()

@@ -28,8 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """x: [B, ...] inputs, ready for the model; in their place may stand their features (`Site.encoded`), which a model
-    takes too. y: [B] targets. rows: [B] positions in the site's data."""
+    """Some samples of a site, on the device of its model.
+
+    Attributes:
+        x: [B, ...] inputs, ready for the model; in their place may stand their features (`Site.encoded`), which a model
+            takes too.
+        y: [B] targets.
+        rows: [B] positions in the site's data.
+    """
 
     x: Tensor
     y: Tensor
@@ -41,7 +47,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a data set, gathered by index when they are used. index: [n] rows of `inputs` and `targets`."""
+    """Some rows of a data set, gathered by index when they are used.
+
+    Attributes:
+        index: [n] rows of `inputs` and `targets`.
+    """
 
     inputs: Inputs
     targets: Tensor
@@ -60,7 +70,11 @@ class Rows:
         return self.inputs.take(self.index)  # type: ignore[no-any-return]
 
     def labelled(self, y: Tensor) -> Rows:
-        """These rows with other targets. y: [n]."""
+        """These rows with other targets.
+
+        Args:
+            y: [n].
+        """
         return Rows(self.inputs, self.targets.index_put((self.index,), y), self.index)
 
     def joined(self, other: Rows) -> Rows:
@@ -78,23 +92,24 @@ class Rows:
 class Site:
     """What a learner sees.
 
-    class_counts: [C] samples per class.
-    rng: this site's generator of this round.
-    epoch_size: samples in one epoch (its own, unless it stands for others).
-    progress: share of the run's rounds that are done, in [0, 1).
-    num_steps: steps taken in this round.
-    travel: by how much they would have moved a weight whose gradient is always one: the sum of the step sizes, with
-        what momentum adds; NaN where `local.optimizer` is not sgd.
-    span: the share of the run that one round is; 0 in evaluation, where the scenario's schedule does not apply.
-    elapsed: the part of this round's local steps that is done, in [0, 1].
-    continuous: whether the rounds are one training, so that the optimiser's state goes on.
-    keep_optimizer: whether it goes on all the same, from one round of a client to its next, in `state`; a strategy may
-        set it before it trains.
-    lr_factor: what every learning rate of its training is multiplied by; a strategy may set it before it trains.
-    state: tensors kept between rounds; a learner's names begin with its own, as in `sbcl/subclass`.
-    generator: of the augmentation, while the site trains.
-    unlabelled: further samples, whose targets are all -1 (`data.unlabelled`).
-    followed: what `fedlt.data.samplers.followed` has found, after the data and the counts that it is of.
+    Attributes:
+        class_counts: [C] samples per class.
+        rng: this site's generator of this round.
+        epoch_size: samples in one epoch (its own, unless it stands for others).
+        progress: share of the run's rounds that are done, in [0, 1).
+        num_steps: steps taken in this round.
+        travel: by how much they would have moved a weight whose gradient is always one: the sum of the step sizes, with
+            what momentum adds; NaN where `local.optimizer` is not sgd.
+        span: the share of the run that one round is; 0 in evaluation, where the scenario's schedule does not apply.
+        elapsed: the part of this round's local steps that is done, in [0, 1].
+        continuous: whether the rounds are one training, so that the optimiser's state goes on.
+        keep_optimizer: whether it goes on all the same, from one round of a client to its next, in `state`; a strategy
+            may set it before it trains.
+        lr_factor: what every learning rate of its training is multiplied by; a strategy may set it before it trains.
+        state: tensors kept between rounds; a learner's names begin with its own, as in `sbcl/subclass`.
+        generator: of the augmentation, while the site trains.
+        unlabelled: further samples, whose targets are all -1 (`data.unlabelled`).
+        followed: what `fedlt.data.samplers.followed` has found, after the data and the counts that it is of.
     """
 
     model: Net
@@ -139,7 +154,11 @@ class Site:
         return self.flat.trainable_views(vector)
 
     def tensors(self, shared: Tensor | None = None) -> dict[str, Tensor]:
-        """Copies of the model's weights and buffers by name. shared: [S] what is shared; as it is now unless given."""
+        """Copies of the model's weights and buffers by name.
+
+        Args:
+            shared: [S] what is shared; as it is now unless given.
+        """
         flat = self.flat
         return flat.views(torch.cat([flat.shared if shared is None else shared, flat.private, flat.frozen]))
 
@@ -213,8 +232,10 @@ class Site:
     def positions(self, count: int, sampler: Callable[[Site], NDArray[np.int64]] | None = None) -> NDArray[np.int64]:
         """Positions in the order of use: `count / n` passes of the sampler (the learner's) over the n samples.
 
-        A pass is what the sampler gives, however many samples it leaves out or repeats. Raises `HookError` for an empty
-        one, of which there would never be enough.
+        A pass is what the sampler gives, however many samples it leaves out or repeats.
+
+        Raises:
+            HookError: for an empty one, of which there would never be enough.
         """
         taken: list[NDArray[np.int64]] = []
         while count > 0:
@@ -231,8 +252,11 @@ class Site:
     ) -> list[Tensor]:
         """What `of` gives for each chunk of the site's own samples, in their order.
 
-        data: other rows instead. augmented: by a new draw of what the training applies; else as they are. The
-        model is in evaluation mode, and no gradient is kept: features, losses and statistics are taken this way.
+        The model is in evaluation mode, and no gradient is kept: features, losses and statistics are taken this way.
+
+        Args:
+            data: other rows instead.
+            augmented: by a new draw of what the training applies; else as they are.
         """
         rows = self.data if data is None else data
         self.model.eval()
@@ -273,8 +297,11 @@ class Site:
     ) -> None:
         """Train by stochastic gradient descent.
 
-        loss: (site, batch) -> scalar. only, without: patterns of the parameters to train, and of those to leave out;
-        those outside the stage's and the strategy's frozen ones are left out as well. epochs, lr: the scenario's unless
-        given; the scenario's schedule applies to either. sampler: one pass over the data; the learner's unless given.
+        Args:
+            loss: (site, batch) -> scalar.
+            only, without: patterns of the parameters to train, and of those to leave out; those outside the stage's and
+                the strategy's frozen ones are left out as well.
+            epochs, lr: the scenario's unless given; the scenario's schedule applies to either.
+            sampler: one pass over the data; the learner's unless given.
         """
         self.trainer.train(self, loss, only=only, without=without, epochs=epochs, lr=lr, sampler=sampler)

@@ -61,7 +61,11 @@ class Source(Protocol):
         """Everything that decides the arrays, as JSON; digests by file (`fedlt.data.digests.stamp`) as a dictionary."""
 
     def read(self, place: Path | None = None) -> RawData:
-        """The data set. place: folder in which large arrays may be left, mapped; None: all in memory."""
+        """The data set.
+
+        Args:
+            place: folder in which large arrays may be left, mapped; None: all in memory.
+        """
 
     def read_labels(self) -> RawLabels:
         """Its labels and group columns, without touching the inputs."""
@@ -113,23 +117,39 @@ class Missing:
         return self.config.name
 
     def identity(self) -> list[Any]:
-        """Raises `ScenarioError`."""
+        """Refuse, with a sentence that says where to get the set.
+
+        Raises:
+            ScenarioError: always.
+        """
         raise refuse(f"{self.name!r} was not found. {PUBLISHED[self.name].where(self.name)}")
 
     def read(self, place: Path | None = None) -> RawData:
-        """Raises `ScenarioError`."""
+        """Refuse, with a sentence that says where to get the set.
+
+        Raises:
+            ScenarioError: always.
+        """
         raise AssertionError(self.identity())
 
     def read_labels(self) -> RawLabels:
-        """Raises `ScenarioError`."""
+        """Refuse, with a sentence that says where to get the set.
+
+        Raises:
+            ScenarioError: always.
+        """
         raise AssertionError(self.identity())
 
 
 def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
     """The data set, inputs memory-mapped from the cache; `fedlt.data.encoded.load` gives features in their place.
 
-    cache_dir: where decoded sets are kept; None for `$FEDLT_CACHE`, else `~/.cache/fedlt`. A cache that cannot be
-    written costs a warning. Raises `ScenarioError` for a set that is not found or not usable.
+    Args:
+        cache_dir: where decoded sets are kept; None for `$FEDLT_CACHE`, else `~/.cache/fedlt`. A cache that cannot be
+            written costs a warning.
+
+    Raises:
+        ScenarioError: for a set that is not found or not usable.
     """
     source = _find(config)
     identity = source.identity()
@@ -148,9 +168,14 @@ def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
 def file_digests(config: Data, made_of: Mapping[str, str]) -> dict[str, str]:
     """What the data set's files hold now (`fedlt.data.digests`), without reading the data set.
 
-    made_of: the digests of which one wants to know whether they still hold. Of a set of the hub they do where that
-    revision is in the local cache: the hub itself is not asked. Empty where nothing is known. Raises `ScenarioError`
-    for a set that is not found.
+    Of a set of the hub they do where that revision is in the local cache: the hub itself is not asked. Empty where
+    nothing is known.
+
+    Args:
+        made_of: the digests of which one wants to know whether they still hold.
+
+    Raises:
+        ScenarioError: for a set that is not found.
     """
     source = _find(config)
     if not isinstance(source, Hub):
@@ -168,8 +193,10 @@ def _digests(identity: Sequence[Any]) -> dict[str, str]:
 def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:
     """The labels and group columns of the data set; inputs are neither decoded nor needed.
 
-    Where a well-known set is not on this machine, its labels are made from public class counts. Raises
-    `ScenarioError` for a set that is not found or not usable.
+    Where a well-known set is not on this machine, its labels are made from public class counts.
+
+    Raises:
+        ScenarioError: for a set that is not found or not usable.
     """
     found = _labels(config, cache_dir)
     return replace(found, class_names=_class_names(config, found.class_names))

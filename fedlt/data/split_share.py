@@ -22,7 +22,8 @@ def cut(labels: NDArray[Any], share: float) -> tuple[NDArray[np.int64], NDArray[
     A class gives the share of its rows, rounded, and at least one; one row stays for training. A class of a single row
     has no test sample.
 
-    labels: [N] numbers or texts: the class of each row, or of several the one that it follows (`stratum`).
+    Args:
+        labels: [N] numbers or texts: the class of each row, or of several the one that it follows (`stratum`).
     """
     _, codes = np.unique(labels.astype(str), return_inverse=True)
     taken = np.zeros(len(codes), bool)
@@ -36,7 +37,9 @@ def cut(labels: NDArray[Any], share: float) -> tuple[NDArray[np.int64], NDArray[
 def check_share(share: float | None, where: str, split: str, found: bool, lacks: str = "") -> None:
     """Refuse a share beside a test set, and a data set that has neither.
 
-    found: whether there is a test set. lacks: what is missing without one, as a verb and its object.
+    Args:
+        found: whether there is a test set.
+        lacks: what is missing without one, as a verb and its object.
     """
     if share is not None and found:
         raise refuse(f"has no effect: {where} has a test set ({split}); remove it", KEY)

@@ -28,7 +28,9 @@ PIECE = 2**24
 class RowWriter:
     """An array [count, ...] in the making: in memory, or in a file where it is `LARGE` and there is a place for one.
 
-    place: folder for the file; None: memory, whatever the size. name: of the file, without ending.
+    Attributes:
+        place: folder for the file; None: memory, whatever the size.
+        name: of the file, without ending.
     """
 
     def __init__(self, count: int, shape: tuple[int, ...], dtype: DTypeLike, place: Path | None, name: str) -> None:
@@ -48,7 +50,11 @@ class RowWriter:
             raise self._unwritten(error) from error
 
     def append(self, rows: NDArray[Any]) -> None:
-        """The next rows, [n, ...]. Raises `ScenarioError` where the disk refuses."""
+        """The next rows, [n, ...].
+
+        Raises:
+            ScenarioError: where the disk refuses.
+        """
         if self._file is None:
             self._array[self._at : self._at + len(rows)] = rows
         else:

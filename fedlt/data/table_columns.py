@@ -31,7 +31,13 @@ CHUNK = 512  # rows of pictures read at a time
 
 
 def read_data(name: str, train: Dataset, test: Dataset, config: Data, place: Path | None = None) -> RawData:
-    """All of a data set. place: folder for arrays that are large; None: memory. Raises `ScenarioError`."""
+    """All of a data set.
+
+    Raises `ScenarioError`.
+
+    Args:
+        place: folder for arrays that are large; None: memory.
+    """
     labels, fit = read_labels(name, train, test, config), Fit.of(config)
     columns = input_columns(name, train.features, config)
     for column in columns:

@@ -54,7 +54,12 @@ class Split:
 
 @dataclass(frozen=True)
 class TableFiles:
-    """A data set in table files. place: what messages call it. test: None where there is no test split."""
+    """A data set in table files.
+
+    Attributes:
+        place: what messages call it.
+        test: None where there is no test split.
+    """
 
     config: Data
     name: str
@@ -137,8 +142,10 @@ class TableFiles:
 def split_files(folder: Path, split: str, *kinds: Kind) -> Split | None:
     """The files of a split: `train.parquet`, numbered parts of it, or the files in a folder `train`.
 
-    A name that only begins with the split's (`train_small.parquet`) is another split. Raises `ScenarioError` where
-    several folders hold one.
+    A name that only begins with the split's (`train_small.parquet`) is another split.
+
+    Raises:
+        ScenarioError: where several folders hold one.
     """
     for kind in kinds:
         if kind == "saved":
@@ -177,7 +184,8 @@ def single_file(config: Data, path: Path) -> TableFiles:
 def _read_csv(files: Sequence[Path], texts: bool) -> Dataset:
     """Texts stay texts: a class that is called NA or None is no missing value.
 
-    texts: quoted cells may have line breaks, and be longer than what is read at a time.
+    Args:
+        texts: quoted cells may have line breaks, and be longer than what is read at a time.
     """
     import datasets
     import pyarrow as pa

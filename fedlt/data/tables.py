@@ -31,7 +31,11 @@ PROBE_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Hub:
-    """A data set of the Hugging Face hub, or of its local cache. hub_name: as in `uoft-cs/cifar10`."""
+    """A data set of the Hugging Face hub, or of its local cache.
+
+    Attributes:
+        hub_name: as in `uoft-cs/cifar10`.
+    """
 
     config: Data
     hub_name: str

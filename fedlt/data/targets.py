@@ -34,9 +34,13 @@ Groups = Mapping[str, NDArray[np.int64]]
 class Targets:
     """The labels of N rows.
 
-    values: [N, ...] as their kind keeps them, such as int64 [N] class numbers. num_classes: C. kind: what they are.
-    groups: group columns of the rows. frequency: int64 [C], how often each class occurs in the training set that says
-    which labels are rare; None: these rows are that set.
+    Attributes:
+        values: [N, ...] as their kind keeps them, such as int64 [N] class numbers.
+        num_classes: C.
+        kind: what they are.
+        groups: group columns of the rows.
+        frequency: int64 [C], how often each class occurs in the training set that says which labels are rare; None:
+            these rows are that set.
     """
 
     values: NDArray[Any]
@@ -47,7 +51,12 @@ class Targets:
 
     @classmethod
     def of_classes(cls, classes: NDArray[np.int64], num_classes: int | None = None) -> Self:
-        """Targets of one class a row. classes: int64 [N]. num_classes: one more than the largest unless given."""
+        """Targets of one class a row.
+
+        Args:
+            classes: int64 [N].
+            num_classes: one more than the largest unless given.
+        """
         return cls(classes, int(classes.max()) + 1 if num_classes is None else num_classes)
 
     def __len__(self) -> int:

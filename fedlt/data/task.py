@@ -22,14 +22,20 @@ if TYPE_CHECKING:
 class Task:
     """A prediction task.
 
-    kind: what the labels are, such as `single` (one class a sample). num_classes: C. input_shape: one sample's, as the
-    model gets it: (channels, height, width), (features,), (tokens,) or (steps, features). known_counts: [C] training
-    samples over all clients; None for a strategy that does not declare the need of them. rounds: the run's budget of
-    rounds. target: the kind itself, which has the loss that is usual for it. horizon: whether anything has asked for
-    the budget of rounds. inputs: all else that a model has to know of samples, such as the vocabulary of tokens; where
-    not given, what the shape suggests. class_vectors: [C, D] those of `model.class_vectors`, with D the
-    feature dimension; None where the scenario names none, and for methods that do not declare the need of them.
-    parents: int64 [C], the parent of each class in the tree of `data.parents`; None where the scenario names none.
+    Attributes:
+        kind: what the labels are, such as `single` (one class a sample).
+        num_classes: C.
+        input_shape: one sample's, as the model gets it: (channels, height, width), (features,), (tokens,) or (steps,
+            features).
+        known_counts: [C] training samples over all clients; None for a strategy that does not declare the need of them.
+        rounds: the run's budget of rounds.
+        target: the kind itself, which has the loss that is usual for it.
+        horizon: whether anything has asked for the budget of rounds.
+        inputs: all else that a model has to know of samples, such as the vocabulary of tokens; where not given, what
+            the shape suggests.
+        class_vectors: [C, D] those of `model.class_vectors`, with D the feature dimension; None where the scenario
+            names none, and for methods that do not declare the need of them.
+        parents: int64 [C], the parent of each class in the tree of `data.parents`; None where the scenario names none.
     """
 
     kind: str
@@ -49,7 +55,11 @@ class Task:
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """[C] training samples over all clients. Raises `FedLTError` where the strategy did not declare the need."""
+        """[C] training samples over all clients.
+
+        Raises:
+            FedLTError: where the strategy did not declare the need.
+        """
         if self.known_counts is None:
             raise FedLTError("task.class_counts is for strategies that declare it: needs = ('class_prior',)")
         return self.known_counts

@@ -52,7 +52,11 @@ def with_own_tokenizer(config: Data) -> Data:
 
 
 def shortening_of(config: Data) -> Shortening | None:
-    """What takes words out of the texts; None where nothing does. Raises `ScenarioError` for a file that is no list."""
+    """What takes words out of the texts; None where nothing does.
+
+    Raises:
+        ScenarioError: for a file that is no list.
+    """
     given, key = config.shorten, "data.shorten.stop_words"
     if not given.active:
         return None
@@ -84,7 +88,10 @@ def with_tokens(name: str, train: Given, test: Given, config: Data, kind: Target
     """Both splits, texts as tokens where the scenario names a tokenizer. Raises `ScenarioError`.
 
     Where clients are to choose the vocabulary, tokens are the numbers of words (`fedlt.data.vocabulary`).
-    name: of the data set, for messages. kind: of the targets.
+
+    Args:
+        name: of the data set, for messages.
+        kind: of the targets.
     """
     if config.tokenizer is None:
         return train, test

@@ -24,7 +24,8 @@ KEY = "data.unlabelled"
 def hide(clients: Ragged, config: Unlabelled, seed: int) -> tuple[Ragged, Ragged]:
     """Rows of each client that keep their label, and those that lose it; every client keeps at least one.
 
-    seed: the scenario's, used where the configuration has none.
+    Args:
+        seed: the scenario's, used where the configuration has none.
     """
     kept, hidden = [], []
     for client, rows in enumerate(clients):
@@ -40,9 +41,14 @@ def extra_rows(
 ) -> NDArray[np.int64]:
     """`extra` times as many rows as there are labelled ones, out of the free rows, with an imbalance of their own.
 
-    Classes keep their ranks: the largest labelled class is the largest here. targets: true ones of the training set.
-    free, labelled: rows, int64, counted by the class that they follow. Raises `ScenarioError` under `data.unlabelled`
-    where the source has too few.
+    Classes keep their ranks: the largest labelled class is the largest here.
+
+    Args:
+        targets: true ones of the training set.
+        free, labelled: rows, int64, counted by the class that they follow.
+
+    Raises:
+        ScenarioError: under `data.unlabelled` where the source has too few.
     """
     classes = targets.num_classes
     counts = targets.by_class(labelled).sizes

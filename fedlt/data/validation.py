@@ -31,11 +31,12 @@ MOST_PER_CLASS = 100
 class ValidationSet:
     """Training rows of the source that nobody trains on.
 
-    rows: int64 [V], the global set class by class, then the local sets client by client.
-    targets: of these rows, the true ones.
-    size: rows of the global set, G; the first G of `rows`.
-    clients: positions in `rows` of each client's local set; a client's may be empty.
-    from_training: int64 [C], samples of the global set that the long tail had kept, because too few were left out.
+    Attributes:
+        rows: int64 [V], the global set class by class, then the local sets client by client.
+        targets: of these rows, the true ones.
+        size: rows of the global set, G; the first G of `rows`.
+        clients: positions in `rows` of each client's local set; a client's may be empty.
+        from_training: int64 [C], samples of the global set that the long tail had kept, because too few were left out.
     """
 
     rows: NDArray[np.int64]
@@ -48,7 +49,11 @@ class ValidationSet:
     def of(
         cls, targets: Targets, whole: NDArray[np.int64], local: Ragged, from_training: NDArray[np.int64]
     ) -> ValidationSet:
-        """The set made of rows of the global and of the local ones. targets: true ones of the training set."""
+        """The set made of rows of the global and of the local ones.
+
+        Args:
+            targets: true ones of the training set.
+        """
         rows = np.concatenate([whole, local.values])
         positions = Ragged(len(whole) + np.arange(len(local.values)), local.offsets)
         return cls(rows, targets.select(rows), len(whole), positions, from_training)
@@ -101,15 +106,20 @@ def draw_global(
     classes, lead = targets.num_classes, targets.lead
     wanted = _per_class(config, len(others), classes)
     free = np.setdiff1d(others, kept)
+
     drawn = [np.zeros(0, np.int64)]
     from_training = np.zeros(classes, np.int64)
     for label in range(classes) if wanted else ():
+        # Rows that nobody trains on come first.
         rng = generator(_seed(config, seed), "validation", label)
         left_out, training = free[lead[free] == label], np.sort(kept[lead[kept] == label])
         first = rng.permutation(left_out)[:wanted]
+
+        # At least half of a class's training rows stay.
         missing = min(wanted - len(first), len(training) // 2)
         from_training[label] = missing
         drawn.append(np.sort(np.concatenate([first, rng.permutation(training)[:missing]])))
+
     rows = np.concatenate(drawn)
     return rows, kept[~np.isin(kept, rows)], from_training
 

@@ -34,9 +34,13 @@ def undecided(raw: RawData) -> bool:
 
 
 def with_vocabulary(raw: RawData, config: Data, held: Sequence[Ragged]) -> RawData:
-    """The data set as ids of the words that its clients choose. Raises `ScenarioError` where they choose none.
+    """The data set as ids of the words that its clients choose.
 
-    held: what each client trains on, as training rows; a client's texts are those of all of them.
+    Args:
+        held: what each client trains on, as training rows; a client's texts are those of all of them.
+
+    Raises:
+        ScenarioError: where they choose none.
     """
     kind, recipe = raw.inputs, recipe_of(config)
     assert isinstance(kind, NumberedKind) and isinstance(recipe, Federated)
@@ -73,8 +77,10 @@ def told(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """How many clients tell of each word [W], how often these have it [W], and how often all have it [W].
 
-    texts: numbers of words of each client, with padding. words: W, where 0 is no word. least: times that a client must
-    have a word to tell of it.
+    Args:
+        texts: numbers of words of each client, with padding.
+        words: W, where 0 is no word.
+        least: times that a client must have a word to tell of it.
     """
     clients, counts, total = (np.zeros(words, np.int64) for _ in range(3))
     for own in texts:

@@ -52,7 +52,11 @@ class MiniLM(TextEncoder):
 
 
 def _folder() -> Path:
-    """Where the package has its files. Raises ValueError where it is not installed."""
+    """Where the package has its files.
+
+    Raises:
+        ValueError: where it is not installed.
+    """
     spec = find_spec(PACKAGE)  # located, not imported
     if spec is None or spec.origin is None:
         raise ValueError(f"minilm needs a package that has its weights: {INSTALL}")

@@ -26,7 +26,11 @@ from fedlt.learners.logit_adjustment import LogitAdjustment
 
 @dataclass(frozen=True)
 class _Halved(Batch):
-    """A batch on its way through the strategy's loss. focal: where the learner leaves the part that is made flat."""
+    """A batch on its way through the strategy's loss.
+
+    Attributes:
+        focal: where the learner leaves the part that is made flat.
+    """
 
     focal: list[Tensor] = field(default_factory=list)
 

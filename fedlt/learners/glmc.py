@@ -75,7 +75,8 @@ class GLMC(Learner):
 def mixed_loss(logits: Tensor, pairs: tuple[Tensor, Tensor], share: float, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of logits [B, C] for labels of which `share` is the first [B] and the rest the second [B].
 
-    weights: [C] by which each part of a label is multiplied.
+    Args:
+        weights: [C] by which each part of a label is multiplied.
     """
     logs = F.log_softmax(logits, 1)
     mine, other = (F.nll_loss(logs, y, weights, reduction="sum") for y in pairs)

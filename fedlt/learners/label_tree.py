@@ -68,7 +68,12 @@ class LabelTree(Learner):
         return {"": joined, "consistent": torch.where(under, classes, classes - FAR)}
 
     def _log_parents(self, model: Net, features: Tensor, logits: Tensor) -> Tensor:
-        """[B, P] log-probabilities of the parents. features: [B, D]. logits: [B, C] of the classes."""
+        """[B, P] log-probabilities of the parents.
+
+        Args:
+            features: [B, D].
+            logits: [B, C] of the classes.
+        """
         if self.kind == "auxiliary":
             return cast(Tensor, model.part("parent_head")(features)).log_softmax(1)
         by_parent = logits.log_softmax(1)[:, None].masked_fill(~model.part("members"), float("-inf"))

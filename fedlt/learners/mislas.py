@@ -62,7 +62,11 @@ class MiSLAS(Mixup):
 
 def smoothing(counts: Tensor, head: float, tail: float) -> Tensor:
     """[C] label smoothing: from `tail`, of the smallest class that there is, to `head`, of the largest, along the first
-    quarter of a sine in the number of samples. counts: [C]."""
+    quarter of a sine in the number of samples.
+
+    Args:
+        counts: [C].
+    """
     largest = counts.max()
     smallest = counts.where(counts > 0, largest).min()
     place = (counts - smallest).clamp(min=0) / (largest - smallest).clamp(min=1)

@@ -81,7 +81,10 @@ class ProCo(LogitAdjustment):
 def contrast_logits(z: Tensor, sums: Tensor, temperature: float) -> Tensor:
     """[N, C] log of the mean of exp(z a / T) over samples a of each class, z [N, P] being unit vectors.
 
-    sums: [C, P + 1] of the classes' unit vectors, and their numbers. It is log C(kappa) - log C(|kappa mu + z / T|).
+    It is log C(kappa) - log C(|kappa mu + z / T|).
+
+    Args:
+        sums: [C, P + 1] of the classes' unit vectors, and their numbers.
     """
     means = (sums[:, :-1] / sums[:, -1:]).double()  # concentrations of 1e5 and more leave float32 no digits
     length = means.norm(dim=1)

@@ -62,7 +62,9 @@ class RIDE(LDAM):
     def routing_loss(self, router: Router, features: Tensor, each: Tensor, y: Tensor) -> Tensor:
         """Mean over experts but the last of the weighted binary cross-entropy of "another one is needed".
 
-        features: [B, M * D]. each: [M, B, C] logits, for which there is no gradient.
+        Args:
+            features: [B, M * D].
+            each: [M, B, C] logits, for which there is no gradient.
         """
         needed, parts, losses = self.needed(each, y), features.chunk(len(each), 1), []
         for index in range(len(each) - 1):
@@ -74,7 +76,11 @@ class RIDE(LDAM):
 
     def needed(self, each: Tensor, y: Tensor) -> Tensor:
         """[M - 1, B] whether another expert is wanted after each but the last: the mean so far is wrong, and some later
-        mean (or some later expert by itself) is right. each: [M, B, C] logits."""
+        mean (or some later expert by itself) is right.
+
+        Args:
+            each: [M, B, C] logits.
+        """
         means = each.cumsum(0).argmax(2) == y  # sums have the means' largest class
         right = means if self.target == "means" else each.argmax(2) == y
         return torch.stack([~means[index] & right[index + 1 :].any(0) for index in range(len(each) - 1)])
@@ -94,7 +100,10 @@ class RIDE(LDAM):
 def divergence_from_mean(each: Tensor) -> Tensor:
     """Sum over experts of the batch mean of KL(softmax of the mean logits || softmax of the expert's).
 
-    each: [M, B, C] logits. The mean is a constant for the gradient.
+    The mean is a constant for the gradient.
+
+    Args:
+        each: [M, B, C] logits.
     """
     mean = F.log_softmax(each.mean(0).detach(), 1).expand_as(each)
     return F.kl_div(F.log_softmax(each, 2), mean, reduction="sum", log_target=True) / each.shape[1]

@@ -50,20 +50,28 @@ class TLC(LDAM):
         each = experts_of(site.model).each(site.model.encode(batch.x)).float()
         margins, weights = self.scale * ldam_margins(site.class_counts, self.max_margin), self.class_weights(site)
         engaged = self.engaged(evidence.joint_uncertainty(each.detach())[:-1])
+
         heat = self.temperatures(site)
         joint = F.log_softmax(self.fused(each.detach()).logits / heat, 1)
+
+        # Each expert learns from the samples for which it is asked, and away from the fused prediction.
         total = each.new_zeros(())
         for logits, counted in zip(each, engaged, strict=True):
             shifted = with_margin(logits, batch.y, margins)
             value = F.cross_entropy(shifted, batch.y, weights, reduction="none")
             value = value + ANNEALED * site.now * evidence.against_none(shifted, batch.y)
+
             apart = F.kl_div(F.log_softmax(logits / heat, 1), joint, reduction="none", log_target=True).sum(1)
             value = value - self.diversity * heat.mean() ** 2 * apart
             total = total + (value * counted).sum() / counted.sum().clamp(min=1)
         return total
 
     def engaged(self, uncertainty: Tensor) -> Tensor:
-        """[M, B] whether a sample counts for an expert. uncertainty: [M, B] joint one before each expert."""
+        """[M, B] whether a sample counts for an expert.
+
+        Args:
+            uncertainty: [M, B] joint one before each expert.
+        """
         return uncertainty > self.engage * uncertainty.amax(1, keepdim=True)
 
     def temperatures(self, site: Site) -> Tensor:

@@ -18,8 +18,12 @@ def installed() -> bool:
 def epsilon(rounds: Sequence[int], clients: int, noise: float, delta: float) -> float:
     """Epsilon of all rounds together, where one client's data are replaced by others.
 
-    rounds: [M + 1] how many rounds there were with 0..M clients. clients: of which they were drawn, without
-    replacement. noise: standard deviation over sensitivity. What is the same for every round is computed once.
+    What is the same for every round is computed once.
+
+    Args:
+        rounds: [M + 1] how many rounds there were with 0..M clients.
+        clients: of which they were drawn, without replacement.
+        noise: standard deviation over sensitivity.
     """
     from dp_accounting.rdp import compute_epsilon
 

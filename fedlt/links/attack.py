@@ -23,8 +23,14 @@ FACTORS = {"sign_flip": 1.0, "scaled": 10.0}
 
 @dataclass(frozen=True)
 class Attack(Link):
-    """kind: sign_flip, scaled or label_flip. share: of the clients. clients: in place of a share. factor: of the
-    change, positive; None: the usual one of the kind."""
+    """Byzantine clients, drawn once for the whole run.
+
+    Attributes:
+        kind: sign_flip, scaled or label_flip.
+        share: of the clients.
+        clients: in place of a share.
+        factor: of the change, positive; None: the usual one of the kind.
+    """
 
     kind: str
     share: float | None = None
@@ -32,7 +38,11 @@ class Attack(Link):
     factor: float | None = None
 
     def obstacle(self, setting: Setting) -> str | None:
-        """Label flippers have a meaning where nothing is sent, too. Raises `ScenarioError` for clients not there."""
+        """Label flippers have a meaning where nothing is sent, too.
+
+        Raises:
+            ScenarioError: for clients not there.
+        """
         self.untested(setting)
         if self.kind in FACTORS or setting.strategy.scope == "centralized":
             return super().obstacle(setting) or setting.untrained

@@ -33,8 +33,10 @@ COUNTS = ("dropped", "late", "arrived", "attackers")
 class Fates:
     """What becomes of a round's cohort; ids in ascending order.
 
-    together: whose updates may be added up before the server sees them. apart: whose may not. absent: who takes no
-    part.
+    Attributes:
+        together: whose updates may be added up before the server sees them.
+        apart: whose may not.
+        absent: who takes no part.
     """
 
     together: tuple[int, ...]
@@ -62,7 +64,11 @@ class Chain:
 
     @classmethod
     def of(cls, scenario: Scenario, setting: Setting) -> Chain:
-        """The links that a scenario asks for. Raises `ScenarioError` for those that have no meaning in it."""
+        """The links that a scenario asks for.
+
+        Raises:
+            ScenarioError: for those that have no meaning in it.
+        """
         federation = scenario.federation
         attack, late = federation.attack, federation.late
         links: list[tuple[str, Link]] = [("federation.on_error", Finite())]
@@ -123,20 +129,27 @@ class Chain:
     ) -> Sending:
         """What the client sends of its vector [S], and what its links keep: `sums` and `state` have all links' tensors.
 
-        kept, received: what they kept after its last round, and what came with the model, by `link/PLACE/NAME`; what
-        else there is, is looked over.
+        Args:
+            kept, received: what they kept after its last round, and what came with the model, by `link/PLACE/NAME`;
+                what else there is, is looked over.
         """
         sending = Sending(self.setting, round, client, vector, weight)
+
         states, sums = dict[str, Tensor](), dict[str, Tensor]()
         for place, link in enumerate(self.links):
             if not overrides(link, Link.send):
                 continue
+
+            # Each link sees its own tensors alone, under the names that it gave them.
             sending.state = {name: value.to(vector.device) for name, value in _of(place, kept).items()}
             sending.received, sending.sums = _of(place, received), {}
+
             link.send(sending)
             _expect_sound(link, sending, vector)
+
             states |= _named(place, sending.state)
             sums |= _named(place, sending.sums)
+
         sending.state, sending.received, sending.sums = states, {}, sums
         return sending
 

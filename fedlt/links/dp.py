@@ -62,7 +62,8 @@ class DP(Link):
     def obstacle(self, setting: Setting) -> str | None:
         """What would leave a client without being clipped and noised, or noised for nothing.
 
-        Raises `ScenarioError` where the library is missing that accounts for the noise.
+        Raises:
+            ScenarioError: where the library is missing that accounts for the noise.
         """
         reason = super().obstacle(setting) or next(self._uncovered(setting), None)
         if reason is None and self.noise and not installed():

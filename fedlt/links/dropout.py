@@ -11,7 +11,11 @@ from fedlt.process import seeding
 
 @dataclass(frozen=True)
 class Dropout(Link):
-    """chance: that a sampled client takes no part in the round."""
+    """Sampled clients that drop out of a round.
+
+    Attributes:
+        chance: that a sampled client takes no part in the round.
+    """
 
     chance: float
 

@@ -24,8 +24,13 @@ from fedlt.strategy import Update
 
 @dataclass(frozen=True)
 class Lateness(Link):
-    """chance: that a sampled client's update comes late. rounds: by which it is late. weight: its weight, times the
-    usual; 0: it is discarded."""
+    """Sampled clients whose updates arrive rounds later.
+
+    Attributes:
+        chance: that a sampled client's update comes late.
+        rounds: by which it is late.
+        weight: its weight, times the usual; 0: it is discarded.
+    """
 
     chance: float
     rounds: int = 1

@@ -42,10 +42,15 @@ FLOAT = 32
 class Setting:
     """The run that a link is part of, as every process knows it.
 
-    seed: the scenario's. sizes: [K] training samples of each client. cohort: clients that are sampled in a round.
-    strategy, learner, task: whose updates pass. shared: S, numbers of the model that travel. trainable: T, the first of
-    these, which are trained; the others are buffers. links: all of the run, in order. uniform: whether each cohort is
-    as likely as any other.
+    Attributes:
+        seed: the scenario's.
+        sizes: [K] training samples of each client.
+        cohort: clients that are sampled in a round.
+        strategy, learner, task: whose updates pass.
+        shared: S, numbers of the model that travel.
+        trainable: T, the first of these, which are trained; the others are buffers.
+        links: all of the run, in order.
+        uniform: whether each cohort is as likely as any other.
     """
 
     seed: int
@@ -72,7 +77,11 @@ class Setting:
 
 @dataclass
 class Held:
-    """An update of one client that the server holds back. due: the round in which it arrives."""
+    """An update of one client that the server holds back.
+
+    Attributes:
+        due: the round in which it arrives.
+    """
 
     due: int
     update: Update
@@ -82,8 +91,10 @@ class Held:
 class Memory:
     """What a link keeps at the server between rounds.
 
-    state: tensors. outbox: tensors that its client half receives, in every round from the next one on. held: updates
-    under way.
+    Attributes:
+        state: tensors.
+        outbox: tensors that its client half receives, in every round from the next one on.
+        held: updates under way.
     """
 
     state: dict[str, Tensor] = field(default_factory=dict)
@@ -95,15 +106,17 @@ class Memory:
 class Sending:
     """What one client is about to send.
 
-    client: as its strategy has left it; `client.start` [T] is what it began from. vector: [S] what it has found:
-    trained weights, then buffers; it may be the model's own memory, so it is replaced, never edited in place. weight:
-    of the client in the mean.
-
-    state: what this link keeps for this client between rounds. received: what the link's server half sent with the
-    model. sums: tensors that are added up over the clients on their way to the link's server half.
-
-    numbers, bits, overhead: what the trained part costs on its way: so many numbers of so many bits, and further bytes.
-    positions: [numbers] which of the T numbers travel; None: all of them, in order.
+    Attributes:
+        client: as its strategy has left it; `client.start` [T] is what it began from.
+        vector: [S] what it has found: trained weights, then buffers; it may be the model's own memory, so it is
+            replaced, never edited in place.
+        weight: of the client in the mean.
+        state: what this link keeps for this client between rounds.
+        received: what the link's server half sent with the model.
+        sums: tensors that are added up over the clients on their way to the link's server half.
+        numbers, bits, overhead: what the trained part costs on its way: so many numbers of so many bits, and further
+            bytes.
+        positions: [numbers] which of the T numbers travel; None: all of them, in order.
     """
 
     setting: Setting
@@ -147,10 +160,14 @@ class Sending:
 class Arrival:
     """What has arrived at the server in a round, before the strategy aggregates it.
 
-    server: as strategies see it: `server.weights` [S] is the model that this round's clients began from,
-    `server.cohort` those that were asked to train. sampled: the ids of the whole cohort, with those who did not take
-    part. updates: of single clients, or sums over several; to be replaced. memory: of the link whose turn it is. sums:
-    what its client half has sent, added up. columns: of the round table, by name; to be added to.
+    Attributes:
+        server: as strategies see it: `server.weights` [S] is the model that this round's clients began from,
+            `server.cohort` those that were asked to train.
+        sampled: the ids of the whole cohort, with those who did not take part.
+        updates: of single clients, or sums over several; to be replaced.
+        memory: of the link whose turn it is.
+        sums: what its client half has sent, added up.
+        columns: of the round table, by name; to be added to.
     """
 
     setting: Setting

@@ -51,7 +51,11 @@ class Quantise(Link):
 
 
 def quantised(values: Tensor, bits: int, bucket: int, noise: Tensor | None) -> Tensor:
-    """[N] values as whole multiples of their bucket's step. noise: [N] in [0, 1); None: to the nearest."""
+    """[N] values as whole multiples of their bucket's step.
+
+    Args:
+        noise: [N] in [0, 1); None: to the nearest.
+    """
     levels = 2 ** (bits - 1) - 1
     buckets = pad(values, (0, -len(values) % bucket)).view(-1, bucket)
     step = buckets.abs().amax(dim=1, keepdim=True) / levels

@@ -15,7 +15,10 @@ from fedlt.statistic import Arrays, Predicted, Statistic
 class CountsByClass(Statistic):
     """Sums of whole numbers by client and true class, which add up exactly in any order.
 
-    cells: int64 [n, 3 + S] rows of client, true class, samples and S sums, ascending. counted: S.
+    cells: int64 [n, 3 + S] rows of client, true class, samples and S sums, ascending.
+
+    Attributes:
+        counted: S.
     """
 
     counted: ClassVar[int] = 1

@@ -24,9 +24,15 @@ NAMES = ("count", "total", "gram", "clients", "client_total", "client_classes")
 class Moments:
     """Moments of features [N, D] with classes in 0..C-1.
 
-    count: [C] samples of each class. total: [C, D] sums of their features. gram: [D, D] sum of h h^T. clients: [K] ids,
-    ascending, of the clients whose test rows are summed in client_total [K, D] (a row counts once for each client that
-    has it); client_classes: [K, C] how many of each class those are. All are floats, so that they travel alike.
+    All are floats, so that they travel alike.
+
+    Attributes:
+        count: [C] samples of each class.
+        total: [C, D] sums of their features.
+        gram: [D, D] sum of h h^T.
+        clients: [K] ids, ascending, of the clients whose test rows are summed in client_total [K, D] (a row counts once
+            for each client that has it).
+        client_classes: [K, C] how many of each class those are.
     """
 
     count: Matrix
@@ -69,7 +75,9 @@ def collapse_figures(moments: Moments, head: Matrix | None, told: list[str] | No
     clients' rows were summed, also their mean `alignment`.
 
     All but the last are 0 in a collapsed model. NaN where fewer than two classes have samples, or without such a head.
-    told: gets a line for each figure that cannot be computed.
+
+    Args:
+        told: gets a line for each figure that cannot be computed.
     """
     lines: list[str] = [] if told is None else told
     nan = float("nan")

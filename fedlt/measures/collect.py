@@ -14,7 +14,8 @@ Collected = dict[tuple[str, str], Arrays]
 class Collector:
     """One statistic of each kind for each model, made when the model's first batch comes.
 
-    kinds: the statistics by name, which stay empty.
+    Attributes:
+        kinds: the statistics by name, which stay empty.
     """
 
     def __init__(self, kinds: Mapping[str, Statistic], task: Task) -> None:

@@ -39,9 +39,11 @@ CELLS = _RANKS.stop
 class Confidence(Statistic):
     """Sums over the predictions of one model, or of one kind of personal model.
 
-    cells: int64 [CELLS], pooled over all samples: by bin the samples, the correct ones and the confidences; then loss
-    and Brier score; then, by rank, the wrong and the correct predictions. clients: int64 [K, 4] rows of client,
-    samples, loss and Brier score, in ascending order of clients; none for a generic model.
+    Attributes:
+        cells: int64 [CELLS], pooled over all samples: by bin the samples, the correct ones and the confidences; then
+            loss and Brier score; then, by rank, the wrong and the correct predictions.
+        clients: int64 [K, 4] rows of client, samples, loss and Brier score, in ascending order of clients; none for a
+            generic model.
     """
 
     title = "the confidence"
@@ -178,8 +180,9 @@ def _uncertainty(found: list[Prediction]) -> Tensor | None:
 def _samples(logits: Tensor, targets: Tensor, uncertainty: Tensor | None) -> Tensor:
     """int64 [N, 6] of bin, correct (0 or 1), confidence, loss, Brier score and rank.
 
-    logits: [N, C]; a row that is not finite counts as confidence 0. uncertainty: [N], NaN or None where the confidence
-    is to tell.
+    Args:
+        logits: [N, C]; a row that is not finite counts as confidence 0.
+        uncertainty: [N], NaN or None where the confidence is to tell.
     """
     logs = torch.log_softmax(logits.float(), 1)
     probabilities = logs.exp()

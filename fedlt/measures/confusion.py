@@ -82,6 +82,7 @@ class Confusions(Statistic):
     def rows(self, known: Known) -> dict[str, Columns]:
         client, true, predicted, count = self.cells.T
         found: dict[str, Columns] = {"confusion": {"client": client, "true": true, "pred": predicted, "count": count}}
+
         if self.subject.kind == "generic":
             matrix = self.by_client()[NOBODY]
             numbers = np.arange(self.task.num_classes)
@@ -93,6 +94,7 @@ class Confusions(Statistic):
         else:
             columns = self._clients(known)
             found["clients"] = {"client": columns["client"], "accuracy_masked": columns["accuracy"]}
+
         return found
 
     def _clients(self, known: Known) -> dict[str, NDArray[Any]]:

@@ -40,9 +40,13 @@ OF_KIND: dict[str, Makers] = {
 def statistics(target: Target, own: Sequence[Metric | Statistic] = (), tree: bool = False) -> dict[str, Statistic]:
     """The statistics of a run, empty, by their names in messages.
 
-    target: what the labels are; of a kind that is unknown here, those of the kind that it is derived from. own: the
-    statistics that the scenario names. tree: whether the classes have parents. Raises `ScenarioError` where nothing at
-    all would be measured.
+    Args:
+        target: what the labels are; of a kind that is unknown here, those of the kind that it is derived from.
+        own: the statistics that the scenario names.
+        tree: whether the classes have parents.
+
+    Raises:
+        ScenarioError: where nothing at all would be measured.
     """
     kinds = (base.__name__.lower() for base in type(target).__mro__)
     found = {name: make() for name, make in OF_KIND.get(next(filter(OF_KIND.get, kinds), ""), {}).items()}

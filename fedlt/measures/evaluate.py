@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 class TestSet:
     """The global test set, or the validation set, under the present backbone.
 
-    encoded: its samples, by their features. targets: [n, ...]. size: rows that the generic model is tested on, the
-    first ones; None: all. validation: which of the two it is.
+    Attributes:
+        encoded: its samples, by their features.
+        targets: [n, ...].
+        size: rows that the generic model is tested on, the first ones; None: all.
+        validation: which of the two it is.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of the name
@@ -53,7 +56,8 @@ def evaluate_generic(
 ) -> None:
     """Collects statistics of the generic model's variants over some chunks of the test set.
 
-    Raises FloatingPointError where logits are no prediction.
+    Raises:
+        FloatingPointError: where logits are no prediction.
     """
     undecided = Undecided()
     name = name_of((strategy, "generic"), (server.learner, "predict"))
@@ -74,8 +78,10 @@ def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: T
     """Collects statistics of a client's personal model on its own rows of the set, unmasked and masked.
 
     Masked: classes that the client never saw in training cannot be predicted. The strategy's `adapt` comes first; what
-    it trained or loaded (fine-tuning, whole private models) makes features be recomputed. Raises FloatingPointError
-    where logits are no prediction; nothing of the client is then collected.
+    it trained or loaded (fine-tuning, whole private models) makes features be recomputed.
+
+    Raises:
+        FloatingPointError: where logits are no prediction; nothing of the client is then collected.
     """
     undecided = Undecided()
     unseen = client.class_counts == 0
@@ -104,8 +110,14 @@ def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: T
 def feature_batch(
     test: TestSet, chunks: list[int], clients: Sequence[int], client_rows: Sequence[NDArray[np.int64]]
 ) -> FeatureBatch | None:
-    """The features that the generic model's test has left in the cache, of all rows of some chunks; clients and
-    client_rows: whose rows are told apart among them. None where the model no longer has the cache's backbone."""
+    """The features that the generic model's test has left in the cache, of all rows of some chunks.
+
+    Args:
+        clients, client_rows: whose rows are told apart among them.
+
+    Returns:
+        None where the model no longer has the backbone whose features the cache holds.
+    """
     rows = torch.cat([test.chunk_rows(index) for index in chunks])
     assert test.encoded.model is not None
     if not test.encoded.holds_for(test.encoded.model):
@@ -132,7 +144,14 @@ class Undecided:
         self._rows[subject] = self._rows.get(subject, 0) + len(logits)
 
     def refuse(self, hint: str = "") -> None:
-        """Raises FloatingPointError where there was such a row. hint: what may help."""
+        """Refuse predictions among which there was such a row.
+
+        Args:
+            hint: what may help.
+
+        Raises:
+            FloatingPointError: where there was one.
+        """
         for subject, parts in self._found.items():
             if count := int(torch.stack(parts).sum()):
                 what = f"{count} of {self._rows[subject]} samples have logits of {subject.full_name}"

@@ -62,8 +62,10 @@ class Split(Protocol):
 class Evaluation:
     """The statistics of one evaluation.
 
-    statistics: by name and model, in the order of their figures. skipped: clients that failed in it. head: [C, D] rows
-    of the generic head.
+    Attributes:
+        statistics: by name and model, in the order of their figures.
+        skipped: clients that failed in it.
+        head: [C, D] rows of the generic head.
     """
 
     round: int
@@ -83,8 +85,11 @@ class Evaluation:
 def merged(reports: Sequence[Collected], kinds: Mapping[str, Statistic], task: Task) -> Found:
     """What several workers have collected, put together.
 
-    kinds: the run's statistics by name, which stay empty. Figures of the test set come first, then by statistic and
-    kind of model. Variants stand in the order in which the strategy gives them for the first statistic, then by name.
+    Figures of the test set come first, then by statistic and kind of model. Variants stand in the order in which the
+    strategy gives them for the first statistic, then by name.
+
+    Args:
+        kinds: the run's statistics by name, which stay empty.
     """
     found: Found = {}
     for report in reports:
@@ -147,8 +152,10 @@ def validation_figures(evaluation: Evaluation, split: Split) -> dict[str, float]
 class Derived:
     """What follows from an evaluation.
 
-    metrics: see `figures`. told: a line for each figure that could not be computed. rows(): (table, columns) pairs for
-    `fedlt.results.tables`.
+    Attributes:
+        metrics: see `figures`.
+        told: a line for each figure that could not be computed. rows(): (table, columns) pairs for
+            `fedlt.results.tables`.
     """
 
     def __init__(self, evaluation: Evaluation, split: Split) -> None:
@@ -197,9 +204,11 @@ class Derived:
     def _told(self, table: str, held: Mapping[str, Any]) -> dict[str, Any]:
         """Columns of a table that nobody measures: what the split says of its clients or classes."""
         about, names = self.known, np.array(GROUPS)
+
         if table == "clients":
             clients = held["client"]
             return {"train_samples": about.train_samples[clients], "test_samples": about.test_samples[clients]}
+
         if table == "classes":
             classes = held["class"]
             return {

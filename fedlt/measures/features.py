@@ -57,7 +57,11 @@ class FeatureMoments(Statistic):
 
 
 def _moments(batch: FeatureBatch, classes: Tensor) -> Moments:
-    """classes: [N, C], one-hot."""
+    """The moments of one batch of features.
+
+    Args:
+        classes: [N, C], one-hot.
+    """
     features = batch.features
     index = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *batch.held])).to(features.device)
     offsets = torch.from_numpy(np.cumsum([0, *map(len, batch.held)])).to(features.device)

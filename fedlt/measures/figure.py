@@ -18,9 +18,10 @@ from math import isnan
 class Unit:
     """How values of one unit are shown.
 
-    word: written after a title, as in `accuracy, %`; empty for plain numbers.
-    scale: by which a value is multiplied.
-    digits: shown after the point.
+    Attributes:
+        word: written after a title, as in `accuracy, %`; empty for plain numbers.
+        scale: by which a value is multiplied.
+        digits: shown after the point.
     """
 
     word: str
@@ -28,7 +29,11 @@ class Unit:
     digits: int
 
     def text(self, value: float, sign: bool = False) -> str:
-        """The value in this unit, without the word. sign: before positive values, too; a zero is positive."""
+        """The value in this unit, without the word.
+
+        Args:
+            sign: before positive values, too; a zero is positive.
+        """
         rounded = round(self.scale * value, self.digits) + 0.0
         return f"{rounded:{'+' if sign else ''}.{self.digits}f}"
 
@@ -50,17 +55,19 @@ BETTER = ("higher", "lower", "")
 class Figure:
     """One figure.
 
-    name: that of a metric, `top_3`, for whichever model; `generic/few` where the model matters; or a column of a run's
-        tables, `clients.nll`.
-    text: what it means, in sentences.
-    title: what a chart of it is called, after the model's name.
-    header: heads its column where every column is a metric; the metric's name unless given.
-    column: heads its column where rows are models or clients; the last part of the name unless given.
-    axis: what its values are called along an axis; the last part of the name unless given.
-    unit: one of `UNITS`, or a word of one's own; empty: a fraction if all values are between 0 and 1, else a number.
-    better: `higher`, `lower`, or empty where neither is.
-    headline: whether it may stand for a model as a whole, as accuracy does.
-    section: of the report, in which it has a column: `confidence`, `features`; empty: none.
+    Attributes:
+        name: that of a metric, `top_3`, for whichever model; `generic/few` where the model matters; or a column of a
+            run's tables, `clients.nll`.
+        text: what it means, in sentences.
+        title: what a chart of it is called, after the model's name.
+        header: heads its column where every column is a metric; the metric's name unless given.
+        column: heads its column where rows are models or clients; the last part of the name unless given.
+        axis: what its values are called along an axis; the last part of the name unless given.
+        unit: one of `UNITS`, or a word of one's own; empty: a fraction if all values are between 0 and 1, else a
+            number.
+        better: `higher`, `lower`, or empty where neither is.
+        headline: whether it may stand for a model as a whole, as accuracy does.
+        section: of the report, in which it has a column: `confidence`, `features`; empty: none.
     """
 
     name: str

@@ -44,8 +44,9 @@ def entries() -> list[Figure]:
 def described(name: str, own: Mapping[str, Figure] | None = None) -> Figure:
     """The record of a metric or column, under the name given; one that tells no more than it where there is none.
 
-    name: such as `personal_masked[psi]/few`, `validation/generic/accuracy` or `clients.nll`.
-    own: records of a run's own metrics by their names: those of one model, or the last parts alone.
+    Args:
+        name: such as `personal_masked[psi]/few`, `validation/generic/accuracy` or `clients.nll`.
+        own: records of a run's own metrics by their names: those of one model, or the last parts alone.
     """
     plain = _plain(name)
     variant = "".join(re.findall(r"\[[^]]*\]", name))
@@ -89,8 +90,11 @@ def _of_any_model(name: str, records: Mapping[str, Figure]) -> Figure | None:
 
 def explain(name: str) -> list[Figure]:
     """The records that a name stands for: a metric (`personal_masked[psi]/few`), a column (`clients.nll`), or the last
-    part of either (`few`), or the heading of a table's column (`tail`, `worst 10 %`). Raises `ScenarioError` with the
-    nearest right spelling."""
+    part of either (`few`), or the heading of a table's column (`tail`, `worst 10 %`).
+
+    Raises:
+        ScenarioError: with the nearest right spelling.
+    """
     found = described(name)
     if found.text:
         return [found]

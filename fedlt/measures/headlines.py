@@ -17,7 +17,10 @@ ACCURACY = "accuracy"
 def headline(names: Iterable[str], own: Iterable[Figure] = ()) -> str:
     """The last part of the figure that stands for a model as a whole, among these metrics of a run.
 
-    Accuracy, unless the run has none and another figure that may stand for it. own: records of the run's own metrics.
+    Accuracy, unless the run has none and another figure that may stand for it.
+
+    Args:
+        own: records of the run's own metrics.
     """
     found = {name.rpartition("/")[2] for name in names}
     able = (figure.last_part for figure in (*METRICS.values(), *own) if figure.headline)
@@ -33,8 +36,9 @@ def by_group(main: str) -> tuple[str, str, str]:
 def compared(names: Collection[str], balanced: bool = True, own: Iterable[Figure] = ()) -> tuple[str, ...]:
     """What a comparison shows of runs that have these metrics, unless it is told.
 
-    balanced: whether their test sets are; the mean of class recalls stands beside the accuracy where not.
-    own: records of the runs' own metrics.
+    Args:
+        balanced: whether their test sets are; the mean of class recalls stands beside the accuracy where not.
+        own: records of the runs' own metrics.
     """
     main = headline(names, own)
     shown = (

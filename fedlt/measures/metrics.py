@@ -26,8 +26,10 @@ GROUPS = ("many", "medium", "few")
 class Confusion:
     """Sparse confusion matrix: `count[i]` samples of class `true[i]` were predicted as class `pred[i]`.
 
-    true, pred, count: int64 [n], cells in ascending order of (true, pred), each cell once, counts > 0. Sparse, because
-    a client's test set touches few of the num_classes ** 2 cells.
+    Sparse, because a client's test set touches few of the num_classes ** 2 cells.
+
+    Attributes:
+        true, pred, count: int64 [n], cells in ascending order of (true, pred), each cell once, counts > 0.
     """
 
     true: NDArray[np.int64]
@@ -37,7 +39,11 @@ class Confusion:
 
     @classmethod
     def from_predictions(cls, true: ArrayLike, pred: ArrayLike, num_classes: int) -> Confusion:
-        """Counts N predictions. true, pred: integers [N] in 0..num_classes-1, else ValueError."""
+        """Counts N predictions.
+
+        Args:
+            true, pred: integers [N] in 0..num_classes-1, else ValueError.
+        """
         t, p = np.asarray(true, dtype=np.int64), np.asarray(pred, dtype=np.int64)
         return cls._collect(t, p, np.ones(t.shape, dtype=np.int64), num_classes)
 
@@ -123,9 +129,12 @@ class Confusion:
         return _mean_defined(f1[self.support > 0])
 
     def group_accuracy(self, groups: NDArray[np.int8]) -> tuple[float, float, float]:
-        """(many, medium, few): mean recall over the group's classes that have test samples. groups: [C] of 0, 1, 2.
+        """(many, medium, few): mean recall over the group's classes that have test samples.
 
         The field's many/medium/few shot accuracy. On a balanced test set it is also the accuracy over the samples.
+
+        Args:
+            groups: [C] of 0, 1, 2.
         """
         recall = self.recall()
         many, medium, few = (_mean_defined(recall[groups == group]) for group in range(3))
@@ -135,8 +144,10 @@ class Confusion:
 def generic_metrics(confusion: Confusion, groups: NDArray[np.int8], mass_counts: NDArray[np.int64]) -> dict[str, float]:
     """Figures of one generic model on the global test set.
 
-    groups: [C] of 0, 1, 2, for `many`, `medium`, `few`. mass_counts: [C] the clients' local test sets summed, for
-    `mass_many`, ...: the groups of the FedLoGe code, 75 / 20 / 5 % of that mass.
+    Args:
+        groups: [C] of 0, 1, 2, for `many`, `medium`, `few`.
+        mass_counts: [C] the clients' local test sets summed, for `mass_many`, ...: the groups of the FedLoGe code, 75 /
+            20 / 5 % of that mass.
     """
     return {
         "accuracy": confusion.accuracy,
@@ -152,9 +163,11 @@ def personal_columns(
 ) -> dict[str, NDArray[Any]]:
     """One row per client, ascending: client, test_samples, accuracy, balanced_accuracy, macro_f1, many, medium, few.
 
-    client_counts: client -> [C] its training samples of each class. Its class groups follow from them by the
-    75 / 20 / 5 % mass rule. A client with an empty test set has NaN throughout. The figures equal those of
-    `Confusion`, computed for all clients at once.
+    Its class groups follow from them by the 75 / 20 / 5 % mass rule. A client with an empty test set has NaN
+    throughout. The figures equal those of `Confusion`, computed for all clients at once.
+
+    Args:
+        client_counts: client -> [C] its training samples of each class.
     """
     ids = np.array(sorted(confusions), dtype=np.int64)
     parts = [confusions[k] for k in ids.tolist()]

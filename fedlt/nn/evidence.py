@@ -23,10 +23,13 @@ def beliefs(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def joint_uncertainty(each: Tensor) -> Tensor:
-    """[M + 1, B] the uncertainty that is left before each expert, and after the last. each: [M, B, C] logits.
+    """[M + 1, B] the uncertainty that is left before each expert, and after the last.
 
     It is 1 before the first; then w <- w u_i / (1 - K), K being the conflict of expert i's beliefs with those of the
     expert before it, sum over c != c' of b_c b'_c'.
+
+    Args:
+        each: [M, B, C] logits.
     """
     belief, uncertainty = beliefs(each)
     left = [torch.ones_like(uncertainty[0])]

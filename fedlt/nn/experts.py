@@ -73,7 +73,12 @@ class Router(nn.Module):
         self.decide = nn.ModuleList(nn.Linear(REDUCED + self.top, 1) for _ in range(experts - 1))
 
     def forward(self, index: int, features: Tensor, logits: Tensor) -> Tensor:
-        """[B] logits, after expert `index`. features: [B, D] of that expert. logits: [B, C] the mean so far."""
+        """[B] logits, after expert `index`.
+
+        Args:
+            features: [B, D] of that expert.
+            logits: [B, C] the mean so far.
+        """
         seen = self.reduce[index](F.normalize(features)).relu()
         return self.decide[index](torch.cat([seen, logits.topk(self.top).values], 1))[:, 0]  # type: ignore[no-any-return]
 
@@ -86,8 +91,9 @@ def cascade(
 ) -> Prediction:
     """Experts one after the other, each on the samples for which another one was wanted.
 
-    fuse: [M', B, C] logits of the experts asked so far to their joint prediction. more: (index of the last expert
-    asked, its features [B, D], the joint prediction) to [B] bool.
+    Args:
+        fuse: [M', B, C] logits of the experts asked so far to their joint prediction.
+        more: (index of the last expert asked, its features [B, D], the joint prediction) to [B] bool.
     """
     assert isinstance(model.backbone, Experts)
     inputs = x.inputs() if isinstance(x, Features) else x
@@ -115,7 +121,11 @@ def cascade(
 
 
 def add_experts(model: Net, count: int, make_head: Callable[[int], nn.Module]) -> None:
-    """Turn a model into `count` experts that share its stem, each initialised anew. make_head: D -> a head."""
+    """Turn a model into `count` experts that share its stem, each initialised anew.
+
+    Args:
+        make_head: D -> a head.
+    """
     dim = model.feature_dim
     add_branches(model, count)
     model.head = ExpertHeads([make_head(dim) for _ in range(count)])
@@ -124,7 +134,10 @@ def add_experts(model: Net, count: int, make_head: Callable[[int], nn.Module]) -
 def add_branches(model: Net, count: int, late: bool = False) -> None:
     """Turn the backbone into `count` branches on its stem, each initialised anew, and leave the head to the caller.
 
-    late: see `split`. Features are those of all branches, side by side.
+    Features are those of all branches, side by side.
+
+    Args:
+        late: see `split`.
     """
     stem, trunk = split(model.backbone, late)
     branches = [trunk, *(copy.deepcopy(trunk) for _ in range(count - 1))]
@@ -138,11 +151,16 @@ def add_branches(model: Net, count: int, late: bool = False) -> None:
 
 
 def split(backbone: nn.Module, late: bool = False) -> tuple[nn.Module, nn.Module]:
-    """Stem and the rest. Raises ValueError where the model cannot be split.
+    """Stem and the rest.
 
-    The stem is the first layer with parameters and what follows it; late: all before the last such layer that does more
-    than normalise, and in a residual network all but its last block. It holds the first layer in any case, and nothing
-    but the embeddings of an encoder of token ids.
+    The stem is the first layer with parameters and what follows it;
+
+    Args:
+        late: all before the last such layer that does more than normalise, and in a residual network all but its last
+            block. It holds the first layer in any case, and nothing but the embeddings of an encoder of token ids.
+
+    Raises:
+        ValueError: where the model cannot be split.
     """
     if isinstance(backbone, ResNetBackbone):
         return backbone.split(late)

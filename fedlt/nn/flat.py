@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 class Flat:
     """The layout of a model, known to server and workers alike because both derive it from the same model.
 
-    private, frozen: patterns of tensor names (`head.*`). memory_format: order in which 4-d weights lie in memory (and
-    so in the vector). given_frozen: names of what arrived frozen. still: the modules that stay in evaluation mode,
-    since all of their parameters arrived so.
+    Attributes:
+        private, frozen: patterns of tensor names (`head.*`).
+        memory_format: order in which 4-d weights lie in memory (and so in the vector).
+        given_frozen: names of what arrived frozen.
+        still: the modules that stay in evaluation mode, since all of their parameters arrived so.
     """
 
     def __init__(
@@ -119,7 +121,8 @@ class Flat:
     def settle(self) -> None:
         """Bring the vectors up to the model's buffers, some of which lie elsewhere, or were given another tensor.
 
-        Raises ValueError for a parameter that was given other memory: steps of SGD would not have reached it.
+        Raises:
+            ValueError: for a parameter that was given other memory: steps of SGD would not have reached it.
         """
         for name, module, attribute, parameter, address in self._parameters:
             if parameter.data_ptr() != address or module._parameters.get(attribute) is not parameter:

@@ -31,8 +31,10 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Prepared(nn.Module):
     """An encoder of pictures, given what it was trained on: pixels in three channels, standardised by its own moments.
 
-    encoder: from [B, 3, H, W] to features. scale, shift: [1, C, 1, 1], from the data set's standardised pixels. size:
-    pixels in height and width; None: as they are.
+    Attributes:
+        encoder: from [B, 3, H, W] to features.
+        scale, shift: [1, C, 1, 1], from the data set's standardised pixels.
+        size: pixels in height and width; None: as they are.
     """
 
     scale: Tensor
@@ -59,7 +61,11 @@ def prepared(
 ) -> Prepared:
     """The encoder behind the step from the data set's pixels to its own; grey pictures are repeated in three channels.
 
-    moments: mean and standard deviation of the pixels 0..1 that it was trained on. Raises ValueError for other inputs.
+    Args:
+        moments: mean and standard deviation of the pixels 0..1 that it was trained on.
+
+    Raises:
+        ValueError: for other inputs.
     """
     if len(inputs.shape) != 3 or inputs.shape[0] not in (1, 3):
         raise ValueError(f"it encodes pictures of one or three channels, and the inputs are {inputs}")
@@ -91,7 +97,8 @@ class Read(nn.Module):
 class LibraryModel(Model):
     """An encoder of another library, and a linear head.
 
-    library, entry: the two parts of its name.
+    Attributes:
+        library, entry: the two parts of its name.
     """
 
     library: str = ""
@@ -169,7 +176,11 @@ class LibraryModel(Model):
             )
 
     def _imported(self, name: str) -> Any:
-        """The library. Raises ValueError with the command that installs it."""
+        """The library.
+
+        Raises:
+            ValueError: with the command that installs it.
+        """
         try:
             return importlib.import_module(name)
         except ImportError as error:
@@ -183,7 +194,11 @@ class LibraryModel(Model):
             ) from error
 
     def _loaded(self, load: Callable[[], Any]) -> Any:
-        """What the library gives. Raises ValueError where it does not know the name, or has no weights at hand."""
+        """What the library gives.
+
+        Raises:
+            ValueError: where it does not know the name, or has no weights at hand.
+        """
         try:
             return load()
         except Exception as error:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 class Net(nn.Module):
     """`head(backbone(x))`. Strategies and learners may add further modules.
 
-    feature_dim: D. inputs: the kind of the inputs, which knows their masks; `fedlt.training.trial.build` sets it.
-    head_name: what the head is called in a module that was taken apart (`fedlt.nn.wrapped`). no_head: a sentence where
-    the head is none, and the features are the logits.
+    Attributes:
+        feature_dim: D.
+        inputs: the kind of the inputs, which knows their masks; `fedlt.training.trial.build` sets it.
+        head_name: what the head is called in a module that was taken apart (`fedlt.nn.wrapped`).
+        no_head: a sentence where the head is none, and the features are the logits.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, feature_dim: int) -> None:
@@ -38,15 +40,21 @@ class Net(nn.Module):
     def encode(self, x: Tensor | Features, mask: Tensor | None = None) -> Tensor:
         """[B, D] features. Use this instead of `backbone(x)`: features may be at hand already, inputs may be padded.
 
-        x: a batch, as the site or a test set gives it. mask: [B, L] which steps of x are real; None: the inputs' kind
-        tells it from x itself. A backbone whose `forward` takes two arguments is given it.
+        Args:
+            x: a batch, as the site or a test set gives it.
+            mask: [B, L] which steps of x are real; None: the inputs' kind tells it from x itself. A backbone whose
+                `forward` takes two arguments is given it.
         """
         if isinstance(x, Features):
             return x.under(self)
         return self.through(self.backbone, x, mask)
 
     def through(self, part: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What the backbone, or a part of it that reads inputs, gives for a batch; x, mask: as for `encode`."""
+        """What the backbone, or a part of it that reads inputs, gives for a batch;
+
+        Args:
+            x, mask: as for `encode`.
+        """
         if mask is None and self.inputs is not None:
             x, mask = self.inputs.split(x)
         return passed(part, x, mask)
@@ -58,7 +66,10 @@ class Net(nn.Module):
     def part(self, name: str) -> Any:
         """The module, parameter or buffer of that name: `part("head")`, `part("head.weight")`, `part("backbone.0")`.
 
-        Inside `Client.loss_at` it is what stands in a parameter's place. Raises AttributeError where there is none.
+        Inside `Client.loss_at` it is what stands in a parameter's place.
+
+        Raises:
+            AttributeError: where there is none.
         """
         return attrgetter(name)(self)
 

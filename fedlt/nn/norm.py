@@ -19,7 +19,8 @@ PyTorch's own layers, and others whose class has `Norm` in its name."""
 def expanded(model: nn.Module, patterns: Sequence[str], tensors: Iterable[str]) -> tuple[str, ...]:
     """The patterns, with the names of those tensors that stand for `NORMALISATION`.
 
-    Raises ValueError where the model has no such layer.
+    Raises:
+        ValueError: where the model has no such layer.
     """
     if NORMALISATION not in patterns:
         return tuple(patterns)

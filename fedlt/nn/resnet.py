@@ -58,20 +58,26 @@ class ResNetBackbone(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(channels, widths[0], 3, stem_stride, padding=1, bias=False)
         self.norm = norm(kind, widths[0])
+
+        # Every stage but the first halves the picture in its first block.
         stages: list[nn.Module] = []
         into = widths[0]
         for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):
             for index in range(count):
                 stages.append(Block(into, width, 2 if stage and not index else 1, kind, projected))
                 into = width
+
         self.blocks = nn.Sequential(*stages)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(F.relu(self.norm(self.stem(x)))).mean((2, 3))  # type: ignore[no-any-return]
 
     def split(self, late: bool = False) -> tuple[nn.Module, nn.Module]:
-        """The stem, and the blocks with what follows them, as modules of their own; late: all blocks but the last
-        belong to the stem."""
+        """The stem, and the blocks with what follows them, as modules of their own;
+
+        Args:
+            late: all blocks but the last belong to the stem.
+        """
         blocks = list(self.blocks)
         shared = blocks[:-1] if late else []
         own = blocks[len(shared) :]

@@ -15,8 +15,10 @@ from fedlt.nn.clauses import Clauses
 class Rule:
     """An AND of features, and what it says.
 
-    present: numbers of the features that must be there, ascending. absent: of those that must not. weights: [C] votes
-    for each class where it holds.
+    Attributes:
+        present: numbers of the features that must be there, ascending.
+        absent: of those that must not.
+        weights: [C] votes for each class where it holds.
     """
 
     present: tuple[int, ...]
@@ -24,11 +26,19 @@ class Rule:
     weights: tuple[int, ...]
 
     def holds(self, features: Collection[int]) -> bool:
-        """Whether it holds for a sample. features: the numbers of all that the sample has."""
+        """Whether it holds for a sample.
+
+        Args:
+            features: the numbers of all that the sample has.
+        """
         return all(one in features for one in self.present) and not any(one in features for one in self.absent)
 
     def text(self, names: Mapping[int, str] | Sequence[str] = ()) -> str:
-        """Its condition in words. names: of the features, by number; a feature without one is called by its number."""
+        """Its condition in words.
+
+        Args:
+            names: of the features, by number; a feature without one is called by its number.
+        """
         known = names if isinstance(names, Mapping) else dict(enumerate(names))
         there = [known.get(one, str(one)) for one in self.present]
         return " and ".join([*there, *(f"not {known.get(one, str(one))}" for one in self.absent)])
@@ -63,7 +73,9 @@ def rows(
 ) -> Iterator[dict[str, str | int]]:
     """A row for each rule and class that it votes for or against, as a table has them: rule, class, weight.
 
-    classes: their names. names: as in `Rule.text`.
+    Args:
+        classes: their names.
+        names: as in `Rule.text`.
     """
     for rule in rules:
         for label, weight in zip(classes, rule.weights, strict=True):

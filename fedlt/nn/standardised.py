@@ -17,11 +17,13 @@ class StandardisedHead(nn.Module):
     and each batch moves them before it is standardised. Batch normalisation's own statistics of a batch would take
     away what tells a client's classes apart, where it has few of them, and those of a single sample everything.
 
-    mean, square: [D] buffers, running means of h and h^2. Both are plain means, so that their average over clients is
-    the mean over the samples of all (an average of variances would lack what lies between the clients). Zero at first;
-    the first batch replaces them. momentum: share by which a batch moves them, as in PyTorch's batch normalisation.
-    floor: part of the mean variance over the features that is added to the variance of each, since a feature that
-    hardly ever answers would be blown up by its small deviation.
+    Attributes:
+        mean, square: [D] buffers, running means of h and h^2. Both are plain means, so that their average over clients
+            is the mean over the samples of all (an average of variances would lack what lies between the clients). Zero
+            at first; the first batch replaces them.
+        momentum: share by which a batch moves them, as in PyTorch's batch normalisation.
+        floor: part of the mean variance over the features that is added to the variance of each, since a feature that
+            hardly ever answers would be blown up by its small deviation.
     """
 
     momentum: ClassVar[float] = 0.1

@@ -30,9 +30,12 @@ if TYPE_CHECKING:
 class WrappedModule(Model):
     """The recipe of a model that is an ordinary module.
 
-    make: the class, or a function that returns the module. name: for sentences. arguments: for `make`, beside those
-    that the data tell (`fedlt.config.module_source.GIVEN`). head: name of the last layer; None: the last `nn.Linear`
-    with one output a class. channels_last: memory order of images.
+    Attributes:
+        make: the class, or a function that returns the module.
+        name: for sentences.
+        arguments: for `make`, beside those that the data tell (`fedlt.config.module_source.GIVEN`).
+        head: name of the last layer; None: the last `nn.Linear` with one output a class.
+        channels_last: memory order of images.
     """
 
     make: Callable[..., Any]
@@ -53,7 +56,11 @@ class WrappedModule(Model):
         return cls(make, name, {key: value for key, value in options.items() if key not in common}, **common)
 
     def build(self, task: Task) -> Net:
-        """The module in two parts. Raises ValueError with a sentence where that cannot be done."""
+        """The module in two parts.
+
+        Raises:
+            ValueError: with a sentence where that cannot be done.
+        """
         module = self._made(task)
         x, mask = task.inputs.split(task.inputs.example(2))
         run = partial(module, x, mask) if mask is not None and reads_mask(type(module).forward) else partial(module, x)
@@ -122,7 +129,8 @@ class WrappedModule(Model):
     ) -> tuple[str, Tensor] | None:
         """The name of the layer whose output is the logits, and its input; None where there is none.
 
-        Raises ValueError where `head` names no such layer, or where more is computed after the last linear layer.
+        Raises:
+            ValueError: where `head` names no such layer, or where more is computed after the last linear layer.
         """
         layers = dict(module.named_modules())
         if self.head is not None and self.head not in layers:

@@ -21,14 +21,15 @@ Array = NDArray[np.float64]
 class Axis:
     """One axis.
 
-    word: what its values are.
-    unit: of these, such as `%`; empty: none.
-    title: written along it; word and unit unless given.
-    low, high: its limits; None: as the values have it.
-    digits: after the point, where a value is told.
-    log: whether steps multiply.
-    whole: whether only whole numbers make sense.
-    names: of the places 0, 1, ...
+    Attributes:
+        word: what its values are.
+        unit: of these, such as `%`; empty: none.
+        title: written along it; word and unit unless given.
+        low, high: its limits; None: as the values have it.
+        digits: after the point, where a value is told.
+        log: whether steps multiply.
+        whole: whether only whole numbers make sense.
+        names: of the places 0, 1, ...
     """
 
     word: str
@@ -51,16 +52,17 @@ class Axis:
 class Line:
     """A line, of one method.
 
-    name: the method's.
-    x, y: [n] its points.
-    label: in the legend; the name unless given.
-    spread: [n] half the height of its band, such as a standard deviation; None: no band.
-    within: what values can be; the band ends there. None: anything.
-    bars: whether the spread is drawn as a bar at every point.
-    marked: whether points are marked.
-    offset: by which it is moved along x, so that several lines' bars stand side by side.
-    seeds: over which it is the mean; 0: not told.
-    texts: what is told of each point; made from the axes unless given.
+    Attributes:
+        name: the method's.
+        x, y: [n] its points.
+        label: in the legend; the name unless given.
+        spread: [n] half the height of its band, such as a standard deviation; None: no band.
+        within: what values can be; the band ends there. None: anything.
+        bars: whether the spread is drawn as a bar at every point.
+        marked: whether points are marked.
+        offset: by which it is moved along x, so that several lines' bars stand side by side.
+        seeds: over which it is the mean; 0: not told.
+        texts: what is told of each point; made from the axes unless given.
     """
 
     name: str
@@ -89,14 +91,15 @@ class Line:
 class Dots:
     """Dots, of one method.
 
-    name: the method's.
-    x, y: [n] where they are.
-    sizes: [n] what their areas follow.
-    largest: the size of the largest dot, of all charts that share their scale.
-    label: in the legend, and the title of a panel of their own; the name unless given.
-    corner: what is written above such a panel.
-    empty: what is written instead where there are none.
-    texts: what is told of each dot.
+    Attributes:
+        name: the method's.
+        x, y: [n] where they are.
+        sizes: [n] what their areas follow.
+        largest: the size of the largest dot, of all charts that share their scale.
+        label: in the legend, and the title of a panel of their own; the name unless given.
+        corner: what is written above such a panel.
+        empty: what is written instead where there are none.
+        texts: what is told of each dot.
     """
 
     name: str
@@ -115,10 +118,11 @@ class Dots:
 class Shades:
     """A map, whose shades are values.
 
-    values: [rows, columns]; NaN: nothing, which stays white.
-    word: what the values are, with their unit.
-    low, high: the values of the lightest and the darkest shade.
-    log: whether steps of shades multiply.
+    Attributes:
+        values: [rows, columns]; NaN: nothing, which stays white.
+        word: what the values are, with their unit.
+        low, high: the values of the lightest and the darkest shade.
+        log: whether steps of shades multiply.
     """
 
     values: Array
@@ -132,7 +136,9 @@ class Shades:
 class Behind:
     """Bars behind lines, at the places 0, 1, ..., with an axis of their own on the right.
 
-    heights: [n]. groups: [n] in words, to which group of classes each belongs.
+    Attributes:
+        heights: [n].
+        groups: [n] in words, to which group of classes each belongs.
     """
 
     heights: NDArray[np.int64]
@@ -144,18 +150,19 @@ class Behind:
 class Chart:
     """One chart.
 
-    name: by which a page finds it, unique in its section.
-    title: above it.
-    x, y: its axes.
-    marks: what it shows, of one kind.
-    note: what its reader must know; beneath a printed figure, above a page's chart.
-    behind: bars behind the lines.
-    diagonal: whether equal values are a line, and both axes have one scale.
-    level: a value of y that is drawn as a line.
-    ruled: whether values of y have thin lines.
-    dividers: places on x at which groups of neighbours part.
-    groups: their middles on x, and their names.
-    empty: what is written where there is nothing to show.
+    Attributes:
+        name: by which a page finds it, unique in its section.
+        title: above it.
+        x, y: its axes.
+        marks: what it shows, of one kind.
+        note: what its reader must know; beneath a printed figure, above a page's chart.
+        behind: bars behind the lines.
+        diagonal: whether equal values are a line, and both axes have one scale.
+        level: a value of y that is drawn as a line.
+        ruled: whether values of y have thin lines.
+        dividers: places on x at which groups of neighbours part.
+        groups: their middles on x, and their names.
+        empty: what is written where there is nothing to show.
     """
 
     name: str
@@ -192,8 +199,9 @@ def mean_line(name: str, x: NDArray[Any], values: Array, look: Look, label: str 
 def limits(lines: Sequence[Line], least: float, low: float, high: float) -> tuple[float | None, float | None]:
     """Limits of y, in per cent, around the lines and their bands, a twentieth wider, within `low` and `high`.
 
-    least: what they span at least, so that differences of a hair look it.
-    low: below 0, for markers; less where the axis ends below 100, so that no tick is below 0.
+    Args:
+        least: what they span at least, so that differences of a hair look it.
+        low: below 0, for markers; less where the axis ends below 100, so that no tick is below 0.
     """
     if not lines:
         return None, None
@@ -207,6 +215,7 @@ def limits(lines: Sequence[Line], least: float, low: float, high: float) -> tupl
 def squeezed(spans: Sequence[float]) -> bool:
     """Whether panels that share an axis as long as the longest of these would leave half of them less than half of it.
 
-    spans: what each panel needs.
+    Args:
+        spans: what each panel needs.
     """
     return len(spans) > 1 and float(np.median(spans)) < 0.5 * max(spans)

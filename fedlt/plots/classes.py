@@ -27,7 +27,9 @@ def class_accuracy(ax: Axes, runs: Runs, model: str = "generic", by: str | None 
 
     Mean over the seeds, with one sample standard deviation: as bars, or as a band where there are many classes; it ends
     at 0 and at 100. Dotted lines separate head, medium and tail classes.
-    model: `generic`, or `personal`, which is pooled over the clients.
+
+    Args:
+        model: `generic`, or `personal`, which is pooled over the clients.
     """
     draw_on(ax, class_chart(by_name(runs, by), model))
 

@@ -50,9 +50,12 @@ def client_scatter(
     """One dot per client (and seed) of one method: its personal model above the diagonal is better than the generic.
 
     x: the generic model on the client's own test samples, in per cent. y: the personal model on the same ones. The area
-    of a dot follows the client's training samples. masked: classes that a client never saw cannot be predicted.
-    variant: of the personal model, and of the generic one where it has it. generic_of: runs whose generic model stands
-    in where there is none.
+    of a dot follows the client's training samples.
+
+    Args:
+        masked: classes that a client never saw cannot be predicted.
+        variant: of the personal model, and of the generic one where it has it.
+        generic_of: runs whose generic model stands in where there is none.
     """
     lent = None if generic_of is None else listed(generic_of)
     (panel,) = client_panels(client_chart({title: listed(runs)}, masked, variant, generic_of=lent))
@@ -77,8 +80,9 @@ def client_chart(
 ) -> Chart:
     """See `client_scatter`, of several methods.
 
-    lender: name of the method whose generic model stands in for that of methods that have none; empty: `generic_of`,
-    whose name is not told.
+    Args:
+        lender: name of the method whose generic model stands in for that of methods that have none; empty:
+            `generic_of`, whose name is not told.
     """
     marks = []
     spare = methods[lender] if lender else generic_of

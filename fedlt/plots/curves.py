@@ -35,8 +35,11 @@ def learning_curves(
 ) -> None:
     """Mean of a metric over the seeds of each method, with a band of one sample standard deviation.
 
-    Only rounds at which all seeds of a method have the metric are drawn. timed: over the simulated seconds of the
-    clients' devices (`federation.clock`) in place of rounds, as far as all seeds of a method have come.
+    Only rounds at which all seeds of a method have the metric are drawn.
+
+    Args:
+        timed: over the simulated seconds of the clients' devices (`federation.clock`) in place of rounds, as far as all
+            seeds of a method have come.
     """
     chart = curve_chart(by_name(runs, by), metric, timed=timed)
     lines = (
@@ -49,8 +52,10 @@ def learning_curves(
 def class_norms(ax: Axes, runs: Source, column: str = "head_norm") -> None:
     """Mean norm of the generic head's rows over head, medium and tail classes, round by round, of one method.
 
-    Mean over the seeds with a band of one sample standard deviation. column: `head_norm`, or `feature_norm`, the
-    distance of the class means from their mean.
+    Mean over the seeds with a band of one sample standard deviation.
+
+    Args:
+        column: `head_norm`, or `feature_norm`, the distance of the class means from their mean.
     """
     draw_on(ax, norms_chart(listed(runs), column))
 
@@ -60,7 +65,8 @@ def curve_chart(
 ) -> Chart:
     """See `learning_curves`. An axis in per cent spans ten points at least.
 
-    from_zero: others start at 0, or are logarithmic where one method would press the others flat.
+    Args:
+        from_zero: others start at 0, or are logarithmic where one method would press the others flat.
     """
     own = {name: figure for runs in methods.values() for run in runs for name, figure in run.figures.items()}
     taken: Callable[[Sequence[Run], str], tuple[NDArray[Any], Array]] = timed_series if timed else series

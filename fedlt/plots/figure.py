@@ -49,11 +49,13 @@ def draw(
 ) -> Figure:
     """A figure of one of the `KINDS`.
 
-    runs: folders, globs, runs or lists of these; or one mapping of methods' names to them, `{"ours": "runs/mine-*"}`.
-    by: keys that name the methods, as in `compare`.
-    reference: a method's name; `gain` needs it, and in `clients` its generic model serves methods without one.
-    width: inches; a page's is 7, and a column's of two 3.3.
-    options: of the kind: `metrics` of curves, `masked` of clients.
+    Args:
+        runs: folders, globs, runs or lists of these; or one mapping of methods' names to them, `{"ours":
+            "runs/mine-*"}`.
+        by: keys that name the methods, as in `compare`.
+        reference: a method's name; `gain` needs it, and in `clients` its generic model serves methods without one.
+        width: inches; a page's is 7, and a column's of two 3.3.
+        options: of the kind: `metrics` of curves, `masked` of clients.
     """
     if kind not in KINDS:
         from fedlt.config.schema import suggest
@@ -84,7 +86,11 @@ def check_ending(path: Path, option: str = "--output") -> None:
 
 
 def save(figure: Figure, path: Path, option: str = "--output") -> None:
-    """Write the figure; the file's ending chooses the format. option: named where it goes wrong."""
+    """Write the figure; the file's ending chooses the format.
+
+    Args:
+        option: named where it goes wrong.
+    """
     check_ending(path, option)
     with style():
         try:
@@ -267,7 +273,11 @@ def _notes(charts: Sequence[Chart]) -> str:
 
 
 def maps_of(charts: Sequence[Chart], width: float, height: float, said: str = "") -> Figure:
-    """Maps of one scale, with one bar of shades below them. said: behind what the bar is of."""
+    """Maps of one scale, with one bar of shades below them.
+
+    Args:
+        said: behind what the bar is of.
+    """
     panels = Panels(len(charts), width, 3, height, share=True)
     for ax, chart in zip(panels.axes, charts, strict=True):
         image = draw_map(ax, _fitted(chart, panels))

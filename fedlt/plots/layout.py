@@ -66,9 +66,13 @@ def _lines(text: str, width: float, size: float) -> list[str]:
 class Panels:
     """A figure of panels, in reading order.
 
-    number: of panels. width: inches of the figure. columns: at most; fewer where a panel would be narrower than
-    `least` inches. height: inches of a panel with its titles; None: as high as wide. extra: inches below each.
-    share: whether all have one scale on both axes, so that only the outer ones are labelled.
+    Attributes:
+        number: of panels.
+        width: inches of the figure.
+        columns: at most; fewer where a panel would be narrower than `least` inches.
+        height: inches of a panel with its titles; None: as high as wide.
+        extra: inches below each.
+        share: whether all have one scale on both axes, so that only the outer ones are labelled.
     """
 
     def __init__(

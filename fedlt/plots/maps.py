@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def partition_map(ax: Axes, counts: ArrayLike, names: Sequence[str] = (), largest: int | None = None) -> AxesImage:
     """Samples of each client by class, on a logarithmic scale; white: none. Returns the image.
 
-    counts: [K, C]. largest: the darkest count, where several axes share a scale.
+    Args:
+        counts: [K, C].
+        largest: the darkest count, where several axes share a scale.
     """
     return draw_map(ax, partition_chart(counts, names, largest))
 
@@ -42,8 +44,9 @@ def partition_chart(
 ) -> Chart:
     """See `partition_map`.
 
-    rows: the clients that are shown, in this order, by their numbers; all unless given.
-    note: what is said of the choice.
+    Args:
+        rows: the clients that are shown, in this order, by their numbers; all unless given.
+        note: what is said of the choice.
     """
     held = np.asarray(counts)
     most = largest or int(held.max(initial=0))

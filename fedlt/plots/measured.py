@@ -31,7 +31,8 @@ NOTE_ON_CHANCE = f"{AT_CHANCE} its generic model is at chance."
 def by_name(runs: Runs, by: str | None = None) -> dict[str, list[Run]]:
     """The runs of each method by its name, as in a comparison; a mapping is taken as it is, seeds ascending.
 
-    Raises `ScenarioError` where there is nothing to draw.
+    Raises:
+        ScenarioError: where there is nothing to draw.
     """
     if isinstance(runs, Mapping):
         return {name: _of_method(name, mine) for name, mine in runs.items()}
@@ -133,7 +134,11 @@ def note_on_chance(methods: Mapping[str, Sequence[Run]]) -> str:
 
 def told_seeds(methods: Mapping[str, Sequence[Run]], spread: str) -> str:
     """How many seeds there are of every method: `Mean of 3 seeds; band: ± 1 standard deviation.` Empty where methods
-    differ. spread: what shows the standard deviation."""
+    differ.
+
+    Args:
+        spread: what shows the standard deviation.
+    """
     number, *others = {len(runs) for runs in methods.values()}
     if others:
         return ""
@@ -169,7 +174,12 @@ def num_classes(run: Run) -> int:
 
 @dataclass(frozen=True)
 class Split:
-    """Who holds what. train, test: samples of each client by class [K, C]. names: of the classes."""
+    """Who holds what.
+
+    Attributes:
+        train, test: samples of each client by class [K, C].
+        names: of the classes.
+    """
 
     names: tuple[str, ...]
     train: NDArray[np.int64]
@@ -201,7 +211,8 @@ def _table(offsets: NDArray[np.int64], labels: NDArray[np.int64], classes: int) 
 class ClientPoints:
     """One entry per seed and client of a method, at the last evaluation. NaN where a figure is not defined.
 
-    generic, personal: accuracies of the generic and of the personal model on the client's own test set.
+    Attributes:
+        generic, personal: accuracies of the generic and of the personal model on the client's own test set.
     """
 
     seed: NDArray[np.int64]
@@ -214,21 +225,28 @@ class ClientPoints:
 def client_points(
     runs: Sequence[Run], variant: str = "", masked: bool = False, generic_of: Sequence[Run] | None = None
 ) -> ClientPoints:
-    """Clients' accuracies under both models. variant: of the personal model, and of the generic one where it has it.
-    generic_of: runs (paired by seed) whose generic model takes the place of a missing one, as `local` has none."""
+    """Clients' accuracies under both models.
+
+    Args:
+        variant: of the personal model, and of the generic one where it has it.
+        generic_of: runs (paired by seed) whose generic model takes the place of a missing one, as `local` has none.
+    """
     columns: dict[str, list[Any]] = {name: [] for name in ("seed", "client", "samples", "generic", "personal")}
     spare = {run.summary["seed"]: run for run in generic_of or ()}
+
     for run in runs:
         table = _clients(run, variant)
         clients = table["client"].to_numpy(dtype=np.int64)
         generic = _generic_on_clients(run, variant, clients)
         if np.isnan(generic).all() and run.summary["seed"] in spare:
             generic = _generic_on_clients(spare[run.summary["seed"]], "", clients)
+
         columns["seed"].append(np.full(len(clients), run.summary["seed"]))
         columns["client"].append(clients)
         columns["samples"].append(table["train_samples"].to_numpy(dtype=np.int64))
         columns["generic"].append(generic)
         columns["personal"].append(table["accuracy_masked" if masked else "accuracy"].to_numpy(dtype=np.float64))
+
     return ClientPoints(**{name: np.concatenate([*parts, []]) for name, parts in columns.items()})
 
 

@@ -12,8 +12,13 @@ from rich.text import Text
 class Bar:
     """Shows how far something is until it is stopped.
 
-    what: is being done. total: steps of it. done: of these before. left: gives the words for the time left; it is asked
-    anew several times a second, so that they count down between two steps. console: where to draw.
+    Attributes:
+        what: is being done.
+        total: steps of it.
+        done: of these before.
+        left: gives the words for the time left; it is asked anew several times a second, so that they count down
+            between two steps.
+        console: where to draw.
     """
 
     def __init__(self, what: str, total: int, done: int, left: Callable[[], str], console: Console) -> None:
@@ -29,7 +34,11 @@ class Bar:
         self._progress.start()
 
     def to(self, done: int, beside: str = "") -> None:
-        """So many steps are done. beside: is shown with them."""
+        """So many steps are done.
+
+        Args:
+            beside: is shown with them.
+        """
         self._progress.update(self._task, completed=done, beside=beside)
 
     def print(self, line: str) -> None:

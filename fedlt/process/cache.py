@@ -22,7 +22,8 @@ def cache_folder(cache_dir: Path | str | None = None) -> Path:
 def kept_array(name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """The array of that name from the cache's folder, else made and put there; a disk that refuses is warned of.
 
-    name: of the file, without ending. It must hold everything that decides the array, and a version of `make`.
+    Args:
+        name: of the file, without ending. It must hold everything that decides the array, and a version of `make`.
     """
     path = cache_folder() / f"{name}.npy"
     if path.is_file():

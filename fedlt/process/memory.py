@@ -43,7 +43,12 @@ def keep_freed() -> None:
 
 @dataclass
 class HighWater:
-    """before: bytes that the process held when the block began. peak: the most that it held since, after the block."""
+    """The largest memory of the process within a block.
+
+    Attributes:
+        before: bytes that the process held when the block began.
+        peak: the most that it held since, after the block.
+    """
 
     before: int = 0
     peak: int = 0

@@ -56,7 +56,8 @@ def find_beside() -> None:
 def refuse_taken(*names: str) -> None:
     """Raise `ScenarioError` where modules of others stand in the place of modules of this project.
 
-    names: of packages, `server`, all of whose modules are needed; or of a single module, `strategies.fedavg`.
+    Args:
+        names: of packages, `server`, all of whose modules are needed; or of a single module, `strategies.fedavg`.
     """
     problems = []
     for name in names:
@@ -64,7 +65,10 @@ def refuse_taken(*names: str) -> None:
         other = sys.modules.get(top)
         if other is None or _is_here(other):
             continue
+
         needed = [inner] if inner else [path.stem for path in (ROOT / top).iterdir() if not path.stem.startswith("_")]
+
+        # A package in its place hides what it lacks; a single file hides everything.
         clashes = [f"{top}.{module}" for module in needed if _is_taken(other, top, module)]
         if clashes or not hasattr(other, "__path__"):
             file = Path(getattr(other, "__file__", None) or top)
@@ -72,6 +76,7 @@ def refuse_taken(*names: str) -> None:
             what = f"module {clashes[0]}" if hasattr(other, "__path__") else f"package {top}"
             message = f"your own {shown} was imported in the place of FedLT's {what}; rename yours"
             problems.append(Problem(top, message))
+
     if problems:
         raise ScenarioError(problems, source="the names of your modules")
 

@@ -19,8 +19,10 @@ LONG = 30.0
 class Pace:
     """Knows the time left from the first round on. Rounds and evaluations, which are in few of them, count apart.
 
-    total: rounds of the run. every: rounds between two evaluations; the last round has one, too. done: rounds that an
-    earlier process has done.
+    Attributes:
+        total: rounds of the run.
+        every: rounds between two evaluations; the last round has one, too.
+        done: rounds that an earlier process has done.
     """
 
     def __init__(self, total: int, every: int, done: int = 0) -> None:
@@ -56,7 +58,11 @@ class Pace:
         return fmean(self._rounds)
 
     def round(self, number: int, evaluating: float = 0.0) -> None:
-        """A round is over. evaluating: seconds that went into testing the models of the round before, where due."""
+        """A round is over.
+
+        Args:
+            evaluating: seconds that went into testing the models of the round before, where due.
+        """
         now = time.monotonic()
         evaluated = number > 1 and (number - 1) % self.every == 0
         evaluating = evaluating if evaluated else 0.0  # the clock is read where there is nothing to do, too
@@ -85,8 +91,10 @@ class Pace:
 class Cadence:
     """When a line in a pipe is due that says how far a long piece of work is: often enough to be useful, no flood.
 
-    first: seconds until the first one, unless something else is said before. Then a line every minute at most, and
-    rarer as time goes on: every twentieth of the time so far.
+    Then a line every minute at most, and rarer as time goes on: every twentieth of the time so far.
+
+    Attributes:
+        first: seconds until the first one, unless something else is said before.
     """
 
     def __init__(self, first: float) -> None:

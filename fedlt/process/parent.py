@@ -15,7 +15,9 @@ def end_with(parent: int, orphaned: Callable[[], None] = lambda: None) -> None:
     """From now on this process ends on SIGTERM, which the system sends when the parent is gone: an endless loop would
     outlive it. Ctrl-C, which reaches all processes of a terminal, is left to the parent.
 
-    parent: its id. orphaned: is called before the end where the parent is gone.
+    Args:
+        parent: its id.
+        orphaned: is called before the end where the parent is gone.
     """
 
     def end(number: int, frame: FrameType | None) -> None:

@@ -18,7 +18,11 @@ TELLING = 10.0  # seconds between two lines
 class Progress:
     """Tells on standard error, which leaves the lines of standard output to the results.
 
-    what: is being done. unit: what is counted. total: of it. done: what an earlier call has done.
+    Attributes:
+        what: is being done.
+        unit: what is counted.
+        total: of it.
+        done: what an earlier call has done.
     """
 
     def __init__(self, what: str, unit: str, total: int, done: int = 0) -> None:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 def generator(seed: int, purpose: str, *path: int) -> np.random.Generator:
     """A NumPy generator that is a function of its arguments alone.
 
-    seed: the scenario's seed, >= 0. purpose: what the numbers are for, such as `"cohort"`.
-    path: further coordinates, such as the round and the client (each >= 0).
+    Args:
+        seed: the scenario's seed, >= 0.
+        purpose: what the numbers are for, such as `"cohort"`.
+        path: further coordinates, such as the round and the client (each >= 0).
     """
     return np.random.Generator(np.random.PCG64(_sequence(seed, purpose, path)))
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 
 def counted(number: int, noun: str, several: str = "") -> str:
-    """`1 round`, `1,497 rounds`. several: the plural where it is not the noun with an s."""
+    """`1 round`, `1,497 rounds`.
+
+    Args:
+        several: the plural where it is not the noun with an s.
+    """
     return f"{number:,} {noun if number == 1 else several or noun + 's'}"
 
 

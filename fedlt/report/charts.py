@@ -91,16 +91,23 @@ def largest_clients(run: Run) -> Chart:
 
 
 def _axis(axis: Axis, placed: bool = False) -> Drawn:
-    """placed: whether its names are of places 0, 1, ..., between which marks may stand; else each is a place itself."""
+    """How plotly draws an axis.
+
+    Args:
+        placed: whether its names are of places 0, 1, ..., between which marks may stand; else each is a place itself.
+    """
     found: Drawn = {"title": {"text": axis.text}}
+
     if axis.names and placed:
         places = list(range(0, len(axis.names), 1 + len(axis.names) // MOST_NAMES))
         found |= {"tickvals": places, "ticktext": [axis.names[place] for place in places], "showgrid": False}
     elif axis.names:
         return {**found, "type": "category"}
+
     if axis.log:
         ticks = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
         return {**found, "type": "log", "tickvals": ticks}
+
     if axis.low is not None and axis.high is not None:
         found["range"] = [round(axis.low, 4), round(axis.high, 4)]
     elif axis.low == 0:

@@ -51,14 +51,21 @@ def write_report(
 ) -> Path:
     """Write the page about finished runs to `path`.
 
-    by, reference: as in `fedlt.compare`. Runs of different settings get sections of their own. Raises `ScenarioError`
-    where there is nothing to report, or where plotly is missing.
+    Runs of different settings get sections of their own.
+
+    Args:
+        by, reference: as in `fedlt.compare`.
+
+    Raises:
+        ScenarioError: where there is nothing to report, or where plotly is missing.
     """
     if find_spec("plotly") is None:
         raise ScenarioError(Problem("report", "needs plotly for its pictures: pip install 'fedlt[report]'"))
+
     runs = [run for run in collect(sources) if run.status == "finished"]
     if not runs:
         raise ScenarioError(Problem("report", "there is no finished run to report on"))
+
     name = title or "FedLT: " + ", ".join(dict.fromkeys(str(run.summary["scenario"]) for run in runs))
     sections: list[str] = []
     drawn: dict[str, Chart] = {}
@@ -66,6 +73,7 @@ def write_report(
         body, found = _section(setting, members, by, reference, f"s{number}-")
         sections.append(body)
         drawn |= found
+
     path.write_text(_page(name, runs, sections, drawn), encoding="utf-8")
     return path
 
@@ -140,7 +148,12 @@ def _base(reference: str, names: Sequence[str], lender: str) -> str:
 
 
 class Places:
-    """Where the charts of one section are drawn. prefix: of their ids in the page. charts: by these ids."""
+    """Where the charts of one section are drawn.
+
+    Attributes:
+        prefix: of their ids in the page.
+        charts: by these ids.
+    """
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -149,8 +162,9 @@ class Places:
     def grid(self, charts: Sequence[Chart], size: str = "", legends: Sequence[bool] = ()) -> str:
         """Charts side by side, above them what is said of all.
 
-        size: `small` for more of them in a row.
-        legends: of each chart, whether it has a legend of its own beneath it; unless given, all share one.
+        Args:
+            size: `small` for more of them in a row.
+            legends: of each chart, whether it has a legend of its own beneath it; unless given, all share one.
         """
         shown = [
             (chart, own) for chart, own in zip(charts, legends or [False] * len(charts), strict=True) if chart.marks

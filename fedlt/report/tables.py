@@ -32,7 +32,8 @@ GROUP_WORDS = dict(GROUPS)
 class Number:
     """One cell.
 
-    value: what it is sorted by; None: last, whichever the order.
+    Attributes:
+        value: what it is sorted by; None: last, whichever the order.
     """
 
     text: str
@@ -42,8 +43,9 @@ class Number:
 def table(caption: str, header: Sequence[tuple[str, str]], rows: Iterable[Sequence[str | Number]], labels: int) -> str:
     """An HTML table, which says so where there is more of it than a narrow screen shows.
 
-    header: (text, hint) of each column; what follows a line's end in the text is small.
-    labels: how many, from the left, are text.
+    Args:
+        header: (text, hint) of each column; what follows a line's end in the text is small.
+        labels: how many, from the left, are text.
     """
     kinds = [' class="text"' if column < labels else "" for column in range(len(header))]
     heads = "".join(

@@ -27,11 +27,15 @@ FIRST = 2.0
 class Console(Callback):
     """Prints the progress of one run.
 
-    quiet: print nothing (the run folder holds it all). profile: show where the time of a round went. words: the
-    scenario, overrides and options with which the run can be repeated, for what to try next; empty: not known.
-    verbose: a line for every round. runs: what the command has to do from this run on, itself among it, to know
-    whether it takes hours; 0: that is said already. going_on: whether more is printed below the run, so that it names
-    no next commands.
+    Attributes:
+        quiet: print nothing (the run folder holds it all).
+        profile: show where the time of a round went.
+        words: the scenario, overrides and options with which the run can be repeated, for what to try next; empty: not
+            known.
+        verbose: a line for every round.
+        runs: what the command has to do from this run on, itself among it, to know whether it takes hours; 0: that is
+            said already.
+        going_on: whether more is printed below the run, so that it names no next commands.
     """
 
     def __init__(
@@ -153,7 +157,11 @@ class Console(Callback):
             self.ending(run)
 
     def ending(self, run: Run, seeds: Sequence[Run] = ()) -> None:
-        """The next commands and the run folder's path, the last lines of a command. seeds: all of its runs."""
+        """The next commands and the run folder's path, the last lines of a command.
+
+        Args:
+            seeds: all of its runs.
+        """
         if not self.quiet:
             print(f"next: {' | '.join(next_steps(run, self.words, seeds))}")
         self.path(run)
@@ -169,7 +177,11 @@ class Console(Callback):
         return f"first round, {clock(self._pace.elapsed)}" if left is None else f"{clock(left)} left"
 
     def _warn_of_hours(self, run: RunState, seconds: float) -> None:
-        """Say once if this run and those after it take hours. seconds: of this run."""
+        """Say once if this run and those after it take hours.
+
+        Args:
+            seconds: of this run.
+        """
         pace, row = self._pace, run.row
         if not self.runs or not pace.settled or self.runs * seconds < HOUR:
             return

@@ -12,13 +12,14 @@ from fedlt.results.long_runs import costly_evaluations, idle_cores, long_run
 class Estimate:
     """Time and memory of one run.
 
-    rounds, round: how many rounds there are, and the seconds of one on so many `workers`. evaluations, evaluation:
-    likewise; one after `every` rounds, of the personal models of `models` clients.
-
-    clients: whose work was timed; steps: of how many steps each, None: of a whole round. tested: share of an evaluation
-    that was timed.
-
-    held: bytes of a process with data and model; copies: further bytes of each worker that trains and tests.
+    Attributes:
+        rounds, round: how many rounds there are, and the seconds of one on so many `workers`.
+        evaluations, evaluation: likewise; one after `every` rounds, of the personal models of `models` clients.
+        clients: whose work was timed.
+        steps: of how many steps each, None: of a whole round.
+        tested: share of an evaluation that was timed.
+        held: bytes of a process with data and model.
+        copies: further bytes of each worker that trains and tests.
     """
 
     rounds: int
@@ -41,7 +42,12 @@ class Estimate:
 
     def lines(self, cohort: int, device: str) -> list[str]:
         """Time with what it was taken from, memory, and what shortens a run of hours, or one that tests more than it
-        trains. cohort: clients of a round. device: `resources.device`."""
+        trains.
+
+        Args:
+            cohort: clients of a round.
+            device: `resources.device`.
+        """
         trained = f"{counted(self.steps, 'step')} of" if self.steps else "a round of"
         tested = "an evaluation" if self.tested >= 1 else f"{max(1, round(100 * self.tested))} % of an evaluation"
         done = f"{counted(self.rounds, 'round')} of {duration(self.round)}"

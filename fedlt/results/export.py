@@ -51,7 +51,10 @@ def export(model: Trained, path: Path) -> str:
     """Write the model; the path's ending says how. The file is there whole or not at all.
 
     Returns what is to be said of the file, mostly "": that its weights alone do not give the prediction.
-    Raises `ScenarioError` as `check_target` does, and `FedLTError` where the prediction cannot be traced.
+
+    Raises:
+        ScenarioError: as `check_target` does.
+        FedLTError: where the prediction cannot be traced.
     """
     check_target(path)
     if path.suffix == WEIGHTS:

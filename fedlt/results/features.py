@@ -38,9 +38,12 @@ SPLITS = ("train", "validation", "test")
 class Split:
     """Some samples under one model.
 
-    features: float32 [n, D] before the head. logits: float32 [n, C]. labels: as the data set has them; of training rows
-    as clients see them, noise included. rows: int64 [n], of the data set's split (validation rows are training ones).
-    clients: int64 [n], whose training row it is; -1 where it is nobody's.
+    Attributes:
+        features: float32 [n, D] before the head.
+        logits: float32 [n, C].
+        labels: as the data set has them; of training rows as clients see them, noise included.
+        rows: int64 [n], of the data set's split (validation rows are training ones).
+        clients: int64 [n], whose training row it is; -1 where it is nobody's.
     """
 
     features: NDArray[np.float32]
@@ -56,7 +59,10 @@ class Split:
 class KeptFeatures:
     """Features, logits and labels of one model of a run, by split.
 
-    folder: where they are. about: what `about.json` says. client: whose personal model; None for the generic one.
+    Attributes:
+        folder: where they are.
+        about: what `about.json` says.
+        client: whose personal model; None for the generic one.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -100,7 +106,11 @@ class KeptFeatures:
 
     @classmethod
     def kept(cls, folder: Path, model_hash: str) -> Self | None:
-        """Those in the folder; None where there are none of this model. Raises `FedLTError` for damaged files."""
+        """Those in the folder; None where there are none of this model.
+
+        Raises:
+            FedLTError: for damaged files.
+        """
         if not (folder / "about.json").is_file():
             return None
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
@@ -116,7 +126,11 @@ class KeptFeatures:
 
     @classmethod
     def write(cls, folder: Path, splits: Mapping[str, Split], about: Mapping[str, Any]) -> Self:
-        """Keep splits in the folder, in the place of what is there. about: all else that is told."""
+        """Keep splits in the folder, in the place of what is there.
+
+        Args:
+            about: all else that is told.
+        """
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 class LabelVote:
     """What the labelers have said of each text, and what they agree upon.
 
-    texts: as they were given. votes: by labeler, a label for each text; "" where it says nothing. labels: what they
-    agree upon, "" where they do not.
+    Attributes:
+        texts: as they were given.
+        votes: by labeler, a label for each text; "" where it says nothing.
+        labels: what they agree upon, "" where they do not.
     """
 
     texts: tuple[str, ...]
@@ -77,7 +79,9 @@ class LabelVote:
 class Described:
     """A labeler that has seen no label: the class whose description lies nearest to the text, by a frozen encoder.
 
-    descriptions: of the classes, by their names. encoder, options: its name and keys, as in `data.encoder`.
+    Attributes:
+        descriptions: of the classes, by their names.
+        encoder, options: its name and keys, as in `data.encoder`.
     """
 
     descriptions: Mapping[str, str]
@@ -85,7 +89,11 @@ class Described:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
-        """Raises `FedLTError` where the encoder is not at hand."""
+        """The name of the nearest description for each text.
+
+        Raises:
+            FedLTError: where the encoder is not at hand.
+        """
         names = list(self.descriptions)
         found = self._features([*self.descriptions.values(), *texts])
         nearest = (found[len(names) :] @ found[: len(names)].T).argmax(1)
@@ -111,11 +119,15 @@ class Described:
 def label_vote(texts: Sequence[str], labelers: Mapping[str, Labeler], least: int | None = None) -> LabelVote:
     """Let several labelers name the classes of texts.
 
-    texts: without labels. labelers: by name: runs (`fedlt.open_run`), their models (`run.model()`), `fedlt.Described`,
-    functions from texts to labels, or lists of labels, where None and "" say nothing of a text. least: how many must
-    say the same, and more than say any other; all that say something, and two at least, unless given.
+    Args:
+        texts: without labels.
+        labelers: by name: runs (`fedlt.open_run`), their models (`run.model()`), `fedlt.Described`, functions from
+            texts to labels, or lists of labels, where None and "" say nothing of a text.
+        least: how many must say the same, and more than say any other; all that say something, and two at least, unless
+            given.
 
-    Raises `UsageError` for fewer than two labelers, for labels that are not one a text, and for a `least` beyond them.
+    Raises:
+        UsageError: for fewer than two labelers, for labels that are not one a text, and for a `least` beyond them.
     """
     given = tuple(texts)
     if len(labelers) < 2:
@@ -155,7 +167,11 @@ def _share(same: Sequence[bool]) -> float:
 
 
 def _written(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Path:
-    """Raises `UsageError` for an ending that is neither .csv nor .jsonl."""
+    """The rows, written as the ending of the path says.
+
+    Raises:
+        UsageError: for an ending that is neither .csv nor .jsonl.
+    """
     if path.suffix not in (".csv", ".jsonl"):
         raise UsageError(f"expected a file that ends in .csv or .jsonl, got {path.name}")
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -16,8 +16,11 @@ _EVALUATIONS_WEIGH = 0.2  # share of the time from which on fewer of them are wo
 def long_run(what: str, seconds: float, rounds: int, evaluating: float = 0.0, cores: int = 1) -> str:
     """A sentence about work that takes an hour or more; "" where it takes less.
 
-    what: takes so long. rounds: of a run. evaluating: seconds of its time that go into evaluations. cores: of this
-    machine that could share it, and of which only one works; 1: none more.
+    Args:
+        what: takes so long.
+        rounds: of a run.
+        evaluating: seconds of its time that go into evaluations.
+        cores: of this machine that could share it, and of which only one works; 1: none more.
     """
     if seconds < HOUR:
         return ""
@@ -37,8 +40,11 @@ def costly_evaluations(
 ) -> str:
     """A sentence about a run whose tests took longer than its training; "" where they did not, or where all was short.
 
-    training, evaluating: the workers' seconds. every: rounds between two of so many evaluations. clients: whose
-    personal models are tested each time. goes: "goes" of a run that is still to come.
+    Args:
+        training, evaluating: the workers' seconds.
+        every: rounds between two of so many evaluations.
+        clients: whose personal models are tested each time.
+        goes: "goes" of a run that is still to come.
     """
     if evaluating <= training or training + evaluating < MINUTE:
         return ""
@@ -53,7 +59,9 @@ def costly_evaluations(
 def idle_cores(workers: int, clients: int, device: str) -> int:
     """Cores that could share the rounds of a run that one worker computes; 1 where there is nothing to share.
 
-    clients: of a cohort. device: `resources.device`.
+    Args:
+        clients: of a cohort.
+        device: `resources.device`.
     """
     if workers > 1 or clients < 2:
         return 1

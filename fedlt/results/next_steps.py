@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 def next_steps(run: Run, words: Sequence[str] = (), seeds: Sequence[Run] = ()) -> list[str]:
     """Commands that fit what was run.
 
-    seeds: all the runs where the command ran several, which pictures take in.
-    words: what `fedlt run` was given, the scenario first, then overrides and options. Without them the scenario is the
-    one that lies in the run folder, which gives the runs another name: there is then no sweep.
+    Args:
+        seeds: all the runs where the command ran several, which pictures take in.
+        words: what `fedlt run` was given, the scenario first, then overrides and options. Without them the scenario is
+            the one that lies in the run folder, which gives the runs another name: there is then no sweep.
     """
     strategy, learner = run.summary["strategy"], run.summary["learner"]
     base = [*words] or [os.path.relpath(run.folder / "scenario.yaml")]
@@ -55,7 +56,9 @@ def next_steps(run: Run, words: Sequence[str] = (), seeds: Sequence[Run] = ()) -
 def after_sweep(runs: Sequence[Run], out: Path, methods: int, reference: str = "") -> list[str]:
     """Commands about the runs of a sweep, which lie in `out`; none where others lie there that they would take in.
 
-    methods: that the sweep compares in one table; 0: in several. reference: the row that the others are compared with.
+    Args:
+        methods: that the sweep compares in one table; 0: in several.
+        reference: the row that the others are compared with.
     """
     where = _where(runs, out)
     if not where:
@@ -85,7 +88,8 @@ def _where(runs: Sequence[Run], out: Path) -> str:
 def _sweep(run: Run, words: Sequence[str], kind: str, other: str, reference: str = "") -> str:
     """The comparison of the run's component of this kind with another one; "" where it cannot be written.
 
-    reference: to which of the two differences are taken; the other one unless given.
+    Args:
+        reference: to which of the two differences are taken; the other one unless given.
     """
     rest = _without(words, kind)
     if not words or not all(_is_one_value(word.partition("=")[2]) for word in rest[1:]):

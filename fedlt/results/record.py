@@ -52,8 +52,11 @@ _COUNTERS = ("started", *_SUMMED, *_LATEST, "rounds", "evaluations", "final_roun
 class RunWriter(Callback):
     """Writes one run folder. Order of calls: start, partition, then round and evaluation, then finish or fail.
 
-    folder: where the run is kept. scenario_text: the resolved scenario as YAML. meta: further fields of `run.json`,
-    such as command, scenario, strategy, learner, model, seed, scenario_hash and partition_hash.
+    Attributes:
+        folder: where the run is kept.
+        scenario_text: the resolved scenario as YAML.
+        meta: further fields of `run.json`, such as command, scenario, strategy, learner, model, seed, scenario_hash and
+            partition_hash.
     """
 
     def __init__(self, folder: str | Path, scenario_text: str, meta: Mapping[str, Any]) -> None:
@@ -203,7 +206,11 @@ class RunWriter(Callback):
         return [math.nan if loss is None else loss for loss in rounds["train_loss"].to_pylist()]
 
     def finish(self, status: str = "finished", **fields: Any) -> None:
-        """Ends the run. fields: what is known only now, such as model_hash and timings (seconds)."""
+        """Ends the run.
+
+        Args:
+            fields: what is known only now, such as model_hash and timings (seconds).
+        """
         self.summary |= {**fields, "status": status, "ended": _now()}
         self._write_rounds()
         self._tables.finish()

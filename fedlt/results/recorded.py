@@ -44,7 +44,11 @@ def description(kind: InputKind, class_names: Sequence[str]) -> dict[str, Any]:
 
 
 def read_description(folder: Path) -> tuple[InputKind, tuple[str, ...]]:
-    """The kind of a run's inputs, and the class names. Raises `UsageError` where the run did not keep them."""
+    """The kind of a run's inputs, and the class names.
+
+    Raises:
+        UsageError: where the run did not keep them.
+    """
     path = folder / FILE
     if not path.is_file():
         remedy = "fedlt run --force makes it again"

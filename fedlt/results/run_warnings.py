@@ -43,7 +43,10 @@ GAINED, LOST_AGAIN = 0.5, 0.5
 class LastLook(Callback):
     """Looks at the last evaluation of a run, after everybody who may stop it.
 
-    writer: knows the losses of all rounds. stage_share: see `run_warnings`. warnings: what was found.
+    Attributes:
+        writer: knows the losses of all rounds.
+        stage_share: see `run_warnings`.
+        warnings: what was found.
     """
 
     def __init__(self, writer: RunWriter, stage_share: float) -> None:
@@ -63,8 +66,11 @@ def run_warnings(
 ) -> list[str]:
     """Sentences about a finished run, each with what to try.
 
-    evaluation: the last one. losses: the mean training loss of each round. lr: the run's `local.lr`. stage_share: share
-    of the rounds that the learner's last stage takes.
+    Args:
+        evaluation: the last one.
+        losses: the mean training loss of each round.
+        lr: the run's `local.lr`.
+        stage_share: share of the rounds that the learner's last stage takes.
     """
     smaller = f"try a smaller step, such as local.lr={lr / 3:.1g}"
     found = []
@@ -87,9 +93,11 @@ def run_warnings(
 def at_chance(kind: str, tested: Sequence[Confusion]) -> str:
     """What is to be said where the models know no more of the classes than a guess; "" where they do.
 
-    tested: one matrix of the generic model, or one of each client. The generic model's figure is its mean recall over
-    the classes: 1 / C for whoever looks at no input, whatever the test set's mix. Under label skew no such figure is
-    equal for all clients; theirs is the mean accuracy.
+    The generic model's figure is its mean recall over the classes: 1 / C for whoever looks at no input, whatever the
+    test set's mix. Under label skew no such figure is equal for all clients; theirs is the mean accuracy.
+
+    Args:
+        tested: one matrix of the generic model, or one of each client.
     """
     pooled = Confusion.merge(tested)
     held = pooled.support[pooled.support > 0]
@@ -122,17 +130,23 @@ def one_class(tested: Sequence[Confusion], class_names: Sequence[str]) -> str:
 def below_variant(kind: str, variants: Mapping[str, Sequence[Confusion]]) -> str:
     """What is to be said where a variant is far better than the headline; "" where none is.
 
-    variants: matrices by variant, as in `at_chance`; that of "" is the headline. The error is that of two independent
-    tests: too large rather than too small, since all variants are tested on the same samples.
+    The error is that of two independent tests: too large rather than too small, since all variants are tested on the
+    same samples.
+
+    Args:
+        variants: matrices by variant, as in `at_chance`; that of "" is the headline.
     """
     mean = {name: _mean_accuracy(variants[name]) for name in sorted(variants)}
     own = mean.pop("")
     if not mean:
         return ""
+
     best = max(mean, key=lambda name: mean[name])
     sizes = np.array([one.total for one in variants[""] if one.total])
     error = float(np.hypot(_error(own, sizes), _error(mean[best], sizes)))
     gap = mean[best] - own
+
+    # Also where the gap is NaN.
     if not gap >= max(GAP, GAP_ERRORS * error):
         return ""
     return (
@@ -149,7 +163,8 @@ def loss_has_risen(losses: Sequence[float]) -> str:
     their own few classes within a round), and a small one may double and mean nothing. So only what undoes half of a
     large gain counts.
 
-    losses: by round, NaN where nobody trained; those of one stage of the learner.
+    Args:
+        losses: by round, NaN where nobody trained; those of one stage of the learner.
     """
     known = np.array([loss for loss in losses if np.isfinite(loss)])
     size = max(2, len(known) // 10)

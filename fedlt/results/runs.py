@@ -41,8 +41,11 @@ __all__ = ["Evaluation", "Run", "RunWriter", "finished_run", "kept_run", "load_r
 class Run:
     """One run folder, finished or not. Tables are read when first asked for; those not written yet are empty.
 
-    folder: where the run is kept. summary: `run.json`. What is shown is the state at the time of reading: open a
-    running run again to see its progress.
+    What is shown is the state at the time of reading: open a running run again to see its progress.
+
+    Attributes:
+        folder: where the run is kept.
+        summary: `run.json`.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -169,8 +172,12 @@ class Run:
     def model(self, variant: str = "", device: str = "cpu") -> Trained:
         """The trained generic model in evaluation mode, with the run's preprocessing and `predict(images)`.
 
-        variant: another than the headline, such as `psi` of FedLoGe. device: "cpu" or "cuda". Raises `FedLTError` for a
-        run that is not finished, and where the strategy has no generic model.
+        Args:
+            variant: another than the headline, such as `psi` of FedLoGe.
+            device: "cpu" or "cuda".
+
+        Raises:
+            FedLTError: for a run that is not finished, and where the strategy has no generic model.
         """
         refuse_taken("server", "clients")
         from clients.trained import generic_model
@@ -181,8 +188,13 @@ class Run:
         """The personal model of a client, likewise.
 
         What a strategy makes of the client's own data (fine-tuned weights, a store of neighbours) is made again, as at
-        the end of the run; the data set must then be at hand. masked: classes that the client never saw in training are
-        not predicted. Raises `FedLTError` also where the client has no model of its own because it never trained.
+        the end of the run; the data set must then be at hand.
+
+        Args:
+            masked: classes that the client never saw in training are not predicted.
+
+        Raises:
+            FedLTError: also where the client has no model of its own because it never trained.
         """
         refuse_taken("server", "clients")
         from clients.trained import personal_model
@@ -194,8 +206,12 @@ class Run:
     ) -> KeptFeatures:
         """Features, logits and labels of the run's samples under a model, made once and kept in the run folder.
 
-        client: whose personal model, on its own samples; the generic one on all unless given. variant: of the logits;
-        the headline unless given. anew: make them again. Needs the run's data set, and what `model` and `client` need.
+        Needs the run's data set, and what `model` and `client` need.
+
+        Args:
+            client: whose personal model, on its own samples; the generic one on all unless given.
+            variant: of the logits; the headline unless given.
+            anew: make them again.
         """
         refuse_taken("server", "clients")
         from clients.features import features
@@ -244,8 +260,12 @@ def kept_run(
 ) -> Run | None:
     """The finished run of the scenario in `out`, if there is one: one of the same name that was made of the same files.
 
-    say: hears where that cannot be known. seen: see `fedlt.data.provenance.inputs_now`. Raises `ScenarioError` where
-    files changed, for a finished run as for one that was stopped and would go on.
+    Args:
+        say: hears where that cannot be known.
+        seen: see `fedlt.data.provenance.inputs_now`.
+
+    Raises:
+        ScenarioError: where files changed, for a finished run as for one that was stopped and would go on.
     """
     folder = out / scenario.run_name
     if not (folder / "run.json").is_file():

@@ -52,7 +52,11 @@ def final_table(run: Told) -> Table:
 
 
 def models_table(run: Told, title: str, caption: str, text: Callable[[str], str]) -> Table:
-    """The headline figures, a row for each kind of model and variant that the run has. text: of a figure, by name."""
+    """The headline figures, a row for each kind of model and variant that the run has.
+
+    Args:
+        text: of a figure, by name.
+    """
     from rich import box
     from rich.markup import escape as as_written
     from rich.table import Table

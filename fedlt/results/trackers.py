@@ -148,10 +148,12 @@ def words(track: Track) -> list[str | Callback]:
 def trackers(track: Track) -> list[Callback]:
     """The callbacks of these names; `./mine.py:Mine` is a class of one's own, made without arguments.
 
-    Raises `ScenarioError` under `track` for one that is unknown, not installed, or no callback.
+    Raises:
+        ScenarioError: under `track` for one that is unknown, not installed, or no callback.
     """
     problems: list[Problem] = []
     made: list[Callback] = []
+
     for word in words(track):
         if not isinstance(word, str):
             made.append(checked(KEY, word))
@@ -164,15 +166,21 @@ def trackers(track: Track) -> list[Callback]:
             problems.append(Problem(KEY, f"{word} is not installed: pip install 'fedlt[{word}]'"))
         else:
             made.append(TRACKERS[word]())
+
     if problems:
         raise ScenarioError(problems)
     return made
 
 
 def checked(key: str, thing: Any, name: str = "") -> Callback:
-    """A callback of a user's own. key: what a problem is told under. name: what it is called there.
+    """A callback of a user's own.
 
-    Raises `ScenarioError` for what is no callback, and for a hook that is spelt nearly like one.
+    Args:
+        key: what a problem is told under.
+        name: what it is called there.
+
+    Raises:
+        ScenarioError: for what is no callback, and for a hook that is spelt nearly like one.
     """
     name = name or (thing.__name__ if isinstance(thing, type) else type(thing).__name__)
     if isinstance(thing, type):

@@ -25,8 +25,11 @@ from fedlt.nn.net import Net
 class Origin:
     """Where a trained model comes from.
 
-    scenario_hash: of the run's scenario. model, strategy, learner: their names there, without paths. client: whose
-    personal model it is; None for the generic one. needs_data: whether it was made with the client's own data.
+    Attributes:
+        scenario_hash: of the run's scenario.
+        model, strategy, learner: their names there, without paths.
+        client: whose personal model it is; None for the generic one.
+        needs_data: whether it was made with the client's own data.
     """
 
     scenario_hash: str
@@ -44,10 +47,15 @@ class Trained(nn.Module):
     [B, H, W, C] images, float32 [B, F] rows, int32 [B, L] token ids (-1: padding), float32 [B, L, F] sequences (NaN:
     ended), float16 [B, D] features of an encoder. `predict` takes what people have, and brings it to that form.
 
-    net: the model itself. tensors: by name, all that decides its predictions: the weights of `net` without those that
-    are only clients', and what the strategy keeps beside it. class_names: C names. variants: the names of all that the
-    strategy predicts; the first is the headline. variant: the one that this model predicts, "" where there are none.
-    unseen: bool [C] classes that are never predicted; None: all may be. chunk: samples in one forward pass.
+    Attributes:
+        net: the model itself.
+        tensors: by name, all that decides its predictions: the weights of `net` without those that are only clients',
+            and what the strategy keeps beside it.
+        class_names: C names.
+        variants: the names of all that the strategy predicts; the first is the headline.
+        variant: the one that this model predicts, "" where there are none.
+        unseen: bool [C] classes that are never predicted; None: all may be.
+        chunk: samples in one forward pass.
     """
 
     def __init__(
@@ -63,10 +71,16 @@ class Trained(nn.Module):
         unseen: Tensor | None = None,
         chunk: int = 256,
     ) -> None:
-        """hook: what predicts from prepared inputs. built: gives the model as it is without adapter, learner and
-        strategy, with weights as they were drawn or loaded at first.
+        """Keep what predicts, and how the model is built anew.
 
-        Raises `UsageError` for a variant that there is not."""
+        Args:
+            hook: what predicts from prepared inputs.
+            built: gives the model as it is without adapter, learner and strategy, with weights as they were drawn or
+                loaded at first.
+
+        Raises:
+            UsageError: for a variant that there is not.
+        """
         super().__init__()
         self.net, self.tensors, self.origin, self.chunk = net, tensors, origin, chunk
         self.class_names, self.unseen = class_names, unseen

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def attempt(job: Job, out: Path, force: bool, view: Listener, grids: Grids, share: bool) -> bool:
-    """Run one job; whether it went well. Ctrl-C goes through. share: whether it may take what another has trained."""
+    """Run one job; whether it went well. Ctrl-C goes through.
+
+    Args:
+        share: whether it may take what another has trained.
+    """
     view.started(job)
     heard = _Heard(view, job)
     try:

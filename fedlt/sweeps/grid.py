@@ -24,8 +24,13 @@ _PAIRS = {"[": "]", "{": "}", "(": ")"}
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the grid. label: the keys that the grid varies, `strategy=fedprox local.lr=0.1`. track: names of the
-    trackers that follow it. keep: whether it keeps what it trained for others (`fedlt.sweeps.sharing`)."""
+    """One run of the grid.
+
+    Attributes:
+        label: the keys that the grid varies, `strategy=fedprox local.lr=0.1`.
+        track: names of the trackers that follow it.
+        keep: whether it keeps what it trained for others (`fedlt.sweeps.sharing`).
+    """
 
     label: str
     scenario: Scenario
@@ -47,7 +52,11 @@ class Job:
 def plan(scenario: str | Path | dict[str, Any], words: Iterable[str], seeds: Sequence[int] = ()) -> list[Job]:
     """The runs of a grid, seed by seed, so that whatever has finished can be compared.
 
-    words: overrides with one or more values each. Raises `ScenarioError` with the problems of all combinations.
+    Args:
+        words: overrides with one or more values each.
+
+    Raises:
+        ScenarioError: with the problems of all combinations.
     """
     problems: list[Problem] = []
     axes = [_axis(word, problems) for word in words]
@@ -92,7 +101,8 @@ def _without_folders(words: Sequence[str]) -> dict[str, str]:
 def split_values(text: str) -> list[str]:
     """The values between commas that stand outside of brackets, braces and quotation marks.
 
-    Raises ValueError where a bracket or a quotation mark is not closed, or a value is empty.
+    Raises:
+        ValueError: where a bracket or a quotation mark is not closed, or a value is empty.
     """
     values, start = [], 0
     closers: list[str] = []

@@ -42,40 +42,51 @@ def run(
 ) -> Run:
     """Run a scenario and return its run. What was stopped goes on from its last checkpoint.
 
-    scenario: a name, a path, a dictionary, or a checked scenario.
-    overrides: `key=value`, `~key`, or dictionaries of keys and values.
-    out: parent of the run folder.
-    backend, workers: as in `resources`.
-    force: start over, also what is finished or was made of files that have changed since.
-    resume_from: go on from the checkpoint of this round, not from the last one.
-    track: what follows the run: names of trackers (`tensorboard`, `./mine.py:Mine`) and callbacks, one or several.
-    callbacks: what listens to the run and may stop it (`fedlt.callback`).
-    name: what the method is called in tables, pictures and reports; kept with the run, and of no other effect.
-    sections: overrides by keyword, `strategy="fedprox", local={"lr": 0.1}`.
+    Args:
+        scenario: a name, a path, a dictionary, or a checked scenario.
+        overrides: `key=value`, `~key`, or dictionaries of keys and values.
+        out: parent of the run folder.
+        backend, workers: as in `resources`.
+        force: start over, also what is finished or was made of files that have changed since.
+        resume_from: go on from the checkpoint of this round, not from the last one.
+        track: what follows the run: names of trackers (`tensorboard`, `./mine.py:Mine`) and callbacks, one or several.
+        callbacks: what listens to the run and may stop it (`fedlt.callback`).
+        name: what the method is called in tables, pictures and reports; kept with the run, and of no other effect.
+        sections: overrides by keyword, `strategy="fedprox", local={"lr": 0.1}`.
 
-    Raises `ScenarioError` before any work, `ClientError` where a client fails, `Interrupted` (a KeyboardInterrupt)
-    after a signal.
+    Raises:
+        ScenarioError: before any work.
+        ClientError: where a client fails.
+        Interrupted: after a signal; it is a KeyboardInterrupt.
     """
     if "seeds" in sections:
         raise ScenarioError(Problem("seeds", "a run has one, seed=0; fedlt.sweep(..., seeds=range(3)) takes several"))
+
     chosen = _with_resources(as_words([*overrides, sections]), backend, workers)
     checked = load_scenario(scenario.to_dict() if isinstance(scenario, Scenario) else scenario, chosen)
     if isinstance(scenario, Scenario):
         checked = replace(checked, name=scenario.name)
+
     with Grids() as grids:
         command = f"fedlt.run({checked.name!r})"
+
+        # The call that goes on with the run, for the line that tells of an interruption.
         options = [] if Path(out) == Path("runs") else ["--out", str(out)]
         repeated = [str(scenario), *chosen, *options] if isinstance(scenario, str | Path) else []
         console = Console(quiet, words=repeated)
+
         return run_scenario(checked, Path(out), console, force, command, grids, track, resume_from, callbacks, name)
 
 
 def join(run: str | Path | Run, rounds: int = 1, epochs: int = 1) -> dict[str, float]:
     """What a finished run is worth to the clients that it held out (`federation.held_out`), by metric.
 
-    rounds: of the strategy's own local work. epochs: of fine-tuning a head. `clients.join` tells the four ways to join,
-    whose names open those of the metrics: `trained/accuracy`, `trained_masked[phi]/few`. Kept as `join.json` in the
-    run folder.
+    `clients.join` tells the four ways to join, whose names open those of the metrics: `trained/accuracy`,
+    `trained_masked[phi]/few`. Kept as `join.json` in the run folder.
+
+    Args:
+        rounds: of the strategy's own local work.
+        epochs: of fine-tuning a head.
     """
     refuse_taken("server", "clients")
     from clients.join import join as join_run
@@ -103,8 +114,10 @@ def run_scenario(
 ) -> Run:
     """Run a checked scenario, go on with what was stopped, or return the finished run of it.
 
-    name: the run's from now on; the one that it has already unless given. keep: keep what it trains for others,
-    whatever the scenario says. share: take what another has trained; it does unless it starts over.
+    Args:
+        name: the run's from now on; the one that it has already unless given.
+        keep: keep what it trains for others, whatever the scenario says.
+        share: take what another has trained; it does unless it starts over.
     """
     name = checked_name(name) if name else ""
     if force and resume_from is not None:
@@ -171,7 +184,11 @@ def forget(scenarios: Iterable[Scenario], out: Path) -> None:
 
 def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) -> str:
     """The backend that `auto` stands for: this process for short runs and for a single worker, Ray for GPUs and where
-    there is a cluster, else processes. Raises `ScenarioError` where the chosen one does not fit."""
+    there is a cluster, else processes.
+
+    Raises:
+        ScenarioError: where the chosen one does not fit.
+    """
     from fedlt.nn.cost import multiply_adds
     from fedlt.training.assembly import pick_device
 

@@ -16,15 +16,20 @@ from fedlt.sweeps.grid import Job
 class Shared:
     """Jobs in the order in which they may begin, and what waits for what.
 
-    jobs: those that others follow keep the models of their evaluations. leaders: job -> the one that trains for it.
+    Attributes:
+        jobs: those that others follow keep the models of their evaluations.
+        leaders: job -> the one that trains for it.
     """
 
     jobs: Sequence[Job]
     leaders: Mapping[str, str]
 
     def ready(self, job: Job, under_way: Iterable[Job]) -> bool:
-        """Whether the job's training is there, or has failed and has to be done by itself. under_way: waiting or at
-        work."""
+        """Whether the job's training is there, or has failed and has to be done by itself.
+
+        Args:
+            under_way: waiting or at work.
+        """
         leader = self.leaders.get(job.name)
         return leader is None or all(other.name != leader for other in under_way)
 

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 class Sweep:
     """What became of a grid, in its order. Whatever takes runs takes a sweep: `plots.draw("clients", result)`.
 
-    runs: the finished ones. failures: job -> what went wrong. refused: those of the failures that never began, because
-    their parts do not fit together.
+    Attributes:
+        runs: the finished ones.
+        failures: job -> what went wrong.
+        refused: those of the failures that never began, because their parts do not fit together.
     """
 
     runs: tuple[Run, ...]
@@ -50,7 +52,9 @@ class Sweep:
     def compare(self, reference: str = "", **options: Any) -> list[Comparison]:
         """A comparison of the runs for each setting of data, partition and evaluation.
 
-        reference: a row's name; the others then get paired differences. options: the others of `compare`.
+        Args:
+            reference: a row's name; the others then get paired differences.
+            options: the others of `compare`.
         """
         from fedlt.comparing.compare import compare_each
 
@@ -88,16 +92,19 @@ def sweep(
 ) -> Sweep:
     """Run every combination of the overrides' values for every seed, and return what became of them.
 
-    overrides: `key=value,value`, as `fedlt.sweeps.grid` reads them, or dictionaries, whose lists are values to combine.
-    seeds: whole numbers, such as `range(3)`; the scenario's own unless given.
-    out: parent of the run folders.
-    parallel: runs side by side, or `auto`.
-    force: run again what is finished.
-    track: names of trackers and callbacks that follow each run, made anew for each (`fedlt.results.trackers`).
-    sections: overrides by keyword, `strategy=["fedavg", "fedprox"]`.
+    Args:
+        overrides: `key=value,value`, as `fedlt.sweeps.grid` reads them, or dictionaries, whose lists are values to
+            combine.
+        seeds: whole numbers, such as `range(3)`; the scenario's own unless given.
+        out: parent of the run folders.
+        parallel: runs side by side, or `auto`.
+        force: run again what is finished.
+        track: names of trackers and callbacks that follow each run, made anew for each (`fedlt.results.trackers`).
+        sections: overrides by keyword, `strategy=["fedavg", "fedprox"]`.
 
-    Raises `ScenarioError` before any work, where the grid or the data are wrong or no combination can run; a run that
-    fails, or cannot run beside others that can, is found in the result.
+    Raises:
+        ScenarioError: before any work, where the grid or the data are wrong or no combination can run; a run that
+            fails, or cannot run beside others that can, is found in the result.
     """
     if isinstance(seeds, str | int):
         raise ScenarioError(Problem("seeds", f"expected several whole numbers, such as range(3), got {seeds!r}"))
@@ -106,7 +113,11 @@ def sweep(
 
 
 def followed(jobs: Iterable[Job], track: Track) -> list[Job]:
-    """The jobs, each followed by trackers of its own. Raises `ScenarioError` for what is none, and for objects."""
+    """The jobs, each followed by trackers of its own.
+
+    Raises:
+        ScenarioError: for what is none, and for objects.
+    """
     asked = words(track)
     names = tuple(word for word in asked if isinstance(word, str))
     if len(names) < len(asked):
@@ -151,8 +162,11 @@ def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, v
 
 
 def _finished(jobs: Sequence[Job], out: Path) -> dict[str, Run]:
-    """The runs that are there, by the jobs' names. Raises `ScenarioError` where files changed since: what is to come
-    would not be comparable."""
+    """The runs that are there, by the jobs' names.
+
+    Raises:
+        ScenarioError: where files changed since: what is to come would not be comparable.
+    """
     runs: dict[str, Run | None] = {}
     problems: dict[Problem, None] = {}
     seen: Seen = {}
@@ -169,7 +183,10 @@ def _finished(jobs: Sequence[Job], out: Path) -> dict[str, Run]:
 def check(jobs: Sequence[Job]) -> tuple[dict[str, str], dict[str, ScenarioError]]:
     """By the jobs' names, the backend that each would have if it ran alone, and why the others cannot run.
 
-    Loads each partition and builds each model once. Raises `ScenarioError` where the data are wrong.
+    Loads each partition and builds each model once.
+
+    Raises:
+        ScenarioError: where the data are wrong.
     """
     from fedlt.data.federation import federate
 
@@ -218,12 +235,15 @@ def _nothing_fits(jobs: Sequence[Job], refused: Mapping[str, ScenarioError]) -> 
 
 
 def how_many(jobs: Sequence[Job], parallel: int | str, backends: Mapping[str, str]) -> int:
-    """Processes to run the jobs in; 1: one after the other. backends: as `check` finds them.
+    """Processes to run the jobs in; 1: one after the other.
 
     `auto`: a run alone on a core wastes nothing, while workers that share a run wait for each other in every round.
     So runs go side by side where they fill the cores, or are too short for several workers to pay. They go one after
     the other where fewer long runs than cores are left, where a GPU computes, and where the scenario names a backend
     of several workers.
+
+    Args:
+        backends: as `check` finds them.
     """
     if not jobs:
         return 1

@@ -29,7 +29,11 @@ FIRST = 10.0
 
 
 class Listener(Protocol):
-    """Hears what becomes of single runs. failures: job -> what went wrong."""
+    """Hears what becomes of single runs.
+
+    Attributes:
+        failures: job -> what went wrong.
+    """
 
     failures: dict[str, str]
 
@@ -66,8 +70,15 @@ class Quiet:
     def begin(
         self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Reasons, shared: Names = ()
     ) -> None:
-        """jobs: the whole grid. done: those of them that were finished before. processes: runs side by side.
-        refused: job -> why it cannot run. shared: names of jobs that test what another one of the grid trains."""
+        """The grid is known, and its runs begin.
+
+        Args:
+            jobs: the whole grid.
+            done: those of them that were finished before.
+            processes: runs side by side.
+            refused: job -> why it cannot run.
+            shared: names of jobs that test what another one of the grid trains.
+        """
         self.jobs, self.done, self.refused = list(jobs), dict(done), dict(refused)
         self.left = {job.name for job in jobs if job.name not in done and job.name not in refused}
         self.shared = frozenset(shared)
@@ -99,7 +110,8 @@ class Quiet:
 class Telling(Quiet):
     """What views that say something have alike.
 
-    verbose: also every evaluation of each run.
+    Attributes:
+        verbose: also every evaluation of each run.
     """
 
     def __init__(self, verbose: bool = False) -> None:
@@ -257,7 +269,8 @@ def heading(jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refuse
 def by_reason(jobs: Sequence[Job], reasons: Reasons) -> list[str]:
     """A line for each reason, with the labels of all jobs that it holds for: seeds share theirs.
 
-    reasons: job -> its reason; jobs without one are passed over.
+    Args:
+        reasons: job -> its reason; jobs without one are passed over.
     """
     labels: dict[str, dict[str, None]] = {}
     for job in jobs:

@@ -121,14 +121,18 @@ def _hear(member: _Member, view: View) -> bool:
         what, *rest = member.pipe.recv()
     except (EOFError, OSError):
         return False
+
     assert member.job is not None
     if what in ("round", "line"):
         getattr(view, what)(member.job, *rest)
         return True
+
+    # Whatever else it says is the end of its job.
     if what == "ended":
         view.ended(member.job, open_run(rest[0]))
     else:
         view.failed(member.job, rest[0])
+
     member.job = None
     return True
 
@@ -172,7 +176,8 @@ class _Reporter:
 def work(descriptor: int, path: list[str]) -> None:
     """The life of a worker: jobs from the pipe, inline and on one thread, until the pipe is closed.
 
-    path: where the sweep's process looks for modules, so that a user's own import there what they import here.
+    Args:
+        path: where the sweep's process looks for modules, so that a user's own import there what they import here.
     """
     sys.path[:] = path
     signal.signal(signal.SIGTERM, _interrupt)

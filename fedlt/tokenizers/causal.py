@@ -33,7 +33,8 @@ IGNORED = -100  # what the library leaves out of its loss
 class Causal(TextGenerator):
     """A causal language model, tuned on each class's own texts, which it goes on from.
 
-    library, entry: the two parts of its name.
+    Attributes:
+        library, entry: the two parts of its name.
     """
 
     library: str = "transformers"
@@ -121,7 +122,11 @@ def _alike(texts: Sequence[Text], size: int) -> Iterator[list[Text]]:
 
 @lru_cache(maxsize=1)
 def _model(entry: str) -> Any:
-    """The library's model. Raises ValueError where the library or the model is not at hand."""
+    """The library's model.
+
+    Raises:
+        ValueError: where the library or the model is not at hand.
+    """
     name = f"transformers:{entry}"
     try:
         import transformers

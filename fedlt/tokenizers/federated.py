@@ -44,8 +44,11 @@ class Federated(Tokenizer):
     def choose(self, clients: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """The words that stay, the most frequent first.
 
-        clients: [W] how many clients tell of each word. counts: [W] how often these have it. Words that are equally
-        frequent stand in their own order.
+        Words that are equally frequent stand in their own order.
+
+        Args:
+            clients: [W] how many clients tell of each word.
+            counts: [W] how often these have it.
         """
         kept = np.flatnonzero(clients >= self.at_least)
         return kept[np.argsort(-counts[kept], kind="stable")][: self.size]
@@ -66,7 +69,9 @@ class Federated(Tokenizer):
 class Known(Tokenizer):
     """Ids of texts by a vocabulary: 0 for a text without a token, 1..B for unknown words, then the words.
 
-    recipe: what takes texts apart, and B. words: the vocabulary in the order of its ids.
+    Attributes:
+        recipe: what takes texts apart, and B.
+        words: the vocabulary in the order of its ids.
     """
 
     recipe: Federated = Federated()
@@ -101,7 +106,11 @@ class Known(Tokenizer):
 class Numbering(Tokenizer):
     """Numbers words from 1 on as they come, so that texts can be stored before a vocabulary is chosen.
 
-    It chooses nothing: a number stands for its word. recipe: what takes texts apart. numbers: those that are taken.
+    It chooses nothing: a number stands for its word.
+
+    Attributes:
+        recipe: what takes texts apart.
+        numbers: those that are taken.
     """
 
     recipe: Federated = Federated()

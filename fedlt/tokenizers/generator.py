@@ -45,9 +45,12 @@ class TextGenerator(ABC):
 
     @abstractmethod
     def texts(self, own: Sequence[Text], count: int, length: int, rng: np.random.Generator) -> Sequence[Text]:
-        """At most `count` texts, of 1 to `length` tokens each, like those of one class. own: the client's of the class.
+        """At most `count` texts, of 1 to `length` tokens each, like those of one class.
 
         What is random follows from `rng` alone, or from PyTorch's global generator, which is seeded for the client.
+
+        Args:
+            own: the client's of the class.
         """
 
     def obstacle(self, inputs: TokenKind) -> str | None:
@@ -55,7 +58,11 @@ class TextGenerator(ABC):
         return None
 
     def wanted(self, own: int, largest: int) -> int:
-        """How many texts a class gets that has so many of its own. largest: those of the client's largest class."""
+        """How many texts a class gets that has so many of its own.
+
+        Args:
+            largest: those of the client's largest class.
+        """
         if own < self.least:
             return 0
         full = largest if self.up_to is None else self.up_to

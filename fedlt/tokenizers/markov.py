@@ -51,11 +51,15 @@ def _chain(
     before, last = START, START
     while len(tokens) <= length:
         followers = by_two[before, last] if (before, last) in by_two else by_one[last]
+
+        # What has one continuation only would copy a text: then only the last token decides.
         if len(set(followers)) == 1:
             followers = by_one[last]
+
         drawn = followers[int(rng.integers(len(followers)))]
         if drawn == END:
             return np.array(tokens) if tokens else None
+
         tokens.append(drawn)
         before, last = last, drawn
     return None

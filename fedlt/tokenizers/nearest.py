@@ -19,7 +19,8 @@ from fedlt.tokenizers.generator import Text, TextGenerator
 class Nearness:
     """How near a text lies to each class of a client: cosines of tf-idf vectors with the mean of each class's.
 
-    texts: the client's own, by class.
+    Attributes:
+        texts: the client's own, by class.
     """
 
     def __init__(self, texts: Mapping[int, Sequence[Text]]) -> None:
@@ -55,7 +56,9 @@ def generated(
 ) -> dict[int, list[Text]]:
     """Further texts by class, for the classes that get some; never two alike, nor one of the client's own.
 
-    texts: the client's own, by class. length: tokens of the longest text.
+    Args:
+        texts: the client's own, by class.
+        length: tokens of the longest text.
     """
     seen = {text.tobytes() for own in texts.values() for text in own}
     nearness = Nearness(texts) if generator.keep < 1 else None

@@ -17,7 +17,8 @@ FILE = "tokenizer.json"  # where the library keeps one
 class Pretrained(Tokenizer):
     """Parts of words as the encoder learnt them, with its marks for the beginning and the end of a text.
 
-    library, entry: the two parts of its name.
+    Attributes:
+        library, entry: the two parts of its name.
     """
 
     library: str = "transformers"
@@ -67,7 +68,11 @@ class Pretrained(Tokenizer):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        """The library's. Raises ValueError where the library or the tokenizer is not at hand."""
+        """The library's.
+
+        Raises:
+            ValueError: where the library or the tokenizer is not at hand.
+        """
         name = f"{self.library}:{self.entry}"
         try:
             import transformers

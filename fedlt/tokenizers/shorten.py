@@ -41,8 +41,13 @@ NEGATIONS = ("no", "nor", "not", "never")
 
 @dataclass(frozen=True)
 class Shortening:
-    """Takes words out of a text. stop: these, in lower case. signs: whether signs that are no words are taken out.
-    again: whether a word is that stood in the text before."""
+    """Takes words out of a text.
+
+    Attributes:
+        stop: these, in lower case.
+        signs: whether signs that are no words are taken out.
+        again: whether a word is that stood in the text before.
+    """
 
     stop: frozenset[str] = frozenset()
     signs: bool = False
@@ -50,8 +55,14 @@ class Shortening:
 
     @classmethod
     def of(cls, words: str | None, keep: list[str] | None, signs: bool, again: bool) -> Shortening:
-        """As `data.shorten` has it. words: `english`, or a file with a word a line. keep: those that stay; None:
-        `NEGATIONS`. Raises OSError, and ValueError for a file that is not UTF-8."""
+        """As `data.shorten` has it.
+
+        Raises OSError, and ValueError for a file that is not UTF-8.
+
+        Args:
+            words: `english`, or a file with a word a line.
+            keep: those that stay; None: `NEGATIONS`.
+        """
         stop = ENGLISH if words == "english" else frozenset() if words is None else _listed(Path(words))
         return cls(stop - {word.lower() for word in (NEGATIONS if keep is None else keep)}, signs, again)
 
@@ -60,16 +71,21 @@ class Shortening:
         parts: list[str] = []
         seen: set[str] = set()
         total, end = 0, -1
+
         for match in matches(text):
             total += 1
+
             word, (start, stop) = match.group(), match.span()
             plain = word.lower()
             is_word = plain[0].isalnum() or plain[0] == "_"
             if plain in self.stop or (self.signs and not is_word) or (self.again and is_word and plain in seen):
                 continue
+
+            # Words that stood side by side stay together; where something was taken out, a space stands.
             seen.add(plain)
             parts.append(word if start == end else f" {word}")
             end = stop
+
         return "".join(parts).lstrip(), total, len(parts)
 
     def written(self) -> dict[str, Any]:

@@ -196,7 +196,11 @@ def _expect_training(scenario: Scenario, strategy: Strategy, learner: Learner, f
 
 
 def try_own_model(scenario: Scenario, federation: Federation, parts: Assembly) -> None:
-    """Pass samples through a model of the user's own, before any work. Raises `ScenarioError` where that fails."""
+    """Pass samples through a model of the user's own, before any work.
+
+    Raises:
+        ScenarioError: where that fails.
+    """
     if not scenario.model.component.code_digest():
         return
     sizes = federation.clients.sizes.tolist()
@@ -249,7 +253,11 @@ def _expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
 
 
 def _expect_many_labels(scenario: Scenario, strategy: Strategy, learner: Learner, kind: str) -> None:
-    """Refuse what reads one class a sample where a sample may have several. kind: name of what the targets are."""
+    """Refuse what reads one class a sample where a sample may have several.
+
+    Args:
+        kind: name of what the targets are.
+    """
     parts: dict[str, tuple[str, Strategy | Learner]] = {
         "strategy": (scenario.strategy.name, strategy),
         "learner": (scenario.learner.name, learner),
@@ -285,7 +293,11 @@ def _expect_own_head(strategy: Strategy, head: nn.Module, name: str) -> None:
 
 
 def _unserved(key: str, name: str, error: Unserved) -> ScenarioError:
-    """A method that asks the inputs for what they have not. key: `strategy` or `learner`."""
+    """A method that asks the inputs for what they have not.
+
+    Args:
+        key: `strategy` or `learner`.
+    """
     return ScenarioError(Problem(key, f"{name} does not fit the data set: {error}; take another {key}"))
 
 

@@ -57,7 +57,9 @@ class ServerTrainer:
     def train(self, loss: Callable[[T], Tensor], batches: Iterable[T], lr: float | Sequence[float]) -> None:
         """One step for each batch; the model is left in evaluation mode.
 
-        loss: of what `batches` gives, a scalar. lr: of all steps, or of each; it ends with the shorter of the two.
+        Args:
+            loss: of what `batches` gives, a scalar.
+            lr: of all steps, or of each; it ends with the shorter of the two.
         """
         server = self.server
         rates = repeat(lr) if isinstance(lr, float | int) else lr

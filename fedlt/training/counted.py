@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """A kind of such models. table: their backbone. is_what: what they are. does: what methods for them do. learner,
-    models: the remedies where one of the two does not fit."""
+    """A kind of such models.
+
+    Attributes:
+        table: their backbone.
+        is_what: what they are.
+        does: what methods for them do.
+        learner, models: the remedies where one of the two does not fit.
+    """
 
     table: type[nn.Module]
     is_what: str

@@ -38,7 +38,10 @@ SHOWN = 3
 class Initial:
     """The weights to begin with.
 
-    source: what they are of, for sentences. given: tensors by name. without: patterns of tensors that begin anew.
+    Attributes:
+        source: what they are of, for sentences.
+        given: tensors by name.
+        without: patterns of tensors that begin anew.
     """
 
     source: str
@@ -126,8 +129,10 @@ class Initial:
             if name.startswith("backbone.") and not parameter.requires_grad and not self.taken[name]
             if plain(model, name) is not None and not self._left_out(known[name])
         ]
+
         if lost:
             message = f"the model keeps {_some(lost)} frozen, and {self.source} has no such tensor"
+
             part = any(taken for name, taken in self.taken.items() if name.startswith("backbone."))
             patterns = (
                 ", ".join(dict.fromkeys(f"{name.rpartition('.')[0]}.*" for name in lost)) if part else "backbone.*"
@@ -185,6 +190,8 @@ def _shared_of_run(folder: Path, file: Path) -> dict[str, Tensor]:
     status = json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"]
     if status != "finished":
         raise FedLTError(f"{folder} is {status}, not finished: it has no weights to begin with")
+
+    # What clients keep to themselves is in no file of the run's that is shared.
     choice = chosen("strategy", read(folder / "scenario.yaml")["strategy"], "strategy")
     strategy, private = choice.name, choice.create().private
     found = {
@@ -192,6 +199,7 @@ def _shared_of_run(folder: Path, file: Path) -> dict[str, Tensor]:
         for name, tensor in _load(file, _safetensors).items()
         if not any(fnmatchcase(name, pattern) for pattern in private)
     }
+
     if not found:
         raise FedLTError(f"the clients of {folder} share no weights: under {strategy} each keeps its own")
     return found

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def expect_optimizer(scenario: Scenario, needs: tuple[str, ...]) -> None:
-    """Raises `ScenarioError` where the method goes by sgd's steps and takes others. needs: of strategy and learner."""
+    """Refuse another optimiser where the method divides by the steps of sgd.
+
+    Args:
+        needs: of strategy and learner.
+
+    Raises:
+        ScenarioError: where the two do not fit.
+    """
     chosen = scenario.local.optimizer.name
     if "sgd" in needs and chosen != "sgd":
         message = (
@@ -25,7 +32,11 @@ def expect_optimizer(scenario: Scenario, needs: tuple[str, ...]) -> None:
 
 
 def expect_schedule(scenario: Scenario) -> None:
-    """Raises `ScenarioError` where PyTorch's scheduler has no rates for the rounds of the run."""
+    """Refuse a scheduler that cannot last for the run.
+
+    Raises:
+        ScenarioError: where PyTorch's scheduler has no rates for the rounds of the run.
+    """
     chosen, rounds = scenario.local.schedule, scenario.federation.rounds
     if chosen.name not in TORCH:
         return

@@ -32,7 +32,9 @@ class TorchOptimizer:
         options: its arguments, without the parameters and the learning rate.
         clip: the norm to which a longer gradient of all trained parameters is scaled down.
 
-    lr: may be changed between steps. travel: NaN, since the length of a step does not follow from the rate alone.
+    Attributes:
+        lr: may be changed between steps.
+        travel: NaN, since the length of a step does not follow from the rate alone.
     """
 
     travel = math.nan
@@ -50,8 +52,12 @@ class TorchOptimizer:
     def reset(
         self, names: tuple[str, ...], lr: float, kept: Mapping[str, Tensor], factors: list[float] | None = None
     ) -> None:
-        """Train these parameters from now on. kept: the state to go on with, as `kept` gave it; empty: none. factors:
-        of each one's learning rate; None: all one."""
+        """Train these parameters from now on.
+
+        Args:
+            kept: the state to go on with, as `kept` gave it; empty: none.
+            factors: of each one's learning rate; None: all one.
+        """
         self.lr, self._names = lr, names
         self._backbone = any(name.startswith("backbone.") for name in names)
 
@@ -93,7 +99,8 @@ class TorchOptimizer:
 def make_optimizer(flat: Flat, local: Local) -> SGD | TorchOptimizer:
     """The scenario's optimiser for this model; SGD for one of which nothing is trained.
 
-    Raises `ScenarioError` where the two do not fit.
+    Raises:
+        ScenarioError: where the two do not fit.
     """
     chosen = local.optimizer
     if isinstance(chosen, str) or chosen.name == "sgd" or not flat.trainable:

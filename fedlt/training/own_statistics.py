@@ -30,8 +30,11 @@ SIZES = ((5, False), (4, True), (1, False))
 
 
 def try_own(own: Sequence[Metric | Statistic], task: Task, split: Split) -> None:
-    """Pass made-up batches through each of them. Raises `ScenarioError` for one that raises, cannot be merged or takes
-    a name that is taken."""
+    """Pass made-up batches through each of them.
+
+    Raises:
+        ScenarioError: for one that raises, cannot be merged or takes a name that is taken.
+    """
     taken = set(TAKEN)
     for place, one in enumerate(own):
         key = f"{KEY}.{place}"
@@ -59,7 +62,11 @@ def try_own(own: Sequence[Metric | Statistic], task: Task, split: Split) -> None
 
 
 def records(one: Metric | Statistic) -> list[Figure]:
-    """What it tells of its figures. Raises TypeError for what is no record."""
+    """What it tells of its figures.
+
+    Raises:
+        TypeError: for what is no record.
+    """
     found = list(one.describe())
     wrong = [record for record in found if not isinstance(record, Figure)]
     if wrong:
@@ -138,7 +145,11 @@ def _merged(into: Statistic, parts: Sequence[Arrays], about: Known) -> dict[str,
 
 
 def _expect_arrays(arrays: Arrays, shapes: dict[str, Any]) -> None:
-    """Each has an axis and holds numbers, and all of one name fit below each other. shapes: of those seen so far."""
+    """Each has an axis and holds numbers, and all of one name fit below each other.
+
+    Args:
+        shapes: of those seen so far.
+    """
     for name, value in arrays.items():
         if not isinstance(value, np.ndarray) or not value.ndim or value.dtype.kind not in "biuf":
             raise TypeError(f"to_arrays() gives {name}={value!r}; expected an array of numbers with one axis or more")

@@ -91,8 +91,11 @@ def _layers(choice: Choice, strategy: Strategy) -> Iterator[tuple[Choice, Strate
 def _identity(
     choice: Choice, part: Strategy | Learner, reading: _Reading, facts: Iterable[str], counted: bool
 ) -> dict[str, Any]:
-    """What a strategy or a learner brings to the training, as plain values. counted: whether the need of class counts
-    is part of it."""
+    """What a strategy or a learner brings to the training, as plain values.
+
+    Args:
+        counted: whether the need of class counts is part of it.
+    """
     found: dict[str, Any] = {
         "functions": sorted(reading.functions),
         "fields": {name: repr(getattr(part, name)) for name in sorted(reading.fields)},
@@ -112,10 +115,14 @@ def _identity(
 class _Reading:
     """What hooks of an object reach, found in their source.
 
-    files: the user's own source files. functions: `module:qualified name` of each method and function. own: whether
-    some of them stand in these files. fields: names that they read of `self`. constants: plain class variables that
-    they read of it, with values. called: names that they call on anything. opaque: that `self` goes where it cannot be
-    followed.
+    Attributes:
+        files: the user's own source files.
+        functions: `module:qualified name` of each method and function.
+        own: whether some of them stand in these files.
+        fields: names that they read of `self`.
+        constants: plain class variables that they read of it, with values.
+        called: names that they call on anything.
+        opaque: that `self` goes where it cannot be followed.
     """
 
     part: Strategy | Learner
@@ -238,8 +245,12 @@ def _functions(value: object) -> Iterator[FunctionType]:
 
 @dataclass(frozen=True)
 class _Code:
-    """The syntax of a function. arguments: names of those that go by place. attributes, names: what it reads and calls,
-    in the order of `ast.walk`."""
+    """The syntax of a function.
+
+    Attributes:
+        arguments: names of those that go by place.
+        attributes, names: what it reads and calls, in the order of `ast.walk`.
+    """
 
     arguments: list[str]
     attributes: list[ast.Attribute]

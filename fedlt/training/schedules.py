@@ -26,7 +26,12 @@ class Schedule(Protocol):
 
 
 class Ours:
-    """kind: a name of `fedlt.config.schedules.OURS`. warmup: share of the stage over which the rate rises from 0."""
+    """One of this project's schedules, with a warm-up.
+
+    Attributes:
+        kind: a name of `fedlt.config.schedules.OURS`.
+        warmup: share of the stage over which the rate rises from 0.
+    """
 
     def __init__(self, kind: str, warmup: float) -> None:
         self.kind, self.warmup = kind, warmup
@@ -40,8 +45,10 @@ class Ours:
 class OfTorch:
     """A class of `torch.optim.lr_scheduler`, which decides the rates round by round.
 
-    chosen: its name and keys. lr: the rate that it changes, `local.lr`. warmup: share of the stage over which the rate
-    also rises from 0, step by step.
+    Attributes:
+        chosen: its name and keys.
+        lr: the rate that it changes, `local.lr`.
+        warmup: share of the stage over which the rate also rises from 0, step by step.
     """
 
     def __init__(self, chosen: Choice, lr: float, warmup: float) -> None:
@@ -75,7 +82,8 @@ def over_the_run(kind: str, warmup: float, progress: float) -> float:
 def factors(chosen: Choice, lr: float, rounds: int, length: int | None = None) -> list[float]:
     """Factors of `lr` in the first rounds, as PyTorch's own scheduler gives them; as many as it has, at most `rounds`.
 
-    length: stands for the key of `LENGTH` where that is null.
+    Args:
+        length: stands for the key of `LENGTH` where that is null.
     """
     import torch
 

@@ -30,8 +30,10 @@ def descend(
 ) -> list[Tensor] | None:
     """One step in place, on tensors that match in shape. The velocity after it, None without momentum.
 
-    velocity: what the step before returned; None where there was none. The gradients are used up: after a first step
-    they are the velocity. factors: of the rate, one a tensor; None: all one.
+    Args:
+        velocity: what the step before returned; None where there was none. The gradients are used up: after a first
+            step they are the velocity.
+        factors: of the rate, one a tensor; None: all one.
     """
     if weight_decay:
         torch._foreach_add_(gradients, weights, alpha=weight_decay)
@@ -61,9 +63,13 @@ def shorten(gradients: list[Tensor], limit: float) -> None:
 class SGD:
     """Momentum v <- momentum * v + g with g = gradient + weight_decay * w, then w <- w - lr * v.
 
-    nesterov: w <- w - lr * (g + momentum * v). lr may be changed between steps. travel: by how much the steps since
-    `reset` would have moved a weight whose gradient is always one, and whose rate has no factor. clip: the norm to
-    which the gradient of all trained parameters, without weight decay, is scaled down where it is longer.
+    Attributes:
+        nesterov: w <- w - lr * (g + momentum * v).
+        lr: may be changed between steps.
+        travel: by how much the steps since `reset` would have moved a weight whose gradient is always one, and whose
+            rate has no factor.
+        clip: the norm to which the gradient of all trained parameters, without weight decay, is scaled down where it is
+            longer.
     """
 
     def __init__(
@@ -85,13 +91,19 @@ class SGD:
         kept: Mapping[str, Tensor] = MappingProxyType({}),
         factors: list[float] | None = None,
     ) -> None:
-        """Train these parameters from now on. kept: the momentum to go on with, as `kept` gave it; empty: none.
-        factors: of each one's learning rate; None: all one."""
+        """Train these parameters from now on.
+
+        Args:
+            kept: the momentum to go on with, as `kept` gave it; empty: none.
+            factors: of each one's learning rate; None: all one.
+        """
         self.lr, self.travel, self._pull, self._factors = lr, 0.0, 0.0, factors
+
         if names != self._names:
             self._names = names
             self._chosen = [(self.flat.trainable[name], self.flat.tensors[name]) for name in names]
             self._backbone = any(name.startswith("backbone.") for name in names)
+
         self._velocity = None
         if "velocity" in kept:
             views = self.flat.views(kept["velocity"].clone())

@@ -34,8 +34,10 @@ KEPT = "trainer/"  # what begins the names under which a site keeps its optimise
 class Work:
     """What was done: loss_sum is the sum over samples, as a tensor so that a GPU need not be waited for.
 
-    samples: seen by the loss. backward_samples: passed through the backbone forward and backward, further views
-    included. forward_samples: passed through it forward only (features, predictions on training data).
+    Attributes:
+        samples: seen by the loss.
+        backward_samples: passed through the backbone forward and backward, further views included.
+        forward_samples: passed through it forward only (features, predictions on training data).
     """
 
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
@@ -45,9 +47,11 @@ class Work:
     forward_samples: int = 0
 
     def count(self, loss: Tensor, clients: int, batch: int, backward: int | None = None) -> None:
-        """A step of each of `clients` clients on `batch` samples; loss: the sum of their mean losses.
+        """A step of each of `clients` clients on `batch` samples;
 
-        backward: those that passed the backbone forward and backward; all of them unless given.
+        Args:
+            loss: the sum of their mean losses.
+            backward: those that passed the backbone forward and backward; all of them unless given.
         """
         self.loss_sum += loss.detach().float() * batch
         self.samples += clients * batch
@@ -125,8 +129,11 @@ class Trainer:
     ) -> Iterator[tuple[list[Tensor], int, int]]:
         """The batches of each pass over the site's data, the number of its first step, and that of all steps.
 
-        epochs: as many passes; None: as many as the scenario has, or as many as `local.steps` takes, the last of them
-        cut short. A site that stands for others is given the samples of all their steps in one pass.
+        A site that stands for others is given the samples of all their steps in one pass.
+
+        Args:
+            epochs: as many passes; None: as many as the scenario has, or as many as `local.steps` takes, the last of
+                them cut short.
         """
         limit = self.local.steps if epochs is None and not site.continuous else None
         passes = self.local.epochs if epochs is None else epochs
@@ -177,7 +184,11 @@ class Trainer:
         return site.stage.augment or self.local.augment
 
     def _encoded(self, site: Site, names: Sequence[str]) -> Rows:
-        """The site's data as features. Raises ValueError where parameters of the backbone are to be trained."""
+        """The site's data as features.
+
+        Raises:
+            ValueError: where parameters of the backbone are to be trained.
+        """
         if any(name.startswith("backbone.") for name in names):
             stage = f"the stage {site.stage.name!r} is on encoded samples"
             raise ValueError(f"{stage}, so it must leave the backbone's parameters out")
@@ -248,8 +259,12 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def cut(order: Tensor, size: int, last: str) -> list[Tensor]:
-    """The batches of a pass [..., n]. last: what becomes of a last one of one sample (`local.last_batch`), which layers
-    that normalise over a batch refuse; where there is no other batch it stays."""
+    """The batches of a pass [..., n].
+
+    Args:
+        last: what becomes of a last one of one sample (`local.last_batch`), which layers that normalise over a batch
+            refuse; where there is no other batch it stays.
+    """
     batches = list(order.split(size, dim=-1))
     if last != "keep" and len(batches) > 1 and batches[-1].shape[-1] == 1:
         single = batches.pop()

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def build(recipe: Any, task: Task, name: str) -> Net:
-    """The recipe's model. Raises `ScenarioError` where it cannot be built, or is no `Net`."""
+    """The recipe's model.
+
+    Raises:
+        ScenarioError: where it cannot be built, or is no `Net`.
+    """
     try:
         model = recipe.build(task)
     except ValueError as error:
@@ -53,8 +57,12 @@ def _redefines_keys(recipe: type[Model]) -> bool:
 def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterable[int]) -> None:
     """One pass with two samples, and one in training mode with one sample where a client's last batch is that.
 
-    model: is used up. sizes: samples of each client. Raises `ScenarioError` where the features or logits have another
-    shape than they should, or a pass fails.
+    Args:
+        model: is used up.
+        sizes: samples of each client.
+
+    Raises:
+        ScenarioError: where the features or logits have another shape than they should, or a pass fails.
     """
     x = task.inputs.example(2)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -84,7 +92,11 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
 
 
 def expect_one(name: str, logits: object, task: Task) -> None:
-    """The logits of a single sample keep its axis. Raises `ScenarioError` where a `squeeze` has taken it away."""
+    """The logits of a single sample keep its axis.
+
+    Raises:
+        ScenarioError: where a `squeeze` has taken it away.
+    """
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else ()
     if len(shape) != 2 + task.target.axes or shape[0] != 1:
         message = f"{name} gives logits of shape {shape} for a batch of one sample; let forward() keep the first axis"
@@ -97,7 +109,11 @@ def _ends_in_one(size: int, local: Local) -> bool:
 
 
 def _expect_shape(name: str, what: str, found: object, width: int, axes: int) -> None:
-    """axes: between samples and features or classes, of any length."""
+    """Expect what a model gives for two samples to have the shape [2, ..., width].
+
+    Args:
+        axes: between samples and features or classes, of any length.
+    """
     shape = tuple(found.shape) if isinstance(found, Tensor) else ()
     if len(shape) != 2 + axes or (shape[0], shape[-1]) != (2, width):
         given = shape if isinstance(found, Tensor) else type(found).__name__

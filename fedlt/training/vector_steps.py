@@ -29,8 +29,13 @@ class Steps(Protocol):
 
 
 class Descent:
-    """Gradient descent. momentum: v <- momentum v + g, and the step is along v. weight_decay: times the vector, added
-    to g. kept: the state to go on with."""
+    """Gradient descent.
+
+    Attributes:
+        momentum: v <- momentum v + g, and the step is along v.
+        weight_decay: times the vector, added to g.
+        kept: the state to go on with.
+    """
 
     def __init__(self, momentum: float = 0.0, weight_decay: float = 0.0, kept: Mapping[str, Tensor] = NOTHING) -> None:
         self.momentum, self.weight_decay = momentum, weight_decay
@@ -46,8 +51,12 @@ class Descent:
 
 
 class Adam:
-    """Kingma, Ba: Adam: A Method for Stochastic Optimization. ICLR 2015. weight_decay: times the vector, added to the
-    gradient. kept: the state to go on with."""
+    """Kingma, Ba: Adam: A Method for Stochastic Optimization. ICLR 2015.
+
+    Attributes:
+        weight_decay: times the vector, added to the gradient.
+        kept: the state to go on with.
+    """
 
     FIRST, SECOND, EPSILON = 0.9, 0.999, 1e-8
 

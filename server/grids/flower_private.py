@@ -57,7 +57,9 @@ def set_message_id(message: Message, name: str) -> None:
 def superlink_options(port: int, control_port: int) -> list[str]:
     """Options of `flower-superlink` for simulations on this machine alone.
 
-    port: of its API for the processes that it starts. control_port: of its API for the `flwr` command.
+    Args:
+        port: of its API for the processes that it starts.
+        control_port: of its API for the `flwr` command.
     """
     addresses = ["--control-api-address", f"127.0.0.1:{control_port}", "--host", "127.0.0.1", "--port", str(port)]
     return ["--insecure", "--simulation", "--isolation", "subprocess", *addresses]

@@ -29,11 +29,18 @@ START_SECONDS = 60.0
 def run_under_flower(
     scenario: Scenario, out: Path, echo: bool, track: Sequence[str], force: bool, resume_from: int | None
 ) -> Run:
-    """Run the scenario with `flwr run` on a local SuperLink. out: absolute parent of the run folder. echo: show
-    Flower's lines while it runs. track: names of trackers. force, resume_from: see `server.app.serve`.
+    """Run the scenario with `flwr run` on a local SuperLink.
+
+    Args:
+        out: absolute parent of the run folder.
+        echo: show Flower's lines while it runs.
+        track: names of trackers.
+        force, resume_from: see `server.app.serve`.
     """
     if not (ROOT / "pyproject.toml").is_file():
         raise FedLTError("Flower's runtime bundles the project, so it needs a checkout: pip install -e . in one")
+
+    # The SuperLink and all that it writes end with the block.
     with tempfile.TemporaryDirectory(prefix="fedlt-flower-") as home:
         copy = Path(home) / f"{scenario.name}.yaml"
         copy.write_text(scenario.to_yaml(), encoding="utf-8")
@@ -43,6 +50,7 @@ def run_under_flower(
             options = f'track="{" ".join(track)}" force={str(force).lower()} resume={resume_from or 0}'
             config = f'scenario="{copy}" out="{out}" cwd="{Path.cwd()}" {options}'
             _flwr(["run", str(ROOT), "--stream", "--run-config", config], environment, echo)
+
     run = finished_run(out / scenario.run_name)
     if run is None:
         raise FedLTError(f"the run under Flower did not finish; see {out / scenario.run_name} and the lines above")

@@ -24,7 +24,8 @@ def set_identity(run_id: int) -> None:
 def new_context(node_id: int, moved: bool = False) -> Context:
     """A Flower context without any state: simulated clients keep theirs in the messages.
 
-    moved: tells the ClientApp that its reply is copied before the next message comes.
+    Args:
+        moved: tells the ClientApp that its reply is copied before the next message comes.
     """
     return Context(run_id=1, node_id=node_id, node_config={}, state=RecordDict(), run_config={"moved": moved})
 
@@ -42,8 +43,10 @@ def cost_of(message: Message) -> float:
 class LocalGrid(Grid):
     """A grid without a network. Messages are answered by `_answer`, in any order.
 
-    eager: whether one message per unit of work is better than one per node. moves: whether messages and replies are
-    copied on their way, so that the memory they are packed in can be used again.
+    Attributes:
+        eager: whether one message per unit of work is better than one per node.
+        moves: whether messages and replies are copied on their way, so that the memory they are packed in can be used
+            again.
     """
 
     eager = False

@@ -59,7 +59,11 @@ class Parcels:
         return pickle.dumps(_Name(name))
 
     def unpack(self, packed: bytes, keep: bool) -> Any:
-        """keep: leave the files to the other side, and use a file's memory again where the next object names it."""
+        """What was packed: the object, whose large arrays lie in files.
+
+        Args:
+            keep: leave the files to the other side, and use a file's memory again where the next object names it.
+        """
         used: dict[str, memoryview] = {}
 
         def read(name: str) -> memoryview:

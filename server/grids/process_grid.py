@@ -38,7 +38,8 @@ Setup = Callable[[], None]
 class ProcessGrid(LocalGrid):
     """Messages are dealt to the workers by their cost.
 
-    setup: called once in every worker, before its first message.
+    Attributes:
+        setup: called once in every worker, before its first message.
     """
 
     eager = True

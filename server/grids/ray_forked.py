@@ -18,7 +18,11 @@ WORKER = "FEDLT_RAY_WORKER"
 
 
 def main(arguments: list[str]) -> None:
-    """arguments: those of the worker. Never returns."""
+    """Never returns.
+
+    Args:
+        arguments: those of the worker.
+    """
     command = [os.environ[WORKER], *arguments]
     caller = socket.socket(socket.AF_UNIX)
     if not _forked(caller, command):

@@ -34,7 +34,11 @@ STREAMS = (1, 2)
 
 
 class Forks:
-    """The process that forks, until `end`. address: where it is called, an abstract one."""
+    """The process that forks, until `end`.
+
+    Attributes:
+        address: where it is called, an abstract one.
+    """
 
     def __init__(self) -> None:
         with socket.socket(socket.AF_UNIX) as listener:
@@ -70,7 +74,12 @@ def variables() -> dict[str, str]:
 
 @dataclass
 class _Call:
-    """What is to be forked. arguments: the worker's file, and its own. streams: descriptors of the caller's output."""
+    """What is to be forked.
+
+    Attributes:
+        arguments: the worker's file, and its own.
+        streams: descriptors of the caller's output.
+    """
 
     arguments: list[str]
     variables: dict[str, str]

@@ -32,10 +32,12 @@ WORKERS_PER_GPU = 4  # small clients leave a GPU idle between their kernels
 class RayGrid(LocalGrid):
     """Messages are dealt to the workers by their cost.
 
-    app: `module:name` of the ClientApp, which the workers import. workers: None for as many as the cores or GPUs of
-    the machine or cluster carry. gpus: whether to use its GPUs, if it has some. Workers start at once and import while
-    the caller goes on; they are kept until `close`, so that several runs can share them. forks: what forks the workers
-    where Ray is started here; started then, unless it is given.
+    Attributes:
+        app: `module:name` of the ClientApp, which the workers import.
+        workers: None for as many as the cores or GPUs of the machine or cluster carry.
+        gpus: whether to use its GPUs, if it has some. Workers start at once and import while the caller goes on; they
+            are kept until `close`, so that several runs can share them.
+        forks: what forks the workers where Ray is started here; started then, unless it is given.
     """
 
     eager = True
@@ -47,11 +49,15 @@ class RayGrid(LocalGrid):
             start_ray(workers or available_cores(), forks)
         elif forks is not None:
             forks.end()
+
         held = ray.cluster_resources()
         count, share = divide(workers, int(held.get("CPU", 0)), int(held.get("GPU", 0)) if gpus else 0)
         super().__init__(num_nodes=count)
+
+        # Workers on this machine get large arrays through files in memory, those of a cluster through Ray's store.
         self._folder = MemoryFolder() if _alone() else None
         transport = Store() if self._folder is None else Files(self._folder.path)
+
         where = "DEFAULT" if self._folder is None else _here()
         host: Any = ray.remote(num_cpus=1, num_gpus=share, scheduling_strategy=where)(_host())
         arguments = str(ROOT), app, pickle.dumps(transport)
@@ -111,8 +117,11 @@ def _open(place: Any) -> NDArray[Any]:
 def divide(workers: int | None, cpus: int, gpus: int) -> tuple[int, float]:
     """The number of workers, and the share of a GPU that each gets; no worker lies across two GPUs.
 
-    workers: None for one per core, and not more than `WORKERS_PER_GPU` where there are GPUs. Raises FedLTError where
-    there are fewer cores than workers: Ray would wait for others to join.
+    Args:
+        workers: None for one per core, and not more than `WORKERS_PER_GPU` where there are GPUs.
+
+    Raises:
+        FedLTError: where there are fewer cores than workers: Ray would wait for others to join.
     """
     if workers is None:
         workers = max(1, min(cpus, WORKERS_PER_GPU * gpus) if gpus else cpus)

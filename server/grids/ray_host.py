@@ -14,7 +14,12 @@ from server.grids.ray_transport import Transport
 
 
 class Host:
-    """Answers messages. app: `module:name` of the ClientApp. transport: how messages get here and back."""
+    """Answers messages.
+
+    Attributes:
+        app: `module:name` of the ClientApp.
+        transport: how messages get here and back.
+    """
 
     def __init__(self, app: str, transport: Transport) -> None:
         if not ray.get_gpu_ids():  # without a share of a GPU; Ray would let it see every GPU of the machine
@@ -23,7 +28,12 @@ class Host:
         self.app, self.transport = _named(app), transport
 
     def install(self, function: str, payload: list[Any]) -> int:
-        """function: `module:name`. payload: a list with a reference to its arguments. Returns the process id."""
+        """Returns the process id.
+
+        Args:
+            function: `module:name`.
+            payload: a list with a reference to its arguments.
+        """
         _named(function)(*ray.get(payload[0]))
         return os.getpid()
 

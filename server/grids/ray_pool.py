@@ -31,8 +31,15 @@ class _Task:
 
 
 class Pool:
-    """start: starts a worker, a Ray actor with the methods `install`, which returns its process id, and `answer`.
-    replaced: workers that were. lost: the process ids of those that had started."""
+    """Workers that answer messages, and are replaced where they are lost.
+
+    Args:
+        start: starts a worker, a Ray actor with the methods `install`, which returns its process id, and `answer`.
+
+    Attributes:
+        replaced: how many workers were replaced.
+        lost: the process ids of those of them that had started.
+    """
 
     def __init__(self, start: Callable[[], Any], count: int) -> None:
         self._start = start
@@ -51,18 +58,27 @@ class Pool:
         self._starting = {worker.install.remote(*setup): worker for worker in self.workers}
 
     def answer(self, messages: Sequence[Message], call: Call) -> Iterator[Any]:
-        """The workers' answers, in any order. call: what `answer` is called with for a message."""
+        """The workers' answers, in any order.
+
+        Args:
+            call: what `answer` is called with for a message.
+        """
         costs = [cost_of(message) for message in messages]
         waiting = Deal([_Task(message) for message in messages], costs, len(self.workers))
         running: dict[Any, tuple[Any, _Task]] = {}
+
         while waiting or running:
             self._feed(waiting, running, call)
+
+            # The next worker that has started, or has answered.
             done, _ = ray.wait([*running, *self._starting], num_returns=1, timeout=None if running else START_SECONDS)
             if not done:
                 raise FedLTError(f"no Ray worker has started within {START_SECONDS:.0f} s; `ray status` tells why")
             if done[0] in self._starting:
                 self._started(done[0])
                 continue
+
+            # A worker that is lost gives its message back, and is replaced.
             worker, task = running.pop(done[0])
             try:
                 answer = ray.get(done[0])
@@ -73,6 +89,7 @@ class Pool:
                 if task.losses == ENOUGH:
                     raise FedLTError(f"workers end over the same clients again and again. {_advice(error)}") from None
                 continue
+
             if worker in self._held:
                 self._held[worker] -= 1
             self._feed(waiting, running, call)

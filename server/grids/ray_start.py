@@ -50,7 +50,9 @@ HELD = {"RAY_enable_pipe_based_agent_to_parent_health_check": "1"}
 def start_ray(workers: int, forks: Forks | None = None) -> None:
     """Join the cluster that RAY_ADDRESS names, or start Ray on this machine: loopback only, no dashboard.
 
-    forks: forks the workers; started here unless it is given."""
+    Args:
+        forks: forks the workers; started here unless it is given.
+    """
     gc.collect()  # references of an earlier session, for the reason told in `ray_pool._end`
     needed = variables()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}

@@ -17,14 +17,22 @@ from server.rounds.progress import Progress
 
 
 def set_up(strategy: Strategy, server: Server) -> None:
-    """The strategy's `setup`. Raises `ScenarioError` where that fails, since nothing has been done yet."""
+    """The strategy's `setup`.
+
+    Raises:
+        ScenarioError: where that fails, since nothing has been done yet.
+    """
     with before_work("strategy", name_of((strategy, "setup"))):
         strategy.setup(server)
         expect_boxes(server)
 
 
 def strategy_remarks(strategy: Strategy, cohort: int) -> list[str]:
-    """The strategy's `remarks` for so many sampled clients. Raises `ScenarioError` for what is no list of lines."""
+    """The strategy's `remarks` for so many sampled clients.
+
+    Raises:
+        ScenarioError: for what is no list of lines.
+    """
     name = name_of((strategy, "remarks"))
     with before_work("strategy", name):
         found: object = strategy.remarks(cohort)
@@ -37,7 +45,10 @@ def strategy_remarks(strategy: Strategy, cohort: int) -> list[str]:
 class Aggregation:
     """The strategy's step of each round.
 
-    looked: whether a step has been looked at for having given a model at all. One is, the run's first.
+    One is, the run's first.
+
+    Attributes:
+        looked: whether a step has been looked at for having given a model at all.
     """
 
     def __init__(self, strategy: Strategy, progress: Progress) -> None:

@@ -30,8 +30,9 @@ Ask = Callable[[list[Unit]], dict[int, float]]
 class Choosing:
     """Chooses the cohorts of a run.
 
-    asked: the clients that were asked for their loss before the cohort was chosen last. received: bytes that each of
-    them was sent.
+    Attributes:
+        asked: the clients that were asked for their loss before the cohort was chosen last.
+        received: bytes that each of them was sent.
     """
 
     def __init__(self, scenario: Scenario, federation: Federation, parts: Assembly) -> None:
@@ -63,8 +64,10 @@ class Choosing:
     def columns(self, round: int, trained: Sequence[int]) -> dict[str, int]:
         """What the choice adds to the columns of a round's row.
 
-        trained: those that went on to train, who receive the model once. Counts of classes travel once, before the
-        first round.
+        Counts of classes travel once, before the first round.
+
+        Args:
+            trained: those that went on to train, who receive the model once.
         """
         beside = len(set(self.asked) - set(trained))
         counts = self.counts.size * COUNT_BYTES if self.counts is not None and round == 1 else 0

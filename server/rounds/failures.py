@@ -14,7 +14,13 @@ from fedlt.strategy import Weightless
 
 
 class Failures:
-    """policy: "fail" or "skip". log: takes the lines that tell of skipped clients. note: what the user should know."""
+    """What becomes of clients that fail.
+
+    Attributes:
+        policy: "fail" or "skip".
+        log: takes the lines that tell of skipped clients.
+        note: what the user should know.
+    """
 
     def __init__(self, policy: str, log: Callable[[str], None]) -> None:
         self.policy, self._log = policy, log

@@ -14,7 +14,12 @@ from server.rounds.failures import evaluated_in_part
 
 
 def gather(round: int, reports: Sequence[Report], parts: Assembly, tested: Collection[int]) -> Evaluation:
-    """The evaluation after a round. parts: with the generic model. tested: the clients that have test rows."""
+    """The evaluation after a round.
+
+    Args:
+        parts: with the generic model.
+        tested: the clients that have test rows.
+    """
     dropped = evaluated_in_part(reports)
     found = merged([report.statistics for report in reports], parts.statistics, parts.task)
     for statistic in found.values():

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 class Hooks:
     """The callbacks of one run.
 
-    first: those that come before the user's own: they measure, write and tell. own: the user's, whose state is kept.
-    last: those that come after: a checkpoint holds what all others have become.
+    first: those that come before the user's own: they measure, write and tell.
+
+    Attributes:
+        own: the user's, whose state is kept.
+        last: those that come after: a checkpoint holds what all others have become.
     """
 
     def __init__(self, run: RunState, own: Sequence[Callback]) -> None:
@@ -75,7 +78,8 @@ class Hooks:
     def kept(self) -> dict[str, Any]:
         """What a checkpoint holds of the user's callbacks; empty where there are none.
 
-        Raises `FedLTError` for a state that JSON cannot hold.
+        Raises:
+            FedLTError: for a state that JSON cannot hold.
         """
         if not self.own:
             return {}

@@ -123,7 +123,11 @@ class Rounds:
         return dict(sorted(told for report in reports for told in report.losses.items()))
 
     def rehearse(self, round: int, units: list[Unit]) -> float:
-        """Seconds that the units take; what they find is forgotten. Raises `ClientError` where a client fails."""
+        """Seconds that the units take; what they find is forgotten.
+
+        Raises:
+            ClientError: where a client fails.
+        """
         server = self.progress.server
         server.round, server.cohort = round, tuple(client for unit in units for client in unit.clients)
         started = time.perf_counter()

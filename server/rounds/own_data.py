@@ -33,7 +33,8 @@ def own_data_remarks(scenario: Scenario, federation: Federation, parts: Assembly
 def give_own_data(server: Server, scenario: Scenario, federation: Federation, parts: Assembly) -> None:
     """Fill the server's boxes of data with what its strategy needs; none of them has a view of anybody else's.
 
-    Raises `ScenarioError` for a file that cannot be read.
+    Raises:
+        ScenarioError: for a file that cannot be read.
     """
     needs, held = parts.strategy.needs, federation.validation
 

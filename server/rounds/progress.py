@@ -16,8 +16,10 @@ from server.state.states import StateStore
 class Progress:
     """All that a run has become so far: with the scenario, enough to go on from here.
 
-    states: what clients keep. links: what each link keeps at the server. open_ended: whether nothing has asked so far
-    how many rounds the run has.
+    Attributes:
+        states: what clients keep.
+        links: what each link keeps at the server.
+        open_ended: whether nothing has asked so far how many rounds the run has.
     """
 
     server: Server

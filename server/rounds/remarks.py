@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 
 def remarks_of(scenario: Scenario, federation: Federation, parts: Assembly) -> list[str]:
-    """One line each. Raises `ScenarioError` where the strategy's own are no list of lines."""
+    """One line each.
+
+    Raises:
+        ScenarioError: where the strategy's own are no list of lines.
+    """
     said = strategy_remarks(parts.strategy, cohort_size(scenario, len(federation.clients)))
     return [*parts.remarks(), *said, *own_data_remarks(scenario, federation, parts)]

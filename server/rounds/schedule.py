@@ -22,7 +22,11 @@ MODEL_GROUPS = 64
 
 @dataclass
 class Unit:
-    """The smallest piece that moves as a whole. cost: forward passes of one sample."""
+    """The smallest piece that moves as a whole.
+
+    Attributes:
+        cost: forward passes of one sample.
+    """
 
     work: Work
     cost: float
@@ -44,9 +48,10 @@ def evaluation_units(
 ) -> list[Unit]:
     """Units for the generic model and for the personal models of `clients`.
 
-    costs: [K] of testing each client's model as a whole, in forward passes of one sample. shared: whether all models
-    have the same backbone. Then each part of the test set passes it once, for all models together; else each personal
-    model is tested as a whole. The cuts are the same for any number of workers.
+    Args:
+        costs: [K] of testing each client's model as a whole, in forward passes of one sample.
+        shared: whether all models have the same backbone. Then each part of the test set passes it once, for all models
+            together; else each personal model is tested as a whole. The cuts are the same for any number of workers.
     """
     units = _set_units(num_rows, num_rows, chunk, generic, clients if shared else [])
     if shared or not len(clients):
@@ -73,8 +78,10 @@ def validation_units(
 def cost_of_adapting(units: Sequence[Unit], sizes: NDArray[np.int64], measured: Sequence[Mapping[str, float]]) -> float:
     """What each training sample adds to the cost of testing its client's model: some strategies fine-tune it before.
 
-    units: of an exchange that trained, which says how long a forward pass takes, and tested. sizes: [K] of the clients.
-    measured: the reports' metrics.
+    Args:
+        units: of an exchange that trained, which says how long a forward pass takes, and tested.
+        sizes: [K] of the clients.
+        measured: the reports' metrics.
     """
     training, adapting = (
         sum(metrics.get(name, 0.0) for metrics in measured) for name in ("train_seconds", "adapt_seconds")
@@ -123,7 +130,10 @@ def cut(hand: Sequence[Unit], pace: float | None) -> list[list[Unit]]:
     """A hand in pieces that travel apart: each half of what is left, within `SHORTEST` and `LONGEST`.
 
     Each piece costs about as much as a small client, but when one worker ends its hand, another may be in the middle of
-    a piece. So the last ones are small. pace: expected seconds for a cost of one; None: the hand is taken to last one.
+    a piece. So the last ones are small.
+
+    Args:
+        pace: expected seconds for a cost of one; None: the hand is taken to last one.
     """
     cost = sum(unit.cost for unit in hand)
     pace = 1 / (cost or 1.0) if pace is None else pace

@@ -29,8 +29,11 @@ class Patience(Callback):
 
     It hears of an evaluation before the record does: what it keeps goes on by being told of that evaluation again.
 
-    state: `round` and `value` of the best evaluation so far, and `waited`, the evaluations since; empty before the
-    first. It is kept in every checkpoint, so that a run that goes on stops where it would have stopped.
+    It is kept in every checkpoint, so that a run that goes on stops where it would have stopped.
+
+    Attributes:
+        state: `round` and `value` of the best evaluation so far, and `waited`, the evaluations since; empty before the
+            first.
     """
 
     def __init__(self, scenario: Scenario, federation: Federation, keeper: Keeper) -> None:
@@ -62,7 +65,8 @@ class Patience(Callback):
     def hear(self, evaluation: Evaluation) -> bool:
         """Take the next evaluation; whether it is the best so far. A figure that is not defined never is.
 
-        Raises `ScenarioError` where the figure is unknown.
+        Raises:
+            ScenarioError: where the figure is unknown.
         """
         value = self._value(validation_figures(evaluation, self.federation))
         best = self.state.get("value", math.nan)

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class Timing:
-    """Times the rounds of a run. wanted: clients whose updates are enough to close a round."""
+    """Times the rounds of a run.
+
+    Attributes:
+        wanted: clients whose updates are enough to close a round.
+    """
 
     def __init__(self, timed: Timed | None, choosing: Choosing, wanted: int) -> None:
         self.timed, self.choosing, self.wanted = timed, choosing, wanted

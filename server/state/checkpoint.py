@@ -60,8 +60,9 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one run folder.
 
-    partition_hash, inputs: those of the federation which the scenario gives now; see `fedlt.data.provenance`. keeps:
-    rounds whose checkpoints stay until the run has ended, and beyond.
+    Attributes:
+        partition_hash, inputs: those of the federation which the scenario gives now; see `fedlt.data.provenance`.
+        keeps: rounds whose checkpoints stay until the run has ended, and beyond.
     """
 
     def __init__(
@@ -78,7 +79,11 @@ class Checkpoints:
 
     @classmethod
     def of_another(cls, run_folder: Path, head: Mapping[str, Any]) -> Checkpoints:
-        """Those of another run, taken as they are. head: of one of them."""
+        """Those of another run, taken as they are.
+
+        Args:
+            head: of one of them.
+        """
         found = cls.__new__(cls)
         found.folder, found.identity, found.keeps = run_folder / "checkpoints", dict(head), ()
         return found
@@ -87,9 +92,13 @@ class Checkpoints:
         self, progress: Progress, writer: RunWriter, seconds: float, callbacks: Mapping[str, Any] | None = None
     ) -> None:
         """Write a checkpoint; older ones than the last two are deleted, but for that of the best evaluation under early
-        stopping. One that is there already stays. seconds: that the run took so far. callbacks: what the user's keep.
+        stopping. One that is there already stays.
 
         What it costs follows from the model and from what clients kept since the last one.
+
+        Args:
+            seconds: that the run took so far.
+            callbacks: what the user's keep.
         """
         final = self.folder / f"{progress.round:06d}"
         if final.is_dir():
@@ -133,7 +142,8 @@ class Checkpoints:
     def restore(self, progress: Progress, round: int | None = None) -> tuple[Checkpoint | None, list[str]]:
         """Make the progress that of the newest whole checkpoint, or of a round's. Returns it, and what to warn of.
 
-        Raises `ScenarioError` where it is of another scenario, or where a round was asked for that is not there.
+        Raises:
+            ScenarioError: where it is of another scenario, or where a round was asked for that is not there.
         """
         warnings: list[str] = []
         for folder in sorted(self._folders(), reverse=True):
@@ -225,8 +235,11 @@ class Checkpoints:
         if head["scenario_hash"] == here["scenario_hash"]:
             remedy = "--force starts over, another --out keeps what is there"
             refuse_changed(head.get("inputs", {}), here["inputs"], "the checkpoint was written", remedy)
+
         if all(head[key] == here[key] for key in ("scenario_hash", "partition_hash")):
             return
+
+        # What differs: keys first, then code, then the partition.
         there, now = _flatten(head["scenario"]), _flatten(here["scenario"])
         keys = sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
         differing = [f"{key} is {there.get(key)!r} there, {now.get(key)!r} here" for key in keys]
@@ -234,6 +247,7 @@ class Checkpoints:
             differing.append("the source file of the strategy, learner or model was edited")
         if not differing:
             differing = ["the data set was dealt otherwise"]
+
         message = f"the checkpoint is of another scenario: {'; '.join(differing)}; --force starts over"
         raise ScenarioError(Problem(str(self.folder), message))
 

@@ -22,7 +22,12 @@ LAST = 10.0
 
 
 class Interrupts:
-    """number: the signal that asked for the end of the run, or None. say: tells the user that it was heard."""
+    """Notes signals that ask for the end of the run, so that the round under way may end first.
+
+    Attributes:
+        number: the signal that asked for the end, or None.
+        say: tells the user that it was heard.
+    """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.number: int | None = None

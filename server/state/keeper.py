@@ -36,10 +36,12 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.
 class Keeper(Callback):
     """The last one that hears of a round, so that a checkpoint holds what all others have become.
 
-    every: rounds between two checkpoints, "auto" (one a minute), or 0 (only when a signal ends the run). end: the round
-    whose checkpoint outlives the run, for going on with more rounds; None: nobody can, whatever is kept. hooks: the
-    callbacks whose state is kept. trains: whether the run trains its rounds itself; else it is so quick to repeat that
-    it keeps its end only.
+    Attributes:
+        every: rounds between two checkpoints, "auto" (one a minute), or 0 (only when a signal ends the run).
+        end: the round whose checkpoint outlives the run, for going on with more rounds; None: nobody can, whatever is
+            kept.
+        hooks: the callbacks whose state is kept.
+        trains: whether the run trains its rounds itself; else it is so quick to repeat that it keeps its end only.
     """
 
     def __init__(
@@ -115,17 +117,22 @@ class Keeper(Callback):
     def after_round(self, progress: Progress) -> None:
         """Write a checkpoint where one is due. Raises `Interrupted` where a signal has asked for the end."""
         self.interrupts.beat()
+
+        # What an evaluation has freed goes back to the system.
         if self._evaluations != self.writer.summary["evaluations"]:
             self._evaluations = self.writer.summary["evaluations"]
             give_back()
+
         last = progress.round == self.end and self._keeps(progress)
         due = last or (self._trains and self._due(progress.round))
         if self.interrupts.number is None and not due:
             return
+
         if last or self._trains:
             self._save(progress)
         give_back()
         self._last = time.monotonic()
+
         if self.interrupts.number is not None:
             raise Interrupted(self.interrupts.number, progress.round)
 
@@ -146,7 +153,10 @@ class Keeper(Callback):
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Record how the block ended if it did not finish, else delete the checkpoints, but for that of the run's end.
-        Raises `FedLTError` where the disk was to blame."""
+
+        Raises:
+            FedLTError: where the disk was to blame.
+        """
         try:
             yield
         except BaseException as error:

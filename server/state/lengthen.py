@@ -41,6 +41,7 @@ class Shorter:
             if "stopped" in self.run.summary:
                 return "a callback has stopped it"
             return "something in it follows the number of rounds (schedule of the rate, stages, the method, patience)"
+
         head = Checkpoints.head_at(self.run.folder, self.rounds)
         if head is None:
             return "it kept no checkpoint of its end, which is large; resources.checkpoint=N keeps one"

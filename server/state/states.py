@@ -52,7 +52,11 @@ class _Segment:
 
 
 class StateStore:
-    """Tensors by client. folder: made when there is something to keep; only files of this class belong into it."""
+    """Tensors by client.
+
+    Attributes:
+        folder: made when there is something to keep; only files of this class belong into it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -104,7 +108,11 @@ class StateStore:
         return [segment.extent for segment in self._segments]
 
     def restore(self, extents: Iterable[Extent]) -> None:
-        """Take back what the segments held. Raises ValueError where one is torn or altered."""
+        """Take back what the segments held.
+
+        Raises:
+            ValueError: where one is torn or altered.
+        """
         self.close()
         for name, size, digest in extents:
             segment = _Segment(self.folder / name, (self.folder / name).open("rb"))

@@ -37,7 +37,9 @@ METHODS = ("strategy", "learner", "evaluation")
 class Training:
     """What a finished run kept of its training.
 
-    folder: the run's. checkpoints: with the identity under which they were written.
+    Attributes:
+        folder: the run's.
+        checkpoints: with the identity under which they were written.
     """
 
     folder: Path
@@ -64,7 +66,11 @@ def evaluated(scenario: Scenario) -> set[int]:
 
 
 def note(folder: Path, training: str, scenario: Scenario, federation: Federation, end: int | None) -> None:
-    """Write down what the run keeps, for others that train the same. end: the round whose checkpoint stays anyway."""
+    """Write down what the run keeps, for others that train the same.
+
+    Args:
+        end: the round whose checkpoint stays anyway.
+    """
     content = {
         "training": training,
         "rounds": sorted(r for r in evaluated(scenario) if Checkpoints.head_at(folder, r) is not None),

@@ -33,8 +33,11 @@ def weigh(samples: int, low: float, high: float) -> float:
     return samples * (high - low)
 
 
-def test_arguments_become_fields(docstrings: ModuleType) -> None:
-    text = "Weigh a client. samples: its number, `n_k`. low, high: ends of the\nrange. Raises `ValueError` for none."
+def test_entries_of_sections_become_fields(docstrings: ModuleType) -> None:
+    text = (
+        "Weigh a client.\n\nArgs:\n    samples: its number, `n_k`.\n    low, high: ends of the\n        range.\n\n"
+        "Returns:\n    The weight: a number.\n\nRaises:\n    ValueError: for none."
+    )
     assert read(docstrings, weigh, text).split("\n") == [
         "Weigh a client.",
         "",
@@ -42,12 +45,14 @@ def test_arguments_become_fields(docstrings: ModuleType) -> None:
         ":param low: ends of the range.",
         ":param high: ends of the range.",
         "",
-        "Raises ``ValueError`` for none.",
+        ":returns: The weight: a number.",
+        "",
+        ":raises ValueError: for none.",
     ]
 
 
-def test_words_that_are_no_arguments_stay_in_the_sentence(docstrings: ModuleType) -> None:
-    assert read(docstrings, weigh, "A note. others: these.") == "A note. others: these."
+def test_words_that_head_no_section_stay_in_the_sentence(docstrings: ModuleType) -> None:
+    assert read(docstrings, weigh, "A note. samples: these.") == "A note. samples: these."
 
 
 def test_marks_of_restructuredtext_are_escaped(docstrings: ModuleType) -> None:
@@ -72,6 +77,6 @@ class Method:
 
 
 def test_class_variables_have_the_comments_above_them(docstrings: ModuleType) -> None:
-    assert read(docstrings, Method, "A method. rate: of its steps.") == (
+    assert read(docstrings, Method, "A method.\n\nAttributes:\n    rate: of its steps.") == (
         "A method.\n\n:param rate: of its steps.\n\n:cvar private: Parameters that a client keeps."
     )

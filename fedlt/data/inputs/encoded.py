@@ -24,8 +24,14 @@ CHUNK = 1024  # rows that are in memory at a time
 
 @dataclass(frozen=True, eq=False)
 class EncodedKind(InputKind):
-    """mean, std: float32 [D], of the training samples' features. encoder, options: its name and keys. pending: what is
-    to be said of features that are not made yet. texts: how texts become the tokens that it reads; None of pictures."""
+    """Features of a frozen encoder, in place of its samples.
+
+    Attributes:
+        mean, std: float32 [D], of the training samples' features.
+        encoder, options: its name and keys.
+        pending: what is to be said of features that are not made yet.
+        texts: how texts become the tokens that it reads; None of pictures.
+    """
 
     name: ClassVar[str] = "encoded"
     title: ClassVar[str] = "features of a frozen encoder"
@@ -157,7 +163,8 @@ class Views:
 def moments(features: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each feature, chunk by chunk, with the bits of a sum over all rows at once.
 
-    features: [N, D], or [N, 1 + V, D], of which the first of the second axis counts.
+    Args:
+        features: [N, D], or [N, 1 + V, D], of which the first of the second axis counts.
     """
     plain = features if features.ndim == 2 else features[:, 0]
     mean = _summed(plain, lambda x: x) / len(plain)

@@ -48,10 +48,11 @@ class Features:
 class Encoded:
     """Features of a set of samples in place of its inputs: an `Inputs` whose batches are `Features`.
 
-    model: the one whose features are meant; None where they are known, and hold for any model. chunk: samples that are
-    encoded at a time: fixed chunks keep the bits equal whoever asks for which rows. encode: makes features [n, D]
-    of the inputs of a chunk; the model's own unless given. version: the state of the model's backbone for which the
-    features hold.
+    Attributes:
+        model: the one whose features are meant; None where they are known, and hold for any model.
+        chunk: samples that are encoded at a time: fixed chunks keep the bits equal whoever asks for which rows.
+        encode: makes features [n, D] of the inputs of a chunk; the model's own unless given.
+        version: the state of the model's backbone for which the features hold.
     """
 
     def __init__(
@@ -97,7 +98,11 @@ class Encoded:
         self.version = self.model.backbone_version()
 
     def inputs_at(self, rows: Tensor) -> Tensor:
-        """[n, ...] the inputs at `rows`. Raises ValueError where features are all there is."""
+        """[n, ...] the inputs at `rows`.
+
+        Raises:
+            ValueError: where features are all there is.
+        """
         if self._inputs is None:
             raise ValueError("of these samples the features are known, and the inputs are not at hand")
         return self._inputs.take(rows)  # type: ignore[no-any-return]

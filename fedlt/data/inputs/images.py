@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ImageKind(InputKind):
-    """size: (C, H, W). mean, std: float32 [C], of the pixels divided by 255. channels_last: memory order of batches."""
+    """Images of one size.
+
+    Attributes:
+        size: (C, H, W).
+        mean, std: float32 [C], of the pixels divided by 255.
+        channels_last: memory order of batches.
+    """
 
     name: ClassVar[str] = "images"
     title: ClassVar[str] = "images"

@@ -77,9 +77,15 @@ class Chosen:
 class Tokenised:
     """How token ids were made of the texts of a split.
 
-    name, options: the tokenizer's. texts: how many. tokens: how many they have in all. kept: how many of these stay.
-    cut: texts that are cut. bare: texts without a token. shorten: what was taken out of the texts before
-    (`fedlt.tokenizers.shorten`). words, left: of words and signs, how many there were before, and after.
+    Attributes:
+        name, options: the tokenizer's.
+        texts: how many.
+        tokens: how many they have in all.
+        kept: how many of these stay.
+        cut: texts that are cut.
+        bare: texts without a token.
+        shorten: what was taken out of the texts before (`fedlt.tokenizers.shorten`).
+        words, left: of words and signs, how many there were before, and after.
     """
 
     name: str
@@ -98,10 +104,14 @@ class Tokenised:
 class Given:
     """What a source holds of one split's inputs.
 
-    x: [N, ...], of which the kind follows. mask: [N, L] which steps of x are real, for sequences. categories: [N, G]
-    texts or numbers that name something, beside numbers x [N, F]. vocabulary: number of different tokens, where the
-    source says it. names: of the columns of x and of categories, for messages. made: how ids were made of texts. words:
-    [V] those that the ids stand for, where a vocabulary is yet to be chosen of them.
+    Attributes:
+        x: [N, ...], of which the kind follows.
+        mask: [N, L] which steps of x are real, for sequences.
+        categories: [N, G] texts or numbers that name something, beside numbers x [N, F].
+        vocabulary: number of different tokens, where the source says it.
+        names: of the columns of x and of categories, for messages.
+        made: how ids were made of texts.
+        words: [V] those that the ids stand for, where a vocabulary is yet to be chosen of them.
     """
 
     x: NDArray[Any]
@@ -113,7 +123,11 @@ class Given:
     words: tuple[str, ...] | None = None
 
     def at(self, rows: NDArray[np.int64], place: Path | None = None, file: str = "rows") -> Given:
-        """Some of the rows. place, file: where those of a mapped array are put (`fedlt.data.stored.gathered`)."""
+        """Some of the rows.
+
+        Args:
+            place, file: where those of a mapped array are put (`fedlt.data.stored.gathered`).
+        """
         mask, categories = (None if part is None else part[rows] for part in (self.mask, self.categories))
         x = self.x[rows] if mapping(self.x) is None else gathered(self.x, rows, place, file)
         return replace(self, x=x, mask=mask, categories=categories)
@@ -123,8 +137,10 @@ class Given:
 class InputKind(ABC):
     """Base of the input kinds; an instance is one data set's.
 
-    name: of the kind, in the cache. title: what its samples are, for sentences. remedy: what to do where a model is
-    made for another kind.
+    Attributes:
+        name: of the kind, in the cache.
+        title: what its samples are, for sentences.
+        remedy: what to do where a model is made for another kind.
     """
 
     name: ClassVar[str]
@@ -141,7 +157,11 @@ class InputKind(ABC):
     def read(cls, name: str, train: Given, test: Given) -> tuple[InputKind, NDArray[Any], NDArray[Any]]:
         """The kind, fitted to the training source, and both splits as they are stored.
 
-        name: of the data set, for messages. Raises `ScenarioError` for inputs that cannot be used.
+        Args:
+            name: of the data set, for messages.
+
+        Raises:
+            ScenarioError: for inputs that cannot be used.
         """
 
     @classmethod
@@ -161,7 +181,8 @@ class InputKind(ABC):
     def stored(self, given: Given) -> NDArray[Any]:
         """New samples as people have them, in the form in which the kind stores its own: [N, ...].
 
-        Raises `FedLTError` for what the kind was not fitted to, such as images of another size.
+        Raises:
+            FedLTError: for what the kind was not fitted to, such as images of another size.
         """
 
     @property
@@ -182,7 +203,8 @@ class InputKind(ABC):
     def example(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """[count, ...] samples as a model gets them, for trials and for estimates of cost.
 
-        generator: draws samples that look like standardised ones; without it they are plain ones.
+        Args:
+            generator: draws samples that look like standardised ones; without it they are plain ones.
         """
 
     @abstractmethod
@@ -230,7 +252,8 @@ class InputKind(ABC):
     def by_code_of(self, data: Data) -> InputKind:
         """The same kind, which further samples reach through the user's own code as a scenario now finds it.
 
-        data: the section of the run's scenario, which takes the run's copy of files that are gone.
+        Args:
+            data: the section of the run's scenario, which takes the run's copy of files that are gone.
         """
         return self
 

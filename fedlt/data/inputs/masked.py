@@ -59,9 +59,14 @@ def resized(x: NDArray[Any], length: int, padding: Any) -> NDArray[Any]:
 
 
 def fitted(x: NDArray[Any], mask: NDArray[np.bool_], length: int, shorter: bool, padding: Any) -> NDArray[Any]:
-    """New samples [N, length, ...] of a kind whose sequences are of this length; mask: [N, L].
+    """New samples [N, length, ...] of a kind whose sequences are of this length;
 
-    shorter: whether the kind knows shorter ones. Raises `FedLTError` for samples that it does not know.
+    Args:
+        mask: [N, L].
+        shorter: whether the kind knows shorter ones.
+
+    Raises:
+        FedLTError: for samples that it does not know.
     """
     if not mask.any(axis=1).all() or mask[:, length:].any():
         raise FedLTError(f"expected sequences of 1 to {length} steps, and some have none or more; cut them")
@@ -72,8 +77,13 @@ def fitted(x: NDArray[Any], mask: NDArray[np.bool_], length: int, shorter: bool,
 
 
 def longest(mask: Tensor) -> int:
-    """Steps up to the last one that is real in any row of a batch; mask: [B, L]. All of them where the code is traced,
-    whose steps must not follow from what the batch holds."""
+    """Steps up to the last one that is real in any row of a batch;
+
+    All of them where the code is traced, whose steps must not follow from what the batch holds.
+
+    Args:
+        mask: [B, L].
+    """
     import torch
 
     if torch.compiler.is_exporting():

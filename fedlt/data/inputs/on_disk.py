@@ -27,7 +27,9 @@ RESIDENT = 2**28
 class OnDisk:
     """Inputs of a stored split whose rows are read when they are taken, with the same values and the same draws.
 
-    array: as mapped for reading from the one `.npy` file that it is. device: the CPU.
+    Attributes:
+        array: as mapped for reading from the one `.npy` file that it is.
+        device: the CPU.
     """
 
     def __init__(self, kind: InputKind, array: np.memmap[Any, Any], device: Any) -> None:
@@ -47,7 +49,11 @@ class OnDisk:
         return held.take(torch.arange(len(rows)), augment, generator)
 
     def _read(self, rows: list[int]) -> NDArray[Any]:
-        """Some rows, as stored. Raises OSError for a file that has become shorter."""
+        """Some rows, as stored.
+
+        Raises:
+            OSError: for a file that has become shorter.
+        """
         part = np.empty((len(rows), *self.shape[1:]), self.dtype)
         size = part.nbytes // max(1, len(rows))
         content = part.reshape(-1).view(np.uint8)

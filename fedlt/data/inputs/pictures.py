@@ -30,8 +30,10 @@ _ORIENTATION = 0x0112  # the EXIF tag
 class Fit:
     """How pictures come to one size (`data.size`, `data.crop`).
 
-    size: height and width in pixels; None: as they are. crop: center takes the largest square about the middle, squash
-    all of the picture; either is scaled to size x size, bilinear and antialiased.
+    Attributes:
+        size: height and width in pixels; None: as they are.
+        crop: center takes the largest square about the middle, squash all of the picture; either is scaled to size x
+            size, bilinear and antialiased.
     """
 
     size: int | None = None
@@ -60,7 +62,9 @@ def decoded(source: Path | bytes, where: str) -> Image:
 
     Cameras and phones store the pixels as the sensor lay and the turn beside them.
 
-    source: a file, or its content. where: names the picture in the error.
+    Args:
+        source: a file, or its content.
+        where: names the picture in the error.
     """
     import PIL.Image
     import PIL.ImageOps
@@ -75,9 +79,14 @@ def decoded(source: Path | bytes, where: str) -> Image:
 
 
 def stack(name: str, images: Iterable[Image], count: int, fit: Fit, place: Path | None, file: str) -> NDArray[np.uint8]:
-    """uint8 [count, H, W, C]: C = 1 where all pictures are gray, else 3. Raises `ScenarioError` for mixed sizes.
+    """uint8 [count, H, W, C]: C = 1 where all pictures are gray, else 3.
 
-    place, file: where a large array is put (`fedlt.data.stored.RowWriter`), so that one picture at a time is in memory.
+    Args:
+        place, file: where a large array is put (`fedlt.data.stored.RowWriter`), so that one picture at a time is in
+            memory.
+
+    Raises:
+        ScenarioError: for mixed sizes.
     """
     writer: RowWriter | None = None
     gray, first = True, (0, 0)

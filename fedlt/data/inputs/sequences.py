@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SequenceKind(InputKind):
-    """length: of the longest sequence, L. mean, std: float32 [F]. shorter: whether there are shorter sequences."""
+    """Sequences of measurements.
+
+    Attributes:
+        length: of the longest sequence, L.
+        mean, std: float32 [F].
+        shorter: whether there are shorter sequences.
+    """
 
     name: ClassVar[str] = "sequences"
     title: ClassVar[str] = "sequences of measurements"

@@ -37,7 +37,8 @@ def zoomed(x: Tensor, generator: torch.Generator | None) -> Tensor:
 def recolour(x: Tensor, white: float, generator: torch.Generator | None) -> None:
     """Change brightness, contrast and saturation of most images in place, and take the colour off some.
 
-    x: [B, C, H, W] in 0..white.
+    Args:
+        x: [B, C, H, W] in 0..white.
     """
     count = len(x)
     draws = torch.rand(5, count, 1, 1, 1, generator=generator, device=x.device)

@@ -36,8 +36,15 @@ MISSING = ""
 
 @dataclass(frozen=True, eq=False)
 class TabularKind(InputKind):
-    """mean, std: float32 [F], of the numbers that are there. indicators: which of the F numbers have one. levels: the
-    values of each category. holes: whether any number is missing, in either split. names: of the F + G columns."""
+    """Rows of a table: F numbers and G categories.
+
+    Attributes:
+        mean, std: float32 [F], of the numbers that are there.
+        indicators: which of the F numbers have one.
+        levels: the values of each category.
+        holes: whether any number is missing, in either split.
+        names: of the F + G columns.
+    """
 
     name: ClassVar[str] = "rows"
     title: ClassVar[str] = "rows of numbers"

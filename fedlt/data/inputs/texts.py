@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TextKind(TokenKind):
-    """made: how the tokens were made. Further texts may be of any length, so `shorter` is always true."""
+    """Further texts may be of any length, so `shorter` is always true.
+
+    Attributes:
+        made: how the tokens were made.
+    """
 
     name: ClassVar[str] = "texts"
     title: ClassVar[str] = "tokens of texts"
@@ -67,7 +71,8 @@ class TextKind(TokenKind):
     def _recipe(self) -> Tokenizer:
         """What makes tokens of further texts, none longer than those that the kind was fitted to.
 
-        Raises `ScenarioError` where a user's own file, or a folder, is not where it was.
+        Raises:
+            ScenarioError: where a user's own file, or a folder, is not where it was.
         """
         try:
             recipe: Tokenizer = catalog.find("tokenizer", self._made.name).create(dict(self._made.options))
@@ -86,7 +91,11 @@ class TextKind(TokenKind):
         return [self.told(self._made.name.rpartition(":")[2])]
 
     def told(self, by: str) -> str:
-        """How much of the training texts is kept. by: what the tokenizer is called."""
+        """How much of the training texts is kept.
+
+        Args:
+            by: what the tokenizer is called.
+        """
         made, options = self._made, self._made.options
         told = f"texts are tokens by {by}"
         if not made.cut:
@@ -129,7 +138,9 @@ def tokenised(
 ) -> Given:
     """Texts of one split as token ids, and what is to be known of how they were made.
 
-    name, options: the recipe's. shorten: what takes words out before; None: nothing does.
+    Args:
+        name, options: the recipe's.
+        shorten: what takes words out before; None: nothing does.
     """
     words, left = 0, 0
     if shorten is not None:

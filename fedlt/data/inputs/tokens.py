@@ -28,8 +28,13 @@ LARGEST_VOCABULARY = 2**24
 
 @dataclass(frozen=True, eq=False)
 class TokenKind(InputKind):
-    """vocabulary: number of different tokens, V; ids are 0..V-1. length: of the longest sequence, L. shorter: whether
-    there are shorter ones."""
+    """Sequences of token ids.
+
+    Attributes:
+        vocabulary: number of different tokens, V; ids are 0..V-1.
+        length: of the longest sequence, L.
+        shorter: whether there are shorter ones.
+    """
 
     name: ClassVar[str] = "tokens"
     title: ClassVar[str] = "token sequences"

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class NumberedKind(TextKind):
-    """What a source holds: a token is the number of its word. words: [V] each word, by its number; word 0 stands for a
-    text without a token."""
+    """What a source holds: a token is the number of its word.
+
+    Attributes:
+        words: [V] each word, by its number; word 0 stands for a text without a token.
+    """
 
     name: ClassVar[str] = "numbered_words"
 
@@ -45,13 +48,22 @@ class NumberedKind(TextKind):
         return {"words": np.frombuffer("\n".join(self.words).encode("utf-8", "surrogatepass"), np.uint8)}
 
     def knowing(self, known: Known, said: str) -> WordKind:
-        """The kind of the same texts as ids of a vocabulary. said: what is to be told of it."""
+        """The kind of the same texts as ids of a vocabulary.
+
+        Args:
+            said: what is to be told of it.
+        """
         return WordKind(known.vocabulary, self.length, True, self.made, known.words, said)
 
 
 @dataclass(frozen=True, eq=False)
 class WordKind(TextKind):
-    """words: the chosen vocabulary, in the order of its ids. said: how it was chosen, and what it covers."""
+    """Token ids of the words that clients have chosen.
+
+    Attributes:
+        words: the chosen vocabulary, in the order of its ids.
+        said: how it was chosen, and what it covers.
+    """
 
     name: ClassVar[str] = "words"
 

@@ -60,7 +60,12 @@ class Tags(Target):
         return np.nonzero(there)[0], values[there]
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Mean negative log-likelihood of the tokens, padding left out. logits: [B, L, C]. y: [B, L]."""
+        """Mean negative log-likelihood of the tokens, padding left out.
+
+        Args:
+            logits: [B, L, C].
+            y: [B, L].
+        """
         from torch.nn import functional as F  # takes a second, and whoever reads labels needs none of it
 
         return F.cross_entropy(logits.flatten(0, -2), y.flatten(), ignore_index=PADDING)

@@ -35,12 +35,13 @@ def dirichlet_cuts(
 ) -> Owner | None:
     """One pass over the classes: each is cut at the cumulated shares of its own draw, rounded down.
 
-    labels: int64 [N].
-    full: clients that hold as many samples get nothing of further classes, but for the rounding's rest, which the last
-    client gets; None: there is no such bound.
-    shuffle: deal the samples of a class in random order, drawn before its shares; else as they stand.
-
     None where the shares are undefined: the draws underflow, or all clients with a share are full.
+
+    Args:
+        labels: int64 [N].
+        full: clients that hold as many samples get nothing of further classes, but for the rounding's rest, which the
+            last client gets; None: there is no such bound.
+        shuffle: deal the samples of a class in random order, drawn before its shares; else as they stand.
     """
     owner = np.empty(len(labels), np.int64)
     held = np.zeros(clients, np.int64)

@@ -29,12 +29,16 @@ def partition(
     empty: str = "error",
     source: SourceRows | None = None,
 ) -> Ragged:
-    """Positions 0..N-1 of each client, ascending. Raises `ScenarioError` under `federation`.
+    """Positions 0..N-1 of each client, ascending.
 
-    labels, groups, seed: see `Scheme.assign`.
-    clients: None for schemes that make their own.
-    empty: `error`, or `redraw` with the next seeds until every client has a sample.
-    source: None where the rows of the source are not known.
+    Args:
+        labels, groups, seed: see `Scheme.assign`.
+        clients: None for schemes that make their own.
+        empty: `error`, or `redraw` with the next seeds until every client has a sample.
+        source: None where the rows of the source are not known.
+
+    Raises:
+        ScenarioError: under `federation`.
     """
     own = makes_clients(scheme)
     if clients is None and not own:
@@ -79,7 +83,10 @@ def owners(
 ) -> NDArray[np.int64]:
     """The scheme's owners, int64 [N], each in 0..clients-1, or -1 for nobody where the scheme `leaves_out` samples.
 
-    See `partition`. Every class has an owner that is somebody. Raises `ScenarioError` for all else.
+    See `partition`. Every class has an owner that is somebody.
+
+    Raises:
+        ScenarioError: for all else.
     """
     name = type(scheme).__name__
     further: dict[str, Any] = {}
@@ -125,7 +132,11 @@ def _expect_assign(scheme: object) -> None:
 
 
 def _as_array(given: object, name: str) -> NDArray[Any]:
-    """What `assign` gave, as an array. Raises `ScenarioError` where it lists the samples of each client instead."""
+    """What `assign` gave, as an array.
+
+    Raises:
+        ScenarioError: where it lists the samples of each client instead.
+    """
     one_each = "give one client for each sample, such as rng.integers(clients, size=len(labels))"
     if given is None or isinstance(given, dict):
         what = "nothing" if given is None else "a dictionary"

@@ -54,7 +54,8 @@ class Given:
     def _entry_of_each_row(self, holders: Holders, size: int) -> NDArray[np.int64]:
         """The entry that names the client of each row of the source, int64 [size]; -1 where none does.
 
-        Raises `ScenarioError` for rows that do not exist, that are named twice, or that are not named.
+        Raises:
+            ScenarioError: for rows that do not exist, that are named twice, or that are not named.
         """
         if holders.rows is None and len(holders.clients) != size:
             have = f"{len(holders.clients)} clients for the {size} rows of the training set"

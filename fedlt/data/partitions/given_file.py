@@ -25,10 +25,13 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 class Holders:
     """What the file says, entry by entry.
 
-    file: its name, for messages. names: of the clients, in their order: whole numbers by size, texts alphabetically,
-    where numbers in them count as numbers. clients: int64 [M], the client that each entry names; -1 for nobody. rows:
-    int64 [M], the row of each entry; None: one entry a row, from row 0. lines: int64 [M], the entries' lines in a text
-    file, from 1; None for arrays.
+    Attributes:
+        file: its name, for messages.
+        names: of the clients, in their order: whole numbers by size, texts alphabetically, where numbers in them count
+            as numbers.
+        clients: int64 [M], the client that each entry names; -1 for nobody.
+        rows: int64 [M], the row of each entry; None: one entry a row, from row 0.
+        lines: int64 [M], the entries' lines in a text file, from 1; None for arrays.
     """
 
     file: str
@@ -47,7 +50,10 @@ def read_holders(source: str) -> Holders:
     """The content of a .csv or .tsv file, of an .npy file, or of an .npz file.
 
     A text file has a line of column names, `row` and `client` or `client` alone. An .npz file has arrays of these
-    names, or one that is named as in `clients.npz:NAME`. Raises `ScenarioError` under `federation.partition.file`.
+    names, or one that is named as in `clients.npz:NAME`.
+
+    Raises:
+        ScenarioError: under `federation.partition.file`.
     """
     path = file_of(source)
     if not path.is_file():

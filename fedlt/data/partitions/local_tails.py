@@ -176,7 +176,8 @@ def tail_weights(ranks: int, factor: float) -> NDArray[np.float64]:
 def largest(most: int, enough: Callable[[int], bool], samples: int) -> int:
     """The largest size, up to `most`, for which the classes have enough samples, by bisection.
 
-    Raises `ScenarioError` where one sample is too much.
+    Raises:
+        ScenarioError: where one sample is too much.
     """
     low, high = 0, most
     while low < high:
@@ -191,8 +192,10 @@ def largest(most: int, enough: Callable[[int], bool], samples: int) -> int:
 def dealt(pools: list[NDArray[np.int64]], wanted: NDArray[np.int64], clients: NDArray[np.int64]) -> NDArray[np.int64]:
     """The client of each sample, int64 [N], or -1: each takes what it wants of a pool, as long as there is any.
 
-    pools: positions of the samples of each class. wanted: int64 [K, C], in the order in which clients take. clients:
-    int64 [K], their numbers in this order.
+    Args:
+        pools: positions of the samples of each class.
+        wanted: int64 [K, C], in the order in which clients take.
+        clients: int64 [K], their numbers in this order.
     """
     owner = np.full(sum(map(len, pools)), NOBODY)
     for label, pool in enumerate(pools):

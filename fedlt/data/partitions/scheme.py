@@ -27,8 +27,9 @@ class UnluckyDraw(ScenarioError):
 class SourceRows:
     """Where the samples stand in the source, for schemes that know rows by number.
 
-    rows: int64 [N], the row of each sample in the source's training set, from 0. size: rows of that set: those that
-    the long tail or `data.auxiliary` left out are among them.
+    Attributes:
+        rows: int64 [N], the row of each sample in the source's training set, from 0.
+        size: rows of that set: those that the long tail or `data.auxiliary` left out are among them.
     """
 
     rows: NDArray[np.int64]
@@ -46,17 +47,27 @@ class Scheme(Protocol):
     def assign(self, labels: NDArray[np.int64], groups: Groups, clients: int, seed: int) -> NDArray[np.int64]:
         """The client of each training sample, int64 [N], each in 0..clients-1.
 
-        labels: int64 [N], the class that each sample follows (`Targets.lead`): its own, or the rarest of several.
-        groups: group columns, int64 [N] each. clients: their number; None to schemes of `own_clients` where the
-        scenario has null. seed: the scenario's, used where the scheme has none of its own. A method that also names
-        `source` gets the `SourceRows`. Raises `ScenarioError` under `federation.partition`.
+        A method that also names `source` gets the `SourceRows`.
+
+        Args:
+            labels: int64 [N], the class that each sample follows (`Targets.lead`): its own, or the rarest of several.
+            groups: group columns, int64 [N] each.
+            clients: their number; None to schemes of `own_clients` where the scenario has null.
+            seed: the scenario's, used where the scheme has none of its own.
+
+        Raises:
+            ScenarioError: under `federation.partition`.
         """
 
 
 def legacy_generator(seed: int | None, scenario_seed: int) -> np.random.RandomState:
     """The generator of NumPy's legacy functions, from which the code of papers draws.
 
-    seed: the scheme's own; None: the scenario's. Raises `ScenarioError` beyond 2^32 - 1, which it cannot take.
+    Args:
+        seed: the scheme's own; None: the scenario's.
+
+    Raises:
+        ScenarioError: beyond 2^32 - 1, which it cannot take.
     """
     chosen = scenario_seed if seed is None else seed
     if chosen > 2**32 - 1:

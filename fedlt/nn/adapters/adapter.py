@@ -21,7 +21,10 @@ class Adapter(ABC):
     def apply(self, net: Net) -> Iterable[str]:
         """Put the new parameters into `net.backbone`, and give the names there of all that are to be trained.
 
-        New parameters are drawn from PyTorch's global generator. Raises ValueError where the model has no place for it.
+        New parameters are drawn from PyTorch's global generator.
+
+        Raises:
+            ValueError: where the model has no place for it.
         """
 
     def remarks(self) -> Iterator[str]:
@@ -32,8 +35,9 @@ class Adapter(ABC):
 def adapt(net: Net, freeze: bool | list[str] | None, adapter: Adapter | None) -> None:
     """Add the adapter, and freeze the backbone's parameters that are not to be trained.
 
-    freeze: True: all of the backbone; False: nothing; patterns: what they match (`layer1.*`); None: all of it where
-    there is an adapter, else nothing. What the adapter trains stays trainable. Raises ValueError.
+    Args:
+        freeze: True: all of the backbone; False: nothing; patterns: what they match (`layer1.*`); None: all of it where
+            there is an adapter, else nothing. What the adapter trains stays trainable. Raises ValueError.
     """
     trained = set(adapter.apply(net)) if adapter is not None else set()
     parameters = dict(net.backbone.named_parameters())

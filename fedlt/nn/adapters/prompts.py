@@ -18,7 +18,11 @@ USUAL = ("blocks", "encoder.layers", "encoder.layer", "layers")
 
 
 class Entering(nn.Module):
-    """The first layer, which reads further tokens. prompts: [P, D], learnt."""
+    """The first layer, which reads further tokens.
+
+    Attributes:
+        prompts: [P, D], learnt.
+    """
 
     def __init__(self, layer: nn.Module, tokens: int, features: int) -> None:
         super().__init__()
@@ -63,7 +67,11 @@ class Prompts(Adapter):
         return [name for name, given in net.backbone.named_parameters() if given is entering.prompts]
 
     def _layers(self, backbone: nn.Module) -> nn.ModuleList | nn.Sequential:
-        """The list of layers. Raises ValueError where there is none of that name."""
+        """The list of layers.
+
+        Raises:
+            ValueError: where there is none of that name.
+        """
         lists = {
             name: part for name, part in backbone.named_modules() if isinstance(part, nn.ModuleList | nn.Sequential)
         }

@@ -22,7 +22,8 @@ from fedlt.nn.text.encoder import Embedding, TokenEncoder, TokenModel, masked_me
 class BiLSTMEncoder(TokenEncoder):
     """Layers of two LSTMs each, one a direction; the next layer reads what both have found.
 
-    last: whether the features are the last states instead of the mean.
+    Attributes:
+        last: whether the features are the last states instead of the mean.
     """
 
     vectorizable: ClassVar[bool] = False

@@ -26,7 +26,13 @@ from fedlt.nn.text.window import attended, beside, in_blocks
 
 
 class BlockAttention(FullAttention):
-    """size: tokens of a block. random: further blocks that each attends to. number: of the layer; each has its own."""
+    """Attention within blocks, to neighbouring blocks, and to a few random ones.
+
+    Attributes:
+        size: tokens of a block.
+        random: further blocks that each attends to.
+        number: of the layer; each has its own.
+    """
 
     def __init__(self, width: int, heads: int, size: int, random: int, number: int) -> None:
         super().__init__(width, heads)
@@ -51,7 +57,11 @@ class BlockAttention(FullAttention):
         return self.out(torch.cat([of_first, found[:, self.size :]], 1))  # type: ignore[no-any-return]
 
     def _drawn(self, real: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, N, R] further blocks of each block, and which of them there are; real: [B, N] blocks with a token."""
+        """[B, N, R] further blocks of each block, and which of them there are;
+
+        Args:
+            real: [B, N] blocks with a token.
+        """
         count = real.shape[1]
         score = torch.from_numpy(order(count, self.number)).to(real.device).expand(real.shape[0], -1, -1)
         best = score.masked_fill(~real[:, None], -1).topk(min(self.random, count), 2)
@@ -73,7 +83,10 @@ def _repeated(blocks: Tensor) -> Tensor:
 def order(count: int, number: int) -> NDArray[np.float32]:
     """[N, N] how early a block draws another one, larger first; -1 for those that it attends to anyway.
 
-    A pair has one place in the order, however many blocks there are. number: of the layer, which is the seed.
+    A pair has one place in the order, however many blocks there are.
+
+    Args:
+        number: of the layer, which is the seed.
     """
     rng = np.random.default_rng(number)
     drawn = np.zeros((count, count), np.float32)

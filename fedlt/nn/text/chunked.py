@@ -32,8 +32,12 @@ Pool = Literal["mean", "max", "attention", "bilstm", "transformer"]
 
 
 class ChunkedEncoder(nn.Module):
-    """inside: from ids [M, length] and a mask to features [M, D] of chunks. document: from the features [B, N, D] of a
-    document's chunks and the mask of those that it has to its features."""
+    """An encoder of the chunks of a document, then one of their features.
+
+    Attributes:
+        inside: from ids [M, length] and a mask to features [M, D] of chunks.
+        document: from the features [B, N, D] of a document's chunks and the mask of those that it has to its features.
+    """
 
     vectorizable: ClassVar[bool] = False
 
@@ -42,7 +46,11 @@ class ChunkedEncoder(nn.Module):
         self.inside, self.document, self.length = inside, document, length
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B, D] features. ids, mask: [B, L]."""
+        """[B, D] features.
+
+        Args:
+            ids, mask: [B, L].
+        """
         chunks, real = in_blocks(ids, self.length), in_blocks(mask, self.length)
         there = real.any(2)
         found = self.inside(chunks[there], real[there])
@@ -105,7 +113,11 @@ class Chunked(Model):
         return encoder, encoder.document.dim
 
     def _document(self, dim: int) -> TokenEncoder:
-        """What makes a document's features of those of its chunks. dim: of these."""
+        """What makes a document's features of those of its chunks.
+
+        Args:
+            dim: of these.
+        """
         given = nn.Identity()
         if self.pool == "bilstm":
             return BiLSTMEncoder(given, dim, -(-dim // 2), depth=1, dropout=0.0, last=False)

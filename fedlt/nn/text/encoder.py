@@ -40,8 +40,10 @@ class Embedding(nn.Module):
 class TokenEncoder(nn.Module):
     """A text's embeddings to its features: `pool(states(embedding(ids), mask), mask)`.
 
-    embedding: of the token ids; `nn.Identity()` where vectors are given in their place. dim: D, the number of features.
-    state_dim: S, that of each token's own state.
+    Attributes:
+        embedding: of the token ids; `nn.Identity()` where vectors are given in their place.
+        dim: D, the number of features.
+        state_dim: S, that of each token's own state.
     """
 
     # torch.func.vmap has rules for all that it computes, so several clients may train at once (`local.together`).
@@ -58,7 +60,9 @@ class TokenEncoder(nn.Module):
     def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """[B, L, S] what is known of each token; what stands at padded places does not matter.
 
-        vectors: [B, L, E] embeddings. mask: [B, L] which tokens are real.
+        Args:
+            vectors: [B, L, E] embeddings.
+            mask: [B, L] which tokens are real.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no states")
 
@@ -67,7 +71,12 @@ class TokenEncoder(nn.Module):
         return masked_mean(states, mask)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B, D] features. ids: [B, L] in 0..V-1, also where padded. mask: [B, L] which are real, one at least."""
+        """[B, D] features.
+
+        Args:
+            ids: [B, L] in 0..V-1, also where padded.
+            mask: [B, L] which are real, one at least.
+        """
         return self.pool(self.states(self.embedding(ids), mask), mask)
 
     def split(self) -> tuple[nn.Module, nn.Module]:
@@ -112,7 +121,11 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
 
 
 def expect_tokens(name: str, inputs: InputKind) -> TokenKind:
-    """The inputs, which are token ids. Raises ValueError where they are not."""
+    """The inputs, which are token ids.
+
+    Raises:
+        ValueError: where they are not.
+    """
     if isinstance(inputs, TokenKind):
         return inputs
     remedy = inputs.remedy if len(inputs.shape) < 3 else "use model=cnn"
@@ -132,5 +145,9 @@ class TokenModel(Model):
         return made, made.dim
 
     def tokens(self, embedding: Embedding, length: int) -> TokenEncoder:
-        """The encoder over these embeddings. length: tokens of the longest text."""
+        """The encoder over these embeddings.
+
+        Args:
+            length: tokens of the longest text.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no encoder of tokens")

@@ -47,13 +47,22 @@ class SS3(CountModel):
         return values * (values > self.least)
 
     def plain(self, counts: Tensor, most: Tensor) -> Tensor:
-        """[U, C] values before any division. counts: [U, C] of words. most: [C] of each class's most frequent word."""
+        """[U, C] values before any division.
+
+        Args:
+            counts: [U, C] of words.
+            most: [C] of each class's most frequent word.
+        """
         local = self.local(counts, most)
         significance = self.significant(local) * (counts > 0)
         return local * significance * self.sanctioned(significance)
 
     def local(self, counts: Tensor, most: Tensor) -> Tensor:
-        """[U, C] (count / count of the class's most frequent word)^s. most: [C]."""
+        """[U, C] (count / count of the class's most frequent word)^s.
+
+        Args:
+            most: [C].
+        """
         share = counts / most.clamp(min=1)
         return torch.where(counts > self.noise, share**self.smoothness, 0.0)
 

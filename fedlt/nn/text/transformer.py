@@ -26,7 +26,10 @@ SCALE = 0.02
 
 
 class FullAttention(nn.Module):
-    """Every token attends to every real one. x: [B, L, D]; mask: [B, L]; gives [B, L, D]."""
+    """Every token attends to every real one.
+
+    Takes features [B, L, D] and the mask [B, L] of the real tokens, and gives features [B, L, D].
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -55,7 +58,11 @@ class Layer(nn.Module):
 
 
 class Places(nn.Embedding):
-    """Learned vectors of the places in a text. scale: of their numbers at the start."""
+    """Learned vectors of the places in a text.
+
+    Attributes:
+        scale: of their numbers at the start.
+    """
 
     def __init__(self, length: int, width: int, scale: float) -> None:
         self.scale = scale  # before the table is drawn
@@ -68,8 +75,10 @@ class Places(nn.Embedding):
 class TransformerEncoder(TokenEncoder):
     """Embeddings and places, layers, and a normalisation of what they give.
 
-    attention: makes that of a layer, from the layer's number. length: tokens of the longest text, for learned places;
-    None: sinusoids. scale: of embeddings and places at their start.
+    Attributes:
+        attention: makes that of a layer, from the layer's number.
+        length: tokens of the longest text, for learned places; None: sinusoids.
+        scale: of embeddings and places at their start.
     """
 
     vectorizable: ClassVar[bool] = False
@@ -88,9 +97,12 @@ class TransformerEncoder(TokenEncoder):
         super().__init__(embedding, width)
         self.places = None if length is None else Places(length, width, scale)
         self.scale = scale
+
+        # Only those of tokens and places: tables that an attention brings are initialised by itself.
         for table in self.modules():
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=scale)
+
         self.layers = nn.ModuleList(Layer(attention(number), width, 4 * width, dropout) for number in range(depth))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)

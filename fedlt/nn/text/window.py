@@ -18,7 +18,11 @@ from fedlt.nn.text.transformer import FullAttention, in_heads, joined
 
 
 class WindowAttention(FullAttention):
-    """window: tokens that each attends to beside itself, half of them on either side."""
+    """Attention to the tokens nearby.
+
+    Attributes:
+        window: tokens that each attends to beside itself, half of them on either side.
+    """
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__(width, heads)
@@ -34,7 +38,11 @@ class WindowAttention(FullAttention):
         return self.out(found)  # type: ignore[no-any-return]
 
     def _of_all(self, x: Tensor, mask: Tensor, is_first: Tensor) -> Tensor:
-        """[B, L, D] what tokens find in their windows and at the first token; is_first: [B, L]."""
+        """[B, L, D] what tokens find in their windows and at the first token;
+
+        Args:
+            is_first: [B, L].
+        """
         whole = self.query(x), self.key(x), self.value(x)
         query, *near = (in_blocks(part, self.side) for part in whole)
         first = (first_of(part, is_first)[:, None].expand(-1, query.shape[1], -1, -1) for part in whole[1:])
@@ -79,7 +87,10 @@ def first_of(x: Tensor, is_first: Tensor) -> Tensor:
 def attended(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor, heads: int) -> Tensor:
     """[B, N size, D] attention block by block.
 
-    query: [B, N, size, D]. keys, values: [B, N, K, D], what each block may attend to. seen: [B, N, 1 or size, K].
+    Args:
+        query: [B, N, size, D].
+        keys, values: [B, N, K, D], what each block may attend to.
+        seen: [B, N, 1 or size, K].
     """
     q, k, v = (in_heads(part.flatten(0, 1), heads) for part in (query, keys, values))
     found = F.scaled_dot_product_attention(q, k, v, seen.flatten(0, 1)[:, None])

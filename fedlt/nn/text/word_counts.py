@@ -26,7 +26,9 @@ class CountModel(Model):
     def values(self, counts: Tensor, table: WordCounts) -> Tensor:
         """[U, C] what each of some words says for each class, in float64.
 
-        counts: [U, C] rows of `table.words` as float64. table: all that was counted.
+        Args:
+            counts: [U, C] rows of `table.words` as float64.
+            table: all that was counted.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no values")
 
@@ -49,7 +51,9 @@ class CountModel(Model):
 class WordCounts(nn.Module):
     """The backbone of a count model: from token ids [B, L] and their mask to scores [B, C].
 
-    words: int32 [V, C] how often each word stands in the samples of each class. documents: int32 [C] samples of each.
+    Attributes:
+        words: int32 [V, C] how often each word stands in the samples of each class.
+        documents: int32 [C] samples of each.
     """
 
     words: Tensor
@@ -67,7 +71,12 @@ class WordCounts(nn.Module):
         self.documents.zero_()
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Count some samples. x: [B, L] token ids, below 0 where a sample has ended. y: [B] classes."""
+        """Count some samples.
+
+        Args:
+            x: [B, L] token ids, below 0 where a sample has ended.
+            y: [B] classes.
+        """
         here = x >= 0
         classes = self.words.shape[1]
         places = x[here] * classes + y.repeat_interleave(here.sum(1))

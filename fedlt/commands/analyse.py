@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedlt.commands import answers
-from fedlt.commands.sample_tables import density_tables, left_out_tables
+from fedlt.commands.sample_tables import density_tables, left_out_tables, scope_tables
 from fedlt.commands.shared import NamesOption, Paths, figures_table, finished, named, refused
 from fedlt.errors import Problem, ScenarioError
 
@@ -34,6 +34,7 @@ def analyse(
     frequency: Annotated[bool, typer.Option("--frequency", help="Accuracy by how frequent a class is.")] = False,
     memorization: Annotated[bool, typer.Option("--memorization", help="Samples right only because seen.")] = False,
     density: Annotated[bool, typer.Option("--density", help="What densities of rare classes rest on.")] = False,
+    scope: Annotated[bool, typer.Option("--scope", help="How much of a document its class takes.")] = False,
     calibration: Annotated[bool, typer.Option("--calibration", help="Probabilities, before and after.")] = False,
     conformal: Annotated[bool, typer.Option("--conformal", help="Sets of classes that hold the true one.")] = False,
     abstention: Annotated[bool, typer.Option("--abstention", help="Accuracy where rows are declined.")] = False,
@@ -51,6 +52,7 @@ def analyse(
     ] = None,
     clients: Annotated[bool, typer.Option("--clients", help="memorization: train again without each client.")] = False,
     bandwidth: Annotated[Real, typer.Option(min=1e-6, help="density: in standard deviations; the likeliest.")] = None,
+    documents: Annotated[Number, typer.Option(min=1, help="scope: test documents that are looked at; 500.")] = None,
     names: NamesOption = None,
 ) -> None:
     """Look into finished runs: one of the analyses.
@@ -60,6 +62,7 @@ def analyse(
     nearest neighbours would get wrong had they not been seen, by head, medium and tail and by client. With --clients,
     the federation is trained again without each client: what of its samples is right only because it took part.
     --density, of one run: how many samples a kernel density of each class rests on, and test samples that lie apart.
+    --scope, of runs on token ids: how many segments of a document must go before the model is wrong.
 
     Of one run, fitted on its validation rows (data.validation) and measured on test rows, with a .parquet and a .png in
     the run folder: --calibration, temperature, vector scaling and isotonic curves; --conformal, sets that hold the
@@ -73,6 +76,7 @@ def analyse(
             "frequency": frequency,
             "memorization": memorization,
             "density": density,
+            "scope": scope,
             "calibration": calibration,
             "conformal": conformal,
             "abstention": abstention,
@@ -84,6 +88,7 @@ def analyse(
             "clients": clients or None,
             "client": client,
             "bandwidth": bandwidth,
+            "documents": documents,
             "coverage": coverage,
             "score": score,
             "variant": variant,
@@ -160,6 +165,7 @@ ANALYSES = (
     Analysis("frequency", _frequency, ("by", "model"), one=False),
     Analysis("memorization", _memorization, ("learners", "clients", "client")),
     Analysis("density", density_tables, ("bandwidth",)),
+    Analysis("scope", scope_tables, ("documents",), one=False),
     Analysis("calibration", answers.calibration, ("client", "variant")),
     Analysis("conformal", answers.conformal, ("coverage", "score", "client", "variant")),
     Analysis("abstention", answers.abstention, ("client", "variant")),

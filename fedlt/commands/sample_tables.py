@@ -1,4 +1,4 @@
-"""What `fedlt analyse` prints of one run's samples: of those whose client is left out, and of densities."""
+"""What `fedlt analyse` prints of samples: of those whose client is left out, of densities, and of documents."""
 
 from __future__ import annotations
 
@@ -47,3 +47,23 @@ def density_tables(run: Run, bandwidth: float | None = None) -> list[Table]:
     wrong = f"a low density tells wrong predictions with an AUROC of {found.failures():.2f}"
     table.caption, table.caption_justify = "\n".join(filter(None, [apart, wrong, found.warning()])), "left"
     return [table]
+
+
+def scope_tables(runs: list[Run], documents: int | None = None) -> list[Table]:
+    """`--scope`: of one run all documents and those of head, medium and tail, of several a row for each."""
+    from fedlt.analyses.scope import DOCUMENTS, SEGMENTS, cards, scope_of
+
+    if len(runs) == 1:
+        found = scope_of(runs[0], documents or DOCUMENTS)
+        table, passed_over = found.table(), found.passed_over
+        labels = list(table["of"])
+    else:
+        table, passed_over = cards(runs, documents or DOCUMENTS), 0
+        labels = [f"{row.data}, {row.strategy}, seed {row.seed}" for row in table.itertuples()]
+    columns = {"documents": "documents", "right": "right, %", "tokens": "tokens", "scope": "scope",
+               "dispersion": "dispersion", "lead": "first segment is enough, %"}  # fmt: skip
+    shown = table.assign(right=100 * table["right"], lead=100 * table["lead"])[[*columns]].rename(columns=columns)
+    printed = figures_table("how much of a document its class takes; scope.parquet has each", labels, shown, 2)
+    if passed_over:
+        printed.caption, printed.caption_justify = f"{passed_over} of fewer than {SEGMENTS} tokens are left out", "left"
+    return [printed]

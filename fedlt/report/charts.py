@@ -181,13 +181,14 @@ def _map(shades: Shades, chart: Chart) -> Drawn:
     ticks = [10**k for k in range(len(str(int(np.nanmax(shades.values, initial=1)))))]
     bar = {"tickvals": [math.log10(tick) for tick in ticks], "ticktext": ticks} if shades.log else {}
     rows = len(shades.values)
+    # The bar of shades keeps to the margin: beside the plot it would push the axis's title into it.
     return {
         "type": "heatmap", "x": list(chart.x.names), "y": [f"{chart.y.word} {name}" for name in chart.y.names],
         "z": [numbers(row) for row in scaled], "customdata": [numbers(row) for row in shades.values],
         "colorscale": SHADES, "xgap": 1, "ygap": 1 if rows <= 60 else 0,
         "colorbar": {
-            "title": {"text": shades.word, "side": "top"}, "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02,
-            "yanchor": "bottom", "len": 0.6, "thickness": 10, **bar,
+            "title": {"text": shades.word, "side": "top"}, "orientation": "h", "x": 0, "xanchor": "left",
+            "yref": "container", "y": 0.98, "yanchor": "top", "len": 0.6, "thickness": 10, **bar,
         },
         "hovertemplate": f"%{{y}}, {chart.x.word} %{{x}}: %{{customdata}} {shades.word}<extra></extra>",
         "hoverongaps": False,

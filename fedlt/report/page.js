@@ -42,7 +42,16 @@ const SYMBOLS = {
   "cross": "\u271A", "x": "\u2716", "triangle-left": "\u25C0",
 };
 
+// Colours of the pictures that could not be seen on a dark page, and what stands for them there.
+const NIGHT = {
+  "#000000": "#f0f0f0", "#0072B2": "#4aa3e0", "#882255": "#d97fae", "rgba(0,0,0,0.15)": "rgba(240,240,240,0.15)",
+  "rgba(0,114,178,0.15)": "rgba(74,163,224,0.15)", "rgba(136,34,85,0.15)": "rgba(217,127,174,0.15)",
+  "#000": "#16181c", "#666": "#a4a8ae", "#555": "#a4a8ae", "#dddddd": "#3a3f46",
+};
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+
 function fill(place, charts) {
+  place.replaceChildren();
   const ids = place.dataset.charts.split(" ");
   const found = new Map();
   for (const id of ids) {
@@ -74,18 +83,19 @@ function fill(place, charts) {
   }
 }
 
-async function draw() {
-  const script = document.createElement("script");
-  script.textContent = await unpacked("plotly");
-  document.head.append(script);
+// night: whether the page is dark; a printed one never is.
+async function draw(night) {
+  const ink = night ? "#e6e6e6" : "#1a1a1a";
   const config = { displaylogo: false, responsive: true, modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]] };
   const style = {
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12 }, height: 300, hovermode: "closest",
-    showlegend: false, plot_bgcolor: "#fff",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink }, height: 300, hovermode: "closest",
+    showlegend: false, paper_bgcolor: night ? "#16181c" : "#fff", plot_bgcolor: night ? "#16181c" : "#fff",
   };
   const margin = { l: 50, r: 12, t: 34, b: 45 };
-  const axis = { zeroline: false, gridcolor: "#eee", automargin: true };
-  const charts = JSON.parse(document.getElementById("charts").textContent);
+  const axis = { zeroline: false, gridcolor: night ? "#2b3036" : "#eee", automargin: true };
+  const text = document.getElementById("charts").textContent;
+  const renamed = (value) => night && typeof value === "string" && Object.hasOwn(NIGHT, value);
+  const charts = JSON.parse(text, (_, value) => (renamed(value) ? NIGHT[value] : value));
   for (const [id, chart] of Object.entries(charts)) {
     const layout = { ...style, ...chart.layout, margin: { ...margin, ...chart.layout.margin } };
     for (const name of ["xaxis", "yaxis", "yaxis2"]) {
@@ -93,10 +103,21 @@ async function draw() {
       layout[name] = { ...axis, ...layout[name] };
       layout[name].title = { standoff: 6, ...layout[name].title };
     }
+    if (chart.data.some((trace) => trace.type === "heatmap")) layout.plot_bgcolor = "#fff"; // white: no sample
     await window.Plotly.newPlot(id, chart.data, layout, config);
   }
   for (const place of document.querySelectorAll(".methods")) fill(place, charts);
   document.documentElement.dataset.drawn = "yes";
+}
+
+async function start() {
+  const script = document.createElement("script");
+  script.textContent = await unpacked("plotly");
+  document.head.append(script);
+  await draw(dark.matches);
+  dark.addEventListener("change", () => draw(dark.matches));
+  window.addEventListener("beforeprint", () => dark.matches && draw(false));
+  window.addEventListener("afterprint", () => dark.matches && draw(true));
 }
 
 // A word where a table is wider than the page.
@@ -110,4 +131,4 @@ function tell() {
 window.addEventListener("resize", tell);
 document.addEventListener("toggle", tell, true);
 tell();
-draw();
+start();

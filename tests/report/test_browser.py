@@ -41,7 +41,8 @@ return {{
   wide: root.scrollWidth,
   parts: boxes(document, "h1, h2, h3, p, summary, .methods, .methods button, .wide, .chart, footer"),
   charts: [...document.querySelectorAll(".chart")].map((chart) => ({{
-    place: box(chart), texts: boxes(chart, "{TEXTS}"), title: box(chart.parentElement.querySelector("h3")),
+    place: box(chart), plot: box(chart.querySelector(".nsewdrag")), titles: boxes(chart, ".xtitle, .ytitle, .y2title"),
+    texts: boxes(chart, "{TEXTS}"), title: box(chart.parentElement.querySelector("h3")),
     legend: [...document.querySelectorAll(".methods")]
       .filter((legend) => legend.dataset.charts.split(" ").includes(chart.id)).map(box)[0] ?? null,
   }})),
@@ -154,6 +155,7 @@ def test_nothing_lies_over_another_or_leaves_the_page(where: str, views: dict[st
         problems += [
             f"{one[0]!r} lies over {other[0]!r}" for one, other in combinations(texts, 2) if over(one[1], other[1])
         ]
+        problems += [f"{text!r} lies over the plot" for text, box in chart["titles"] if over(chart["plot"], box)]
         for outside in filter(None, (chart["legend"], chart["title"])):
             problems += [f"a legend or title lies over {text!r}" for text, box in texts if over(outside, box)]
     assert problems == []

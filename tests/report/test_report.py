@@ -18,6 +18,7 @@ from fedlt.data.groups import Grouping
 from fedlt.data.targets import Targets
 from fedlt.errors import ScenarioError
 from fedlt.measures.metrics import Confusion
+from fedlt.plots.style import COLOURS
 from fedlt.results.record import RunWriter
 
 pytest.importorskip("plotly", reason="pip install -e '.[report]' to write reports")
@@ -239,3 +240,35 @@ def test_the_command_writes_an_equal_page_of_equal_runs(runs: Path, page: Path, 
     assert (tmp_path / "r.html").read_bytes() == page.read_bytes()
     wrong = CliRunner().invoke(app, ["report", str(runs), "-o", str(tmp_path / "no" / "r.html")])
     assert wrong.exit_code == 2
+
+
+def test_every_colour_of_a_chart_can_be_seen_on_a_dark_page() -> None:
+    """Against its background: 3 to 1, as WCAG asks of graphics, for lines and dots; and bands follow their lines."""
+    folder = Path(fedlt.__file__).parent / "report"
+    script = (folder / "page.js").read_text(encoding="utf-8")
+    night = dict(re.findall(r'"([^"]+)": "([^"]+)"', script[script.index("const NIGHT") : script.index("const dark")]))
+    (paper,) = set(re.findall(r"--paper: (#[0-9a-f]{6})", (folder / "page.css").read_text(encoding="utf-8")))
+    assert f'paper_bgcolor: night ? "{paper}"' in script
+
+    for colour in COLOURS:
+        shown = night.get(colour, colour)
+        assert contrast(shown, paper) >= 3, colour
+        if colour in night:
+            band, now = (f"rgba({','.join(map(str, channels(one)))},0.15)" for one in (colour, shown))
+            assert night[band] == now
+
+
+def channels(colour: str) -> list[int]:
+    return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of two colours' relative luminances."""
+
+    def luminance(colour: str) -> float:
+        parts = [part / 255 for part in channels(colour)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import fedlt
 import fedlt.results
+from fedlt import plots
 
 SOURCE = Path(fedlt.__file__)
 
@@ -23,6 +25,13 @@ def test_dir_lists_the_public_names_and_nothing_else() -> None:
 
 def test_each_name_is_there_when_it_is_asked_for() -> None:
     assert all(getattr(fedlt, name) is not None for name in fedlt.__all__)
+
+
+def test_each_name_has_an_entry_in_the_reference() -> None:
+    page = (SOURCE.parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    entries = set(re.findall(r"^\.\. auto\w+:: (fedlt\.\S+)$", page, flags=re.MULTILINE))
+    drawing = [f"plots.{name}" for name in plots.__all__ if name.islower()]
+    assert [name for name in (*fedlt.__all__, *drawing) if f"fedlt.{name}" not in entries] == []
 
 
 def test_type_checkers_see_the_same_names() -> None:

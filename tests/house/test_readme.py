@@ -100,6 +100,13 @@ def test_the_map_names_every_folder_and_nothing_else() -> None:
     assert {name for cell in cells for name in re.findall(r"`(\w+)/`", cell)} == kept
 
 
+def test_the_map_for_contributors_names_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:fedlt|tests|docs|benchmarks|strategies|scenarios)/[\w/.-]*)`", text))
+    assert len(named) > 25
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
 def test_pitfalls_quote_what_a_mask_is_worth() -> None:
     """FedAvg's personal and masked figures on the default scenario, from the committed table."""
     personal, masked = (

@@ -112,9 +112,16 @@ def likeliest(parts: list[Array], dim: int) -> float:
 class ClassDensities:
     """Kernel densities of classes with one bandwidth, on whitened features.
 
-    bandwidth: in standard deviations; the likeliest unless given. After `fit`: `dim_`, `bandwidth_`, `classes_` [C],
-    `counts_` [C], `thresholds_` [C, 2], and `participation_` [C], the mean of Y2 over the samples of a class, each
-    under the others of its class.
+    bandwidth: in standard deviations; the likeliest unless given.
+
+    After `fit` there are
+
+    dim_: d, directions that are kept.
+    bandwidth_: that of the kernels.
+    classes_: [C] the labels that there are.
+    counts_: int64 [C] samples of each.
+    thresholds_: [C, 2] h_G and h_CLT of each; NaN for a class of one sample.
+    participation_: [C] the mean of Y2 over the samples of a class, each under the others of its class.
     """
 
     bandwidth: float | None = None
@@ -175,8 +182,9 @@ class ClassDensities:
 class Densities:
     """What the densities of a run's features rest on.
 
-    fitted: on the training samples. classes: a row for each class: class, name, group, samples, alpha, h_g, h_clt,
-    participation, regime. samples: a row for each test sample: row, label, group, right, density.
+    fitted: on the training samples.
+    classes: a row for each class: class, name, group, samples, alpha, h_g, h_clt, participation, regime.
+    samples: a row for each test sample: row, label, group, right, density.
     """
 
     fitted: ClassDensities
@@ -184,9 +192,15 @@ class Densities:
     samples: pd.DataFrame
 
     def by_group(self) -> pd.DataFrame:
-        """Of head, medium and tail: of, classes, samples (mean of a class), alpha, participation, few (share of classes
-        that rest on few samples), density (mean log density of test samples), below (share of them that is less dense
-        than all but 5 % of the head's)."""
+        """A row for head, medium and tail each.
+
+        of: the group.
+        classes: how many.
+        samples, alpha, participation: means over the classes.
+        few: share of the classes that rest on few samples.
+        density: mean log density of the test samples.
+        below: share of these that is less dense than all but 5 % of the head's.
+        """
         first = self.samples["group"].iloc[0] if not (self.samples["group"] == SHOTS[0]).any() else SHOTS[0]
         bound = self.samples.loc[self.samples["group"] == first, "density"].quantile(0.05)
         rows = []
@@ -224,8 +238,11 @@ def auroc(scores: Array, positive: NDArray[np.bool_]) -> float:
 def densities(run: Run, bandwidth: float | None = None) -> Densities:
     """Densities of the classes of a finished run, on features of its generic model.
 
-    bandwidth: in standard deviations within classes; the likeliest unless given. Writes `density.parquet` (of test
-    samples), `density_classes.parquet` and `density.png` into the run folder. Raises `ScenarioError` for what has none.
+    Writes `density.parquet` (of test samples), `density_classes.parquet` and `density.png` into the run folder.
+
+    bandwidth: in standard deviations within classes; the likeliest unless given.
+
+    Raises `ScenarioError` for a run that has none.
     """
     kept = run.features()
     if kept.train.labels.ndim > 1:

@@ -67,8 +67,11 @@ def scopes(
 ) -> pd.DataFrame:
     """A row for each document: right, tokens, scope, dispersion, lead; the last three are NaN where it is not right.
 
-    documents: int32 [N, L], -1: padding; each of `SEGMENTS` tokens at least. labels: [N]. logits: of such documents,
-    [n, C]. A document none of whose segments helps alone has no dispersion.
+    A document none of whose segments helps alone has no dispersion.
+
+    documents: int32 [N, L], -1: padding; each of `SEGMENTS` tokens at least.
+    labels: int64 [N].
+    logits: gives those of such documents, [n, C].
     """
     size, whole = len(documents), np.asarray(logits(documents), np.float64)
     right = whole.argmax(axis=1) == labels
@@ -122,8 +125,9 @@ def _margins(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray
 class Scopes:
     """Scope and dispersion of a run's test documents.
 
-    documents: a row for each: row, label, group, and those of `scopes`. names: of the C classes. passed_over: how many
-    have fewer tokens than segments.
+    documents: a row for each: row, label, group, and those of `scopes`.
+    names: of the C classes.
+    passed_over: how many documents have fewer tokens than segments.
     """
 
     documents: pd.DataFrame
@@ -164,8 +168,12 @@ def card(documents: pd.DataFrame) -> dict[str, float]:
 def scope_of(run: Run, documents: int = DOCUMENTS, seed: int = 0) -> Scopes:
     """Scope and dispersion under the generic model of a finished run on token ids.
 
-    documents: of the global test set, drawn by the seed; all where there are no more. Writes `scope.parquet` and
-    `scope.png` into the run folder. Raises `ScenarioError` where the run has no tokens.
+    Writes `scope.parquet` and `scope.png` into the run folder.
+
+    documents: how many of the global test set; all where there are no more.
+    seed: of the draw.
+
+    Raises `ScenarioError` where the run has no tokens.
     """
     model, federation = run.model(), _federation(run)
     tokens = (np.asarray(federation.x_test) != PADDING).sum(axis=1)

@@ -20,7 +20,10 @@ def bandwidth_chart(
 ) -> Chart:
     """The bounds of each class, from the largest class to the smallest, with its training samples behind.
 
-    names, counts, groups: [C] of the classes, groups as `SHOTS` has them. bounds: [C, 2] h_G and h_CLT; NaN: none.
+    names: [C] of the classes.
+    counts: int64 [C] their training samples.
+    groups: [C] as `SHOTS` has them.
+    bounds: [C, 2] h_G and h_CLT; NaN: none.
     bandwidth: the common one, a line across.
     """
     order = np.argsort(-counts, kind="stable")

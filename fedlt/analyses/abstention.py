@@ -28,13 +28,18 @@ SHARES = tuple(round(0.02 * step, 2) for step in range(50, 0, -1))
 def abstention_table(run: Run, client: int | str | None = None, variant: str = "") -> pd.DataFrame:
     """Accuracy on the test rows that are answered, for each share of the validation rows that is.
 
-    client: whose personal model and rows, or `all`, each client's rows under its own and one threshold for all; the
-    generic one's unless given. variant: of the logits; the headline unless given.
+    Args:
+        client: whose personal model and rows, or `all`, each client's rows under its own and one threshold for all; the
+            generic one's unless given.
+        variant: of the logits; the headline unless given.
 
     Columns: share (asked), threshold, of (`all`, `head`, `medium`, `tail`, `client 3`), samples, answered (share of
     them), accuracy (on the answered ones; NaN where there are none), tail_declined (share of tail rows among those that
     are declined; NaN where none is, and for head, medium and tail). Kept as `abstention-generic.parquet` and `.png` in
-    the run folder. Raises `ScenarioError` for what there is not.
+    the run folder.
+
+    Raises:
+        ScenarioError: for what there is not.
     """
     from fedlt.plots.uncertainty import abstention_figure
 

@@ -107,12 +107,17 @@ def class_errors(probabilities: Floats, labels: NDArray[np.int64]) -> Floats:
 def calibration_table(run: Run, client: int | str | None = None, variant: str = "") -> pd.DataFrame:
     """How far probabilities of the test rows can be trusted, before and after.
 
-    client: whose personal model and rows, or `all`, each client's rows under its own and one calibration for all; the
-    generic one's unless given. variant: of the logits; the headline unless given.
+    Args:
+        client: whose personal model and rows, or `all`, each client's rows under its own and one calibration for all;
+            the generic one's unless given.
+        variant: of the logits; the headline unless given.
 
     Columns: method (of `METHODS`), of (`all`, `head`, `medium`, `tail`, `client 3`), samples, accuracy, ece (expected
     calibration error), class_ece (class-wise; NaN for clients), nll (nats), brier. Kept as `calibrated-generic.parquet`
-    and `.png` in the run folder. Raises `ScenarioError` for what there is not.
+    and `.png` in the run folder.
+
+    Raises:
+        ScenarioError: for what there is not.
     """
     from fedlt.plots.uncertainty import reliability_figure
 

@@ -64,8 +64,14 @@ SCORES: Mapping[str, Callable[[Floats, Floats], Floats]] = {"lac": lac, "aps": a
 def thresholds(scores: Floats, groups: Labels, number: int, coverage: float) -> Floats:
     """[number] the largest score that sets take in, for each group; infinite for one that has too few scores.
 
-    scores: [n] of validation rows and their own classes. groups: [n] in 0..number-1. Raises `ScenarioError` without
-    crepes.
+    Args:
+        scores: [n] of validation rows and their own classes.
+        groups: [n] in 0..number-1.
+        number: of groups.
+        coverage: asked, in (0, 1).
+
+    Raises:
+        ScenarioError: where crepes is not installed.
     """
     # P-values fall in steps at the scores themselves, so that the threshold is the last of them that is taken in.
     asked = np.append(scores, np.full(number, np.inf))
@@ -86,6 +92,8 @@ def reweighted_thresholds(scores: Floats, labels: Labels, classes: int, coverage
     counts = np.bincount(labels, minlength=classes)
     with np.errstate(divide="ignore"):
         weights = 1 / counts
+
+    # The weight of all scores that are as large, largest first.
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     total = np.cumsum(weights[labels[order]])
@@ -104,8 +112,10 @@ def reweighted_thresholds(scores: Floats, labels: Labels, classes: int, coverage
 class Sets:
     """Sets of classes for test rows.
 
-    held: bool [n, C]. limits: [n, C] the threshold of each class, or [n, 1] of all. error: the standard error of the
-    coverage over the rows of a mask.
+    Attributes:
+        held: bool [n, C].
+        limits: [n, C] the threshold of each class.
+        error: the standard error of the coverage over the rows of a mask [n].
     """
 
     held: NDArray[np.bool_]
@@ -116,13 +126,17 @@ class Sets:
 def conformal_sets(found: Judged, kind: str, score: str = "lac", coverage: float = 0.9, seed: int = 0) -> Sets:
     """Sets for the test rows of `judged`, from its validation rows.
 
-    kind: `marginal`, `reweighted`, `class-wise` or `by client`. score: `lac` or `aps`. coverage: asked, in (0, 1).
-    seed: of the uniform numbers of `aps`.
+    Args:
+        kind: `marginal`, `reweighted`, `class-wise` or `by client`.
+        score: `lac` or `aps`.
+        coverage: asked, in (0, 1).
+        seed: of the uniform numbers of `aps`.
     """
     validation, test, classes = found.validation, found.test, found.validation.logits.shape[1]
     known = _scores(validation, score, seed, 0)[np.arange(len(validation)), validation.labels]
     asked = _scores(test, score, seed, 1)
 
+    # Thresholds, the category of each test row, and how many validation rows each category has.
     if kind == REWEIGHTED:
         limits = reweighted_thresholds(known, validation.labels, classes, coverage)[None]
         weights = 1 / np.bincount(validation.labels, minlength=classes)[validation.labels]
@@ -165,7 +179,9 @@ def conformal_table(
     `head`, `medium`, `tail`, `client 3`), samples, coverage, error (its standard error, from the numbers of validation
     and test rows), size (mean), empty (share of sets without a class), unknown (share of rows whose own class is in the
     set because it has too few validation rows). Kept as `conformal-generic.parquet` and `.png` in the run folder.
-    Raises `ScenarioError` for what there is not.
+
+    Raises:
+        ScenarioError: for what there is not.
     """
     from fedlt.plots.uncertainty import coverage_figure
 

@@ -33,8 +33,10 @@ ALL = "all"
 class Rows:
     """Some rows under a model.
 
-    logits: float64 [n, C]. labels: int64 [n]. clients: int64 [n], whose personal model gave the logits; -1: the generic
-    one.
+    Attributes:
+        logits: float64 [n, C].
+        labels: int64 [n].
+        clients: int64 [n], whose personal model gave the logits; -1: the generic one.
     """
 
     logits: Floats
@@ -49,8 +51,9 @@ class Rows:
 class Judged:
     """Validation and test rows under one model, or those of all clients under a personal model each.
 
-    groups: int8 [C], 0, 1 and 2 for head, medium and tail classes. name: `generic`, `generic-psi`, `client-3` or
-    `clients`, for names of files.
+    Attributes:
+        groups: int8 [C], 0, 1 and 2 for head, medium and tail classes.
+        name: `generic`, `generic-psi`, `client-3` or `clients`, for names of files.
     """
 
     validation: Rows
@@ -78,15 +81,21 @@ class Judged:
 def judged(run: Run, key: str, client: int | str | None = None, variant: str = "") -> Judged:
     """The rows of a finished run.
 
-    key: the option to be named where something is wrong. client: the number of one whose personal model it is, or
-    `all`, which leaves out clients without a model of their own; the generic one unless given. variant: of the logits;
-    the headline unless given. Raises `ScenarioError` for a run without validation rows, and for samples with several
-    classes.
+    Args:
+        key: the option to be named where something is wrong.
+        client: the number of one whose personal model it is, or `all`, which leaves out clients without a model of
+            their own; the generic one unless given.
+        variant: of the logits; the headline unless given.
+
+    Raises:
+        ScenarioError: for a run without validation rows, and for samples with several classes.
     """
     asked = run.scenario["data"].get("validation") or {}
     if not (asked.get("share") or asked.get("per_class")):
         remedy = "it takes samples that nobody trained on; run again with data.validation=0.2"
         raise ScenarioError(Problem(key, f"the run has no validation data: {remedy}"))
+
+    # Features and logits of each model.
     found = []
     for number in _numbers(run, client):
         try:
@@ -96,6 +105,7 @@ def judged(run: Run, key: str, client: int | str | None = None, variant: str = "
         except FedLTError:
             if client != ALL:
                 raise  # else it was in no cohort
+
     if not found:
         raise ScenarioError(Problem(key, "no client of the run has a model of its own"))
     if found[0].train.labels.ndim > 1:

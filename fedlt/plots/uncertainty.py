@@ -25,13 +25,15 @@ SPREAD = 2.0
 def coverage_figure(table: pd.DataFrame) -> Figure:
     """Coverage and size of conformal sets over all rows and those of head, medium and tail classes; a line a kind.
 
-    table: as `fedlt.analyses.conformal.conformal_table` gives it. Rows of single clients are passed over.
+    Args:
+        table: as `fedlt.analyses.conformal.conformal_table` gives it. Rows of single clients are passed over.
     """
     shown = table[table["of"].isin(GROUPS)]
     names = [name for name in GROUPS if (shown["of"] == name).any()]
     asked, kinds = 100 * float(shown["asked"].iloc[0]), list(shown["sets"].unique())
     wide = 0.09
 
+    # A line for each kind of set, side by side at each group.
     lines: dict[str, list[Line]] = {"coverage": [], "size": []}
     for number, (kind, look) in enumerate(looks(kinds).items()):
         mine = shown[shown["sets"] == kind].set_index("of").loc[names]
@@ -61,8 +63,9 @@ def coverage_figure(table: pd.DataFrame) -> Figure:
 def reliability_figure(curves: pd.DataFrame) -> Figure:
     """Accuracy against confidence, before and after each calibration, of all rows and of head, medium and tail.
 
-    curves: the second table of `fedlt.analyses.calibration.measured`. A dot holds five rows
-    and a hundredth of them at least.
+    Args:
+        curves: the second table of `fedlt.analyses.calibration.measured`. A dot holds five rows and a hundredth of them
+            at least.
     """
     found = looks(curves["method"].unique())
     charts = []
@@ -83,7 +86,8 @@ def reliability_figure(curves: pd.DataFrame) -> Figure:
 def abstention_figure(table: pd.DataFrame) -> Figure:
     """Accuracy on answered rows, how many rows of a group are answered, over the share of all rows that is answered.
 
-    table: as `fedlt.analyses.abstention.abstention_table` gives it. Rows of single clients are passed over.
+    Args:
+        table: as `fedlt.analyses.abstention.abstention_table` gives it. Rows of single clients are passed over.
     """
     whole = table[table["of"] == "all"]["answered"].to_numpy(dtype=float)
     names = [name for name in GROUPS if (table["of"] == name).any()]

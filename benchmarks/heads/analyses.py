@@ -1,6 +1,7 @@
 """What analyses of runs promise, with figures: pass or fail, three seeds each.
 
-    python -m benchmarks.heads.acceptance clients density pretraining scope
+    python -m benchmarks.heads.acceptance clients density pretraining scope frequency
+    python -m benchmarks.heads.analyses runs/cifar100_lt_pretrained-*     the last one, of finished runs
 
 clients          digits_lt with 20 clients, trained again without each: points by head and tail samples, and on the
                  others' samples
@@ -9,13 +10,17 @@ density          Gaussian samples in four dimensions: where the participation ra
                  by head and tail; digits of classes that were never seen
 pretraining      of benchmarks/heads/pretraining.py: what samples without labels are worth before n labelled ones
 scope            documents whose class is one word, and documents whose class is the word that is most frequent
+frequency        accuracy on a class by its training samples, of three methods: a line in their logarithm beside one in
+                 themselves, and with the samples of another class; on the tail test set, and on all classes
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +40,14 @@ from fedlt.analyses.density import (
     thresholds,
     to_others,
 )
+from fedlt.analyses.frequency import frequency_table, trend
 from fedlt.analyses.left_out import left_out
 from fedlt.analyses.scope import scope_of
+from fedlt.analyses.tail_set import tail_table
+from fedlt.plots.measured import by_name, recalls, split_of
+
+if TYPE_CHECKING:
+    from fedlt.results.runs import Run
 
 Documents = tuple[NDArray[np.int64], NDArray[np.int64]]
 WORDS = 200
@@ -162,6 +173,42 @@ def scope() -> Iterator[Check]:
     yield Check(f"aggregation: {told['aggregation']} (scope >= .6, dispersion >= .5)", bool(holds))
 
 
+def frequency() -> Iterator[Check]:
+    """Of digits_lt, which has ten classes: lines of single runs say little, those of several seeds more."""
+    with TemporaryDirectory() as folder:
+        for seed in range(3):
+            for strategy in ("fedavg", "fedloge", "centralized"):
+                fedlt.run("digits_lt", strategy=strategy, seed=seed, out=Path(folder))
+        yield from judged(fedlt.load_runs(folder), "digits_lt")
+
+
+def judged(runs: Sequence[Run], name: str) -> Iterator[Check]:
+    """Lines of each method's runs, means over the seeds, and the tail test set."""
+    table, rng = frequency_table(runs), np.random.default_rng(0)
+    for row in table.itertuples():
+        mine = by_name(runs)[row.method]
+        each, chance = [], []
+        for run in mine:
+            counts, found = split_of(run).train.sum(axis=0), recalls(run)
+            each.append(trend(counts, found).aic)
+            chance += [trend(rng.permutation(counts), found).correlation for _ in range(20)]
+        told = f"{row.slope:.1f} ± {row.std:.1f} points per decade, r {row.correlation:.2f}"
+        better = sum(aic < 0 for aic in each)
+        holds = row.aic < 0 and abs(np.mean(chance)) < row.correlation / 2
+        yield Check(
+            f"{name}, {row.method}: {told}, permuted {np.mean(chance):.2f}; AIC of the logarithm less the linear one "
+            f"{row.aic:.1f} (< 0), below 0 in {better} of {len(each)} seeds",
+            bool(holds),
+        )
+
+    rare, kept = tail_table(runs)
+    told = ", ".join(f"{row.method} {100 * row.tail:.1f} ({100 * row.all:.1f})" for row in rare.itertuples())
+    holds = bool((rare["tail"] < rare["all"]).all())
+    yield Check(
+        f"{name}: in % on the {len(kept.classes)} rarest classes, and on all: {told}; lower on the rarest", holds
+    )
+
+
 def needle(rng: np.random.Generator, n: int, classes: int = 10) -> Documents:
     """100 words, one of which is the class's own, wherever it stands."""
     y, x = rng.integers(classes, size=n), rng.integers(classes, WORDS, size=(n, 100))
@@ -184,4 +231,9 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "density": density,
     "pretraining": pretraining,
     "scope": scope,
+    "frequency": frequency,
 }
+
+if __name__ == "__main__":
+    for check in judged(fedlt.load_runs(*sys.argv[1:]), "runs"):
+        print(check)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedlt.commands import answers
-from fedlt.commands.sample_tables import density_tables, left_out_tables, scope_tables
+from fedlt.commands.sample_tables import density_tables, left_out_tables, scope_tables, tail_tables
 from fedlt.commands.shared import NamesOption, Paths, figures_table, finished, named, refused
 from fedlt.errors import Problem, ScenarioError
 
@@ -35,11 +35,12 @@ def analyse(
     memorization: Annotated[bool, typer.Option("--memorization", help="Samples right only because seen.")] = False,
     density: Annotated[bool, typer.Option("--density", help="What densities of rare classes rest on.")] = False,
     scope: Annotated[bool, typer.Option("--scope", help="How much of a document its class takes.")] = False,
+    tail: Annotated[bool, typer.Option("--tail", help="Accuracy on a test set of the rarest classes.")] = False,
     calibration: Annotated[bool, typer.Option("--calibration", help="Probabilities, before and after.")] = False,
     conformal: Annotated[bool, typer.Option("--conformal", help="Sets of classes that hold the true one.")] = False,
     abstention: Annotated[bool, typer.Option("--abstention", help="Accuracy where rows are declined.")] = False,
     model: Annotated[Word, typer.Option(help="frequency: generic (default), generic[psi] or personal.")] = None,
-    by: Annotated[Word, typer.Option(help="frequency: keys that name the methods.")] = None,
+    by: Annotated[Word, typer.Option(help="frequency, tail: keys that name the methods.")] = None,
     learners: Annotated[Number, typer.Option(min=30, help="memorization: shares of the samples; 400.")] = None,
     coverage: Annotated[float | None, typer.Option(help="conformal: share of rows whose class is in; 0.9.")] = None,
     score: Annotated[Word, typer.Option(help="conformal: lac (default) or aps.")] = None,
@@ -53,6 +54,8 @@ def analyse(
     clients: Annotated[bool, typer.Option("--clients", help="memorization: train again without each client.")] = False,
     bandwidth: Annotated[Real, typer.Option(min=1e-6, help="density: in standard deviations; the likeliest.")] = None,
     documents: Annotated[Number, typer.Option(min=1, help="scope: test documents that are looked at; 500.")] = None,
+    rarest: Annotated[Number, typer.Option(min=2, help="tail: how many classes; a fifth of them.")] = None,
+    rows: Annotated[Word, typer.Option(help="tail: file of the set, taken where it is there, written else.")] = None,
     names: NamesOption = None,
 ) -> None:
     """Look into finished runs: one of the analyses.
@@ -63,6 +66,7 @@ def analyse(
     the federation is trained again without each client: what of its samples is right only because it took part.
     --density, of one run: how many samples a kernel density of each class rests on, and test samples that lie apart.
     --scope, of runs on token ids: how many segments of a document must go before the model is wrong.
+    --tail: accuracy on a balanced test set of the rarest classes, which --rows keeps for other runs on the data set.
 
     Of one run, fitted on its validation rows (data.validation) and measured on test rows, with a .parquet and a .png in
     the run folder: --calibration, temperature, vector scaling and isotonic curves; --conformal, sets that hold the
@@ -77,6 +81,7 @@ def analyse(
             "memorization": memorization,
             "density": density,
             "scope": scope,
+            "tail": tail,
             "calibration": calibration,
             "conformal": conformal,
             "abstention": abstention,
@@ -89,6 +94,8 @@ def analyse(
             "client": client,
             "bandwidth": bandwidth,
             "documents": documents,
+            "rarest": rarest,
+            "rows": rows,
             "coverage": coverage,
             "score": score,
             "variant": variant,
@@ -166,6 +173,7 @@ ANALYSES = (
     Analysis("memorization", _memorization, ("learners", "clients", "client")),
     Analysis("density", density_tables, ("bandwidth",)),
     Analysis("scope", scope_tables, ("documents",), one=False),
+    Analysis("tail", tail_tables, ("rarest", "rows", "by"), one=False),
     Analysis("calibration", answers.calibration, ("client", "variant")),
     Analysis("conformal", answers.conformal, ("coverage", "score", "client", "variant")),
     Analysis("abstention", answers.abstention, ("client", "variant")),

@@ -1,7 +1,8 @@
-"""What `fedlt analyse` prints of samples: of those whose client is left out, of densities, and of documents."""
+"""What `fedlt analyse` prints of samples: of those whose client is left out, of densities, documents and tails."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlt.commands.shared import figures_table
@@ -67,3 +68,23 @@ def scope_tables(runs: list[Run], documents: int | None = None) -> list[Table]:
     if passed_over:
         printed.caption, printed.caption_justify = f"{passed_over} of fewer than {SEGMENTS} tokens are left out", "left"
     return [printed]
+
+
+def tail_tables(
+    runs: list[Run], rarest: int | None = None, rows: str | None = None, by: str | None = None
+) -> list[Table]:
+    """`--tail`: methods on the balanced test set of the rarest classes."""
+    from fedlt.analyses.tail_set import tail_table
+
+    found, kept = tail_table(runs, rarest, None if rows is None else Path(rows), by)
+    labels = [f"{row.method} ({row.seeds})" for row in found.itertuples()]
+
+    columns = {
+        "tail": "these classes",
+        "std": "std",
+        "within": "among themselves",
+        "all": "all classes",
+    }
+    shown = 100 * found[[*columns]].rename(columns=columns)
+    title = f"accuracy in % on the {len(kept.classes)} rarest classes, {len(kept.rows):,} test samples (seeds)"
+    return [figures_table(title, labels, shown)]

@@ -65,8 +65,11 @@ class Context:
         scenario: whose clients are hosted.
         federation: its data set, dealt to the clients.
 
-    parts: strategy, learner, model and layout. vectors: memory for updates. initial_private, initial_frozen: what a
-    client's private parameters are before its first round, and the parameters that are equal everywhere.
+    Attributes:
+        parts: strategy, learner, model and layout.
+        vectors: memory for updates.
+        initial_private: what a client's private parameters are before its first round.
+        initial_frozen: the parameters that are equal everywhere, and never trained.
     """
 
     def __init__(self, scenario: Scenario, federation: Federation) -> None:
@@ -117,6 +120,7 @@ class Context:
         if purpose == "train" and self.parts.generator is not None:
             data, class_counts = self._with_texts(number, data, class_counts)
 
+        # Generators follow the round and the client alone, so it does not matter where it is computed.
         job = exchange.job
         path = (job.round, number + 1)
         state = job.states.get(number)
@@ -145,6 +149,8 @@ class Context:
             self.parts.chain.prepare(client)
         if purpose == "select":  # it predicts by the generic model
             return client
+
+        # What it has kept, or what a new client begins with.
         if state is None:
             if overrides(self.strategy, Strategy.begin):
                 seeding.torch_generators(self.device, self.scenario.seed, "begin", number + 1)

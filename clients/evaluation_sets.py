@@ -30,7 +30,8 @@ class EvaluationSets:
         chunk: samples in one forward pass.
         by_length: whether those of like lengths in a chunk are encoded together.
 
-    inputs, targets: of the global test set.
+    Attributes:
+        inputs, targets: of the global test set.
     """
 
     def __init__(

@@ -34,35 +34,49 @@ class Fitting:
         """Train every client of the job, and put updates, states, failures and counts into the report."""
         context, report = self.context, exchange.report
         context.trainer.start_work()
+
+        # Bytes that each client receives. What it has kept does not travel, though messages carry it.
         boxes = exchange.outbox, exchange.for_links
         down = exchange.shared.nbytes + sum(value.nbytes for box in boxes for value in box.values())
-        report.metrics.update(bytes_down=0, bytes_up=0)  # what clients keep does not travel, though messages carry it
+        report.metrics.update(bytes_down=0, bytes_up=0)
 
         for work in exchange.job.works:
             for block, clients in work.blocks.items():
                 if work.conclude:
                     self._conclude(block, clients, down, exchange)
-                    if report.failures and context.fails_fast:
-                        return
-                    continue
-                for group in self._groups(clients):
-                    passed = self._passed()
-                    found = self._updates(group, work.samples, exchange)
-                    passes = [(now - then) / len(group) for now, then in zip(self._passed(), passed, strict=True)]
-                    for update, nbytes in found:
-                        received = down + _letter_bytes(update, exchange)
-                        if context.parts.timed is not None:
-                            report.spent[update.clients[0]] = [received, *passes, nbytes]
-                        with guard(list(update.clients), "train", report.failures, None):
-                            self._fold(report.updates.setdefault(block, []), update)
-                            report.metrics["bytes_down"] += received
-                            report.metrics["bytes_up"] += nbytes
-                    if report.failures and context.fails_fast:
-                        return
+                else:
+                    self._fit(block, clients, work.samples, down, exchange)
+                if report.failures and context.fails_fast:
+                    return
 
         done = context.trainer.work
         report.metrics.update(loss_sum=float(done.loss_sum), samples=done.samples, steps=done.steps)
         report.metrics.update(backward_samples=done.backward_samples, forward_samples=done.forward_samples)
+
+    def _fit(self, block: int, clients: list[int], samples: int, down: int, exchange: Exchange) -> None:
+        """Train the clients of a block, and put the block's update into the report.
+
+        Args:
+            samples: of the one site of a centralized run; see `Work`.
+            down: bytes that each client receives.
+        """
+        context, report = self.context, exchange.report
+        for group in self._groups(clients):
+            before = self._passed()
+            sent = self._updates(group, samples, exchange)
+            passes = [(now - then) / len(group) for now, then in zip(self._passed(), before, strict=True)]
+
+            for update, nbytes in sent:
+                received = down + _letter_bytes(update, exchange)
+                if context.parts.timed is not None:
+                    report.spent[update.clients[0]] = [received, *passes, nbytes]
+                with guard(list(update.clients), "train", report.failures, None):
+                    self._fold(report.updates.setdefault(block, []), update)
+                    report.metrics["bytes_down"] += received
+                    report.metrics["bytes_up"] += nbytes
+
+            if report.failures and context.fails_fast:
+                return
 
     def _passed(self) -> list[float]:
         """Samples that have passed forward and backward, and those that have only passed forward."""
@@ -97,14 +111,18 @@ class Fitting:
                     return
                 context.recover()
 
-    def _fold(self, held: list[Update], update: Update) -> None:
-        """Add the update to those of its block, where the strategy needs their sum only."""
-        if held and self.context.strategy.foldable:
-            held[0].add(update)
-            if len(update.total):  # else it is none of theirs
+    def _fold(self, folded: list[Update], update: Update) -> None:
+        """Add an update to those of its block.
+
+        Args:
+            folded: the block's so far: one sum where the strategy needs no more, else an update for each client.
+        """
+        if folded and self.context.strategy.foldable:
+            folded[0].add(update)
+            if len(update.total):  # updates without a model lie in no vector that could be used again
                 self.context.vectors.give(update.total)
         else:
-            held.append(update)
+            folded.append(update)
 
     def _groups(self, clients: list[int]) -> list[list[int]]:
         """Clients to train at once: neighbours with equally many samples, at most `local.together` of them."""
@@ -125,17 +143,20 @@ class Fitting:
         trained alone: only so the one shows that fails. Where none does, it was the step for all of them that failed.
         """
         trainer, report = self.context.trainer, exchange.report
+
         work, failures = replace(trainer.work, loss_sum=trainer.work.loss_sum.clone()), list[Failure]()
         with guard(group, "train", failures, self.context.limit(group)):
             updates, states = self._train(group, samples, exchange)
             report.states.update(states)
             return updates
 
+        # A client failed: what was counted so far is undone.
         trainer.work = work
         self.context.recover()
         if len(group) == 1:
             report.failures += failures
             return []
+
         failed = len(report.failures)
         alone = [self._updates([client], samples, exchange) for client in group]
         if len(report.failures) == failed:
@@ -157,10 +178,14 @@ class Fitting:
     def _train(self, group: list[int], samples: int, exchange: Exchange) -> tuple[list[Sent], States]:
         """Updates and states of the clients, all of them found in order."""
         context = self.context
+
+        # 1. The generic model, and the clients with what they have kept.
         context.flat.load_shared(exchange.shared)
         clients = [context.client(number, exchange, "train") for number in group]
         if group == [UNION]:
             clients[0].epoch_size = samples
+
+        # 2. Their work: in place on the one model, or at once on as many copies of its vector.
         if len(group) == 1:
             self._work(clients[0])
             vectors = context.flat.shared[None]
@@ -169,6 +194,7 @@ class Fitting:
 
             vectors = train_together(context.trainer, clients, context.strategy.loss, exchange.shared)
 
+        # 3. What each sends, and what it keeps.
         updates, states = list[Sent](), {}
         for client, vector in zip(clients, vectors, strict=True):
             for box in ("state", "extras", "values"):
@@ -187,6 +213,8 @@ class Fitting:
     def _send(self, client: Client, vector: Tensor, exchange: Exchange) -> tuple[Sent, dict[str, Tensor]]:
         """The update of a client that has found `vector` [S], and what its links keep for it."""
         context, chain = self.context, self.context.parts.chain
+
+        # The links may attack, clip or compress it.
         weight = expect_weight(context.strategy.weight(client), name_of((context.strategy, "weight")))
         before = exchange.job.states.get(client.id, {})
         sending = chain.send(exchange.job.round, client, vector, weight, before, exchange.for_links)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+from torch import Tensor
+
 from clients.context import Context, Exchange
 from clients.evaluation_sets import EvaluationSets
 from clients.guard import guard
-from fedlt.exchange import GENERIC
+from fedlt.exchange import GENERIC, Work
 from fedlt.measures.collect import Collector
 from fedlt.measures.evaluate import TestSet, evaluate_generic, evaluate_personal
 from fedlt.strategy import Server
@@ -22,58 +24,106 @@ class Testing:
         self.sets = EvaluationSets(
             context.federation, context.parts.task.inputs, context.train_inputs, context.device, chunk, by_length
         )
+        self._edits = 0  # state of the model's vector when the generic model was loaded last
 
     def run(self, exchange: Exchange) -> None:
-        """Test what the job's works name, and put statistics and failures into the report."""
+        """Test what the job's works name, and put statistics and failures into the report.
+
+        A failure that ends the job leaves no statistics: they would be those of a part of the models.
+        """
         works = [work for work in exchange.job.works if work.chunks or work.personal]
         if not works:
             return
-        report, parts, flat = exchange.report, self.context.parts, self.context.flat
-        sets = self._sets(exchange)
-        edits = flat.edits()
-        round, outbox = exchange.job.round, exchange.outbox
-        server = Server(parts.model, flat, parts.task, {}, outbox, round, learner=parts.learner)
-        collector = Collector(parts.statistics, parts.task)
 
-        for work in works:  # all before any client's parameters are loaded
-            if work.chunks:
-                with guard([GENERIC], "generic", report.failures, None):
-                    evaluate_generic(self.context.strategy, server, sets[work.validation], work.chunks, collector)
-                if report.failures:
-                    return
-                if collector.reads_features and not work.validation:
-                    self.sets.collect_features(work, collector)
+        # All pieces of the generic model come first, before any client's parameters are loaded.
+        collector = Collector(self.context.parts.statistics, self.context.parts.task)
+        sets = self._load_generic(exchange)
+        whole = self._test_generic(works, sets, exchange, collector)
+        whole = whole and self._test_personal(works, sets, exchange, collector)
+        if whole:
+            exchange.report.statistics = collector.arrays()
 
-        report.metrics["adapt_seconds"] = 0.0
+    def _test_generic(self, works: list[Work], sets: list[TestSet], exchange: Exchange, collector: Collector) -> bool:
+        """Test the generic model on the works' chunks of the sets.
+
+        Returns:
+            False where it cannot be tested, which ends the job.
+        """
+        report, parts = exchange.report, self.context.parts
+        server = Server(
+            parts.model, parts.flat, parts.task, {}, exchange.outbox, exchange.job.round, learner=parts.learner
+        )
+        for work in works:
+            if not work.chunks:
+                continue
+            with guard([GENERIC], "generic", report.failures, None):
+                evaluate_generic(self.context.strategy, server, sets[work.validation], work.chunks, collector)
+            if report.failures:
+                return False
+            if collector.reads_features and not work.validation:
+                self.sets.collect_features(work, collector)
+        return True
+
+    def _test_personal(self, works: list[Work], sets: list[TestSet], exchange: Exchange, collector: Collector) -> bool:
+        """Test the personal models of the works' clients on their own rows of the sets.
+
+        Returns:
+            False where one fails, and the first failing client ends the job.
+        """
+        exchange.report.metrics["adapt_seconds"] = 0.0
         for work in works:
             for number in work.personal:
-                own = self.sets.own_rows(number, work)
-                if not own:
+                rows = self.sets.own_rows(number, work)
+                if not rows:
                     continue
-                if flat.edits() != edits:  # the last client's hooks trained or loaded something
-                    sets = self._sets(exchange)
-                    edits = flat.edits()
 
-                failed = len(report.failures)
-                with guard([number], "evaluate", report.failures, self.context.limit([number])):
-                    client = self.context.client(number, exchange, "evaluate")
-                    started = time.perf_counter()
-                    self.context.strategy.adapt(client)
-                    report.metrics["adapt_seconds"] += time.perf_counter() - started
-                    for which, rows in own.items():
-                        evaluate_personal(self.context.strategy, client, sets[which], rows, collector)
-                    flat.settle()
-                if len(report.failures) > failed:
+                # The features of the sets are the generic model's. Where the last client's hooks have trained or loaded
+                # something, it is loaded again.
+                if self.context.flat.edits() != self._edits:
+                    sets = self._load_generic(exchange)
+
+                if not self._test_client(number, rows, sets, exchange, collector):
                     if self.context.fails_fast:
-                        return
+                        return False
                     self.context.recover()
+        return True
 
-        report.statistics = collector.arrays()
+    def _test_client(
+        self, number: int, rows: dict[int, Tensor], sets: list[TestSet], exchange: Exchange, collector: Collector
+    ) -> bool:
+        """Make the model the client's own, and test it.
 
-    def _sets(self, exchange: Exchange) -> list[TestSet]:
-        """The test set, then the validation set if there is one, under the generic model, which is loaded."""
+        Args:
+            rows: those that it is tested on, by the number of the set.
+
+        Returns:
+            False where its code fails; the report then says why.
+        """
+        context, report = self.context, exchange.report
+        failed = len(report.failures)
+        with guard([number], "evaluate", report.failures, context.limit([number])):
+            client = context.client(number, exchange, "evaluate")
+
+            started = time.perf_counter()
+            context.strategy.adapt(client)
+            report.metrics["adapt_seconds"] += time.perf_counter() - started
+
+            for which, own in rows.items():
+                evaluate_personal(context.strategy, client, sets[which], own, collector)
+            context.flat.settle()
+        return len(report.failures) == failed
+
+    def _load_generic(self, exchange: Exchange) -> list[TestSet]:
+        """Load the generic model.
+
+        Returns:
+            The test set, then the validation set if there is one, with their features under it.
+        """
         context = self.context
         context.flat.load_shared(exchange.shared)
         context.flat.load_private(context.initial_private)
         context.model.eval()
-        return self.sets.under(context.model, exchange.job)
+
+        sets = self.sets.under(context.model, exchange.job)
+        self._edits = context.flat.edits()
+        return sets

@@ -57,8 +57,14 @@ class Case:
 
 
 def plan() -> Iterator[Case]:
-    """All cases. First each workload bare, by FedLT in one process and by four workers; then what holds the results
-    against each other, the other precisions, the other numbers of workers, and what is refused."""
+    """All cases, the most telling first, since time may run out."""
+    yield from _main_cases()
+    yield from _precisions()
+    yield from _workers()
+
+
+def _main_cases() -> Iterator[Case]:
+    """Each workload bare, by FedLT in one process and by four workers; then what holds results against each other."""
     for name in NAMES:
         yield Case(name, "bare")
         yield Case(name)
@@ -70,12 +76,19 @@ def plan() -> Iterator[Case]:
     yield Case("tiny", together=5)
     yield Case("cifar-cnn", together=10)
 
+
+def _precisions() -> Iterator[Case]:
+    """Every workload in the other precisions."""
     for precision in ("bfloat16", "tf32"):
         for name in reversed(NAMES):
             yield Case(name, "bare", precision)
             yield Case(name, "fedlt-inline", precision)
     for name in reversed(NAMES):
         yield Case(name, "fedlt-ray", "bfloat16", workers=4)
+
+
+def _workers() -> Iterator[Case]:
+    """Other numbers of workers, of turns and of clients trained together, and what is refused."""
     for name in NAMES[1:]:
         yield Case(name, "fedlt-ray", workers=2)
         yield Case(name, turn=2)

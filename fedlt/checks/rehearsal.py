@@ -152,9 +152,8 @@ def rehearse(
     digest = hashlib.sha256()
 
     def on_evaluation(found: Evaluation) -> None:
-        for (name, subject), statistic in found.statistics.items():
-            for array, value in statistic.to_arrays().items():
-                digest.update(f"{name} {subject.key} {array} {value.dtype} {value.shape}".encode() + value.tobytes())
+        for content in _contents(found):
+            digest.update(content)
 
     def begin(states: StateStore) -> Rounds:
         stage = Stage([Worker(scenario, federation) for _ in range(nodes)], noise)
@@ -288,3 +287,10 @@ def _federation(scenario: Scenario) -> Federation:
         tests=Ragged.from_rows(tests),
         class_counts=whole.train_targets.counts(clients.values),
     )
+
+
+def _contents(found: Evaluation) -> Iterator[bytes]:
+    """All that an evaluation has measured, array by array."""
+    for (name, subject), statistic in found.statistics.items():
+        for array, value in statistic.to_arrays().items():
+            yield f"{name} {subject.key} {array} {value.dtype} {value.shape}".encode() + value.tobytes()

@@ -172,18 +172,9 @@ def find(kind: str, name: str, relative_to: Path | None = None) -> Component:
         like = _component(kind, name, source_of(module), attribute, module)
         return LibraryComponent.of_name(name, relative_to or Path.cwd(), like)
 
-    if name in names(kind):
-        if kind in FOLDERS:
-            path = ROOT / FOLDERS[kind][0] / f"{name}.py"
-            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            return _component(kind, name, path, None, module)
-        module, _, attribute = LISTED[kind][name].partition(":")
-        return _component(kind, name, source_of(module), attribute, module)
-
-    if kind in FOLDERS:
-        for entry in importlib.metadata.entry_points(group=FOLDERS[kind][1], name=name):
-            module, _, attribute = entry.value.partition(":")
-            return _component(kind, name, source_of(module), attribute, module)
+    named = _find_name(kind, name)
+    if named is not None:
+        return named
 
     remedy = meant(kind, name, relative_to or Path.cwd())
     if not remedy:
@@ -220,6 +211,23 @@ def _own_path(key: str, file: str, relative_to: Path) -> Path:
         remedy = "give the path from the folder you run in, or in a file from its own"
         raise ScenarioError(Problem(key, f"there is no file {path}; {remedy}"))
     return path
+
+
+def _find_name(kind: str, name: str) -> Component | None:
+    """A component that comes along, or that an installed package offers; None where there is none of that name."""
+    if name in names(kind):
+        if kind in FOLDERS:
+            path = ROOT / FOLDERS[kind][0] / f"{name}.py"
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            return _component(kind, name, path, None, module)
+        module, _, attribute = LISTED[kind][name].partition(":")
+        return _component(kind, name, source_of(module), attribute, module)
+
+    if kind in FOLDERS:
+        for entry in importlib.metadata.entry_points(group=FOLDERS[kind][1], name=name):
+            module, _, attribute = entry.value.partition(":")
+            return _component(kind, name, source_of(module), attribute, module)
+    return None
 
 
 def _find_flower(name: str) -> Component:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from fedlt.config import catalog, keys
-from fedlt.config.component import Choice, assigned_plainly
+from fedlt.config.component import Choice, Component, assigned_plainly
 from fedlt.config.schema import Field, Mismatch, check, component_kind, describe, suggest
 from fedlt.errors import Problem, ScenarioError
 
@@ -50,14 +50,7 @@ class Reader:
                     **self.section(nested, _or_empty(_spelt_out(nested, content.get(name))), f"{where}.")
                 )
             elif str(item.type).startswith("Annotated[Choice"):
-                given = content.get(name, item.default)
-                if given is None and "| None" in str(item.type):
-                    result[name] = None
-                    continue
-                sort = _kind_of(str(item.type))
-                if isinstance(given, dict) and "name" not in given:
-                    given = {"name": item.default or USUAL.get(sort), **given}  # fields of the default component
-                result[name] = self.choice(sort, given, where)
+                result[name] = self._component(str(item.type), item.default, content.get(name, item.default), where)
             elif str(item.type).startswith("Annotated[list[Choice]"):
                 result[name] = self.choices(_kind_of(str(item.type)), content.get(name), where)
             elif name in content:
@@ -79,6 +72,15 @@ class Reader:
         chosen = [self.choice(kind, item, f"{where}.{place}") for place, item in enumerate(items)]
         return [choice for choice in chosen if choice is not None]
 
+    def _component(self, annotation: str, default: Any, value: Any, where: str) -> Choice | None:
+        """The component of a key that may be null, a name, or keys alone: they are then the default component's."""
+        if value is None and "| None" in annotation:
+            return None
+        kind = _kind_of(annotation)
+        if isinstance(value, dict) and "name" not in value:
+            value = {"name": default or USUAL.get(kind), **value}
+        return self.choice(kind, value, where)
+
     def choice(self, kind: str, value: Any, where: str) -> Choice | None:
         """A component by name, or by name and fields."""
         content = {"name": value} if isinstance(value, str) else value
@@ -93,16 +95,8 @@ class Reader:
             self.problems += [Problem(where, problem.message) for problem in error.problems]
             return None
 
-        known_fields = {spec.name: spec for spec in component.fields}
-        for key in content:
-            if key != "name" and key not in known_fields:
-                hint = suggest(str(key), known_fields) or ", which has none"
-                others = keys.key_owners(str(key)).get(where, [])
-                if assigned_plainly(component, str(key)):
-                    hint = f"; it is assigned there without a type: write {key}: float = ..., or the type that it has"
-                elif others and "did you mean" not in hint:
-                    hint += f"; it is a key of {' and '.join(others)}"
-                self.problems.append(Problem(f"{where}.{key}", f"unknown key of {component.name}{hint}"))
+        known = {"name"}.union(spec.name for spec in component.fields)
+        self.problems += [_unknown_key(component, str(key), where) for key in content if key not in known]
 
         options = {}
         for spec in component.fields:
@@ -165,3 +159,18 @@ def _or_empty(value: Any) -> Any:
 def _kind_of(annotation: str) -> str:
     """`partition` of `Annotated[Choice, 'partition']`, and `metric` of `Annotated[list[Choice], 'metric']`."""
     return annotation.rpartition(", ")[2].strip("]'\"")
+
+
+def _unknown_key(component: Component, key: str, where: str) -> Problem:
+    """A key that a component does not have, with the one that was meant, or whose it is.
+
+    Args:
+        where: the key under which the component is chosen.
+    """
+    hint = suggest(key, [spec.name for spec in component.fields]) or ", which has none"
+    others = keys.key_owners(key).get(where, [])
+    if assigned_plainly(component, key):
+        hint = f"; it is assigned there without a type: write {key}: float = ..., or the type that it has"
+    elif others and "did you mean" not in hint:
+        hint += f"; it is a key of {' and '.join(others)}"
+    return Problem(f"{where}.{key}", f"unknown key of {component.name}{hint}")

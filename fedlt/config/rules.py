@@ -40,6 +40,20 @@ def cross_check(
     _check_views(data, local, problems)
     if federation.local_test == "natural" and not natural:
         problems.append(Problem("federation.local_test", "natural needs federation.partition=natural; use matched"))
+    _check_local(local, federation.rounds, problems)
+
+    _check_faults(federation.late, federation.attack, problems)
+    if federation.clock is not None and federation.late.chance:
+        message = "says who is late, and so does federation.clock; take one of the two"
+        problems.append(Problem("federation.late.chance", message))
+
+
+def _check_local(local: Local, rounds: int, problems: list[Problem]) -> None:
+    """Of local training: options that the chosen optimiser or schedule lacks, and what rules out `local.together`.
+
+    Args:
+        rounds: of the run.
+    """
     other = None if isinstance(local.optimizer, str) or local.optimizer.name == "sgd" else local.optimizer.name
     if other and local.nesterov:
         problems.append(
@@ -54,20 +68,15 @@ def cross_check(
         problems.append(Problem("local.together", "goes by epochs, and local.steps is given; take 1"))
     if not isinstance(local.schedule, str) and local.schedule.name == "OneCycleLR":
         steps = local.schedule.options["total_steps"]
-        if steps is not None and steps < federation.rounds:
+        if steps is not None and steps < rounds:
             ends = f"ends after {counted(steps, 'round')}"
-            message = f"{ends}, and the run has {federation.rounds}; null stands for all of them"
+            message = f"{ends}, and the run has {rounds}; null stands for all of them"
             problems.append(Problem("local.schedule.total_steps", message))
     if local.nesterov and not local.momentum:
         problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
     if local.clip is not None and local.together > 1:
         message = "is of one client's gradient, and local.together trains several in one step; take local.together=1"
         problems.append(Problem("local.clip", message))
-
-    _check_faults(federation.late, federation.attack, problems)
-    if federation.clock is not None and federation.late.chance:
-        message = "says who is late, and so does federation.clock; take one of the two"
-        problems.append(Problem("federation.late.chance", message))
 
 
 def check_initial(init_from: InitFrom, problems: list[Problem]) -> None:

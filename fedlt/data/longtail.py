@@ -7,6 +7,7 @@ LDAM, NeurIPS 2019; Pareto: class sizes follow a power of their rank.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -168,12 +169,22 @@ def _check_options(config: LongTail) -> None:
         refuse("order", "has no effect with profile none; remove it")
     if profile == "none" and config.seed is not None and config.largest is None:
         refuse("seed", "has no effect with profile none, which keeps every sample; remove it")
-    if config.mode == "official":
-        if profile not in ("exponential", "step"):
-            refuse("mode", f"official subsets exist for the profiles exponential and step, not for {profile}")
-        if config.order != "natural":
-            refuse("order", "the official subsets take the classes in natural order; remove it or set mode: seeded")
-        if config.seed is not None:
-            refuse("seed", "the official subsets are drawn with seed 0; remove it or set mode: seeded")
+    _check_official(config, refuse)
     if problems:
         raise ScenarioError(problems)
+
+
+def _check_official(config: LongTail, refuse: Callable[[str, str], None]) -> None:
+    """Refuse what the official subsets do not leave open.
+
+    Args:
+        refuse: takes the key, and what is wrong with it.
+    """
+    if config.mode != "official":
+        return
+    if config.profile not in ("exponential", "step"):
+        refuse("mode", f"official subsets exist for the profiles exponential and step, not for {config.profile}")
+    if config.order != "natural":
+        refuse("order", "the official subsets take the classes in natural order; remove it or set mode: seeded")
+    if config.seed is not None:
+        refuse("seed", "the official subsets are drawn with seed 0; remove it or set mode: seeded")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from fedlt.config.sections import Data
+    from fedlt.errors import ScenarioError
     from fedlt.target import Target
 
 TARGETS = ("label", "labels", "fine_label", "target", "y", "class")  # names of label columns, likeliest first
@@ -153,19 +154,9 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
     if config.tokenizer is not None:
         return [text_column(name, features, targets, config)]
     if config.input_column is not None:
-        chosen = [config.input_column] if isinstance(config.input_column, str) else list(config.input_column)
-        chosen += [column for column in config.category_columns if column not in chosen]
-        for column in chosen:
-            if column in targets:
-                raise refuse(f"{name}: {column!r} is the label, and no input; remove it", "data.input_column")
-            if column not in features:
-                message = f"{name} has no column {column!r}; it has: {', '.join(features)}"
-                raise refuse(message, "data.input_column")
-        wide = [column for column in chosen if not _is_number(features[column]) and not is_text(features[column])]
-        if not chosen or (wide and len(chosen) > 1):
-            what = f"{wide[0]!r} holds neither" if wide else "the list is empty"
-            raise refuse(f"{name}: expected one column, or columns of numbers and texts; {what}", "data.input_column")
-        return chosen
+        named = [config.input_column] if isinstance(config.input_column, str) else list(config.input_column)
+        named += [column for column in config.category_columns if column not in named]
+        return _named_columns(name, features, targets, named)
 
     for fits in (_is_picture_type, _is_binary, _is_list):
         found: list[str] = [column for column, feature in features.items() if fits(feature)]
@@ -175,20 +166,53 @@ def input_columns(name: str, features: Any, config: Data) -> list[str]:
             message = f"{name}: {len(found)} columns may be the inputs; name one of {', '.join(found)}"
             raise refuse(message, "data.input_column")
 
+    # Numbers and categories in several columns.
     used = {*targets, *config.group_columns}
     rest = [column for column in features if column not in used and not column.startswith(PANDAS_INDEX)]
     decimal = [column for column in rest if str(getattr(features[column], "dtype", "")).startswith("float")]
     unclear = [column for column in rest if column not in decimal and column not in config.category_columns]
     if rest and not unclear:
         return rest
+    raise _unclear_columns(name, features, rest, unclear)
+
+
+def _named_columns(name: str, features: Any, targets: Sequence[str], chosen: list[str]) -> list[str]:
+    """The columns that the scenario names, as they are.
+
+    Args:
+        targets: the columns of labels.
+
+    Raises:
+        ScenarioError: where one is not there or is a label, and for several that are no numbers and texts.
+    """
+    for column in chosen:
+        if column in targets:
+            raise refuse(f"{name}: {column!r} is the label, and no input; remove it", "data.input_column")
+        if column not in features:
+            message = f"{name} has no column {column!r}; it has: {', '.join(features)}"
+            raise refuse(message, "data.input_column")
+
+    wide = [column for column in chosen if not _is_number(features[column]) and not is_text(features[column])]
+    if not chosen or (wide and len(chosen) > 1):
+        what = f"{wide[0]!r} holds neither" if wide else "the list is empty"
+        raise refuse(f"{name}: expected one column, or columns of numbers and texts; {what}", "data.input_column")
+    return chosen
+
+
+def _unclear_columns(name: str, features: Any, rest: list[str], unclear: list[str]) -> ScenarioError:
+    """That the input columns must be named.
+
+    Args:
+        rest: columns that are neither labels nor groups.
+        unclear: those of them that may be something else than inputs.
+    """
     message = f"{name}: which columns are the inputs? Name them, as in data.input_column=[{','.join(rest[:2])}]"
     if unclear:
         message += f"; {', '.join(map(repr, unclear[:3]))} could be features, ids or groups "
         message += "(data.group_columns)"
     if any(is_text(features[column]) for column in unclear):
         message += f"; {REMEDY}"
-
-    raise refuse(message, "data.input_column")
+    return refuse(message, "data.input_column")
 
 
 def _is_picture(feature: Any) -> bool:

@@ -72,8 +72,8 @@ class DP(Link):
         return reason
 
     def _uncovered(self, setting: Setting) -> Iterator[str]:
+        """What of the run the guarantee would not cover, or what it would not allow; a sentence each."""
         strategy = type(setting.strategy).__name__
-        own = setting.links.index(self)
         if not setting.uniform:
             yield "its epsilon is that of cohorts drawn uniformly; take federation.selection=uniform, without deadlines"
         if not setting.strategy.foldable:
@@ -88,6 +88,14 @@ class DP(Link):
         for what in sent_beyond(setting.strategy):
             yield f"{strategy} sends {what} beside its weights, without clipping and noise"
 
+        yield from self._uncovered_links(setting)
+        if self.quantile is not None and 2 * self._count_noise(setting) <= self.noise:
+            least = f"{self.noise / 2:g}"
+            yield f"the count alone would spend what noise={self.noise:g} allows; take count_noise above {least}"
+
+    def _uncovered_links(self, setting: Setting) -> Iterator[str]:
+        """Links of the run that single updates out, or that come after the noise."""
+        own = setting.links.index(self)
         for place, link in enumerate(setting.links):
             name = type(link).__name__
             if place != own and type(link) is type(self):
@@ -96,9 +104,6 @@ class DP(Link):
                 yield f"{name} looks at single updates, or holds them back, and there is only their sum with noise"
             elif place > own and (overrides(link, Link.send) or overrides(link, Link.receive)):
                 yield f"{name} comes after it, and could undo the clipping; put dp last"
-        if self.quantile is not None and 2 * self._count_noise(setting) <= self.noise:
-            least = f"{self.noise / 2:g}"
-            yield f"the count alone would spend what noise={self.noise:g} allows; take count_noise above {least}"
 
     def remarks(self, setting: Setting) -> Iterator[str]:
         """What epsilon a round costs, or that there is none."""

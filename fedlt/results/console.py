@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fedlt.callback import Callback, RunState
@@ -139,18 +139,9 @@ class Console(Callback):
                 Rich().print(table)
             else:
                 print(plain(table))
-        if run.summary.get("skipped"):
-            updates = counted(run.summary["skipped"], "client update was", "client updates were")
-            print(f"{updates} skipped after errors (federation.on_error=skip)")
-        told = [f"{run.summary[name]} {name}" for name in ("dropped", "late", "arrived") if run.summary.get(name)]
-        if told:
-            print(f"client updates by the scenario's faults: {', '.join(told)}")
-        if (spent := run.summary.get("epsilon")) is not None:
-            print(f"privacy of one client's data: epsilon is {spent:.3g} (federation.links: dp)")
-        if stopped := run.summary.get("stopped"):
-            print(f"{stopped['by']} stopped the run after round {stopped['round']}: {stopped['reason']}")
-        for warning in run.warnings:
-            print(f"warning: {warning}")
+
+        for line in _notes(run):
+            print(line)
         if not already and (costly := _costly_evaluations(run)):
             print(costly)
         if not self.going_on:
@@ -198,6 +189,23 @@ class Console(Callback):
             self._bar.print(line)
         else:
             print(line, flush=True)
+
+
+def _notes(run: Run) -> Iterator[str]:
+    """Lines about a finished run beside its figures: missing updates, privacy, an early end, warnings."""
+    summary = run.summary
+    if summary.get("skipped"):
+        updates = counted(summary["skipped"], "client update was", "client updates were")
+        yield f"{updates} skipped after errors (federation.on_error=skip)"
+
+    faults = [f"{summary[name]} {name}" for name in ("dropped", "late", "arrived") if summary.get(name)]
+    if faults:
+        yield f"client updates by the scenario's faults: {', '.join(faults)}"
+    if (spent := summary.get("epsilon")) is not None:
+        yield f"privacy of one client's data: epsilon is {spent:.3g} (federation.links: dp)"
+    if stopped := summary.get("stopped"):
+        yield f"{stopped['by']} stopped the run after round {stopped['round']}: {stopped['reason']}"
+    yield from (f"warning: {warning}" for warning in run.warnings)
 
 
 def _costly_evaluations(run: Run) -> str:

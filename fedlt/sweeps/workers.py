@@ -63,12 +63,16 @@ class _Member:
 
 
 def side_by_side(shared: Shared, processes: int, out: Path, force: bool, view: View) -> None:
-    """Run the jobs in that many processes. A process that dies fails its job, and another takes its place. A job that
-    follows another's training waits for its end, others going before."""
+    """Run the jobs in that many processes.
+
+    A process that dies fails its job, and another takes its place. A job that follows another's training waits for its
+    end, others going before.
+    """
     waiting = list(shared.jobs)
     members: dict[Any, _Member] = {}
     try:
         while waiting or members:
+            # As many processes as there are jobs for, each with one.
             while len(members) < min(processes, len(waiting) + sum(m.job is not None for m in members.values())):
                 member = _Member()
                 members[member.pipe] = member
@@ -76,23 +80,31 @@ def side_by_side(shared: Shared, processes: int, out: Path, force: bool, view: V
                 if member.job is None:
                     _next(member, members.values(), waiting, shared, out, force, view)
 
+            # What those that are at work have to say.
             for pipe in wait([pipe for pipe, member in members.items() if member.job is not None]):
                 member = members[pipe]
                 if not _hear(member, view):
                     del members[pipe]
                     _bury(member, view)
-            for pipe, member in list(members.items()):
-                if member.job is None and not waiting:
-                    del members[pipe]
-                    member.pipe.send(None)
-                    member.end(time.monotonic() + PATIENCE)
-                    member.pipe.close()
+
+            if not waiting:
+                _dismiss_idle(members)
     finally:
         for member in members.values():
             member.pipe.close()
         deadline = time.monotonic() + PATIENCE
         for member in members.values():
             member.end(deadline)
+
+
+def _dismiss_idle(members: dict[Any, _Member]) -> None:
+    """End the processes that have no job, and for which there will be none."""
+    for pipe, member in list(members.items()):
+        if member.job is None:
+            del members[pipe]
+            member.pipe.send(None)
+            member.end(time.monotonic() + PATIENCE)
+            member.pipe.close()
 
 
 def _next(

@@ -60,7 +60,17 @@ class Work:
 
 
 class Trainer:
-    """Runs local epochs on one model, with one optimiser that is reset instead of being built for every client."""
+    """Runs local epochs on one model, with one optimiser that is reset instead of being built for every client.
+
+    Args:
+        flat: the model.
+        local: the scenario's section of that name.
+        device: where the model is.
+        precision: `resources.precision`.
+
+    Attributes:
+        work: what was done since `start_work`.
+    """
 
     def __init__(self, flat: Flat, local: Local, device: torch.device, precision: str) -> None:
         self.flat, self.local, self.device, self.precision = flat, local, device, precision
@@ -84,25 +94,34 @@ class Trainer:
         lr: float | None,
         sampler: Callable[[Site], NDArray[np.int64]] | None,
     ) -> None:
-        """See `Site.train`. The model is left in evaluation mode. One that has nothing to train stays as it is."""
+        """See `Site.train`.
+
+        The model is left in evaluation mode. One that has nothing to train stays as it is.
+        """
         if not self.flat.trainable:
             site.elapsed = 1.0
             self._switch(False)
             return
 
+        # 1. The parameters that are trained: those that stage and caller agree on.
         stage = site.stage
         names = self.select(only, stage.only, without=without)
+
+        # 2. The optimiser, fresh or as the site kept it from the round before.
         optimizer = self._optimizer
         keeps = site.continuous or site.keep_optimizer
         factors = [stage.rate(name) for name in names] if stage.rates else None
         optimizer.reset(names, 0.0, _kept(site) if keeps and not site.stage_begins else {}, factors)
         rate = (self.local.lr if lr is None else lr) * site.lr_factor
+
+        # 3. The data, or their features where the backbone stays as it is.
         site.generator = self.generator(site)
         own_data = site.data
         self._trained, self._known = any(name.startswith("backbone.") for name in names), stage.encoded
         if stage.encoded:
             site.data = self._encoded(site, names)
 
+        # 4. The steps. The learner leaves their gradients, by the strategy's loss or in its own way.
         for batches, first, total in self._passes(site, stage, epochs, sampler):
             for step, positions in enumerate(batches, first):
                 optimizer.lr = rate * self.pace(site, step, total)
@@ -111,11 +130,13 @@ class Trainer:
                 if not isinstance(value, Tensor):
                     name = name_of((site.learner, "gradient"))
                     raise HookError(f"{name} gave {given(value)}; return the loss of the batch")
+
                 optimizer.step()
                 self.work.count(value, 1, len(batch), backward=0)
                 self.passed(len(batch))
                 site.num_steps += 1
 
+        # 5. The site as it was, with what the training tells and leaves.
         site.data = own_data
         self._trained, self._known = True, False
         site.travel += optimizer.travel
@@ -135,24 +156,31 @@ class Trainer:
             epochs: as many passes; None: as many as the scenario has, or as many as `local.steps` takes, the last of
                 them cut short.
         """
+        # How many steps or passes there are.
         limit = self.local.steps if epochs is None and not site.continuous else None
         passes = self.local.epochs if epochs is None else epochs
         if epochs is None and self.local.steps is not None and site.continuous:
             passes = 1
+
         lengths = None
         if self.local.batches == "bucketed" and not stage.encoded:
             lengths = lengths_of(site.data.inputs, site.data.index, site.task.inputs)
+
         number, done = 0, 0
         while done < limit if limit is not None else number < passes:
             with torch.no_grad():
                 site.learner.epoch(site)
             self._train_mode(stage)
+
+            # The samples of this pass, in the order of use.
             positions = site.positions(site.epoch_size, sampler)
             if lengths is not None:
                 positions = bucketed(positions, lengths, self.local.batch_size, site.rng)
+
             # A GPU is not waited for: when the call returns, the array has been read, though not yet arrived there.
             order = torch.from_numpy(positions).to(self.device, non_blocking=True)
             batches = cut(order, self.local.batch_size, self.local.last_batch)
+
             if limit is not None:
                 batches = batches[: limit - done]
                 yield batches, done, limit
@@ -168,8 +196,11 @@ class Trainer:
         return factor
 
     def passed(self, samples: int) -> None:
-        """Count samples that pass the backbone once: forward and backward, forward only where the training under way
-        leaves it out, and not at all where their features are known."""
+        """Count samples that pass the backbone once.
+
+        They pass forward and backward; forward only where the training under way leaves the backbone out; and not at
+        all where their features are known.
+        """
         if self._trained:
             self.work.backward_samples += samples
         elif not self._known:
@@ -206,12 +237,16 @@ class Trainer:
         return expect_loss(value, loss, site.learner)
 
     def _train_mode(self, stage: Stage) -> None:
-        """Training mode; a backbone that the stage leaves out stays as it is, running statistics included unless the
-        stage says otherwise, and so do modules that arrived frozen."""
+        """Put the model into training mode.
+
+        A backbone that the stage leaves out stays as it is, running statistics included unless the stage says
+        otherwise, and so do modules that arrived frozen.
+        """
         if stage.only not in self._with_backbone:
             names = [name for name in self.flat.trainable if name.startswith("backbone.")]
             matched = any(fnmatchcase(name, pattern) for name in names for pattern in stage.only)
             self._with_backbone[stage.only] = matched
+
         self._switch(True)
         if not (self._with_backbone[stage.only] or stage.statistics):
             self._switch_backbone(False)
@@ -228,8 +263,15 @@ class Trainer:
         return torch.Generator(device=self.device).manual_seed(int(site.rng.integers(2**62)))
 
     def select(self, *selections: Sequence[str], without: Sequence[str] = ()) -> tuple[str, ...]:
-        """Names of the parameters that every selection matches, and `without` does not; only these require a gradient
-        from here on."""
+        """Names of the parameters that are trained. Only these require a gradient from here on.
+
+        Args:
+            selections: patterns; a parameter is trained where each of them has one that matches.
+            without: patterns of parameters that are not.
+
+        Raises:
+            ValueError: where none is left.
+        """
         key = tuple(map(tuple, (without, *selections)))
         if self._selected[0] == key:
             return self._selected[1]

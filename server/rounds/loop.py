@@ -41,8 +41,23 @@ if TYPE_CHECKING:
 
 
 class Rounds:
-    """Runs the rounds of a scenario over a grid. `on_round` and `on_evaluation` hear of everything measured, `log`
-    of clients that are skipped."""
+    """Runs the rounds of a scenario over a grid.
+
+    Args:
+        grid: carries messages to the workers.
+        scenario, federation, parts: what runs: its keys, its data, its code.
+        states: what clients keep between rounds.
+        on_round: hears of each round, as a row of the table of rounds.
+        on_evaluation: hears of each evaluation.
+        log: takes lines about clients that are skipped.
+
+    Attributes:
+        progress: what a checkpoint holds: the server, the clients' states, the last round that is over.
+        on_reply: hears of every answer of a worker.
+        stopped: whether one of those who hear of the run has asked for its end.
+        evaluated: the clients whose personal models are tested.
+        nodes: the grid's, whose number is that of the workers.
+    """
 
     def __init__(
         self,
@@ -57,33 +72,38 @@ class Rounds:
     ) -> None:
         self.grid, self.scenario, self.federation, self.parts = grid, scenario, federation, parts
         self.on_round, self.on_evaluation = on_round, on_evaluation
-        self.on_reply: Callable[[], object] = bool  # hears of every answer of a worker
-        self.stopped: Callable[[], bool] = bool  # whether one of those who hear of it all has asked for the end
+        self.on_reply: Callable[[], object] = bool  # does nothing
+        self.stopped: Callable[[], bool] = bool  # false
+
         self.failures = Failures(scenario.federation.on_error, log)
         self.sizes = federation.clients.sizes
         self.test_sizes = federation.tests.sizes
         self.content = scenario.to_dict()
         self.key, self.inputs = scenario.hash, in_short(federation.made_of)
+
+        # The server as the strategy prepares it for the first round.
         server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes), learner=parts.learner)
         server.num_samples = int(self.sizes.sum())
         give_own_data(server, scenario, federation, parts)
         server.rng = seeding.generator(scenario.seed, "server", 0)
         set_up(parts.strategy, server)
+
         self.progress = Progress(server, states, links=parts.chain.begin())
         self.choosing = Choosing(scenario, federation, parts)
         self.timing = Timing(parts.timed, self.choosing, parts.chain.setting.cohort)
         self.aggregation = Aggregation(parts.strategy, self.progress)
         self.evaluated = self._evaluated_clients()
         self.nodes = self._wait_for_nodes()
+
         self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
         self._adapting = 0.0  # cost of what `adapt` does, for each training sample of a client
-
         self._sent = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
 
     def run(self) -> Progress:
         """All rounds after that of the progress, then the evaluation of the last one's models.
 
-        Where the end is asked for, a round is the last one, or what an evaluation was told of stays as it is.
+        A callback that asks for the end after a round makes it the last one; its models are still tested. One that asks
+        after an evaluation ends the run with the models that were tested.
         """
         total, every = self.scenario.federation.rounds, self.scenario.evaluation.every
         for round in range(self.progress.round + 1, total + 1):
@@ -92,6 +112,8 @@ class Rounds:
             due = round > 1 and (round - 1) % every == 0
             if self._exchange(round, train=True, evaluate=due):
                 return self.progress
+
+        # A run that was asked to end early has its last exchange here, the others had it within their last round.
         if 0 < self.progress.round < total:
             close(self, self.progress.round)
         self.evaluate()
@@ -137,61 +159,103 @@ class Rounds:
         return seconds
 
     def _exchange(self, round: int, train: bool, evaluate: bool) -> bool:
-        """Train a round and evaluate the models before it; whether the run ends here, without what was trained."""
+        """Train a round and evaluate the models before it, in one message to each worker.
+
+        Returns:
+            Whether the run ends with the evaluation, without what was trained.
+        """
         started = time.perf_counter()
         server = self.progress.server
+
+        # 1. Who trains: the sampled clients, without those that drop out.
         server.round = round
         sampled = self.cohort(round) if train else []
         fate = self._fates(round, sampled)
         server.cohort = fate.asked
         server.rng = seeding.generator(self.scenario.seed, "server", round)
+
+        # 2. The work, in units that any worker may take.
         units = self.train_units(fate) if train else []
         if evaluate:
             units += self.evaluation_units()
 
+        # 3. There and back. Clients that failed end the run here, or are skipped.
         sent = time.perf_counter()
         reports = self.send(units)
-        answered = time.perf_counter()
-        if cost := sum(unit.cost for unit in units):
-            self._pace = (answered - sent) * len(self.nodes) / cost
-        if train and evaluate:
-            self._adapting = schedule.cost_of_adapting(units, self.sizes, [report.metrics for report in reports])
+        seconds = time.perf_counter() - sent
+        self._learn_costs(units, reports, seconds, adapting=train and evaluate)
         self.failures.settle(round, reports)
         if self.parts.task.horizon.asked or any(report.metrics.get("asked_rounds") for report in reports):
             self.progress.open_ended = False
 
+        # 4. The figures are those of the round before: its models were tested before they were trained further.
         if evaluate:
             tested = [client for client in self.evaluated if self.test_sizes[client]]
             self.on_evaluation(gather(round - 1, reports, self.parts, tested))
             if self.stopped():
                 return True
 
+        # 5. The next models.
         if train:
-            taken = self.take(reports)
-            used = [client for update in taken for client in update.clients]
-            taken, timed = self.timing.close(reports, sampled, taken)
-            with at_server(round):
-                arrival = self.parts.chain.receive(server, sampled, taken, self.progress.links)
-            updates = arrival.updates
-            aggregating = time.perf_counter()
-            if updates:
-                self.aggregation.step(round, updates)
-            aggregated = time.perf_counter()
-            closing = close(self, round) if round == self.scenario.federation.rounds else {}
-            choosing = self.choosing.columns(round, fate.asked)
-            self.progress.round = round
-            clock = {"ended": time.time(), "seconds": time.perf_counter() - started}
-            clock |= {"exchange_seconds": answered - sent, "aggregate_seconds": aggregated - aggregating}
-            asked = 1 if self.parts.strategy.scope == "centralized" else len(fate.asked)
-            row = round_row(round, reports, updates, len(self.nodes), clock | {"skipped": asked - len(used)}) | timed
-            if taken_names := sorted(row.keys() & arrival.columns.keys()):
-                names = ", ".join(taken_names)
-                raise FedLTError(f"a link gives the column {names}, which the round table has; call it something else")
-            for added in (choosing, closing):
-                row |= {name: type(row[name])(row[name] + value) for name, value in added.items()}
-            self.on_round(row | arrival.columns)
-
+            self._step(round, sampled, fate, reports, started, seconds)
         return False
+
+    def _learn_costs(self, units: list[Unit], reports: list[Report], seconds: float, adapting: bool) -> None:
+        """Note how quick workers are, and what `adapt` costs, for the units of the next exchange.
+
+        Args:
+            seconds: that the exchange took.
+            adapting: whether it trained and tested, so that the two can be compared.
+        """
+        if cost := sum(unit.cost for unit in units):
+            self._pace = seconds * len(self.nodes) / cost
+        if adapting:
+            self._adapting = schedule.cost_of_adapting(units, self.sizes, [report.metrics for report in reports])
+
+    def _step(
+        self, round: int, sampled: list[int], fate: Fates, reports: list[Report], started: float, seconds: float
+    ) -> None:
+        """Make the next models of a round's updates, and tell of the round.
+
+        Args:
+            sampled: the clients of the round, whether they took part or not.
+            started: when the round began, by `time.perf_counter`.
+            seconds: that the exchange took.
+        """
+        # 1. The updates that came in time, as the links let them through.
+        updates = self.take(reports)
+        trained = [client for update in updates for client in update.clients]
+        updates, timed = self.timing.close(reports, sampled, updates)
+        with at_server(round):
+            arrival = self.parts.chain.receive(self.progress.server, sampled, updates, self.progress.links)
+
+        # 2. The strategy's step. Without any update the models stay.
+        aggregating = time.perf_counter()
+        if arrival.updates:
+            self.aggregation.step(round, arrival.updates)
+        aggregated = time.perf_counter()
+
+        # 3. The exchange after the last round, which counts as a part of it.
+        closing = close(self, round) if round == self.scenario.federation.rounds else {}
+        choosing = self.choosing.columns(round, fate.asked)
+        self.progress.round = round
+
+        # 4. The row of the table of rounds.
+        asked = 1 if self.parts.strategy.scope == "centralized" else len(fate.asked)
+        measured = {
+            "ended": time.time(),
+            "seconds": time.perf_counter() - started,
+            "exchange_seconds": seconds,
+            "aggregate_seconds": aggregated - aggregating,
+            "skipped": asked - len(trained),
+        }
+        row = round_row(round, reports, arrival.updates, len(self.nodes), measured) | timed
+        if taken := sorted(row.keys() & arrival.columns.keys()):
+            names = ", ".join(taken)
+            raise FedLTError(f"a link gives the column {names}, which the round table has; call it something else")
+        for added in (choosing, closing):
+            row |= {name: type(row[name])(row[name] + value) for name, value in added.items()}
+        self.on_round(row | arrival.columns)
 
     def train_units(self, fate: Fates) -> list[Unit]:
         """One for each block of those whose updates may be added up, then one for each whose may not."""
@@ -199,9 +263,12 @@ class Rounds:
         sizes, epochs = self.sizes, local.epochs
         if local.steps is not None:  # then all clients see equally many samples, in one pass as it were
             sizes, epochs = np.full_like(sizes, local.steps * local.batch_size), 1
+
         units = train_units(fate.together, sizes, block, epochs)
         if self.parts.strategy.scope != "centralized":
             return units + train_units(fate.apart, sizes, 1, epochs, first=len(units))
+
+        # The one site that holds the data of the whole cohort does as much work as the cohort would.
         whole = units[0]
         whole.work.blocks = {0: [UNION]}
         whole.work.samples = int(sizes[list(fate.together)].sum())
@@ -216,37 +283,26 @@ class Rounds:
         rows, chunk = len(self.federation.test_targets), self.scenario.evaluation.batch_size
         costs = self.test_sizes + self._adapting * self.sizes
         units = evaluation_units(rows, chunk, generic, self.evaluated, costs, shared)
-        held = self.federation.validation
-        if held is not None:
-            rows = len(held.rows)
-            units += validation_units(rows, held.size, chunk, generic, self.evaluated, shared)
+
+        validation = self.federation.validation
+        if validation is not None:
+            rows = len(validation.rows)
+            units += validation_units(rows, validation.size, chunk, generic, self.evaluated, shared)
         return units
 
     def send(self, units: list[Unit]) -> list[Report]:
         """The workers' answers to all units, in the order in which they came."""
-        server, held = self.progress.server, self.progress.states
-        eager = isinstance(self.grid, LocalGrid) and self.grid.eager
-        common = self._pack_common()
-        states: dict[tuple[int, ...], ArrayRecord] = {}
+        # 1. A bundle of units for each worker, or several small ones where a worker asks for the next.
         bundles = deal(units, len(self.nodes))
-        if eager:
-            bundles = [piece for hand in bundles for piece in cut(hand, self._pace)]
+        if isinstance(self.grid, LocalGrid) and self.grid.eager:
+            bundles = [piece for bundle in bundles for piece in cut(bundle, self._pace)]
 
-        messages = []
-        for number, bundle in enumerate(bundles):
-            bundle = in_order(bundle)
-            named = {client for unit in bundle for client in unit.clients}
-            clients = tuple(sorted(client for client in named if client in held or client in server.letters))
-            if clients not in states:
-                letters = {client: server.letters[client] for client in clients if client in server.letters}
-                states[clients] = pack_states(held.read([each for each in clients if each in held]), letters)
-            job = Job(self.content, self.key, server.round, [unit.work for unit in bundle], server.weights)
-            job.inputs = self.inputs
-            job.cost = sum(unit.cost for unit in bundle)
-            content = pack_job(job, common, states[clients])
-            node = self.nodes[number % len(self.nodes)]
-            messages.append(Message(content, node, "train", group_id=str(server.round)))
+        # 2. Messages. What all workers receive is packed once, and so are the states of the same clients.
+        common = self._pack_common()
+        packed: dict[tuple[int, ...], ArrayRecord] = {}
+        messages = [self._message(number, bundle, common, packed) for number, bundle in enumerate(bundles)]
 
+        # 3. Answers.
         reports = []
         for reply in self.grid.send_and_receive(messages):
             if reply.has_error():
@@ -258,6 +314,32 @@ class Rounds:
             raise FedLTError(f"{len(messages) - len(reports)} of {len(messages)} workers gave no answer")
         return reports
 
+    def _message(
+        self, number: int, bundle: list[Unit], common: ArrayRecord, packed: dict[tuple[int, ...], ArrayRecord]
+    ) -> Message:
+        """A bundle's message.
+
+        Args:
+            number: of the bundle, which decides the node.
+            common: what every worker receives.
+            packed: states and letters by the clients whose they are, as former messages had them; added to.
+        """
+        server, states = self.progress.server, self.progress.states
+        bundle = in_order(bundle)
+
+        # What its clients have kept, and what the server has written to them alone.
+        named = {client for unit in bundle for client in unit.clients}
+        clients = tuple(sorted(client for client in named if client in states or client in server.letters))
+        if clients not in packed:
+            letters = {client: server.letters[client] for client in clients if client in server.letters}
+            packed[clients] = pack_states(states.read([client for client in clients if client in states]), letters)
+
+        job = Job(self.content, self.key, server.round, [unit.work for unit in bundle], server.weights)
+        job.inputs = self.inputs
+        job.cost = sum(unit.cost for unit in bundle)
+        content = pack_job(job, common, packed[clients])
+        return Message(content, self.nodes[number % len(self.nodes)], "train", group_id=str(server.round))
+
     def _pack_common(self) -> ArrayRecord:
         """What every worker receives; where messages are copied on their way, in memory that lasts."""
         server = self.progress.server
@@ -267,12 +349,16 @@ class Rounds:
         return pack_common(self._sent.copy_(server.weights), outbox, in_place=True)
 
     def take(self, reports: Sequence[Report]) -> list[Update]:
-        """The round's updates in the order of their blocks; the sampled clients' states are kept."""
-        blocks = {number: parts for report in reports for number, parts in report.updates.items()}
+        """The round's updates in the order of their blocks, whoever computed them and whenever they came.
+
+        The sampled clients' states are kept.
+        """
         for report in reports:
             self.progress.states.update(report.states)
-        device = self.progress.server.weights.device
+
+        blocks = {number: updates for report in reports for number, updates in report.updates.items()}
         updates = [update for number in sorted(blocks) for update in blocks[number]]
+        device = self.progress.server.weights.device
         for update in updates:
             update.total = update.total.to(device)
             update.sums = {name: value.to(device) for name, value in update.sums.items()}

@@ -126,6 +126,7 @@ def measure(row: Row, data: Path, encoder: Path, out: Path) -> dict[str, str]:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("encoder", type=Path)
     parser.add_argument("sentences", type=Path)

@@ -53,6 +53,7 @@ def measure(length: int, repeats: int) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="tokens of a text")
     parser.add_argument("--repeats", type=int, default=3, help="steps that are measured, after one to warm up")

@@ -109,6 +109,7 @@ def measure(notes: Path, length: int, model: str, repeats: int, to: Path) -> lis
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("notes", type=Path, help="Parquet file of MTSamples")
     parser.add_argument("--models", nargs="+", help="only these")

@@ -122,8 +122,10 @@ def core() -> dict[str, str]:
 
 
 def rows(dependencies: Mapping[str, str]) -> list[Row]:
-    """All rows: everything new, everything old, every Python, and each package's oldest. The newest release of each
-    package is in the first row, but for PyTorch's."""
+    """All rows: everything new, everything old, every Python, and each package's oldest.
+
+    The newest release of each package is in the first row, but for PyTorch's.
+    """
     held = f"torch=={importlib.metadata.version('torch')}"
     found = [Row("newest", pins=(held,))]
     found += [Row(f"python {version}", version, (held,)) for version in PYTHONS[1:]]

@@ -15,6 +15,7 @@ BACKENDS = ("inline", "processes", "ray", "flower")
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_backend_ends_its_run(backend: str) -> None:
+    """Two rounds on two workers, and no process is left behind."""
     import fedlt
 
     changes = "federation.rounds=2", "resources.workers=2"

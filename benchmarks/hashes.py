@@ -68,6 +68,7 @@ def model_hash(overrides: list[str], out: str) -> str:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="record the hashes in place of comparing them")
     given = parser.parse_args()

@@ -77,6 +77,7 @@ def official(texts: Sequence[str], labels: Sequence[int]) -> tuple[list[int], fl
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--texts", type=int, default=20_000, help="texts that are generated")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each program")

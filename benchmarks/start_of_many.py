@@ -48,7 +48,8 @@ fedlt.run(scenario(sys.argv[1], int(sys.argv[2])), out=sys.argv[3], backend="inl
 
 def scenario(data: str, clients: int) -> dict[str, Any]:
     """100 of so many clients in each of two rounds, two steps each; with "digits", a federation that holds next to
-    nothing."""
+    nothing.
+    """
     return {
         "data": {"name": data, "longtail": "none"},
         "federation": {"clients": clients, "participation": 100 / max(clients, 100), "rounds": 2, "partition": "iid"},

@@ -66,7 +66,8 @@ class Method:
 class Setting:
     """One question. rates: as many as there are trials, of which a method with an own parameter gets those at `narrow`.
     smaller: methods that end at chance at each of these, which get the first ones instead. tuning: overrides of the
-    runs that tune, which may be shorter. changes: overrides of all runs. leave_out: methods without meaning in it."""
+    runs that tune, which may be shorter. changes: overrides of all runs. leave_out: methods without meaning in it.
+    """
 
     scenario: str
     rates: tuple[float, ...]

@@ -107,7 +107,8 @@ WORKLOADS: dict[str, Workload] = {
 @dataclass(frozen=True)
 class Arrays:
     """A workload's data in memory: pixels uint8 [N, C, H, W], labels int64 [N], rows of each client, and the
-    standardisation x * scale + shift of a pixel, float32 [C, 1, 1]."""
+    standardisation x * scale + shift of a pixel, float32 [C, 1, 1].
+    """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]

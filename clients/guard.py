@@ -41,8 +41,10 @@ def guard(clients: list[int], purpose: str, failures: list[Failure], limit: floa
 
 @contextmanager
 def alarm(limit: float | None) -> Iterator[None]:
-    """Raise `TooLong` in the block after `limit` seconds. Python code, sleeping and waiting are interrupted; a call
-    into native code that never returns is not."""
+    """Raise `TooLong` in the block after `limit` seconds.
+
+    Python code, sleeping and waiting are interrupted; a call into native code that never returns is not.
+    """
     if limit is None:
         yield
         return

@@ -42,8 +42,10 @@ class UsageError(FedLTError):
 
 
 class HookError(FedLTError):
-    """A hook of a strategy or a learner gave, or did, what it must not. The message names the hook and the remedy; who
-    called it adds side and round."""
+    """A hook of a strategy or a learner gave, or did, what it must not.
+
+    The message names the hook and the remedy; who called it adds side and round.
+    """
 
 
 class CodeError(FedLTError):

@@ -147,8 +147,10 @@ class Client(Site):
 
     @property
     def vector(self) -> Tensor:
-        """[S] all that the client shares, as it is now: trainable weights, then buffers. No copy: clone what is kept.
-        Assigning copies into the model."""
+        """[S] all that the client shares, as it is now: trainable weights, then buffers.
+
+        No copy: clone what is kept. Assigning copies into the model.
+        """
         return self.flat.shared
 
     @vector.setter
@@ -310,7 +312,8 @@ class Strategy:
 
     def conclude(self, client: Client) -> None:
         """After the last round, at every client: put what the server asks of the finished generic model, which is
-        loaded, into `extras` and `values`. Nothing is trained, and what it does to `state` is not kept."""
+        loaded, into `extras` and `values`. Nothing is trained, and what it does to `state` is not kept.
+        """
 
     def concluded(self, server: Server, updates: Iterable[Update]) -> None:
         """Take what `conclude` has sent, before the last test. Each update's `total` is empty."""

@@ -45,8 +45,10 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Entry under Flower's own runtime. Run-config keys: scenario, overrides (separated by spaces), out, cwd, force,
-    resume (a round; 0: the last one kept)."""
+    """Entry under Flower's own runtime.
+
+    Run-config keys: scenario, overrides (separated by spaces), out, cwd, force, resume (a round; 0: the last one kept).
+    """
     config = context.run_config
     os.chdir(str(config["cwd"]) or ".")
     base = Path.cwd() if config["cwd"] else None  # `fedlt run` gives a copy of its scenario that lies elsewhere

@@ -132,7 +132,7 @@ def _evaluation(loop: Rounds, room: float, chunk: int, workers: int) -> tuple[fl
         more = 0 if whole or _by_clients(unit) else max(0, len(unit.work.personal) - FEW)
         return unit.cost * paces[_by_clients(unit)] + more * visit
 
-    seconds = max((sum(map(took, hand)) for hand in deal(units, workers)), default=0.0)
+    seconds = max((sum(map(took, bundle)) for bundle in deal(units, workers)), default=0.0)
     return seconds, tested / _cost(units)
 
 
@@ -158,8 +158,8 @@ def _round(loop: Rounds, workers: int) -> float:
     """What the busiest worker has to train in a round, as a cost; a mean over some rounds."""
     costs = []
     for number in range(1, min(COHORTS, loop.scenario.federation.rounds) + 1):
-        hands = deal(loop.expected_units(number), workers)
-        costs.append(max(map(_cost, hands), default=0.0))
+        bundles = deal(loop.expected_units(number), workers)
+        costs.append(max(map(_cost, bundles), default=0.0))
     return fmean(costs)
 
 

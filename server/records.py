@@ -51,8 +51,11 @@ def pack_states(states: States, letters: States) -> ArrayRecord:
 
 
 def pack_job(job: Job, common: ArrayRecord, states: ArrayRecord) -> RecordDict:
-    """Records of a job. `common` (see `pack_common`) and, where jobs name the same clients, `states` (see
-    `pack_states`) are the same objects in several jobs of a round, so that a grid may move them once."""
+    """Records of a job.
+
+    `common` (see `pack_common`) and, where jobs name the same clients, `states` (see `pack_states`) are the same
+    objects in several jobs of a round, so that a grid may move them once.
+    """
     works = [asdict(work) for work in job.works]
     head = {"scenario": job.scenario, "key": job.key, "inputs": job.inputs, "round": job.round, "works": works}
     config = ConfigRecord({"json": json.dumps(head), "cost": job.cost})
@@ -143,7 +146,8 @@ Lengths = dict[str, list[tuple[str, dict[str, int]]]]
 
 def _pack_statistics(statistics: dict[tuple[str, str], Arrays]) -> tuple[Lengths, dict[str, Tensor]]:
     """What was measured, as one tensor for each statistic and name of an array, whatever the number of models: many
-    records would cost more than what is in them."""
+    records would cost more than what is in them.
+    """
     lengths: Lengths = {}
     parts: dict[str, list[NDArray[Any]]] = {}
     for (name, model), arrays in statistics.items():
@@ -169,7 +173,8 @@ def _unpack_statistics(lengths: Lengths, tensors: dict[str, Tensor]) -> dict[tup
 
 def _arrays(content: RecordDict, name: str) -> ArrayRecord:
     """Not by `content.array_records`: that view refers to itself, so that all records of a message would stay in memory
-    until the garbage collector looks for cycles, which it seldom does."""
+    until the garbage collector looks for cycles, which it seldom does.
+    """
     return cast(ArrayRecord, content[name])
 
 

@@ -75,7 +75,8 @@ class CLIP2FL(CReFF):
 
     def drawn(self, synthetic: Tensor, vectors: Tensor) -> Tensor:
         """[C, M, D] synthetic features after as many steps as the matching takes towards their class's vector and away
-        from the others'. They are not normalised, and vectors [C, D] are; those without a vector stay."""
+        from the others'. They are not normalised, and vectors [C, D] are; those without a vector stay.
+        """
         known = vectors.any(1)
         unit, own = F.normalize(vectors[known]), synthetic[known]
         wanted = torch.eye(len(unit)).to(unit)[:, None]

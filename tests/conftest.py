@@ -108,8 +108,10 @@ def tiny() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """Ray on this machine, started once in each process of the session; grids join it. Two of its four cores are for
-    the workers of `ray_workers`."""
+    """Ray on this machine, started once in each process of the session; grids join it.
+
+    Two of its four cores are for the workers of `ray_workers`.
+    """
     import ray
 
     from server.grids.ray_grid import start_ray
@@ -135,7 +137,8 @@ def _kept_grids(ray_session: None) -> Iterator[Grids]:
 @pytest.fixture
 def ray_workers(_kept_grids: Grids, monkeypatch: pytest.MonkeyPatch) -> Grids:
     """`fedlt.run(..., backend="ray", workers=2)` finds two workers that all tests share, as the runs of a sweep do:
-    each start of a worker imports torch, which takes longer than a tiny run."""
+    each start of a worker imports torch, which takes longer than a tiny run.
+    """
     monkeypatch.setattr(importlib.import_module("fedlt.sweeps.run"), "Grids", lambda: _kept_grids)
     return _kept_grids
 

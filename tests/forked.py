@@ -1,5 +1,6 @@
 """`python -c CODE` as a fork of this process, for tests of whole commands: what is imported here is imported there, so
-that a command starts in milliseconds, and not after the seconds that PyTorch takes."""
+that a command starts in milliseconds, and not after the seconds that PyTorch takes.
+"""
 
 from __future__ import annotations
 

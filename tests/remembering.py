@@ -15,7 +15,8 @@ from fedlt.learner import headline
 @dataclass(frozen=True)
 class Remembering(Strategy):
     """Private heads; clients and server keep something; extras, and draws from two generators; an outbox that shares
-    its memory with the server's state."""
+    its memory with the server's state.
+    """
 
     private: ClassVar[tuple[str, ...]] = ("head.*",)
     decay: float = 0.5

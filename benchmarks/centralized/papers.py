@@ -47,7 +47,8 @@ def substructure(runs: Runs) -> Iterable[Check]:
 
 def labels(runs: Runs) -> Iterable[Check]:
     """Row 7: rotations first help every head, also against as many images with labels; so do unlabelled samples, the
-    less the more long-tailed they are."""
+    less the more long-tailed they are.
+    """
     twice = "federation.rounds=80 evaluation.every=80"
     crt = "learner.classifier_share=0.16666666666666666"
     found = {
@@ -78,7 +79,8 @@ def labels(runs: Runs) -> Iterable[Check]:
 
 def noise(runs: Runs) -> Iterable[Check]:
     """Row 10: points of calibrated Gaussians repair a head under wrong labels and a long tail; the tail's calibration
-    matters."""
+    matters.
+    """
     for rate in (0.3, 0.4, 0.0):
         each = [heads(rate, seed) for seed in runs.seeds]
         found = {name: {key: np.array([row[name][key] for row in each]) for key in ("all", "few")} for name in each[0]}

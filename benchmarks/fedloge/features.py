@@ -88,6 +88,7 @@ def draw(curves: Mapping[str, Curves], path: Path) -> None:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", help="run folders, or folders that hold runs")
     parser.add_argument("--methods", default="", help="to draw, with labels: fednpc=FedAvg,...; all unless given")

@@ -83,6 +83,7 @@ def figures(run: Run) -> dict[str, str]:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=["norms", "forms"])
     parser.add_argument("--settings", default=",".join(SETTINGS), help="by commas; all unless given")

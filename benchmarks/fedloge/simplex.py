@@ -50,6 +50,7 @@ def measured(classes: int, dim: int, recipe: Recipe) -> dict[str, object]:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     recipes: tuple[Recipe, ...] = ("official", "fast")
     with TemporaryDirectory() as empty:
         os.environ["FEDLT_CACHE"] = empty

@@ -113,7 +113,8 @@ def density() -> Iterator[Check]:
 
 def _crossings(dim: int, samples: int, seed: int) -> tuple[float, float]:
     """Bandwidths at which the mean of Y2 falls to .3, and the median of the estimate reaches .95 of its expectation's
-    share in the mean."""
+    share in the mean.
+    """
     rng, relative = np.random.default_rng(seed), np.linspace(0.6, 2.0, 15)
     bandwidths = thresholds(samples, dim)[0] * relative
     ratios: list[list[NDArray[np.float64]]] = [[] for _ in bandwidths]

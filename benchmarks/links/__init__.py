@@ -1,0 +1,1 @@
+"""What links between clients and server cost."""

@@ -152,6 +152,7 @@ def _label(name: str, means: pd.DataFrame) -> str:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table", "picture"))
     parser.add_argument("--seeds", default="0-4")

@@ -51,7 +51,8 @@ def same(what: str, text: str) -> bool:
 
 def compared(table: str, *methods: str) -> str:
     """A row for each method: mean and standard deviation of the headlines, with an arrow where the interval of the
-    paired difference to the table's reference excludes zero."""
+    paired difference to the table's reference excludes zero.
+    """
     rows = measured.rows(table)
     columns = [name for name in COLUMNS if name not in ("balanced", "MB up")]
     lines = [f"| | {' | '.join(columns)} |", f"| :-- |{' --: |' * len(columns)}"]
@@ -63,9 +64,12 @@ def compared(table: str, *methods: str) -> str:
 
 
 def rows(table: str, columns: str, *lines: str) -> str:
-    """A row for each `LABEL=METHOD`. `LABEL=GENERIC; PERSONAL` takes figures of the generic model from one method (or
-    variant) and those of the personal ones from another; `LABEL=- METHOD` the paired differences to the table's
-    reference, with their intervals. columns: their names, separated by commas."""
+    """A row for each `LABEL=METHOD`.
+
+    `LABEL=GENERIC; PERSONAL` takes figures of the generic model from one method (or variant) and those of the personal
+    ones from another; `LABEL=- METHOD` the paired differences to the table's reference, with their intervals. columns:
+    their names, separated by commas.
+    """
     found = measured.rows(table)
     names = [name.strip() for name in columns.split(",")]
     shown = [f"| | {' | '.join(names)} |", f"| :-- |{' --: |' * len(names)}"]

@@ -30,8 +30,10 @@ Row = dict[str, str]
 
 @cache
 def rows(table: str) -> dict[tuple[str, str], Row]:
-    """Rows of the last evaluation by method and metric. A method is a strategy, `fedloge[psi]` with its variant;
-    where the table also varies learners, `fedavg, ldam`."""
+    """Rows of the last evaluation by method and metric.
+
+    A method is a strategy, `fedloge[psi]` with its variant; where the table also varies learners, `fedavg, ldam`.
+    """
     found = {}
     with TABLES[table].open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -45,7 +47,8 @@ def rows(table: str) -> dict[tuple[str, str], Row]:
 
 def as_written(table: str, method: str, metric: str, text: str) -> str:
     """The figure in the form of `text`: `87.4`, `87.4 ± 3.1`; of a paired difference to the table's reference `+5.3`,
-    `+5.3 (2.7 to 8.0)` or `+5.3, 2.7 to 8.0`."""
+    `+5.3 (2.7 to 8.0)` or `+5.3, 2.7 to 8.0`.
+    """
     row = rows(table).get((method, metric))
     if row is None:
         raise KeyError(f"{TABLES[table].name} has no {metric} of {method}")

@@ -21,7 +21,8 @@ takes all classes alike.
 
 def studied(*methods: str) -> str:
     """A row for each setting and method with figures: the chosen trial, mean and standard deviation of the headlines
-    in per cent, and points to FedAvg."""
+    in per cent, and points to FedAvg.
+    """
     lines, missing = [], []
 
     for setting in STUDY.settings:

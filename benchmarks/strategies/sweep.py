@@ -23,6 +23,7 @@ METRICS = (*ACCURACIES, "personal_masked/worst_decile", *COSTS)
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("setting", choices=SETTINGS)
     parser.add_argument("--only", default="", help="strategies, by commas; all unless given")

@@ -23,7 +23,8 @@ def run(
     workers: int | str = "auto",
 ) -> Outcome:
     """Run the workload's scenario. channels_last: None leaves the choice to FedLT. every: evaluates after so many
-    rounds; None only after the last, which is not timed. evaluated: personal models that are tested; None: all."""
+    rounds; None only after the last, which is not timed. evaluated: personal models that are tested; None: all.
+    """
     import fedlt
 
     os.environ["FEDLT_CACHE"] = str(job.data.parent / "cache")

@@ -1,6 +1,6 @@
-"""Count models on natural long tails: SS3 and naive Bayes, at one site, over ten clients, and at each client alone.
+r"""Count models on natural long tails: SS3 and naive Bayes, at one site, over ten clients, and at each client alone.
 
-    python -m benchmarks.text.counts --data /your/data \\
+    python -m benchmarks.text.counts --data /your/data \
         --table benchmarks/text/counts.csv --early benchmarks/text/early.csv
 
 `--data` has the files that `benchmarks.text.corpora` names. All are split into words and signs in lower case, hashed to
@@ -204,6 +204,7 @@ def claims(rows: list[dict[str, Any]], early: list[dict[str, Any]]) -> Iterator[
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the text sets")
     parser.add_argument("--corpora", nargs="+", default=CORPORA, choices=CORPORA)

@@ -39,6 +39,7 @@ TRAINING = {"balanced": "data.longtail=none", "imbalance 20": "data.longtail.imb
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, help="a CSV file for the rows")
     parser.add_argument("--seeds", type=int, default=3)

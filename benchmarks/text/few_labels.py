@@ -82,6 +82,7 @@ def encoded(texts: Sequence[str]) -> NDArray[Any]:
 
 
 def folder_of_minilm() -> Path:
+    """Where the installed weights of MiniLM lie."""
     return MiniLM().weights()[0].parent
 
 
@@ -129,8 +130,10 @@ def written(rows: Mapping[str, Sequence[Question]], place: Path) -> Path:
 
 
 def frozen(x: NDArray[Any], y: NDArray[Any], x_test: NDArray[Any], y_test: NDArray[Any]) -> float:
-    """Accuracy of logistic regression. Its strength is the best of three by cross-validation; 10 where a kind has one
-    label, which no fold could hold out."""
+    """Accuracy of logistic regression.
+
+    Its strength is the best of three by cross-validation; 10 where a kind has one label, which no fold could hold out.
+    """
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
     folds = min(5, np.unique(y, return_counts=True)[1].min())
@@ -185,6 +188,7 @@ def rows_of(data: Path, seeds: Sequence[int], place: Path) -> list[dict[str, str
 
 
 def ran(made: dict[str, Any], out: Path) -> fedlt.Run:
+    """The run of a scenario, finished."""
     return fedlt.run(made, out=out)
 
 
@@ -210,6 +214,7 @@ def claims(lines: Sequence[Mapping[str, str]]) -> list[tuple[str, bool]]:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with trec/train.jsonl and test.jsonl; $FEDLT_DATA")
     parser.add_argument("--table", type=Path, help="a CSV file for the rows")

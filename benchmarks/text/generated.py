@@ -85,6 +85,7 @@ def copies(texts: Collection[NDArray[Any]], training: Collection[NDArray[Any]], 
 
 
 def grams(text: NDArray[Any]) -> Iterator[bytes]:
+    """Every `GRAM` token ids in a row of a text, as bytes."""
     return (text[place : place + GRAM].tobytes() for place in range(len(text) - GRAM + 1))
 
 
@@ -180,6 +181,7 @@ def claims(lines: Sequence[Mapping[str, str]]) -> list[tuple[str, bool]]:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with trec/train.jsonl and test.jsonl; $FEDLT_DATA")
     parser.add_argument("--table", type=Path, help="a CSV file for the rows")

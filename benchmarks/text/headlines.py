@@ -64,7 +64,8 @@ def read(folder: Path, kind: str) -> list[Row]:
 def joined(rows: Sequence[Row], many: int, seed: int, others: bool = False) -> Iterator[Row]:
     """Texts of the first `many` headlines of each group: `GROUP` headlines of one section and split, drawn by the seed,
     so that there are as many texts however long they are. others: all but the first headline of a text are drawn from
-    any section."""
+    any section.
+    """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(rows))
     of_any = {split: [text for which, _, text in rows if which == split] for split in ("train", "test")}
@@ -129,6 +130,7 @@ def claims(cells: Mapping[str, Cell]) -> list[tuple[str, bool]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with text_extra/shc_train.csv and shc_test.csv"

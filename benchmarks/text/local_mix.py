@@ -33,6 +33,7 @@ VARIANTS = {"fedavg": ("",), "fedrod": ("",), "fedloge": ("", "phi", "psi", "phi
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="the folder of the study's runs")
@@ -115,6 +116,7 @@ def within(counts: NDArray[np.int64], low: int, high: int | None) -> NDArray[np.
 
 
 def band(low: int, high: int | None) -> str:
+    """A range of sample counts in words."""
     return f"{low} or more" if high is None else f"{low} to {high}"
 
 

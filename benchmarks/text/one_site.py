@@ -18,8 +18,11 @@ NARROW: dict[str, Any] = {"width": 32, "depth": 1, "positions": "sinusoidal"}
 
 @dataclass(frozen=True)
 class Reader:
-    """A model with its rate of Adam and its passes over the training texts. Rates are the best of three by accuracy on
-    a fifth of the training notes of seed 100, of 128 tokens each (`python -m benchmarks.text.catalogue --rates`)."""
+    """A model with its rate of Adam and its passes over the training texts.
+
+    Rates are the best of three by accuracy on a fifth of the training notes of seed 100, of 128 tokens each (`python -m
+    benchmarks.text.catalogue --rates`).
+    """
 
     name: str
     model: Mapping[str, Any]

@@ -157,6 +157,7 @@ def claims(lines: Sequence[Mapping[str, str]]) -> list[tuple[str, bool]]:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="the data set's folder; mtsamples in $FEDLT_DATA")
     parser.add_argument("--table", type=Path, help="a CSV file for the rows")

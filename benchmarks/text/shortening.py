@@ -103,6 +103,7 @@ def claims(cells: Mapping[tuple[str, str, str, int], Cell]) -> list[tuple[str, b
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with mtsamples.parquet and ohsumed23.parquet")
     parser.add_argument("--table", type=Path, help="a CSV file for the rows")

@@ -78,7 +78,8 @@ def train(
     names: Sequence[str] = ROLES,
 ) -> Run:
     """The run of one site on these notes. begun: the run whose weights it begins with; None: random ones. names: of
-    the parts."""
+    the parts.
+    """
     path = folder / f"notes{len(list(folder.glob('notes*')))}.npz"
     save(path, train, test, names)
     kind = "abstracts" if names is not ROLES else "source" if len(train) > 100 else "target"
@@ -154,6 +155,7 @@ def claims(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the notes")
     parser.add_argument("--table", type=Path, help="CSV file to write")

@@ -251,6 +251,7 @@ def claims(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
 
 
 def main() -> None:
+    """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the text sets")
     parser.add_argument("--sets", nargs="+", default=["notes", "r8"], choices=["notes", "r8"])

@@ -46,7 +46,8 @@ def run() -> None:
 
 def table() -> pd.DataFrame:
     """A row for each optimiser and rate: mean and deviation over the seeds in %, the seeds that did not diverge, and
-    whether it was chosen."""
+    whether it was chosen.
+    """
     rows = []
     for found in load_runs(RUNS):
         local = found.scenario["local"]

@@ -28,7 +28,8 @@ def log_counts(counts: Tensor, absent: float = 0.0) -> Tensor:
 
 def correction(counts: Tensor) -> Tensor:
     """[C] what a post-hoc adjustment subtracts: `log_prior`, and 0 for a class without samples, which the formula
-    would always prefer."""
+    would always prefer.
+    """
     return torch.where(counts > 0, log_prior(counts), 0.0)
 
 

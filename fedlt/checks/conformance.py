@@ -94,7 +94,8 @@ class StrategySuite(Suite):
 
     def _trains_the_same(self, scenario: Scenario) -> Scenario:
         """The scenario under the most distant parent whose training is the strategy's, as `fedlt sweep` would find; its
-        own where there is none."""
+        own where there is none.
+        """
         strategy, learner = scenario.strategy.create(), scenario.learner.create()
         wanted = training_hash(scenario, strategy, learner)
         for parent in reversed(type(strategy).__mro__):

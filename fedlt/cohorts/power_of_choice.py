@@ -1,5 +1,6 @@
-"""Power-of-choice (pow-d). Cho, Wang, Joshi: Towards Understanding Biased Client Selection in Federated Learning.
-AISTATS 2022.
+"""Power-of-choice (pow-d).
+
+Cho, Wang, Joshi: Towards Understanding Biased Client Selection in Federated Learning. AISTATS 2022.
 
 In each round d candidates are drawn, a client's chance growing with its number of samples. They receive the model and
 tell its mean loss on their own samples; the m with the largest loss train. A larger d speeds up the first rounds and

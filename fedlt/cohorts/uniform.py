@@ -1,5 +1,6 @@
 """Cohorts drawn uniformly, without replacement: McMahan et al., Communication-Efficient Learning of Deep Networks from
-Decentralized Data. AISTATS 2017."""
+Decentralized Data. AISTATS 2017.
+"""
 
 from __future__ import annotations
 

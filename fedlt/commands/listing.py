@@ -133,8 +133,10 @@ def doctor_report() -> dict[str, dict[str, str]]:
 
 
 def versions_tested(tested: list[str], installed: str) -> str:
-    """The tested versions, ascending, and a word where the installed one is older or newer than all of them. Major and
-    minor numbers count: patches are not told apart."""
+    """The tested versions, ascending, and a word where the installed one is older or newer than all of them.
+
+    Major and minor numbers count: patches are not told apart.
+    """
     known = ", ".join(tested) or "none"
     ends, here = [_numbers(version)[:2] for version in tested], _numbers(installed)[:2]
     return f"{known}; not {installed}" if ends and here and not ends[0] <= here <= ends[-1] else known

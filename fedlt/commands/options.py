@@ -12,8 +12,10 @@ from fedlt.commands.typed import content
 
 
 class Group(TyperGroup):
-    """The commands. One that there is none of is refused with those that are spelt alike, once: click and typer would
-    both name them."""
+    """The commands.
+
+    One that there is none of is refused with those that are spelt alike, once: click and typer would both name them.
+    """
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -78,7 +80,8 @@ def _refuse_keys(ctx: click.Context, command: click.Command, typed: list[str]) -
 
 def _parted(command: click.Command, typed: list[str]) -> tuple[list[str], list[str], list[tuple[str, str]]]:
     """What was typed, in three: options of the command with their values; other words, those that are no key=value
-    first; and options that the command lacks, each with its value."""
+    first; and options that the command lacks, each with its value.
+    """
     own = {name: option for option in command.params if isinstance(option, click.Option) for name in option.opts}
 
     options: list[str] = []

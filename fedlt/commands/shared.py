@@ -36,7 +36,8 @@ NamesOption = Annotated[
 
 def guarded(function: Callable[..., None]) -> Callable[..., None]:
     """Errors of ours end with a message: 2 for what the user wrote, 1 for a run that failed, 130 for Ctrl-C and 143
-    for SIGTERM."""
+    for SIGTERM.
+    """
 
     @wraps(function)
     def safe(*args: Any, **kwargs: Any) -> None:

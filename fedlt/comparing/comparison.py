@@ -208,7 +208,8 @@ def _sheet(
 
 def _best(comparison: Comparison, when: str, metrics: Sequence[str]) -> Iterator[tuple[int, int]]:
     """The rows with the best mean of each metric, as (row, place of the metric): all that show the same figure, and
-    none where all rows do."""
+    none where all rows do.
+    """
     for place, metric in enumerate(metrics):
         figure = comparison.figures[metric] if when != REACH else comparison.reach[metric]
         cells = [(row.cells[when][metric], row) for row in comparison.rows]

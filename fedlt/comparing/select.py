@@ -193,7 +193,9 @@ def _trials(
 
 def _cells(runs: Sequence[Run], seeds: set[int], weights: Mapping[str, float]) -> tuple[Cell, ...]:
     """Mean and standard deviation over the seeds of each figure and, where there are several, of their weighted mean.
-    A figure that is not defined in one of the seeds has no mean."""
+
+    A figure that is not defined in one of the seeds has no mean.
+    """
     values = np.array([[run.final.get(f, math.nan) for f in weights] for run in runs if run.summary["seed"] in seeds])
     columns = list(values.T)
     if len(weights) > 1:

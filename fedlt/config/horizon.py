@@ -30,8 +30,10 @@ class _Told(Protocol):
 
 
 class OfTheRun(Generic[T]):
-    """A dataclass field that follows the number of rounds of the run. Whoever reads it is noted in `horizon` of the
-    object; its plain value is `vars(object)["_NAME"]`, for code whose result does not depend on the number.
+    """A dataclass field that follows the number of rounds of the run.
+
+    Whoever reads it is noted in `horizon` of the object; its plain value is `vars(object)["_NAME"]`, for code whose
+    result does not depend on the number.
 
     Attributes:
         default: of the field; without one it has to be given.

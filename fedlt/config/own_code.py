@@ -154,7 +154,8 @@ def _beside(tree: ast.Module, current: Path) -> Iterator[Path]:
 
 def _located(name: str, roots: list[Path]) -> Iterator[tuple[Path, str]]:
     """The files that are executed for an import of a dotted name, and their names relative to the root: packages'
-    `__init__.py` and the module; none for what is not found in the roots, and for this project's own."""
+    `__init__.py` and the module; none for what is not found in the roots, and for this project's own.
+    """
     parts = [part for part in name.split(".") if part]
     for root in roots:
         here, hits = str(root), []
@@ -178,7 +179,8 @@ def _located(name: str, roots: list[Path]) -> Iterator[tuple[Path, str]]:
 
 class _Importer:
     """What `import` does in a component's file, also in a method that is called later: a user's own modules are those
-    of the file's folder, whatever another component imported under their names."""
+    of the file's folder, whatever another component imported under their names.
+    """
 
     def __init__(self, path: Path, modules: Mapping[str, Path], texts: Mapping[Path, bytes]) -> None:
         self._own = path, modules, texts

@@ -51,7 +51,8 @@ class Unlabelled:
 @dataclass(frozen=True)
 class ServerUnlabelled:
     """Samples without labels at the server, for strategies that need them: training samples that nobody else has, as a
-    long tail leaves them out, unless a share or a file is given. `data.server_unlabelled=0.1` sets the share alone."""
+    long tail leaves them out, unless a share or a file is given. `data.server_unlabelled=0.1` sets the share alone.
+    """
 
     shorthand: ClassVar[str] = "share"
 

@@ -60,6 +60,14 @@ def held_as(values: NDArray[Any]) -> str:
 
 
 def as_texts(name: str, what: str, values: NDArray[Any]) -> NDArray[np.str_]:
+    """Labels as an array of texts.
+
+    Args:
+        name, what: of the data set, and what of it the values are, for messages.
+
+    Raises:
+        ScenarioError: where a value is missing, or is no text.
+    """
     if not all(isinstance(value, str) for value in values):
         missing = sum(value is None or (isinstance(value, float) and np.isnan(value)) for value in values)
         problem = f"have {missing} missing values" if missing else "mix texts with other values"
@@ -68,6 +76,15 @@ def as_texts(name: str, what: str, values: NDArray[Any]) -> NDArray[np.str_]:
 
 
 def coded(name: str, what: str, values: NDArray[Any], known: Sequence[str]) -> NDArray[np.int64]:
+    """Texts as the numbers of the known ones.
+
+    Args:
+        name, what: as in `as_texts`.
+        known: all texts that there may be, in the order of their numbers.
+
+    Raises:
+        ScenarioError: for a text that is not among them.
+    """
     texts = as_texts(name, what, values)
     codes = {text: code for code, text in enumerate(known)}
     distinct, inverse = np.unique(texts, return_inverse=True)

@@ -91,8 +91,10 @@ def pieces(path: Path) -> Iterator[bytes]:
 
 
 def _state(paths: Mapping[str, Path]) -> State:
-    """Size, time of the last change of content and of anything (ns), inode and device of each file. The second time
-    cannot be set by programs: it changes also where a copy keeps the first."""
+    """Size, time of the last change of content and of anything (ns), inode and device of each file.
+
+    The second time cannot be set by programs: it changes also where a copy keeps the first.
+    """
     found = map(os.stat, paths.values())
     return [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev] for s in found]
 

@@ -64,8 +64,10 @@ def role(heading: str) -> str | None:
 
 
 def sentences(note: str) -> list[tuple[str, int]]:
-    """The sentences of a note without its headings, and the number of the part that each belongs to. What stands under
-    a heading that the rules do not know, or under none, is left out."""
+    """The sentences of a note without its headings, and the number of the part that each belongs to.
+
+    What stands under a heading that the rules do not know, or under none, is left out.
+    """
     found: list[tuple[str, int]] = []
     parts = HEADING.split(note)
     for heading, text in zip(parts[1::2], parts[2::2], strict=True):
@@ -127,7 +129,8 @@ def save(path: Path, train: Sequence[Note], test: Sequence[Note], names: Sequenc
 
 def main(source: str, target: str, share: float = 0.25) -> None:
     """From a table of notes (columns transcription, medical_specialty) to a data set; the notes of each department are
-    parted by their order, a fourth of them for the test. Departments of fewer than eight usable notes are left out."""
+    parted by their order, a fourth of them for the test. Departments of fewer than eight usable notes are left out.
+    """
     import pandas as pd
 
     table = pd.read_json(source, lines=True) if source.endswith(".jsonl") else pd.read_csv(source)

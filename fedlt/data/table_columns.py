@@ -93,8 +93,10 @@ def cut_table(name: str, table: Dataset, config: Data) -> tuple[Dataset, Dataset
 
 
 def target_columns(name: str, features: Any, config: Data) -> list[str]:
-    """The label column: as the scenario says, else the one of class labels, else the likeliest by name. Several, if the
-    scenario names them: one for each class."""
+    """The label column: as the scenario says, else the one of class labels, else the likeliest by name.
+
+    Several, if the scenario names them: one for each class.
+    """
     if config.target_column is not None:
         columns = [config.target_column] if isinstance(config.target_column, str) else config.target_column
         if not columns:

@@ -38,7 +38,8 @@ WITH = "--with"
 @dataclass(frozen=True)
 class Recipe:
     """A head that has a name. target: `module:Class` of an estimator. options: its keys that are not at their defaults.
-    scaled: whether features are brought to mean 0 and variance 1 first."""
+    scaled: whether features are brought to mean 0 and variance 1 first.
+    """
 
     target: str
     summary: str

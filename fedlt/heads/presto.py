@@ -113,7 +113,8 @@ class PRESTO(ClassifierMixin, BaseEstimator):
 
 class _Ordinal:
     """The likelihood over scaled features. x: [n, D]. index: [n] classes. Numbers: [K - 1, 1 + D], the intercepts,
-    then differences of slopes."""
+    then differences of slopes.
+    """
 
     def __init__(self, x: Floats, index: NDArray[np.intp], classes: int) -> None:
         self.x, self.index, self.classes = x, index, classes

@@ -39,10 +39,10 @@ class CRF(Learner):
 
     def build(self, model: Net, task: Task) -> None:
         try:
-            from torchcrf import CRF as Numbers  # an optional package
+            import torchcrf  # an optional package
         except ImportError as error:
             raise ValueError(f"crf needs the package pytorch-crf: {INSTALL}") from error
-        model.crf = Numbers(task.num_classes, batch_first=True)
+        model.crf = torchcrf.CRF(task.num_classes, batch_first=True)
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         known = batch.y != site.task.target.unknown
@@ -67,7 +67,8 @@ class CRF(Learner):
 def in_front(known: Tensor) -> tuple[Tensor, Tensor]:
     """The steps of known [B, L] first, in their order: int64 [B, M] where they stand, and bool [B, M] which are steps.
 
-    M: the most that any row has."""
+    M: the most that any row has.
+    """
     order = (~known).int().argsort(dim=1, stable=True)
     counts = known.sum(1)
     length = int(counts.max())

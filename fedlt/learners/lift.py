@@ -54,7 +54,8 @@ class LIFT(LogitAdjustment):
 
     def begin(self, site: Site) -> None:
         """Rows of zeros become the means of this site's features, and all others unit vectors, as before the mean over
-        sites of which some lack the class."""
+        sites of which some lack the class.
+        """
         weight = site.model.part("head.weight")
         unit = F.normalize(weight)
         new = ~weight.any(1) & (site.class_counts > 0)
@@ -66,5 +67,6 @@ class LIFT(LogitAdjustment):
 
 def width(classes: int, places: int) -> int:
     """The paper's width of an adapter in each of so many places: the largest power of two that does not give all of
-    them together more than half as many numbers a feature as there are classes; at least 1."""
+    them together more than half as many numbers a feature as there are classes; at least 1.
+    """
     return int(2 ** max(0, math.floor(math.log2(classes / (2 * places)))))

@@ -93,7 +93,8 @@ class SBCL(LDAM):
 
 def width(z: Tensor, y: Tensor, counts: Tensor) -> Tensor:
     """[C] how wide each class lies, relative to the others: mean distance to its centre / log(n_c + 10), clipped to
-    the middle 60 % of the classes and divided by the mean. 1 for an absent class, and at least `NARROWEST`."""
+    the middle 60 % of the classes and divided by the mean. 1 for an absent class, and at least `NARROWEST`.
+    """
     there = counts > 0
     centres = torch.zeros(len(counts), z.shape[1], device=z.device).index_add_(0, y, z) / counts.clamp(min=1)[:, None]
     distance = torch.zeros(len(counts), device=z.device).index_add_(0, y, (z - centres[y]).norm(dim=1))

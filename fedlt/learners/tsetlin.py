@@ -82,7 +82,8 @@ class Tsetlin(Learner):
 
     def chosen(self, site: Site, clauses: Clauses) -> Tensor:
         """int64 [F] the features that tell the site's classes apart best, ascending: those with the largest sums over
-        the classes of (found - expected)^2 / expected samples that have them; of equal ones the more frequent."""
+        the classes of (found - expected)^2 / expected samples that have them; of equal ones the more frequent.
+        """
         found = torch.zeros(site.task.num_classes, clauses.features, dtype=torch.float64, device=site.data.index.device)
 
         def add(batch: Batch) -> Tensor:

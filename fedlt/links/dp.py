@@ -169,7 +169,8 @@ class DP(Link):
 
     def _complete(self, arrival: Arrival) -> None:
         """Make one sum of the updates, in which a client that was asked and has failed counts as one that changed
-        nothing: else the weight of the sum would tell of it."""
+        nothing: else the weight of the sum would tell of it.
+        """
         came = {client for update in arrival.updates for client in update.clients}
         weights = arrival.server.weights
         for client in arrival.server.cohort:

@@ -114,7 +114,8 @@ def class_columns(moments: Moments, head: Matrix | None) -> dict[str, Matrix]:
 
 def client_alignment(moments: Moments) -> Matrix:
     """[K] cosine between a client's mean feature and the mean that its test classes would give, both less the
-    balanced global mean: 1 where the client's samples of a class look like everyone's."""
+    balanced global mean: 1 where the client's samples of a class look like everyone's.
+    """
     held = moments.count > 0
     means, samples = moments.class_means, moments.client_classes.sum(axis=1, keepdims=True)
     centre = means[held].mean(axis=0)
@@ -125,8 +126,11 @@ def client_alignment(moments: Moments) -> Matrix:
 
 
 def _variability(within: Matrix, means: Matrix) -> float:
-    """trace(S_W S_B^+) / C of centred means [C, D], where S_B = M^T M / C. Directions in which the means differ by
-    less than the rounding of float32 features are left out, as the pseudo-inverse leaves out those of zero."""
+    """trace(S_W S_B^+) / C of centred means [C, D], where S_B = M^T M / C.
+
+    Directions in which the means differ by less than the rounding of float32 features are left out, as the
+    pseudo-inverse leaves out those of zero.
+    """
     _, scales, directions = np.linalg.svd(means, full_matrices=False)
     kept = scales > 1e-6 * scales.max()
     if not kept.any():
@@ -137,7 +141,8 @@ def _variability(within: Matrix, means: Matrix) -> float:
 
 def _unevenness(rows: Matrix) -> tuple[float, float]:
     """Of [n, D] vectors: standard deviation of the norms over their mean, and the mean distance of the cosines of all
-    pairs from -1 / (n - 1), that of a simplex."""
+    pairs from -1 / (n - 1), that of a simplex.
+    """
     norms = np.linalg.norm(rows, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         cosines = ((rows @ rows.T) / np.outer(norms, norms))[np.triu_indices(len(rows), 1)]

@@ -137,8 +137,11 @@ class Confidence(Statistic):
         return float((correct * below).sum() / (int(wrong.sum()) * int(correct.sum())))
 
     def figures(self, known: Known) -> dict[str, float]:
-        """`ece`, `nll`, `brier`, `failure_auroc`. Loss and Brier score of personal models are unweighted means over the
-        clients; the other two need more samples than a client has, and are pooled."""
+        """`ece`, `nll`, `brier`, `failure_auroc`.
+
+        Loss and Brier score of personal models are unweighted means over the clients; the other two need more samples
+        than a client has, and are pooled.
+        """
         if len(self.clients):
             nll, brier = (self.per_client()[1:].mean(axis=1)).tolist()
         else:

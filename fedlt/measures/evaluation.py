@@ -135,7 +135,8 @@ def known(split: Split, head: NDArray[np.float64] | None = None) -> Known:
 
 def figures(found: Found, about: Known) -> dict[str, float]:
     """Metrics by name; those of a variant carry it in brackets: `generic[psi]/accuracy`, `personal_masked[psi]/few`;
-    those on the validation set begin with `validation/`. A line of what cannot be computed goes to `about.told`."""
+    those on the validation set begin with `validation/`. A line of what cannot be computed goes to `about.told`.
+    """
     values: dict[str, float] = {}
     for (_, subject), statistic in found.items():
         what = f"{statistic.title or type(statistic).__name__} of {subject.full_name}"

@@ -10,8 +10,10 @@ from fedlt.statistic import Arrays, Known, Predicted, Statistic
 
 
 class ExpertsAsked(Statistic):
-    """Reads the column `experts` of `Prediction.extra`: [B], how many were asked. Samples of which none is told count
-    as none; a model that never tells has no figure."""
+    """Reads the column `experts` of `Prediction.extra`: [B], how many were asked.
+
+    Samples of which none is told count as none; a model that never tells has no figure.
+    """
 
     title = "the number of experts"
 

@@ -24,7 +24,8 @@ class OrdinalError(CountsByClass):
 
     def figures(self, known: Known) -> dict[str, float]:
         """`mae`, the mean number of steps over the samples, and `macro_mae`, the mean over the classes; of personal
-        models the means over clients."""
+        models the means over clients.
+        """
         found = [(steps.sum() / samples.sum(), (steps / samples).mean()) for _, samples, steps in self.by_client()]
         mae, macro = np.mean(found, axis=0).tolist() if found else (float("nan"),) * 2
         return {"mae": mae, "macro_mae": macro}

@@ -83,7 +83,8 @@ class AveragePrecision(Statistic):
     def figures(self, known: Known) -> dict[str, float]:
         """`map`, the mean over the classes that have a positive sample, and `map_many`, `map_medium`, `map_few` over
         those of the head, the middle and the tail, by training counts. Of personal models the means over clients, by
-        each client's own groups, and how `map` is spread over them, as in `personal_summary`."""
+        each client's own groups, and how `map` is spread over them, as in `personal_summary`.
+        """
         each = [_means(found, self._groups(client, known)) for client, found in self.by_client().items()]
         figures = mean_defined(each)
         if self.subject.kind != "generic":

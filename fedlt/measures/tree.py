@@ -24,7 +24,8 @@ class TreeErrors(CountsByClass):
     def figures(self, known: Known) -> dict[str, float]:
         """`parent_accuracy`, over the samples; `parent_recall`, the mean over the parents of the same; and
         `sibling_errors`, the share of the errors that stay under the right parent. Of personal models the means over
-        the clients for whom each is defined."""
+        the clients for whom each is defined.
+        """
         assert self.task.parents is not None
         found = [
             _figures(self.task.parents[classes], samples, wrong, astray)

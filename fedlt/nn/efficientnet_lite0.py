@@ -75,7 +75,8 @@ def pretrained(size: int) -> Pooled:
 
 def folded(model: Pooled) -> Pooled:
     """The same model, changed in place for a pass without training: each batch normalisation is part of the
-    convolution before it, which saves a fifth of the time and changes the last bits."""
+    convolution before it, which saves a fifth of the time and changes the last bits.
+    """
     network = model.network
     _fold(network, "_conv_stem", "_bn0")
     _fold(network, "_conv_head", "_bn1")

@@ -139,7 +139,8 @@ def _adam(weight: Tensor, mask: Tensor, norm: float, lr: float, steps: int) -> T
 @lru_cache(maxsize=16)
 def _cached(num_classes: int, feature_dim: int, sparsity: float, norm: float, seed: int, recipe: Recipe) -> Tensor:
     """The sparse simplex from the cache, else made and put there: 1.7 s for 100 classes and 512 features, 31 s by the
-    official recipe, 85 s for 1,000 classes (one core)."""
+    official recipe, 85 s for 1,000 classes (one core).
+    """
 
     def make() -> NDArray[np.float32]:
         with one_thread():

@@ -118,7 +118,8 @@ def passed(module: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
 @lru_cache
 def reads_mask(forward: Callable[..., Any]) -> bool:
     """Whether a backbone's `forward` takes a mask beside the inputs: a second argument that must be given, or is called
-    a mask."""
+    a mask.
+    """
     parameters = [*inspect.signature(forward).parameters.values()][1:]
     placed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return len(placed) > 1 and ("mask" in placed[1].name or placed[1].default is placed[1].empty)

@@ -46,7 +46,8 @@ class Rule:
 
 def rules_of(clauses: Clauses) -> list[Rule]:
     """The rules of a model's clauses: alike ones are one rule, whose weights are added; those that say nothing are
-    left out. A model of a run has its clauses as `run.model().net.backbone`."""
+    left out. A model of a run has its clauses as `run.model().net.backbone`.
+    """
     literals, has = clauses.included()
     found: dict[tuple[int, ...], list[int]] = {}
     for row, weights in zip(has, clauses.weights.tolist(), strict=True):

@@ -1,6 +1,7 @@
 """The look of all figures: told apart by colour, by dash and by marker, so that print, grey and colour-blind eyes all
 do. Colours: Okabe and Ito, Color universal design, 2008, in an order of alternating lightness; then wine
-(Tol, Colour schemes, 2021) and grey."""
+(Tol, Colour schemes, 2021) and grey.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +58,11 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 
 def shades() -> Colormap:
-    """Colours of counts and accuracies. Their lightness is monotonic, so they read in grey: dark is more, and the least
-    of them is no white, which is kept for what there is not."""
+    """Colours of counts and accuracies.
+
+    Their lightness is monotonic, so they read in grey: dark is more, and the least of them is no white, which is kept
+    for what there is not.
+    """
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 

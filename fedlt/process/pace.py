@@ -79,8 +79,10 @@ class Pace:
             self._evaluation = max(0.0, time.monotonic() - self._last - self.seconds)
 
     def left(self) -> float | None:
-        """Seconds until the end of the run; None before the first round's end. Before the first evaluation without
-        evaluations, as `evaluation` tells."""
+        """Seconds until the end of the run; None before the first round's end.
+
+        Before the first evaluation without evaluations, as `evaluation` tells.
+        """
         if not self.known:
             return None
         evaluations = (self.total - 1) // self.every - (self.done - 1) // self.every + 1

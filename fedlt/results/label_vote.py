@@ -48,7 +48,8 @@ class LabelVote:
 
     def agreement(self) -> dict[tuple[str, str], float]:
         """By two labelers, the share of the texts of which they say the same, among those of which both say something;
-        NaN where there are none."""
+        NaN where there are none.
+        """
         return {
             (one, other): _share([a == b for a, b in zip(self.votes[one], self.votes[other], strict=True) if a and b])
             for one, other in combinations(self.votes, 2)

@@ -133,7 +133,8 @@ def _value(run: Run, words: Sequence[str], kind: str) -> str:
 
 def _fits_fedloge(run: Run) -> bool:
     """Whether FedLoGe can train the run's model: it needs one class a sample, as many features as classes, and private
-    parameters."""
+    parameters.
+    """
     path = Path(run.folder) / "model.safetensors"
     if not run.summary.get("single_label", True) or run.scenario["local"]["together"] > 1 or not path.is_file():
         return False

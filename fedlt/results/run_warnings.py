@@ -184,8 +184,10 @@ def loss_has_risen(losses: Sequence[float]) -> str:
 
 
 def _variants(evaluation: Evaluation) -> dict[str, dict[str, Sequence[Confusion]]]:
-    """kind -> variant -> matrices, of the kinds of models that were tested on anything; "" is the headline. None where
-    the task has no confusion matrices."""
+    """kind -> variant -> matrices, of the kinds of models that were tested on anything; "" is the headline.
+
+    None where the task has no confusion matrices.
+    """
     kinds: dict[str, dict[str, Sequence[Confusion]]] = {}
     for kind in ("generic", "personal"):
         found = evaluation.of("confusion", kind)

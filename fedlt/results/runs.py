@@ -114,8 +114,10 @@ class Run:
 
     @property
     def balanced(self) -> bool:
-        """Whether the global test set holds equally many samples of every class. Runs of older versions do not say it:
-        there, whether accuracy and balanced accuracy agree."""
+        """Whether the global test set holds equally many samples of every class.
+
+        Runs of older versions do not say it: there, whether accuracy and balanced accuracy agree.
+        """
         held = self.summary.get("test_per_class")
         if held is not None:
             return bool(held[0] == held[1])
@@ -140,7 +142,8 @@ class Run:
     @cached_property
     def clients(self) -> pd.DataFrame:
         """One row per evaluation and client: accuracies, loss and alignment of the personal model, and the accuracy of
-        the generic one on the same samples. Of the headline; `client_variants` has the other variants, too."""
+        the generic one on the same samples. Of the headline; `client_variants` has the other variants, too.
+        """
         table = self.client_variants
         return table[table["variant"] == ""].reset_index(drop=True)
 
@@ -240,7 +243,8 @@ def open_run(path: str | Path) -> Run:
 
 def measured(runs: Iterable[Run]) -> tuple[set[str], bool, tuple[Figure, ...]]:
     """What `fedlt.measures.headlines` chooses by: the names of the metrics that any of the runs has, whether
-    all their test sets are balanced, and the records of their own metrics."""
+    all their test sets are balanced, and the records of their own metrics.
+    """
     found = list(runs)
     own = {name: figure for run in found for name, figure in run.figures.items()}
     return {name for run in found for name in run.final}, all(run.balanced for run in found), tuple(own.values())

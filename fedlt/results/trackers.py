@@ -134,8 +134,10 @@ Track = str | Callback | Iterable[str | Callback] | None
 
 
 def words(track: Track) -> list[str | Callback]:
-    """The names and callbacks, one by one. Texts are cut at commas and spaces, and a name that stands there twice is
-    taken once."""
+    """The names and callbacks, one by one.
+
+    Texts are cut at commas and spaces, and a name that stands there twice is taken once.
+    """
     alone = track is None or isinstance(track, str | Callback | type) or not isinstance(track, Iterable)
     given: list[Any] = [track] if alone else list(track)  # type: ignore[arg-type]
     asked: list[str | Callback] = []

@@ -21,7 +21,8 @@ load them at once may find half of one (flwr 1.42)."""
 
 class Grids:
     """Grids by the way they are needed; Ray's workers are kept from run to run until the block ends, forked ones are
-    made for each run."""
+    made for each run.
+    """
 
     def __init__(self) -> None:
         self._ray: tuple[tuple[int | str, str], Future[RayGrid]] | None = None

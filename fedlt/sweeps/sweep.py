@@ -128,8 +128,10 @@ def followed(jobs: Iterable[Job], track: Track) -> list[Job]:
 
 
 def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, view: View) -> Sweep:
-    """Run the jobs that are not finished; `view` hears of everything. Jobs of one name raise ValueError: by their names
-    they are told apart."""
+    """Run the jobs that are not finished; `view` hears of everything.
+
+    Jobs of one name raise ValueError: by their names they are told apart.
+    """
     refuse_taken("server", "clients")
     names = [job.name for job in jobs]
     if twice := {name for name in names if names.count(name) > 1}:

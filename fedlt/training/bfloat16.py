@@ -58,7 +58,8 @@ def _operands(input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, 
 
 def _is_small(x: Tensor, weight: Tensor, stride: Any) -> bool:
     """Whether x [..., depth, height, width] (as many as the kernel has) is narrower than the last stride, or of less
-    depth than the kernel of a convolution in three dimensions."""
+    depth than the kernel of a convolution in three dimensions.
+    """
     shallow = weight.dim() == 5 and x.shape[-3] < weight.shape[2]
     return shallow or x.shape[-1] < (stride if isinstance(stride, int) else stride[-1])
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 def expect_words(strategy: Strategy, learner: Learner) -> None:
     """Refuse class variables with words that nobody knows, and methods that nobody calls but for a slip: what is
-    misspelt would go unmet in silence."""
+    misspelt would go unmet in silence.
+    """
     parts = [("strategy", layer) for layer in layers(strategy)] + [("learner", learner)]
     problems = [Problem(kind, f"{type(part).__name__}: {text}") for kind, part in parts for text in misspelt(part)]
     problems += [Problem("learner", text) for text in misused(learner, Learner)]

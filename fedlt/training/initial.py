@@ -88,7 +88,8 @@ class Initial:
 
     def settle(self, model: Net) -> None:
         """Raise `ScenarioError` where nothing was taken, where a tensor has another shape than the given one, or where
-        a frozen one would stay as it was drawn."""
+        a frozen one would stay as it was drawn.
+        """
         own = _tensors(model)
         known = known_as(model, own)
         for pattern in self.without:
@@ -122,7 +123,8 @@ class Initial:
 
     def _expect_frozen(self, model: Net, known: Mapping[str, tuple[str, ...]]) -> None:
         """Refuse parameters of the backbone that are never trained, and that neither the source nor the user has
-        spoken for. What an adapter brings is drawn in any case."""
+        spoken for. What an adapter brings is drawn in any case.
+        """
         lost = [
             name
             for name, parameter in model.named_parameters()

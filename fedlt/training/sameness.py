@@ -55,7 +55,8 @@ _Method = tuple["Choice", "Strategy | Learner", tuple[str, ...], tuple[str, ...]
 
 def training_hash(scenario: Scenario, strategy: Strategy, learner: Learner) -> str:
     """Equal for two scenarios whose rounds are equal bit for bit: what is tested, when, and by which prediction may
-    differ. Methods that come from another library's objects share with nothing but themselves."""
+    differ. Methods that come from another library's objects share with nothing but themselves.
+    """
     content = scenario.to_dict()
     for key in ("strategy", "learner", "evaluation", "resources"):
         del content[key]

@@ -1,4 +1,4 @@
-"""Who computes which message: dealt beforehand by cost, and given up to whoever is idle."""
+"""Who computes which message: longest processing time first, then work stealing by whoever is idle."""
 
 from __future__ import annotations
 
@@ -9,51 +9,67 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Deal(Generic[T]):
-    """Deals items to `hands` workers, the dearest first and each to the least loaded hand.
+class WorkQueues(Generic[T]):
+    """A queue of items for each worker.
 
-    A worker plays a hand of its own, so it can hold its next item while it computes one, and all end at about the same
-    time if they are equally quick. If they are not, one that is done takes the cheapest item of the fullest hand.
+    Items are dealt by longest processing time first: the dearest first, each to the least loaded queue, so that workers
+    of equal speed end at about the same time. A worker takes from its own queue and may hold its next item while it
+    computes one. One that is done steals the cheapest item of the fullest queue from a straggler.
+
+    Args:
+        items: what is to be computed.
+        costs: of each item, in any unit.
+        workers: as many queues.
     """
 
-    def __init__(self, items: Sequence[T], costs: Sequence[float], hands: int) -> None:
+    def __init__(self, items: Sequence[T], costs: Sequence[float], workers: int) -> None:
         self._costs = {id(item): cost for item, cost in zip(items, costs, strict=True)}
-        self._hands: list[deque[T]] = [deque() for _ in range(hands)]
-        self._players: dict[Hashable, deque[T]] = {}
+        self._queues: list[deque[T]] = [deque() for _ in range(workers)]
+        self._owned: dict[Hashable, deque[T]] = {}  # the queue of each worker that has asked
+
         for item in sorted(items, key=lambda item: -self._costs[id(item)]):
-            min(self._hands, key=self._load).append(item)
+            min(self._queues, key=self._load).append(item)
 
     def __len__(self) -> int:
         """Items that no worker holds."""
-        return sum(map(len, self._hands))
+        return sum(map(len, self._queues))
 
     def take(self, worker: Hashable, held: int) -> T | None:
-        """The next item for a worker that holds `held` items, None if it should wait: one is computed and one is in
-        hand, the last item of a hand excepted, which somebody else may have time for."""
-        hand = self._hand(worker)
-        if held < min(len(hand), 2):
-            return hand.popleft()
+        """The next item for a worker, which leaves its queue.
+
+        A worker holds two items at most: the one that it computes and the next. The last item of a queue is taken only
+        by who is idle, since another worker may have time for it sooner.
+
+        Args:
+            held: items that the worker holds already.
+
+        Returns:
+            None if it should wait.
+        """
+        queue = self._queue(worker)
+        if held < min(len(queue), 2):
+            return queue.popleft()
         if held or not len(self):
             return None
-        return max(self._hands, key=self._load).pop()
+        return max(self._queues, key=self._load).pop()
 
     def lose(self, worker: Hashable, items: Iterable[T]) -> None:
-        """A worker is gone: what it held is the first of its hand, which another may play."""
-        hand = self._players.pop(worker, None)
-        if hand is None:
-            hand = max(self._hands, key=self._load)
-        hand.extendleft(reversed(list(items)))
+        """A worker is gone: what it held goes to the front of its queue, which is then free for another worker."""
+        queue = self._owned.pop(worker, None)
+        if queue is None:
+            queue = max(self._queues, key=self._load)
+        queue.extendleft(reversed(list(items)))
 
-    def _hand(self, worker: Hashable) -> deque[T]:
-        """The worker's hand: the fullest that nobody plays, or else a new one without cards."""
-        if worker not in self._players:
-            played = [id(hand) for hand in self._players.values()]
-            free = [hand for hand in self._hands if id(hand) not in played]
+    def _queue(self, worker: Hashable) -> deque[T]:
+        """The worker's queue: at first the fullest that is free, or else a new, empty one."""
+        if worker not in self._owned:
+            owned = [id(queue) for queue in self._owned.values()]
+            free = [queue for queue in self._queues if id(queue) not in owned]
             if not free:
                 free = [deque()]
-                self._hands += free  # among the others: what this worker loses must be found again
-            self._players[worker] = max(free, key=self._load)
-        return self._players[worker]
+                self._queues += free  # among the others: what this worker loses must be found again
+            self._owned[worker] = max(free, key=self._load)
+        return self._owned[worker]
 
-    def _load(self, hand: deque[T]) -> float:
-        return sum(self._costs[id(item)] for item in hand)
+    def _load(self, queue: deque[T]) -> float:
+        return sum(self._costs[id(item)] for item in queue)

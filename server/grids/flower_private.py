@@ -67,7 +67,8 @@ def superlink_options(port: int, control_port: int) -> list[str]:
 
 def runtime_variables(home: Path, port: int, control_port: int) -> dict[str, str]:
     """Environment of Flower's programs: a folder and ports (see `superlink_options`) of their own, nothing installed
-    anew."""
+    anew.
+    """
     return {
         "FLWR_HOME": str(home),
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),

@@ -25,7 +25,8 @@ FREE = "free-"  # begins the name of such a file while nobody uses it; its size 
 class Parcels:
     """Pickles objects; byte strings from `LARGE` on, NumPy's uint8 as well, become files in `folder`, which the other
     side maps and deletes. The files of NumPy's are written again, once nobody reads them: a new page of a memory file
-    system costs more than to fill it."""
+    system costs more than to fill it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,7 +48,8 @@ class Parcels:
 
     def pack(self, content: Any) -> bytes:
         """The object as bytes, without what became files; fewer than `LARGE`, so that a pipe takes several of them
-        before anybody reads."""
+        before anybody reads.
+        """
         stream = io.BytesIO()
         _Pickler(stream, self._write).dump(content)
         packed = stream.getvalue()

@@ -27,7 +27,7 @@ from flwr.clientapp import ClientApp
 from fedlt.errors import FedLTError
 from fedlt.process.gpus import hide_gpus
 from fedlt.process.parent import end_with
-from server.grids.deal import Deal
+from server.grids.deal import WorkQueues
 from server.grids.local import ENOUGH, LocalGrid, cost_of, new_context
 from server.grids.parcels import Parcels
 from server.state.memory_folder import MemoryFolder
@@ -74,7 +74,7 @@ class ProcessGrid(LocalGrid):
         return self._replaced
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
-        waiting = Deal(messages, [cost_of(message) for message in messages], len(self._workers))
+        waiting = WorkQueues(messages, [cost_of(message) for message in messages], len(self._workers))
         held: dict[Connection, deque[Message]] = {pipe: deque() for pipe in self._workers}
         losses: Counter[int] = Counter()  # by message
 

@@ -89,7 +89,9 @@ class _Call:
 
 def main(listener: socket.socket) -> None:
     """Fork a worker for each process of this user that calls, until the standard input ends, which the parent holds.
-    Who comes from another environment than the first caller is sent away, and works by itself."""
+
+    Who comes from another environment than the first caller is sent away, and works by itself.
+    """
     _load(EARLY)  # who calls meanwhile, waits
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker
     known: dict[str, str] = {}

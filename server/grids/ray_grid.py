@@ -64,8 +64,11 @@ class RayGrid(LocalGrid):
         self._transport, self._pool = transport, Pool(lambda: host.remote(*arguments), count)
 
     def install(self, function: str, payload: Any) -> None:
-        """Call `module:name` with the payload in every worker. It is put into Ray's store once; arrays are shared.
-        On one machine, arrays that are files mapped into memory travel as the names of these files."""
+        """Call `module:name` with the payload in every worker.
+
+        It is put into Ray's store once; arrays are shared. On one machine, arrays that are files mapped into memory
+        travel as the names of these files.
+        """
         with _mapped_by_name(on=self._folder is not None):
             stored = ray.put(payload)
         self._pool.install(function, [stored])

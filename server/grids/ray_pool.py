@@ -14,7 +14,7 @@ import ray
 from flwr.app import Message
 
 from fedlt.errors import FedLTError
-from server.grids.deal import Deal
+from server.grids.deal import WorkQueues
 from server.grids.local import ENOUGH, cost_of
 from server.grids.ray_transport import Call
 
@@ -64,7 +64,7 @@ class Pool:
             call: what `answer` is called with for a message.
         """
         costs = [cost_of(message) for message in messages]
-        waiting = Deal([_Task(message) for message in messages], costs, len(self.workers))
+        waiting = WorkQueues([_Task(message) for message in messages], costs, len(self.workers))
         running: dict[Any, tuple[Any, _Task]] = {}
 
         while waiting or running:
@@ -101,7 +101,7 @@ class Pool:
             _end(worker)
         self.workers, self._held, self._starting, self._pids = [], {}, {}, {}
 
-    def _feed(self, waiting: Deal[_Task], running: dict[Any, tuple[Any, _Task]], call: Call) -> None:
+    def _feed(self, waiting: WorkQueues[_Task], running: dict[Any, tuple[Any, _Task]], call: Call) -> None:
         for _ in range(2):  # the first for everybody before the second for anybody
             for worker, held in self._held.items():
                 task = waiting.take(worker, held)
@@ -137,8 +137,11 @@ class Pool:
 
 
 def _end(worker: Any) -> None:
-    """End a worker. Ray numbers actors and objects anew in every session: a handle that Python collects in the next
-    session would end the worker of the same number there. A weak handle ends nothing."""
+    """End a worker.
+
+    Ray numbers actors and objects anew in every session: a handle that Python collects in the next session would end
+    the worker of the same number there. A weak handle ends nothing.
+    """
     ray.kill(worker)
     worker._ray_weak_ref = True
 

@@ -81,7 +81,8 @@ def start_ray(workers: int, forks: Forks | None = None) -> None:
 @contextmanager
 def _alone(forks: Forks | None) -> Iterator[None]:
     """Within it, `ray.init` starts a `_Node`, whose workers have the environment of this process: where `uv run` or a
-    hook of the user would have Ray build one for them, it would need an agent, too."""
+    hook of the user would have Ray build one for them, it would need an agent, too.
+    """
     with (
         _replaced(ray._private.node, "Node", partial(_Node, forks)),
         _replaced(ray._private.worker, "_maybe_modify_runtime_env", lambda environment, skip: environment),
@@ -91,7 +92,8 @@ def _alone(forks: Forks | None) -> Iterator[None]:
 
 class _Node(ray._private.node.Node):  # type: ignore[misc]
     """A node without those who watch it, with `IDLE` in the place of its agents, and `ray_forked` in that of a worker
-    where something forks it."""
+    where something forks it.
+    """
 
     def __init__(self, forks: Forks | None, *arguments: Any, **options: Any) -> None:
         self._forks = forks

@@ -39,7 +39,8 @@ class Transport(Protocol):
 
 class Files:
     """Arrays lie in a folder of this machine (see `Parcels`), and Ray carries some hundred bytes: its own messages cost
-    it the more, the longer they are, and its store some milliseconds."""
+    it the more, the longer they are, and its store some milliseconds.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._parcels = Parcels(folder)
@@ -67,7 +68,8 @@ class Files:
 
 class Store:
     """Records that several messages hold (the model, above all) are put into Ray's store once, and fetched once by each
-    machine."""
+    machine.
+    """
 
     def __init__(self) -> None:
         self._common: dict[Any, Any] = {}
@@ -87,7 +89,8 @@ class Store:
 
     def _take_out(self, message: Message, uses: Counter[int], stored: dict[int, Any]) -> dict[str, list[Any]]:
         """The message's common records, by name: a reference to each in a list (a bare one would be fetched anew for
-        every message)."""
+        every message).
+        """
         _expose(message)
         common: dict[str, list[Any]] = {}
         for name, record in list(message.content.items()):

@@ -1,5 +1,8 @@
-"""What becomes of what fails. A client: the run ends with its name, or goes on without it and says so. The server: the
-run ends with the hook and its line."""
+"""What becomes of what fails.
+
+A client: the run ends with its name, or goes on without it and says so. The server: the run ends with the hook and its
+line.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,11 @@ class Failures:
         self._told: set[tuple[int, str]] = set()
 
     def settle(self, round: int, reports: Sequence[Report]) -> None:
-        """Raise `ClientError` for the first client that failed, or log what is skipped. Two things end the run under
-        both policies: a generic model whose logits are no predictions, and a machine without memory, since results
-        would else follow from where it is computed."""
+        """Raise `ClientError` for the first client that failed, or log what is skipped.
+
+        Two things end the run under both policies: a generic model whose logits are no predictions, and a machine
+        without memory, since results would else follow from where it is computed.
+        """
         found = (failure for report in reports for failure in report.failures)
         failures = sorted(found, key=lambda failure: (failure.purpose == "train", failure.client))  # as they happened
         for failure in failures:

@@ -1,16 +1,36 @@
-"""Puts the workers' reports of one evaluation together."""
+"""Whose models an evaluation tests, and what the workers' reports of it come to."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.exchange import Report
 from fedlt.measures.evaluation import Evaluation, merged
+from fedlt.process import seeding
 from fedlt.training.assembly import Assembly
 from server.rounds.failures import evaluated_in_part
+
+if TYPE_CHECKING:
+    from fedlt.config.scenario import Scenario
+
+
+def evaluated_clients(scenario: Scenario, parts: Assembly, clients: int) -> list[int]:
+    """Clients whose personal models are tested: all that do not attack, or a fixed draw of them.
+
+    Args:
+        clients: of the federation.
+    """
+    untested = parts.chain.untested
+    everyone = [client for client in range(clients) if client not in untested]
+    limit = scenario.evaluation.clients
+    if limit is None or limit >= len(everyone):
+        return everyone
+    rng = seeding.generator(scenario.seed, "evaluated")
+    return sorted(rng.choice(everyone, limit, replace=False).tolist())
 
 
 def gather(round: int, reports: Sequence[Report], parts: Assembly, tested: Collection[int]) -> Evaluation:

@@ -62,8 +62,10 @@ class Hooks:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Tell the user's callbacks how the block ended: all of them, also where one raises. An error of the block goes
-        before theirs."""
+        """Tell the user's callbacks how the block ended: all of them, also where one raises.
+
+        An error of the block goes before theirs.
+        """
         try:
             yield
         except BaseException as error:

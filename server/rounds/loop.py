@@ -20,16 +20,17 @@ from fedlt.process import seeding
 from fedlt.strategy import Server, Strategy
 from fedlt.training.assembly import Assembly
 from server.grids.local import LocalGrid
+from server.grids.nodes import wait_for_nodes
 from server.records import pack_common, pack_job, pack_states, unpack_report, with_room
 from server.rounds import schedule
 from server.rounds.aggregation import Aggregation, set_up
 from server.rounds.choosing import Choosing
 from server.rounds.closing import close
 from server.rounds.failures import Failures, at_server
-from server.rounds.gather import gather
+from server.rounds.gather import evaluated_clients, gather
 from server.rounds.own_data import give_own_data
 from server.rounds.progress import Progress
-from server.rounds.row import round_row
+from server.rounds.row import round_row, with_columns
 from server.rounds.schedule import Unit, cut, deal, evaluation_units, in_order, train_units, validation_units
 from server.rounds.timing import Timing
 from server.state.states import StateStore
@@ -92,8 +93,8 @@ class Rounds:
         self.choosing = Choosing(scenario, federation, parts)
         self.timing = Timing(parts.timed, self.choosing, parts.chain.setting.cohort)
         self.aggregation = Aggregation(parts.strategy, self.progress)
-        self.evaluated = self._evaluated_clients()
-        self.nodes = self._wait_for_nodes()
+        self.evaluated = evaluated_clients(scenario, parts, len(self.sizes))
+        self.nodes = wait_for_nodes(grid)
 
         self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
         self._adapting = 0.0  # cost of what `adapt` does, for each training sample of a client
@@ -250,12 +251,7 @@ class Rounds:
             "skipped": asked - len(trained),
         }
         row = round_row(round, reports, arrival.updates, len(self.nodes), measured) | timed
-        if taken := sorted(row.keys() & arrival.columns.keys()):
-            names = ", ".join(taken)
-            raise FedLTError(f"a link gives the column {names}, which the round table has; call it something else")
-        for added in (choosing, closing):
-            row |= {name: type(row[name])(row[name] + value) for name, value in added.items()}
-        self.on_round(row | arrival.columns)
+        self.on_round(with_columns(row, arrival.columns, (choosing, closing)))
 
     def train_units(self, fate: Fates) -> list[Unit]:
         """One for each block of those whose updates may be added up, then one for each whose may not."""
@@ -364,25 +360,3 @@ class Rounds:
             update.sums = {name: value.to(device) for name, value in update.sums.items()}
             update.values = {name: value.to(device) for name, value in update.values.items()}
         return updates
-
-    def _evaluated_clients(self) -> list[int]:
-        """Clients whose personal models are tested: all that do not attack, or a fixed draw of them."""
-        untested = self.parts.chain.untested
-        everyone = [client for client in range(len(self.sizes)) if client not in untested]
-        limit = self.scenario.evaluation.clients
-        if limit is None or limit >= len(everyone):
-            return everyone
-        rng = seeding.generator(self.scenario.seed, "evaluated")
-        return sorted(rng.choice(everyone, limit, replace=False).tolist())
-
-    def _wait_for_nodes(self, seconds: float = 120.0) -> list[int]:
-        """The grid's nodes; Flower's own runtime takes a moment to connect them."""
-        deadline = time.monotonic() + seconds
-        known: list[int] = []
-        while time.monotonic() < deadline:
-            nodes = sorted(self.grid.get_node_ids())
-            if nodes and (nodes == known or isinstance(self.grid, LocalGrid)):
-                return nodes
-            known = nodes
-            time.sleep(0.5)
-        raise FedLTError(f"no worker node connected within {seconds:.0f} s")

@@ -30,7 +30,8 @@ class Progress:
 
     def separate(self) -> None:
         """Give tensors that share memory a copy each, so that a run which goes on from a checkpoint, where they are
-        apart, does not differ from one that was never stopped."""
+        apart, does not differ from one that was never stopped.
+        """
         server = self.server
         seen = {server.flat.storage.untyped_storage().data_ptr()}
         for tensors in (server.state, server.outbox, *server.letters.values()):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fedlt.errors import FedLTError
 from fedlt.exchange import Report
 from fedlt.strategy import Update
 
@@ -35,3 +36,21 @@ def round_row(
         "bytes_down": int(total("bytes_down")),
         "bytes_up": int(total("bytes_up")),
     }
+
+
+def with_columns(row: dict[str, Any], own: Mapping[str, Any], added: Iterable[Mapping[str, float]]) -> dict[str, Any]:
+    """The row with what else belongs to its round.
+
+    Args:
+        own: columns that links give.
+        added: what other exchanges of the round add to columns that the row has.
+
+    Raises:
+        FedLTError: where a link gives a column that the row has.
+    """
+    if taken := sorted(row.keys() & own.keys()):
+        names = ", ".join(taken)
+        raise FedLTError(f"a link gives the column {names}, which the round table has; call it something else")
+    for columns in added:
+        row |= {name: type(row[name])(row[name] + value) for name, value in columns.items()}
+    return row | own

@@ -108,38 +108,44 @@ def _set_units(num_rows: int, size: int, chunk: int, generic: bool, clients: Seq
 
 
 def deal(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
-    """The units in a hand for each worker, of about equal cost; in each the longest first. No hand is empty."""
+    """The units in a bundle for each worker, by longest processing time first: bundles of about equal cost.
+
+    In each bundle the longest unit comes first. No bundle is empty.
+    """
     loads = [0.0] * workers
-    hands: list[list[Unit]] = [[] for _ in range(workers)]
+    bundles: list[list[Unit]] = [[] for _ in range(workers)]
     for unit in sorted(units, key=lambda unit: -unit.cost):
         least = min(range(workers), key=loads.__getitem__)
         loads[least] += unit.cost
-        hands[least].append(unit)
-    return [hand for hand in hands if hand]
+        bundles[least].append(unit)
+    return [bundle for bundle in bundles if bundle]
 
 
 def in_order(bundle: Sequence[Unit]) -> list[Unit]:
-    """The units of one message, evaluation first, then by client: of clients that fail, each worker meets its first
-    one, so that the first of all is told of whoever computes it."""
+    """The units of one message, evaluation first, then by client.
+
+    Of clients that fail, each worker then meets its first one, so that the run tells of the first of all, whoever
+    computes it.
+    """
     return sorted(
         bundle, key=lambda unit: (min(unit.work.blocks, default=-1), unit.clients[:1] or unit.work.losses[:1])
     )
 
 
-def cut(hand: Sequence[Unit], pace: float | None) -> list[list[Unit]]:
-    """A hand in pieces that travel apart: each half of what is left, within `SHORTEST` and `LONGEST`.
+def cut(bundle: Sequence[Unit], pace: float | None) -> list[list[Unit]]:
+    """A bundle in pieces that travel apart: each half of what is left, within `SHORTEST` and `LONGEST`.
 
-    Each piece costs about as much as a small client, but when one worker ends its hand, another may be in the middle of
-    a piece. So the last ones are small.
+    Each piece costs about as much as a small client, but when one worker ends its bundle, another may be in the middle
+    of a piece. So the last ones are small.
 
     Args:
-        pace: expected seconds for a cost of one; None: the hand is taken to last one.
+        pace: expected seconds for a cost of one; None: the bundle is taken to last one.
     """
-    cost = sum(unit.cost for unit in hand)
+    cost = sum(unit.cost for unit in bundle)
     pace = 1 / (cost or 1.0) if pace is None else pace
-    left = pace * cost
+    left = pace * cost  # seconds
     room, pieces = 0.0, list[list[Unit]]()
-    for unit in hand:
+    for unit in bundle:
         if room <= pace * unit.cost / 4:
             room = min(LONGEST, max(SHORTEST, left / 2))
             pieces.append([])

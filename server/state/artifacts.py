@@ -23,7 +23,8 @@ BOXES = {"outbox": "outbox", "letter": "letters"}
 
 def save_models(progress: Progress, folder: Path) -> None:
     """`model.safetensors` (the generic model), `clients.safetensors` (what clients keep, if anything),
-    `outbox.safetensors` (what every client receives beside the model) and `letters.safetensors` (each for itself)."""
+    `outbox.safetensors` (what every client receives beside the model) and `letters.safetensors` (each for itself).
+    """
     save_file(generic_tensors(progress), folder / "model.safetensors")
     if _clients(progress.states):
         _save_states(progress.states, folder / "clients.safetensors")
@@ -51,7 +52,8 @@ def client_tensors(states: StateStore) -> Iterator[tuple[str, torch.Tensor]]:
 
 def model_hash(progress: Progress, strategy: Strategy) -> str:
     """SHA-256 over names, shapes and bytes of all that decides a prediction: the generic model, everything that clients
-    keep and, where the strategy predicts in a way of its own, what clients receive beside the model."""
+    keep and, where the strategy predicts in a way of its own, what clients receive beside the model.
+    """
     digest = hashlib.sha256()
 
     def add(name: str, tensor: torch.Tensor) -> None:

@@ -87,8 +87,10 @@ def checksum(path: Path) -> str:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder. The system lets go of it however this process ends; what it forks
-    meanwhile does not hold the folder."""
+    """Keep other processes out of a folder.
+
+    The system lets go of it however this process ends; what it forks meanwhile does not hold the folder.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     _locks.add(descriptor)
     try:

@@ -185,7 +185,8 @@ class Keeper(Callback):
 
     def ended(self, progress: Progress) -> int | None:
         """Note whether the run, whose models are final, can be gone on with for more rounds; the round whose checkpoint
-        stays for that."""
+        stays for that.
+        """
         if not progress.open_ended or progress.round != self.end:
             self.end = None
         self.writer.summary["open_ended"] = self.end is not None

@@ -57,9 +57,11 @@ def test_groups_have_thresholds_of_their_own() -> None:
 
 
 def test_classes_of_equal_weight_by_hand() -> None:
-    """Scores 1..8 of class 0 weigh 1/8 each, 10 and 20 of class 1 a half. With 0.65 asked, and the weight of a row of
-    its own added, class 0 ends at 10 (0.625 of 2.125 are as large as 20, which is not above 0.35; 1.125 as 10), and
-    class 1 at 20 (1 of 2.5)."""
+    """Scores 1..8 of class 0 weigh 1/8 each, 10 and 20 of class 1 a half.
+
+    With 0.65 asked, and the weight of a row of its own added, class 0 ends at 10 (0.625 of 2.125 are as large as 20,
+    which is not above 0.35; 1.125 as 10), and class 1 at 20 (1 of 2.5).
+    """
     scores = np.concatenate([np.arange(1.0, 9), [10.0, 20.0]])
     found = reweighted_thresholds(scores, np.repeat([0, 1], [8, 2]), 3, 0.65)
     assert found.tolist() == [10, 20, np.inf]

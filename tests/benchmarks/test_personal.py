@@ -14,8 +14,10 @@ pytestmark = pytest.mark.unit
 
 
 def test_a_round_with_tests_stands_beside_one_of_equal_training() -> None:
-    """Two rounds without tests pass 30 + 60 for 10 + 20 samples in 9 s: 0.1 s for a pass, 3 passes for a sample. Those
-    with tests train 20 samples each, which is 60 passes or 6 s, and 30 passes more."""
+    """Two rounds without tests pass 30 + 60 for 10 + 20 samples in 9 s: 0.1 s for a pass, 3 passes for a sample.
+
+    Those with tests train 20 samples each, which is 60 passes or 6 s, and 30 passes more.
+    """
     warm = [Round(99.0, 99.0, 999, 99)] * 3
     off, on = [Round(3.0, 6.0, 30, 10), Round(6.0, 12.0, 60, 20)], [Round(9.0, 16.2, 90, 20), Round(10.8, 16.2, 90, 20)]
     rounds = [*warm, off[0], on[0], off[1], on[1]]

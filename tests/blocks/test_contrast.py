@@ -65,7 +65,9 @@ def test_the_gradient_is_finite_where_an_anchor_has_no_positive() -> None:
 
 def test_a_batch_of_one_class_still_teaches() -> None:
     """Two samples of one class at right angles, both views alike: among the three others of an anchor, one lies on it.
-    Where rivals are of other classes only, as in another library, there is none and the loss is 0."""
+
+    Where rivals are of other classes only, as in another library, there is none and the loss is 0.
+    """
     z = torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 2, requires_grad=True)
     found = contrastive(z, torch.ones(4, 4, dtype=torch.bool), 1.0)
     assert found.tolist() == pytest.approx([np.log(np.e + 2) - 1 / 3] * 4)

@@ -69,7 +69,8 @@ BEGIN = {
 
 def several(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows [count, 6] of features, and labels [count, 3]: a class holds where the sum of its two features is positive,
-    and the third one wherever no other does."""
+    and the third one wherever no other does.
+    """
     x = np.random.default_rng(count).normal(size=(count, 6)).astype(np.float32)
     y = (x.reshape(count, 3, 2).sum(axis=2) > (0, 0.5, 0.5)).astype(np.int64)
     y[y.sum(axis=1) == 0, 2] = 1

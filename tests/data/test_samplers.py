@@ -195,8 +195,10 @@ def test_nothing_outlives_the_signals(
     grace: float,
     stubborn: str,
 ) -> None:
-    """The second signal ends a client's endless loop; after a long time without an answer the first one does. Workers
-    go with their parent."""
+    """The second signal ends a client's endless loop; after a long time without an answer the first one does.
+
+    Workers go with their parent.
+    """
     path = tmp_path / "mine.yaml"
     own = [f"strategy={own_file(OWN)}:Stuck", f"strategy.folder={tmp_path}", f"strategy.stubborn={stubborn}"]
     path.write_text(load_scenario(tiny, own).to_yaml(), encoding="utf-8")

@@ -41,7 +41,8 @@ def server_of(tiny: dict[str, Any], *overrides: str) -> tuple[Server, Federation
 
 def test_they_are_what_nobody_else_has(tiny: dict[str, Any]) -> None:
     """Of 1,497 training digits: all but those of the clients, of the validation set, of the labelled set at the server
-    and the clients' own unlabelled ones. Test rows are of another array."""
+    and the clients' own unlabelled ones. Test rows are of another array.
+    """
     more = (
         "data.auxiliary=2",
         "data.validation=0.2",
@@ -109,7 +110,8 @@ def test_without_validation_data_there_are_none(tiny: dict[str, Any], own_file: 
 
 def test_a_file_is_a_data_set_of_its_own(tiny: dict[str, Any], own_file: Callable[..., Path], tmp_path: Path) -> None:
     """It is standardised like the clients' samples, counts among the files of the run, and is refused where it does not
-    fit."""
+    fit.
+    """
     own = f"strategy={own_file(WANTING)}:Wanting"
     path = tmp_path / "others.npz"
     x = np.arange(5 * 64, dtype=np.uint8).reshape(5, 8, 8)

@@ -1,5 +1,6 @@
 """Heads and decoders of FedAvg's, FedLoGe's (generic and a client's) and a centralized run; and of folders that lack
-what they need."""
+what they need.
+"""
 
 from __future__ import annotations
 

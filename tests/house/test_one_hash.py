@@ -71,8 +71,10 @@ def test_grids_and_workers_give_one_hash(tiny: dict[str, Any], mortal: list[str]
 def test_flwr_run_gives_the_same_hash(
     tiny: dict[str, Any], mortal: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Flower's own runtime, with its default nodes. Labels come from a file beside the scenario; Flower starts its
-    processes elsewhere, and they must find it."""
+    """Flower's own runtime, with its default nodes.
+
+    Labels come from a file beside the scenario; Flower starts its processes elsewhere, and they must find it.
+    """
     monkeypatch.chdir(tmp_path)
     np.savez("labels.npz", people=np.arange(1497) % 10)
     scenario = load_scenario(

@@ -68,7 +68,8 @@ def built(learner: LIFT, vectors: Tensor | None = None) -> Net:
 
 def test_a_class_starts_at_the_mean_of_its_features_and_then_goes_on(make_client: Any) -> None:
     """The second site has the class 2 that the first one lacks, and finds the others' rows as short as a mean makes
-    them."""
+    them.
+    """
     net = built(LIFT())
     site = make_client(net, X, Y, Local(epochs=1, batch_size=4, lr=0.1), learner=LIFT())
     site.class_counts = torch.tensor([3, 1, 0])

@@ -19,8 +19,11 @@ from fedlt.learners.rcal import ANCHOR, FACTOR, MEAN, RCAL
 
 
 def test_a_rare_class_is_moved_towards_the_frequent_ones_by_hand() -> None:
-    """Counts 60, 40, 2 (mean 34): the first two are frequent, at distances 3 and 4 of the rare one. With the nearer one
-    alone and share 1/4: mu' = 3/4 (0, 0) + 1/4 (3, 0). With both, w = (60 / 3, 40 / 4) / 30 = (2/3, 1/3)."""
+    """Counts 60, 40, 2 (mean 34): the first two are frequent, at distances 3 and 4 of the rare one.
+
+    With the nearer one alone and share 1/4: mu' = 3/4 (0, 0) + 1/4 (3, 0). With both, w = (60 / 3, 40 / 4) / 30 = (2/3,
+    1/3).
+    """
     found = Gaussians(
         np.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0], [0.0, 0.0]]),
         np.array([np.diag([1.0, 3.0]), np.diag([2.0, 2.0]), np.diag([4.0, 0.0]), np.zeros((2, 2))]),

@@ -121,8 +121,10 @@ def test_attackers_are_drawn_by_the_seed_or_named(tiny: dict[str, Any]) -> None:
 
 
 def test_a_late_change_is_made_to_the_model_of_the_round_in_which_it_arrives() -> None:
-    """Two trainable weights and a buffer; weight 4, half of which counts. The client went from [1, 2 | 9] to
-    [2, 0 | 5]; where the model is [10, 20 | 7] by now, it arrives as [11, 18 | 5]."""
+    """Two trainable weights and a buffer; weight 4, half of which counts.
+
+    The client went from [1, 2 | 9] to [2, 0 | 5]; where the model is [10, 20 | 7] by now, it arrives as [11, 18 | 5].
+    """
     then, now = torch.tensor([1.0, 2, 9]), torch.tensor([10.0, 20, 7])
     sent = Update((3,), 4.0, 4 * torch.tensor([2.0, 0, 5]), {"c": torch.tensor([8.0])}, {"v": torch.tensor([[6.0]])})
     held = hold(sent, then, 2, due=5, factor=0.5)

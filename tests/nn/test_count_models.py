@@ -59,7 +59,8 @@ def test_words_and_documents_are_counted_class_by_class() -> None:
 
 def test_values_of_three_words_for_three_classes_by_hand() -> None:
     """Shares of the most frequent word, 8, 4 and 4 times: word 0 has 1, 0 (seen once) and 0 (never), word 1 1/2, 1 and
-    1; word 2 was seen once by all who have it."""
+    1; word 2 was seen once by all who have it.
+    """
     rule = SS3(smoothness=1.0, significance=1.0, sanction=2.0, formula="paper")
     counts = [[8, 1, 0], [4, 4, 4], [0, 1, 0]]
 
@@ -89,7 +90,8 @@ def test_for_two_classes_the_smaller_value_is_median_and_deviation() -> None:
 
 def test_words_common_to_the_classes_say_nothing_under_the_codes_formula_and_the_largest_value_is_one() -> None:
     """Word 0 has a median of 1; word 1 is in all classes above .09, but spread by more than .1; word 2 is the first
-    class's alone, and its most telling one."""
+    class's alone, and its most telling one.
+    """
     counts = [[9, 8, 9], [9, 2, 2], [9, 0, 0], [3, 0, 0], [0, 9, 0]]
     found = values(counts, SS3(smoothness=1.0))
     assert found[0] == [0.0, 0.0, 0.0]

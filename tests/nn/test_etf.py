@@ -62,7 +62,8 @@ def test_other_shapes_come_near_the_simplex(classes: int, dim: int) -> None:
 
 def test_golden_losses_of_the_official_recipe() -> None:
     """Logged: 1.27, 0.20 and -1.662 at the start and after 100 and 1,000 of 10,000 steps, for 10 classes; the mask is
-    another one here."""
+    another one here.
+    """
     losses = [float(objective(etf._sparse(10, 512, 0.6, 0.1, 0, "official", steps), 0.1)) for steps in (0, 100, 1000)]
     assert losses == pytest.approx([1.27, 0.20, -1.662], abs=0.08)
     assert losses[2] == pytest.approx(-1.662, abs=0.002)

@@ -1,5 +1,6 @@
 """One small strategy or learner for each way to get a hook wrong, and the sentence that tells of it: with side, round,
-hook, the user's own line and the remedy, the same in this process, in forked workers and in Ray's."""
+hook, the user's own line and the remedy, the same in this process, in forked workers and in Ray's.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """More rounds for a finished run: it goes on from its end to the result of a run that had them from the start, or it
-says why it begins anew."""
+says why it begins anew.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +130,8 @@ def after_two(folder: Path) -> tuple[bytes, dict[int, bytes]]:
 @pytest.mark.parametrize("name", [*trained("strategy"), *trained("learner")])
 def test_what_asks_for_the_rounds_is_noticed(tiny: dict[str, Any], tmp_path: Path, name: str) -> None:
     """Whatever is not marked is after two rounds of two what it is after two of three, where a longer run goes on from
-    as any checkpoint does (see `check_strategy`); and what is known to follow the rounds is marked."""
+    as any checkpoint does (see `check_strategy`); and what is known to follow the rounds is marked.
+    """
     kind = "learner" if name in catalog.names("learner") else "strategy"
     tiny["evaluation"]["every"] = 2
     overrides = [f"{kind}={name}", *NEEDS.get(name, ()), *(["strategy=centralized"] if kind == "learner" else [])]

@@ -88,7 +88,8 @@ def test_two_nodes_hold_the_data_once_each_and_one_may_go_away(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same bits on two nodes of one core each, the second of which is taken away while it trains a client of the
-    second run. In a process of its own: Ray's sessions of one process are not apart (see `ray_pool._end`)."""
+    second run. In a process of its own: Ray's sessions of one process are not apart (see `ray_pool._end`).
+    """
     changes = [f"strategy={MORTAL}", f"strategy.folder={tmp_path}", "federation.participation=0.7"]
     scenarios = {"plain": fedlt.load_scenario(tiny), "mortal": fedlt.load_scenario(tiny, changes)}
     monkeypatch.setenv(SERVER, str(os.getpid()))

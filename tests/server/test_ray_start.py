@@ -34,7 +34,8 @@ def test_ray_starts_alone_though_a_worker_dies_meanwhile(tmp_path: Path) -> None
     under `uv run` Ray would.
 
     Ray notes which cluster was started last on a machine, and joins it where it is given no address. And whatever
-    worker Ray starts on its own account dies at once here; `ray.init` must not wait for it."""
+    worker Ray starts on its own account dies at once here; `ray.init` must not wait for it.
+    """
     dies = "import os, sys\nif any('default_worker' in word for word in sys.orig_argv):\n    os._exit(1)\n"
     (tmp_path / "sitecustomize.py").write_text(dies)
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))

@@ -41,7 +41,8 @@ def test_the_first_cells_are_the_halves_and_then_those_of_the_better_one() -> No
 
 def test_a_cell_that_was_played_often_gives_way_to_one_that_was_not() -> None:
     """Bounds by hand with n = 4: the left half 0.5 + sqrt(2 ln 4) + 0.5 = 2.67; the right one, of three plays with the
-    mean 0.7, 0.7 + sqrt(2 ln 4 / 3) + 0.5 = 2.16."""
+    mean 0.7, 0.7 + sqrt(2 ln 4 / 3) + 0.5 = 2.16.
+    """
     plays = np.array([[1, 0, 0.5], [1, 1, 0.9], [2, 2, 0.6], [2, 3, 0.6]])
     assert FedHOO().cells(plays) == halves(1, 0)
     assert FedHOO(nu=0.0).cells(np.array([[1, 0, 0.0], [1, 1, 2.0], [2, 2, 2.0], [2, 3, 1.9]])) == halves(2, 2)
@@ -87,7 +88,8 @@ def test_the_best_combination_becomes_the_model_and_gains_are_rewards(make_clien
 
 def test_both_trainings_begin_at_the_received_model(make_client: Any) -> None:
     """At the rates 0 and 1, alike: the second model is no continuation of the first, and balanced classes make less of
-    the frequent one. The input is the same up to its sign, so that steps differ by the draws alone."""
+    the frequent one. The input is the same up to its sign, so that steps differ by the draws alone.
+    """
     client = client_of(make_client)
     client.vector = torch.zeros(2)
     client.received["rates"] = torch.tensor([0.5, 0.5])

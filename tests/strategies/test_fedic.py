@@ -94,7 +94,8 @@ def test_the_calibration_follows_adam_over_the_rounds(monkeypatch: pytest.Monkey
 
 def test_calibration_fits_the_ensemble_to_the_labels() -> None:
     """One client is wrong at all four samples and the other at one: the teacher is to be at least as right as they are
-    in the mean, and surer than it was."""
+    in the mean, and surer than it was.
+    """
     strategy = FedIC(steps=200, batch=4, lr=0.05)
     server = server_of(strategy)
     y = torch.tensor([1, 0, 1, 1])

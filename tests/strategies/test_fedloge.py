@@ -394,7 +394,8 @@ def test_the_personal_variants(make_client: Any, heads: Heads) -> None:
 @pytest.mark.slow
 def test_every_variant_is_reported_and_phi_never_leaves(tiny: dict[str, Any], tmp_path: Path) -> None:
     """Fifty rounds; an mlp of 16 features and 10 classes: 64 * 16 + 16 backbone, 160 + 10 head numbers and the means of
-    16 features and of their squares travel."""
+    16 features and of their squares travel.
+    """
     scenario = load_scenario(tiny, ["strategy=fedloge", "federation.rounds=50", "evaluation.every=50", "local.lr=0.02"])
     run = fedlt.run(scenario, out=tmp_path)
     for name in NAMES:

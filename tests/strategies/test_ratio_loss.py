@@ -30,8 +30,11 @@ def server_of(labels: list[int], net: Net | None = None) -> Server:
 
 
 def test_a_ratio_is_over_the_weights_that_the_class_owns() -> None:
-    """Three classes, five weights. Class 0 raises the first two most, 4 and 2, where the others' mean is -1 and 0.5:
-    6 / 0.5 = 12. The third is shared: 1 and 0.9. Class 1 owns the fourth, 3 against a mean of -1.5; class 2 none."""
+    """Three classes, five weights.
+
+    Class 0 raises the first two most, 4 and 2, where the others' mean is -1 and 0.5: 6 / 0.5 = 12. The third is shared:
+    1 and 0.9. Class 1 owns the fourth, 3 against a mean of -1.5; class 2 none.
+    """
     changes = torch.tensor([[4.0, 2, 1, -2, 0], [-1, 1, 0.9, 3, 0], [-1, 0, 0, -1, 0]])
     assert ratios(changes).tolist() == pytest.approx([12.0, 2.0, 10.0])
 

@@ -56,7 +56,8 @@ def setting(tiny: dict[str, Any]) -> dict[str, Any]:
 
 def that_share(setting: dict[str, Any]) -> list[Job]:
     """Of every built-in strategy under plain cross-entropy, and every built-in learner inside FedAvg, those that fit
-    the setting and train as another of them does."""
+    the setting and train as another of them does.
+    """
     jobs: dict[str, Job] = {}
     for kind, plain in (("strategy", "learner=cross_entropy"), ("learner", "strategy=fedavg")):
         for name in catalog.names(kind):

@@ -20,7 +20,8 @@ RECOLOURED, GRAY = 0.8, 0.2  # shares of the images
 
 def zoomed(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """[B, C, H, W] a random crop of each image, brought back to its size by bilinear interpolation; half of
-    them are mirrored."""
+    them are mirrored.
+    """
     count, device = len(x), x.device
     draws = torch.rand(5, count, generator=generator, device=device)
     area = AREA[0] + (AREA[1] - AREA[0]) * draws[0]

@@ -1,5 +1,8 @@
-"""Houlsby et al.: Parameter-Efficient Transfer Learning for NLP. ICML 2019. Two layers with a narrow middle and a way
-around them; here once, on the features. The second layer is zero at first, so that the model starts as it arrived."""
+"""Houlsby et al.: Parameter-Efficient Transfer Learning for NLP.
+
+ICML 2019. Two layers with a narrow middle and a way around them; here once, on the features. The second layer is zero
+at first, so that the model starts as it arrived.
+"""
 
 from __future__ import annotations
 

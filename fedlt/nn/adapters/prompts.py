@@ -1,5 +1,8 @@
-"""Jia et al.: Visual Prompt Tuning. ECCV 2022 (the shallow form). Learnt tokens join the sequence that a transformer's
-layers read, behind its first token, and leave it again behind the last layer."""
+"""Jia et al.: Visual Prompt Tuning.
+
+ECCV 2022 (the shallow form). Learnt tokens join the sequence that a transformer's layers read, behind its first token,
+and leave it again behind the last layer.
+"""
 
 from __future__ import annotations
 

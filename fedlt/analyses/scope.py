@@ -136,7 +136,8 @@ class Scopes:
 
     def table(self) -> pd.DataFrame:
         """All documents, and those of head, medium and tail classes: of, documents, right, tokens (median), scope,
-        dispersion, lead (means)."""
+        dispersion, lead (means).
+        """
         parts = {"all": self.documents} | dict(iter(self.documents.groupby("group")))
         order = [name for name in ("all", *SHOTS) if name in parts]
         return pd.DataFrame([{"of": name, **card(parts[name])} for name in order])

@@ -100,6 +100,7 @@ LINKS = {
 }
 SELECTIONS = {
     "uniform": "fedlt.cohorts.uniform:Uniform",
+    "by_size": "fedlt.cohorts.by_size:BySize",
     "power_of_choice": "fedlt.cohorts.power_of_choice:PowerOfChoice",
     "class_balanced": "fedlt.cohorts.class_balanced:ClassBalanced",
 }

@@ -74,5 +74,11 @@ def expect_tree(parents: NDArray[np.int64] | None, name: str, needs: tuple[str, 
         raise _problem(f"{name} needs a tree of classes; name the group column of parent classes, or list them")
 
 
+def expect_parents(by: str, parents: NDArray[np.int64] | None) -> None:
+    """Raise `ScenarioError` where a learner is to go by parents of classes and there are none."""
+    if by == "parent" and parents is None:
+        raise _problem("by: parent needs a tree of classes; name the group column of parent classes, or list them")
+
+
 def _problem(message: str) -> ScenarioError:
     return ScenarioError(Problem(KEY, message))

@@ -1,8 +1,9 @@
 """In which order, and how often, a site's samples are used.
 
 A sampler is a function of the site that gives one pass: positions in 0..n-1. All but `shuffled` draw n samples with
-replacement: first the class, by its share, then one of its samples. Shares are those of the site's own classes;
-a sample of several classes counts for the one that it follows (`followed`).
+replacement: first the group, by its share, then one of its samples. Groups are classes, or parents in a tree of
+classes; shares are those of the site's own groups. A sample of several classes counts for the one that it follows
+(`followed`).
 
 Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis: Decoupling Representation and Classifier for Long-Tailed
 Recognition. ICLR 2020, section 3: instance-balanced (power 1), square root (1/2), class-balanced (0), progressive.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from fedlt.data.site import Site
 
 Sampler = Callable[["Site"], NDArray[np.int64]]
+Groups = Literal["class", "parent"]
+"""What is balanced: classes, or their parents in the tree of `data.parents` (domains, superclasses)."""
 
 
 def shuffled(site: Site) -> NDArray[np.int64]:
@@ -50,43 +53,58 @@ def followed(site: Site) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return site.followed[2:]
 
 
-def draw(site: Site, shares: NDArray[np.float64], count: int | None = None) -> NDArray[np.int64]:
-    """[count] positions (n unless given): class c with probability shares[c], then any of its samples."""
+def grouped(site: Site, by: Groups = "class") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The group of each of the site's samples, [n], and how many each group has, [G]."""
     lead, counts = followed(site)
-    weights = (shares / np.maximum(counts, 1))[lead]
+    if by == "class":
+        return lead, counts
+    parents = site.task.parents
+    assert parents is not None, "expect_parents has seen to it"
+    return parents[lead], occurrences(parents[lead], int(parents.max()) + 1)
+
+
+def draw(site: Site, shares: NDArray[np.float64], count: int | None = None, by: Groups = "class") -> NDArray[np.int64]:
+    """[count] positions (n unless given): group g with probability shares[g], then any of its samples."""
+    group, counts = grouped(site, by)
+    weights = (shares / np.maximum(counts, 1))[group]
     number = site.num_samples if count is None else count
     return site.rng.choice(site.num_samples, number, p=weights / weights.sum())
 
 
 @dataclass(frozen=True)
 class Power:
-    """Class shares proportional to n_c^power: 1 is the data's own, 1/2 square root, 0 class-balanced."""
+    """Shares of groups proportional to n_g^power: 1 is the data's own, 1/2 square root, 0 balanced."""
 
     power: float = 0.0
+    by: Groups = "class"
 
     def __call__(self, site: Site) -> NDArray[np.int64]:
-        return draw(site, power_shares(followed(site)[1], self.power))
+        return draw(site, power_shares(grouped(site, self.by)[1], self.power), by=self.by)
 
 
 @dataclass(frozen=True)
 class Progressive:
-    """From the data's own shares to equal ones, by the share of the run that is done: (1 - t) n_c / n + t / C."""
+    """From the data's own shares to equal ones, by the share of the run that is done: (1 - t) n_g / n + t / G."""
+
+    by: Groups = "class"
 
     def __call__(self, site: Site) -> NDArray[np.int64]:
-        _, counts = followed(site)
-        return draw(site, (1 - site.now) * power_shares(counts, 1.0) + site.now * power_shares(counts, 0.0))
+        _, counts = grouped(site, self.by)
+        shares = (1 - site.now) * power_shares(counts, 1.0) + site.now * power_shares(counts, 0.0)
+        return draw(site, shares, by=self.by)
 
 
 @dataclass(frozen=True)
 class Cooldown:
-    """Shares proportional to n_c^(1 / temperature) until `until` of the run is done, the data's own after it.
+    """Shares proportional to n_g^(1 / temperature) until `until` of the run is done, the data's own after it.
 
     Li and others: Upsample or Upweight? Balanced Training on Heavily Imbalanced Datasets. NAACL 2025.
     """
 
     temperature: float = 5.0
     until: float = 0.5
+    by: Groups = "class"
 
     def __call__(self, site: Site) -> NDArray[np.int64]:
         heat = self.temperature if site.now < self.until else 1.0
-        return draw(site, power_shares(followed(site)[1], 1 / heat))
+        return draw(site, power_shares(grouped(site, self.by)[1], 1 / heat), by=self.by)

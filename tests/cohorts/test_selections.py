@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import fedlt
+from fedlt.cohorts.by_size import BySize
 from fedlt.cohorts.class_balanced import ClassBalanced, imbalance
 from fedlt.cohorts.power_of_choice import PowerOfChoice
 from fedlt.cohorts.selection import Pool
@@ -65,6 +66,16 @@ def test_uniform_cohorts_are_those_that_they_always_were() -> None:
         return sorted(Uniform().choose(Pool(round, 3, np.ones(8, np.int64), rng)))
 
     assert [cohort(round) for round in (1, 2, 3)] == [[0, 1, 2], [0, 1, 2], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(("temperature", "share"), [(1.0, 0.75), (2.0, 0.634), (0.5, 0.9)])
+def test_clients_come_by_their_sizes_and_the_temperature(temperature: float, share: float) -> None:
+    """Of 1 and 3 samples, one client a round: 3 / 4, sqrt 3 / (1 + sqrt 3), 9 / 10."""
+    found = [
+        BySize(temperature).choose(Pool(round, 1, np.array([1, 3]), np.random.default_rng(round)))[0]
+        for round in range(1500)
+    ]
+    assert np.mean(found) == pytest.approx(share, abs=0.03)
 
 
 def test_power_of_choice_takes_the_largest_losses_of_those_that_answered() -> None:

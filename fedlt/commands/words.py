@@ -48,8 +48,9 @@ WORDS = (
         "selections.md",
     ),
     Word(
-        "cross-device, cross-silo",
-        "Many small clients of which few take part in a round; or few large ones of which all do.",
+        "kinds of federations",
+        "Cross-device: many small clients, of which few take part in a round. Cross-silo: few large ones, of which "
+        "all do.",
         ("cross-device", "cross-silo"),
         "partitions.md",
     ),
@@ -96,7 +97,7 @@ WORDS = (
         "heterogeneity of labels",
         "Clients have different shares of the classes. `alpha` of a Dirichlet partition sets how different: smaller is "
         "more.",
-        ("non-iid", "non-IID", "label skew", "label shift", "statistical heterogeneity"),
+        ("non-IID", "label skew", "label shift", "statistical heterogeneity"),
         "partitions.md",
     ),
     Word(

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
@@ -39,6 +41,7 @@ html_title = "FedLT"
 html_show_sphinx = False
 html_static_path = ["static"]
 html_css_files = ["pages.css"]
+html_math_renderer = "mathml"  # which browsers draw themselves: the pages fetch no script
 
 
 def commands_page() -> str:
@@ -79,8 +82,21 @@ def write_pages(app: Any) -> None:
         shutil.copy(path, copies)
 
 
+def mathml(translator: Any, node: nodes.Element) -> None:
+    """A formula within a line or as a block of its own, as MathML."""
+    from latex2mathml.converter import convert
+
+    if isinstance(node, nodes.math_block):
+        formula = convert(node.astext(), display="block")
+        translator.body.append(f'<div class="formula">{formula}</div>\n')
+    else:
+        translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
-    """Connects the pages that are written, and how docstrings are read."""
+    """Connects the pages that are written, how docstrings are read, and what draws formulas."""
+    app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
     app.connect("builder-inited", write_pages)
     app.connect("autodoc-process-docstring", docstrings.to_rest)
     app.connect("doctree-read", docstrings.with_colons)

@@ -29,7 +29,7 @@ DOCS = ROOT / "docs"
 
 
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
-    for package in ("sphinx", "myst_nb", "furo"):
+    for package in ("sphinx", "myst_nb", "furo", "latex2mathml"):
         pytest.importorskip(package, reason="pip install -e '.[docs]' to build the pages")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", str(tmp_path / "trees")]
     done = subprocess.run([*command, str(DOCS), str(tmp_path / "html")], capture_output=True, text=True, check=False)
@@ -42,6 +42,8 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     assert "0.7*validation/generic/accuracy" in re.sub(r"<.*?>", "", page), (
         "an asterisk of a formula is taken for a mark"
     )
+    privacy = (html / "howto" / "privacy-and-compression.html").read_text(encoding="utf-8")
+    assert "<mfrac>" in privacy and "MathJax" not in privacy, "formulas are drawn without a script"
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         shown = (html / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
         assert "_images/" in shown or path.stem.startswith("03"), f"{path.name} is shown without its pictures"

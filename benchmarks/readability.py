@@ -66,7 +66,7 @@ class Reading:
     functions: all of their functions, methods and inner ones included.
     code: lines that hold code.
     comments: lines that hold a comment, whether alone or behind code.
-    docstrings: lines of docstrings, the blank ones among them left out.
+    docstrings: lines of docstrings, blank ones among them.
     """
 
     modules: int = 0
@@ -119,7 +119,7 @@ class Reading:
         self.modules += 1
         self.code += len(lines) - len(blank | documented | comments_alone)
         self.comments += len(commented)
-        self.docstrings += len(documented - blank)
+        self.docstrings += len(documented)
 
 
 def _function(

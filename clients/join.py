@@ -37,6 +37,7 @@ class Prior(Strategy):
     trained: Strategy
 
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
+        """The generic model's variants, adjusted by the newcomer's own class prior."""
         server = Server(client.model, client.flat, client.task, {}, client.received)
         generic = named_logits(self.trained.generic(server, x))
         prior = (client.class_counts / client.num_samples).log()
@@ -126,6 +127,11 @@ class Newcomers:
         return {f"{name}{figure.removeprefix('personal')}": value for figure, value in values.items()}
 
     def _send(self, work: Work, states: States, number: int) -> Report:
+        """Let the worker do a piece of work for the newcomers.
+
+        Raises:
+            FedLTError: where the code of one fails.
+        """
         round = self.worker.context.scenario.federation.rounds + 1 + number
         report = self.worker.run(Job(self.content, self.key, round, [work], self.shared, self.outbox, states))
         if report.failures:

@@ -253,6 +253,7 @@ def _without_folders(name: str) -> str:
 
 
 def _origin(scenario: Scenario, summary: Mapping[str, Any]) -> Origin:
+    """What a trained model is of: scenario, model, strategy and learner."""
     model, strategy, learner = (
         _without_folders(choice.name) for choice in (scenario.model, scenario.strategy, scenario.learner)
     )

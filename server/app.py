@@ -175,6 +175,7 @@ def _begun(initial: Initial) -> dict[str, Any]:
 
 
 def _meta(scenario: Scenario, federation: Federation, grid: Grid, command: str, parts: Assembly) -> dict[str, Any]:
+    """What `run.json` says of a run before its first round."""
     needs = *parts.strategy.needs, *parts.learner.needs, *parts.selection.needs
 
     return {

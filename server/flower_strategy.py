@@ -90,6 +90,7 @@ class FlowerStrategy(Strategy):
         return lines
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Rebuild Flower's strategy from the server's state, let it aggregate, and keep what it is then."""
         parts = list(updates)
         mean, trainable = combine(parts).mean, server.trainable
         inner = self._create(len(parts))
@@ -110,6 +111,11 @@ class FlowerStrategy(Strategy):
         server.state = {name: torch.from_numpy(value) for name, value in _kept(inner).items()}
 
     def _create(self, clients: int) -> flower.Strategy:
+        """Flower's strategy, which takes all nodes that it is given.
+
+        Args:
+            clients: of the cohort.
+        """
         kind = getattr(flower, self.strategy)
         everyone = {"fraction_train": 1.0, "min_train_nodes": 1, "min_available_nodes": 1}
         if self.strategy.startswith("DifferentialPrivacy"):
@@ -126,6 +132,7 @@ class _Cohort(InlineGrid):
 
 
 def _krum_remarks(name: str, inner: flower.MultiKrum, cohort: int) -> list[str]:
+    """Lines about Krum's settings that make it another method for so few clients."""
     lines = []
     if inner.num_nodes_to_select == 1:
         lines.append(f"{name} takes over the weights of one client, the one nearest to the others")
@@ -165,6 +172,12 @@ def _kept(inner: flower.Strategy) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _restore(inner: flower.Strategy, name: str, value: np.ndarray[Any, Any]) -> None:
+    """Set what one of Flower's strategies keeps between rounds.
+
+    Args:
+        name: of the attribute; `NAME/KEY` is an entry of a dictionary, `NAME#NUMBER` one of a list.
+        value: as `server.state` has kept it.
+    """
     if "/" in name:
         attribute, _, key = name.partition("/")
         setattr(inner, attribute, {**(getattr(inner, attribute) or {}), key: value})

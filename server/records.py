@@ -158,6 +158,12 @@ def _pack_statistics(statistics: dict[tuple[str, str], Arrays]) -> tuple[Lengths
 
 
 def _unpack_statistics(lengths: Lengths, tensors: dict[str, Tensor]) -> dict[tuple[str, str], Arrays]:
+    """Inverse of `_pack_statistics`.
+
+    Args:
+        lengths: of each array along its first axis, by statistic and model.
+        tensors: the arrays of all models, joined.
+    """
     found: dict[tuple[str, str], Arrays] = {}
     starts: dict[str, int] = {}
     for name, models in lengths.items():
@@ -183,6 +189,7 @@ def _config(content: RecordDict, name: str) -> ConfigRecord:
 
 
 def _by_client(tensors: dict[str, Tensor]) -> States:
+    """Tensors that are named `CLIENT/NAME`, by client and name."""
     states: States = {}
     for key, value in tensors.items():
         client, _, name = key.partition("/")

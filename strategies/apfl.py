@@ -46,6 +46,7 @@ class APFL(Strategy):
         client.model.part("share").data.clamp_(0, 1)
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
+        """The loss of the shared model plus that of the mixture with the client's own model v."""
         with torch.no_grad():
             client.model.part("share").clamp_(0, 1)
         shared = super().loss(client, batch)
@@ -67,6 +68,7 @@ class APFL(Strategy):
                 tensor.copy_(mixture)
 
     def personal(self, client: Client, x: Tensor) -> Logits:
+        """The mixture of both models, by the client's share: of their weights, or of their logits."""
         if self.mix == "weights":
             return super().personal(client, x)
         share, own = client.model.part("share"), client.model.part("own")

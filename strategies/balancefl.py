@@ -56,6 +56,10 @@ class BalanceFL(Strategy):
             model.head = DoubledHead(model.feature_dim, task.num_classes)
 
     def fit(self, client: Client) -> None:
+        """Local work with feature noise for rare classes and distillation for classes that the client lacks.
+
+        The received model is the teacher. Its features, and the deviations of each class, are those before training.
+        """
         client.keep_optimizer = self.optimizer_state == "kept"
         features = client.features()
         with torch.no_grad():

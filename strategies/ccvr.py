@@ -41,6 +41,7 @@ class CCVR(RetrainedHead):
     head_batch: Annotated[int, ">= 1"] = 64
 
     def conclude(self, client: Client) -> None:
+        """Send sums of the final features by class: counts [C], sums [C, D] and products for the covariances."""
         features, classes = client.features().double(), client.task.num_classes
         of_class = F.one_hot(client.data.y, classes).to(features)
         if self.covariance == "full":
@@ -52,6 +53,7 @@ class CCVR(RetrainedHead):
         client.extras |= {"counts": of_class.sum(0), "sums": of_class.T @ features, "products": products}
 
     def concluded(self, server: Server, updates: Iterable[Update]) -> None:
+        """Train the head again, on features drawn from the Gaussian of each class."""
         sums = combine(updates).sums
         means, covariances = moments(sums["counts"], sums["sums"], sums["products"])
         held = sums["counts"].nonzero().flatten()

@@ -40,6 +40,9 @@ class CLIMB(Strategy):
         server.outbox["factors"] = torch.ones_like(server.state["multipliers"])
 
     def fit(self, client: Client) -> None:
+        """Local work, before which the client sends the received model's loss: it decides whether the constraint is
+        broken.
+        """
         loss = mean_loss(client)  # of the received model
         if self.losses == "sums":
             loss = loss * math.ceil(float(client.received["mean_size"]) / client.trainer.local.batch_size)
@@ -50,6 +53,9 @@ class CLIMB(Strategy):
         return float(client.received["factors"][client.id])
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean of the changes, by the multipliers' weights, and a step of each multiplier by how far its loss
+        exceeds.
+        """
         whole = combine(updates)
         cohort, loss = list(whole.clients), whole.values["loss"]
         old, trainable = server.weights, server.trainable

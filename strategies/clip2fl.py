@@ -50,6 +50,7 @@ class CLIP2FL(CReFF):
         begin_vectors(server)
 
     def fit(self, client: Client) -> None:
+        """Local work with distillation from the similarities between samples and texts of their classes."""
         self.send_gradients(client)
         teacher, known = taught(client)
 
@@ -68,6 +69,7 @@ class CLIP2FL(CReFF):
         return self.temperature**2 * (given.exp() * (given - own)).sum(1).mean()
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Move the synthetic features towards their classes' vectors, then retrain the head as CReFF does."""
         whole = combine(updates)
         collect(server, whole.sums)
         server.state["features"] = self.drawn(server.state["features"], server.outbox[VECTORS])

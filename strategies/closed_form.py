@@ -47,6 +47,7 @@ class ClosedForm(RetrainedHead):
             super().fit(client)
 
     def conclude(self, client: Client) -> None:
+        """Send the moments of the least-squares problem: weights [C], sums [C, D], products [D, D] of the features."""
         features = client.features().double()
         counts = global_counts(client.task, features).double()
         weights = (
@@ -57,6 +58,7 @@ class ClosedForm(RetrainedHead):
         client.extras |= {"weights": weighted.sum(0), "sums": weighted.T @ features, "products": products}
 
     def concluded(self, server: Server, updates: Iterable[Update]) -> None:
+        """Solve for the head in closed form."""
         sums = combine(updates).sums
         with one_thread():
             head = self.solved(sums["weights"], sums["sums"], sums["products"])

@@ -65,6 +65,7 @@ class CReFF(RetrainedHead):
         client.extras["holders"] = (client.class_counts > 0).float()
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Match the synthetic features to the clients' mean gradients of the head, and retrain the head on them."""
         whole = combine(updates)
         holders = whole.sums["holders"]
         real = whole.sums["gradients"] / holders.clamp(min=1)[:, None, None]

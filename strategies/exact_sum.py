@@ -38,6 +38,11 @@ class ExactSum(Strategy):
         return float(not client.received[COUNTED][client.id])
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Add the counts of the cohort, and note whose are in.
+
+        Raises:
+            FedLTError: where a count is too large for float32 to hold it exactly.
+        """
         found = combine(updates)
         summed = server.weights + found.total
         if len(summed) and summed.max() >= EXACT:
@@ -47,6 +52,7 @@ class ExactSum(Strategy):
         server.outbox[COUNTED][list(found.clients)] = True
 
     def adapt(self, client: Client) -> None:
+        """Add the client's own counts to the received ones, `own` times."""
         if self.own:
             received = client.vector.clone()
             client.learner.finish(client)

@@ -39,6 +39,7 @@ class FedAMP(Strategy):
     pull: Literal["squared", "distance"] = "squared"  # distance: the norm, not squared, as in the common code
 
     def remarks(self, cohort: int) -> Iterable[str]:
+        """Say where the attention to other clients is so weak that all but train alone."""
         if self.sigma is None:
             return
 

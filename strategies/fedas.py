@@ -35,6 +35,7 @@ class FedAS(Strategy):
     align_lr: Annotated[float, "> 0"] = 0.01
 
     def fit(self, client: Client) -> None:
+        """Bring the received body near to what the client's own one knew, train it, and take the Fisher trace."""
         self.receive(client)
         client.train(self.loss)
         client.state["own"] = client.vector.clone()

@@ -32,6 +32,7 @@ class FedAvgPosthoc(FedAvg):
     tau_norm: Annotated[float, ">= 0", "<= 1"] = 1.0  # 1: rows of equal norm; 0: as they are, without the bias
 
     def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
+        """The plain head and its post-hoc corrections, for the class prior and for the norms of the classes."""
         features, head = server.model.encode(x), server.model.head
         weight = server.model.part("head.weight")
         plain = head(features)

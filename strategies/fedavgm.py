@@ -24,6 +24,7 @@ class FedAvgM(Strategy):
     lr: Annotated[float, "> 0"] = 1.0  # step size of the server
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """A step along the velocity: v <- momentum v + (w - mean), w <- w - lr v. Buffers take the mean."""
         old, new = server.weights, combine(updates).mean
         trainable = server.trainable
         velocity = server.state.get("velocity", torch.zeros_like(old[trainable]))

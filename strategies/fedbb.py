@@ -33,6 +33,9 @@ class FedBB(Strategy):
     skew: Annotated[float, ">= 0"] = 1.0  # how much a client's skew lowers its weight; 0: samples alone count
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
+        """Binary cross-entropy of each class, balanced within the client, with effective numbers of samples over
+        classes.
+        """
         logits = client.model(batch.x).float()
         positive = F.one_hot(batch.y, logits.shape[1]).to(logits)
         share = client.class_counts / client.class_counts.sum()

@@ -37,6 +37,7 @@ class FedCGNM(Strategy):
     beta: Annotated[float, ">= 0", "< 1"] = 0.9  # of the momenta; 0: the gradients themselves (the paper's FedCGN)
 
     def fit(self, client: Client) -> None:
+        """Local work along the sum of unit momenta, one for each group of classes of like frequency."""
         member = torch.from_numpy(grouped(client.class_counts.cpu().numpy(), self.groups)).to(client.start.device)
         momenta: dict[int, list[Tensor]] = {}
 

@@ -49,6 +49,7 @@ class FedCM(Strategy):
         client.extras["travel"] = client.start.new_tensor([self.weight(client) * client.travel])
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean model; the next direction is the mean gradient along the way, (w - mean) / travel."""
         whole, trainable = combine(updates), server.trainable
         new = whole.mean
         travel = whole.sums["travel"] / whole.weight

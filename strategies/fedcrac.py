@@ -80,6 +80,7 @@ class FedCRAC(Strategy):
         client.extras["means"], client.extras["variances"] = (counts[:, None] * part for part in (means, squares))
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean model, its head re-trained on virtual features drawn from the classes' means and variances."""
         whole = combine(updates)
         head = server.model.part("head.weight")
         before = head.detach().clone()

@@ -30,6 +30,7 @@ class FedDecorr(Strategy):
     beta: Annotated[float, ">= 0"] = 0.1  # weight of the penalty; 0 is FedAvg
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
+        """The loss plus `beta` times the Frobenius norm of the features' correlation; a single sample has none."""
         features = client.model.encode(batch.x)
         value = client.task.target.loss(client.model.head(features), batch.y)
         if not self.beta or len(batch) < 2:

@@ -39,6 +39,7 @@ class FedDF(Strategy):
     patience: Annotated[int, ">= 1"] = 20  # steps without a better student after which it ends; published: 1000
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean model, then distillation from the ensemble of the clients' models on data without labels."""
         apart = list(updates)
         server.weights = combine(apart).mean
         if self.steps:

@@ -48,6 +48,7 @@ class FedDisco(Strategy):
         return found / found.sum() if found.any() else share
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean with weights n_k - a d_k + b: the farther a client's classes are from equal, the less it counts."""
         cohort = list(updates)
         samples = torch.tensor([update.weight for update in cohort], dtype=torch.float64)
         distances = torch.cat([update.values["distance"] for update in cohort]).to(samples)

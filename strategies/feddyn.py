@@ -42,6 +42,7 @@ class FedDyn(Strategy):
         client.state["drift"] = client.start.new_zeros(len(client.start))
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
+        """The loss with the client's linear term and a quadratic pull towards the received model."""
         weights = client.weights()
         terms = weights @ client.state["drift"] + (weights - client.start).square().sum() / 2
         mean_size = client.received["mean_size"]
@@ -56,6 +57,7 @@ class FedDyn(Strategy):
         return 1.0
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean model, moved by the server's drift, which sums what the clients' models have moved."""
         whole = combine(updates)
         trainable = server.trainable
         moved = whole.total[trainable] - whole.weight * server.weights[trainable]

@@ -55,6 +55,7 @@ class FedETF(Strategy):
         return cross_entropy(client.model(batch.x) + log_counts(client.class_counts, self.absent), batch.y)
 
     def adapt(self, client: Client) -> None:
+        """Fine-tune prototypes and projection in turns, on features of the frozen backbone."""
         if self.turns:
             own = client.encoded()
             for _ in range(self.turns):

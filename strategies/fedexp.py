@@ -30,6 +30,7 @@ class FedExP(Strategy):
         client.extras["squares"] = self.weight(client) * change.square().sum()[None]
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """A step beyond the mean by the factor of the paper, which grows as the clients' changes disagree."""
         whole, trainable = combine(updates), server.trainable
         old, new = server.weights.clone(), whole.mean
         change = new[trainable] - old[trainable]

@@ -63,6 +63,7 @@ class FedGraB(Strategy):
         return torch.where(place >= 0, 1 - alone, 0.0)
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
+        """Binary cross-entropy of each class, whose weights a controller sets by the gradients' accumulated error."""
         logits = client.model(batch.x).float()
         target = F.one_hot(batch.y, logits.shape[1]).float()
         weight = torch.where(target > 0, *self.weights(client))

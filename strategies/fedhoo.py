@@ -49,6 +49,7 @@ class FedHOO(Strategy):
     rho: Annotated[float, "> 0", "< 1"] = 0.5  # by which that falls with every halving
 
     def remarks(self, cohort: int) -> Iterable[str]:
+        """Refuse cohorts whose combinations of models are too many to be tried."""
         if cohort > MOST:
             tried = f"fedhoo tries every combination of two models per client, 2^{cohort} of a cohort of {cohort}"
             message = f"{tried}; let at most {MOST} clients take part in a round"
@@ -60,6 +61,7 @@ class FedHOO(Strategy):
         server.state["plays"] = torch.zeros(0, 4, dtype=torch.float64, device=server.weights.device)
 
     def fit(self, client: Client) -> None:
+        """Two local models, each trained at one of the two sampling rates that the server has chosen."""
         rates = client.received["rates"].tolist() if "rates" in client.received else FIRST
         start, found = client.vector.clone(), []
         for rate in rates:
@@ -69,6 +71,7 @@ class FedHOO(Strategy):
         client.vector, client.extras["second"] = found
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Try every combination of the clients' two models, take the best, and note which rates won."""
         held = list(updates)
         weights = torch.tensor([update.weight for update in held]).to(server.weights)
         models = torch.stack([torch.stack([update.mean, update.sums["second"]]) for update in held])

@@ -47,6 +47,7 @@ class FedIC(Strategy):
     label: Annotated[float, ">= 0", "<= 1"] = 0.5  # weight of the labelled samples in it
 
     def setup(self, server: Server) -> None:
+        """The calibration before any round: it changes nothing, and its gate is drawn."""
         bound = server.model.feature_dim**-0.5
         gate = torch.from_numpy(server.rng.uniform(-bound, bound, server.model.feature_dim + 1)).to(server.weights)
         classes = server.task.num_classes
@@ -54,6 +55,7 @@ class FedIC(Strategy):
         server.state["fedic/calibration"] = torch.cat([ones, zeros[:1], ones, zeros, gate])
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean model, then calibration and distillation from the calibrated ensemble."""
         apart = list(updates)
         server.weights = combine(apart).mean
         if self.steps:

@@ -25,6 +25,7 @@ class FedNova(Strategy):
     needs: ClassVar[tuple[str, ...]] = ("sgd",)
 
     def fit(self, client: Client) -> None:
+        """Local work whose change is divided by the summed step size, so that no client counts for its many steps."""
         super().fit(client)
         shared, count = client.vector.clone(), len(client.start)
         shared[:count] = client.start - (client.start - shared[:count]) / client.travel
@@ -32,6 +33,7 @@ class FedNova(Strategy):
         client.extras["travel"] = client.start.new_tensor([client.num_samples * client.travel])
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean of the normalised changes, times the mean of the summed step sizes."""
         whole = combine(updates)
         old, new = server.weights, whole.mean
         trainable = server.trainable

@@ -34,6 +34,7 @@ class FedNPC(FedAvgPosthoc):
     likeness: Annotated[float, ">= -1", "<= 1"] = 0.95  # smallest cosine with the trained head; -1: all steps are taken
 
     def generic(self, server: Server, x: Tensor) -> dict[str, Tensor]:
+        """The prototype head beside the trained one, plain and adjusted for the class prior."""
         if "npc" not in server.state:  # once for each evaluation: workers see a server without state
             server.state["npc"] = self.retrain(server)
         npc = logits(server.model.encode(x), server.state["npc"])

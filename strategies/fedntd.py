@@ -31,6 +31,7 @@ class FedNTD(Strategy):
     tau: Annotated[float, "> 0"] = 1.0  # temperature
 
     def fit(self, client: Client) -> None:
+        """Local work with distillation from the received model on the classes that are not the sample's."""
         if not self.beta:
             client.train(self.loss)
             return

@@ -47,6 +47,7 @@ class FedPAC(Strategy):
         server.outbox["known"] = torch.zeros(size[:1], device=server.weights.device)
 
     def fit(self, client: Client) -> None:
+        """Train the head, take statistics of the received body, then train the body towards the prototypes."""
         self.adapt(client)
         features = client.features()
         means = class_means(features, client)
@@ -75,6 +76,7 @@ class FedPAC(Strategy):
                     parameter.copy_(client.received[name])
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean backbone, the prototypes, and for each client the mixture of heads that suits it best."""
         held = list(updates)
         whole = combine(held)
         heads: list[dict[str, Tensor]] = []

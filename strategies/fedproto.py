@@ -50,6 +50,7 @@ class FedProto(Strategy):
         return loss + self.pull * (client.received["known"][batch.y, None] * away.square()).mean()
 
     def fit(self, client: Client) -> None:
+        """Local work, after which the client sends the mean feature of each of its classes."""
         super().fit(client)
         features = client.features()
         sums = torch.zeros_like(client.received["prototypes"]).index_add_(0, client.data.y, features)
@@ -57,6 +58,7 @@ class FedProto(Strategy):
         client.extras["holders"] = (client.class_counts > 0).float()
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """A class's prototype is the mean over the clients that have it; without any it stays."""
         sums = combine(updates).sums
         held = sums["holders"] > 0
         means = sums["means"] / sums["holders"].clamp(min=1)[:, None]

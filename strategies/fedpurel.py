@@ -45,6 +45,7 @@ class FedPuReL(Strategy):
     alpha: Annotated[float, ">= 0", "<= 1"] = 0.99  # weight of the private branch's own loss; the rest: of the sum's
 
     def build(self, model: Net, task: Task) -> None:
+        """A residual model beside the shared one, whose head begins at zero, and the frozen teacher."""
         residual = copy.deepcopy(model)
         for parameter in residual.head.parameters():
             nn.init.zeros_(parameter)
@@ -55,6 +56,7 @@ class FedPuReL(Strategy):
         begin_vectors(server)
 
     def fit(self, client: Client) -> None:
+        """Train the global branch by purified gradients, and the private branch beside it."""
         teacher, known = taught(client)
         received = torch.cat(client.scan(lambda batch: client.model(batch.x)))
 

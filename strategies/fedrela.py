@@ -42,6 +42,7 @@ class FedReLa(Wrapping):
         return super().obstacle(model, task)
 
     def fit(self, client: Client) -> None:
+        """Plain local work at first; then samples of frequent classes that look like a rare one have its label."""
         if client.progress < self.start:
             super().fit(client)
             return

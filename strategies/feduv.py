@@ -30,6 +30,9 @@ class FedUV(Strategy):
     uniformity: Annotated[float, ">= 0"] = 0.5  # weight of the features' closeness (its mu); both 0: FedAvg
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
+        """The loss, with penalties for probabilities that vary too little over the batch, and for features that lie too
+        near.
+        """
         features = client.model.encode(batch.x)
         logits = client.model.head(features)
         value = F.cross_entropy(logits, batch.y)

@@ -37,6 +37,7 @@ class FedWCM(FedCM):
         return float(client.received["alpha"])
 
     def weight(self, client: Client) -> float:
+        """exp(score / temperature), with the score high for clients that hold what the federation lacks."""
         known = torch.from_numpy(client.task.class_counts).to(client.start)
         lacking = 1 / len(known) - known / known.sum()
         largest = float(lacking.abs().max())
@@ -50,6 +51,7 @@ class FedWCM(FedCM):
         client.extras["counts"] = client.class_counts.float()
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The next share of a client's own gradient is the larger, the farther the cohort's classes are from equal."""
         whole = combine(updates)
         counts = whole.sums["counts"]
         distance = (counts / counts.sum() - 1 / len(counts)).abs().sum() / 2

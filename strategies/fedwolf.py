@@ -36,6 +36,7 @@ class FedWolf(Strategy):
     foldable: ClassVar[bool] = False  # models are judged one by one
 
     def setup(self, server: Server) -> None:
+        """No client is ranked yet. Raises `ScenarioError` without validation data, by which models are sorted."""
         expect_validation(server, "fedwolf sorts the clients' models")
         device = server.weights.device
         server.state["rank"] = torch.full((server.num_clients,), -1, device=device)
@@ -51,6 +52,7 @@ class FedWolf(Strategy):
             client.vector = client.received["model"]
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Sort the clients' models by validation, and move the others towards the best; each client gets its own."""
         held = list(updates)
         clients = [update.clients[0] for update in held]
         with one_thread():

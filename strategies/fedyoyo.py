@@ -48,12 +48,16 @@ class FedYoYo(Strategy):
         server.outbox["shares"] = server.weights.new_full((server.task.num_classes,), 1 / server.task.num_classes)
 
     def fit(self, client: Client) -> None:
+        """Send the effective number of samples of each class, by the features' diversity, then train."""
         order = torch.from_numpy(client.rng.permutation(client.num_samples)).to(client.start.device, non_blocking=True)
         features, y = client.features()[order], client.data.y[order]
         client.extras["effective"] = effective_numbers(features, y, client.task.num_classes)
         super().fit(client)
 
     def loss(self, client: Client, batch: Batch) -> Tensor:
+        """Cross-entropy on two views with logits adjusted by global shares, and distillation from the weak to the
+        strong one.
+        """
         views = torch.cat([batch.x, client.view(batch, self.strong)])
         logits = client.model(views).float() + (self.shares(client) ** self.tau + 1e-9).log()
         teacher, student = logits.detach()[: len(batch)], logits[len(batch) :]
@@ -69,6 +73,7 @@ class FedYoYo(Strategy):
         return kept * client.received["shares"] + (1 - kept) * client.class_counts / client.num_samples
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean model; the global shares follow the effective numbers by a running mean."""
         whole = combine(updates)
         now = 1 + whole.sums["effective"]
         kept = server.state.get("effective", now)

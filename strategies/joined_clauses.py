@@ -30,6 +30,7 @@ class JoinedClauses(Strategy):
     needs: ClassVar[tuple[str, ...]] = ("clause_model", "prompt_updates")
 
     def setup(self, server: Server) -> None:
+        """Tell clients how many they are. Raises `ScenarioError` where there are fewer clauses than clients."""
         count = len(_clauses(server).literals)
         if count < server.num_clients:
             what = f"{count} clauses are fewer than the {server.num_clients} clients that share them"
@@ -44,6 +45,7 @@ class JoinedClauses(Strategy):
         return 1.0
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Put the clauses of the cohort in the places of its clients; all others stay."""
         found, clauses = combine(updates), _clauses(server)
         for client in found.clients:
             clauses.clear(_share(len(clauses.literals), server.num_clients, client))

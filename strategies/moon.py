@@ -52,6 +52,7 @@ class MOON(Strategy):
             model.head = ProjectedHead(model.feature_dim, self.projection, task.num_classes)
 
     def fit(self, client: Client) -> None:
+        """Local work, with features pulled to the received model's and away from those of the client's last model."""
         if not self.mu:
             client.train(self.loss)
             return

@@ -67,6 +67,7 @@ class PFedFDA(Strategy):
         model.head = GaussianHead(task.num_classes, model.feature_dim)
 
     def fit(self, client: Client) -> None:
+        """Train the backbone under the Gaussian head of the received means and covariance, then re-estimate these."""
         head = client.model.head
         assert isinstance(head, GaussianHead)
         with one_thread():

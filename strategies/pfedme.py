@@ -34,6 +34,7 @@ class PFedMe(Strategy):
     beta: Annotated[float, "> 0"] = 1.0  # step of the server towards the clients' mean
 
     def fit(self, client: Client) -> None:
+        """Approach the personal model from the own one w by some steps, and move w towards it; repeat."""
         own = client.start.clone()
 
         def loss(client: Client, batch: Batch) -> Tensor:
@@ -70,6 +71,7 @@ class PFedMe(Strategy):
             client.vector = client.state["own"]
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """w <- (1 - beta) w + beta mean. Buffers take the mean."""
         old, new, trainable = server.weights, combine(updates).mean, server.trainable
         if self.beta != 1:
             new[trainable] = old[trainable] + self.beta * (new[trainable] - old[trainable])

@@ -28,6 +28,9 @@ class QFedAvg(Strategy):
     lipschitz: Annotated[float, "> 0"] | None = None  # L; null: one over `local.lr`
 
     def fit(self, client: Client) -> None:
+        """Local work, with the power of the received model's loss, and the bound of the curvature, for the server's
+        step.
+        """
         loss = mean_loss(client) + SMALLEST_LOSS
         super().fit(client)
 
@@ -41,6 +44,7 @@ class QFedAvg(Strategy):
         return float(client.extras["power"])
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The mean change, by the summed powers of the losses over the summed normalisers."""
         whole, trainable = combine(updates), server.trainable
         step = whole.sums["power"] / whole.sums["normaliser"]
         new = whole.mean

@@ -51,6 +51,7 @@ class RatioLoss(Strategy):
         return (client.received["class_weights"][batch.y] * each).mean()
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Class weights from how the head's rows have changed on the server's own samples, then the mean model."""
         if self.strength:
             found = ratios(self.changes(server)).clamp(max=self.most)
             server.outbox["class_weights"] = 1 + self.strength * found

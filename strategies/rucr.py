@@ -49,12 +49,14 @@ class RUCR(RetrainedHead):
     means: Literal["evaluation", "training"] = "evaluation"  # mode in which features of class means are computed
 
     def setup(self, server: Server) -> None:
+        """No prototypes yet, and equal shares of all classes."""
         classes, like = server.task.num_classes, server.weights
         for name in ("prototypes", "directions"):
             server.outbox[name] = like.new_zeros(classes, server.model.feature_dim)
         server.outbox["shares"] = like.new_full((classes,), 1 / classes)
 
     def fit(self, client: Client) -> None:
+        """Send the sums of the features by class, train, and in the last rounds send a rectified head."""
         features = client.features()
         onehot = F.one_hot(client.data.y, client.task.num_classes).float()
         averaged = self._in_training(client) if self.means == "training" else features
@@ -104,6 +106,7 @@ class RUCR(RetrainedHead):
         return regress(mixed, labels, head, rng, self.head_epochs, self.head_lr, self.head_batch)
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """Prototypes, directions and shares of the classes over the clients that have them; then the mean model."""
         whole, outbox = combine(updates), server.outbox
         counts = whole.sums["counts"]
         for name, total in (("prototypes", "sums"), ("directions", "directions")):

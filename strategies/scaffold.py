@@ -42,6 +42,7 @@ class SCAFFOLD(Strategy):
         return super().loss(client, batch) + client.weights() @ correction
 
     def fit(self, client: Client) -> None:
+        """Local work, after which the client's control variate is its mean gradient on the way."""
         super().fit(client)
         old = client.state["control"]
         moved = client.start - client.weights().detach()
@@ -49,6 +50,7 @@ class SCAFFOLD(Strategy):
         client.extras["control"] = client.num_samples * (client.state["control"] - old)
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        """The server's control variate moves by the clients' changes; the model steps along their mean."""
         whole = combine(updates)
         server.outbox["control"] = server.outbox["control"] + whole.sums["control"] / server.num_samples
         old, new = server.weights, whole.mean

@@ -69,6 +69,13 @@ def _environment(home: Path, port: int, control_port: int) -> dict[str, str]:
 
 @contextmanager
 def _superlink(environment: dict[str, str], home: Path, port: int, control_port: int) -> Iterator[None]:
+    """A SuperLink of its own, ready for `flwr run`, within the block.
+
+    Args:
+        environment: of the process.
+        home: folder for its log and database.
+        port, control_port: of its two APIs.
+    """
     command = [_script("flower-superlink"), *superlink_options(port, control_port)]
     log = home / "superlink.log"
     with log.open("wb") as sink:
@@ -113,17 +120,20 @@ def _flwr(arguments: list[str], environment: dict[str, str], echo: bool) -> None
 
 
 def _script(name: str) -> str:
+    """The path of a program that is installed beside this Python."""
     path = Path(sys.executable).parent / name
     return str(path) if path.exists() else name
 
 
 def _free_port() -> int:
+    """A port of this machine that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:
+    """Whether something listens on the port."""
     with socket.socket() as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -77,12 +77,14 @@ class LocalGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
+        """A message of Flower's. Its time to live has no meaning within a machine."""
         return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self._nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Answer the messages at once, and keep the replies for `pull_messages`."""
         waiting = list(messages)
         first = len(self._replies)
         for number, message in enumerate(waiting):
@@ -109,5 +111,6 @@ class InlineGrid(LocalGrid):
         self._app = client_app
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
+        """The replies to the messages, in any order; here one after the other, in this process."""
         for message in messages:
             yield self._app(message, new_context(message.metadata.dst_node_id))

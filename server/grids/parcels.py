@@ -100,6 +100,11 @@ class Parcels:
         weakref.finalize(mapped.obj, _rename, path, free).atexit = False
 
     def _write(self, content: Any) -> str | None:
+        """Write a large byte string to a file.
+
+        Returns:
+            The file's name; None for what is small or no byte string, and travels within the object.
+        """
         if not _is_bytes(content) or len(content) < LARGE:
             return None
         if self._shared is not None and id(content) in self._shared:
@@ -110,6 +115,11 @@ class Parcels:
         return name
 
     def _write_file(self, content: Any) -> str:
+        """Write content to a new file, or to the memory of one that nobody reads any more.
+
+        Returns:
+            The file's name.
+        """
         self._count += 1
         again = type(content) is np.ndarray
         path = self.folder / f"{os.getpid()}-{self._count}{AGAIN if again else ''}"
@@ -164,5 +174,6 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _map(path: Path) -> memoryview:
+    """The content of a file, read where it is used."""
     with path.open("rb") as file:  # a private mapping: nobody else sees what is written to it
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))

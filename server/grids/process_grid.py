@@ -56,6 +56,7 @@ class ProcessGrid(LocalGrid):
         self._start(workers)
 
     def _start(self, workers: int) -> None:
+        """Fork so many workers, which inherit the federation."""
         context = get_context("fork")
         gc.freeze()  # a collection in a worker would write to the pages of everything it inherits, and so copy them
         for _ in range(workers):
@@ -74,6 +75,7 @@ class ProcessGrid(LocalGrid):
         return self._replaced
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
+        """Deal the messages to the workers, and replace those that die."""
         waiting = WorkQueues(messages, [cost_of(message) for message in messages], len(self._workers))
         held: dict[Connection, deque[Message]] = {pipe: deque() for pipe in self._workers}
         losses: Counter[int] = Counter()  # by message
@@ -117,6 +119,7 @@ class ProcessGrid(LocalGrid):
                     yield self._read(packed)
 
     def _read(self, packed: bytes) -> Message:
+        """A worker's answer. Raises `FedLTError` with its traceback where it failed."""
         answer = self._parcels.unpack(packed, keep=False)
         if isinstance(answer, str):
             raise FedLTError(f"a worker failed:\n\n{answer.rstrip()}")
@@ -131,6 +134,7 @@ class ProcessGrid(LocalGrid):
         return process.exitcode
 
     def _end(self, pipe: Connection) -> ForkProcess:
+        """Kill a worker's process."""
         process = self._workers.pop(pipe)
         pipe.close()
         process.kill()
@@ -138,6 +142,7 @@ class ProcessGrid(LocalGrid):
         return process
 
     def close(self) -> None:
+        """End all workers, and delete the files of their messages."""
         for pipe in list(self._workers):
             self._end(pipe)
         self._folder.delete()

@@ -119,6 +119,7 @@ def main(listener: socket.socket) -> None:
 
 
 def _load(modules: tuple[str, ...]) -> None:
+    """Import the modules that every worker needs, before any is forked."""
     for module in modules:
         import_module(module)
     gc.collect()
@@ -133,6 +134,7 @@ def _user(caller: socket.socket) -> int:
 
 
 def _hear(caller: socket.socket) -> _Call:
+    """A call: the worker's arguments, its environment and folder, and the descriptors of its output."""
     said, streams, _, _ = socket.recv_fds(caller, 2**16, len(STREAMS))
     while part := caller.recv(2**16):
         said += part

@@ -79,12 +79,14 @@ class RayGrid(LocalGrid):
         return self._pool.replaced
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
+        """Let the pool answer, and clear up after workers that were lost."""
         with self._transport.sending(messages) as call:
             yield from map(self._transport.read, self._pool.answer(messages, call))
         while self._pool.lost:  # not before all answers have been read
             self._transport.clear_after(self._pool.lost.pop())
 
     def close(self) -> None:
+        """End the workers, and Ray where it was started here."""
         self._pool.close()
         if self._folder is not None:
             self._folder.delete()
@@ -105,12 +107,14 @@ def _mapped_by_name(on: bool) -> Iterator[None]:
 
 
 def _place(array: np.memmap[Any, Any]) -> Any:
+    """Where a mapped array lies, in the place of its content; a copy in memory is given as it is."""
     if array.filename is None or array.base is not array._mmap:  # type: ignore[attr-defined]  # a copy, or a part
         return np.array(array)
     return str(array.filename), str(array.dtype), array.offset, array.shape
 
 
 def _open(place: Any) -> NDArray[Any]:
+    """Inverse of `_place`, in a worker."""
     if isinstance(place, np.ndarray):
         return place
     name, dtype, offset, shape = place

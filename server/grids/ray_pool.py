@@ -102,6 +102,7 @@ class Pool:
         self.workers, self._held, self._starting, self._pids = [], {}, {}, {}
 
     def _feed(self, waiting: WorkQueues[_Task], running: dict[Any, tuple[Any, _Task]], call: Call) -> None:
+        """Give every worker that has started what it may hold."""
         for _ in range(2):  # the first for everybody before the second for anybody
             for worker, held in self._held.items():
                 task = waiting.take(worker, held)
@@ -110,6 +111,11 @@ class Pool:
                     self._held[worker] += 1
 
     def _started(self, reference: Any) -> None:
+        """Note that a worker has started, or replace it where it ended before.
+
+        Args:
+            reference: to the end of its installation.
+        """
         worker = self._starting.pop(reference)
         try:
             self._pids[worker] = ray.get(reference)  # raises what went wrong in the installation itself
@@ -123,6 +129,7 @@ class Pool:
             self._held[worker] = 0
 
     def _replace(self, worker: Any) -> None:
+        """Start another worker in the place of one that is lost."""
         if worker not in self.workers:  # it had another call
             return
         self._held.pop(worker, None)

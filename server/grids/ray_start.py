@@ -109,6 +109,7 @@ class _Node(ray._private.node.Node):  # type: ignore[misc]
         """No dashboard."""
 
     def start_raylet(self, *arguments: Any, **options: Any) -> None:
+        """Start the node's daemon without agents, and with workers that are forked."""
         if self._forks is not None:
             os.environ[ray_forked.ADDRESS] = self._forks.address
             os.environ[ray_forked.WORKER] = self._ray_params.worker_path
@@ -119,6 +120,7 @@ class _Node(ray._private.node.Node):  # type: ignore[misc]
             super().start_raylet(*arguments, **options)
 
     def kill_all_processes(self, *arguments: Any, **options: Any) -> None:
+        """End the node, and what forks its workers."""
         super().kill_all_processes(*arguments, **options)
         if self._forks is not None:
             self._forks.end()
@@ -130,6 +132,7 @@ BUILD = "_build_python_executable_command_memory_profileable"
 
 @contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Within the block, the attribute has another value."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -50,6 +50,7 @@ class Files:
 
     @contextmanager
     def sending(self, messages: Sequence[Message]) -> Iterator[Call]:
+        """Within the block, what a worker is called with for a message: its name, its arrays being files."""
         with self._parcels.shared():
             yield lambda message: (self._parcels.pack(message),)
 
@@ -60,9 +61,11 @@ class Files:
         self._parcels.clear_after(pid)
 
     def receive(self, packed: bytes) -> Message:
+        """Put the common records back into a message. What came with the message before is not fetched again."""
         return self._parcels.unpack(packed, keep=True)  # type: ignore[no-any-return]
 
     def reply(self, message: Message) -> bytes:
+        """The reply as it is, its arrays given to Ray without a copy."""
         return self._parcels.pack(message)
 
 
@@ -76,6 +79,7 @@ class Store:
 
     @contextmanager
     def sending(self, messages: Sequence[Message]) -> Iterator[Call]:
+        """Within the block, what a worker is called with for a message; what several messages hold is stored once."""
         uses = Counter(id(record) for message in messages for record in message.content.values())
         stored: dict[int, Any] = {}
         calls: dict[int, tuple[Any, ...]] = {}

@@ -78,6 +78,7 @@ class Choosing:
         }
 
     def _pool(self, round: int) -> Pool:
+        """What a selection may know of the clients in a round."""
         rng = seeding.generator(self.seed, "cohort", round)
         return Pool(round, self.size, self.sizes, rng, self.counts, devices=self.devices)
 

@@ -63,6 +63,7 @@ class Failures:
             self._apart = True
 
     def _tell(self, round: int, failure: Failure) -> None:
+        """Log that a client is left out, and its traceback once."""
         what = {
             "train": "round", "select": "the selection for round",
             "conclude": "the exchange after round", "evaluate": "the evaluation after round",

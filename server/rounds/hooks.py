@@ -106,6 +106,7 @@ class Hooks:
             self.run.stopped = Stop(**stopped)
 
     def _call(self, hook: str) -> None:
+        """Call a hook of every callback. What a user's own raises names callback, hook and round."""
         for callback in self.first:
             self._ask(callback, "", hook)
 
@@ -119,6 +120,7 @@ class Hooks:
             self._ask(callback, "", hook)
 
     def _ask(self, callback: Callback, name: str, hook: str) -> None:
+        """Call one hook, during which `run.stop` knows who asks."""
         self.run.calling = name, hook
         getattr(callback, hook)(self.run)
         self.run.calling = "", ""

@@ -39,6 +39,7 @@ def give_own_data(server: Server, scenario: Scenario, federation: Federation, pa
     needs, held = parts.strategy.needs, federation.validation
 
     def rows(x: NDArray[Any], y: Tensor) -> Rows:
+        """Rows at the server, opened on its device."""
         device = server.weights.device
         inputs = parts.task.inputs.open(x, device)
         return Rows(inputs, y.to(device), torch.arange(len(y), device=device))

@@ -55,6 +55,7 @@ class Patience(Callback):
         self.state = self.keeper.writer.summary.get("early_stopping", {})
 
     def on_evaluation(self, run: RunState) -> None:
+        """Keep the best models, and stop the run where patience is exhausted."""
         assert run.evaluation is not None
         if self.hear(run.evaluation):
             self.keeper.keep()
@@ -77,6 +78,7 @@ class Patience(Callback):
         return False
 
     def _value(self, figures: dict[str, float]) -> float:
+        """The figure that is watched; at first it is chosen, unless the scenario names it."""
         if self.figure is None:
             self.figure = watched(figures)
         if self.figure not in figures:

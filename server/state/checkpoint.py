@@ -172,6 +172,7 @@ class Checkpoints:
         return None, warnings
 
     def _load(self, checkpoint: Checkpoint, progress: Progress) -> None:
+        """Bring the progress to where the checkpoint was written."""
         progress.states.restore(checkpoint.extents)
         tensors = load_file(checkpoint.folder / SERVER)
         kept = {name: tensors.pop(name) for name in list(tensors) if name.startswith("links/")}
@@ -206,6 +207,7 @@ class Checkpoints:
         durable.discard(self.folder)
 
     def _prune(self, progress: Progress) -> None:
+        """Delete the checkpoints that nothing needs any more."""
         folders = sorted(self._folders())
         heads = {folder: head for folder in folders if (head := _readable_head(folder)) is not None}
 
@@ -231,6 +233,11 @@ class Checkpoints:
         return [path for path in self.folder.glob("*") if path.name.isdigit() and path.is_dir()]
 
     def _refuse_others(self, head: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another scenario, of other data or of other code.
+
+        Args:
+            head: what the checkpoint says of itself.
+        """
         here = self.identity
         if head["scenario_hash"] == here["scenario_hash"]:
             remedy = "--force starts over, another --out keeps what is there"
@@ -269,6 +276,7 @@ def versions() -> dict[str, str]:
 
 
 def _server_tensors(progress: Progress) -> dict[str, Any]:
+    """All tensors of a checkpoint but the clients': those of the server and of the links."""
     kept = memory.pack(progress.links)[1].items()
     return progress.tensors() | {f"links/{name}": value.detach().cpu().contiguous() for name, value in kept}
 
@@ -284,6 +292,12 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _read_head(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself.
+
+    Raises:
+        ValueError: where the file was altered or torn.
+        FedLTError: for another version's.
+    """
     head: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if head.pop("checksum", None) != _sum(head):
         raise ValueError(f"{MANIFEST} does not have the content that was written")

@@ -108,6 +108,7 @@ _locks: set[int] = set()
 
 
 def _let_go() -> None:
+    """Give up the locks that were inherited by a fork."""
     for descriptor in _locks:
         os.close(descriptor)
     _locks.clear()

@@ -58,6 +58,7 @@ class Interrupts:
         self._last = now
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        """Hear a signal: the first one asks for the end of the round, the second for the end at once."""
         if self.number is not None:
             threading.Thread(target=self._end, daemon=True).start()
             raise KeyboardInterrupt
@@ -76,5 +77,6 @@ class Interrupts:
                 return
 
     def _end(self) -> None:
+        """End the process where it does not end by itself in time."""
         if not self._left.wait(LAST):
             os._exit(128 + (self.number or 0))

@@ -111,6 +111,7 @@ class Keeper(Callback):
         return found, warnings
 
     def on_round(self, run: RunState) -> None:
+        """Write a checkpoint after a round, where one is due."""
         assert self._progress is not None
         self.after_round(self._progress)
 
@@ -142,6 +143,7 @@ class Keeper(Callback):
         self._save(self._progress)
 
     def _save(self, progress: Progress) -> None:
+        """Write a checkpoint, with what callbacks remember."""
         kept = self._hooks.kept() if self._hooks is not None else None
         self.checkpoints.save(progress, self.writer, self.seconds, kept)
 
@@ -200,6 +202,7 @@ class Keeper(Callback):
         return progress.open_ended and self.every != 0 and (self.every != "auto" or size <= END_BYTES)
 
     def _due(self, round: int) -> bool:
+        """Whether a checkpoint is due after the round, by rounds or by time."""
         if round in self.checkpoints.keeps:
             return True
         if self.every == "auto":

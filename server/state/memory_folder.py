@@ -43,6 +43,7 @@ def _has_room(home: Path) -> bool:
 
 
 def _delete_unless_held(folder: Path) -> None:
+    """Delete a folder of a process that has ended; one that lives holds a lock on it."""
     with suppress(OSError):  # it is gone by now, or somebody else's, or held
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -139,6 +139,7 @@ class StateStore:
         self._segments, self._where, self._live, self._open = [], {}, 0, False
 
     def _append(self, client: int, content: bytes) -> None:
+        """Write a client's record to the last segment."""
         if not self._open:
             self._begin()
         segment = self._segments[-1]
@@ -146,12 +147,14 @@ class StateStore:
         self._put(client, segment, offset, len(content))
 
     def _put(self, client: int, segment: _Segment, offset: int, length: int) -> None:
+        """Note where a client's record lies; its former one is then dead."""
         if client in self._where:
             self._live -= HEAD.size + self._where[client][2]
         self._live += HEAD.size + length
         self._where[client] = segment, offset, length
 
     def _begin(self) -> None:
+        """Begin a new segment, whose number no other one has."""
         durable.make(self.folder)
         numbers = [int(path.stem) for path in self.folder.glob("*.states")]  # also those that only a checkpoint needs
         path = self.folder / f"{max(numbers, default=0) + 1:06d}.states"
@@ -159,6 +162,7 @@ class StateStore:
         self._open = True
 
     def _compact(self) -> None:
+        """Write all live records to new segments, and close the old ones."""
         old = list(self._segments)
         self._begin()
         for client in self.clients():

@@ -15,7 +15,7 @@ PACKAGES = ("fedlt", "clients", "server", "strategies")
 MOST_AIRLESS = 0.15
 
 # Lines of docstrings for each line of code, over all packages.
-FEWEST_DOCSTRINGS = 0.25
+FEWEST_DOCSTRINGS = 0.31
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.readability.LONG", 4)
     reading = Reading()
     reading.add(SOURCE, "own.py")
-    assert (reading.modules, reading.code, reading.comments, reading.docstrings) == (1, 7, 1, 4)
+    assert (reading.modules, reading.code, reading.comments, reading.docstrings) == (1, 7, 1, 5)
     assert [(each.place, each.name, each.lines) for each in reading.long] == [
         ("own.py:7", "airless", 4),
         ("own.py:14", "airy", 4),

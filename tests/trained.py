@@ -11,7 +11,7 @@ PACKAGES = {
     "joined_clauses": ("green_tsetlin", "rules"),
     "crf": ("torchcrf", "tags"),
 }
-WORDS = {"count_model", "clause_model", "step_labels", "tokens"}
+WORDS = {"count_model", "clause_model", "step_labels", "several_labels", "tokens"}
 
 
 def trained(kind: str) -> list[str]:

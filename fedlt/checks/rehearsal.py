@@ -17,7 +17,7 @@ from safetensors import torch as safetensors
 from torch import nn
 
 from clients.worker import Worker
-from fedlt.checks.stage_inputs import in_steps, in_words
+from fedlt.checks.stage_inputs import in_sets, in_steps, in_words
 from fedlt.config.catalog import find
 from fedlt.config.component import Choice, Component, Made
 from fedlt.config.scenario import Scenario, load_scenario
@@ -101,7 +101,7 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
         "evaluation": {"every": 1, "batch_size": 16},
     }
 
-    reads, steps = "tokens" in needs, "step_labels" in needs
+    reads, steps, several = (need in needs for need in ("tokens", "step_labels", "several_labels"))
     recipe = Transformer(width=8, heads=2, depth=1) if reads else _Tiny()
     model = Choice("tiny", {}, Made.of(Component("model", "tiny", "", "", ()), lambda options: recipe))
     if counts:
@@ -119,6 +119,8 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
         return replace(scenario, model=tagger), in_steps(federation)
     if learner is not None and "class_tree" in learner.component.needs:
         federation = replace(federation, parents=np.arange(federation.num_classes) // 2)
+    if several:
+        return scenario, in_sets(federation)
     return scenario, in_words(federation) if counts or clauses or reads else federation
 
 

@@ -1,4 +1,4 @@
-"""The digits in other forms, for rehearsals of methods that read words, or classes of steps."""
+"""The digits in other forms, for rehearsals of methods that read words, classes of steps, or several classes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedlt.data.federation import Federation
 from fedlt.data.inputs.tokens import PADDING, TokenKind
+from fedlt.data.kinds.multilabel import MultiLabel
 from fedlt.data.kinds.tags import Tags
 from fedlt.data.targets import Targets
 
@@ -28,6 +29,22 @@ def in_words(federation: Federation) -> Federation:
     x_train, x_test = words(federation.x_train), words(federation.x_test)
     size = x_train.shape[1]
     return replace(federation, inputs=TokenKind(size, size, shorter=True), x_train=x_train, x_test=x_test)
+
+
+def in_sets(federation: Federation) -> Federation:
+    """The digits with several classes each: their own, and every third row the one after it; one entry is unknown."""
+
+    def several(targets: Targets) -> Targets:
+        rows, classes = np.arange(len(targets)), targets.num_classes
+        values = np.zeros((len(rows), classes), np.int8)
+        values[rows, targets.values] = 1
+        values[rows[::3], (targets.values[::3] + 1) % classes] = 1
+        values[rows[::5], (targets.values[::5] + 2) % classes] = MultiLabel.unknown
+        return Targets(values, classes, MultiLabel(), targets.groups)
+
+    train, test = several(federation.train_targets), several(federation.test_targets)
+    counts = train.counts(federation.clients.values)
+    return replace(federation, train_targets=train, test_targets=test, class_counts=counts)
 
 
 def in_steps(federation: Federation) -> Federation:

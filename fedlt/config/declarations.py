@@ -36,6 +36,7 @@ CONDITIONS = {
     "clause_model": "the model is made of clauses: `model=clauses`, with `learner=tsetlin`",
     "tokens": "the inputs are token ids",
     "single_label": "a sample has one class: targets are `single` or `ordinal` (`data.targets`)",
+    "several_labels": "a sample may have several classes: targets are `multilabel` (`data.targets`)",
     "step_labels": "the steps of a sample have a class each: targets are `tags` (`data.targets`)",
     "class_tree": "the scenario names a tree of classes (`data.parents`), as `task.parents`",
     "prompt_updates": "an update fits only the round that it was sent for, so none may be late (`federation.late`)",

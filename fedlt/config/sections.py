@@ -32,8 +32,10 @@ class LongTail:
 class Noise:
     """Wrong training labels. Who holds what, tests and class groups follow from the true ones."""
 
-    kind: Literal["none", "symmetric", "frequency", "file"] = "none"  # frequency: flips go to frequent classes
-    rate: Annotated[float, "> 0", "< 1"] | None = None  # expected share of the training labels that are flipped
+    kind: Literal["none", "symmetric", "frequency", "missing", "file"] = (
+        "none"  # frequency: flips go to frequent classes; missing: positives of several labels are seen as negatives
+    )
+    rate: Annotated[float, "> 0", "< 1"] | None = None  # share of the training labels that are flipped, or hidden
     file: str | None = None  # labels of all training rows of the source, as labels.npz:NAME
     seed: Annotated[int, ">= 0"] | None = None  # null: the scenario's
 

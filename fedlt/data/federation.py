@@ -15,7 +15,7 @@ from fedlt.data.aside import set_aside
 from fedlt.data.class_tree import parents_of
 from fedlt.data.groups import Grouping, untested_text
 from fedlt.data.inputs import InputKind
-from fedlt.data.noise import noisy_labels
+from fedlt.data.noise import seen_labels
 from fedlt.data.partitions.dealing import partition
 from fedlt.data.partitions.natural import Natural
 from fedlt.data.partitions.scheme import SourceRows
@@ -267,7 +267,7 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
         free = np.setdiff1d(free, extra)
 
     server_unlabelled = at_server(rows.unlabelled, free, data.server_unlabelled, seed)
-    seen = noisy_labels(true, np.sort(clients.values), data.noise, seed)
+    seen = seen_labels(true, clients, data.noise, seed)
     stay = len(clients) - config.held_out
     if stay < 1:
         message = f"expected fewer than the {len(clients)} clients, got {config.held_out}"

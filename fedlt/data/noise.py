@@ -2,6 +2,8 @@
 
 `symmetric`: a label is flipped to any other class alike. `frequency`: to another class with probability proportional to
 its training samples, so that head classes swallow tail samples (the assumption of RCAL; Zhang et al., ICCV 2023).
+`missing`: of samples with several labels, each class loses the same share of its positives, which then look like
+negatives (the assumption of COMIC; Zhang et al., ICCV 2023); a class keeps one at least.
 `file`: labels that people gave, such as those of CIFAR-10N (Wei et al., ICLR 2022).
 """
 
@@ -20,6 +22,7 @@ from fedlt.process.seeding import generator
 
 if TYPE_CHECKING:
     from fedlt.config.sections import Noise
+    from fedlt.data.ragged import Ragged
     from fedlt.data.targets import Targets
 
 KEY = "data.noise"
@@ -37,6 +40,8 @@ def noisy_labels(targets: Targets, rows: NDArray[np.int64], config: Noise, seed:
     _check_options(config)
     if config.kind == "none":
         return targets
+    if config.kind == "missing":
+        return _without_positives(targets, rows, config, seed)
     if not targets.kind.one_label:
         message = f"{config.kind} replaces the one class of a sample, and a sample may have several here; remove it"
         raise ScenarioError(Problem(f"{KEY}.kind", message))
@@ -61,12 +66,44 @@ def noisy_labels(targets: Targets, rows: NDArray[np.int64], config: Noise, seed:
     return replace(targets, values=seen)
 
 
+def seen_labels(targets: Targets, clients: Ragged, config: Noise, seed: int) -> Targets:
+    """The same for the rows of all clients. Raises `ScenarioError`, too, for a client whose labels are all hidden."""
+    seen = noisy_labels(targets, np.sort(clients.values), config, seed)
+    if config.kind != "missing":
+        return seen
+    bare = np.flatnonzero((seen.table(clients).sum(axis=1) == 0) & (clients.sizes > 0))
+    if len(bare):
+        who = f"client {bare[0]}" + (f" and {len(bare) - 1} more" if len(bare) > 1 else "")
+        message = f"{who} would have no positive label left; lower it, or take another data.noise.seed or fewer clients"
+        raise ScenarioError(Problem(f"{KEY}.rate", message))
+    return seen
+
+
+def _without_positives(targets: Targets, rows: NDArray[np.int64], config: Noise, seed: int) -> Targets:
+    """The targets with the share `rate` of each class's positives at `rows`, rounded down, turned into negatives."""
+    kind = targets.kind
+    if kind.one_label or kind.axes or targets.values.shape[1:] != (targets.num_classes,):
+        message = f"missing hides positives among several labels of a sample, and the targets are {kind.name}"
+        remedy = "take symmetric or frequency, or data.targets=multilabel"
+        raise ScenarioError(Problem(f"{KEY}.kind", f"{message}; {remedy}"))
+
+    assert config.rate is not None  # _check_options refuses it
+    rng = generator(seed if config.seed is None else config.seed, "missing-positives")
+    seen = targets.values.copy()
+    positions, classes = kind.labels(targets.values[rows])
+    for label in range(targets.num_classes):
+        mine = rows[positions[classes == label]]
+        seen[rng.permutation(mine)[: int(config.rate * len(mine) + 1e-9)], label] = 0
+    return replace(targets, values=seen)
+
+
 def _check_options(config: Noise) -> None:
     """Refuse what is missing, and every option that would change nothing."""
     problems = []
-    drawn = config.kind in ("symmetric", "frequency")
+    drawn = config.kind in ("symmetric", "frequency", "missing")
     if drawn and config.rate is None:
-        problems.append(Problem(f"{KEY}.rate", f"{config.kind} noise needs the share of labels that are flipped"))
+        changed = "of positives that are hidden" if config.kind == "missing" else "of labels that are flipped"
+        problems.append(Problem(f"{KEY}.rate", f"{config.kind} noise needs the share {changed}"))
     if config.kind == "file" and config.file is None:
         problems.append(Problem(f"{KEY}.file", "kind file needs an array of labels, as in labels.npz:NAME"))
     for key, used in (("rate", drawn), ("seed", drawn), ("file", config.kind == "file")):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from fedlt.data.counting import occurrences, pairs
 from fedlt.data.kinds.single import Single
 from fedlt.data.ragged import Ragged
+from fedlt.errors import Problem, ScenarioError
 from fedlt.target import Target
 
 if TYPE_CHECKING:
@@ -74,10 +75,18 @@ class Targets:
 
     @cached_property
     def lead(self) -> NDArray[np.int64]:
-        """The class that each row follows, int64 [N]: its rarest label; see the head of this file."""
+        """The class that each row follows, int64 [N]: its rarest label; see the head of this file.
+
+        Raises `ScenarioError` where a row has no label, as noise may leave it (`data.noise.kind=missing`).
+        """
         if self.kind.one_label:
             return self.values
         positions, classes = self.kind.labels(self.values)
+        bare = len(self) - len(np.unique(positions))
+        if bare:
+            message = f"{bare:,} of {len(self):,} samples have no label left, so that they follow no class; "
+            remedy = "take a method that draws all samples alike, or remove data.noise"
+            raise ScenarioError(Problem("data.noise", message + remedy))
         frequency = self.counts() if self.frequency is None else self.frequency
         order = np.lexsort((classes, frequency[classes], positions))
         first = np.searchsorted(positions[order], np.arange(len(self)))

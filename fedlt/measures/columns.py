@@ -95,7 +95,8 @@ _ALL = (
     ),
     Figure(
         "clients.generic",
-        "Accuracy of the generic model on the same samples; its variant of the same name where it has one.",
+        "Accuracy of the generic model on the same samples, or its mean average precision where they have several "
+        "labels; its variant of the same name where it has one.",
         column="generic model",
         unit="fraction",
     ),
@@ -110,6 +111,23 @@ _ALL = (
     Figure(
         "clients.nll", "Mean negative log-likelihood of the client's test samples, in nats.", column="loss", unit="nats"
     ),
+    Figure(
+        "clients.map",
+        "Mean average precision of the client's personal model on its own test set; of several labels a sample.",
+        column="mAP",
+        unit="fraction",
+    ),
+    Figure(
+        "clients.map_masked",
+        "The same with the classes excluded that the client never saw in training.",
+        column="mAP, masked",
+        unit="fraction",
+    ),
+    Figure(
+        "clients.map_many", "Mean over the client's head classes: as `clients.many`.", column="head", unit="fraction"
+    ),
+    Figure("clients.map_medium", "Mean over its medium classes.", column="medium", unit="fraction"),
+    Figure("clients.map_few", "Mean over its tail classes.", column="tail", unit="fraction"),
     Figure("clients.brier", "Mean Brier score of the client's test samples.", unit="number"),
     Figure(
         "clients.alignment",
@@ -124,6 +142,11 @@ _ALL = (
     Figure("classes.train_count", "Training samples of the class over all clients.", unit="count"),
     Figure("classes.test_count", "Samples of the class in the global test set.", unit="count"),
     Figure("classes.recall", "Share of these that were predicted correctly.", unit="fraction"),
+    Figure(
+        "classes.average_precision",
+        "Average precision of the class on the global test set; of several labels a sample.",
+        unit="fraction",
+    ),
     Figure(
         "classes.group_count",
         "many, medium or few, as `evaluation.groups` says: above 100, 20 to 100, below 20 unless set.",

@@ -8,6 +8,7 @@ neither way.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -99,14 +100,29 @@ class AveragePrecision(Statistic):
                 "test_count": (arrays["labels"] == 1).sum(axis=0),
                 "average_precision": average_precisions(arrays["scores"], arrays["labels"]),
             }
-            return {"classes": columns}
+            return {"classes": columns} | self._on_clients(known)
 
         clients, samples = np.unique(arrays["owner"][:, 0], return_counts=True)
+        values = [_means(found, self._groups(client, known)) for client, found in self.by_client().items()]
+        found = {name: np.array([value[name] for value in values]) for name in _NAMES}
         if self.subject.kind == "personal":
-            values = [_means(found, self._groups(client, known)) for client, found in self.by_client().items()]
-            found = {name: np.array([value[name] for value in values]) for name in _NAMES}
             return {"clients": {"client": clients, "test_samples": samples, **found}}
-        return {}
+        return {"clients": {"client": clients, "map_masked": found["map"]}}
+
+    def _on_clients(self, known: Known) -> dict[str, Columns]:
+        """`clients.generic`, the mean average precision of the generic model on each client's own test samples."""
+        if known.tests is None:
+            return {}
+        arrays, rows, offsets = self.to_arrays(), known.tests.values, known.tests.offsets
+        place = np.searchsorted(arrays["owner"][:, 1], rows).clip(max=max(len(arrays["owner"]) - 1, 0))
+        found = np.full(len(offsets) - 1, np.nan)
+        for client, (start, stop) in enumerate(pairwise(offsets.tolist())):
+            own = place[start:stop]
+            own = own[arrays["owner"][own, 1] == rows[start:stop]]  # all, unless a part of the set was not evaluated
+            each = average_precisions(arrays["scores"][own], arrays["labels"][own])
+            if not np.isnan(each).all():
+                found[client] = np.nanmean(each)
+        return {"clients": {"client": np.arange(len(found)), "generic": found}}
 
     def _groups(self, client: int, known: Known) -> NDArray[np.int8]:
         return known.groups if client == NOBODY else by_mass(known.client_counts(client))

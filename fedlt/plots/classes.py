@@ -6,10 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedlt.data.groups import SHOTS, Grouping
+from fedlt.measures.metrics import GROUPS
 from fedlt.plots.chart import Array, Axis, Behind, Chart, Line, mean_line
-from fedlt.plots.measured import Runs, by_name, last, marked, note_on_chance, recalls, split_of, told_seeds
+from fedlt.plots.measured import (
+    Runs,
+    by_name,
+    class_word,
+    last,
+    marked,
+    note_on_chance,
+    of_classes,
+    split_of,
+    told_seeds,
+)
 from fedlt.plots.on_axes import FEW_NAMES, draw_on
 from fedlt.plots.style import looks
 
@@ -23,7 +35,8 @@ TITLES = {"generic": "generic model", "personal": "personal models"}
 
 
 def class_accuracy(ax: Axes, runs: Runs, model: str = "generic", by: str | None = None) -> None:
-    """Accuracy on each class, from the largest class to the smallest, with the training counts behind (right axis).
+    """Accuracy on each class, from the largest class to the smallest, with the training counts behind (right axis);
+    average precision where samples have several labels.
 
     Mean over the seeds, with one sample standard deviation: as bars, or as a band where there are many classes; it ends
     at 0 and at 100. Dotted lines separate head, medium and tail classes.
@@ -53,7 +66,7 @@ def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
 
     lines = []
     for number, (name, look) in enumerate(looks(methods).items()):
-        values = 100 * np.array([recalls(run, model)[order] for run in methods[name]])
+        values = 100 * np.array([of_classes(run, model)[order] for run in methods[name]])
         if not np.isnan(values).all():
             beside = min(0.12, 0.7 / len(methods)) * (number - (len(methods) - 1) / 2) if few else 0.0
             label = marked(name, methods[name]) if model == "generic" else name
@@ -63,14 +76,14 @@ def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
 
     log = bool(counts.max() >= 10 * max(1, counts.min()))
     samples = Axis("training samples", low=None if log else 0.0, log=log, digits=0)
-    groups = Grouping.of_run(one.scenario)(counts)[order]
+    groups = _groups(one, counts)[order]
     middles = [(float(places[groups == group].mean()), text) for group, text in enumerate(SHOTS) if group in groups]
     return Chart(
         name=f"classes-{model}",
         title=TITLES.get(model, f"{model} models"),
         x=Axis("class", title="class, by training samples", low=-0.6, high=len(order) - 0.4,
                names=tuple(split.names[c] for c in order)),
-        y=Axis("accuracy", "%", low=-3.0, high=103.0),
+        y=Axis(class_word(one), "%", low=-3.0, high=103.0),
         marks=tuple(lines),
         note=" ".join(filter(None, [told_seeds(methods, "bars" if few else "band"),
                                     note_on_chance(methods) if model == "generic" else ""])),
@@ -78,6 +91,17 @@ def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
         dividers=tuple((np.flatnonzero(np.diff(groups)) + 0.5).tolist()),
         groups=tuple(middles),
     )  # fmt: skip
+
+
+def _groups(run: Run, counts: NDArray[np.int64]) -> NDArray[np.int8]:
+    """[C] 0, 1 and 2 for head, medium and tail classes, as the run has them: labels that noise hides count there.
+
+    counts: [C] labels as the clients see them, which decide where no generic model was tested.
+    """
+    table = run.classes.drop_duplicates("class").sort_values("class")
+    if len(table) != len(counts):
+        return Grouping.of_run(run.scenario)(counts)
+    return table["group_count"].map({name: place for place, name in enumerate(GROUPS)}).to_numpy(dtype=np.int8)
 
 
 def calibration_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:

@@ -18,6 +18,7 @@ from fedlt.plots.measured import (
     gains,
     has_model,
     listed,
+    main_figure,
     marked,
     note_on_chance,
     split_of,
@@ -49,8 +50,8 @@ def client_scatter(
 ) -> None:
     """One dot per client (and seed) of one method: its personal model above the diagonal is better than the generic.
 
-    x: the generic model on the client's own test samples, in per cent. y: the personal model on the same ones. The area
-    of a dot follows the client's training samples.
+    x: the generic model's accuracy (of several labels, mAP) on the client's own test samples, in per cent. y: that of
+    the personal model on the same ones. The area of a dot follows the client's training samples.
 
     Args:
         masked: classes that a client never saw cannot be predicted.
@@ -85,6 +86,7 @@ def client_chart(
             `generic_of`, whose name is not told.
     """
     marks = []
+    said = ", mAP" if main_figure(next(iter(methods.values()))[0]) == "map" else ""
     spare = methods[lender] if lender else generic_of
     for name, look in looks(methods).items():
         runs = methods[name]
@@ -105,8 +107,8 @@ def client_chart(
     chart = Chart(
         name="clients",
         title="Client by client",
-        x=Axis("generic model", "%"),
-        y=Axis("personal model, masked" if masked else "personal model", "%"),
+        x=Axis(f"generic model{said}", "%"),
+        y=Axis(f"personal model{said}, masked" if masked else f"personal model{said}", "%"),
         marks=tuple(marks),
         note=" ".join(filter(None, [NOTE, note_on_chance(methods)])),
         diagonal=True,

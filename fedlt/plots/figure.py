@@ -20,7 +20,7 @@ from fedlt.plots.clients import client_chart, client_panels, gain_chart
 from fedlt.plots.curves import curve_chart, norms_chart
 from fedlt.plots.layout import LEGEND_LINE, PAGE, Panels, wrapped
 from fedlt.plots.maps import accuracy_chart, partition_chart
-from fedlt.plots.measured import Runs, by_name, has_model, split_of
+from fedlt.plots.measured import Runs, by_name, has_model, main_figure, split_of
 from fedlt.plots.on_axes import LARGEST, draw_map, draw_on
 from fedlt.plots.style import LABEL_SIZE, NOTE_SIZE, TITLE_SIZE, plain_number, style
 from fedlt.process.wording import counted
@@ -144,6 +144,8 @@ def classes(methods: Methods, reference: str, width: float) -> Figure:
     """Accuracy along the long tail: of the generic model, and of the personal models."""
     runs = [run for mine in methods.values() for run in mine]
     models = [model for model in ("generic", "personal") if any(has_model(run, model) for run in runs)]
+    if not models:
+        raise ScenarioError(Problem("--kind", "no run has figures by class; take curves or clients"))
     return side_by_side([class_chart(methods, model) for model in models], width, columns=1, height=2.3)
 
 
@@ -162,6 +164,9 @@ def partition(methods: Methods, reference: str, width: float) -> Figure:
 def accuracies(methods: Methods, reference: str, width: float) -> Figure:
     """Accuracy of each client's personal model on each class, a panel for each method; its first seed."""
     first = {name: mine[0] for name, mine in methods.items()}
+    if all(main_figure(run) == "map" for run in first.values()):
+        message = "runs of several labels keep no accuracies of clients by class; take clients"
+        raise ScenarioError(Problem("--kind", message))
     seeds = {int(run.summary["seed"]) for run in first.values()}
     charts = [
         accuracy_chart(run, names=split_of(run).names,

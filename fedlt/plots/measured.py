@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedlt.comparing.methods import Source, collect, group, row_name
 from fedlt.comparing.reach import simulated
 from fedlt.errors import Problem, ScenarioError, UsageError
+from fedlt.measures.headlines import headline
 from fedlt.statistic import Subject
 
 if TYPE_CHECKING:
@@ -105,6 +106,25 @@ def recalls(run: Run, model: str = "generic") -> Array:
     return _ratio(right.sum(axis=0), tested.sum(axis=0))
 
 
+def main_figure(run: Run) -> str:
+    """`accuracy`, or what stands for the models of a run that has none, such as `map`."""
+    return headline(run.final)
+
+
+def of_classes(run: Run, model: str = "generic") -> Array:
+    """[C] recalls; average precisions where samples have several labels, which are recorded of generic models alone."""
+    if main_figure(run) != "map":
+        return recalls(run, model)
+    table = last(run.classes[run.classes.model == model]).sort_values("class")
+    found = table["average_precision"].to_numpy(dtype=np.float64) if len(table) else None
+    return np.full(num_classes(run), np.nan) if found is None else found
+
+
+def class_word(run: Run) -> str:
+    """What `of_classes` gives, in words."""
+    return "average precision" if main_figure(run) == "map" else "accuracy"
+
+
 def at_chance(runs: Sequence[Run]) -> bool:
     """Whether a method's generic model is no better than one that never looks at its input.
 
@@ -147,7 +167,7 @@ def told_seeds(methods: Mapping[str, Sequence[Run]], spread: str) -> str:
 
 def has_model(run: Run, model: str) -> bool:
     """Whether the last evaluation tested such models."""
-    return not np.isnan(recalls(run, model)).all()
+    return not np.isnan(of_classes(run, model)).all()
 
 
 def client_recalls(run: Run, model: str = "personal") -> Array:
@@ -212,7 +232,8 @@ class ClientPoints:
     """One entry per seed and client of a method, at the last evaluation. NaN where a figure is not defined.
 
     Attributes:
-        generic, personal: accuracies of the generic and of the personal model on the client's own test set.
+        generic, personal: accuracies, or what stands for them (`main_figure`), of the generic and of the personal model
+            on the client's own test set.
     """
 
     seed: NDArray[np.int64]
@@ -245,7 +266,9 @@ def client_points(
         columns["client"].append(clients)
         columns["samples"].append(table["train_samples"].to_numpy(dtype=np.int64))
         columns["generic"].append(generic)
-        columns["personal"].append(table["accuracy_masked" if masked else "accuracy"].to_numpy(dtype=np.float64))
+        column = main_figure(run) + ("_masked" if masked else "")
+        values = table[column] if column in table else np.full(len(table), np.nan)
+        columns["personal"].append(np.asarray(values, dtype=np.float64))
 
     return ClientPoints(**{name: np.concatenate([*parts, []]) for name, parts in columns.items()})
 

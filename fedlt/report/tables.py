@@ -16,13 +16,14 @@ from fedlt.measures import glossary
 from fedlt.measures.columns import COLUMNS
 from fedlt.measures.figure import Figure
 from fedlt.measures.figures import COSTS, GROUPS
-from fedlt.plots.measured import last, recalls, split_of
+from fedlt.plots.measured import class_word, last, main_figure, of_classes, split_of
 
 if TYPE_CHECKING:
     from fedlt.results.runs import Run
 
 _CLIENT = ("train_samples", "test_samples", "accuracy", "accuracy_masked", "many", "medium", "few", "nll")
-"""Columns of the table of clients."""
+_CLIENT_OF_SEVERAL = ("train_samples", "test_samples", "map", "map_masked", "map_many", "map_medium", "map_few")
+"""Columns of the table of clients; where samples have several labels, those of average precision."""
 MORE = "More columns to the right: scroll sideways."
 GROUP_WORDS = dict(GROUPS)
 """many -> head, ..."""
@@ -94,7 +95,7 @@ def comparison_tables(comparison: Comparison, metrics: Sequence[str]) -> str:
 
 
 def class_table(methods: Mapping[str, Sequence[Run]]) -> str:
-    """Accuracy of the generic model and of the personal models on each class, mean over the seeds."""
+    """Accuracy (of several labels, average precision) of the models on each class, mean over the seeds."""
     first = next(iter(methods.values()))[0]
     split = split_of(first)
     counts = split.train.sum(axis=0)
@@ -104,7 +105,7 @@ def class_table(methods: Mapping[str, Sequence[Run]]) -> str:
 
     for model in ("generic", "personal"):
         for name, runs in methods.items():
-            values = np.array([recalls(run, model) for run in runs])
+            values = np.array([of_classes(run, model) for run in runs])
             if not np.isnan(values).all():
                 columns.append((f"{name}, {model}", (100 * values.mean(axis=0)).tolist()))
 
@@ -115,7 +116,8 @@ def class_table(methods: Mapping[str, Sequence[Run]]) -> str:
         for c in np.argsort(-counts, kind="stable").tolist()
     ]
 
-    return table("Accuracy by class, %; mean over the seeds", header, rows, 2)
+    word = class_word(first)
+    return table(f"{word[0].upper()}{word[1:]} by class, %; mean over the seeds", header, rows, 2)
 
 
 def _words(figure: Figure) -> str:
@@ -131,7 +133,8 @@ def _told(figure: Figure) -> str:
 
 def client_table(methods: Mapping[str, Sequence[Run]]) -> str:
     """Every client of every run at the last evaluation."""
-    columns = {name: COLUMNS[f"clients.{name}"] for name in _CLIENT}
+    several = main_figure(next(iter(methods.values()))[0]) == "map"
+    columns = {name: COLUMNS[f"clients.{name}"] for name in (_CLIENT_OF_SEVERAL if several else _CLIENT)}
     header = [("method", ""), ("seed", ""), ("client", ""),
               *((figure.heading, figure.text) for figure in columns.values())]  # fmt: skip
     rows: list[list[str | Number]] = []
@@ -141,7 +144,7 @@ def client_table(methods: Mapping[str, Sequence[Run]]) -> str:
             seed = run.summary["seed"]
             for line in found.to_dict("records"):
                 rows.append([name, _number(seed, 0), _number(line["client"], 0),
-                             *(_value(line[name], figure) for name, figure in columns.items())])  # fmt: skip
+                             *(_value(line.get(key, math.nan), told) for key, told in columns.items())])  # fmt: skip
     return table("Clients at the last evaluation", header, rows, 1)
 
 

@@ -13,7 +13,9 @@ from clients.worker import Worker
 from fedlt.config.scenario import load_scenario
 from fedlt.config.sections import Noise, Unlabelled
 from fedlt.data.federation import Federation, federate, plan
-from fedlt.data.noise import noisy_labels
+from fedlt.data.kinds.multilabel import MultiLabel
+from fedlt.data.noise import noisy_labels, seen_labels
+from fedlt.data.ragged import Ragged
 from fedlt.data.targets import Targets
 from fedlt.data.unlabelled import extra_rows
 from fedlt.errors import ScenarioError
@@ -82,6 +84,65 @@ def test_labels_from_a_file_replace_those_of_the_clients_rows(tmp_path: Path) ->
 def test_senseless_noise_is_refused(config: Noise, message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
         noisy_labels(TARGETS, ALL, config, 0)
+
+
+# Missing positives ----------------------------------------------------------------------------------------------------
+
+# Class 0 occurs five times, 1 three times, 2 once; the entry of the last row is unknown.
+HOT = np.array([[1, 0, 0], [1, 1, 0], [1, 0, 1], [1, 1, 0], [1, 0, 0], [0, 1, -1]], np.int8)
+SEVERAL = Targets(HOT, 3, MultiLabel())
+
+
+def test_every_class_loses_the_same_share_of_its_positives_and_keeps_one() -> None:
+    """Half of 5, 3 and 1, rounded down; nothing is added, and what is unknown stays so."""
+    seen = noisy_labels(SEVERAL, np.arange(6), Noise("missing", 0.5), 0).values
+    assert (seen == 1).sum(axis=0).tolist() == [3, 2, 1]
+    assert ((seen == HOT) | ((HOT == 1) & (seen == 0))).all()
+    most = noisy_labels(SEVERAL, np.arange(6), Noise("missing", 0.999), 0).values
+    assert (most == 1).sum(axis=0).tolist() == [1, 1, 1]
+
+
+def test_missing_positives_are_seeded_and_leave_other_rows_alone() -> None:
+    twice = Targets(np.concatenate([HOT] * 20), 3, MultiLabel())
+    rows = np.arange(60)
+    first, again, other = (noisy_labels(twice, rows, Noise("missing", 0.5), seed).values for seed in (0, 0, 1))
+    assert (first == again).all() and (first != other).any()
+    assert (first[60:] == twice.values[60:]).all() and (first[:60] != twice.values[:60]).any()
+    assert (noisy_labels(twice, rows, Noise("missing", 0.5, seed=1), 0).values == other).all()
+
+
+def test_other_kinds_of_targets_have_no_positives_to_miss() -> None:
+    said = r"data\.noise\.kind: missing hides positives among several labels .* are single; take symmetric or frequency"
+    with pytest.raises(ScenarioError, match=said):
+        noisy_labels(TARGETS, ALL, Noise("missing", 0.5), 0)
+    with pytest.raises(ScenarioError, match=r"data\.noise\.rate: missing noise needs the share of positives"):
+        noisy_labels(SEVERAL, np.arange(6), Noise("missing"), 0)
+
+
+def test_a_client_without_a_positive_and_a_row_that_follows_no_class_are_told() -> None:
+    clients = Ragged.from_rows([np.arange(5), np.array([5])])
+    seen = seen_labels(SEVERAL, clients, Noise("missing", 0.5), 0)
+    assert seen.table(clients).sum(axis=1).tolist() == [5, 1]
+    half, rows = Noise("missing", 0.5), np.arange(6)
+    lost = next(seed for seed in range(20) if not noisy_labels(SEVERAL, rows, half, seed).values[5, 1])
+    with pytest.raises(ScenarioError, match=r"data\.noise\.rate: client 1 would have no positive label left; lower it"):
+        seen_labels(SEVERAL, clients, half, lost)
+    bare = noisy_labels(SEVERAL, rows, half, lost)
+    with pytest.raises(ScenarioError, match=r"data\.noise: \d of 6 samples have no label left, so that they follow no"):
+        _ = bare.lead
+
+
+def test_positives_of_validation_and_test_rows_stay(tiny: dict[str, Any], tmp_path: Path) -> None:
+    y = np.concatenate([HOT] * 20).clip(min=0)
+    np.savez(tmp_path / "several.npz", x_train=np.random.rand(120, 4), y_train=y, x_test=np.zeros((120, 4)), y_test=y)
+    tiny["data"] = {"name": str(tmp_path / "several.npz"), "validation": 0.2}
+    tiny["federation"] |= {"clients": 2, "partition": "iid"}
+    clean = federation_of(tiny)
+    half = federation_of(tiny, "data.noise.kind=missing", "data.noise.rate=0.5")
+    assert (half.seen_counts() <= clean.seen_counts() // 2 + 1).all()
+    assert (half.class_counts == clean.class_counts).all() and (half.y_test == y).all()
+    assert half.validation is not None and (half.validation.targets.values == y[half.validation.rows]).all()
+    assert "missing" not in str(load_scenario(tiny).to_dict())
 
 
 def federation_of(tiny: dict[str, Any], *overrides: str) -> Federation:

@@ -139,7 +139,9 @@ def test_the_shipped_scenario_runs_on_a_file_and_clients_may_keep_their_transiti
 def test_what_does_not_fit_is_refused_with_the_remedy(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ScenarioError, match=r"crf reads a class for each step \(tags\), and the targets are single"):
+    with pytest.raises(
+        ScenarioError, match=r"crf reads a class for each step \(tags\), and the data set's targets are single"
+    ):
         fedlt.run(tiny, "learner=crf", out=tmp_path)
     for keep, said in (("[]", "clients would keep nothing"), ("[crf.*]", "pattern 'crf.*' matches no tensor")):
         with pytest.raises(ScenarioError, match=re.escape(said)):

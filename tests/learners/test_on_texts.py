@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = {
     **dict.fromkeys(("fedyoyo", "bcl", "glmc", "proco", "rcal", "sbcl"), "two views of a sample need images"),
-    "crf": "reads a class for each step (tags), and the targets are single",
+    "crf": "reads a class for each step (tags), and the data set's targets are single",
     "cmo": "a part of one sample can be pasted into another in images only",
     **dict.fromkeys(("mislas", "mixup"), "mixtures of samples need images or rows of numbers"),
     "value_of_labels": "rotations need square images",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.metrics import average_precision_score
 
 import fedlt
 from fedlt.data.kinds.single import Single
+from fedlt.data.ragged import Ragged
 from fedlt.data.task import Task
 from fedlt.errors import ScenarioError
 from fedlt.learner import Prediction
@@ -21,6 +23,11 @@ from fedlt.measures.defaults import statistics
 from fedlt.measures.ordinal import OrdinalError
 from fedlt.measures.precision import AveragePrecision, average_precisions
 from fedlt.measures.tokens import TokenConfusions
+from fedlt.plots import draw
+from fedlt.plots.classes import class_chart
+from fedlt.plots.clients import client_chart
+from fedlt.plots.curves import curve_chart
+from fedlt.report.tables import class_table, client_table
 from fedlt.results.summary import final_table, plain
 from fedlt.statistic import NOBODY, Known, Predicted, Statistic, Subject
 from fedlt.target import Target
@@ -187,6 +194,19 @@ def several(tiny: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     return tiny
 
 
+def test_the_generic_model_is_measured_on_the_clients_own_rows() -> None:
+    """Ranks of the positives among rows 0, 1 and among 1, 2, of two classes; client 1 has no row, row 7 is unknown."""
+    scores, labels = np.array([[3, 1], [2, 2], [1, 3]]), np.array([[1, 0], [0, 1], [1, 0]])
+    found = of(AveragePrecision(), 2, "generic", (NOBODY, 0, scores, labels))
+    tests = Ragged.from_rows([np.array([0, 1]), np.array([], np.int64), np.array([1, 2, 7])])
+    told = found.rows(replace(known([500, 5]), tests=tests))["clients"]
+    assert told["client"].tolist() == [0, 1, 2]
+    assert told["generic"] == pytest.approx([1, math.nan, 0.5], nan_ok=True)  # rows 1, 2: (1/2 + 1/2) / 2
+    masked = of(AveragePrecision(), 2, "personal_masked", (4, 0, scores, labels))
+    columns = masked.rows(known([500, 5], {4: [3, 0]}))["clients"]
+    assert columns["client"].tolist() == [4] and columns["map_masked"] == pytest.approx([((1 + 2 / 3) / 2 + 0.5) / 2])
+
+
 def test_a_run_of_several_labels_has_a_headline_everywhere(several: dict[str, Any], tmp_path: Path) -> None:
     run = fedlt.run(several, "federation.rounds=5", "federation.participation=1", out=tmp_path, backend="inline")
     last = run.classes[run.classes["round"] == 5]
@@ -199,6 +219,23 @@ def test_a_run_of_several_labels_has_a_headline_everywhere(several: dict[str, An
     shown = f"{100 * run.final['generic/map']:.1f}"
     assert shown in str(fedlt.compare(run)) and shown in plain(final_table(run))
     assert shown in (run.folder / "log.txt").read_text(encoding="utf-8")
+
+    by_group = [f"{100 * run.final[f'generic/map_{group}']:.1f}" for group in ("many", "medium")]  # no class is few
+    assert all(value in text for value in by_group for text in (str(fedlt.compare(run)), plain(final_table(run))))
+    assert run.clients.generic.to_numpy() == pytest.approx(run.clients["map"].to_numpy())  # FedAvg: the same model
+    methods = {"mine": [run]}
+    assert curve_chart(methods, "generic/map_many").title == "generic model, mAP of head classes"
+    by_class = class_chart(methods, "generic")
+    values = 100 * last.sort_values("train_count", ascending=False, kind="stable").average_precision.to_numpy()
+    assert by_class.y.text == "average precision, %" and by_class.lines[0].y == pytest.approx(values)
+    by_client = client_chart(methods)
+    assert by_client.x.text == "generic model, mAP, %" and "6 clients" in str(by_client.marks[0])
+    with pytest.raises(ScenarioError, match="several labels keep no accuracies of clients by class"):
+        draw("accuracies", run)
+    classes, clients = class_table(methods), client_table(methods)
+    assert "Average precision by class, %" in classes and all(f">{value:.1f}<" in classes for value in values)
+    tested = run.clients[run.clients["round"] == 5]["map"]
+    assert ">mAP, masked, %<" in clients and all(f">{100 * value:.1f}<" in clients for value in tested)
 
 
 def test_equal_bits_of_scores_that_are_floats(several: dict[str, Any], tmp_path: Path) -> None:

@@ -71,10 +71,12 @@ SETTINGS = {
             "counting",
             "tsetlin",
             "crf",
+            "asymmetric_loss",
+            "comic",
             "label_tree",
             "sibling_softmax",
             "word_pretraining",
-        ),  # no labels; words; a tree of classes
+        ),  # no labels; words; several labels; a tree of classes
         hosts=("centralized", "fedavg"),
     ),
 }

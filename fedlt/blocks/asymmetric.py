@@ -14,10 +14,17 @@ def asymmetric_terms(logits: Tensor, y: Tensor, gamma_pos: float, gamma_neg: flo
 
     -(1 - p)^gamma_pos log p of a positive, -q^gamma_neg log(1 - q) of a negative, with q = max(p - shift, 0), so that
     negatives below `shift` are as good as right. No gradient passes the powers. All gammas and the shift 0: binary
-    cross-entropy. gamma_neg: a number, or one for each class [C].
+    cross-entropy.
 
     Ridnik, Ben-Baruch, Zamir, Noy, Friedman, Protter, Zelnik-Manor: Asymmetric Loss for Multi-Label Classification.
     ICCV 2021.
+
+    Args:
+        logits: [B, C].
+        y: [B, C] of 1, 0 and -1.
+        gamma_pos: power of a positive's lack.
+        gamma_neg: of a negative's excess; a number, or one for each class [C].
+        shift: probability below which a negative does not count.
     """
     p = logits.sigmoid()
     right = (1 - p + shift).clamp(TINY, 1) if shift else 1 - p  # probability that is given to "no"

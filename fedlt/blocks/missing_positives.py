@@ -25,10 +25,14 @@ Rule = Literal["class_aware", "literal"]
 class Corrector:
     """Makes labels positive of which the model is sure.
 
-    name: of the learner, for what the site keeps. rule: `class_aware` asks for the probability that annotated positives
-    of the class have on average (at least `floor`), `literal` for `floor` and for more than the class has on average in
-    the batch. missing: share rho of a class's positives that may be missing: no more than rho / (1 - rho) times the
-    annotated ones are recovered in a pass; None: as many as there are. momentum: of the moving mean.
+    Attributes:
+        name: of the learner, for what the site keeps.
+        rule: `class_aware` asks for the probability that annotated positives of the class have on average (at least
+            `floor`), `literal` for `floor` and for more than the class has on average in the batch.
+        floor: probability below which no label is recovered.
+        missing: share rho of a class's positives that may be missing: no more than rho / (1 - rho) times the annotated
+            ones are recovered in a pass; None: as many as there are.
+        momentum: of the moving mean.
     """
 
     name: str
@@ -40,7 +44,11 @@ class Corrector:
     def __call__(self, site: Site, batch: Batch, p: Tensor, works: bool) -> Tensor:
         """[B, C] the labels to train with: those annotated, and recovered ones where it works.
 
-        p: [B, C] probabilities, without a gradient. A call counts as a part of the site's pass over its samples.
+        Args:
+            site: whose state holds what is known.
+            batch: a part of the site's pass over its samples.
+            p: [B, C] probabilities, without a gradient.
+            works: whether labels are corrected already; confidences are followed all the same.
         """
         state = site.state
         if self._key("confidence") not in state:

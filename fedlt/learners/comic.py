@@ -73,7 +73,14 @@ class COMIC(Learner):
         return (1 - (held / held.max()).log()) ** (1 / self.root)
 
     def loss_of(self, logits: Tensor, annotated: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """Sum over all entries, divided by the positives. annotated, labels: [B, C], before and after correction."""
+        """Sum over all entries, divided by the positives.
+
+        Args:
+            logits: [B, C] of any of the heads.
+            annotated: [B, C] labels as they are given.
+            labels: [B, C] the same, corrected.
+            weights: [C] of the classes.
+        """
         if self.corrector != "none":
             logits = logits - self.margin * (annotated == 1)
         if self.modifier:

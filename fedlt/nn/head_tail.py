@@ -16,7 +16,17 @@ class HeadTailHeads(nn.Module):
     vector d of the mean feature: by -<f, d> d for the head's, by tail <f, d> d for the tail's, not at all for the
     balanced one's.
 
-    weight: [3, C, D]. direction: [D], moving average of the features, of any length; a buffer, so that sites agree.
+    Args:
+        dim: D of the features.
+        classes: C.
+        scale: of the cosines.
+        soft: added to the norm of a class's row.
+        tail: how far the tail's head is moved.
+        momentum: of the mean feature.
+
+    Attributes:
+        weight: [3, C, D].
+        direction: [D] moving average of the features, of any length; a buffer, so that sites agree.
     """
 
     direction: Tensor

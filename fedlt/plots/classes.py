@@ -96,7 +96,9 @@ def class_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:
 def _groups(run: Run, counts: NDArray[np.int64]) -> NDArray[np.int8]:
     """[C] 0, 1 and 2 for head, medium and tail classes, as the run has them: labels that noise hides count there.
 
-    counts: [C] labels as the clients see them, which decide where no generic model was tested.
+    Args:
+        run: of which groups are asked.
+        counts: [C] labels as the clients see them, which decide where no generic model was tested.
     """
     table = run.classes.drop_duplicates("class").sort_values("class")
     if len(table) != len(counts):

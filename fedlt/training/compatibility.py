@@ -73,32 +73,26 @@ def expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
 
 
 def expect_targets(scenario: Scenario, strategy: Strategy, learner: Learner, target: Target) -> None:
-    """Refuse methods that read other targets than there are.
+    """Refuse methods that read other targets than there are, by the words of `needs`.
 
     Args:
         target: what the targets are.
     """
-    if not target.one_label:
-        _expect_many_labels(scenario, strategy, learner, target.name)
-    if target.axes != 1 and "step_labels" in learner.needs:
-        message = f"{scenario.learner.name} reads a class for each step (tags), and the targets are {target.name}"
-        raise ScenarioError(Problem("learner", f"{message}; take another learner, or data.targets=tags"))
-
-
-def _expect_many_labels(scenario: Scenario, strategy: Strategy, learner: Learner, kind: str) -> None:
-    """Refuse what reads one class a sample where a sample may have several.
-
-    Args:
-        kind: name of what the targets are.
-    """
+    several = not target.one_label and not target.axes
+    words = {
+        "single_label": (target.one_label, "one class a sample", ""),
+        "several_labels": (several, "several classes a sample (multilabel)", ", or data.targets=multilabel"),
+        "step_labels": (target.axes == 1, "a class for each step (tags)", ", or data.targets=tags"),
+    }
     parts: dict[str, tuple[str, Strategy | Learner]] = {
         "strategy": (scenario.strategy.name, strategy),
         "learner": (scenario.learner.name, learner),
     }
     problems = [
-        Problem(key, f"{name} reads one class a sample, and the data set's targets are {kind}; take another {key}")
+        Problem(key, f"{name} reads {what}, and the data set's targets are {target.name}; take another {key}{remedy}")
         for key, (name, part) in parts.items()
-        if "single_label" in part.needs
+        for word, (met, what, remedy) in words.items()
+        if word in part.needs and not met
     ]
     if problems:
         raise ScenarioError(problems)

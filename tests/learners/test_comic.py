@@ -202,7 +202,8 @@ def test_recovered_labels_are_learnt_and_counted_from_the_start_on_and_in_traini
 
 def test_three_heads_by_hand() -> None:
     """f = (3, 4) has the direction (0.6, 0.8); along d = (1, 0) it has 0.6, so that the head's sees (0, 0.8) and the
-    tail's, with 2, (1.8, 0.8). Rows of norm 2 are divided by 2.5."""
+    tail's, with 2, (1.8, 0.8). Rows of norm 2 are divided by 2.5.
+    """
     heads = HeadTailHeads(2, 2, scale=10.0, soft=0.5, tail=2.0, momentum=0.75)
     with torch.no_grad():
         heads.weight.copy_(torch.tensor([[2.0, 0.0], [0.0, 2.0]]).expand(3, 2, 2))

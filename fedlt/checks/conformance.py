@@ -135,6 +135,7 @@ class StrategySuite(Suite):
                 return logits
 
             def generic(self, server: Server, x: Tensor) -> Logits:
+                """The strategy's own, and whether it leaves the model as it is."""
                 before = server.flat.storage.clone()
                 logits = super().generic(server, x)
                 same = torch.equal(before, server.flat.storage)
@@ -264,6 +265,7 @@ class _Snapshot:
         return cls(server.flat.storage.clone(), copy.deepcopy(held_tensors(server)), rng)
 
     def restore(self, server: Server) -> None:
+        """Put the server back, with all generators."""
         server.flat.load(self.storage)
         hold_tensors(server, self.held)
         server.rng = self.rng[0]

@@ -83,6 +83,11 @@ class LearnerSuite(Suite):
                 self.end()
 
     def _play(self, host: Choice, rounds: int) -> None:
+        """Run the learner inside a strategy, and look at what it does.
+
+        Args:
+            host: the strategy.
+        """
         from fedlt.checks.rehearsal import COHORTS, stage_set
 
         chosen = Choice(self.component.name, self.options, self.component)

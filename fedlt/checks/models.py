@@ -118,6 +118,7 @@ class ModelSuite(Suite):
 
     @torch.no_grad()
     def _expect_predictions(self, model: Net, x: Tensor, task: Task) -> None:
+        """Expect features and logits of the right shape, finite, and nothing changed by the pass."""
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         parts = {"features": (model.encode(x), model.feature_dim), "logits": (model(x), task.num_classes)}
         for name, (found, width) in parts.items():
@@ -141,6 +142,7 @@ class ModelSuite(Suite):
 
     @torch.no_grad()
     def _expect_one(self, model: Net, x: Tensor, task: Task) -> None:
+        """Expect a single sample to pass, but for batch normalisation in training."""
         for training in (False, True):
             try:
                 found = model.train(training)(x[:1])
@@ -175,6 +177,7 @@ class ModelSuite(Suite):
         self.expect(not strange, "repeated", f"{', '.join(strange)} differ; draw from PyTorch's generator alone")
 
     def _expect_gradients(self, model: Net, x: Tensor, task: Task) -> None:
+        """Expect each trained parameter to have a finite gradient."""
         cross_entropy(model(x), torch.arange(ROWS) % task.num_classes).backward()  # type: ignore[no-untyped-call]
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -185,6 +188,7 @@ class ModelSuite(Suite):
 
     @torch.no_grad()
     def _expect_copy(self, model: Net, x: Tensor) -> None:
+        """Expect a copy that shares nothing with the model."""
         twin = copy.deepcopy(model)
         self.expect(torch.equal(twin(x), model(x)), "copied", "the copy has other logits")
         for parameter in twin.parameters():
@@ -201,6 +205,7 @@ class ModelSuite(Suite):
 
 
 def _two_steps(model: Net, x: Tensor, task: Task) -> None:
+    """Two steps of SGD."""
     optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.01)
     for _ in range(2):
         optimizer.zero_grad()

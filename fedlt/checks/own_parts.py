@@ -119,6 +119,11 @@ def _suite(
 
 
 def _outcome(kind: str, choice: Choice, suite: Suite, run: Callable[[], None]) -> Outcome:
+    """What became of the checks of one component.
+
+    Args:
+        run: the checks.
+    """
     try:
         run()
     except ConformanceError as error:

@@ -55,6 +55,7 @@ class Stage(LocalGrid):
         self._workers, self._noise = workers, noise
 
     def _answer(self, messages: list[Message]) -> Iterator[Message]:
+        """Let the workers answer, each with another state of PyTorch's generator before."""
         for message in messages:
             worker = self._workers[message.metadata.dst_node_id - SERVER_NODE - 1]
             report = worker.run(unpack_job(message.content))
@@ -231,6 +232,7 @@ def _rounds(
     on_evaluation: Callable[[Evaluation], None],
     cohorts: tuple[tuple[int, ...], ...],
 ) -> Rounds:
+    """The round loop over an inline grid."""
     parts = assemble(scenario, federation, torch.device("cpu"))
     rounds = _GivenCohorts(stage, scenario, federation, parts, states, on_round, on_evaluation, _ignore)
     rounds.given = cohorts
@@ -255,6 +257,7 @@ class _Tiny(ImageModel):
     """A convolution with batch normalisation: the least that has everything a strategy may name."""
 
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+        """A small convolution with batch normalisation."""
         channels, height, width = self.image_shape(input_shape)
         parts = nn.Sequential()
         parts.add_module("conv", nn.Conv2d(channels, 4, 3, stride=2, padding=1, bias=False))

@@ -109,6 +109,7 @@ class Suite:
             self.problems = self.problems or together  # what only all of them together bring about
 
     def _play_each(self, rehearsals: Played, federation: Federation, incomparable: tuple[str, ...]) -> None:
+        """Run the rehearsals one by one, each of which must end like the first."""
         from fedlt.checks.rehearsal import rehearse
 
         ends: list[str] = []

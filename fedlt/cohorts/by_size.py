@@ -26,6 +26,7 @@ class BySize(Selection):
         return nothing_to_choose(clients, size)
 
     def choose(self, pool: Pool) -> Sequence[int]:
+        """Draw clients with chances that follow their numbers of samples."""
         # A client without a sample has a chance as well: without replacement there must be as many as places.
         logs = np.log(np.maximum(pool.sizes, 1)) / self.temperature
         chances = np.exp(logs - logs.max())

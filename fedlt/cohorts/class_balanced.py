@@ -39,6 +39,7 @@ class ClassBalanced(Selection):
         return nothing_to_choose(clients, size) or too_few_or_many(self.candidates, clients, size)
 
     def choose(self, pool: Pool) -> Sequence[int]:
+        """From some candidates, take one after the other whose classes bring the cohort nearest to equal shares."""
         assert pool.class_counts is not None
         drawn = candidates_of(self.candidates, pool.clients, pool.size)
         left: list[int] = pool.rng.choice(pool.clients, drawn, replace=False).tolist()

@@ -19,6 +19,7 @@ class Listed(Clock):
     up: list[float] | float = 2.5e5  # bytes in a second to the server
 
     def obstacle(self, clients: int) -> str | None:
+        """Whether the lists fit the clients, and all numbers are above 0."""
         for name in ("samples", "down", "up"):
             value = getattr(self, name)
             if isinstance(value, list) and len(value) != clients:

@@ -33,6 +33,7 @@ class PowerOfChoice(Selection):
         return nothing_to_choose(clients, size) or too_few_or_many(self.candidates, clients, size)
 
     def ask(self, pool: Pool) -> Sequence[int]:
+        """Draw candidates by their numbers of samples; they will tell their losses."""
         # Without replacement it takes as many chances above 0 as candidates, so a client without a sample has one, too.
         chances = np.maximum(pool.sizes, 1) / np.maximum(pool.sizes, 1).sum()
         drawn = candidates_of(self.candidates, pool.clients, pool.size)

@@ -133,6 +133,11 @@ def _ends(name: str) -> str:
 
 
 def _key_text(key: Field, head: str) -> str:
+    """A key: what it means, its default, and what is allowed.
+
+    Args:
+        head: the line above.
+    """
     from fedlt.config import catalog, keys
     from fedlt.config.schema import describe
 

@@ -20,6 +20,7 @@ class Group(TyperGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of that name, or the one that may have been meant."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             from fedlt.config.schema import suggest
 
@@ -34,6 +35,7 @@ class Command(TyperCommand):
         return super().get_help(ctx).replace("\\[", "[")  # typer escapes brackets for rich wherever that is installed
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Options anywhere; one that is a key without `--` is told so."""
         typed = list(args)  # parsing takes them away
         try:
             return super().parse_args(ctx, args)

@@ -41,6 +41,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def safe(*args: Any, **kwargs: Any) -> None:
+        """The command, whose errors are lines."""
         try:
             function(*args, **kwargs)
 
@@ -138,6 +139,7 @@ def figures_table(
         shown.add_column(str(name), justify="right")
 
     def text(value: float, deviation: float) -> str:
+        """A mean with its deviation."""
         if isinstance(value, int | np.integer):
             return f"{value:,}"
         if np.isnan(value):

@@ -207,6 +207,13 @@ def _cell(
     reference: Mapping[int, Mapping[str, float]] | None,
     level: float,
 ) -> Cell:
+    """A method's mean of one metric over its seeds.
+
+    Args:
+        mine: seed -> figures of the method.
+        reference: seed -> figures of the row that others are set against; None: no difference.
+        level: of the interval.
+    """
     values = np.array([figures[metric] for figures in mine.values() if not math.isnan(figures[metric])])
     mean = float(values.mean()) if len(values) else math.nan
     std = float(values.std(ddof=1)) if len(values) > 1 else math.nan

@@ -190,6 +190,12 @@ def _lower_is_better(metric: str, figure: Figure) -> bool:
 def _sheet(
     comparison: Comparison, when: str, title: str, metrics: Sequence[str], show: Callable[[Row, Cell, Figure], str]
 ) -> Sheet:
+    """A table of a comparison, as texts.
+
+    Args:
+        when: what the figures are of, as the last evaluation.
+        show: a cell in words.
+    """
     variants = any(row.variant for row in comparison.rows)
     chosen = comparison.selection is not None
     figures = {**comparison.figures, **comparison.reach}

@@ -138,6 +138,7 @@ def lookup(keys: Keys, name: str) -> str:
 
 
 def _varies(name: str, runs: Sequence[Keys]) -> bool:
+    """Whether runs differ in a key. A component's key is compared among runs that have the same component."""
     owner = next((key for key, (kind, _) in _schema().items() if kind and name.startswith(f"{key}.")), None)
     seen: dict[Any, set[str]] = {}
     for keys in runs:
@@ -166,6 +167,7 @@ def _schema() -> dict[str, tuple[str | None, Any]]:
 
 
 def _walk(section: type, prefix: str) -> Iterator[tuple[str, tuple[str | None, Any]]]:
+    """The keys of a section and of those within it, each with the kind of component that it chooses, if any."""
     hints = get_type_hints(section, include_extras=True)
     for item in fields(section):
         hint = hints[item.name]
@@ -181,6 +183,7 @@ def _default(item: Field[Any]) -> Any:
 
 
 def _flatten(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Nested keys with dots; a component stands under its own name."""
     for name, value in node.items():
         key = f"{prefix}{name}"
         if not isinstance(value, Mapping):

@@ -30,6 +30,7 @@ def seeds_table(runs: Sequence[Run]) -> Table:
     cells = row.cells["last"]
 
     def text(name: str) -> str:
+        """A cell of the table, with the number of seeds where it is not defined for all."""
         cell = cells.get(name)
         if cell is None or math.isnan(cell.mean):
             return "-"

@@ -151,6 +151,7 @@ def check_scenarios(figures: str, scenarios: Iterable[Scenario]) -> None:
 
 
 def _check_runs(figures: Iterable[str], runs: Sequence[Run]) -> None:
+    """Refuse runs without validation figures, or without those that are asked for."""
     bare = [run.folder.name for run in runs if not any(name.startswith(VALIDATION) for name in run.final)]
     if bare:
         some = f"{bare[0]}{', ...' if bare[1:] else ''}"
@@ -227,6 +228,7 @@ def _explanation(weights: Mapping[str, float]) -> str:
 
 
 def _unequal(methods: Mapping[Labels, Mapping[Labels, Sequence[Run]]]) -> list[str]:
+    """A line where methods had unequal numbers of settings to choose from."""
     counts = {row_name(method): len(settings) for method, settings in methods.items()}
     if len(set(counts.values())) == 1:
         return []

@@ -51,6 +51,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def _selection_dict(selection: Selection) -> dict[str, Any]:
+    """A selection as JSON holds it: what was chosen by, and every trial. Figures that are not defined are null."""
     return {
         "figures": dict(selection.weights),
         "by": list(selection.by),

@@ -207,6 +207,11 @@ def _find_file(kind: str, name: str, relative_to: Path) -> Component:
 
 
 def _own_path(key: str, file: str, relative_to: Path) -> Path:
+    """The path of a user's file.
+
+    Raises:
+        ScenarioError: where there is none.
+    """
     path = (relative_to / Path(file).expanduser()).resolve()
     if not path.is_file():
         remedy = "give the path from the folder you run in, or in a file from its own"
@@ -232,6 +237,11 @@ def _find_name(kind: str, name: str) -> Component | None:
 
 
 def _find_flower(name: str) -> Component:
+    """A strategy of Flower's, whose constructor's arguments are its keys.
+
+    Raises:
+        ScenarioError: with the nearest right spelling.
+    """
     classes = flower_classes()
     bare = name.removeprefix(FLOWER_PREFIX)
     if bare not in classes:
@@ -267,6 +277,15 @@ def _wrapped(path: Path, attribute: str, options: dict[str, Any]) -> Any:
 
 
 def _component(kind: str, name: str, path: Path, attribute: str | None, module: str) -> Component:
+    """A component from the source text of its file.
+
+    Args:
+        attribute: its class; None for the first dataclass of the file.
+        module: what the component is imported from.
+
+    Raises:
+        ScenarioError: where the file has no such class, or the class no such form.
+    """
     tree, comments = read(path)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     if kind == "model" and attribute and not (attribute in classes and is_recipe(tree, comments, classes[attribute])):

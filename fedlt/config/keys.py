@@ -159,6 +159,11 @@ def _shares_words(parts: set[str], key: str) -> bool:
 
 
 def _candidates(value: Any, content: Any) -> list[str]:
+    """Names of keys that may have been meant where an unknown one has this value.
+
+    Args:
+        content: of the scenario, whose components have keys, too.
+    """
     names = [key.name for key in scenario_keys()]
     for name, node in _sections():
         if isinstance(value, dict) or _shorthand(node):
@@ -190,6 +195,11 @@ def _source() -> dict[str, tuple[ast.Module, dict[int, str], ast.ClassDef]]:
 
 
 def _keys(section: str, prefix: str) -> Iterator[Field]:
+    """The keys of a section and of those within it.
+
+    Args:
+        prefix: of their names, with a dot at its end.
+    """
     for found in dataclass_fields(*_source()[section]):
         key = f"{prefix}{found.name}"
         if found.annotation in _source():

@@ -40,6 +40,11 @@ def named(value: Any) -> str | Mapping[str, Any] | None:
 
 
 def _name_of(made: Any) -> str:
+    """The name by which a scenario finds a class again.
+
+    Raises:
+        TypeError: where it was defined within another block.
+    """
     module, name = made.__module__, made.__qualname__
     if "." in name:
         raise TypeError(

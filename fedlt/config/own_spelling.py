@@ -36,6 +36,7 @@ def meant(kind: str, name: str, folder: Path) -> str:
 
 
 def _of_file(kind: str, file: str, folder: Path, attribute: str = "") -> str:
+    """What was meant by a path: `; did you mean ...` with the class of that file; empty where nothing was."""
     path = folder / Path(file).expanduser()
     if not path.is_file():
         return ""

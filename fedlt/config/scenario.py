@@ -127,6 +127,7 @@ def load_scenario(
 
 
 def _plain(value: Any) -> Any:
+    """A value of a scenario as plain data, as `to_dict` gives it."""
     if isinstance(value, Choice):  # a schedule without keys is a word, as in scenarios from when it was one of three
         written = value.written()
         return value.name if value.component.kind == "schedule" and len(written) == 1 else written

@@ -90,6 +90,7 @@ def as_yaml(content: dict[str, Any]) -> str:
 
 @cache
 def _dumper() -> type[Any]:
+    """A writer of YAML without aliases, whose texts are quoted where they would be read as something else."""
     import yaml
 
     class Dumper(yaml.Dumper):
@@ -106,6 +107,7 @@ def _dumper() -> type[Any]:
 
 
 def _is_number(text: str) -> bool:
+    """Whether a text would be read as a number."""
     try:
         float(text)
     except ValueError:
@@ -177,6 +179,12 @@ def _places(holder: Any, place: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
+    """Whether the value of a key is a path.
+
+    Args:
+        keys: the parts of the key's name.
+        base: the folder from which relative paths start.
+    """
     if keys == ("data", "name"):
         return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
     if keys in FILES or (keys in STOP_WORDS and value != "english"):
@@ -234,6 +242,13 @@ def _is_resolved(value: Any) -> bool:
 
 
 def _assign(raw: dict[str, Any], path: list[str], value: Any, problems: list[Problem]) -> None:
+    """Set a key.
+
+    Args:
+        raw: the scenario, changed in place.
+        path: the parts of the key's name.
+        problems: gets what is wrong.
+    """
     node = raw
     for depth, part in enumerate(path[:-1]):
         child = node.get(part)
@@ -250,6 +265,13 @@ def _assign(raw: dict[str, Any], path: list[str], value: Any, problems: list[Pro
 
 
 def _delete(raw: dict[str, Any], path: list[str], problems: list[Problem]) -> None:
+    """Delete a key.
+
+    Args:
+        raw: the scenario, changed in place.
+        path: the parts of the key's name.
+        problems: gets what is wrong.
+    """
     node: Any = raw
     for part in path[:-1]:
         node = node.get(part) if isinstance(node, dict) else None

@@ -87,6 +87,11 @@ def _parse(annotation: str) -> ast.expr:
 
 
 def _check(node: ast.expr, value: Any) -> Any:
+    """The value in the annotation's type.
+
+    Raises:
+        Mismatch: where it does not fit.
+    """
     if isinstance(node, ast.BinOp):
         for option in _options(node):
             try:
@@ -109,6 +114,11 @@ def _check(node: ast.expr, value: Any) -> Any:
 
 
 def _check_plain(node: ast.Name, value: Any) -> Any:
+    """A value of a type without arguments.
+
+    Raises:
+        Mismatch: where it does not fit.
+    """
     kind = node.id
 
     # A whole number is a fraction too, as people write them; true and false are neither.
@@ -132,6 +142,11 @@ def _check_plain(node: ast.Name, value: Any) -> Any:
 
 
 def _check_generic(node: ast.Subscript, value: Any) -> Any:
+    """A value of Literal, Annotated, list, dict or tuple.
+
+    Raises:
+        Mismatch: where it, or what it holds, does not fit.
+    """
     outer = ast.unparse(node.value).rsplit(".", 1)[-1]
     inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     if outer == "Literal":
@@ -177,6 +192,7 @@ def _options(node: ast.expr) -> list[ast.expr]:
 
 
 def _describe(node: ast.expr) -> str:
+    """An annotation in words."""
     if isinstance(node, ast.BinOp):
         return " or ".join(_describe(option) for option in _options(node))
     if isinstance(node, ast.Constant):

@@ -39,6 +39,11 @@ def _text(node: ast.AST) -> str:
 
 @lru_cache(maxsize=256)
 def _parsed(path: Path, content: bytes) -> tuple[ast.Module, dict[int, str]]:
+    """A file's syntax tree, and its comments by line.
+
+    Raises:
+        ScenarioError: where it is not readable Python.
+    """
     try:
         source = content.decode("utf-8-sig")
         tree = ast.parse(source)

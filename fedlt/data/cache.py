@@ -144,6 +144,7 @@ class Entry:
 
 
 def _write(folder: Path, raw: RawData) -> None:
+    """Write the arrays of a data set, and delete what only led to them."""
     left = set(folder.iterdir())
     for array in ("x_train", "x_test", "y_train", "y_test"):
         saved(folder / f"{array}.npy", getattr(raw, array))

@@ -161,6 +161,7 @@ class CityRequests:
 
     @cached_property
     def _splits(self) -> tuple[list[Request], list[Request]]:
+        """The requests for training and for test, with a share of the former where the scenario says so."""
         what = f"the built-in set {self.name}"
         without_columns(self.config, what, groups="district")
         for key in ("train_split", "test_split"):

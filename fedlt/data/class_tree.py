@@ -42,6 +42,7 @@ def parents_of(config: Data, train: Targets) -> NDArray[np.int64] | None:
 
 
 def _of_column(column: str, train: Targets) -> NDArray[np.int64]:
+    """The parent of each class, by a group column in which all samples of a class agree."""
     if column not in train.groups:
         columns = [*train.groups, column]
         raise _problem(f"{column!r} is no group column; say data.group_columns=[{', '.join(columns)}]")

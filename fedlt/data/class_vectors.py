@@ -76,6 +76,7 @@ def _torch(path: Path) -> Any:
 
 
 def _safetensors(path: Path) -> Tensor:
+    """The one tensor of a safetensors file."""
     from safetensors.torch import load_file
 
     held = load_file(path)

@@ -46,6 +46,7 @@ def file_of(source: str) -> Path:
 
 
 def _read_file(name: str) -> list[int]:
+    """The counts of a file, by its ending."""
     path, array = file_of(name), name.partition(".npz:")[2]
     if not path.is_file():
         raise _problem(f"no such file: {path.absolute()}")
@@ -72,6 +73,11 @@ def _read_file(name: str) -> list[int]:
 
 
 def _read_npz(path: Path, array: str) -> list[int]:
+    """The counts of an archive.
+
+    Args:
+        array: its name; empty: the only one of whole numbers.
+    """
     with opened(path, _problem) as content:
         fitting = [key for key in content.files if content[key].ndim == 1 and content[key].dtype.kind in "iu"]
         chosen = [key for key in fitting if not array or key == array]

@@ -148,6 +148,7 @@ def _short(config: Data) -> str:
 
 
 def _refuse_other_inputs(raw: RawData, recipe: Encoder | TextEncoder) -> None:
+    """Refuse an encoder of pictures where there are none."""
     if isinstance(recipe, TextEncoder):
         return  # what holds no texts was refused by the tokenizer
     shape = raw.x_train.shape

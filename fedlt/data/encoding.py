@@ -117,6 +117,7 @@ class Work:
         return torch.cat(found)[torch.from_numpy(np.argsort(order))]
 
     def _pictures(self, pictures: NDArray[np.uint8], part: Part) -> Tensor:
+        """[n, (1 + views) D] features of the pictures of a part."""
         views = self.views if part.split == "train" else 0
         batches = [
             self._batch(pictures[start : start + BATCH], part.rows.start + start, views)
@@ -125,6 +126,11 @@ class Work:
         return torch.cat(batches)
 
     def _batch(self, pictures: NDArray[np.uint8], row: int, views: int) -> Tensor:
+        """Features of a batch of pictures: as they are, then of augmented views.
+
+        Args:
+            row: of the first picture in its split, from which the views are drawn.
+        """
         assert not isinstance(self.recipe, TextEncoder)
         x = resized(pictures, self.recipe.size)
         plain = self._encoded(x)
@@ -137,6 +143,11 @@ class Work:
         return torch.stack([plain, *drawn], dim=1)
 
     def _encoded(self, *x: Tensor) -> Tensor:
+        """[n, D] what the encoder gives.
+
+        Raises:
+            ScenarioError: where that is no features.
+        """
         encode: Any = self.encode
         found: Any = encode(*(each.clone() for each in x))  # an encoder may compute in place
         count = len(x[0])
@@ -227,6 +238,7 @@ def _save(path: Path, features: NDArray[np.float16]) -> None:
 
 
 def _forked(work: Work, processes: int) -> ProcessPoolExecutor:
+    """Processes that hold the pass and its encoder, forked from this one."""
     pool = ProcessPoolExecutor(processes, get_context("fork"), _begin, (work, os.getpid()))
     with warnings.catch_warnings():  # threads of others may exist; the forks use none of their locks
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
@@ -259,6 +271,7 @@ def _each(
 
 
 def _begin(work: Work, parent: int) -> None:
+    """Prepare a forked process: it ends with its parent, and computes on one thread of the CPU."""
     global _work
     end_with(parent)
     hide_gpus()

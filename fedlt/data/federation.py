@@ -298,6 +298,7 @@ def _digest(
     unlabelled: Ragged,
     validation: ValidationSet | None,
 ) -> str:
+    """A hash of who holds what, by which runs know that they had the same data."""
     content = hashlib.sha256()
     arrays = [train.values, test.values, clients.values, clients.offsets, tests.values, tests.offsets]
 

@@ -186,6 +186,12 @@ class Npz:
         return list(self._open([], []))
 
     def _arrays(self, needed: list[str], optional: list[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Arrays of the file by name.
+
+        Args:
+            needed: those that must be there.
+            optional: those that may be.
+        """
         missing = [key for key in needed if key not in self._keys]
         if missing:
             what = f"lacks the {'array' if len(missing) == 1 else 'arrays'} {', '.join(missing)}"

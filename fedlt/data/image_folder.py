@@ -129,6 +129,11 @@ class ClassFolder(ABC):
         return site_folders(self.folder, split)
 
     def _samples(self, root: Path, site: str) -> list[Sample]:
+        """The files beneath a split's folder, with class and site.
+
+        Args:
+            site: the one that all of them have, if any.
+        """
         named = SITE in self.config.group_columns and not site
         depth = 3 if named else 2
         found = []
@@ -148,6 +153,7 @@ class ClassFolder(ABC):
         return found
 
     def _misplaced(self, root: Path, parts: tuple[str, ...], depth: int) -> ScenarioError:
+        """That a file lies too deep, or not deep enough, and where it should."""
         place = root.joinpath(*parts)
         if depth == 3 and len(parts) == 2:
             return refuse(f"has no effect: {place} has no folder of a site above its class; remove it", KEY)

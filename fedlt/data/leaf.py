@@ -79,6 +79,7 @@ class Leaf:
 
     @cached_property
     def _splits(self) -> tuple[Rows, Rows]:
+        """The rows of both splits; a share of the former where there are no files of the latter."""
         config = self.config
         without_columns(config, f"LEAF's layout in {self.folder}", groups=USER)
         test = leaf_files(self.folder, config.test_split)

@@ -96,6 +96,7 @@ def _distinct(rng: np.random.Generator, clients: int, size: int, total: int) -> 
 
 
 def _natural(client_groups: NDArray[np.int64] | None, test_groups: NDArray[np.int64] | None) -> Ragged:
+    """Each client is tested on the test rows of its own group."""
     if client_groups is None:
         raise ScenarioError(Problem(KEY, "natural needs federation.partition: natural; choose it, or matched"))
     if test_groups is None:

@@ -114,6 +114,15 @@ def _check_options(config: Noise) -> None:
 
 
 def _read(source: str, length: int, classes: int) -> NDArray[np.int64]:
+    """The labels of the file that the scenario names.
+
+    Args:
+        source: `FILE.npz:NAME`.
+        length: rows of the training set.
+
+    Raises:
+        ScenarioError: where there are none that fit.
+    """
     file, _, name = source.partition(".npz:")
     path = Path(f"{file}.npz").expanduser()
     if not name or not path.is_file():

@@ -28,6 +28,11 @@ class MiniLM(TextEncoder):
         return {"name": f"transformers:{_folder()}", "length": self.length}
 
     def build(self) -> EncodeText:
+        """The encoder: mean of the last states, normalised.
+
+        Raises:
+            ValueError: where a package is missing.
+        """
         import torch
         from torch.nn.functional import normalize
 

@@ -182,6 +182,11 @@ class DP(Link):
         arrival.updates = [combine(arrival.updates)]
 
     def _disturb(self, arrival: Arrival, clip: float) -> None:
+        """Add the noise to the one sum of the updates, in place.
+
+        Args:
+            clip: the norm to which each change was clipped.
+        """
         setting, (whole,) = arrival.setting, arrival.updates
         scale = self._noise_of_sum(setting) * clip
         scale *= 1.0 if self.weights == "uniform" else self._largest(setting)

@@ -35,6 +35,7 @@ class Quantise(Link):
         return super().obstacle(setting) or setting.untrained
 
     def send(self, sending: Sending) -> None:
+        """Round the change to few levels, at random up or down so that the mean is right, or to the nearest one."""
         change = sending.change
         values = change if sending.positions is None else change[sending.positions]
         noise = None

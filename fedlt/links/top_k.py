@@ -34,6 +34,7 @@ class TopK(Link):
         return super().obstacle(setting) or setting.untrained
 
     def send(self, sending: Sending) -> None:
+        """Send the largest entries of the change, and keep the others for the next time."""
         total = sending.setting.trainable
         k = max(1, int(self.share * total + 0.5))
         if k == total:

@@ -40,6 +40,7 @@ class Collector:
         return {key: statistic.to_arrays() for key, statistic in self._found.items()}
 
     def _add(self, subject: Subject, batch: Predicted | FeatureBatch, reads_features: bool) -> None:
+        """Give a batch to the statistics that are taken of the subject, which are made where they are not there."""
         for name, kind in self.kinds.items():
             if kind.reads_features == reads_features and kind.measures(subject):
                 key = name, subject.key

@@ -154,6 +154,7 @@ class Confidence(Statistic):
         return nll, brier
 
     def rows(self, known: Known) -> dict[str, Columns]:
+        """The calibration curve, and loss and Brier score of each client."""
         found: dict[str, Columns] = {"calibration": self.curve_columns()}
         if self.subject.kind == "personal":
             ids, nll, brier = self.per_client()

@@ -80,6 +80,7 @@ class Confusions(Statistic):
         return personal_summary(self._clients(known))
 
     def rows(self, known: Known) -> dict[str, Columns]:
+        """The matrix itself, and recall by class or accuracy by client."""
         client, true, predicted, count = self.cells.T
         found: dict[str, Columns] = {"confusion": {"client": client, "true": true, "pred": predicted, "count": count}}
 

@@ -49,6 +49,7 @@ class FeatureMoments(Statistic):
         return collapse_figures(self.whole(), known.head, known.told)
 
     def rows(self, known: Known) -> dict[str, Columns]:
+        """Alignment by client; norms and duality by class, NaN where the head has no rows."""
         moments = self.whole()
         aligned = {"client": moments.clients.astype(np.int64), "alignment": client_alignment(moments)}
         undefined = dict.fromkeys(("feature_norm", "head_norm", "duality"), np.full(len(moments.count), np.nan))

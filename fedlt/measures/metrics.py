@@ -51,6 +51,11 @@ class Confusion:
     def _collect(
         cls, true: NDArray[np.int64], pred: NDArray[np.int64], count: NDArray[np.int64], num_classes: int
     ) -> Confusion:
+        """A confusion from cells that are checked.
+
+        Raises:
+            ValueError: for unequal lengths, and for classes that there are not.
+        """
         if not (true.ndim == 1 and true.shape == pred.shape == count.shape):
             raise ValueError(f"expected equal lengths, found {true.shape}, {pred.shape} and {count.shape}")
         for name, classes in (("true", true), ("predicted", pred)):

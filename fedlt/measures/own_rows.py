@@ -57,6 +57,7 @@ class OwnRows(Statistic):
         return {}
 
     def rows(self, known: Known) -> dict[str, Columns]:
+        """The generic model's accuracy on each client's own test rows."""
         rows, right = self.held
         assert known.tests is not None
         values, offsets = known.tests.values, known.tests.offsets

@@ -33,6 +33,7 @@ class AveragePrecision(Statistic):
     title = "the average precision"
 
     def start(self) -> None:
+        """No scores yet."""
         classes = self.task.num_classes
         self._parts: list[Arrays] = [
             {
@@ -43,6 +44,7 @@ class AveragePrecision(Statistic):
         ]
 
     def add(self, batch: Predicted) -> None:
+        """Keep scores and labels: average precision needs all of them, in one order."""
         rows = batch.rows.numpy(force=True)
         self._parts.append(
             {
@@ -93,6 +95,7 @@ class AveragePrecision(Statistic):
         return figures
 
     def rows(self, known: Known) -> dict[str, Columns]:
+        """Average precision by class, or its mean by client."""
         arrays = self.to_arrays()
         if self.subject.kind == "generic":
             columns = {

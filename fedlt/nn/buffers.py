@@ -78,6 +78,11 @@ class Held:
         self.settle()
 
     def _take(self, present: Tensor | None) -> None:
+        """Take over what the module's buffer is now.
+
+        Raises:
+            ValueError: where it has become None, or has another shape.
+        """
         if present is None or present.shape != self.tensor.shape:
             found = "None" if present is None else f"of shape {tuple(present.shape)}"
             was = tuple(self.tensor.shape)

@@ -40,6 +40,7 @@ class ClauseModel(Model):
     count: Annotated[int, ">= 1"] = 1000  # clauses; joined_clauses shares them out evenly among the clients
 
     def build(self, task: Task) -> Net:
+        """Clauses over features that are 0 or 1, and no head: the votes are the logits."""
         if self.freeze is not None or self.adapter is not None:
             what = "clauses has no weights of steps: model.freeze and model.adapter mean nothing"
             raise ValueError(f"{what}; leave them out")

@@ -18,6 +18,7 @@ class CNN(ImageModel):
     hidden: Annotated[int, ">= 1"] = 512  # units of the hidden layer, and the feature dimension
 
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+        """Two convolutions, each rectified and pooled, and one linear layer."""
         channels, height, width = self.image_shape(input_shape)
         if min(height, width) < 4:
             raise ValueError(f"cnn needs images of at least 4 x 4 pixels, got {height} x {width}; use model=mlp")

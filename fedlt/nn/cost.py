@@ -19,6 +19,7 @@ def multiply_adds(model: nn.Module, inputs: InputKind) -> int:
     total = 0
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        """Add a layer's multiplications: its weights times the places at which it uses them."""
         nonlocal total
         if isinstance(module, nn.RNNBase):  # every weight is used in every step
             states: Any = output[0]  # a tensor, or what packed sequences are in

@@ -214,6 +214,11 @@ class Flat:
         return {name: self._view(vector, start, shape) for name, start, shape in spans}
 
     def _view(self, vector: Tensor, offset: int, shape: torch.Size) -> Tensor:
+        """A tensor as a view of its part of the vector.
+
+        Args:
+            offset: where it begins.
+        """
         part = vector[offset : offset + shape.numel()]
         if self._interleaved and len(shape) == 4:
             out, into, height, width = shape
@@ -269,6 +274,7 @@ def _still(model: nn.Module) -> tuple[nn.Module, ...]:
     found: list[nn.Module] = []
 
     def look(module: nn.Module) -> None:
+        """Note the largest modules that have parameters, none of which is trained."""
         given = list(module.parameters())
         if given and not any(parameter.requires_grad for parameter in given):
             found.append(module)

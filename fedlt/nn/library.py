@@ -47,6 +47,7 @@ class Prepared(nn.Module):
         self.register_buffer("shift", shift)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, D] features of images, which are standardised and sized as the encoder was trained."""
         x = x * self.scale + self.shift
         if self.size is not None and x.shape[-2:] != (self.size, self.size):
             x = interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
@@ -83,6 +84,7 @@ class Read(nn.Module):
         self.encoder, self.argument, self.pooling = encoder, argument, pooling
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, D] the pooled states of a text: of its first token, or their mean over the real ones."""
         given = {self.argument: x} | ({"attention_mask": mask.long()} if mask is not None else {})
         hidden = cast(Tensor, self.encoder(**given).last_hidden_state)
         if self.pooling == "first":
@@ -111,6 +113,11 @@ class LibraryModel(Model):
     arguments: dict[str, Any] = field(default_factory=dict)  # passed on to the library's constructor
 
     def build(self, task: Task) -> Net:
+        """The library's encoder, with a linear head.
+
+        Raises:
+            ValueError: where it gives no features [B, D].
+        """
         build = {"torchvision": self._torchvision, "timm": self._timm, "transformers": self._transformers}[self.library]
         encoder = build(task.inputs)
         encoder.eval()
@@ -124,6 +131,7 @@ class LibraryModel(Model):
         return Net(encoder, nn.Linear(found.shape[1], task.num_classes), found.shape[1])
 
     def _torchvision(self, inputs: InputKind) -> nn.Module:
+        """A model of torchvision without its last layer."""
         models = self._imported("torchvision.models")
         module = self._loaded(partial(models.get_model, self.entry, weights=self.weights, **self.arguments))
         name, _ = [*module.named_children()][-1]  # fc, classifier, heads or head, in all of its families
@@ -135,6 +143,7 @@ class LibraryModel(Model):
         return prepared(module, inputs, self.size)
 
     def _timm(self, inputs: InputKind) -> nn.Module:
+        """A model of timm without its classifier, its inputs standardised as it was trained."""
         timm = self._imported("timm")
         arguments = {"num_classes": 0, "pretrained": self.weights is not None} | self.arguments
         module = self._loaded(partial(timm.create_model, self.entry, **arguments))
@@ -143,6 +152,7 @@ class LibraryModel(Model):
         return prepared(module, inputs, self.size, moments)
 
     def _transformers(self, inputs: InputKind) -> nn.Module:
+        """A model of Transformers, for texts or for pictures."""
         library = self._imported("transformers")
         library.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()

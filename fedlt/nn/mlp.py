@@ -27,6 +27,7 @@ class MLP(Model):
         return super().encoder(inputs)
 
     def backbone(self, input_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+        """Linear layers, each rectified, over the flattened inputs."""
         layers: list[nn.Module] = [nn.Flatten()]
         sizes = [math.prod(input_shape), *[self.width] * self.depth]
         for into, out in pairwise(sizes):

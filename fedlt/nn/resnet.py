@@ -34,6 +34,7 @@ class Block(nn.Module):
             self.added = 0
 
     def forward(self, x: Tensor) -> Tensor:
+        """The block: two convolutions, beside them the inputs, padded or projected where the shape changes."""
         out = F.relu(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
         if self.added:

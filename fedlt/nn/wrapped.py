@@ -158,6 +158,11 @@ class WrappedModule(Model):
         return None
 
     def _headless(self, module: nn.Module, task: Task, reason: str = "") -> Net:
+        """The module as it is, its logits in the place of features.
+
+        Args:
+            reason: why it cannot be taken apart.
+        """
         net = Net(module, nn.Identity(), task.num_classes)
         plain = (
             f"it has no linear last layer with {task.num_classes} outputs that gives its logits (model.head names one)"

@@ -28,6 +28,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """This project's module, wherever others of that name may lie."""
         top, _, inner = fullname.partition(".")
         if top not in BESIDE:
             return None

@@ -116,6 +116,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _jsonable(value: Any) -> Any:
+    """A value as JSON has it."""
     if isinstance(value, Mapping):
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -65,6 +65,7 @@ class TensorBoard(Tracker):
     folder = "tensorboard"  # within the run's
 
     def start(self, folder: Path, keys: Mapping[str, Any]) -> None:
+        """Open TensorBoard's writer in the run folder, and write down the keys."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder / self.folder))
@@ -85,6 +86,7 @@ class MLflow(Tracker):
     package = "mlflow"
 
     def start(self, folder: Path, keys: Mapping[str, Any]) -> None:
+        """Open a run in the experiment `fedlt`, and write down the keys."""
         import mlflow
         from mlflow.entities import Metric, Param
 

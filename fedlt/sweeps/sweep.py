@@ -275,6 +275,7 @@ def _data_key(job: Job) -> str:
 
 
 def _one_after_another(shared: Shared, out: Path, force: bool, view: View) -> None:
+    """Run the jobs in this process."""
     waiting = deque(shared.jobs)
     while waiting:
         with Grids() as grids:  # new workers after a failure, whatever state it left them in

@@ -152,6 +152,7 @@ class Lines(Telling):
     def begin(
         self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Reasons, shared: Names = ()
     ) -> None:
+        """Say what the grid is, and that it begins."""
         super().begin(jobs, done, processes, refused, shared)
         print(heading(jobs, done, processes, refused, shared), flush=True)
         self._cadence = Cadence(FIRST)
@@ -189,6 +190,7 @@ class Live(Telling):
     def begin(
         self, jobs: Sequence[Job], done: Mapping[str, Run], processes: int, refused: Reasons, shared: Names = ()
     ) -> None:
+        """Show the table of the grid, which changes in place."""
         from rich.live import Live as Rich
 
         super().begin(jobs, done, processes, refused, shared)
@@ -228,6 +230,7 @@ class Live(Telling):
         return table
 
     def _state(self, job: Job) -> str:
+        """Where a job stands: its figures once it is done."""
         if job.name in self.refused:
             return "cannot run"
         if job.name in self.failures:
@@ -240,6 +243,7 @@ class Live(Telling):
         return f"round {number}/{total}"
 
     def _clock(self) -> str:
+        """How many runs are done, the time so far, and what is left."""
         ended = sum(name in self.done or name in self.failures for name in self.left)
         elapsed, left = time.monotonic() - self.since, self.seconds_left()
         to_go = f", about {clock(left)} left" if left else ""

@@ -46,6 +46,7 @@ class Causal(TextGenerator):
     temperature: Annotated[float, "> 0"] = 1.0  # of what is drawn; lower is nearer to what the model believes most
 
     def obstacle(self, inputs: TokenKind) -> str | None:
+        """It writes tokens of its own tokenizer, so the data set must have the same one."""
         made = getattr(inputs, "made", None)
         name = f"{self.library}:{self.entry}"
         if made is None or made.name != name:
@@ -56,6 +57,7 @@ class Causal(TextGenerator):
         return None
 
     def texts(self, own: Sequence[Text], count: int, length: int, rng: np.random.Generator) -> list[Text]:
+        """Tune a copy of the model on the client's texts, and let it write on from their beginnings."""
         model = copy.deepcopy(_model(self.entry))
         end = model.config.eos_token_id
         end = end[0] if isinstance(end, list) else end
@@ -73,6 +75,7 @@ class Causal(TextGenerator):
         return [text for text in found if len(text)]
 
     def _tune(self, model: Any, own: Sequence[Text], end: int | None, rng: np.random.Generator) -> None:
+        """Train the copy on the texts, each with its end."""
         import torch
 
         ended = [text if end is None or text[-1] == end else np.append(text, end) for text in own]
@@ -92,6 +95,7 @@ class Causal(TextGenerator):
         model.eval()
 
     def _written(self, model: Any, begins: Sequence[Text], length: int, end: int | None) -> Iterator[Text]:
+        """Texts that begin as given, cut at their end."""
         import torch
 
         x: Tensor = torch.from_numpy(np.stack(begins))

@@ -32,6 +32,7 @@ class Buckets(dict[str, int]):
         self.count = count
 
     def __missing__(self, token: str) -> int:
+        """The id of a new token: 1 plus its hash, modulo the buckets but one."""
         if len(self) >= REMEMBERED:
             self.clear()
         digest = blake2b(token.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -56,6 +57,7 @@ class Hashing(Tokenizer):
         return self._hashed(self._tokens(self._words(text)))
 
     def kept(self, text: str) -> tuple[Sequence[int], int]:
+        """The ids of a text that stay within the length, and how many there were."""
         found = self._words(text)
         if self.word_ngrams == 1 and not self.char_ngrams:
             return self._hashed(cut(found, self.length, self.keep)), len(found)

@@ -28,6 +28,7 @@ class SwapDrop(TextGenerator):
         return [(self._swapped, self._dropped)[place % 2](own[row], rng) for place, row in enumerate(order)]
 
     def _swapped(self, text: Text, rng: np.random.Generator) -> Text:
+        """The text after a share of its tokens has changed places."""
         found = text.copy()
         for _ in range(max(1, round(self.rate * len(text)))):
             one, other = rng.integers(len(text), size=2)

@@ -79,6 +79,7 @@ class Assembly:
         return [*self.task.inputs.remarks(), *self._remarks_on_model(), *begun, *self.chain.remarks()]
 
     def _remarks_on_model(self) -> list[str]:
+        """Lines about a model that was taken apart, and about what of it arrived frozen."""
         given = self.flat.given_frozen
         if not given:
             return [*self.found]

@@ -187,6 +187,15 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _shared_of_run(folder: Path, file: Path) -> dict[str, Tensor]:
+    """The tensors of a run that all of its clients share.
+
+    Args:
+        folder: of the run.
+        file: its `model.safetensors`.
+
+    Raises:
+        FedLTError: where it is no finished run, or its clients share nothing.
+    """
     if not (folder / "run.json").is_file():
         raise FedLTError(f"{folder} is not a run folder: it holds no run.json")
     status = json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"]
@@ -208,6 +217,14 @@ def _shared_of_run(folder: Path, file: Path) -> dict[str, Tensor]:
 
 
 def _load(file: Path, reader: Any) -> dict[str, Tensor]:
+    """The tensors of a file by name.
+
+    Args:
+        reader: of its format.
+
+    Raises:
+        FedLTError: where it cannot be read.
+    """
     try:
         found = reader(file)
     except Exception as error:  # the readers raise many kinds

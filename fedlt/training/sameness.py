@@ -158,6 +158,12 @@ class _Reading:
         self._constant(f"{name} = {value!r}")
 
     def _function(self, function: FunctionType, owner: type | None, bound: bool) -> None:
+        """Read a function's source, and follow what it calls.
+
+        Args:
+            owner: the class whose method it is.
+            bound: whether its first argument is the object itself.
+        """
         source = function.__code__.co_filename
         own = source in self.files
         label = f"{Path(source).name if own else function.__module__}:{function.__qualname__}"
@@ -202,6 +208,13 @@ class _Reading:
         self.opaque |= " at 0x" in text  # an object that is told by its address only
 
     def _attribute(self, node: ast.Attribute, me: str, owner: type | None, followed: set[int]) -> None:
+        """Follow an attribute of the object itself, or of its base class.
+
+        Args:
+            node: the attribute in the source.
+            me: what the source calls the object.
+            followed: ids of the nodes that need no further look; added to.
+        """
         self.called.add(node.attr)
         value = node.value
         if isinstance(value, ast.Name) and me and value.id == me:

@@ -37,6 +37,7 @@ class Ours:
         self.kind, self.warmup = kind, warmup
 
     def factor(self, site: Site) -> float:
+        """The schedule's factor of the learning rate at this step, by the share of the stage that is done."""
         if self.kind == USUAL and not self.warmup:
             return 1.0
         return over_the_run(self.kind, self.warmup, site.stage_progress)
@@ -56,6 +57,7 @@ class OfTorch:
         self._factors: dict[int | None, list[float]] = {}
 
     def factor(self, site: Site) -> float:
+        """The scheduler's factor for the round, times the warm-up within it."""
         key = LENGTH.get(self.chosen.name)
         length = site.stage_rounds if key and self.chosen.options[key] is None else None
         done = site.stage_round
@@ -68,7 +70,9 @@ class OfTorch:
 def over_the_run(kind: str, warmup: float, progress: float) -> float:
     """Factor of the learning rate at `progress` in [0, 1]: it rises linearly over `warmup`, then follows its kind.
 
-    constant: 1. cosine: half a cosine from 1 to 0 over what is left. step: 0.01 from 0.8 on, 0.0001 from 0.9 on.
+    - constant: 1
+    - cosine: half a cosine from 1 to 0 over what is left
+    - step: 0.01 from 0.8 on, 0.0001 from 0.9 on
     """
     if progress < warmup:
         return progress / warmup

@@ -47,6 +47,12 @@ class Descent:
 
     @torch.no_grad()
     def step(self, vector: Tensor, gradient: Tensor, lr: float) -> None:
+        """A step of sgd, in place.
+
+        Args:
+            vector: [T] the weights.
+            gradient: [T], which may be changed.
+        """
         self._velocity = descend([vector], [gradient], self._velocity, lr, self.momentum, self.weight_decay)
 
 
@@ -66,6 +72,12 @@ class Adam:
 
     @torch.no_grad()
     def step(self, vector: Tensor, gradient: Tensor, lr: float) -> None:
+        """A step of Adam or AdamW, in place: moments first, then the weights.
+
+        Args:
+            vector: [T] the weights.
+            gradient: [T], which may be changed.
+        """
         if not self.kept:
             zeros = torch.zeros_like(vector)
             self.kept = {"mean": zeros, "square": zeros.clone(), "steps": torch.zeros((), dtype=torch.int64)}

@@ -87,6 +87,7 @@ def train_together(
         client.generator = trainer.generator(client)
 
     def one(vector: Tensor, x: Tensor, y: Tensor, rows: Tensor, class_counts: Tensor) -> Tensor:
+        """The loss of one client, as a function of its weights alone."""
         swapped = {f"model.{name}": value for name, value in flat.trainable_views(vector).items()}
         known = {f.name: getattr(first, f.name) for f in fields(Client)}
         known |= {"class_counts": class_counts, "data": None}

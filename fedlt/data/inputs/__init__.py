@@ -71,6 +71,11 @@ def _type_of(given: Given) -> str:
 
 
 def _kind_of(name: str, given: Given) -> type[InputKind]:
+    """The first kind that fits the arrays.
+
+    Raises:
+        ScenarioError: where none does.
+    """
     x = given.x
     for kind in KINDS:
         if kind.fits(given):

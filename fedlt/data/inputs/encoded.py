@@ -114,6 +114,7 @@ class EncodedKind(InputKind):
         return torch.zeros(count, *self.shape, dtype=torch.float16)
 
     def obstacle(self, augment: str) -> str | None:
+        """Features know no augmentation but views that were encoded with them."""
         if augment == "none" or (augment == "views" and self.views):
             return None
         if augment == "views":
@@ -125,6 +126,7 @@ class EncodedKind(InputKind):
         return not self.pending
 
     def remarks(self) -> list[str]:
+        """What the inputs are made of, and whether that is still to be done."""
         if self.pending:
             return [self.pending]
         views = f", with {self.views} augmented views of each training picture" if self.views else ""
@@ -143,6 +145,7 @@ class Views:
         return len(self.values)
 
     def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
+        """Features of the rows, standardised; with views, one of each sample at random."""
         import torch
 
         if reason := self._kind.obstacle(augment):
@@ -173,6 +176,11 @@ def moments(features: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray
 
 
 def _summed(rows: NDArray[np.float16], of: Any) -> NDArray[np.float64]:
+    """[D] a sum over the rows in float64, in pieces of a fixed size.
+
+    Args:
+        of: what is summed of each piece.
+    """
     total = np.zeros((1, rows.shape[1]))
     for start in range(0, len(rows), CHUNK):
         part = of(rows[start : start + CHUNK].astype(np.float64))

@@ -43,6 +43,7 @@ class ImageKind(InputKind):
 
     @classmethod
     def read(cls, name: str, train: Given, test: Given) -> tuple[ImageKind, NDArray[Any], NDArray[Any]]:
+        """Images of one shape, with the moments of the training pixels."""
         if train.x.shape[1:] != test.x.shape[1:]:
             shapes = f"{list(train.x.shape[1:])} (training) and {list(test.x.shape[1:])} (test)"
             raise refuse(f"{name}: all inputs must have one shape, got {shapes}")
@@ -62,6 +63,7 @@ class ImageKind(InputKind):
         return {"mean": self.mean, "std": self.std}
 
     def stored(self, given: Given) -> NDArray[Any]:
+        """Images as uint8 [N, H, W, C]."""
         channels, height, width = self.size
         expected = f"expected images uint8 [N, {height}, {width}, {channels}] (0..255)"
         x = given.x[..., None] if given.x.ndim == 3 and channels == 1 else given.x
@@ -88,6 +90,7 @@ class ImageKind(InputKind):
         return ("numbers", "views", "mixing", "pasting", *(("rotations",) if square else ()))
 
     def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
+        """The images on a device, standardised when they are taken."""
         import torch
 
         from fedlt.data.inputs.pixels import Images

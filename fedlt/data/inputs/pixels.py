@@ -25,6 +25,7 @@ class Images:
         return len(self.pixels)
 
     def take(self, rows: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Tensor:
+        """Images of the rows, augmented and standardised."""
         if augment == "none":
             return self.ready(self.pixels[rows])
         parts = tuple(augment.split("_"))

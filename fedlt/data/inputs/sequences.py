@@ -46,6 +46,7 @@ class SequenceKind(InputKind):
 
     @classmethod
     def read(cls, name: str, train: Given, test: Given) -> tuple[SequenceKind, NDArray[Any], NDArray[Any]]:
+        """Sequences with equally many measurements a step, and the moments of the real steps."""
         if train.x.shape[2] != test.x.shape[2]:
             shapes = f"{train.x.shape[2]} (training) and {test.x.shape[2]} (test)"
             raise refuse(f"{name}: all steps must have equally many measurements, got {shapes}")
@@ -71,6 +72,7 @@ class SequenceKind(InputKind):
         return {"mean": self.mean, "std": self.std}
 
     def stored(self, given: Given) -> NDArray[Any]:
+        """Sequences as float32 [N, L, F], NaN after their end."""
         expected = f"expected sequences float [N, {self.length}, {len(self.mean)}]"
         if given.x.ndim != 3 or given.x.shape[2] != len(self.mean) or given.x.dtype.kind not in "iuf":
             raise FedLTError(f"{expected}, got {given.x.dtype} {list(given.x.shape)}")
@@ -113,6 +115,7 @@ class SequenceKind(InputKind):
         return self.shorter
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The steps without NaN, and which are real; no longer than the longest of the batch."""
         mask = ~x[..., 0].isnan()
         if not self.shorter:
             return x, mask

@@ -62,6 +62,7 @@ class TabularKind(InputKind):
 
     @classmethod
     def read(cls, name: str, train: Given, test: Given) -> tuple[TabularKind, NDArray[Any], NDArray[Any]]:
+        """Numbers and categories, with moments and levels of the training rows."""
         (numbers, texts), (test_numbers, test_texts) = (_parted(name, given) for given in (train, test))
         shapes = [(part.shape[1], named.shape[1]) for part, named in ((numbers, texts), (test_numbers, test_texts))]
         if shapes[0] != shapes[1]:
@@ -94,6 +95,7 @@ class TabularKind(InputKind):
         return {"mean": self.mean, "std": self.std}
 
     def stored(self, given: Given) -> NDArray[Any]:
+        """Rows as float32: numbers, NaN where one is missing, then codes of categories."""
         count = len(self.mean), len(self.levels)
         expected = f"expected rows of {count[0]} numbers" + (f" and {count[1]} categories" if count[1] else "")
         if given.x.ndim != 2 or given.x.dtype.kind not in "iufU" or given.mask is not None:
@@ -123,6 +125,7 @@ class TabularKind(InputKind):
         return (*numbers, *(f"{numbers[place]} is missing" for place in self.indicators), *told)
 
     def remarks(self) -> list[str]:
+        """Which columns have missing values, and what stands for them."""
         if not self.indicators:
             return []
         names = [self.columns[place] for place in self.indicators]
@@ -175,6 +178,7 @@ class Table:
         return self.ready(self.values[rows])
 
     def ready(self, stored: Tensor) -> Tensor:
+        """Rows as a model reads them: standardised numbers, indicators of missing ones, one-hot categories."""
         kind, held = self._kind, stored
         if not kind.levels and not kind.holes:
             return (held - self.mean) / self.std

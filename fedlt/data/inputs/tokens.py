@@ -50,6 +50,7 @@ class TokenKind(InputKind):
 
     @classmethod
     def read(cls, name: str, train: Given, test: Given) -> tuple[TokenKind, NDArray[Any], NDArray[Any]]:
+        """Token ids of both splits, whose vocabulary is that of the training set."""
         splits = {"training": train, "test": test}
         masks = [checked_mask(name, split, given) for split, given in splits.items()]
         for (split, given), mask in zip(splits.items(), masks, strict=True):
@@ -81,6 +82,7 @@ class TokenKind(InputKind):
         return {"vocabulary": self.vocabulary, "length": self.length, "shorter": self.shorter}
 
     def stored(self, given: Given) -> NDArray[Any]:
+        """Token ids as int32 [N, L], -1 for padding."""
         expected = f"expected token ids [N, {self.length}], whole numbers in 0..{self.vocabulary - 1}"
         if given.x.ndim != 2 or given.x.dtype.kind not in "iu" or given.categories is not None:
             raise FedLTError(f"{expected}, got {given.x.dtype} {list(given.x.shape)}")
@@ -120,6 +122,7 @@ class TokenKind(InputKind):
         return self.shorter
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids without negative ones, and which are real; no longer than the longest of the batch."""
         mask = x >= 0
         if not self.shorter:
             return x, mask
@@ -146,6 +149,7 @@ class Tokens:
 
 
 def _refuse_negative(name: str, split: str, x: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+    """Refuse token ids below 0 that are no padding."""
     rows = np.flatnonzero(((x < 0) & mask).any(axis=1))
     if len(rows):
         least = int(x[rows[0]][mask[rows[0]]].min())
@@ -154,6 +158,7 @@ def _refuse_negative(name: str, split: str, x: NDArray[Any], mask: NDArray[np.bo
 
 
 def _refuse_unknown(name: str, x: NDArray[Any], mask: NDArray[np.bool_], vocabulary: int) -> None:
+    """Refuse token ids of the test set beyond the vocabulary."""
     largest = int(x[mask].max())
     if largest >= vocabulary:
         what = f"the test set has the token id {largest}, beyond the vocabulary of {vocabulary}"

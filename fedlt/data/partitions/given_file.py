@@ -76,6 +76,7 @@ def problem(message: str) -> ScenarioError:
 
 
 def _read_text(path: Path) -> Holders:
+    """Holders from a table of text, a row or a line each."""
     lines: list[int] = []
     cells: list[list[str]] = []
     try:

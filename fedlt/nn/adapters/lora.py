@@ -38,6 +38,11 @@ class LoRA(Adapter):
     freeze_a: bool = False  # A stays as it was drawn: half the numbers travel, and their mean is exact
 
     def apply(self, net: Net) -> list[str]:
+        """Put low-rank layers beside the linear ones.
+
+        Returns:
+            The names of their parameters.
+        """
         try:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:

@@ -63,6 +63,11 @@ class Prompts(Adapter):
     at: str | None = None  # name of the list of the transformer's layers; null: found by its usual names
 
     def apply(self, net: Net) -> list[str]:
+        """Put prompts before the first layer's inputs, and take them away after the last one.
+
+        Returns:
+            The name of the prompts' parameter.
+        """
         layers = self._layers(net.backbone)
         entering = Entering(layers[0], self.tokens, _width(net, layers[0]))  # type: ignore[arg-type]
         layers[0] = entering

@@ -39,6 +39,7 @@ class BiLSTMEncoder(TokenEncoder):
         self.last = last
 
     def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """[B, L, 2 H] the states of both directions, each of which reads the real tokens first."""
         place = torch.arange(mask.shape[1], device=mask.device)
         padded = place + mask.shape[1]
         orders = [torch.where(mask, place, padded).argsort(1), torch.where(mask, -place, padded).argsort(1)]
@@ -50,6 +51,7 @@ class BiLSTMEncoder(TokenEncoder):
         return x
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The mean of the states, or the last one of each direction."""
         if not self.last:
             return masked_mean(states, mask)
         place = torch.arange(mask.shape[1], device=mask.device)

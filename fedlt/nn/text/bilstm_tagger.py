@@ -46,6 +46,11 @@ class BiLSTMTagger(Model):
     buckets: Annotated[int, ">= 1"] | None = None  # rows of embeddings; an id takes row id mod buckets; null: all
 
     def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
+        """Both directions over tokens or vectors, a state for each step.
+
+        Raises:
+            ValueError: for other inputs.
+        """
         embedding: nn.Module
         if isinstance(inputs, TokenKind):
             embedding, width = Embedding(inputs.vocabulary, self.width, self.buckets), self.width

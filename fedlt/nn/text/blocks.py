@@ -39,6 +39,7 @@ class BlockAttention(FullAttention):
         self.size, self.random, self.number = size, random, number
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, L, D] attention within blocks. Memory grows with the length, and not with its square."""
         whole = self.query(x), self.key(x), self.value(x)
         query, key, value = (in_blocks(part, self.size) for part in whole)
         real = in_blocks(mask, self.size)

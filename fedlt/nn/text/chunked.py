@@ -99,6 +99,11 @@ class Chunked(Model):
             object.__setattr__(self, "inside", chosen("model", self.inside, "inside").create())
 
     def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
+        """The encoder of chunks and that of documents, each a recipe of its own.
+
+        Raises:
+            ValueError: for an inner model that is no encoder, or has keys that are not read.
+        """
         kind = expect_tokens("chunked", inputs)
         if type(self.inside).encoder is Model.encoder and type(self.inside).backbone is Model.backbone:
             raise ValueError("model.inside is no recipe of an encoder; take a model of `fedlt ls models`, or a recipe")

@@ -26,6 +26,7 @@ class NaiveBayes(CountModel):
     smoothing: Annotated[float, "> 0"] = 1.0  # added to the count of every word
 
     def values(self, counts: Tensor, table: WordCounts) -> Tensor:
+        """[W, C] log-probabilities of the words in each class, or, negative, in all other classes."""
         own, added = table.words.sum(0).double(), self.smoothing * len(table.words)
         if self.kind == "multinomial":
             return (counts + self.smoothing).log() - (own + added).log()

@@ -38,6 +38,7 @@ class SS3(CountModel):
     formula: Literal["code", "undivided", "paper"] = "code"  # undivided: common words are silent, and that is all
 
     def values(self, counts: Tensor, table: WordCounts) -> Tensor:
+        """[W, C] local values of the words, those below `least` being 0."""
         most = table.words.amax(0).double()
         values = self.plain(counts, most)
         if self.formula == "code":

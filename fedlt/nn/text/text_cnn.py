@@ -35,6 +35,7 @@ class TextCNNEncoder(TokenEncoder):
         return vectors
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The largest answer of each filter over the runs of real words."""
         words = cleared(states, mask).transpose(1, 2)
         found = []
         for run, convolution in zip(self.runs, self.convolutions, strict=True):

@@ -108,6 +108,7 @@ class TransformerEncoder(TokenEncoder):
         self.dropout = nn.Dropout(dropout)
 
     def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """[B, L, D] the layers' states. Places count real tokens, wherever the padding is."""
         place = (mask.cumsum(1) - 1).clamp(min=0)
         x = vectors + (self.scale * sinusoids(place, self.dim) if self.places is None else self.places(place))
         x = self.dropout(x)

@@ -37,6 +37,11 @@ class CountModel(Model):
         return summed
 
     def build(self, task: Task) -> Net:
+        """A table of counts, and no head: what its words are worth adds up to the logits.
+
+        Raises:
+            ValueError: for inputs other than tokens, and for keys that are of weights.
+        """
         name = type(self).__name__
         if not isinstance(task.inputs, TokenKind):
             raise ValueError(f"{name} counts words, and the inputs are {task.inputs}; {task.inputs.remedy}")

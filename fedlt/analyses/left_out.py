@@ -123,15 +123,16 @@ class LeftOut:
         return lost
 
     def chart(self) -> Chart:
-        """The same as a map, in which gains are nothing, as losses of 0 are."""
-        values = self.influence()
+        """The same as a map, which is white where nothing is lost."""
+        lost = self.influence()
+        values = np.where(lost > 0, lost, np.nan)
         word = "points of accuracy on a client's samples that are lost without a client"
         return Chart(
             name="left-out",
             title="Who needs whom",
-            x=Axis("client", title="client whose samples are tested", whole=True),
+            x=Axis("client", title="client whose samples are tested (white: nothing lost)", whole=True),
             y=Axis("client", title="client that is left out", whole=True, names=tuple(map(str, self.clients))),
-            marks=(Shades(values, word, 0, max(float(np.nanmax(values)), 1)),),
+            marks=(Shades(values, word, 0, max(float(np.nanmax(lost)), 1)),),
         )
 
 
@@ -246,4 +247,6 @@ def _draw(found: LeftOut, path: Path) -> None:
 
     with style():
         figure = maps_of([found.chart()], 3.6, 1.6 + 0.09 * len(found.clients))
+        if found.clients != tuple(range(len(found.clients))):  # rows of a map are numbered from 0 otherwise
+            figure.axes[0].set_yticks(np.arange(len(found.clients)), map(str, found.clients))
     save(figure, path)

@@ -82,6 +82,16 @@ def write_pages(app: Any) -> None:
         shutil.copy(path, copies)
 
 
+def with_alternatives(app: Any, doctree: nodes.document) -> None:
+    """Gives a picture that a notebook draws the text before it, for who cannot see it (`doctree-read`)."""
+    told = ""
+    for node in doctree.findall():
+        if isinstance(node, (nodes.paragraph, nodes.title)):
+            told = " ".join(node.astext().split())
+        elif isinstance(node, nodes.image) and not node.get("alt"):
+            node["alt"] = f"Drawn by the code above: {told}"
+
+
 def mathml(translator: Any, node: nodes.Element) -> None:
     """A formula within a line or as a block of its own, as MathML."""
     from latex2mathml.converter import convert
@@ -100,3 +110,4 @@ def setup(app: Any) -> None:
     app.connect("builder-inited", write_pages)
     app.connect("autodoc-process-docstring", docstrings.to_rest)
     app.connect("doctree-read", docstrings.with_colons)
+    app.connect("doctree-read", with_alternatives)

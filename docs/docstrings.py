@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,8 +50,7 @@ def _block(block: str) -> str:
 
 def _fields(role: str, entries: str) -> Iterator[str]:
     """The entries of a section as fields: `low, high: ends of the range` are two."""
-    text = inspect.cleandoc(entries)
-    for entry in re.split(r"\n(?=\S)", text):
+    for entry in re.split(r"\n(?=\S)", textwrap.dedent(entries)):
         flat = " ".join(entry.split())
         if role in ("returns", "yields"):
             yield f":{role}: {_marked(flat)}"

@@ -48,6 +48,8 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
         shown = (html / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
         assert "_images/" in shown or path.stem.startswith("03"), f"{path.name} is shown without its pictures"
         assert "| :-- |" not in shown, f"{path.name} is shown with a table as text"
+        article = shown[shown.index("<article") : shown.index("</article>")]
+        assert "<img " not in re.sub(r'<img [^>]*alt="[^"_][^"]{20,}"[^>]*>', "", article), f"{path.name}: no words"
     api = (html / "api.html").read_text(encoding="utf-8")
     for name in (*fedlt.__all__, *(f"plots.{name}" for name in plots.__all__ if name.islower())):
         assert re.search(rf'id="(module-)?fedlt\.{name}"', api), f"{name} is missing in docs/api.md"

@@ -36,7 +36,8 @@ def weigh(samples: int, low: float, high: float) -> float:
 def test_entries_of_sections_become_fields(docstrings: ModuleType) -> None:
     text = (
         "Weigh a client.\n\nArgs:\n    samples: its number, `n_k`.\n    low, high: ends of the\n        range.\n\n"
-        "Returns:\n    The weight: a number.\n\nRaises:\n    ValueError: for none."
+        "Returns:\n    The weight: a number.\n\n"
+        "Raises:\n    ValueError: for none, or a client that\n        fails, or is new."
     )
     assert read(docstrings, weigh, text).split("\n") == [
         "Weigh a client.",
@@ -47,7 +48,7 @@ def test_entries_of_sections_become_fields(docstrings: ModuleType) -> None:
         "",
         ":returns: The weight: a number.",
         "",
-        ":raises ValueError: for none.",
+        ":raises ValueError: for none, or a client that fails, or is new.",
     ]
 
 

@@ -165,7 +165,13 @@ class Context:
         return client
 
     def _with_texts(self, number: int, data: Rows, class_counts: Tensor) -> tuple[Rows, Tensor]:
-        """The client's data and class counts with the texts that are generated for it: in every round the same ones."""
+        """The client's data and class counts with the texts that are generated for it: in every round the same ones.
+
+        Args:
+            number: the client's id.
+            data: its rows.
+            class_counts: [C] of them.
+        """
         if number not in self._texts:
             seeding.torch_generators(self.device, self.scenario.seed, "generated", number + 1)
             rng = seeding.generator(self.scenario.seed, "generated", number + 1)

@@ -35,7 +35,16 @@ def features(
     device: str = "cpu",
     anew: bool = False,
 ) -> KeptFeatures:
-    """Those of the generic model of a finished run, or of a client's personal one, as `Run.features` gives them."""
+    """Those of the generic model of a finished run, or of a client's personal one, as `Run.features` gives them.
+
+    Args:
+        folder: of the run.
+        summary: its `run.json`.
+        client: whose personal model; None: the generic one.
+        variant: whose logits; empty: the headline's.
+        device: where they are computed.
+        anew: make them again.
+    """
     whose = "generic" if client is None else f"client-{client}"
     place = folder / "features" / (f"{whose}-{variant}" if variant else whose)
     if summary["status"] == "finished" and "model_hash" in summary and not anew:
@@ -63,7 +72,14 @@ def of_rows(
 ) -> Split:
     """Training rows of the data set under the generic model of a finished run, whether it has trained on them or not.
 
-    rows: [n] their numbers. Labels are those that clients see.
+    Labels are those that clients see.
+
+    Args:
+        folder: of the run.
+        summary: its `run.json`.
+        rows: [n] numbers of training rows.
+        variant: whose logits; empty: the headline's.
+        device: where they are computed.
     """
     model = generic_model(folder, summary, variant, device)
     federation = federation_of(scenario_of(folder, summary, device), summary, "rows are of the run's data set")

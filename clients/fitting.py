@@ -84,7 +84,14 @@ class Fitting:
         return [done.backward_samples, done.forward_samples]
 
     def _conclude(self, block: int, clients: list[int], down: int, exchange: Exchange) -> None:
-        """Ask the clients once more, and put what they send, without a model, into the report."""
+        """Ask the clients once more, and put what they send, without a model, into the report.
+
+        Args:
+            block: number of their block.
+            clients: their ids.
+            down: bytes that each receives.
+            exchange: the job, and its report.
+        """
         context, report = self.context, exchange.report
         for number in clients:
             failed = len(report.failures)
@@ -141,6 +148,11 @@ class Fitting:
 
         A client that fails leaves no trace but the report of its failure. Of several trained at once, each is then
         trained alone: only so the one shows that fails. Where none does, it was the step for all of them that failed.
+
+        Args:
+            group: clients that are trained at once.
+            samples: of the one site of a centralized run; see `Work`.
+            exchange: the job, and its report.
         """
         trainer, report = self.context.trainer, exchange.report
 
@@ -176,7 +188,13 @@ class Fitting:
         return f"{loss} fails in one step for {count} of them: {failure.reason}; {remedy}"
 
     def _train(self, group: list[int], samples: int, exchange: Exchange) -> tuple[list[Sent], States]:
-        """Updates and states of the clients, all of them found in order."""
+        """Updates and states of the clients, all of them found in order.
+
+        Args:
+            group: clients that are trained at once.
+            samples: of the one site of a centralized run; see `Work`.
+            exchange: the job.
+        """
         context = self.context
 
         # 1. The generic model, and the clients with what they have kept.
@@ -211,7 +229,12 @@ class Fitting:
         return updates, states
 
     def _send(self, client: Client, vector: Tensor, exchange: Exchange) -> tuple[Sent, dict[str, Tensor]]:
-        """The update of a client that has found `vector` [S], and what its links keep for it."""
+        """The update of a client that has found `vector` [S], and what its links keep for it.
+
+        Args:
+            vector: [S] shared weights and buffers after its work.
+            exchange: the job.
+        """
         context, chain = self.context, self.context.parts.chain
 
         # The links may attack, clip or compress it.

@@ -116,7 +116,13 @@ class Newcomers:
         return states
 
     def test(self, name: str, strategy: Strategy, states: States) -> dict[str, float]:
-        """Metrics of every variant of the newcomers' personal models under a strategy."""
+        """Metrics of every variant of the newcomers' personal models under a strategy.
+
+        Args:
+            name: of the way to join.
+            strategy: that predicts.
+            states: what the newcomers have kept.
+        """
         trained, self.worker.context.strategy = self.worker.context.strategy, strategy
         report = self._send(Work(personal=self.everyone), states, 0)
         self.worker.context.strategy = trained
@@ -128,6 +134,11 @@ class Newcomers:
 
     def _send(self, work: Work, states: States, number: int) -> Report:
         """Let the worker do a piece of work for the newcomers.
+
+        Args:
+            work: what is asked for.
+            states: of the newcomers.
+            number: of the exchange, from 0.
 
         Raises:
             FedLTError: where the code of one fails.

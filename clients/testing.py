@@ -46,6 +46,12 @@ class Testing:
     def _test_generic(self, works: list[Work], sets: list[TestSet], exchange: Exchange, collector: Collector) -> bool:
         """Test the generic model on the works' chunks of the sets.
 
+        Args:
+            works: those of the job that test.
+            sets: test set and validation set, under the generic model.
+            exchange: the job, and its report.
+            collector: takes the predictions.
+
         Returns:
             False where it cannot be tested, which ends the job.
         """
@@ -66,6 +72,12 @@ class Testing:
 
     def _test_personal(self, works: list[Work], sets: list[TestSet], exchange: Exchange, collector: Collector) -> bool:
         """Test the personal models of the works' clients on their own rows of the sets.
+
+        Args:
+            works: those of the job that test.
+            sets: test set and validation set, under the generic model.
+            exchange: the job, and its report.
+            collector: takes the predictions.
 
         Returns:
             False where one fails, and the first failing client ends the job.

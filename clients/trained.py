@@ -54,7 +54,14 @@ class Absent:
 
 
 def generic_model(folder: Path, summary: Mapping[str, Any], variant: str = "", device: str = "cpu") -> Trained:
-    """The generic model of a finished run, as `fedlt.results.runs.Run.model` gives it."""
+    """The generic model of a finished run, as `fedlt.results.runs.Run.model` gives it.
+
+    Args:
+        folder: of the run.
+        summary: its `run.json`.
+        variant: which prediction; empty: the headline.
+        device: where the model lies.
+    """
     scenario = scenario_of(folder, summary, device)
     context, exchange = _context(folder, summary, scenario, recorded(folder, scenario, summary))
     if context.strategy.scope == "personal":
@@ -76,7 +83,16 @@ def personal_model(
     masked: bool = False,
     device: str = "cpu",
 ) -> Trained:
-    """The personal model of a client of a finished run, as `fedlt.results.runs.Run.client` gives it."""
+    """The personal model of a client of a finished run, as `fedlt.results.runs.Run.client` gives it.
+
+    Args:
+        folder: of the run.
+        summary: its `run.json`.
+        client: its id.
+        variant: which prediction; empty: the headline.
+        masked: never predict classes that the client has no sample of.
+        device: where the model lies.
+    """
     scenario = scenario_of(folder, summary, device)
     known = recorded(folder, scenario, summary)
     if not isinstance(client, int | np.integer):
@@ -152,6 +168,11 @@ def _built(context: Context) -> Net:
 def scenario_of(folder: Path, summary: Mapping[str, Any], device: str) -> Scenario:
     """The run's scenario without what only its training and its figures needed.
 
+    Args:
+        folder: of the run.
+        summary: its `run.json`.
+        device: where the model shall lie.
+
     Raises:
         UsageError: for a run that is not finished or of another version.
         ScenarioError: where code of the user's own was edited since.
@@ -174,7 +195,13 @@ def scenario_of(folder: Path, summary: Mapping[str, Any], device: str) -> Scenar
 def _context(
     folder: Path, summary: Mapping[str, Any], scenario: Scenario, federation: Federation
 ) -> tuple[Context, Exchange]:
-    """The run's model with its last weights, and the message under which a worker would test it."""
+    """The run's model with its last weights, and the message under which a worker would test it.
+
+    Args:
+        folder: of the run.
+        summary: its `run.json`.
+        scenario, federation: of the run.
+    """
     context = Context(scenario, federation)
     flat, kept = context.flat, _weights(folder / "model.safetensors")
     for name, tensor in flat.tensors.items():
@@ -220,7 +247,14 @@ def _states(path: Path) -> States:
 
 
 def _expect_trained(context: Context, states: States, folder: Path, client: int) -> None:
-    """Refuse a client that keeps parts of its own, and was never sampled: they are as random as at first."""
+    """Refuse a client that keeps parts of its own, and was never sampled: they are as random as at first.
+
+    Args:
+        context: of the run.
+        states: what clients have kept, by id.
+        folder: of the run.
+        client: its id.
+    """
     keeps = len(context.flat.private) or overrides(context.strategy, Strategy.begin)
     if (keeps or states) and client not in states and context.strategy.scope != "centralized":
         told = f"client {client} of {folder} was in no cohort, so it has no model of its own"

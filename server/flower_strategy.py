@@ -132,7 +132,13 @@ class _Cohort(InlineGrid):
 
 
 def _krum_remarks(name: str, inner: flower.MultiKrum, cohort: int) -> list[str]:
-    """Lines about Krum's settings that make it another method for so few clients."""
+    """Lines about Krum's settings that make it another method for so few clients.
+
+    Args:
+        name: of the strategy.
+        inner: Flower's object.
+        cohort: clients of a round.
+    """
     lines = []
     if inner.num_nodes_to_select == 1:
         lines.append(f"{name} takes over the weights of one client, the one nearest to the others")

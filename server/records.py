@@ -55,6 +55,11 @@ def pack_job(job: Job, common: ArrayRecord, states: ArrayRecord) -> RecordDict:
 
     `common` (see `pack_common`) and, where jobs name the same clients, `states` (see `pack_states`) are the same
     objects in several jobs of a round, so that a grid may move them once.
+
+    Args:
+        job: whose works, keys and weights are packed.
+        common: what every worker receives.
+        states: what the job's clients have kept.
     """
     works = [asdict(work) for work in job.works]
     head = {"scenario": job.scenario, "key": job.key, "inputs": job.inputs, "round": job.round, "works": works}

@@ -98,6 +98,10 @@ def deviations(features: Tensor, y: Tensor, classes: int) -> Tensor:
     """[n, D] factor A of the pooled within-class covariance A^T A of features [n, D]: g A has it, g being N(0, I).
 
     The covariances (over n_c - 1; none for a single sample) are averaged with weights n_c / n.
+
+    Args:
+        y: [n] classes.
+        classes: their number, C.
     """
     onehot = F.one_hot(y, classes).float()
     counts = onehot.sum(0)

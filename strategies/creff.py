@@ -81,6 +81,12 @@ class CReFF(RetrainedHead):
         The distance sums 1 - cosine over the rows of each class's weight gradient, and over its bias gradient. With P
         the probabilities of a class's features X, E = P less the wanted ones, G = E' X / M their gradient, S the
         distance's derivative by G, and H the head, that by X is (E S + J H) / M; J: X S' through P's Jacobian.
+
+        Args:
+            synthetic: [C, M, D] features of each class.
+            real: [C, C, D + 1] mean gradients of the clients, by class.
+            seen: bool [C] classes that any client has.
+            head: [C, D + 1] that of the clients' gradients, the bias last.
         """
         held = seen.nonzero().flatten()
         extended, real = extend(synthetic[held]), real[held]

@@ -67,7 +67,15 @@ class FedALA(Strategy):
     def learn(
         self, client: Client, weights: Tensor, mine: Tensor, goal: Tensor, shapes: dict[str, torch.Size], first: bool
     ) -> None:
-        """Passes over a window of the client's samples that move the weights [P] in place: one, or at first many."""
+        """Passes over a window of the client's samples that move the weights [P] in place: one, or at first many.
+
+        Args:
+            weights: [P] of each parameter's change, in [0, 1].
+            mine: [P] the client's own parameters.
+            goal: [P] the received ones.
+            shapes: of the parameters, by name.
+            first: whether the client does so for the first time.
+        """
         count = max(1, int(self.share * client.num_samples))
         start = int(client.rng.integers(client.num_samples - count + 1))
         rows = torch.arange(start, start + count, device=goal.device).split(client.trainer.local.batch_size)

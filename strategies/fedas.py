@@ -84,6 +84,12 @@ def class_means(client: Client) -> Tensor:
 
 
 def alignment(features: Tensor, y: Tensor, means: Tensor) -> Tensor:
-    """Sum over classes in the batch of the mean squared distance of their features [B, D] from the mean [C, D]."""
+    """Sum over classes in the batch of the mean squared distance of their features [B, D] from the mean [C, D].
+
+    Args:
+        features: [B, D].
+        y: [B] their classes.
+        means: [C, D] of the client's classes.
+    """
     distances = (features - means[y]).square().mean(1)
     return (distances / torch.bincount(y, minlength=len(means))[y]).sum()

@@ -105,7 +105,13 @@ class FedCRAC(Strategy):
         return self.margin * cosines.fill_diagonal_(0)
 
     def calibrated(self, features: Tensor, y: Tensor, start: Tensor) -> Tensor:
-        """[C, D] a head re-trained on features [n, D] from `start`, which is the teacher as well."""
+        """[C, D] a head re-trained on features [n, D] from `start`, which is the teacher as well.
+
+        Args:
+            features: [n, D] virtual ones.
+            y: [n] their classes.
+            start: [C, D] the head that it begins with.
+        """
         if not len(y):
             return start
         head, velocity = start.clone(), None

@@ -42,6 +42,12 @@ class FedExP(Strategy):
         server.weights = new
 
     def step(self, squares: Tensor, change: Tensor, clients: int) -> Tensor:
-        """[1] the server's step, for the mean squared norm of the clients' changes [1] and their mean change [T]."""
+        """[1] the server's step, for the mean squared norm of the clients' changes [1] and their mean change [T].
+
+        Args:
+            squares: [1] mean squared norm of the clients' changes.
+            change: [T] their mean.
+            clients: of the cohort.
+        """
         below = 2 * (change.square().sum() + clients * self.epsilon)
         return (squares / below).clamp(min=1.0)

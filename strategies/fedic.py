@@ -112,7 +112,12 @@ class FedIC(Strategy):
         server.state |= {f"{MOMENTS}{name}": value for name, value in adam.kept.items()}
 
     def _drawn(self, server: Server, samples: int, size: int) -> tuple[Tensor, ...]:
-        """Positions of each step's batch, of a size that there are samples for."""
+        """Positions of each step's batch, of a size that there are samples for.
+
+        Args:
+            samples: that there are.
+            size: of a batch.
+        """
         size = min(size, samples)
         return passes(server.rng, samples, self.steps * size, server.weights.device).split(size)
 

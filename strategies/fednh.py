@@ -84,6 +84,11 @@ class FedNH(Strategy):
 def orthonormal_rows(num_classes: int, feature_dim: int, seed: int) -> Tensor:
     """float32 [C, D]: C orthogonal unit rows in a random orientation.
 
+    Args:
+        num_classes: C.
+        feature_dim: D.
+        seed: of the orientation.
+
     Raises:
         ValueError: for D < C.
     """

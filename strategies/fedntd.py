@@ -45,7 +45,13 @@ class FedNTD(Strategy):
         client.train(loss)
 
     def divergence(self, logits: Tensor, received: Tensor, y: Tensor) -> Tensor:
-        """tau^2 times the mean divergence over the batch, of logits [B, C] of the two models."""
+        """tau^2 times the mean divergence over the batch, of logits [B, C] of the two models.
+
+        Args:
+            logits: [B, C] of the model in training.
+            received: [B, C] of the received one.
+            y: [B] classes, which are left out.
+        """
         true = F.one_hot(y, logits.shape[1]).bool()
         own, taught = (part.float()[~true].view(len(y), -1).div(self.tau).log_softmax(1) for part in (logits, received))
         return self.tau**2 * F.kl_div(own, taught, reduction="batchmean", log_target=True)

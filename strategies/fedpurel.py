@@ -104,7 +104,13 @@ def slopes(value: Tensor, weights: list[Tensor]) -> list[Tensor]:
 
 
 def purified(slope: Tensor, guide: Tensor, strength: float) -> Tensor:
-    """A gradient without (so much of) its part along the guide, where it runs against the guide."""
+    """A gradient without (so much of) its part along the guide, where it runs against the guide.
+
+    Args:
+        slope: the gradient of a tensor.
+        guide: that of the distillation, of the same shape.
+        strength: the part that is taken away, in [0, 1].
+    """
     against = (slope * guide).sum().clamp(max=0)
     return slope - strength * against / guide.square().sum().clamp(min=torch.finfo(guide.dtype).tiny) * guide
 

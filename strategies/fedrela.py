@@ -85,6 +85,12 @@ def transfer(posterior: Tensor, y: Tensor, share: float) -> Tensor:
 
 
 def relabelled(y: Tensor, chances: Tensor, draws: Tensor) -> Tensor:
-    """[n] the labels after a draw: of the classes whose chance is above it, the likeliest; else as they were."""
+    """[n] the labels after a draw: of the classes whose chance is above it, the likeliest; else as they were.
+
+    Args:
+        y: [n] labels.
+        chances: [n, C] that a sample gets the label of a class.
+        draws: [n, C] uniform in [0, 1).
+    """
     best, label = chances.where(chances > draws, torch.zeros_like(chances)).max(1)
     return label.where(best > 0, y)

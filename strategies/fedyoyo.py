@@ -87,6 +87,12 @@ def effective_numbers(features: Tensor, y: Tensor, classes: int, batch: int = 32
 
     In a batch with n_c features of a class it is 1 / mean(R), between 1 and n_c, R being the n_c x n_c cosines of the
     features about their class's mean over all of them. (The mean of R is the squared norm of the mean direction.)
+
+    Args:
+        features: [n, D].
+        y: [n] their classes.
+        classes: C.
+        batch: samples of a batch.
     """
     onehot = F.one_hot(y, classes).float()
     means = onehot.T @ features / onehot.sum(0).clamp(min=1)[:, None]

@@ -59,7 +59,13 @@ def _clauses(server: Server) -> Clauses:
 
 
 def _share(count: int, clients: int, client: int) -> slice:
-    """The clauses of a client: evenly many for each, one more for the first ones where they do not come out even."""
+    """The clauses of a client: evenly many for each, one more for the first ones where they do not come out even.
+
+    Args:
+        count: of clauses.
+        clients: of the federation.
+        client: whose clauses.
+    """
     each, more = divmod(count, clients)
     first = client * each + min(client, more)
     return slice(first, first + each + (client < more))

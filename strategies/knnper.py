@@ -40,7 +40,12 @@ class KNNPer(Strategy):
         return (self.mix * neighbours + (1 - self.mix) * generic).log()
 
     def vote(self, client: Client, features: Tensor, store: Tensor) -> Tensor:
-        """[B, C] shares of the neighbours' weight, by class; distances count from the nearest, which cancels out."""
+        """[B, C] shares of the neighbours' weight, by class; distances count from the nearest, which cancels out.
+
+        Args:
+            features: [B, D] of the samples to predict.
+            store: [n, D] of the client's own ones.
+        """
         # PyTorch chooses by the size of the batch, which a traced graph must not depend on.
         way = "use_mm_for_euclid_dist" + ("" if torch.compiler.is_exporting() else "_if_necessary")
         distances = torch.cdist(features, store, compute_mode=way).square()

@@ -72,7 +72,13 @@ class MOON(Strategy):
         client.state["last"] = client.vector.clone()
 
     def contrast(self, z: Tensor, received: Tensor, last: Tensor) -> Tensor:
-        """Mean over the batch, of representations [B, dim] of the three models."""
+        """Mean over the batch, of representations [B, dim] of the three models.
+
+        Args:
+            z: [B, dim] of the model in training.
+            received: of the received model.
+            last: of the client's last one.
+        """
         cosines = torch.stack([F.cosine_similarity(z, other) for other in (received, last)], 1)
         return F.cross_entropy(cosines.float() / self.tau, torch.zeros(len(z), dtype=torch.long, device=z.device))
 

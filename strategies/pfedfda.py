@@ -92,7 +92,12 @@ class PFedFDA(Strategy):
             head.covariance.copy_(torch.lerp(received[1], own[1], share))
 
     def share(self, client: Client, features: Tensor, received: tuple[Tensor, Tensor]) -> float:
-        """That of the client's own Gaussians, by the loss of each half of its samples under the other half's."""
+        """That of the client's own Gaussians, by the loss of each half of its samples under the other half's.
+
+        Args:
+            features: [n, D] of its training samples.
+            received: means [C, D] and covariance [D, D].
+        """
         y = client.data.y
         order = torch.from_numpy(client.rng.permutation(len(y))).to(y.device)
         order = order[y[order].argsort(stable=True)]  # class by class, so that each half has half of a class
@@ -124,7 +129,13 @@ def shares(client: Client) -> Tensor:
 
 
 def rule(means: Tensor, covariance: Tensor, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Weight [C, D] and bias [C] of the best linear rule: S^-1 m_c and log prior_c - m_c' S^-1 m_c / 2."""
+    """Weight [C, D] and bias [C] of the best linear rule: S^-1 m_c and log prior_c - m_c' S^-1 m_c / 2.
+
+    Args:
+        means: [C, D].
+        covariance: [D, D], of all classes.
+        prior: [C] class shares; None: equal ones.
+    """
     dim = len(covariance)
     identity = torch.eye(dim, device=covariance.device)
     shrunk = (1 - SHRINKING) * covariance + SHRINKING * covariance.trace() / dim * identity
@@ -137,6 +148,12 @@ def estimate(features: Tensor, y: Tensor, means: Tensor, covariance: Tensor, rid
     """Means [C, D] and covariance [D, D] of features [n, D]; those given for a class, or all, without samples to tell.
 
     The covariance is the scatter about the class means over n - 1, with `ridge` times the identity.
+
+    Args:
+        features: [n, D].
+        y: [n] their classes.
+        means, covariance: those given, [C, D] and [D, D].
+        ridge: what is added to each variance.
     """
     onehot = F.one_hot(y, len(means)).float()
     counts = onehot.sum(0)

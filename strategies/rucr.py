@@ -96,7 +96,14 @@ class RUCR(RetrainedHead):
         return F.cross_entropy(client.model.head(features), batch.y) + self.pull * unified
 
     def rectified(self, features: Tensor, directions: Tensor, head: Tensor, rng: np.random.Generator) -> Tensor:
-        """[C, D + 1] the head after regression on mixtures of a class's direction and any own feature's direction."""
+        """[C, D + 1] the head after regression on mixtures of a class's direction and any own feature's direction.
+
+        Args:
+            features: [n, D] of the client.
+            directions: [C, D] of all classes; zeros where a class has none yet.
+            head: [C, D + 1] to begin with.
+            rng: of the mixtures.
+        """
         known = directions.norm(dim=1).nonzero().flatten()
         size = len(known), self.virtual
         part = torch.from_numpy(rng.uniform(self.low, self.high, size)).to(features)[..., None]

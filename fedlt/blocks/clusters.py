@@ -37,7 +37,13 @@ def subclasses(
 
 
 def balanced(features: NDArray[np.float32], number: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """[n] clusters 0..number-1 of at most ceil(n / number) samples each: k-means by cosine, then with that limit."""
+    """[n] clusters 0..number-1 of at most ceil(n / number) samples each: k-means by cosine, then with that limit.
+
+    Args:
+        features: [n, D].
+        number: of clusters.
+        rng: of the first centres.
+    """
     if number == 1:
         return np.zeros(len(features), np.int64)
     from sklearn.cluster import KMeans  # takes a second

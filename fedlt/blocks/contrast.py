@@ -26,6 +26,11 @@ TRAINED = "backbone.*", "projection.*"
 def add_projection(model: Net, task: Task, dim: int) -> None:
     """Add `model.projection`, D -> D -> dim with ReLU between, which contrastive losses see and no prediction does.
 
+    Args:
+        model: gets the projection.
+        task: whose inputs must have views.
+        dim: of the projection's outputs.
+
     Raises:
         ValueError: for inputs that have no second view.
     """

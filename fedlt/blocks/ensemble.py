@@ -21,6 +21,12 @@ def ask(server: Server, vectors: Sequence[Tensor], rows: Rows, of: Callable[[Net
     """[K, n, ...] what `of(model, x)` gives for each of the rows under each shared vector, such as a client's.
 
     Models are in evaluation mode, and the server's own is afterwards what it was.
+
+    Args:
+        server: whose model is used.
+        vectors: K of them, [S] each.
+        rows: n samples at the server.
+        of: (model, x) -> [B, ...].
     """
     own = server.weights.clone()
     positions = torch.arange(len(rows), device=rows.index.device)

@@ -78,6 +78,12 @@ def calibrated(found: Gaussians, nearest: int, share: float, ridge: float) -> Ga
     mu' = share sum_c w_c mu_c + (1 - share) mu over the `nearest` frequent classes c by distance of means, with weights
     w_c proportional to n_c / distance; covariances likewise, and `ridge` times the frequent classes' mean variance is
     added to all variances. share 0 and ridge 0: each class for itself.
+
+    Args:
+        found: the Gaussians as they were estimated.
+        nearest: frequent classes that each rare one learns from.
+        share: of theirs in the mean, in [0, 1].
+        ridge: what is added to the variances, in units of the frequent classes' mean variance.
     """
     means, covariances = found.means.copy(), found.covariances.copy()
     heads = np.flatnonzero(found.frequent)

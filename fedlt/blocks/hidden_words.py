@@ -90,6 +90,13 @@ def replaced_words(
     """The loss of a generator of words, and `WEIGHT` times that of telling which tokens are its own.
 
     A token that the generator has put where it was is no replaced one. No gradient passes through its draws.
+
+    Args:
+        encoder: whose states tell which tokens are replaced.
+        judge: its layer for that.
+        generator: writes the tokens that stand for hidden ones.
+        ids, mask: [B, L] the texts, and which tokens are real.
+        rng: of what is hidden, and of the generator's draws.
     """
     embedding = encoder.embedding
     assert isinstance(embedding, Embedding)

@@ -33,7 +33,13 @@ def judged(server: Server, vectors: Sequence[Tensor]) -> Tensor:
 
 
 def macro_f1(predicted: Tensor, y: Tensor, classes: int) -> Tensor:
-    """[n] mean F1 over the classes that y [m] holds, for each row of predictions [n, m]."""
+    """[n] mean F1 over the classes that y [m] holds, for each row of predictions [n, m].
+
+    Args:
+        predicted: [n, m] classes, a row for each model.
+        y: [m] the true ones.
+        classes: their number.
+    """
     true = torch.nn.functional.one_hot(y, classes).float()
     taken = torch.nn.functional.one_hot(predicted, classes).float()
     correct = (taken * true).sum(1)

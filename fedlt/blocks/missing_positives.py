@@ -80,7 +80,12 @@ class Corrector:
         return f"{self.name}/{name}"
 
     def _follow(self, site: Site, positive: Tensor, p: Tensor) -> None:
-        """Move the confidence of the classes that the batch has annotated positives of."""
+        """Move the confidence of the classes that the batch has annotated positives of.
+
+        Args:
+            positive: [B, C] annotated positives.
+            p: [B, C] predicted probabilities.
+        """
         number, key = positive.sum(0), self._key("confidence")
         mean = (p * positive).sum(0) / number.clamp(min=1)
         known = site.state[key]

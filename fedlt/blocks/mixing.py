@@ -54,7 +54,13 @@ class Blended(Mixed):
 
 
 def mixup(batch: Batch, rng: np.random.Generator, alpha: float) -> Blended:
-    """Each sample mixed with another one of the batch; one share for the batch, drawn from Beta(alpha, alpha)."""
+    """Each sample mixed with another one of the batch; one share for the batch, drawn from Beta(alpha, alpha).
+
+    Args:
+        batch: B samples.
+        rng: of the share and of the pairs.
+        alpha: of Beta(alpha, alpha); the smaller, the nearer to one of the two.
+    """
     share = float(rng.beta(alpha, alpha))
     order = torch.from_numpy(rng.permutation(len(batch))).to(batch.y.device, non_blocking=True)
     return Blended(share * batch.x + (1 - share) * batch.x[order], batch.y, batch.y[order], share, order)
@@ -64,6 +70,12 @@ def pasted(batch: Batch, others: Batch, rng: np.random.Generator, beta: float) -
     """Images [B, C, H, W] into which a box of another image each is pasted, one box for the batch (`box`).
 
     About s of an image is left, with s from Beta(beta, beta); the share is what is left indeed.
+
+    Args:
+        batch: images that lose a box.
+        others: images that give it.
+        rng: of the box.
+        beta: of Beta(beta, beta).
     """
     height, width = batch.x.shape[-2:]
     rows, columns = box(height, width, float(rng.beta(beta, beta)), rng)
@@ -78,12 +90,23 @@ def box(height: int, width: int, share: float, rng: np.random.Generator) -> tupl
     """Rows and columns of a box whose sides are sqrt(1 - share) of an image's, so that about `share` of it is left.
 
     It lies around a uniform centre and ends where the image does.
+
+    Args:
+        height, width: of an image, in pixels.
+        share: what shall be left of it, in [0, 1].
+        rng: of the centre.
     """
     side = float(np.sqrt(1 - share))
     return _span(height, side, rng), _span(width, side, rng)
 
 
 def _span(length: int, side: float, rng: np.random.Generator) -> slice:
-    """A part of 0..length-1 that is about `side` of it long, where the edges do not cut it off."""
+    """A part of 0..length-1 that is about `side` of it long, where the edges do not cut it off.
+
+    Args:
+        length: of the axis, in pixels.
+        side: the part's, as a share of it.
+        rng: of its centre.
+    """
     half, centre = int(length * side) // 2, int(rng.integers(length))
     return slice(max(0, centre - half), min(length, centre + half))

@@ -72,6 +72,12 @@ def ldam_margins(counts: Tensor, largest: float) -> Tensor:
 
 
 def with_margin(logits: Tensor, y: Tensor, margins: Tensor) -> Tensor:
-    """[B, C] logits whose true class is lowered by its margin."""
+    """[B, C] logits whose true class is lowered by its margin.
+
+    Args:
+        logits: [B, C].
+        y: [B] true classes.
+        margins: [C].
+    """
     own = y[:, None] == torch.arange(logits.shape[1], device=y.device)  # one_hot looks at values, which vmap refuses
     return logits - margins[y][:, None] * own

@@ -181,7 +181,16 @@ class StrategySuite(Suite):
         foldable: bool,
         hook: str = "aggregate()",
     ) -> None:
-        """Watch a step of the server; with foldable strategies, take it twice."""
+        """Watch a step of the server; with foldable strategies, take it twice.
+
+        Args:
+            strategy: that is watched.
+            server: its server.
+            updates: of the round.
+            aggregate: the hook itself.
+            foldable: whether a sum of updates must give the same.
+            hook: its name, for messages.
+        """
         frozen, known = server.flat.frozen.clone(), _prints(strategy)
         data = copy.deepcopy(_own_data(server))
         if foldable:
@@ -202,7 +211,12 @@ class StrategySuite(Suite):
         self.expect(same, "foldable", "sums over two clients each give another result")
 
     def _expect_secrets(self, strategy: Strategy, client: Client, sent: dict[str, Tensor]) -> None:
-        """No private tensor, sample or class count stands in what is sent."""
+        """No private tensor, sample or class count stands in what is sent.
+
+        Args:
+            client: whose secrets they are.
+            sent: all that leaves it, by name.
+        """
         own = {name: tensor for name, tensor in client.flat.tensors.items() if client.flat.is_private(name)}
         secrets = {f"the private {name}": tensor for name, tensor in own.items()}
         secrets["a training sample"] = client.data.x()[0]

@@ -85,7 +85,13 @@ class PartitionSuite(Suite):
         self.end()
 
     def _expect_deal(self, scheme: Scheme, samples: Samples, clients: int | None) -> int:
-        """Watch the deals of two equal seeds; the fewest clients without a sample, over a few seeds."""
+        """Watch the deals of two equal seeds; the fewest clients without a sample, over a few seeds.
+
+        Args:
+            scheme: that deals.
+            samples: to be dealt.
+            clients: their number; None: as the scheme finds them.
+        """
         known, before = fingerprint(scheme, object), copy.deepcopy(samples)
         found = []
         for noise in (0, 1):

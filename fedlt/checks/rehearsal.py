@@ -207,7 +207,14 @@ class _Trained:
 def _train(
     scenario: Scenario, federation: Federation, noise: int, cohorts: tuple[tuple[int, ...], ...], folder: Path
 ) -> _Trained:
-    """Play the rounds for what they leave, without a test between them."""
+    """Play the rounds for what they leave, without a test between them.
+
+    Args:
+        scenario, federation: what is trained.
+        noise: see `Stage`.
+        cohorts: the clients of each round.
+        folder: for what clients keep.
+    """
     trained = _Trained(folder)
     untested = replace(scenario, evaluation=replace(scenario.evaluation, every=scenario.federation.rounds))
 

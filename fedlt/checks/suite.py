@@ -67,7 +67,13 @@ class Suite:
         self.problems: dict[tuple[str, str], None] = {}  # a set that keeps its order
 
     def expect(self, holds: bool, check: str, found: str) -> None:
-        """Note what was found where a check does not hold."""
+        """Note what was found where a check does not hold.
+
+        Args:
+            holds: whether the check does.
+            check: its name.
+            found: what was found where it does not.
+        """
         if not holds:
             self.problems[check, found] = None
 
@@ -143,7 +149,14 @@ class Suite:
         return sound
 
     def expect_logits(self, hook: str, logits: Any, rows: int, classes: int) -> None:
-        """What a hook predicted for so many samples is [B, C] numbers, in every variant; [B, L, C] of steps."""
+        """What a hook predicted for so many samples is [B, C] numbers, in every variant; [B, L, C] of steps.
+
+        Args:
+            hook: that predicted.
+            logits: what it gave.
+            rows: samples.
+            classes: their number.
+        """
         for name, given in logits.items() if isinstance(logits, dict) else [("", logits)]:
             value = given.logits if isinstance(given, Prediction) else given
             what = f"{hook}()" + (f"[{name!r}]" if name else "")
@@ -153,7 +166,12 @@ class Suite:
             self.expect(not fits or not bool(value.isnan().any()), "logits", f"{what} gave NaN")
 
     def expect_same(self, before: dict[str, bytes], after: dict[str, bytes], hook: str) -> None:
-        """Two fingerprints are equal: the hook kept nothing where nobody looks."""
+        """Two fingerprints are equal: the hook kept nothing where nobody looks.
+
+        Args:
+            before, after: digests by the name of what may have changed.
+            hook: that ran between them.
+        """
         changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         self.expect(not changed, "hidden", f"{hook} changed {', '.join(changed)}")
 

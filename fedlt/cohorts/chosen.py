@@ -83,7 +83,13 @@ def cohort(selection: Selection, pool: Pool) -> list[int]:
 
 
 def _clients(found: object, pool: Pool, name: str) -> list[int]:
-    """Different numbers in 0..K-1, in ascending order."""
+    """Different numbers in 0..K-1, in ascending order.
+
+    Args:
+        found: what a selection gave.
+        pool: of the clients to choose from.
+        name: of the hook, for messages.
+    """
     expected = f"give a list of different whole numbers in 0..{pool.clients - 1}"
     numbers = list(found) if isinstance(found, Iterable) and not isinstance(found, str | dict) else None
     if numbers is None or not all(isinstance(each, int | np.integer) for each in numbers):

@@ -57,7 +57,13 @@ class Devices:
 
     @classmethod
     def alike(cls, clients: int, samples: float, down: float, up: float) -> Devices:
-        """So many equal ones."""
+        """So many equal ones.
+
+        Args:
+            clients: their number.
+            samples: that each trains on in a second.
+            down, up: bytes that each receives and sends in a second.
+        """
         return cls(*(np.full(clients, value, np.float64) for value in (samples, down, up)))
 
     def seconds(self, client: int, spent: Spent) -> float:

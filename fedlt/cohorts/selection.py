@@ -97,7 +97,13 @@ def candidates_of(wanted: int | None, clients: int, size: int) -> int:
 
 
 def too_few_or_many(wanted: int | None, clients: int, size: int) -> str | None:
-    """A sentence where a cohort cannot be chosen from so many candidates."""
+    """A sentence where a cohort cannot be chosen from so many candidates.
+
+    Args:
+        wanted: candidates; None: as many as suit the cohort.
+        clients: of the federation.
+        size: of the cohort.
+    """
     if wanted is None or size < wanted <= clients:
         return None
     if wanted > clients:

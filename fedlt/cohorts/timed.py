@@ -68,6 +68,11 @@ def timed(scenario: Scenario, strategy: Strategy, sizes: NDArray[np.int64], shar
 def _expect_devices(found: object, name: str, clients: int) -> Devices:
     """The devices, in arrays that cannot be written to.
 
+    Args:
+        found: what the clock gave.
+        name: of the hook, for messages.
+        clients: their number.
+
     Raises:
         HookError: unless each client has numbers above 0.
     """

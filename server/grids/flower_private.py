@@ -68,6 +68,10 @@ def superlink_options(port: int, control_port: int) -> list[str]:
 def runtime_variables(home: Path, port: int, control_port: int) -> dict[str, str]:
     """Environment of Flower's programs: a folder and ports (see `superlink_options`) of their own, nothing installed
     anew.
+
+    Args:
+        home: its folder.
+        port, control_port: see `superlink_options`.
     """
     return {
         "FLWR_HOME": str(home),

@@ -62,6 +62,10 @@ def _environment(home: Path, port: int, control_port: int) -> dict[str, str]:
 
     And a Ray of its own unless `RAY_ADDRESS` names one: a cluster that was killed leaves its address in Ray's folder,
     and Flower's simulation (1.42) would wait for it without end.
+
+    Args:
+        home: folder of the SuperLink.
+        port, control_port: of its two APIs.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {"RAY_ADDRESS": "local", **os.environ, "PATH": path, **runtime_variables(home / "flwr", port, control_port)}
@@ -104,7 +108,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _flwr(arguments: list[str], environment: dict[str, str], echo: bool) -> None:
-    """Run Flower's command line; with `echo` its lines are passed on as they come."""
+    """Run Flower's command line; with `echo` its lines are passed on as they come.
+
+    Args:
+        arguments: of the command.
+        environment: of its process.
+        echo: print what it says.
+    """
     command = [_script("flwr"), *arguments]
     lines: list[str] = []
     pipe = subprocess.PIPE

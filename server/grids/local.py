@@ -77,7 +77,15 @@ class LocalGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """A message of Flower's. Its time to live has no meaning within a machine."""
+        """A message of Flower's. Its time to live has no meaning within a machine.
+
+        Args:
+            content: its records.
+            message_type: `train`, whatever is asked for.
+            dst_node_id: the worker's node.
+            group_id: the round.
+            ttl: ignored.
+        """
         return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:

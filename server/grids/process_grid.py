@@ -154,7 +154,15 @@ def available() -> bool:
 
 
 def _serve(app: ClientApp, setup: Setup, pipe: Connection, others: list[Connection], folder: MemoryFolder) -> None:
-    """A worker's life: answer messages until the other end of the pipe is closed."""
+    """A worker's life: answer messages until the other end of the pipe is closed.
+
+    Args:
+        app: the ClientApp.
+        setup: called once, before the first message.
+        pipe: to the server.
+        others: ends of other workers' pipes, which a fork inherits and closes.
+        folder: of the files that hold large arrays.
+    """
     for other in others:  # the parent's ends: held by this process too, they would outlive the parent
         other.close()
     hide_gpus()  # these workers are for the CPU

@@ -102,7 +102,13 @@ class Pool:
         self.workers, self._held, self._starting, self._pids = [], {}, {}, {}
 
     def _feed(self, waiting: WorkQueues[_Task], running: dict[Any, tuple[Any, _Task]], call: Call) -> None:
-        """Give every worker that has started what it may hold."""
+        """Give every worker that has started what it may hold.
+
+        Args:
+            waiting: messages that no worker holds.
+            running: worker and message by the reference to the answer; added to.
+            call: what a worker is called with.
+        """
         for _ in range(2):  # the first for everybody before the second for anybody
             for worker, held in self._held.items():
                 task = waiting.take(worker, held)

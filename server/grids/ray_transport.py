@@ -94,6 +94,11 @@ class Store:
     def _take_out(self, message: Message, uses: Counter[int], stored: dict[int, Any]) -> dict[str, list[Any]]:
         """The message's common records, by name: a reference to each in a list (a bare one would be fetched anew for
         every message).
+
+        Args:
+            message: loses these records.
+            uses: by id of a record, in how many messages it is.
+            stored: references to records that are stored already; added to.
         """
         _expose(message)
         common: dict[str, list[Any]] = {}

@@ -78,6 +78,11 @@ class Aggregation:
         """The first step has assigned the weights, or edited them in place.
 
         One that means to leave them as they are has to say so. Later steps are not looked at: they may well.
+
+        Args:
+            found: what the hook returned.
+            edits, version: counters of the weights before the step.
+            weights: [S] those before the step.
         """
         server, name = self.progress.server, name_of((self.strategy, "aggregate"))
         touched = server.flat.edits() != edits or server.weights._version != version

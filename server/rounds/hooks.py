@@ -120,7 +120,13 @@ class Hooks:
             self._ask(callback, "", hook)
 
     def _ask(self, callback: Callback, name: str, hook: str) -> None:
-        """Call one hook, during which `run.stop` knows who asks."""
+        """Call one hook, during which `run.stop` knows who asks.
+
+        Args:
+            callback: whose hook is called.
+            name: of it; empty for one of the run's own.
+            hook: `on_start` and so on.
+        """
         self.run.calling = name, hook
         getattr(callback, hook)(self.run)
         self.run.calling = "", ""
@@ -148,7 +154,14 @@ def _names(callbacks: Sequence[Callback]) -> list[str]:
 
 
 def _failure(name: str, hook: str, run: RunState, error: Exception) -> CodeError:
-    """The error that ends a run where a callback's hook has raised, with the line of the callback's own file."""
+    """The error that ends a run where a callback's hook has raised, with the line of the callback's own file.
+
+    Args:
+        name: of the callback.
+        hook: that has raised.
+        run: as the hook saw it.
+        error: what was raised.
+    """
     when = f"of round {run.round}" if run.round else "before the first round"
     text = "".join(traceback.format_exception(error))
     return CodeError(f"callback {name} failed in {hook} {when}: {told(error)}", text)

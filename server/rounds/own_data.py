@@ -33,6 +33,10 @@ def own_data_remarks(scenario: Scenario, federation: Federation, parts: Assembly
 def give_own_data(server: Server, scenario: Scenario, federation: Federation, parts: Assembly) -> None:
     """Fill the server's boxes of data with what its strategy needs; none of them has a view of anybody else's.
 
+    Args:
+        server: whose boxes are filled.
+        scenario, federation, parts: of the run.
+
     Raises:
         ScenarioError: for a file that cannot be read.
     """

@@ -13,7 +13,15 @@ from fedlt.strategy import Update
 def round_row(
     round: int, reports: Sequence[Report], updates: Sequence[Update], workers: int, measured: dict[str, float]
 ) -> dict[str, Any]:
-    """A row of the round table; all but what is `measured` follows from the reports and the updates."""
+    """A row of the round table; all but what is `measured` follows from the reports and the updates.
+
+    Args:
+        round: its number.
+        reports: of the workers.
+        updates: those that were aggregated.
+        workers: their number.
+        measured: further columns, which follow from neither.
+    """
 
     def total(name: str) -> float:
         return sum(report.metrics.get(name, 0.0) for report in reports)

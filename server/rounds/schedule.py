@@ -34,7 +34,15 @@ class Unit:
 
 
 def train_units(cohort: Sequence[int], sizes: NDArray[np.int64], block: int, epochs: int, first: int = 0) -> list[Unit]:
-    """One unit for each block of consecutive clients of the (sorted) cohort, the blocks being numbered from `first`."""
+    """One unit for each block of consecutive clients of the (sorted) cohort, the blocks being numbered from `first`.
+
+    Args:
+        cohort: ids, ascending.
+        sizes: [K] training samples of all clients.
+        block: clients of a unit at most; a part of the result's definition.
+        epochs: passes over a client's samples.
+        first: number of the first block.
+    """
     units = []
     for number, start in enumerate(range(0, len(cohort), block), first):
         clients = list(cohort[start : start + block])
@@ -68,6 +76,14 @@ def validation_units(
     """The same for the validation set, of whose rows the generic model is tested on the first `size`.
 
     Personal models that are tested as a whole need no unit of their own: those of the test set cover both sets.
+
+    Args:
+        num_rows: of the set, clients' own rows included.
+        size: rows that the generic model is tested on.
+        chunk: rows of a forward pass.
+        generic: whether there is a generic model.
+        clients: whose models are tested.
+        shared: whether all models have the same backbone.
     """
     units = _set_units(num_rows if shared else size, size, chunk, generic, clients if shared else [])
     for unit in units:
@@ -92,7 +108,15 @@ def cost_of_adapting(units: Sequence[Unit], sizes: NDArray[np.int64], measured: 
 
 
 def _set_units(num_rows: int, size: int, chunk: int, generic: bool, clients: Sequence[int]) -> list[Unit]:
-    """A set's rows in a few parts; in each the generic model on the rows below `size`, and `clients` on their own."""
+    """A set's rows in a few parts; in each the generic model on the rows below `size`, and `clients` on their own.
+
+    Args:
+        num_rows: of the set.
+        size: rows that the generic model is tested on.
+        chunk: rows of a forward pass.
+        generic: whether there is a generic model.
+        clients: tested on their own rows of each part.
+    """
     chunks = -(-num_rows // chunk)
     units = []
     for part in np.array_split(np.arange(chunks), max(1, min(EVALUATION_PARTS, chunks))):

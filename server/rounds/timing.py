@@ -36,7 +36,13 @@ class Timing:
     def close(
         self, reports: Sequence[Report], sampled: Sequence[int], updates: list[Update]
     ) -> tuple[list[Update], dict[str, float]]:
-        """The updates that came in time, and the columns of the round's row."""
+        """The updates that came in time, and the columns of the round's row.
+
+        Args:
+            reports: of the workers.
+            sampled: the round's clients.
+            updates: all that came.
+        """
         if self.timed is None:
             return updates, {}
         told = set(self.choosing.asked)

@@ -68,7 +68,14 @@ class Keeper(Callback):
         return self._before + time.monotonic() - self._started
 
     def begin(self, progress: Progress, force: bool, resume_from: int | None, shorter: Shorter | None = None) -> None:
-        """Start the record anew, or go on from a checkpoint, or else from the end of a finished run of fewer rounds."""
+        """Start the record anew, or go on from a checkpoint, or else from the end of a finished run of fewer rounds.
+
+        Args:
+            progress: brought to where the run goes on.
+            force: start anew, whatever is there.
+            resume_from: the round whose checkpoint to go on from; None: the last one.
+            shorter: a finished run of fewer rounds, if there is one.
+        """
         self._progress = progress
         warnings: list[str] = []
         found = None
@@ -211,7 +218,13 @@ class Keeper(Callback):
 
 
 def check_space(folder: Path, parts: Assembly, clients: int) -> None:
-    """Raise `ScenarioError` where the disk has no room for the run's models and checkpoints (a lower bound of it)."""
+    """Raise `ScenarioError` where the disk has no room for the run's models and checkpoints (a lower bound of it).
+
+    Args:
+        folder: where the run writes.
+        parts: with the model.
+        clients: of the federation.
+    """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     model = parts.flat.storage.nbytes * (KEPT + 2)  # one being written, and the result
     kept = parts.flat.private.nbytes * clients * 4  # twice what is up to date, the copy of that, and the result

@@ -147,7 +147,12 @@ class StateStore:
         self._put(client, segment, offset, len(content))
 
     def _put(self, client: int, segment: _Segment, offset: int, length: int) -> None:
-        """Note where a client's record lies; its former one is then dead."""
+        """Note where a client's record lies; its former one is then dead.
+
+        Args:
+            segment: the file.
+            offset, length: of the record in it, in bytes.
+        """
         if client in self._where:
             self._live -= HEAD.size + self._where[client][2]
         self._live += HEAD.size + length

@@ -81,7 +81,13 @@ def note(folder: Path, training: str, scenario: Scenario, federation: Federation
 
 
 def find(out: Path, training: str, scenario: Scenario, federation: Federation) -> Training | None:
-    """A run in `out` that trained the same and kept the models of all rounds that the scenario tests."""
+    """A run in `out` that trained the same and kept the models of all rounds that the scenario tests.
+
+    Args:
+        out: parent of run folders.
+        training: hash of what decides the training.
+        scenario, federation: of the run that looks.
+    """
     here = _made_of(federation.digest(), federation.made_of)
     for path in sorted(out.glob(f"*/{RECORD}")):
         with suppress(OSError, ValueError, KeyError):

@@ -119,6 +119,7 @@ KINDS: dict[str, Callable[..., str]] = {
     "rows": rows,
     "methods": overview.methods,
     "family": overview.family,
+    "learners": overview.learners,
     "agreed": overview.agreed,
     "ranks": summary.ranks,
     "leaders": overview.leaders,

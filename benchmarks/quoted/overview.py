@@ -75,6 +75,24 @@ def family(key: str, *settings: str) -> str:
     return "\n".join(lines)
 
 
+def learners(table: str) -> str:
+    """The learners of a table of two hosts, best inside FedAvg first: the generic model and its tail at one site with
+    the union of the data, and inside FedAvg.
+    """
+    rows = measured.rows(table)
+    found = {method.partition(", ")[2] for method, _ in rows if "[" not in method}
+    places = [(host, metric) for host in ("centralized", REFERENCE) for metric in ("generic/accuracy", TAIL)]
+    lines = [
+        "| | one site generic | one site tail | FedAvg generic | FedAvg tail |",
+        f"| :-- |{' --: |' * len(places)}",
+    ]
+
+    for name in sorted(found, key=lambda name: -_mean(rows.get((f"{REFERENCE}, {name}", "generic/accuracy")))):
+        cells = (measured.mean(rows.get((f"{host}, {name}", metric))) for host, metric in places)
+        lines.append(f"| [`{name}`](learners/{name}.md) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def agreed(*settings: str) -> str:
     """Who is better or worse than FedAvg in all of the tables, by intervals that exclude zero."""
     tables = [summary.read(setting) for setting in settings]

@@ -151,6 +151,12 @@ def test_the_pages_asked_for_are_there() -> None:
     assert {"choose-a-strategy", "run-folder", "api", "faq", "citation"} <= {page.stem for page in DOCS.glob("*.md")}
 
 
+def test_every_how_to_stands_once_under_a_job() -> None:
+    listed = re.findall(r"^howto/(\S+)$", (DOCS / "index.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    pages = sorted(page.stem for page in (DOCS / "howto").glob("*.md"))
+    assert sorted(listed) == pages, "docs/index.md lists each page of docs/howto under one of its captions"
+
+
 def test_the_guide_shows_every_family() -> None:
     text = (DOCS / "choose-a-strategy.md").read_text(encoding="utf-8")
     assert set(re.findall(r"quoted: family (\w+) ", text)) == set(families.STRATEGIES)

@@ -46,9 +46,9 @@ class Asking:
 
         total = 0.0
         for part in data.index.split(context.scenario.evaluation.batch_size):
-            said = parts.strategy.generic(server, data.inputs.take(part))
-            expect_logits(said, len(part), parts.task, name)
-            loss = parts.task.target.loss(headline(said), data.targets[part])
+            logits = parts.strategy.generic(server, data.inputs.take(part))
+            expect_logits(logits, len(part), parts.task, name)
+            loss = parts.task.target.loss(headline(logits), data.targets[part])
             total += float(loss) * len(part)
         if not math.isfinite(total):
             raise FloatingPointError("the loss of the generic model is not finite; a smaller local.lr may help")

@@ -63,11 +63,11 @@ class EvaluationSets:
 
         Features are kept over the messages of a round.
         """
-        held = self._held
-        if held is not None and held[0] == job.round and held[1].data_ptr() == job.shared.data_ptr():
-            for test in held[2]:
+        former = self._held
+        if former is not None and former[0] == job.round and former[1].data_ptr() == job.shared.data_ptr():
+            for test in former[2]:
                 test.encoded.revalidate()
-            return held[2]
+            return former[2]
 
         encode = None
         if self._by_length is not None:
@@ -83,19 +83,19 @@ class EvaluationSets:
 
     def own_rows(self, client: int, work: Work) -> dict[int, Tensor]:
         """The client's rows that the work tests it on, by the number of the set whose rows they are."""
-        held = {0: self.federation.tests[client]}
+        rows_of = {0: self.federation.tests[client]}
         if self.federation.validation is not None:
-            held[1] = self.federation.validation.clients[client]
+            rows_of[1] = self.federation.validation.clients[client]
         if work.span is not None:
-            rows = held[work.validation]
-            held = {int(work.validation): rows[slice(*np.searchsorted(rows, work.span))]}
-        return {which: torch.from_numpy(rows).to(self.device) for which, rows in held.items() if len(rows)}
+            rows = rows_of[work.validation]
+            rows_of = {int(work.validation): rows[slice(*np.searchsorted(rows, work.span))]}
+        return {which: torch.from_numpy(rows).to(self.device) for which, rows in rows_of.items() if len(rows)}
 
     def collect_features(self, work: Work, collector: Collector) -> None:
         """Give the features of the work's part of the test set to the statistics that read such."""
         assert self._held is not None
         clients = work.personal if work.span is not None else []
         rows = [self.federation.tests[client] for client in clients]
-        found = feature_batch(self._held[2][0], work.chunks, clients, rows)
-        if found is not None:
-            collector.add_features(found)
+        features = feature_batch(self._held[2][0], work.chunks, clients, rows)
+        if features is not None:
+            collector.add_features(features)

@@ -217,10 +217,10 @@ class Fitting:
         for client, vector in zip(clients, vectors, strict=True):
             for box in ("state", "extras", "values"):
                 expect_tensors(getattr(client, box), f"client.{box}")
-            sent, kept = self._send(client, vector, exchange)
+            sent, of_links = self._send(client, vector, exchange)
             updates.append(sent)
 
-            state = {f"state/{name}": value.clone() for name, value in client.state.items()} | kept
+            state = {f"state/{name}": value.clone() for name, value in client.state.items()} | of_links
             if len(context.flat.private):
                 state["private"] = context.flat.private.clone()
             if state:

@@ -208,10 +208,10 @@ class Statistic(ABC):
 
     def empty(self, task: Task, subject: Subject) -> Self:
         """One of the same kind, with the same fields, that has seen nothing."""
-        made = copy.copy(self)
-        made.task, made.subject = task, subject
-        made.start()
-        return made
+        copied = copy.copy(self)
+        copied.task, copied.subject = task, subject
+        copied.start()
+        return copied
 
     def measures(self, subject: Subject) -> bool:
         """Whether it is taken of such a model; of all unless overridden."""

@@ -154,12 +154,12 @@ def _pack_statistics(statistics: dict[tuple[str, str], Arrays]) -> tuple[Lengths
     records would cost more than what is in them.
     """
     lengths: Lengths = {}
-    parts: dict[str, list[NDArray[Any]]] = {}
+    arrays_of: dict[str, list[NDArray[Any]]] = {}
     for (name, model), arrays in statistics.items():
         lengths.setdefault(name, []).append((model, {array: len(value) for array, value in arrays.items()}))
         for array, value in arrays.items():
-            parts.setdefault(f"statistic/{name}/{array}", []).append(value)
-    return lengths, {name: torch.from_numpy(np.concatenate(each)) for name, each in parts.items()}
+            arrays_of.setdefault(f"statistic/{name}/{array}", []).append(value)
+    return lengths, {name: torch.from_numpy(np.concatenate(each)) for name, each in arrays_of.items()}
 
 
 def _unpack_statistics(lengths: Lengths, tensors: dict[str, Tensor]) -> dict[tuple[str, str], Arrays]:
@@ -169,17 +169,17 @@ def _unpack_statistics(lengths: Lengths, tensors: dict[str, Tensor]) -> dict[tup
         lengths: of each array along its first axis, by statistic and model.
         tensors: the arrays of all models, joined.
     """
-    found: dict[tuple[str, str], Arrays] = {}
+    statistics: dict[tuple[str, str], Arrays] = {}
     starts: dict[str, int] = {}
     for name, models in lengths.items():
         for model, sizes in models:
-            arrays = found[name, model] = {}
+            arrays = statistics[name, model] = {}
             for array, size in sizes.items():
                 key = f"statistic/{name}/{array}"
                 start = starts.get(key, 0)
                 arrays[array] = tensors[key][start : start + size].numpy()
                 starts[key] = start + size
-    return found
+    return statistics
 
 
 def _arrays(content: RecordDict, name: str) -> ArrayRecord:

@@ -60,30 +60,38 @@ def sweep(
     name, words = split(scenario, overrides)
     if parallel != "auto" and not parallel.isdecimal():
         raise ScenarioError(Problem("--parallel", f"expected auto or a whole number >= 1, got {parallel!r}"))
+
+    # All combinations are checked before anything is imported that runs them.
     jobs = plan(name, words, parse_seeds(seeds) if seeds else ())
     if select:
         from fedlt.comparing.select import check_scenarios
 
         check_scenarios(select, (job.scenario for job in jobs))
+
     from fedlt.results.next_steps import after_sweep
     from fedlt.sweeps.sweep import followed, run_jobs
     from fedlt.sweeps.view import Quiet, by_reason, view
 
     shown = Quiet() if quiet else view(verbose)
     result = run_jobs(followed(jobs, track), out, int(parallel) if parallel != "auto" else parallel, force, shown)
+
     if quiet:
         print("\n".join(str(from_here(run.folder)) for run in result.runs))
     elif result.runs:
         print()
         tables = _compared(result, reference, select)
         print_tables(tables)
+
         names = {job.scenario.run_name: job.name for job in jobs}
         for run in result.runs:
             if run.warnings:
                 print(f"warning: {names[run.folder.name]}: {'; '.join(run.warnings)}")
+
         methods = len({row.labels for row in tables[0].rows}) if len(tables) == 1 and not select else 0
         if steps := after_sweep(result.runs, out, methods, tables[0].reference):
             print(f"next: {' | '.join(steps)}")
+
+    # What failed, and what could not even begin, ends the command with an error.
     if result.failures:
         could_not = {name: result.failures[name] for name in result.refused}
         failed = [f"{name}: {error}" for name, error in result.failures.items() if name not in could_not]

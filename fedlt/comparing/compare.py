@@ -71,18 +71,18 @@ def compare(
     if names:
         given = [renamed(collect(given), names)]
     if select:
-        selection, found = select_settings(given, select, by)
+        selection, grouped = select_settings(given, select, by)
     else:
-        selection, found = None, group(*given, by=by)
+        selection, grouped = None, group(*given, by=by)
 
-    everything = [run for mine in found.methods.values() for run in mine]
+    everything = [run for mine in grouped.methods.values() for run in mine]
     check_recorded([metric for metric in metrics if metric not in COSTS], everything)
     metrics = tuple(metrics) or (*compared(*measured(everything)), *COSTS)
     wanted = goals([reach] if isinstance(reach, str) else reach, everything)
-    told = reach_figures(wanted, everything)
+    reached = reach_figures(wanted, everything)
     patterns = [variants] if isinstance(variants, str) else list(variants)
     values: dict[tuple[tuple[str, ...], str], dict[str, dict[int, dict[str, float]]]] = {}
-    for labels, mine in found.methods.items():
+    for labels, mine in grouped.methods.items():
         for variant in ("", *_variants(mine, patterns)):
             values[labels, variant] = _values(mine, variant, metrics)
 
@@ -95,9 +95,9 @@ def compare(
             for when in WHEN
         }
         if wanted:
-            first = {run.summary["seed"]: _reached(run, variant, wanted) for run in found.methods[labels]}
-            cells[REACH] = {name: _cell(first, name, None, level) for name in told}
-        needs = tuple(found.methods[labels][0].summary.get("needs", ()))
+            first = {run.summary["seed"]: _reached(run, variant, wanted) for run in grouped.methods[labels]}
+            cells[REACH] = {name: _cell(first, name, None, level) for name in reached}
+        needs = tuple(grouped.methods[labels][0].summary.get("needs", ()))
         setting, tried = (selection.setting(labels), selection.tried(labels)) if selection else ("", 0)
         rows.append(Row(labels, variant, tuple(sorted(figures["last"])), cells, needs, setting, tried))
 
@@ -108,9 +108,9 @@ def compare(
     untested = dict.fromkeys(bare_text(summary["groups_count"], summary["groups_untested"]) for summary in summaries)
 
     return Comparison(
-        by=found.by, figures=_figures(metrics, everything, rows), rows=tuple(rows), reference=name, level=level,
-        title=title, excluded=found.excluded, averaged=averaged, selection=selection, unknown=unknown,
-        untested=tuple(untested), reach=told,
+        by=grouped.by, figures=_figures(metrics, everything, rows), rows=tuple(rows), reference=name, level=level,
+        title=title, excluded=grouped.excluded, averaged=averaged, selection=selection, unknown=unknown,
+        untested=tuple(untested), reach=reached,
     )  # fmt: skip
 
 
@@ -127,13 +127,13 @@ def compare_each(*sources: Source, each: Sequence[str] | None = None, **options:
     keys = shortened(runs, [run_keys(run) for run in runs])
     names = tuple(key for key in differing(keys) if is_setting(key)) if each is None else tuple(each)
     check_known(names, keys)
-    parts: dict[tuple[str, ...], list[Run]] = {}
-    for run, found in zip(runs, keys, strict=True):
-        parts.setdefault(tuple(lookup(found, key) for key in names), []).append(run)
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run, keys_of_run in zip(runs, keys, strict=True):
+        groups.setdefault(tuple(lookup(keys_of_run, key) for key in names), []).append(run)
     tables = []
-    for values, members in parts.items():
+    for values, members in groups.items():
         title = ", ".join(f"{key}={value}" for key, value in zip(names, values, strict=True))
-        if any(run.status == "finished" for run in members) or len(parts) == 1:
+        if any(run.status == "finished" for run in members) or len(groups) == 1:
             tables.append(compare(members, title=title, **options))
     return tables
 
@@ -151,8 +151,8 @@ def _variants(runs: Sequence[Run], patterns: Sequence[str]) -> list[str]:
     The headline is also a variant under a name of its own; it has its row already, and gets another only by that name.
     """
     names = (name.partition("/")[0] for run in runs for name in run.final)
-    found = dict.fromkeys(name.partition("[")[2].removesuffix("]") for name in names if "[" in name)
-    matching = (name for name in found if any(fnmatchcase(name, pattern) for pattern in patterns))
+    variants = dict.fromkeys(name.partition("[")[2].removesuffix("]") for name in names if "[" in name)
+    matching = (name for name in variants if any(fnmatchcase(name, pattern) for pattern in patterns))
     return [name for name in matching if name in patterns or not all(_is_headline(run, name) for run in runs)]
 
 

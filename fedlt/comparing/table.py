@@ -56,6 +56,7 @@ def _selection_dict(selection: Selection) -> dict[str, Any]:
         "figures": dict(selection.weights),
         "by": list(selection.by),
         "keys": list(selection.keys),
+        # Every setting that was tried, with its figures in the order of `figures`.
         "trials": [
             {
                 "method": list(trial.method),

@@ -51,7 +51,7 @@ def component_keys(content: Any) -> dict[str, Component]:
     Args:
         content: a scenario's plain dictionaries, however incomplete.
     """
-    found = {}
+    components = {}
     for key in scenario_keys():
         holds = kind(key)
         if holds and "list[" not in key.annotation:
@@ -60,10 +60,10 @@ def component_keys(content: Any) -> dict[str, Component]:
             if not isinstance(given, str):
                 continue  # told where the choice itself is read
             try:
-                found[key.name] = catalog.find(holds, given)
+                components[key.name] = catalog.find(holds, given)
             except (ScenarioError, TypeError):  # told there, too
                 continue
-    return found
+    return components
 
 
 def meant(word: str, value: Any = None, content: Any = None) -> list[str]:
@@ -76,7 +76,7 @@ def meant(word: str, value: Any = None, content: Any = None) -> list[str]:
     asked = word.replace("-", "_").lower()
     known = _candidates(value, content)
     last = asked.rpartition(".")[2]
-    parts = {part for part in last.split("_") if part not in ("", "n", "num", "number", "of")}
+    words = {part for part in last.split("_") if part not in ("", "n", "num", "number", "of")}
 
     if asked in known:
         return [asked]
@@ -84,7 +84,7 @@ def meant(word: str, value: Any = None, content: Any = None) -> list[str]:
     if not exact and last in ALSO:
         exact = [ALSO[last]]
     if not exact:
-        exact = [key for key in known if _shares_words(parts, key)]
+        exact = [key for key in known if _shares_words(words, key)]
     if not exact:
         ends = {key.rpartition(".")[2] for key in known}
         near = difflib.get_close_matches(last, ends, n=1, cutoff=0.7)
@@ -109,9 +109,9 @@ def did_you_mean(word: str, value: Any, content: Any, known: Mapping[str, Any]) 
                 inside = [key.name for key in scenario_keys() if key.name.startswith(f"{section}.")]
                 return f"; its keys are {', '.join(inside)}"
 
-    found = meant(word, value, content)
-    if found:
-        return f"; did you mean {' or '.join(' '.join(assignments(key, value)) for key in found)}?"
+    candidates = meant(word, value, content)
+    if candidates:
+        return f"; did you mean {' or '.join(' '.join(assignments(key, value)) for key in candidates)}?"
 
     owners = key_owners(last)
     if owners:
@@ -138,13 +138,13 @@ def key_owners(name: str) -> dict[str, list[str]]:
 @lru_cache(maxsize=1)
 def _owners() -> dict[str, dict[str, list[str]]]:
     """Keys of components -> the key that chooses such a component -> the names of those that have it."""
-    found: dict[str, dict[str, list[str]]] = {}
+    owners: dict[str, dict[str, list[str]]] = {}
     for key in scenario_keys():
         holds = kind(key)
         for component in catalog.names(holds) if holds and "list[" not in key.annotation else ():
             for field in catalog.find(holds, component).fields:
-                found.setdefault(field.name, {}).setdefault(key.name, []).append(component)
-    return found
+                owners.setdefault(field.name, {}).setdefault(key.name, []).append(component)
+    return owners
 
 
 def kind(key: Field) -> str:
@@ -200,12 +200,12 @@ def _keys(section: str, prefix: str) -> Iterator[Field]:
     Args:
         prefix: of their names, with a dot at its end.
     """
-    for found in dataclass_fields(*_source()[section]):
-        key = f"{prefix}{found.name}"
-        if found.annotation in _source():
-            yield from _keys(found.annotation, f"{key}.")
+    for field in dataclass_fields(*_source()[section]):
+        key = f"{prefix}{field.name}"
+        if field.annotation in _source():
+            yield from _keys(field.annotation, f"{key}.")
         elif key != "name":
-            yield replace(found, name=key)
+            yield replace(field, name=key)
 
 
 @lru_cache(maxsize=1)

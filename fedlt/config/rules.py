@@ -61,17 +61,21 @@ def _check_local(local: Local, rounds: int, problems: list[Problem]) -> None:
         )
     if other and local.together > 1:
         problems.append(Problem("local.together", "trains several clients by local.optimizer=sgd only; take 1"))
+
+    # What trains several clients at once knows neither further texts nor steps.
     if local.generated is not None and local.together > 1:
         message = "trains clients of equally many texts at once, and local.generated adds to them; take 1"
         problems.append(Problem("local.together", message))
     if local.steps is not None and local.together > 1:
         problems.append(Problem("local.together", "goes by epochs, and local.steps is given; take 1"))
+
     if not isinstance(local.schedule, str) and local.schedule.name == "OneCycleLR":
         steps = local.schedule.options["total_steps"]
         if steps is not None and steps < rounds:
             ends = f"ends after {counted(steps, 'round')}"
             message = f"{ends}, and the run has {rounds}; null stands for all of them"
             problems.append(Problem("local.schedule.total_steps", message))
+
     if local.nesterov and not local.momentum:
         problems.append(Problem("local.nesterov", "needs local.momentum > 0"))
     if local.clip is not None and local.together > 1:

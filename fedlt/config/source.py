@@ -108,8 +108,8 @@ def class_literal(tree: ast.Module, node: ast.ClassDef, name: str) -> Any:
         if isinstance(target, ast.Name) and target.id == name and isinstance(item, ast.AnnAssign) and item.value:
             return ast.literal_eval(item.value)
     for base in node.bases:
-        found = _base(tree, {}, _text(base))
-        value = found and class_literal(found[0], found[2], name)
+        origin = _base(tree, {}, _text(base))
+        value = origin and class_literal(origin[0], origin[2], name)
         if value is not None:
             return value
     return None
@@ -149,10 +149,10 @@ def refuse_plain(kind: str, path: Path, node: ast.ClassDef) -> None:
 
 def class_variables(tree: ast.Module, node: ast.ClassDef) -> dict[str, str]:
     """The class variables that a class and its bases assign, each with the name of the class that does; no fields."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for base in node.bases:
         if origin := _base(tree, {}, _text(base)):
-            found |= class_variables(origin[0], origin[2])
+            variables |= class_variables(origin[0], origin[2])
     for item in node.body:
         if isinstance(item, ast.Assign):
             targets = item.targets
@@ -160,8 +160,8 @@ def class_variables(tree: ast.Module, node: ast.ClassDef) -> dict[str, str]:
             targets = [item.target]
         else:
             continue
-        found |= {target.id: node.name for target in targets if isinstance(target, ast.Name)}
-    return found
+        variables |= {target.id: node.name for target in targets if isinstance(target, ast.Name)}
+    return variables
 
 
 def _is_class_variable(item: ast.AnnAssign) -> bool:
@@ -181,10 +181,10 @@ def _default(node: ast.expr) -> Any:
 
 def _base_fields(tree: ast.Module, comments: dict[int, str], base: str) -> list[Field]:
     """The fields that a base hands down: annotations of a class that is no dataclass make none."""
-    found = _base(tree, comments, base)
-    if found is None or is_dataclass(found[2]):
-        return dataclass_fields(*found) if found else []
-    home, its_comments, node = found
+    origin = _base(tree, comments, base)
+    if origin is None or is_dataclass(origin[2]):
+        return dataclass_fields(*origin) if origin else []
+    home, its_comments, node = origin
     return [field for further in node.bases for field in _base_fields(home, its_comments, _text(further))]
 
 
@@ -193,11 +193,11 @@ def _base(
 ) -> tuple[ast.Module, dict[int, str], ast.ClassDef] | None:
     """The class that is called `base` in a module, and the module that it comes from; None where it is not ours."""
     names, modules = _origins(tree)
-    found = names.get(base)
-    if isinstance(found, ast.ClassDef):
-        return tree, comments, found
-    if found is not None:
-        return _base_in(*found)
+    definition = names.get(base)
+    if isinstance(definition, ast.ClassDef):
+        return tree, comments, definition
+    if definition is not None:
+        return _base_in(*definition)
     for dot in (place for place, sign in enumerate(base) if sign == "."):
         if base[:dot] in modules:
             return _base_in(modules[base[:dot]], base[dot + 1 :])

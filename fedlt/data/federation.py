@@ -191,7 +191,7 @@ def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
     """What each client will hold and be tested on, from labels or public class counts. Raises `ScenarioError`."""
     labels = sources.labels(scenario.data, cache_dir)
     dealt = _deal(scenario, labels)
-    parts = dealt.seen, labels.test_targets, dealt.clients, dealt.tests, dealt.unlabelled, dealt.validation
+    content = dealt.seen, labels.test_targets, dealt.clients, dealt.tests, dealt.unlabelled, dealt.validation
 
     return Plan(
         name=labels.name,
@@ -202,7 +202,7 @@ def plan(scenario: Scenario, cache_dir: Path | str | None = None) -> Plan:
         test_counts=labels.test_targets.table(dealt.tests),
         class_counts=labels.train_targets.table(dealt.clients).sum(axis=0),
         test_class_counts=labels.test_targets.counts(),
-        digest=_digest(*parts) if labels.in_source_order else None,
+        digest=_digest(*content) if labels.in_source_order else None,
     )
 
 
@@ -238,11 +238,15 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
     scheme: Any = config.partition.create() if hasattr(config.partition, "create") else config.partition
     rows = set_aside(scenario, true)
     kept, chosen = rows.kept, rows.chosen
+
+    # Who holds which rows.
     lead, groups, source = _to_partition(labels, kept)
     positions = partition(scheme, lead, groups, config.clients, seed, config.empty, source)
     clients = Ragged(kept[positions.values], positions.offsets)
+
     held = clients.values
     natural = scheme if isinstance(scheme, Natural) else None
+
     tests = localtest.local_tests(
         config.local_test,
         true.led(clients),
@@ -267,7 +271,10 @@ def _deal(scenario: Scenario, labels: RawLabels, newcomers: bool = False) -> _De
         free = np.setdiff1d(free, extra)
 
     server_unlabelled = at_server(rows.unlabelled, free, data.server_unlabelled, seed)
+
     seen = seen_labels(true, clients, data.noise, seed)
+
+    # Clients held out are those with the highest numbers; newcomers are given these alone.
     stay = len(clients) - config.held_out
     if stay < 1:
         message = f"expected fewer than the {len(clients)} clients, got {config.held_out}"

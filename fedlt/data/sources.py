@@ -82,8 +82,8 @@ class Digits:
         """scikit-learn's file; the columns are there so that naming one is refused however often it is tried."""
         spec = find_spec("sklearn")  # located, not imported
         file = Path(str(spec and spec.origin)).parent / "datasets" / "data" / "digits.csv.gz"
-        held = stamp([file]) if file.is_file() else "scikit-learn digits"
-        return [held, DIGITS_TEST, columns_of(self.config)]
+        content = stamp([file]) if file.is_file() else "scikit-learn digits"
+        return [content, DIGITS_TEST, columns_of(self.config)]
 
     def read(self, place: Path | None = None) -> RawData:
         """All of it: values 0..16 are scaled to 0..255."""
@@ -154,15 +154,15 @@ def load(config: Data, cache_dir: Path | str | None = None) -> RawData:
     source = _find(config)
     identity = source.identity()
     entry = Entry.of(cache_dir, source.name, identity, chosen(config))
-    found = entry.data()
-    if found is None:
+    raw = entry.data()
+    if raw is None:
         with entry.draft() as place:
-            found = source.read(place)
+            raw = source.read(place)
             if source.identity() != identity:
                 raise refuse(f"{config.name} was changed while it was read; run again")
-            found = entry.store(found, place)
-    warn_of_other_counts(config, found)
-    return replace(found, digests=_digests(identity), class_names=_class_names(config, found.class_names))
+            raw = entry.store(raw, place)
+    warn_of_other_counts(config, raw)
+    return replace(raw, digests=_digests(identity), class_names=_class_names(config, raw.class_names))
 
 
 def file_digests(config: Data, made_of: Mapping[str, str]) -> dict[str, str]:
@@ -181,8 +181,8 @@ def file_digests(config: Data, made_of: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(source, Hub):
         return _digests(source.identity())
     known = source.revisions()
-    kept = made_of.get(source.hub_name)
-    return {source.hub_name: kept if kept in known else known[-1]} if known else {}
+    recorded = made_of.get(source.hub_name)
+    return {source.hub_name: recorded if recorded in known else known[-1]} if known else {}
 
 
 def _digests(identity: Sequence[Any]) -> dict[str, str]:
@@ -198,8 +198,8 @@ def labels(config: Data, cache_dir: Path | str | None = None) -> RawLabels:
     Raises:
         ScenarioError: for a set that is not found or not usable.
     """
-    found = _labels(config, cache_dir)
-    return replace(found, class_names=_class_names(config, found.class_names))
+    raw = _labels(config, cache_dir)
+    return replace(raw, class_names=_class_names(config, raw.class_names))
 
 
 def _labels(config: Data, cache_dir: Path | str | None) -> RawLabels:

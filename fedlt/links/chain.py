@@ -90,8 +90,8 @@ class Chain:
 
     def expect_meaning(self) -> None:
         """Raise `ScenarioError` that lists the links which this run would not notice, or in which they mean nothing."""
-        found = [(key, link.obstacle(self.setting)) for key, link in zip(self.keys, self.links, strict=True)]
-        problems = [Problem(key, reason) for key, reason in found if reason]
+        reasons = [(key, link.obstacle(self.setting)) for key, link in zip(self.keys, self.links, strict=True)]
+        problems = [Problem(key, reason) for key, reason in reasons if reason]
         if problems:
             raise ScenarioError(problems)
 
@@ -171,7 +171,7 @@ class Chain:
     def outbox(memories: Sequence[Memory]) -> dict[str, Tensor]:
         """What clients receive for their links."""
         return {
-            name: value for place, held in enumerate(memories) for name, value in _named(place, held.outbox).items()
+            name: value for place, memory in enumerate(memories) for name, value in _named(place, memory.outbox).items()
         }
 
     def receive(

@@ -29,9 +29,9 @@ class Confusions(Statistic):
     @classmethod
     def of(cls, task: Task, subject: Subject, matrices: Mapping[int, Confusion]) -> Confusions:
         """The statistic that gives these matrices, by client."""
-        made = cls().empty(task, subject)
-        made._counted = [_with_client(client, matrix) for client, matrix in matrices.items()]
-        return made
+        statistic = cls().empty(task, subject)
+        statistic._counted = [_with_client(client, matrix) for client, matrix in matrices.items()]
+        return statistic
 
     def add(self, batch: Predicted) -> None:
         self._batches.append((batch.client, batch.targets, batch.logits.argmax(1)))  # waits for no device
@@ -67,10 +67,10 @@ class Confusions(Statistic):
     def by_client(self) -> dict[int, Confusion]:
         """The matrices, clients ascending; the generic model's stands under `NOBODY`."""
         clients, starts = np.unique(self.cells[:, 0], return_index=True)
-        parts = np.split(self.cells[:, 1:], starts[1:]) if len(clients) else []
+        cells_of = np.split(self.cells[:, 1:], starts[1:]) if len(clients) else []
         return {
             client: Confusion(part[:, 0], part[:, 1], part[:, 2], self.task.num_classes)
-            for client, part in zip(clients.tolist(), parts, strict=True)
+            for client, part in zip(clients.tolist(), cells_of, strict=True)
         }
 
     def figures(self, known: Known) -> dict[str, float]:
@@ -82,21 +82,21 @@ class Confusions(Statistic):
     def rows(self, known: Known) -> dict[str, Columns]:
         """The matrix itself, and recall by class or accuracy by client."""
         client, true, predicted, count = self.cells.T
-        found: dict[str, Columns] = {"confusion": {"client": client, "true": true, "pred": predicted, "count": count}}
+        tables: dict[str, Columns] = {"confusion": {"client": client, "true": true, "pred": predicted, "count": count}}
 
         if self.subject.kind == "generic":
             matrix = self.by_client()[NOBODY]
             numbers = np.arange(self.task.num_classes)
-            found["classes"] = {"class": numbers, "test_count": matrix.support, "recall": matrix.recall()}
+            tables["classes"] = {"class": numbers, "test_count": matrix.support, "recall": matrix.recall()}
         elif self.subject.kind == "personal":
             columns = self._clients(known)
             shown = ("client", "test_samples", "accuracy", *GROUPS)
-            found["clients"] = {name: columns[name] for name in shown}
+            tables["clients"] = {name: columns[name] for name in shown}
         else:
             columns = self._clients(known)
-            found["clients"] = {"client": columns["client"], "accuracy_masked": columns["accuracy"]}
+            tables["clients"] = {"client": columns["client"], "accuracy_masked": columns["accuracy"]}
 
-        return found
+        return tables
 
     def _clients(self, known: Known) -> dict[str, NDArray[Any]]:
         matrices = self.by_client()

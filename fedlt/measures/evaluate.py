@@ -65,12 +65,12 @@ def evaluate_generic(
     with torch.no_grad():  # inference mode would leave features in the cache that personal models cannot add to
         for index in chunks:
             for x, targets in test.parts(test.chunk_rows(index)):
-                said = strategy.generic(server, x)  # type: ignore[arg-type]
-                expect_logits(said, len(x), server.task, name)
-                for variant, found in variants(said).items():
+                logits = strategy.generic(server, x)  # type: ignore[arg-type]
+                expect_logits(logits, len(x), server.task, name)
+                for variant, prediction in variants(logits).items():
                     subject = Subject("generic", variant, test.validation)
-                    undecided.count(subject, found.logits)
-                    collector.add(subject, Predicted(found, targets, x.rows))
+                    undecided.count(subject, prediction.logits)
+                    collector.add(subject, Predicted(prediction, targets, x.rows))
     undecided.refuse("its features or its head are not finite; a smaller local.lr may help")
 
 
@@ -86,7 +86,7 @@ def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: T
     undecided = Undecided()
     unseen = client.class_counts == 0
     blank = bool(unseen.all())
-    held: list[tuple[Subject, Predicted]] = []
+    batches: list[tuple[Subject, Predicted]] = []
     name = name_of((strategy, "personal"), (client.learner, "predict"))
     client.model.eval()
 
@@ -94,16 +94,16 @@ def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: T
         with torch.no_grad():
             logits = strategy.personal(client, x)  # type: ignore[arg-type]
             expect_logits(logits, len(x), client.task, name)
-            for variant, found in variants(logits).items():
-                masked = replace(found, logits=found.logits.masked_fill(unseen, -torch.inf))
-                for kind, said in (("personal", found), ("personal_masked", masked)):
+            for variant, prediction in variants(logits).items():
+                masked = replace(prediction, logits=prediction.logits.masked_fill(unseen, -torch.inf))
+                for kind, shown in (("personal", prediction), ("personal_masked", masked)):
                     subject = Subject(kind, variant, test.validation)
-                    if not (blank and said is masked):
-                        undecided.count(subject, said.logits)
-                    held.append((subject, Predicted(said, targets, x.rows, client.id)))
+                    if not (blank and shown is masked):
+                        undecided.count(subject, shown.logits)
+                    batches.append((subject, Predicted(shown, targets, x.rows, client.id)))
 
     undecided.refuse()
-    for subject, batch in held:
+    for subject, batch in batches:
         collector.add(subject, batch)
 
 
@@ -126,8 +126,8 @@ def feature_batch(
         features = test.encoded.gather(rows).double()
 
     first, stop = int(rows[0]), int(rows[-1]) + 1
-    bounds = [np.searchsorted(held, (first, stop)) for held in client_rows]
-    inside = [held[start:end] - first for held, (start, end) in zip(client_rows, bounds, strict=True)]
+    bounds = [np.searchsorted(own, (first, stop)) for own in client_rows]
+    inside = [own[start:end] - first for own, (start, end) in zip(client_rows, bounds, strict=True)]
     return FeatureBatch(features, test.targets[rows], rows, clients, inside)
 
 
@@ -152,8 +152,8 @@ class Undecided:
         Raises:
             FloatingPointError: where there was one.
         """
-        for subject, parts in self._found.items():
-            if count := int(torch.stack(parts).sum()):
+        for subject, counts in self._found.items():
+            if count := int(torch.stack(counts).sum()):
                 what = f"{count} of {self._rows[subject]} samples have logits of {subject.full_name}"
                 raise FloatingPointError(f"{what} that are NaN, or -inf for every class{hint and ': '}{hint}")
 

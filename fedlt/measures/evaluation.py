@@ -91,16 +91,16 @@ def merged(reports: Sequence[Collected], kinds: Mapping[str, Statistic], task: T
     Args:
         kinds: the run's statistics by name, which stay empty.
     """
-    found: Found = {}
+    statistics: Found = {}
     for report in reports:
         for (name, key), arrays in report.items():
             subject = Subject.parse(key)
             one = kinds[name].empty(task, subject)
             one.from_arrays({array: value.copy() for array, value in arrays.items()})  # messages are read-only
-            if (name, subject) in found:
-                found[name, subject].merge(one)
+            if (name, subject) in statistics:
+                statistics[name, subject].merge(one)
             else:
-                found[name, subject] = one
+                statistics[name, subject] = one
 
     places = list(kinds)
 
@@ -109,7 +109,7 @@ def merged(reports: Sequence[Collected], kinds: Mapping[str, Statistic], task: T
         place = places.index(name)
         return subject.validation, place, KINDS.index(subject.kind), subject.variant if place else ""
 
-    return {key: found[key] for key in sorted(found, key=order)}
+    return {key: statistics[key] for key in sorted(statistics, key=order)}
 
 
 def mass_counts(split: Split) -> NDArray[np.int64]:
@@ -233,7 +233,7 @@ def _join(held: dict[str, Any], columns: Columns, key: str) -> None:
 
 def _look_up(rows: NDArray[np.int64], ids: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
     """[n] the value of each row, given the values of ascending ids; NaN for a row that is not among them."""
-    found = np.full(len(rows), np.nan)
-    held = np.isin(rows, ids)
-    found[held] = values[np.searchsorted(ids, rows[held])]
-    return found
+    looked_up = np.full(len(rows), np.nan)
+    known = np.isin(rows, ids)
+    looked_up[known] = values[np.searchsorted(ids, rows[known])]
+    return looked_up

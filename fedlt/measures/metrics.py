@@ -177,6 +177,7 @@ def personal_columns(
     ids = np.array(sorted(confusions), dtype=np.int64)
     parts = [confusions[k] for k in ids.tolist()]
     clients, classes = len(parts), parts[0].num_classes if parts else 1
+
     true, pred, count = np.concatenate([np.zeros((0, 3), dtype=np.int64), *(part.encode() for part in parts)]).T
     first = np.repeat(np.arange(clients) * classes, [len(part.count) for part in parts])
 
@@ -188,20 +189,23 @@ def personal_columns(
     known = np.isin(first + pred, cells)
     predicted = _sum_by(np.searchsorted(cells, (first + pred)[known]), count[known], len(cells))
 
-    total, held = _sum_by(owner, support, clients), _sum_by(owner, np.ones_like(owner), clients)
+    total, classes_held = _sum_by(owner, support, clients), _sum_by(owner, np.ones_like(owner), clients)
     recall, f1 = correct / support, 2 * correct / (support + predicted)
+
+    # Groups of classes, by each client's own training samples.
     bounds = np.searchsorted(owner, np.arange(clients + 1)).tolist()
     slot = 3 * owner
     for row, client in enumerate(ids.tolist()):
         mine = slice(bounds[row], bounds[row + 1])
         slot[mine] += by_mass(client_counts(client))[label[mine]]
     by_group = _ratio(_sum_by(slot, correct, 3 * clients), _sum_by(slot, support, 3 * clients)).reshape(-1, 3)
+
     return {
         "client": ids,
         "test_samples": total,
         "accuracy": _ratio(_sum_by(owner, correct, clients), total),
-        "balanced_accuracy": _ratio(_sum_by(owner, recall, clients), held),
-        "macro_f1": _ratio(_sum_by(owner, f1, clients), held),
+        "balanced_accuracy": _ratio(_sum_by(owner, recall, clients), classes_held),
+        "macro_f1": _ratio(_sum_by(owner, f1, clients), classes_held),
         **dict(zip(GROUPS, by_group.T, strict=True)),
     }
 

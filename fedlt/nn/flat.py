@@ -44,36 +44,43 @@ class Flat:
         parameters = dict(model.named_parameters())
         for name, parameter in parameters.items():
             _expect_float(name, parameter)
-        buffers = {held.name: held for held in held_buffers(model)}
-        tensors = {**parameters, **{name: held.tensor for name, held in buffers.items()}}
+
+        buffers = {buffer.name: buffer for buffer in held_buffers(model)}
+        tensors = {**parameters, **{name: buffer.tensor for name, buffer in buffers.items()}}
         private = expanded(model, private, tensors)
         _expect_matches(private, tensors, "private")
         _expect_matches(frozen, tensors, "frozen")
 
+        # What arrived frozen stays so: parameters, and the buffers of modules of which no parameter is trained.
         self.still = _still(model)
         as_given = {name for name, parameter in parameters.items() if not parameter.requires_grad}
         inside = {id(part) for module in self.still for part in module.modules()}
-        as_given |= {name for name, held in buffers.items() if id(held.places[0][0]) in inside}
+        as_given |= {name for name, buffer in buffers.items() if id(buffer.places[0][0]) in inside}
         self.given_frozen = tuple(name for name in tensors if name in as_given and not _matches(name, frozen))
 
-        kept = [n for n in tensors if _matches(n, frozen) or n in as_given]
-        own = [n for n in tensors if _matches(n, private) and n not in kept]
+        # The three parts of the vector: what is sent, what clients keep, and what is equal everywhere.
+        fixed = [n for n in tensors if _matches(n, frozen) or n in as_given]
+        own = [n for n in tensors if _matches(n, private) and n not in fixed]
         if private and not own:
             raise ValueError("all that clients would keep is frozen (model.freeze, or requires_grad=False)")
-        sent = [n for n in tensors if n not in own and n not in kept]
+        sent = [n for n in tensors if n not in own and n not in fixed]
         sent.sort(key=lambda name: name not in parameters)  # parameters first; sort() keeps the order otherwise
+
+        # One vector for all, of which every tensor becomes a view.
         lengths = {n: buffers[n].length if n in buffers else t.numel() for n, t in tensors.items()}
-        sizes = [sum(lengths[n] for n in group) for group in (sent, own, kept)]
+        sizes = [sum(lengths[n] for n in group) for group in (sent, own, fixed)]
         some = next(iter(tensors.values()))
         self._storage = torch.empty(sum(sizes), dtype=torch.float32, device=some.device)
         self._shared, self._private, self._frozen = self._storage.split(sizes)
         self.num_trainable = sum(tensors[n].numel() for n in sent if n in parameters)
+
         self.tensors: dict[str, Tensor] = {}
         self._spans: dict[str, tuple[int, int]] = {}
         self._interleaved = memory_format == torch.channels_last
         offset = 0
-        for name in [*sent, *own, *kept]:
+        for name in [*sent, *own, *fixed]:
             part = slice(offset, offset + lengths[name])
+
             if name in parameters:
                 view = self._view(self._storage, offset, tensors[name].shape)
                 view.copy_(tensors[name].detach())
@@ -81,15 +88,18 @@ class Flat:
             else:
                 shape = torch.Size((lengths[name],)) if buffers[name].coded else tensors[name].shape
                 view = buffers[name].settle_into(self._view(self._storage, offset, shape))
+
             self.tensors[name] = view
             self._spans[name] = part.start, part.stop
             offset = part.stop
-        self.trainable = {n: p for n, p in model.named_parameters() if n not in kept}
-        for name in kept:
+
+        self.trainable = {n: p for n, p in model.named_parameters() if n not in fixed}
+        for name in fixed:
             if name in parameters:
                 model.get_parameter(name).requires_grad_(False)
+
         self._shared_parameters = {n: model.get_parameter(n) for n in sent if n in parameters}
-        self._buffers = tuple([buffers[n] for n in group if n in buffers] for group in (sent, own, kept))
+        self._buffers = tuple([buffers[n] for n in group if n in buffers] for group in (sent, own, fixed))
         self._parameters = [(n, *_place(model, n), p, p.data_ptr()) for n, p in parameters.items()]
         self.private_backbone = any(n.startswith("backbone.") for n in own)
         self._steps = 0

@@ -77,6 +77,7 @@ def _map(
         title=title,
         x=Axis("class", title=classes, whole=not names, names=tuple(names)),
         y=Axis("client", whole=True, names=clients),
+        # One map of shades, with a class a column and a client a row.
         marks=(shades,),
         note=note,
     )

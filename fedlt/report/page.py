@@ -96,13 +96,17 @@ def _section(
     sections = (*compared(*measured(runs)), *COSTS), section("confidence"), section("features")
     shown, confidence, features = (tuple(name for name in names if name in known) for names in sections)
     own = tuple(name for name in _own(runs) if name not in shown)
+
     found = compare(runs, by=by, reference=reference, metrics=(*shown, *confidence, *features, *own))
+
+    # Which methods there are, and what the others are set against.
     methods = by_name(runs, by)
     first = next(iter(methods.values()))[0]
     lender = next((name for name, mine in methods.items() if has_model(mine[0], "generic")), "")
     base = _base(reference, list(methods), lender)
     # The method whose generic model stands in where another one has none.
     lender = base if has_model(methods[base][0], "generic") else lender
+
     places = Places(prefix)
     clients = client_chart(methods, lender=lender)
     panels = [replace(panel, name=f"clients-{number}") for number, panel in enumerate(client_panels(clients))]

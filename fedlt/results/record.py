@@ -122,8 +122,8 @@ class RunWriter(Callback):
     def partition(self, split: Split) -> None:
         """Writes who holds what, as `partition.npz`, and keeps the split for the evaluations."""
         arrays: dict[str, Any] = {"class_names": np.array(list(split.class_names)), "class_counts": split.class_counts}
-        held = (("clients", split.clients, split.train_targets), ("tests", split.tests, split.test_targets))
-        for name, rows, targets in held:
+        sides = (("clients", split.clients, split.train_targets), ("tests", split.tests, split.test_targets))
+        for name, rows, targets in sides:
             arrays[f"{name}_values"], arrays[f"{name}_offsets"] = rows.values, rows.offsets
             arrays[f"{name}_labels"] = targets.values[rows.values]
             if not targets.kind.one_label:  # of one label the counts follow
@@ -193,8 +193,8 @@ class RunWriter(Callback):
 
         The tables of rounds and of metrics go on to the end of the training, so that curves show what was waited for.
         """
-        found = _by_round(read_table(self.folder, "metrics"))
-        until = [metrics for number, metrics in found.items() if number <= round]
+        by_round = _by_round(read_table(self.folder, "metrics"))
+        until = [metrics for number, metrics in by_round.items() if number <= round]
         self.summary |= {"final": until[-1], "last_five": mean_of_last(until, LAST), "final_round": round}
         for table in ("clients", "classes", "calibration", "confusion"):
             self._tables.cut(table, round)

@@ -68,10 +68,11 @@ def recorded(folder: Path, scenario: Scenario, summary: Mapping[str, Any]) -> Fe
     target = _target(scenario, str(summary["targets"]))
     if not (folder / "partition.npz").is_file():
         raise UsageError(f"{folder} has no partition.npz, which says who holds what; fedlt run --force makes it again")
-    with np.load(folder / "partition.npz") as held:
-        clients, train = _side(held, "clients", len(names), target)
-        tests, test = _side(held, "tests", len(names), target)
-        counts = held["class_counts"]
+
+    with np.load(folder / "partition.npz") as partition:
+        clients, train = _side(partition, "clients", len(names), target)
+        tests, test = _side(partition, "tests", len(names), target)
+        counts = partition["class_counts"]
 
     nothing, one = np.zeros((0, *kind.shape), np.float32), np.zeros(1, np.int64)
     extra = scenario.data.unlabelled.hidden or scenario.data.unlabelled.extra

@@ -109,8 +109,10 @@ class Run:
     def figures(self) -> dict[str, Figure]:
         """What the run's own metrics tell of their figures, by name."""
         known = {field.name for field in fields(Figure)}
-        told = ({key: value for key, value in each.items() if key in known} for each in self.summary.get("figures", ()))
-        return {figure.name: figure for figure in (Figure(**each) for each in told)}
+        records = (
+            {key: value for key, value in each.items() if key in known} for each in self.summary.get("figures", ())
+        )
+        return {figure.name: figure for figure in (Figure(**each) for each in records)}
 
     @property
     def balanced(self) -> bool:
@@ -118,9 +120,9 @@ class Run:
 
         Runs of older versions do not say it: there, whether accuracy and balanced accuracy agree.
         """
-        held = self.summary.get("test_per_class")
-        if held is not None:
-            return bool(held[0] == held[1])
+        per_class = self.summary.get("test_per_class")
+        if per_class is not None:
+            return bool(per_class[0] == per_class[1])
         one, other = (self.final.get(f"generic/{name}", math.nan) for name in ("accuracy", "balanced_accuracy"))
         return not abs(one - other) > 1e-9
 
@@ -245,9 +247,9 @@ def measured(runs: Iterable[Run]) -> tuple[set[str], bool, tuple[Figure, ...]]:
     """What `fedlt.measures.headlines` chooses by: the names of the metrics that any of the runs has, whether
     all their test sets are balanced, and the records of their own metrics.
     """
-    found = list(runs)
-    own = {name: figure for run in found for name, figure in run.figures.items()}
-    return {name for run in found for name in run.final}, all(run.balanced for run in found), tuple(own.values())
+    members = list(runs)
+    own = {name: figure for run in members for name, figure in run.figures.items()}
+    return {name for run in members for name in run.final}, all(run.balanced for run in members), tuple(own.values())
 
 
 def finished_run(path: str | Path) -> Run | None:

@@ -111,15 +111,15 @@ def profile_table(run: Told) -> Table:
 
     rounds = run.rounds
     workers = rounds["workers"].mean()
-    parts = {name: rounds[f"{name}_seconds"].mean() / workers for name in ("train", "evaluate", "move")}
-    parts["wait"] = max(0.0, rounds["exchange_seconds"].mean() - sum(parts.values()))
-    parts["aggregate"] = rounds["aggregate_seconds"].mean()
-    parts["other"] = max(0.0, rounds["seconds"].mean() - sum(parts.values()))
+    seconds_of = {name: rounds[f"{name}_seconds"].mean() / workers for name in ("train", "evaluate", "move")}
+    seconds_of["wait"] = max(0.0, rounds["exchange_seconds"].mean() - sum(seconds_of.values()))
+    seconds_of["aggregate"] = rounds["aggregate_seconds"].mean()
+    seconds_of["other"] = max(0.0, rounds["seconds"].mean() - sum(seconds_of.values()))
     whole = rounds["seconds"].mean()
     table = Table(box=box.SIMPLE_HEAD, title=f"seconds per round, mean of {len(rounds)}", title_justify="left")
     for header in ("", "seconds", "%"):
         table.add_column(header, justify="right" if header else "left")
-    for name, seconds in {**parts, "round": whole}.items():
+    for name, seconds in {**seconds_of, "round": whole}.items():
         table.add_row(name, f"{seconds:.3f}", f"{100 * seconds / whole:.1f}")
     return table
 
@@ -219,8 +219,8 @@ def _caption(run: Told) -> str:
 
 def _heading(name: str) -> str:
     """Of a column of one figure of all models, by the last part of its name."""
-    found = METRICS.get(f"generic/{name}") or METRICS.get(f"personal/{name}")
-    return found.column or name if found else name
+    figure = METRICS.get(f"generic/{name}") or METRICS.get(f"personal/{name}")
+    return figure.column or name if figure else name
 
 
 def _percent(metrics: Mapping[str, float], name: str) -> str:

@@ -161,9 +161,9 @@ def run_scenario(
                 from server.app import serve
 
             grid = grids.get(backend, scenario, federation)
-            kept, shared = keep or scenario.resources.keep, not force if share is None else share
+            keeps, shared = keep or scenario.resources.keep, not force if share is None else share
             result = serve(
-                grid, scenario, federation, out, console, command, own, force, resume_from, name, kept, shared
+                grid, scenario, federation, out, console, command, own, force, resume_from, name, keeps, shared
             )
             console.finished(result)
     finally:

@@ -172,7 +172,9 @@ def _task(
         vectors: [C, D] of the classes, if the model has them.
     """
     expect_tree(federation.parents, scenario.learner.name, needs)
+
     target = federation.train_targets.kind
+
     return Task(
         target.name,
         federation.num_classes,

@@ -79,11 +79,15 @@ class Initial:
         with torch.no_grad():
             for name, tensor in own.items():
                 source = self._source(known[name])
-                held = None if source is None else self.given[source]
-                self.taken[name] = held is not None and held.shape == tensor.shape and not self._left_out(known[name])
-                if held is not None and self.taken[name]:
+                source_tensor = None if source is None else self.given[source]
+                self.taken[name] = (
+                    source_tensor is not None
+                    and source_tensor.shape == tensor.shape
+                    and not self._left_out(known[name])
+                )
+                if source_tensor is not None and self.taken[name]:
                     used.add(source)
-                    tensor.copy_(held)
+                    tensor.copy_(source_tensor)
         self.unused = [name for name in self.given if name not in {*self._by_plain.values(), *used}]
 
     def settle(self, model: Net) -> None:
@@ -156,8 +160,8 @@ class Initial:
 
     def _source(self, names: tuple[str, ...]) -> str | None:
         """The name in `given` of a tensor that is known by these names; None where there is none."""
-        found = next((self._by_plain[name] for name in names if name in self._by_plain), None)
-        return next((name for name in names if name in self.given), None) if found is None else found
+        by_plain_name = next((self._by_plain[name] for name in names if name in self._by_plain), None)
+        return next((name for name in names if name in self.given), None) if by_plain_name is None else by_plain_name
 
     def _left_out(self, names: tuple[str, ...]) -> bool:
         return any(fnmatchcase(name, pattern) for name in names for pattern in self.without)
@@ -168,8 +172,8 @@ class Initial:
 
 def _tensors(model: Net) -> dict[str, Tensor]:
     """Parameters and buffers by name, without counters of batches, which files may lack."""
-    found: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {name: tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")}
+    tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -205,15 +209,15 @@ def _shared_of_run(folder: Path, file: Path) -> dict[str, Tensor]:
     # What clients keep to themselves is in no file of the run's that is shared.
     choice = chosen("strategy", read(folder / "scenario.yaml")["strategy"], "strategy")
     strategy, private = choice.name, choice.create().private
-    found = {
+    shared = {
         name: tensor
         for name, tensor in _load(file, _safetensors).items()
         if not any(fnmatchcase(name, pattern) for pattern in private)
     }
 
-    if not found:
+    if not shared:
         raise FedLTError(f"the clients of {folder} share no weights: under {strategy} each keeps its own")
-    return found
+    return shared
 
 
 def _load(file: Path, reader: Any) -> dict[str, Tensor]:
@@ -226,16 +230,16 @@ def _load(file: Path, reader: Any) -> dict[str, Tensor]:
         FedLTError: where it cannot be read.
     """
     try:
-        found = reader(file)
+        content = reader(file)
     except Exception as error:  # the readers raise many kinds
         if reader is _state_dict and zipfile.is_zipfile(file):  # whole, but not of tensors and plain values alone
             message = f"{file} holds more than tensors by name, such as a whole module, which is not unpickled"
             raise FedLTError(f"{message}; save them by torch.save(model.state_dict(), path)") from error
         reason = re.sub(r"\x1b\[[0-9;]*m", "", next(iter(str(error).splitlines()), ""))
         raise FedLTError(f"{file} cannot be read: {type(error).__name__}: {reason}") from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise FedLTError(f"{file} holds no tensors by name; save them by torch.save(model.state_dict(), path)")
-    return dict(found)
+    return dict(content)
 
 
 def _safetensors(file: Path) -> Any:
@@ -246,8 +250,8 @@ def _safetensors(file: Path) -> Any:
 
 def _state_dict(file: Path) -> Any:
     """A state dict, alone or under the usual key; nothing but tensors and plain values is unpickled."""
-    found = torch.load(file, map_location="cpu", weights_only=True)
-    return found["state_dict"] if isinstance(found, Mapping) and "state_dict" in found else found
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    return content["state_dict"] if isinstance(content, Mapping) and "state_dict" in content else content
 
 
 def _some(names: Iterable[str]) -> str:

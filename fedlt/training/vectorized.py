@@ -79,6 +79,8 @@ def train_together(
     names = trainer.select(("*",), first.stage.only)
     done = 0
     parts = flat.segments(names)
+
+    # The clients' vectors, one below the other.
     module = LossModule(first.model, loss)
     weights = shared.expand(len(clients), -1).clone()
     velocity: list[Tensor] | None = None
@@ -97,8 +99,10 @@ def train_together(
 
     step = vmap(grad_and_value(one), randomness="different")
     first.model.train()
+
     for part in flat.still:
         part.eval()
+
     for number in range(local.epochs):
         orders = torch.stack([torch.from_numpy(client.positions(client.epoch_size)) for client in clients])
         cuts = cut(orders.to(trainer.device, non_blocking=True), local.batch_size, local.last_batch)
@@ -106,12 +110,16 @@ def train_together(
             lr = local.lr * trainer.pace(first, number * len(cuts) + index, local.epochs * len(cuts))
             batches = [trainer.batch(client, rows) for client, rows in zip(clients, positions, strict=True)]
             x, y = torch.stack([batch.x for batch in batches]), torch.stack([batch.y for batch in batches])
+
+            # One step for all clients, each on its own batch.
             gradient, values = step(weights, x, y, positions, counts)
             held, slopes = [weights[:, part] for part in parts], [gradient[:, part] for part in parts]
             settings = lr, local.momentum, local.weight_decay, local.nesterov
             velocity = descend(held, slopes, velocity, *settings)
+
             done += 1
             trainer.work.count(values.sum(), len(clients), positions.shape[1])
+
     for client in clients:
         client.num_steps += done
     first.model.eval()

@@ -37,8 +37,10 @@ class Failures:
         Two things end the run under both policies: a generic model whose logits are no predictions, and a machine
         without memory, since results would else follow from where it is computed.
         """
-        found = (failure for report in reports for failure in report.failures)
-        failures = sorted(found, key=lambda failure: (failure.purpose == "train", failure.client))  # as they happened
+        reported = (failure for report in reports for failure in report.failures)
+        failures = sorted(
+            reported, key=lambda failure: (failure.purpose == "train", failure.client)
+        )  # as they happened
         for failure in failures:
             when = round if failure.purpose in ("select", "train", "conclude") else round - 1
             if failure.memory:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 def own_data_remarks(scenario: Scenario, federation: Federation, parts: Assembly) -> list[str]:
     """Lines that a run says at its start: what the server holds of its own."""
     file = scenario.data.server_unlabelled.file
-    held = {
+    texts = {
         "auxiliary_set": f"{counted(len(federation.auxiliary), 'sample')} with labels",
         "server_unlabelled": f"{file or counted(len(federation.server_unlabelled), 'sample')} without labels",
     }
-    told = [text for need, text in held.items() if need in parts.strategy.needs]
-    return [f"at the server: {' and '.join(told)}"] if told else []
+    said = [text for need, text in texts.items() if need in parts.strategy.needs]
+    return [f"at the server: {' and '.join(said)}"] if said else []
 
 
 def give_own_data(server: Server, scenario: Scenario, federation: Federation, parts: Assembly) -> None:
@@ -40,7 +40,7 @@ def give_own_data(server: Server, scenario: Scenario, federation: Federation, pa
     Raises:
         ScenarioError: for a file that cannot be read.
     """
-    needs, held = parts.strategy.needs, federation.validation
+    needs, validation = parts.strategy.needs, federation.validation
 
     def rows(x: NDArray[Any], y: Tensor) -> Rows:
         """Rows at the server, opened on its device."""
@@ -52,8 +52,10 @@ def give_own_data(server: Server, scenario: Scenario, federation: Federation, pa
         own = federation.auxiliary
         server.auxiliary = rows(federation.x_train[own], federation.train_targets.take(own))
 
-    if "server_validation" in needs and held is not None and held.size:
-        server.validation = rows(federation.x_train[held.rows[: held.size]], held.targets.take()[: held.size])
+    if "server_validation" in needs and validation is not None and validation.size:
+        server.validation = rows(
+            federation.x_train[validation.rows[: validation.size]], validation.targets.take()[: validation.size]
+        )
 
     if "server_unlabelled" in needs:
         config = scenario.data.server_unlabelled

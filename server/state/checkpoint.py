@@ -84,9 +84,9 @@ class Checkpoints:
         Args:
             head: of one of them.
         """
-        found = cls.__new__(cls)
-        found.folder, found.identity, found.keeps = run_folder / "checkpoints", dict(head), ()
-        return found
+        checkpoints = cls.__new__(cls)
+        checkpoints.folder, checkpoints.identity, checkpoints.keeps = run_folder / "checkpoints", dict(head), ()
+        return checkpoints
 
     def save(
         self, progress: Progress, writer: RunWriter, seconds: float, callbacks: Mapping[str, Any] | None = None
@@ -157,6 +157,7 @@ class Checkpoints:
             except (ValueError, KeyError, TypeError, OSError) as error:
                 warnings.append(f"the checkpoint of round {int(folder.name)} is damaged and left out: {error}")
                 continue
+
             if "inputs" not in head and names_files(head["scenario"]):
                 warnings.append("the checkpoint holds no digests: whether the run's files have changed is not known")
             others = [f"{name} {v}" for name, v in head["versions"].items() if versions().get(name) != v]
@@ -175,10 +176,10 @@ class Checkpoints:
         """Bring the progress to where the checkpoint was written."""
         progress.states.restore(checkpoint.extents)
         tensors = load_file(checkpoint.folder / SERVER)
-        kept = {name: tensors.pop(name) for name in list(tensors) if name.startswith("links/")}
+        of_links = {name: tensors.pop(name) for name in list(tensors) if name.startswith("links/")}
         progress.load(tensors, checkpoint.round)
         device = progress.server.weights.device
-        named = {name.removeprefix("links/"): value.to(device) for name, value in kept.items()}
+        named = {name.removeprefix("links/"): value.to(device) for name, value in of_links.items()}
         progress.links = memory.unpack(checkpoint.head["links"], named)
         progress.open_ended = checkpoint.head.get("open_ended", False)
 
@@ -218,15 +219,15 @@ class Checkpoints:
             if folder in heads
         }
         asked = best.union(self.keeps)
-        kept = [folder for folder in folders if folder in folders[-KEPT:] or int(folder.name) in asked]
+        needed = [folder for folder in folders if folder in folders[-KEPT:] or int(folder.name) in asked]
         for folder in folders:
-            if folder not in kept:
+            if folder not in needed:
                 durable.discard(folder)
         durable.sweep(self.folder)
 
         # Nobody will need the segments of a damaged one.
         progress.states.keep(
-            {str(name) for folder in kept if folder in heads for name, _, _ in heads[folder]["states"]}
+            {str(name) for folder in needed if folder in heads for name, _, _ in heads[folder]["states"]}
         )
 
     def _folders(self) -> list[Path]:
@@ -277,8 +278,8 @@ def versions() -> dict[str, str]:
 
 def _server_tensors(progress: Progress) -> dict[str, Any]:
     """All tensors of a checkpoint but the clients': those of the server and of the links."""
-    kept = memory.pack(progress.links)[1].items()
-    return progress.tensors() | {f"links/{name}": value.detach().cpu().contiguous() for name, value in kept}
+    of_links = memory.pack(progress.links)[1].items()
+    return progress.tensors() | {f"links/{name}": value.detach().cpu().contiguous() for name, value in of_links}
 
 
 def _read(folder: Path) -> dict[str, Any]:

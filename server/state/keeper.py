@@ -78,25 +78,25 @@ class Keeper(Callback):
         """
         self._progress = progress
         warnings: list[str] = []
-        found = None
+        checkpoint = None
         if not force:
-            found, warnings = self.checkpoints.restore(progress, resume_from)
+            checkpoint, warnings = self.checkpoints.restore(progress, resume_from)
 
-        if found is None:
+        if checkpoint is None:
             self.checkpoints.clear()
             self.writer.start()
             if shorter is not None and not force:
-                found, more = self._lengthen(shorter, progress)
+                checkpoint, more = self._lengthen(shorter, progress)
                 warnings += more
 
-        if found is not None:
-            self.checkpoints.forget_after(found.round, progress)
-            self._before = float(found.head["seconds"])
-            self.writer.resume(found.folder, found.head["record"])
-            self.writer.log(f"going on after round {found.round}")
+        if checkpoint is not None:
+            self.checkpoints.forget_after(checkpoint.round, progress)
+            self._before = float(checkpoint.head["seconds"])
+            self.writer.resume(checkpoint.folder, checkpoint.head["record"])
+            self.writer.log(f"going on after round {checkpoint.round}")
 
         if self._hooks is not None:
-            self._hooks.restore(found.head.get("callbacks", {}) if found is not None else {})
+            self._hooks.restore(checkpoint.head.get("callbacks", {}) if checkpoint is not None else {})
 
         for warning in warnings:
             self._say(f"warning: {warning}")
@@ -109,13 +109,13 @@ class Keeper(Callback):
             self._say(f"starts from the first round, as {name} with {rounds} cannot be gone on with: {reason}")
             return None, []
         copy_end(shorter, self.checkpoints)
-        found, warnings = self.checkpoints.restore(progress)
-        if found is None:
+        checkpoint, warnings = self.checkpoints.restore(progress)
+        if checkpoint is None:
             self.checkpoints.clear()
         else:
             self._say(f"goes on from the end of {name} and {rounds}; --force starts over")
             self.writer.summary["goes_on_from"] = name
-        return found, warnings
+        return checkpoint, warnings
 
     def on_round(self, run: RunState) -> None:
         """Write a checkpoint after a round, where one is due."""
@@ -151,8 +151,8 @@ class Keeper(Callback):
 
     def _save(self, progress: Progress) -> None:
         """Write a checkpoint, with what callbacks remember."""
-        kept = self._hooks.kept() if self._hooks is not None else None
-        self.checkpoints.save(progress, self.writer, self.seconds, kept)
+        remembered = self._hooks.kept() if self._hooks is not None else None
+        self.checkpoints.save(progress, self.writer, self.seconds, remembered)
 
     def back_to(self, round: int, progress: Progress) -> None:
         """Make the progress again that of a round which was kept."""
@@ -182,8 +182,8 @@ class Keeper(Callback):
                 ) from error
             raise
         with suppress(OSError):  # leftovers harm nobody
-            found = self.end is not None and self.checkpoints.keep_only(self.end)
-            if not found and not self.checkpoints.keeps:
+            whole = self.end is not None and self.checkpoints.keep_only(self.end)
+            if not whole and not self.checkpoints.keeps:
                 self.checkpoints.clear()
 
     def _keep_traceback(self, error: BaseException) -> None:
@@ -227,8 +227,8 @@ def check_space(folder: Path, parts: Assembly, clients: int) -> None:
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     model = parts.flat.storage.nbytes * (KEPT + 2)  # one being written, and the result
-    kept = parts.flat.private.nbytes * clients * 4  # twice what is up to date, the copy of that, and the result
-    needed, free = model + kept + TABLES_BYTES, shutil.disk_usage(existing).free
+    private = parts.flat.private.nbytes * clients * 4  # twice what is up to date, the copy of that, and the result
+    needed, free = model + private + TABLES_BYTES, shutil.disk_usage(existing).free
     if free < needed:
         message = (
             f"{needed / 1e6:.0f} MB are needed in {existing} and {free / 1e6:.0f} MB are free; give another folder"

@@ -38,9 +38,9 @@ class Testing:
         # All pieces of the generic model come first, before any client's parameters are loaded.
         collector = Collector(self.context.parts.statistics, self.context.parts.task)
         sets = self._load_generic(exchange)
-        whole = self._test_generic(works, sets, exchange, collector)
-        whole = whole and self._test_personal(works, sets, exchange, collector)
-        if whole:
+        complete = self._test_generic(works, sets, exchange, collector)
+        complete = complete and self._test_personal(works, sets, exchange, collector)
+        if complete:
             exchange.report.statistics = collector.arrays()
 
     def _test_generic(self, works: list[Work], sets: list[TestSet], exchange: Exchange, collector: Collector) -> bool:
@@ -56,12 +56,16 @@ class Testing:
             False where it cannot be tested, which ends the job.
         """
         report, parts = exchange.report, self.context.parts
+
+        # What the strategy's `generic` may read: the received model and outbox. The server's state stays at the server.
         server = Server(
             parts.model, parts.flat, parts.task, {}, exchange.outbox, exchange.job.round, learner=parts.learner
         )
         for work in works:
             if not work.chunks:
                 continue
+
+            # sets[False] is the test set, sets[True] the validation set.
             with guard([GENERIC], "generic", report.failures, None):
                 evaluate_generic(self.context.strategy, server, sets[work.validation], work.chunks, collector)
             if report.failures:

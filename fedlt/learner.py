@@ -1,7 +1,10 @@
 """Contract 2: how one site learns from skewed data, whoever the site is. Read this file second.
 
-`strategy=centralized learner=X`: one site holds the union. `strategy=fedavg learner=X`: every client learns that
-way and the server averages. `strategy=local learner=X`: no server at all. A method is written once, compared thrice.
+A method is written once, and compared in three ways:
+
+- `strategy=centralized learner=X`: one site holds the union of all data
+- `strategy=fedavg learner=X`: every client learns that way, and the server averages
+- `strategy=local learner=X`: every client learns that way, without a server
 
     @dataclass(frozen=True)
     class Focal(Learner):
@@ -60,9 +63,9 @@ Logits = Tensor | Prediction | dict[str, Tensor] | dict[str, Prediction]
 """What predicts: logits [B, C], or more than that, or several variants by name, of which the first is the headline."""
 
 
-def headline(found: Logits) -> Tensor:
-    """[B, C] the logits of what predicts, or of its first variant."""
-    first: Any = next(iter(found.values())) if isinstance(found, dict) else found
+def headline(predicted: Logits) -> Tensor:
+    """[B, C] the logits of a prediction, or of the first of its variants."""
+    first: Any = next(iter(predicted.values())) if isinstance(predicted, dict) else predicted
     logits: Tensor = first.logits if isinstance(first, Prediction) else first
     return logits
 
@@ -136,7 +139,7 @@ class Learner:
     # What it must be given beyond its site's data, and what must hold of the model: words of `fedlt.strategy.NEEDS`.
     needs: ClassVar[tuple[str, ...]] = ()
 
-    # As in `Strategy.young`.
+    # Fields younger than runs of it, which scenarios leave out at their defaults, so that their hashes stay.
     young: ClassVar[tuple[str, ...]] = ()
 
     # Its loss draws no numbers and looks at one batch only, so several clients may train at once (`local.together`).

@@ -79,6 +79,8 @@ class Rounds:
         self.failures = Failures(scenario.federation.on_error, log)
         self.sizes = federation.clients.sizes
         self.test_sizes = federation.tests.sizes
+
+        # What every job says of the run: its scenario, the scenario's hash, and a digest of its files.
         self.content = scenario.to_dict()
         self.key, self.inputs = scenario.hash, in_short(federation.made_of)
 
@@ -98,7 +100,7 @@ class Rounds:
 
         self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
         self._adapting = 0.0  # cost of what `adapt` does, for each training sample of a client
-        self._sent = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
+        self._weights = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
 
     def run(self) -> Progress:
         """All rounds after that of the progress, then the evaluation of the last one's models.
@@ -168,7 +170,8 @@ class Rounds:
         started = time.perf_counter()
         server = self.progress.server
 
-        # 1. Who trains: the sampled clients, without those that drop out.
+        # 1. Who trains: the sampled clients without those that drop out. Updates of some may be added up by the workers
+        # (`fate.together`); those that a link or a clock may hold back come one by one (`fate.apart`).
         server.round = round
         sampled = self.cohort(round) if train else []
         fate = self._fates(round, sampled)
@@ -186,6 +189,8 @@ class Rounds:
         seconds = time.perf_counter() - sent
         self._learn_costs(units, reports, seconds, adapting=train and evaluate)
         self.failures.settle(round, reports)
+
+        # A finished run can be gone on with for more rounds, unless something in it depended on their number.
         if self.parts.task.horizon.asked or any(report.metrics.get("asked_rounds") for report in reports):
             self.progress.open_ended = False
 
@@ -237,8 +242,8 @@ class Rounds:
         aggregated = time.perf_counter()
 
         # 3. The exchange after the last round, which counts as a part of it.
-        closing = close(self, round) if round == self.scenario.federation.rounds else {}
-        choosing = self.choosing.columns(round, fate.asked)
+        cost_of_closing = close(self, round) if round == self.scenario.federation.rounds else {}
+        cost_of_choosing = self.choosing.columns(round, fate.asked)
         self.progress.round = round
 
         # 4. The row of the table of rounds.
@@ -251,7 +256,7 @@ class Rounds:
             "skipped": asked - len(trained),
         }
         row = round_row(round, reports, arrival.updates, len(self.nodes), measured) | timed
-        self.on_round(with_columns(row, arrival.columns, (choosing, closing)))
+        self.on_round(with_columns(row, arrival.columns, (cost_of_choosing, cost_of_closing)))
 
     def train_units(self, fate: Fates) -> list[Unit]:
         """One for each block of those whose updates may be added up, then one for each whose may not."""
@@ -340,9 +345,9 @@ class Rounds:
         """What every worker receives; where messages are copied on their way, in memory that lasts."""
         server = self.progress.server
         outbox = server.outbox | self.parts.chain.outbox(self.progress.links)
-        if self._sent is None:
+        if self._weights is None:
             return pack_common(server.weights, outbox)
-        return pack_common(self._sent.copy_(server.weights), outbox, in_place=True)
+        return pack_common(self._weights.copy_(server.weights), outbox, in_place=True)
 
     def take(self, reports: Sequence[Report]) -> list[Update]:
         """The round's updates in the order of their blocks, whoever computed them and whenever they came.

@@ -166,7 +166,7 @@ def test_unknown_names_come_with_the_nearest_or_with_all() -> None:
         ),
         ("model", "resnet19", r"unknown model 'resnet19'; did you mean 'resnet18'\?"),
         ("partition", "zzz", "unknown partition 'zzz'; known: class_blocks, dirichlet, dirichlet_capped"),
-        ("learner", "zzz", "known: batchformer.*your own: './file.py:Learner'"),
+        ("learner", "zzz", "known: .*batchformer.*your own: './file.py:Learner'"),
         ("strategy", "flower:Krun", r"Flower has no strategy 'Krun'; did you mean 'Krum'\?"),
     ):
         with pytest.raises(ScenarioError, match=message):

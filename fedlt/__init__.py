@@ -1,8 +1,8 @@
 """FedLT: a simulator of federated long-tailed learning.
 
-    import fedlt
-    result = fedlt.run("digits_lt", {"strategy": "fedprox", "strategy.mu": 0.1})
-    result.final["generic/few"], result.clients
+import fedlt
+result = fedlt.run("digits_lt", {"strategy": "fedprox", "strategy.mu": 0.1})
+result.final["generic/few"], result.clients
 """
 
 from __future__ import annotations

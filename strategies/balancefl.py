@@ -83,11 +83,11 @@ class BalanceFL(Strategy):
             teacher: [B, C] the received model's logits.
         """
         absent = client.class_counts == 0
-        held, lacking = (~absent).nonzero().flatten(), absent.nonzero().flatten()
+        present, lacking = (~absent).nonzero().flatten(), absent.nonzero().flatten()
         features = client.model.encode(batch.x)
         logits, noisy = client.model.head(features).float(), client.model.head(features + noise).float()
         supervised = F.cross_entropy(noisy.masked_fill(absent, -torch.inf), batch.y)
-        own = logits.index_select(1, held).log_softmax(1)
+        own = logits.index_select(1, present).log_softmax(1)
         entropy = -(own.exp() * own).sum(1).mean()
         known = (teacher.index_select(1, lacking) / self.temperature).softmax(1)
         inherited = -(known * (logits.index_select(1, lacking) / self.temperature).log_softmax(1)).sum(1).mean()

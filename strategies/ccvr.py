@@ -56,11 +56,11 @@ class CCVR(RetrainedHead):
         """Train the head again, on features drawn from the Gaussian of each class."""
         sums = combine(updates).sums
         means, covariances = moments(sums["counts"], sums["sums"], sums["products"])
-        held = sums["counts"].nonzero().flatten()
-        noise = torch.from_numpy(server.rng.standard_normal((len(held), self.features, means.shape[1]))).to(means)
+        present = sums["counts"].nonzero().flatten()
+        noise = torch.from_numpy(server.rng.standard_normal((len(present), self.features, means.shape[1]))).to(means)
         with one_thread():
-            drawn = means[held, None] + noise @ roots(covariances[held])
-            features, y = drawn.to(server.weights).flatten(0, 1), held.repeat_interleave(self.features)
+            drawn = means[present, None] + noise @ roots(covariances[present])
+            features, y = drawn.to(server.weights).flatten(0, 1), present.repeat_interleave(self.features)
             settings = self.head_epochs, self.head_lr, self.head_batch
             server.outbox["head"] = regress(features, y, head_of(server.model), server.rng, *settings)
 

@@ -91,6 +91,6 @@ class ClosedForm(RetrainedHead):
             slopes = torch.linalg.solve(scatter + self.ridge * identity, covariance.T).T
             biases = targets - slopes @ mean
 
-        found = torch.cat([slopes, biases[:, None]], 1)
+        head = torch.cat([slopes, biases[:, None]], 1)
         nobody = torch.cat([torch.zeros_like(slopes), torch.full_like(biases, ABSENT)[:, None]], 1)
-        return torch.where(there[:, None], found, nobody)
+        return torch.where(there[:, None], head, nobody)

@@ -88,11 +88,11 @@ class CReFF(RetrainedHead):
             seen: bool [C] classes that any client has.
             head: [C, D + 1] that of the clients' gradients, the bias last.
         """
-        held = seen.nonzero().flatten()
-        extended, real = extend(synthetic[held]), real[held]
+        present = seen.nonzero().flatten()
+        extended, real = extend(synthetic[present]), real[present]
         features, turned = extended[..., :-1], extended.transpose(1, 2)  # views
-        heads = head.expand(len(held), -1, -1)
-        wanted = torch.eye(len(head), dtype=head.dtype, device=head.device)[held, :, None]
+        heads = head.expand(len(present), -1, -1)
+        wanted = torch.eye(len(head), dtype=head.dtype, device=head.device)[present, :, None]
         each = synthetic.shape[1]
         step = -self.match_lr / each
 
@@ -106,7 +106,7 @@ class CReFF(RetrainedHead):
 
                 features.baddbmm_(error.transpose(1, 2), slope[..., :-1], alpha=step)
                 features.baddbmm_(passed.transpose(1, 2), heads[..., :-1], alpha=step)
-        return synthetic.index_copy(0, held, features)
+        return synthetic.index_copy(0, present, features)
 
     def slopes(self, fake: Tensor, real: Tensor) -> Tensor:
         """[..., C, D + 1] derivative, with respect to the fake gradients, of the distance from the real ones."""

@@ -39,12 +39,12 @@ class ECL(Strategy):
         features, y, counts = client.features(), client.data.y, client.class_counts
         start = head_of(client.model)
 
-        held = counts.nonzero().flatten()
-        common = counts[held].argsort(descending=True, stable=True)
+        present = counts.nonzero().flatten()
+        common = counts[present].argsort(descending=True, stable=True)
         experts = start
-        for group in held[common].tensor_split(min(self.experts, len(held))):
+        for group in present[common].tensor_split(min(self.experts, len(present))):
             experts = self.trained(features, y, experts, group, torch.zeros_like(counts[group]), client)
-        balanced = self.trained(features, y, start, held, counts[held].log(), client)
+        balanced = self.trained(features, y, start, present, counts[present].log(), client)
         client.state["head"] = (1 - self.mix) * balanced + self.mix * experts
 
     def trained(

@@ -43,13 +43,13 @@ class ExactSum(Strategy):
         Raises:
             FedLTError: where a count is too large for float32 to hold it exactly.
         """
-        found = combine(updates)
-        summed = server.weights + found.total
+        whole = combine(updates)
+        summed = server.weights + whole.total
         if len(summed) and summed.max() >= EXACT:
             what = f"a word stands {EXACT} times or more in the samples of a class, and float32 would round its count"
             raise FedLTError(f"{what}; leave out the most frequent words, or share them among more tokens")
         server.weights = summed
-        server.outbox[COUNTED][list(found.clients)] = True
+        server.outbox[COUNTED][list(whole.clients)] = True
 
     def adapt(self, client: Client) -> None:
         """Add the client's own counts to the received ones, `own` times."""

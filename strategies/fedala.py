@@ -97,5 +97,5 @@ class FedALA(Strategy):
 
 def cut(vector: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
     """[P] as tensors by name, in their order."""
-    parts = vector.split([shape.numel() for shape in shapes.values()])
-    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    pieces = vector.split([shape.numel() for shape in shapes.values()])
+    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), pieces, strict=True)}

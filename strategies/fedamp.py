@@ -78,12 +78,12 @@ class FedAMP(Strategy):
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """Write to each client of the cohort. The model that the server sends stays the initial one."""
-        held = list(updates)
+        cohort = list(updates)
         with one_thread():
-            models = torch.stack([update.mean[server.trainable] for update in held])
+            models = torch.stack([update.mean[server.trainable] for update in cohort])
             away = torch.stack([(models - model).square().sum(1) for model in models])
             mixtures = self.attention(away) @ models
-        for update, mixture in zip(held, mixtures, strict=True):
+        for update, mixture in zip(cohort, mixtures, strict=True):
             server.letters[update.clients[0]] = {"mixture": mixture.clone()}
 
     def attention(self, away: Tensor) -> Tensor:

@@ -52,8 +52,8 @@ class FedCGNM(Strategy):
                 value = losses[member[batch.y] == group].mean()
                 given = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
                 slopes = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, given, strict=True)]
-                held = momenta.get(group, [torch.zeros_like(slope) for slope in slopes])
-                momenta[group] = [self.beta * m + (1 - self.beta) * g for m, g in zip(held, slopes, strict=True)]
+                former = momenta.get(group, [torch.zeros_like(slope) for slope in slopes])
+                momenta[group] = [self.beta * m + (1 - self.beta) * g for m, g in zip(former, slopes, strict=True)]
 
             steps = direction(list(momenta.values()))
             product = torch.stack([(w * step).sum() for w, step in zip(weights, steps, strict=True)]).sum()
@@ -92,10 +92,10 @@ def grouped(counts: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
         cuts.append(costs.argmin(0))
         best = costs.min(0)
 
-    found, end = np.full(len(counts), groups - 1), n
+    group_of, end = np.full(len(counts), groups - 1), n
     for group in range(groups - 1, 0, -1):
         start = int(cuts[group - 1][end])
-        found[order[start:end]] = group
+        group_of[order[start:end]] = group
         end = start
-    found[order[:end]] = 0
-    return found
+    group_of[order[:end]] = 0
+    return group_of

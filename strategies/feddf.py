@@ -68,16 +68,16 @@ class FedDF(Strategy):
             trainer.train(loss, batches, rates)
             return
 
-        best, kept, last = accuracy(server, server.validation), server.weights.clone(), 0
+        best, best_weights, last = accuracy(server, server.validation), server.weights.clone(), 0
         for done in range(0, self.steps, self.check):
             part = slice(done, done + self.check)
             trainer.train(loss, batches[part], rates[part])
-            found = accuracy(server, server.validation)
-            if found > best:
-                best, kept, last = found, server.weights.clone(), part.stop
+            now = accuracy(server, server.validation)
+            if now > best:
+                best, best_weights, last = now, server.weights.clone(), part.stop
             elif part.stop - last >= self.patience:
                 break
-        server.weights = kept
+        server.weights = best_weights
 
 
 def accuracy(server: Server, rows: Rows) -> float:

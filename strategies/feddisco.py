@@ -44,8 +44,8 @@ class FedDisco(Strategy):
         if self.distance == "kl":
             distances = distances / distances.sum().clamp(min=torch.finfo(distances.dtype).tiny)
         share = samples / samples.sum()
-        found = (share - self.a * distances + self.b).clamp(min=0)
-        return found / found.sum() if found.any() else share
+        factors = (share - self.a * distances + self.b).clamp(min=0)
+        return factors / factors.sum() if factors.any() else share
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """The mean with weights n_k - a d_k + b: the farther a client's classes are from equal, the less it counts."""

@@ -63,28 +63,28 @@ class FedHOO(Strategy):
     def fit(self, client: Client) -> None:
         """Two local models, each trained at one of the two sampling rates that the server has chosen."""
         rates = client.received["rates"].tolist() if "rates" in client.received else FIRST
-        start, found = client.vector.clone(), []
+        start, models = client.vector.clone(), []
         for rate in rates:
             client.vector = start
             client.train(self.loss, sampler=Power(1 - rate))
-            found.append(client.vector.clone())
-        client.vector, client.extras["second"] = found
+            models.append(client.vector.clone())
+        client.vector, client.extras["second"] = models
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """Try every combination of the clients' two models, take the best, and note which rates won."""
-        held = list(updates)
-        weights = torch.tensor([update.weight for update in held]).to(server.weights)
-        models = torch.stack([torch.stack([update.mean, update.sums["second"]]) for update in held])
+        cohort = list(updates)
+        weights = torch.tensor([update.weight for update in cohort]).to(server.weights)
+        models = torch.stack([torch.stack([update.mean, update.sums["second"]]) for update in cohort])
         models *= (weights / weights.sum())[:, None, None]
 
-        choices = list(itertools.product((0, 1), repeat=len(held)))
+        choices = list(itertools.product((0, 1), repeat=len(cohort)))
         with one_thread():
             start = judged(server, [server.weights.clone()])
             worth = torch.cat([judged(server, [combined(models, choice)]) for choice in choices])
             server.weights = combined(models, choices[int(worth.argmax())])
         gains = (worth - start).double().cpu().numpy()
 
-        for number, update in enumerate(held):
+        for number, update in enumerate(cohort):
             client, chosen = update.clients[0], np.array(choices)[:, number]
             before = self.plays(server, client)
             rewards = [0.5 + gains[chosen == which].mean() / 2 for which in (0, 1)]
@@ -96,8 +96,8 @@ class FedHOO(Strategy):
     def plays(self, server: Server, client: int) -> NDArray[np.float64]:
         """[n, 3] depth, number and reward of what the client has tried, in that order."""
         table = server.state["plays"]
-        found: NDArray[np.float64] = table[table[:, 0] == client, 1:].cpu().numpy()
-        return found
+        of_client: NDArray[np.float64] = table[table[:, 0] == client, 1:].cpu().numpy()
+        return of_client
 
     def cells(self, plays: NDArray[np.float64]) -> tuple[Cell, Cell]:
         """The halves of the cell that is reached from the whole interval by the larger bounds.

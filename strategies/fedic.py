@@ -83,8 +83,8 @@ class FedIC(Strategy):
         server.weights = mean
         drawn = torch.cat(self._drawn(server, len(unlabelled), self.unlabelled_batch))
         taught, order = distinct(unlabelled, drawn)
-        found = ask(server, models, taught, features_and_logits)
-        teacher = calibrated(server.state["fedic/calibration"], found, server.task.num_classes)
+        outputs = ask(server, models, taught, features_and_logits)
+        teacher = calibrated(server.state["fedic/calibration"], outputs, server.task.num_classes)
 
         def distilled(both: tuple[Tensor, Tensor]) -> Tensor:
             soft = divergence(teacher[both[0]], server.model(taught.batch(both[0]).x), self.temperature)
@@ -153,5 +153,5 @@ def weights_of(logits: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     Args:
         logits: [K, n, C].
     """
-    found: Tensor = F.logsigmoid(logits @ scale + bias)
-    return found.softmax(0)
+    scores: Tensor = F.logsigmoid(logits @ scale + bias)
+    return scores.softmax(0)

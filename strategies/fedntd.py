@@ -39,8 +39,8 @@ class FedNTD(Strategy):
 
         def loss(client: Client, batch: Batch) -> Tensor:
             logits = client.model(batch.x)
-            kept = self.divergence(logits, received.ask(Net.forward, batch.x), batch.y)
-            return F.cross_entropy(logits, batch.y) + self.beta * kept
+            preserved = self.divergence(logits, received.ask(Net.forward, batch.x), batch.y)
+            return F.cross_entropy(logits, batch.y) + self.beta * preserved
 
         client.train(loss)
 

@@ -77,10 +77,10 @@ class FedPAC(Strategy):
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """The mean backbone, the prototypes, and for each client the mixture of heads that suits it best."""
-        held = list(updates)
-        whole = combine(held)
+        cohort = list(updates)
+        whole = combine(cohort)
         heads: list[dict[str, Tensor]] = []
-        for update in held:
+        for update in cohort:
             server.weights = update.mean
             heads.append({f"head.{name}": part.detach().clone() for name, part in server.model.head.named_parameters()})
         server.weights = whole.mean
@@ -90,12 +90,12 @@ class FedPAC(Strategy):
         server.outbox["prototypes"] = torch.where(there[:, None], means, server.outbox["prototypes"])
         server.outbox["known"] = torch.maximum(server.outbox["known"], there.float())
 
-        of_class = torch.stack([update.sums["of_class"].flatten() for update in held])
-        variance = torch.stack([update.sums["variance"] for update in held])
+        of_class = torch.stack([update.sums["of_class"].flatten() for update in cohort])
+        variance = torch.stack([update.sums["variance"] for update in cohort])
         with one_thread():
             shares = mixtures(of_class, variance).to(server.weights)
             stacked = {name: torch.stack([head[name] for head in heads]) for name in heads[0]}
-            for update, share in zip(held, shares, strict=True):
+            for update, share in zip(cohort, shares, strict=True):
                 mixed = {name: torch.tensordot(share, own, 1) for name, own in stacked.items()}
                 server.letters[update.clients[0]] = mixed
 

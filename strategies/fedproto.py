@@ -60,10 +60,10 @@ class FedProto(Strategy):
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """A class's prototype is the mean over the clients that have it; without any it stays."""
         sums = combine(updates).sums
-        held = sums["holders"] > 0
+        present = sums["holders"] > 0
         means = sums["means"] / sums["holders"].clamp(min=1)[:, None]
-        server.outbox["prototypes"] = torch.where(held[:, None], means, server.outbox["prototypes"])
-        server.outbox["known"] = torch.maximum(server.outbox["known"], held.float())
+        server.outbox["prototypes"] = torch.where(present[:, None], means, server.outbox["prototypes"])
+        server.outbox["known"] = torch.maximum(server.outbox["known"], present.float())
 
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:
         """The nearest prototype is the headline; until there are any, the head stands for both."""

@@ -53,10 +53,10 @@ class FedWolf(Strategy):
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """Sort the clients' models by validation, and move the others towards the best; each client gets its own."""
-        held = list(updates)
-        clients = [update.clients[0] for update in held]
+        cohort = list(updates)
+        clients = [update.clients[0] for update in cohort]
         with one_thread():
-            models = torch.stack([update.mean for update in held])
+            models = torch.stack([update.mean for update in cohort])
             order = judged(server, list(models)).argsort(descending=True, stable=True)
             models[order] = moved(models[order])
             for client, model in zip(clients, models, strict=True):

@@ -69,15 +69,15 @@ class FedYoYo(Strategy):
 
     def shares(self, client: Client) -> Tensor:
         """[C] the mixture of global and local class shares."""
-        kept = (1 - self.gamma) ** (client.num_steps + 1 if self.remix else 1)
-        return kept * client.received["shares"] + (1 - kept) * client.class_counts / client.num_samples
+        global_part = (1 - self.gamma) ** (client.num_steps + 1 if self.remix else 1)
+        return global_part * client.received["shares"] + (1 - global_part) * client.class_counts / client.num_samples
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """The mean model; the global shares follow the effective numbers by a running mean."""
         whole = combine(updates)
         now = 1 + whole.sums["effective"]
-        kept = server.state.get("effective", now)
-        server.state["effective"] = self.memory * kept + (1 - self.memory) * now
+        former = server.state.get("effective", now)
+        server.state["effective"] = self.memory * former + (1 - self.memory) * now
         server.outbox["shares"] = server.state["effective"] / server.state["effective"].sum()
         server.weights = whole.mean
 

@@ -46,10 +46,10 @@ class JoinedClauses(Strategy):
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """Put the clauses of the cohort in the places of its clients; all others stay."""
-        found, clauses = combine(updates), _clauses(server)
-        for client in found.clients:
+        whole, clauses = combine(updates), _clauses(server)
+        for client in whole.clients:
             clauses.clear(_share(len(clauses.literals), server.num_clients, client))
-        server.weights = server.weights + found.total
+        server.weights = server.weights + whole.total
 
 
 def _clauses(server: Server) -> Clauses:

@@ -124,8 +124,8 @@ class PFedFDA(Strategy):
 
 def shares(client: Client) -> Tensor:
     """[C] of its classes, those that it lacks having a little."""
-    found = client.class_counts / client.num_samples + ROUNDING
-    return found / found.sum()
+    smoothed = client.class_counts / client.num_samples + ROUNDING
+    return smoothed / smoothed.sum()
 
 
 def rule(means: Tensor, covariance: Tensor, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -53,8 +53,8 @@ class RatioLoss(Strategy):
     def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
         """Class weights from how the head's rows have changed on the server's own samples, then the mean model."""
         if self.strength:
-            found = ratios(self.changes(server)).clamp(max=self.most)
-            server.outbox["class_weights"] = 1 + self.strength * found
+            excess = ratios(self.changes(server)).clamp(max=self.most)
+            server.outbox["class_weights"] = 1 + self.strength * excess
         server.weights = combine(updates).mean
 
     def changes(self, server: Server) -> Tensor:

@@ -73,15 +73,15 @@ def masked_words(
     Args:
         states: the encoder, or what has its method `states`.
     """
-    told = chosen(mask, rng)
+    hidden = chosen(mask, rng)
     rows = embedding.rows(ids)
     kind = torch.from_numpy(rng.random(tuple(ids.shape))).to(ids.device)
     other = torch.from_numpy(rng.integers(len(embedding.table.weight), size=tuple(ids.shape))).to(ids.device)
-    vectors = embedding.table(torch.where(told & (kind >= HIDDEN) & (kind < REPLACED), other, rows))
-    vectors = torch.where((told & (kind < HIDDEN))[:, :, None], words.hidden, vectors)
+    vectors = embedding.table(torch.where(hidden & (kind >= HIDDEN) & (kind < REPLACED), other, rows))
+    vectors = torch.where((hidden & (kind < HIDDEN))[:, :, None], words.hidden, vectors)
 
-    scores = words(states.states(vectors, mask)[told], embedding.table.weight)  # type: ignore[operator]
-    return F.cross_entropy(scores, rows[told]), told, scores
+    scores = words(states.states(vectors, mask)[hidden], embedding.table.weight)  # type: ignore[operator]
+    return F.cross_entropy(scores, rows[hidden]), hidden, scores
 
 
 def replaced_words(
@@ -100,10 +100,10 @@ def replaced_words(
     """
     embedding = encoder.embedding
     assert isinstance(embedding, Embedding)
-    loss, told, scores = masked_words(generator, generator.words, embedding, ids, mask, rng)
+    loss, hidden, scores = masked_words(generator, generator.words, embedding, ids, mask, rng)
     noise = torch.from_numpy(rng.gumbel(size=tuple(scores.shape)).astype(np.float32)).to(scores.device)
     rows = embedding.rows(ids)
-    written = rows.masked_scatter(told, (scores.detach().float() + noise).argmax(1))
+    written = rows.masked_scatter(hidden, (scores.detach().float() + noise).argmax(1))
 
-    found = judge(encoder.states(embedding.table(written), mask))[:, :, 0]
-    return loss + WEIGHT * F.binary_cross_entropy_with_logits(found[mask], (written != rows)[mask].float())
+    judged = judge(encoder.states(embedding.table(written), mask))[:, :, 0]
+    return loss + WEIGHT * F.binary_cross_entropy_with_logits(judged[mask], (written != rows)[mask].float())

@@ -86,20 +86,24 @@ def setting_problems(runs: Sequence[Run], keys: Sequence[Keys]) -> list[Problem]
 
 def input_problems(runs: Sequence[Run], keys: Sequence[Keys]) -> list[Problem]:
     """Files that had another content in one run than in another, though the scenarios name them alike."""
-    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    folders_of: dict[tuple[str, str], dict[str, list[str]]] = {}
     files: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for run, mine in zip(runs, keys, strict=True):
         for key, digests in run.summary.get("inputs", {}).items():
             named = key, lookup(mine, key)
             content = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:8]
-            found.setdefault(named, {}).setdefault(content, []).append(run.folder.name)
+            folders_of.setdefault(named, {}).setdefault(content, []).append(run.folder.name)
             files.setdefault(named, []).append(digests)
 
     problems = []
-    for (key, name), contents in found.items():
+    for (key, name), contents in folders_of.items():
         if len(contents) > 1:
-            held = files[key, name]
-            differing = [file for file in dict.fromkeys(chain(*held)) if len({one.get(file) for one in held}) > 1]
+            contents_there = files[key, name]
+            differing = [
+                file
+                for file in dict.fromkeys(chain(*contents_there))
+                if len({one.get(file) for one in contents_there}) > 1
+            ]
             groups = "; ".join(f"{content} in {some(folders)}" for content, folders in contents.items())
             text = f"{some(differing)} had not the same content in all runs: {groups}"
             problems.append(Problem(key, f"{text}; choose runs of one, or give each content a name of its own"))
@@ -201,9 +205,9 @@ def _fill_in(flat: dict[str, Any], key: str, kind: str) -> None:
         inner = f"{key}.{spec.name}"
         if not spec.required:
             flat.setdefault(inner, spec.default)
-        held = component_kind(spec.annotation)
-        if held and isinstance(flat.get(inner), str):
-            _fill_in(flat, inner, held)
+        kind_inside = component_kind(spec.annotation)
+        if kind_inside and isinstance(flat.get(inner), str):
+            _fill_in(flat, inner, kind_inside)
 
 
 @lru_cache(maxsize=256)

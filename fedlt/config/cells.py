@@ -91,13 +91,13 @@ class _Writer:
         if name in self._seen:
             return
         self._seen.add(name)
-        found = [text for text in cell.statements if name in _bound(text)]
-        for text in found:
+        binding = [text for text in cell.statements if name in _bound(text)]
+        for text in binding:
             needed = _used(FUTURE + text if self.deferred else text)
             for other in sorted(_used(text) - _bound(text)):
                 self.add(other, cell, required=other in needed)
             (self._head if text.startswith(("import ", "from ")) else self._body)[text] = None
-        if not found and not (hasattr(builtins, name) and name not in self.namespace):
+        if not binding and not (hasattr(builtins, name) and name not in self.namespace):
             self._add_value(name, required)
 
     def _add_value(self, name: str, required: bool) -> None:
@@ -149,12 +149,12 @@ def _parsed(text: str) -> _Cell | None:
     except SyntaxError:
         return None
     lines = text.splitlines()
-    found = []
+    statements = []
     for node in tree.body:
         first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
         if not (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
-            found.append("\n".join(lines[first - 1 : node.end_lineno]))
-    return _Cell(text, tuple(found))
+            statements.append("\n".join(lines[first - 1 : node.end_lineno]))
+    return _Cell(text, tuple(statements))
 
 
 def _tables(text: str) -> Iterator[symtable.SymbolTable]:
@@ -177,12 +177,12 @@ def _bound(text: str) -> set[str]:
 
 def _used(text: str) -> set[str]:
     """The names of its module that a statement reads, at once or when its functions are called."""
-    found = set()
+    used = set()
     for number, table in enumerate(_tables(text)):
         for symbol in table.get_symbols():
             if symbol.is_referenced() and (symbol.is_global() or number == 0):
-                found.add(symbol.get_name())
-    return found
+                used.add(symbol.get_name())
+    return used
 
 
 def _is_literal(value: Any) -> bool:

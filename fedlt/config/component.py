@@ -75,22 +75,22 @@ class Component:
         own = module.endswith(".py")
         if module.split(".")[0] in BESIDE:
             refuse_taken(module)
-        found = getattr(import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
+        loaded = getattr(import_file(self.kind, Path(module)) if own else importlib.import_module(module), attribute)
         if self.kind in CONTRACTS:
             bases = [base.partition(":") for base in CONTRACTS[self.kind]]
-            if not issubclass(found, tuple(getattr(importlib.import_module(home), name) for home, _, name in bases)):
+            if not issubclass(loaded, tuple(getattr(importlib.import_module(home), name) for home, _, name in bases)):
                 message = f"{self.name} is no subclass of {' or '.join(f'fedlt.{name}' for _, _, name in bases)}"
                 message += f"; write class {attribute}(fedlt.{bases[0][2]})"
                 raise ScenarioError(Problem(self.kind, message))
-        return found
+        return loaded
 
     def code_digest(self) -> str:
         """Hash of a user's own source file and of what it imports (`""` for components of this project)."""
         path = self.target.partition(":")[0]
         if not path.endswith(".py"):
             return ""
-        held = {name: file.read_bytes() for name, file in self.files().items() if file != Path(path)}
-        beside = b"".join(f"\n{name}\n".encode() + text for name, text in sorted(held.items()))
+        contents = {name: file.read_bytes() for name, file in self.files().items() if file != Path(path)}
+        beside = b"".join(f"\n{name}\n".encode() + text for name, text in sorted(contents.items()))
         return hashlib.sha256(Path(path).read_bytes() + beside).hexdigest()[:16]
 
     def files(self) -> dict[str, Path]:
@@ -154,9 +154,9 @@ class LibraryComponent(Made):
         return cls(like.kind, f"{library}:{entry}", "", like.summary, fields, (), like.young, make, folder)
 
     def files(self) -> dict[str, Path]:
-        held = sorted(self.folder.glob("*")) if self.folder else []
+        in_folder = sorted(self.folder.glob("*")) if self.folder else []
         weights = WEIGHTS if self.kind == "tokenizer" else ()
-        return {path.name: path for path in held if path.is_file() and path.suffix not in weights}
+        return {path.name: path for path in in_folder if path.is_file() and path.suffix not in weights}
 
 
 def _from_library(like: Component, library: str, entry: str, options: dict[str, Any]) -> Any:
@@ -185,9 +185,9 @@ class Choice:
     def written(self) -> dict[str, Any]:
         """The name and the fields as a scenario holds them, without young ones at their defaults."""
         usual = {field.name: field.default for field in self.component.fields if field.name in self.component.young}
-        kept = {name: value for name, value in self.options.items() if name not in usual or value != usual[name]}
-        inner = {name: value.written() for name, value in kept.items() if isinstance(value, Choice)}
-        return {"name": self.name} | kept | inner
+        changed = {name: value for name, value in self.options.items() if name not in usual or value != usual[name]}
+        inner = {name: value.written() for name, value in changed.items() if isinstance(value, Choice)}
+        return {"name": self.name} | changed | inner
 
     def nested(self) -> Iterator[tuple[str, Choice]]:
         """The components that its fields hold, at any depth, each with its key below this one: `inside`."""

@@ -51,12 +51,12 @@ def digests(files: Mapping[str, Path], cache_dir: Path | str | None = None) -> d
 
     for _ in range(ATTEMPTS):
         begun = time.time_ns()
-        found = _grouped({name: file_digest(path) for name, path in paths.items()})
+        grouped = _grouped({name: file_digest(path) for name, path in paths.items()})
         before, state = state, _state(paths)
         if state == before:
             if all(begun - max(changed, modified) >= SETTLED for _, modified, changed, *_ in state):
-                _keep(place, state, found)
-            return found
+                _keep(place, state, grouped)
+            return grouped
     raise FedLTError(f"{next(iter(paths.values()))} (or a file beside it) is being written; wait for its end")
 
 
@@ -95,15 +95,15 @@ def _state(paths: Mapping[str, Path]) -> State:
 
     The second time cannot be set by programs: it changes also where a copy keeps the first.
     """
-    found = map(os.stat, paths.values())
-    return [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev] for s in found]
+    stats = map(os.stat, paths.values())
+    return [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev] for s in stats]
 
 
 def _recall(place: Path, state: State) -> dict[str, str] | None:
     """The digests that were kept for this state of the files."""
     try:
-        kept = json.loads(place.read_text(encoding="utf-8"))
-        return dict(kept["digests"]) if kept["state"] == _compact(state) else None
+        recorded = json.loads(place.read_text(encoding="utf-8"))
+        return dict(recorded["digests"]) if recorded["state"] == _compact(state) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

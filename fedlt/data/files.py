@@ -63,8 +63,8 @@ class Npz:
         if rows is None:
             return checked(labels, train, self._given(self._test, place, "test"), self.config, place)
 
-        parts = {"inputs": train.x, "mask": train.mask, "categories": train.categories}
-        for what, array in parts.items():
+        arrays = {"inputs": train.x, "mask": train.mask, "categories": train.categories}
+        for what, array in arrays.items():
             if array is not None:
                 self._refuse_lengths(array, sum(map(len, rows)), what)
         return checked(labels, train.at(rows[0], place, "kept"), train.at(rows[1], place, "held"), self.config, place)
@@ -73,13 +73,13 @@ class Npz:
         """One split's inputs, with what stands beside them."""
         key = self._inputs(suffix)
         beside = self._arrays([], [*(name + suffix for name in BESIDE), "vocabulary"])
-        found = {key: self._large(key, place, split)} | beside
-        size = found.get("vocabulary")
+        arrays = {key: self._large(key, place, split)} | beside
+        size = arrays.get("vocabulary")
         if size is not None and (size.ndim > 1 or (not size.ndim and size.dtype.kind not in "iu")):
             raise refuse(f"{self.path}: vocabulary must be the number of tokens, or a list of them")
         vocabulary = None if size is None else len(size) if size.ndim else int(size)
-        mask, categories = (found.get(name + suffix) for name in BESIDE)
-        return Given(found[key], mask, categories, vocabulary)
+        mask, categories = (arrays.get(name + suffix) for name in BESIDE)
+        return Given(arrays[key], mask, categories, vocabulary)
 
     def read_labels(self) -> RawLabels:
         """Labels and group columns; the inputs are not read."""
@@ -115,9 +115,9 @@ class Npz:
         rows = cut(stratum(self.name, y[0], texts, kind), config.test_share)
         for g, values in by_row.items():
             self._refuse_lengths(values, len(y[0]), f"group column {g!r}")
-        kept, held = ({g: values[part] for g, values in by_row.items()} for part in rows)
+        train_groups, test_groups = ({g: values[part] for g, values in by_row.items()} for part in rows)
 
-        return checked_labels(self.name, y[0][rows[0]], y[0][rows[1]], kept, held, texts, kind), rows
+        return checked_labels(self.name, y[0][rows[0]], y[0][rows[1]], train_groups, test_groups, texts, kind), rows
 
     @property
     def _train(self) -> str:
@@ -176,9 +176,9 @@ class Npz:
             shape: the labels'.
         """
         used = {self._inputs(suffix), self._targets(suffix), "class_names", *(name + suffix for name in BESIDE)}
-        found = [key for key in self._keys if key.endswith(suffix) and key not in used and not key.startswith("x")]
-        arrays = self._arrays(found)
-        fitting = [key for key in found if arrays[key].shape == shape and arrays[key].dtype.kind in "iubU"]
+        candidates = [key for key in self._keys if key.endswith(suffix) and key not in used and not key.startswith("x")]
+        arrays = self._arrays(candidates)
+        fitting = [key for key in candidates if arrays[key].shape == shape and arrays[key].dtype.kind in "iubU"]
         return [key.removesuffix(suffix) for key in fitting]
 
     @cached_property
@@ -198,8 +198,8 @@ class Npz:
             usual = {named(suffix) for named in (self._inputs, self._targets) for suffix in (self._train, self._test)}
             remedy = RENAME if usual & set(missing) else ""
             raise refuse(f"{self.path} {what}; it has: {', '.join(self._keys)}{remedy}")
-        found = self._open(needed, optional or [])
-        return {key: array for key, array in found.items() if array is not None}
+        arrays = self._open(needed, optional or [])
+        return {key: array for key, array in arrays.items() if array is not None}
 
     def _open(self, needed: list[str], optional: list[str]) -> dict[str, NDArray[Any] | None]:
         """Every key of the file, with its array where that was asked for."""

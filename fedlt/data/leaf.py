@@ -88,9 +88,9 @@ class Leaf:
         if config.test_share is None:
             return train, _rows(test)
 
-        parts = cut(stratum(self.name, train.y, (), chosen(config)), config.test_share)
-        kept, held = (Rows([train.x[row] for row in part], train.y[part], train.user[part]) for part in parts)
-        return kept, held
+        pieces = cut(stratum(self.name, train.y, (), chosen(config)), config.test_share)
+        trained, tested = (Rows([train.x[row] for row in part], train.y[part], train.user[part]) for part in pieces)
+        return trained, tested
 
 
 def leaf_files(folder: Path, split: str) -> list[Path]:
@@ -114,8 +114,8 @@ def _rows(files: list[Path]) -> Rows:
     users: list[str] = []
     for path in files:
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            of_users = {user: held["user_data"][user] for user in held["users"]}
+            content = json.loads(path.read_text(encoding="utf-8"))
+            of_users = {user: content["user_data"][user] for user in content["users"]}
             rows = {user: (list(data["x"]), list(data["y"])) for user, data in of_users.items()}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             expected = '{"users": [...], "user_data": {USER: {"x": [...], "y": [...]}}}'

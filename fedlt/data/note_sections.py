@@ -57,10 +57,10 @@ def role(heading: str) -> str | None:
     """The part of a note that a heading opens; None where the rules do not know it."""
     if heading in LATER:
         return LATER[heading]
-    found = set(re.split(r"[ /&\-]+", heading))
-    if "HISTORY" in found:
+    words = set(re.split(r"[ /&\-]+", heading))
+    if "HISTORY" in words:
         return "subjective"
-    return next((name for name, known in RULES if not found.isdisjoint(known.split())), None)
+    return next((name for name, known in RULES if not words.isdisjoint(known.split())), None)
 
 
 def sentences(note: str) -> list[tuple[str, int]]:
@@ -68,14 +68,14 @@ def sentences(note: str) -> list[tuple[str, int]]:
 
     What stands under a heading that the rules do not know, or under none, is left out.
     """
-    found: list[tuple[str, int]] = []
-    parts = HEADING.split(note)
-    for heading, text in zip(parts[1::2], parts[2::2], strict=True):
+    roles: list[tuple[str, int]] = []
+    headed = HEADING.split(note)
+    for heading, text in zip(headed[1::2], headed[2::2], strict=True):
         part = role(heading.strip())
         if part is not None:
             each = (sentence.strip(" ,.;\t\r") for sentence in ENDS.split(text))
-            found += [(sentence, ROLES.index(part)) for sentence in each if sentence]
-    return found
+            roles += [(sentence, ROLES.index(part)) for sentence in each if sentence]
+    return roles
 
 
 def vector(sentence: str, width: int = WIDTH) -> NDArray[np.float32]:
@@ -96,9 +96,9 @@ def usable(notes: Iterable[tuple[str, str]]) -> Iterator[Note]:
         notes: text, department.
     """
     for text, department in notes:
-        found = sentences(text)[:LONGEST]
-        if len(found) >= 6 and len({part for _, part in found}) >= 3:
-            yield found, department
+        note_sentences = sentences(text)[:LONGEST]
+        if len(note_sentences) >= 6 and len({part for _, part in note_sentences}) >= 3:
+            yield note_sentences, department
 
 
 def arrays(notes: Sequence[Note], split: str, length: int | None = None) -> dict[str, NDArray[np.generic]]:
@@ -123,8 +123,8 @@ def save(path: Path, train: Sequence[Note], test: Sequence[Note], names: Sequenc
         names: of the parts.
     """
     length = max(len(found) for found, _ in (*train, *test))
-    parts = {**arrays(train, "train", length), **arrays(test, "test", length)}
-    np.savez_compressed(path, class_names=np.array(names), targets=np.array("tags"), **parts)  # type: ignore[arg-type]
+    contents = {**arrays(train, "train", length), **arrays(test, "test", length)}
+    np.savez_compressed(path, class_names=np.array(names), targets=np.array("tags"), **contents)  # type: ignore[arg-type]
 
 
 def main(source: str, target: str, share: float = 0.25) -> None:
@@ -141,11 +141,11 @@ def main(source: str, target: str, share: float = 0.25) -> None:
         by_department.setdefault(note[1], []).append(note)
 
     train, test = [], []
-    for held in by_department.values():
-        if len(held) >= 8:
-            size = max(1, round(share * len(held)))
-            train += held[size:]
-            test += held[:size]
+    for notes_held in by_department.values():
+        if len(notes_held) >= 8:
+            size = max(1, round(share * len(notes_held)))
+            train += notes_held[size:]
+            test += notes_held[:size]
     save(Path(target), train, test)
     print(
         f"{len(train)} notes for training and {len(test)} for the test, of {len({who for _, who in train})} departments"

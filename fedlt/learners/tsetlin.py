@@ -84,17 +84,19 @@ class Tsetlin(Learner):
         """int64 [F] the features that tell the site's classes apart best, ascending: those with the largest sums over
         the classes of (found - expected)^2 / expected samples that have them; of equal ones the more frequent.
         """
-        found = torch.zeros(site.task.num_classes, clauses.features, dtype=torch.float64, device=site.data.index.device)
+        observed = torch.zeros(
+            site.task.num_classes, clauses.features, dtype=torch.float64, device=site.data.index.device
+        )
 
         def add(batch: Batch) -> Tensor:
-            found.index_add_(0, batch.y, _held(clauses, site, batch).double())
+            observed.index_add_(0, batch.y, _held(clauses, site, batch).double())
             return batch.y
 
         site.scan(add)
-        having, share = found.sum(0), site.data.y.bincount(minlength=len(found)).double() / site.num_samples
+        having, share = observed.sum(0), site.data.y.bincount(minlength=len(observed)).double() / site.num_samples
         expected = share[:, None] * having
-        told = torch.where(expected > 0, (found - expected).square() / expected, 0.0).sum(0)
-        order = np.lexsort([-having.numpy(force=True), -told.numpy(force=True).round(9)])
+        scores = torch.where(expected > 0, (observed - expected).square() / expected, 0.0).sum(0)
+        order = np.lexsort([-having.numpy(force=True), -scores.numpy(force=True).round(9)])
         count = max(1, min(self.features, int((having > 0).sum())))
         return torch.from_numpy(np.sort(order[:count]))
 

@@ -53,20 +53,20 @@ def described(name: str, own: Mapping[str, Figure] | None = None) -> Figure:
     masked, held_out = "personal_masked" in name, name.startswith(VALIDATION)
 
     records = {**METRICS, **COLUMNS, **(own or {})}
-    found = records.get(plain) or _of_any_model(plain, records)
-    if found is None:
+    record = records.get(plain) or _of_any_model(plain, records)
+    if record is None:
         return Figure(name, title=name, header=name)
 
     notes = [MASKED] * masked + [VARIANT] * bool(variant) + [HELD_OUT] * held_out
-    title = (found.title or plain) + ", masked" * masked
-    header = found.header or name
+    title = (record.title or plain) + ", masked" * masked
+    header = record.header or name
     if variant or held_out or masked:
-        header = "masked" if found.headline and not (variant or held_out) else name
+        header = "masked" if record.headline and not (variant or held_out) else name
 
     return replace(
-        found,
+        record,
         name=name,
-        text=" ".join(filter(None, [found.text, *notes])),
+        text=" ".join(filter(None, [record.text, *notes])),
         title=" ".join(filter(None, [title, variant, "on validation data" * held_out])),
         header=header,
     )
@@ -80,12 +80,12 @@ def _plain(name: str) -> str:
 def _of_any_model(name: str, records: Mapping[str, Figure]) -> Figure | None:
     """The record that is told under the last part of a metric's name, as that of the metric's model."""
     model, _, last_part = name.rpartition("/")
-    found = records.get(last_part)
-    if found is None or model not in MODELS:
+    record = records.get(last_part)
+    if record is None or model not in MODELS:
         return None
     words = "" if model == "generic" else f"{model} "
-    title = f"{MODELS[model]}, {found.title or last_part}"
-    return replace(found, name=name, title=title, header=f"{words}{found.header}" if found.header else "")
+    title = f"{MODELS[model]}, {record.title or last_part}"
+    return replace(record, name=name, title=title, header=f"{words}{record.header}" if record.header else "")
 
 
 def explain(name: str) -> list[Figure]:
@@ -95,9 +95,9 @@ def explain(name: str) -> list[Figure]:
     Raises:
         ScenarioError: with the nearest right spelling.
     """
-    found = described(name)
-    if found.text:
-        return [found]
+    record = described(name)
+    if record.text:
+        return [record]
     matches = [figure for figure in entries() if figure.last_part == _plain(name)]
     headed = [METRICS.get(metric) or described(metric) for metric in headings().get(name.lower(), ())]
     if matches or headed:
@@ -108,23 +108,23 @@ def explain(name: str) -> list[Figure]:
 
 def headings() -> dict[str, tuple[str, ...]]:
     """Headings of the tables of runs and comparisons, in lower case -> names of the metrics beneath them."""
-    found: dict[str, tuple[str, ...]] = {"masked": ("personal_masked/accuracy",)}
+    entries_of: dict[str, tuple[str, ...]] = {"masked": ("personal_masked/accuracy",)}
     for figure in METRICS.values():
         for heading in dict.fromkeys(filter(None, (figure.header.lower(), figure.column.lower()))):
-            found[heading] = (*found.get(heading, ()), figure.name)
+            entries_of[heading] = (*entries_of.get(heading, ()), figure.name)
 
     # Those of head, medium and tail stand above the rows of both models.
     for part, word in GROUPS:
         both = (f"generic/{part}", f"personal/{part}")
-        found |= dict.fromkeys((word, f"{word} ({part})"), both)
-    return found
+        entries_of |= dict.fromkeys((word, f"{word} ({part})"), both)
+    return entries_of
 
 
 def facts(figure: Figure) -> str:
     """What a metric's values are, and in which direction they are better: `A fraction; higher is better.`"""
     unit = UNIT_TEXTS.get(figure.unit, f"In {figure.unit}")
-    parts = [unit, f"{figure.better} is better" if figure.better else ""]
-    text = "; ".join(filter(None, parts))
+    sentences = [unit, f"{figure.better} is better" if figure.better else ""]
+    text = "; ".join(filter(None, sentences))
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
@@ -139,14 +139,14 @@ def page() -> str:
         "A run reports the last evaluation (`final`) and the mean of the last five (`last_five`), never the best "
         "round:\nthat one is chosen on the test set.\n"
     )
-    parts = [head]
+    sections = [head]
     for title, kind in (("The generic model", "generic/"), ("Personal models", "personal/"), ("Cost", "cost/")):
-        parts.append(_section(title, (figure for name, figure in METRICS.items() if name.startswith(kind))))
+        sections.append(_section(title, (figure for name, figure in METRICS.items() if name.startswith(kind))))
     for table in dict.fromkeys(name.split(".")[0] for name in COLUMNS):
-        found = (figure for name, figure in COLUMNS.items() if name.startswith(f"{table}."))
-        parts.append(_section(f"Table `{table}.parquet`", found))
+        columns = (figure for name, figure in COLUMNS.items() if name.startswith(f"{table}."))
+        sections.append(_section(f"Table `{table}.parquet`", columns))
 
-    return "\n".join(parts)
+    return "\n".join(sections)
 
 
 def _section(title: str, found: Iterable[Figure]) -> str:

@@ -70,8 +70,8 @@ class AveragePrecision(Statistic):
 
     def forget(self, clients: Collection[int]) -> None:
         arrays = self.to_arrays()
-        kept = ~np.isin(arrays["owner"][:, 0], list(clients))
-        self._parts = [{name: value[kept] for name, value in arrays.items()}]
+        stays = ~np.isin(arrays["owner"][:, 0], list(clients))
+        self._parts = [{name: value[stays] for name, value in arrays.items()}]
 
     def by_client(self) -> dict[int, NDArray[np.float64]]:
         """[C] average precisions on each client's samples; those of the generic model stand under `NOBODY`."""
@@ -118,14 +118,14 @@ class AveragePrecision(Statistic):
             return {}
         arrays, rows, offsets = self.to_arrays(), known.tests.values, known.tests.offsets
         place = np.searchsorted(arrays["owner"][:, 1], rows).clip(max=max(len(arrays["owner"]) - 1, 0))
-        found = np.full(len(offsets) - 1, np.nan)
+        means = np.full(len(offsets) - 1, np.nan)
         for client, (start, stop) in enumerate(pairwise(offsets.tolist())):
             own = place[start:stop]
             own = own[arrays["owner"][own, 1] == rows[start:stop]]  # all, unless a part of the set was not evaluated
             each = average_precisions(arrays["scores"][own], arrays["labels"][own])
             if not np.isnan(each).all():
-                found[client] = np.nanmean(each)
-        return {"clients": {"client": np.arange(len(found)), "generic": found}}
+                means[client] = np.nanmean(each)
+        return {"clients": {"client": np.arange(len(means)), "generic": means}}
 
     def _groups(self, client: int, known: Known) -> NDArray[np.int8]:
         return known.groups if client == NOBODY else by_mass(known.client_counts(client))
@@ -143,7 +143,7 @@ def _means(found: NDArray[np.float64], groups: NDArray[np.int8]) -> dict[str, fl
 
 def average_precisions(scores: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[np.float64]:
     """[C] of scores and labels [N, C]; NaN for a class without a positive sample."""
-    found = np.full(scores.shape[1], np.nan)
+    precisions = np.full(scores.shape[1], np.nan)
     for number, (score, label) in enumerate(zip(scores.T, labels.T, strict=True)):
         known = label != UNKNOWN
         score, positive = score[known], label[known] == 1
@@ -154,6 +154,6 @@ def average_precisions(scores: NDArray[np.float32], labels: NDArray[Any]) -> NDA
         score, right = score[order], np.cumsum(positive[order])
         last = np.append(score[1:] != score[:-1], True)  # of each group of equal scores
         recall, precision = right[last] / right[-1], right[last] / (np.flatnonzero(last) + 1)
-        found[number] = float((np.diff(recall, prepend=0.0) * precision).sum())
+        precisions[number] = float((np.diff(recall, prepend=0.0) * precision).sum())
 
-    return found
+    return precisions

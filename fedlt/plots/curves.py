@@ -70,15 +70,15 @@ def curve_chart(
     """
     own = {name: figure for runs in methods.values() for run in runs for name, figure in run.figures.items()}
     taken: Callable[[Sequence[Run], str], tuple[NDArray[Any], Array]] = timed_series if timed else series
-    found = {name: taken(runs, metric) for name, runs in methods.items()}
-    figure = described(metric, own).of_values(v for _, values in found.values() for v in values.ravel().tolist())
+    series_of = {name: taken(runs, metric) for name, runs in methods.items()}
+    figure = described(metric, own).of_values(v for _, values in series_of.values() for v in values.ravel().tolist())
     unit = figure.shown
     share, generic = figure.unit == "fraction", metric.startswith("generic")
-    shown = {name: methods[name] for name, (rounds, _) in found.items() if len(rounds)}
+    shown = {name: methods[name] for name, (rounds, _) in series_of.items() if len(rounds)}
     seeds = told_seeds(shown, "band") if shown else ""
     lines = tuple(
         mean_line(
-            name, *_scaled(found[name], unit.scale), looks(methods)[name],
+            name, *_scaled(series_of[name], unit.scale), looks(methods)[name],
             (marked(name, mine) if generic else name) + ("" if seeds else f" (n = {len(mine)})"),
             within=(0.0, 100.0) if share else None,
         )
@@ -120,10 +120,10 @@ def norms_chart(runs: Sequence[Run], column: str = "head_norm", title: str = "")
     tables = [_norms(run, column) for run in runs]
     lines = []
     for group, look in looks(NAMES).items():
-        held = [table[group] for table in tables if group in table]
-        if len(held) == len(tables):
-            rounds = sorted(set.intersection(*(set(found.index) for found in held)))
-            values = np.array([found.loc[rounds] for found in held])
+        columns = [table[group] for table in tables if group in table]
+        if len(columns) == len(tables):
+            rounds = sorted(set.intersection(*(set(found.index) for found in columns)))
+            values = np.array([found.loc[rounds] for found in columns])
             lines.append(mean_line(NAMES[group], np.array(rounds), values, look))
     return Chart(
         name="norms",

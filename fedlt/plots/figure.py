@@ -211,8 +211,8 @@ def collapse(methods: Methods, reference: str, width: float) -> Figure:
     """Measures of neural collapse over the rounds; all are 0 in a collapsed model."""
     names = [name for name in section("features") if name.startswith("generic/nc")]
     charts = [curve_chart(methods, name, from_zero=True) for name in names]
-    told = [replace(chart, note=f"{COLLAPSE} {chart.note}".strip()) for chart in charts]
-    return side_by_side(told, width, columns=2, height=2.2, least=2.5)
+    noted = [replace(chart, note=f"{COLLAPSE} {chart.note}".strip()) for chart in charts]
+    return side_by_side(noted, width, columns=2, height=2.2, least=2.5)
 
 
 def calibration(methods: Methods, reference: str, width: float) -> Figure:
@@ -247,19 +247,19 @@ def side_by_side(
 ) -> Figure:
     """The charts in panels, and one legend below all of them with every method once."""
     panels = Panels(len(charts), width, columns, height, share, least)
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for ax, chart in zip(panels.axes, charts, strict=True):
         draw_on(ax, _fitted(chart, panels))
-        found |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        handles |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     panels.label_outer()
-    panels.legend_below(list(found.values()), list(found), _notes(charts))
+    panels.legend_below(list(handles.values()), list(handles), _notes(charts))
     return panels.figure
 
 
 def _with_legends(charts: Sequence[Chart], width: float, height: float) -> Figure:
     """Two charts on equal axes, each with a legend of its own beneath it, where no line can lie under it."""
-    told = max(len(chart.marks) for chart in charts)
-    panels = Panels(len(charts), width, 2, height, least=2.5, extra=LEGEND_LINE * told)
+    lines = max(len(chart.marks) for chart in charts)
+    panels = Panels(len(charts), width, 2, height, least=2.5, extra=LEGEND_LINE * lines)
     for ax, chart in zip(panels.axes, charts, strict=True):
         draw_on(ax, _fitted(chart, panels))
         ax.set_aspect("auto")  # a fixed one would be applied after room was made for the legends

@@ -37,19 +37,19 @@ def by_name(runs: Runs, by: str | None = None) -> dict[str, list[Run]]:
     """
     if isinstance(runs, Mapping):
         return {name: _of_method(name, mine) for name, mine in runs.items()}
-    found = group(runs, by=by, unfinished=True)
-    short = len(found.by) > 1  # "fedprox -" says less than "fedprox"
+    grouped = group(runs, by=by, unfinished=True)
+    short = len(grouped.by) > 1  # "fedprox -" says less than "fedprox"
     return {
         row_name(tuple(text for text in labels if text != "-") if short else labels): mine
-        for labels, mine in found.methods.items()
+        for labels, mine in grouped.methods.items()
     }
 
 
 def _of_method(name: str, source: Source) -> list[Run]:
-    found = [run for run in listed(source) if run.final]
-    if not found:
+    finished = [run for run in listed(source) if run.final]
+    if not finished:
         raise ScenarioError(Problem(str(name), "there is no run with an evaluation"), source="the picture")
-    return sorted(found, key=lambda run: int(run.summary["seed"]))
+    return sorted(finished, key=lambda run: int(run.summary["seed"]))
 
 
 def listed(source: Source) -> list[Run]:
@@ -116,8 +116,8 @@ def of_classes(run: Run, model: str = "generic") -> Array:
     if main_figure(run) != "map":
         return recalls(run, model)
     table = last(run.classes[run.classes.model == model]).sort_values("class")
-    found = table["average_precision"].to_numpy(dtype=np.float64) if len(table) else None
-    return np.full(num_classes(run), np.nan) if found is None else found
+    precisions = table["average_precision"].to_numpy(dtype=np.float64) if len(table) else None
+    return np.full(num_classes(run), np.nan) if precisions is None else precisions
 
 
 def class_word(run: Run) -> str:
@@ -287,8 +287,8 @@ def _generic_on_clients(run: Run, variant: str, clients: NDArray[np.int64]) -> A
     """
     table = _clients(run, variant)
     if "generic" in table and table["generic"].notna().any():
-        held = table.set_index("client")["generic"].reindex(clients)
-        return held.to_numpy(dtype=np.float64)
+        by_client = table.set_index("client")["generic"].reindex(clients)
+        return by_client.to_numpy(dtype=np.float64)
 
     own = Subject("generic", variant).name
     recall = recalls(run, own if (run.classes.model == own).any() else "generic")
@@ -304,8 +304,10 @@ def gains(runs: Sequence[Run], reference: Sequence[Run], masked: bool = False) -
     known = dict(zip(zip(theirs.seed.tolist(), theirs.client.tolist(), strict=True), theirs.personal, strict=True))
     mine = client_points(runs, masked=masked)
     pairs = zip(mine.seed.tolist(), mine.client.tolist(), mine.personal.tolist(), strict=True)
-    found = np.array([value - known.get((seed, client), math.nan) for seed, client, value in pairs], dtype=np.float64)
-    return found[~np.isnan(found)]
+    differences = np.array(
+        [value - known.get((seed, client), math.nan) for seed, client, value in pairs], dtype=np.float64
+    )
+    return differences[~np.isnan(differences)]
 
 
 def _ratio(part: Any, whole: Any) -> Array:

@@ -70,9 +70,9 @@ def write_report(
     sections: list[str] = []
     drawn: dict[str, Chart] = {}
     for number, (setting, members) in enumerate(_settings(runs).items()):
-        body, found = _section(setting, members, by, reference, f"s{number}-")
+        body, charts_of_section = _section(setting, members, by, reference, f"s{number}-")
         sections.append(body)
-        drawn |= found
+        drawn |= charts_of_section
 
     path.write_text(_page(name, runs, sections, drawn), encoding="utf-8")
     return path
@@ -82,10 +82,10 @@ def _settings(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs by what they share of data, partition and evaluation; one entry "" where they share all of it."""
     keys = [run_keys(run) for run in runs]
     names = [key for key in differing(keys) if is_setting(key)]
-    found: dict[str, list[Run]] = {}
+    runs_of: dict[str, list[Run]] = {}
     for run, mine in zip(runs, keys, strict=True):
-        found.setdefault(", ".join(f"{name}={lookup(mine, name)}" for name in names), []).append(run)
-    return found
+        runs_of.setdefault(", ".join(f"{name}={lookup(mine, name)}" for name in names), []).append(run)
+    return runs_of
 
 
 def _section(
@@ -97,7 +97,7 @@ def _section(
     shown, confidence, features = (tuple(name for name in names if name in known) for names in sections)
     own = tuple(name for name in _own(runs) if name not in shown)
 
-    found = compare(runs, by=by, reference=reference, metrics=(*shown, *confidence, *features, *own))
+    comparison = compare(runs, by=by, reference=reference, metrics=(*shown, *confidence, *features, *own))
 
     # Which methods there are, and what the others are set against.
     methods = by_name(runs, by)
@@ -113,12 +113,14 @@ def _section(
     over = [gain_chart(methods, base, masked) for masked in (False, True)] if len(methods) > 1 else []
     gains = [replace(chart, title=f"Gain over {base}, {chart.title}") for chart in over]
 
-    notes = "".join(f"<br>{escape(without_folders(note))}" for note in caption(found) if not note.startswith(LOWER))
-    parts = [
+    notes = "".join(
+        f"<br>{escape(without_folders(note))}" for note in caption(comparison) if not note.startswith(LOWER)
+    )
+    html = [
         f"<h2>{escape(without_folders(setting))}</h2>\n" if setting else "",
         "<h2>Comparison</h2>\n",
         f'<p class="note">{ORDER} Accuracies in %, costs per round and client.{notes}</p>\n',
-        comparison_tables(found, shown),
+        comparison_tables(comparison, shown),
         "<h2>Over the rounds</h2>\n",
         places.grid([curve_chart(methods, name) for name in followed(*measured(runs))]),
         "<h2>Clients</h2>\n",
@@ -128,20 +130,20 @@ def _section(
         places.grid([class_chart(methods, model) for model in ("generic", "personal")]),
         class_table(methods),
         "<h2>Confidence</h2>\n",
-        comparison_tables(found, confidence),
+        comparison_tables(comparison, confidence),
         places.grid([calibration_chart(methods, model) for model in ("generic", "personal")], legends=[True, True]),
         *(
-            ["<h2>Features and head of the generic model</h2>\n", comparison_tables(found, features)]
+            ["<h2>Features and head of the generic model</h2>\n", comparison_tables(comparison, features)]
             if features
             else []
         ),
-        *(["<h2>Metrics of the runs' own</h2>\n", comparison_tables(found, own)] if own else []),
+        *(["<h2>Metrics of the runs' own</h2>\n", comparison_tables(comparison, own)] if own else []),
         "<h2>Scenario and partition</h2>\n",
         _scenario(first),
         places.grid([charts.largest_clients(first)], legends=[False]),
         _stills(runs, lender),
     ]
-    return "".join(parts), places.charts
+    return "".join(html), places.charts
 
 
 def _base(reference: str, names: Sequence[str], lender: str) -> str:

@@ -57,8 +57,8 @@ class LabelVote:
 
     def write_agreed(self, path: Path | str) -> Path:
         """The texts with a label, as a table that `data.name` reads: `.csv` or `.jsonl`, columns text and label."""
-        found = [{"text": text, "label": label} for text, label in zip(self.texts, self.labels, strict=True) if label]
-        return _written(Path(path), ["text", "label"], found)
+        agreed = [{"text": text, "label": label} for text, label in zip(self.texts, self.labels, strict=True) if label]
+        return _written(Path(path), ["text", "label"], agreed)
 
     def write_disputed(self, path: Path | str) -> Path:
         """The other texts, for people: `.csv` or `.jsonl` with the columns text, label (empty), and one a labeler."""
@@ -96,8 +96,8 @@ class Described:
             FedLTError: where the encoder is not at hand.
         """
         names = list(self.descriptions)
-        found = self._features([*self.descriptions.values(), *texts])
-        nearest = (found[len(names) :] @ found[: len(names)].T).argmax(1)
+        features = self._features([*self.descriptions.values(), *texts])
+        nearest = (features[len(names) :] @ features[: len(names)].T).argmax(1)
         return [names[place] for place in nearest.tolist()]
 
     def _features(self, texts: Sequence[str]) -> Any:
@@ -113,8 +113,8 @@ class Described:
             raise UsageError(f"{choice.title} encodes pictures; take an encoder of texts, such as minilm")
         tokenizer = chosen("tokenizer", recipe.tokenizer(), "encoder").create()
         ids, mask, *_ = tokens_of(tokenizer, texts)
-        found = features_of(choice.name, choice.options, np.where(mask, ids, -1)).astype(np.float32)
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        features = features_of(choice.name, choice.options, np.where(mask, ids, -1)).astype(np.float32)
+        return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
 def label_vote(texts: Sequence[str], labelers: Mapping[str, Labeler], least: int | None = None) -> LabelVote:
@@ -145,8 +145,8 @@ def label_vote(texts: Sequence[str], labelers: Mapping[str, Labeler], least: int
 def _said(name: str, labeler: Any, texts: tuple[str, ...]) -> Iterator[str]:
     """A label for each text."""
     model = labeler.model() if hasattr(labeler, "model") and callable(labeler.model) else labeler
-    found = model.predict(list(texts)) if hasattr(model, "predict") else model(texts) if callable(model) else model
-    labels = ["" if label is None else str(label) for label in found]
+    answers = model.predict(list(texts)) if hasattr(model, "predict") else model(texts) if callable(model) else model
+    labels = ["" if label is None else str(label) for label in answers]
     if len(labels) != len(texts):
         raise UsageError(f"{name} gave {len(labels)} labels for {len(texts)} texts")
     yield from labels

@@ -43,10 +43,10 @@ class Piece:
 
 def pieces(folder: Path, table: str) -> list[Piece]:
     """The pieces in a folder, in order, without those that are in a larger one already."""
-    found = sorted(
+    in_order = sorted(
         (Piece.at(path) for path in folder.glob(f"{table}.*-*.parquet")), key=lambda piece: (piece.first, -piece.last)
     )
-    return [piece for index, piece in enumerate(found) if all(piece.last > other.last for other in found[:index])]
+    return [piece for index, piece in enumerate(in_order) if all(piece.last > other.last for other in in_order[:index])]
 
 
 def read_table(run_folder: Path, table: str) -> pa.Table:
@@ -59,9 +59,9 @@ def read_pieces(folder: Path, table: str) -> pa.Table:
     """What the pieces in a folder hold together; one of the `TABLES` without rows where there are none."""
     while True:
         names = [piece.path for piece in pieces(folder, table)]
-        found = _read(names) if names else schema(table).empty_table()
-        if found is not None:
-            return found
+        table_read = _read(names) if names else schema(table).empty_table()
+        if table_read is not None:
+            return table_read
 
 
 def _read(paths: list[Path]) -> pa.Table | None:
@@ -80,8 +80,8 @@ def _read_file(path: Path) -> pa.Table:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path) as file:  # read_table looks for a data set of many files first
-        found = file.read()
-    return found.rename_columns([named_as_today(name) for name in found.column_names])
+        content = file.read()
+    return content.rename_columns([named_as_today(name) for name in content.column_names])
 
 
 class Growing:
@@ -108,22 +108,22 @@ class Growing:
 
         chunk = pa.concat_tables(parts, promote_options="default")
         self.folder.mkdir(exist_ok=True)
-        held = self._sizes[table]
-        number = held[-1][0].last + 1 if held else 1
-        held.append((self._write(table, number, number, chunk), len(chunk)))
-        if len(held) > MANY:
+        sizes = self._sizes[table]
+        number = sizes[-1][0].last + 1 if sizes else 1
+        sizes.append((self._write(table, number, number, chunk), len(chunk)))
+        if len(sizes) > MANY:
             self._join(table)
 
     def _join(self, table: str) -> None:
         """Make one of the last pieces: of so many that each is at most as large as all behind it."""
-        held = self._sizes[table]
-        start = len(held) - 2
-        while start and held[start - 1][1] <= sum(rows for _, rows in held[start:]):
+        sizes = self._sizes[table]
+        start = len(sizes) - 2
+        while start and sizes[start - 1][1] <= sum(rows for _, rows in sizes[start:]):
             start -= 1
-        joined = [piece for piece, _ in held[start:]]
+        joined = [piece for piece, _ in sizes[start:]]
         content = _read([piece.path for piece in joined])
         assert content is not None
-        held[start:] = [(self._write(table, joined[0].first, joined[-1].last, content), len(content))]
+        sizes[start:] = [(self._write(table, joined[0].first, joined[-1].last, content), len(content))]
         for piece in joined:
             piece.path.unlink()
 
@@ -136,8 +136,8 @@ class Growing:
 
     def save(self, folder: Path) -> None:
         """Keep the pieces in another folder of the same file system, too."""
-        for held in self._sizes.values():
-            for piece, _ in held:
+        for sizes in self._sizes.values():
+            for piece, _ in sizes:
                 link(piece.path, folder / piece.path.name)
 
     def restore(self, folder: Path) -> None:
@@ -156,22 +156,22 @@ class Growing:
         """Leave out a table's rows of later rounds than this one."""
         import pyarrow.compute as pc
 
-        held = self._sizes[table]
-        if held:
+        sizes = self._sizes[table]
+        if sizes:
             content = read_pieces(self.folder, table)
             content = content.filter(pc.less_equal(content["round"], round))
-            for piece, _ in held:
+            for piece, _ in sizes:
                 piece.path.unlink()
-            self._sizes[table] = [(self._write(table, 1, held[-1][0].last, content), len(content))]
+            self._sizes[table] = [(self._write(table, 1, sizes[-1][0].last, content), len(content))]
 
     def finish(self) -> None:
         """Make each table one file, piece by piece, and delete the pieces."""
-        for name, held in self._sizes.items():
+        for name, sizes in self._sizes.items():
             whole = self.run_folder / f"{name}.parquet"
-            if len(held) == 1:
-                held[0][0].path.replace(whole)
-            elif held:
-                replace_file(whole, partial(_concatenate, [piece.path for piece, _ in held]))
+            if len(sizes) == 1:
+                sizes[0][0].path.replace(whole)
+            elif sizes:
+                replace_file(whole, partial(_concatenate, [piece.path for piece, _ in sizes]))
         self._discard()
 
 

@@ -73,21 +73,21 @@ def run_warnings(
         stage_share: share of the rounds that the learner's last stage takes.
     """
     smaller = f"try a smaller step, such as local.lr={lr / 3:.1g}"
-    found = []
+    warnings = []
     for kind, variants in _variants(evaluation).items():
         tested = variants[""]
         problem = one_class(tested, class_names) or at_chance(kind, tested)
         if problem:
-            found.append(f"{kind}: {problem}; {smaller}, or more rounds")
+            warnings.append(f"{kind}: {problem}; {smaller}, or more rounds")
 
         problem = below_variant(kind, variants)
         if problem:
-            found.append(f"{kind}: {problem}; look at all of them: fedlt compare RUN --variants '*'")
+            warnings.append(f"{kind}: {problem}; look at all of them: fedlt compare RUN --variants '*'")
 
     problem = loss_has_risen(losses[len(losses) - max(1, round(len(losses) * stage_share)) :] if losses else [])
     if problem:
-        found.append(f"{problem}; {smaller}")
-    return found
+        warnings.append(f"{problem}; {smaller}")
+    return warnings
 
 
 def at_chance(kind: str, tested: Sequence[Confusion]) -> str:
@@ -100,18 +100,18 @@ def at_chance(kind: str, tested: Sequence[Confusion]) -> str:
         tested: one matrix of the generic model, or one of each client.
     """
     pooled = Confusion.merge(tested)
-    held = pooled.support[pooled.support > 0]
-    if len(held) < 2:
+    support = pooled.support[pooled.support > 0]
+    if len(support) < 2:
         return ""
     if kind == "generic":
-        what, value, sizes = "mean recall", pooled.balanced_accuracy, held
+        what, value, sizes = "mean recall", pooled.balanced_accuracy, support
     else:
         sizes = np.array([one.total for one in tested if one.total])
         what, value = "mean accuracy", _mean_accuracy(tested)
-    chance = 1 / len(held)
+    chance = 1 / len(support)
     if value > chance + CHANCE_ERRORS * _error(chance, sizes):
         return ""
-    return f"{what} {_percent(value)} is at chance ({_percent(chance)} with {len(held)} classes)"
+    return f"{what} {_percent(value)} is at chance ({_percent(chance)} with {len(support)} classes)"
 
 
 def one_class(tested: Sequence[Confusion], class_names: Sequence[str]) -> str:
@@ -190,8 +190,8 @@ def _variants(evaluation: Evaluation) -> dict[str, dict[str, Sequence[Confusion]
     """
     kinds: dict[str, dict[str, Sequence[Confusion]]] = {}
     for kind in ("generic", "personal"):
-        found = evaluation.of("confusion", kind)
-        matrices = {v: list(one.by_client().values()) for v, one in found.items() if isinstance(one, Confusions)}
+        statistics = evaluation.of("confusion", kind)
+        matrices = {v: list(one.by_client().values()) for v, one in statistics.items() if isinstance(one, Confusions)}
         if any(matrices.get("", ())):
             kinds[kind] = dict(matrices)
     return kinds

@@ -50,8 +50,8 @@ class Federated(Tokenizer):
             clients: [W] how many clients tell of each word.
             counts: [W] how often these have it.
         """
-        kept = np.flatnonzero(clients >= self.at_least)
-        return kept[np.argsort(-counts[kept], kind="stable")][: self.size]
+        frequent = np.flatnonzero(clients >= self.at_least)
+        return frequent[np.argsort(-counts[frequent], kind="stable")][: self.size]
 
     def knowing(self, vocabulary: Sequence[str]) -> Known:
         """The tokenizer that knows these words."""

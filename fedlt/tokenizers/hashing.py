@@ -36,8 +36,8 @@ class Buckets(dict[str, int]):
         if len(self) >= REMEMBERED:
             self.clear()
         digest = blake2b(token.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        found = self[token] = 1 + int.from_bytes(digest, "little") % (self.count - 1)
-        return found
+        number = self[token] = 1 + int.from_bytes(digest, "little") % (self.count - 1)
+        return number
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,18 @@ class Hashing(Tokenizer):
 
     def kept(self, text: str) -> tuple[Sequence[int], int]:
         """The ids of a text that stay within the length, and how many there were."""
-        found = self._words(text)
+        words = self._words(text)
         if self.word_ngrams == 1 and not self.char_ngrams:
-            return self._hashed(cut(found, self.length, self.keep)), len(found)
-        total = self._count(found)
+            return self._hashed(cut(words, self.length, self.keep)), len(words)
+        total = self._count(words)
         if total <= self.length:
-            return self._hashed(self._tokens(found)), total
+            return self._hashed(self._tokens(words)), total
 
         # Of a very long text only the ends are looked at: a word gives a token or more.
         first = {"head": self.length, "tail": 0, "both": self.length - self.length // 2}[self.keep]
         last = self.length - first
-        head = list(islice(self._tokens(found[:first]), first))
-        tail = list(self._tokens(found[-(last + self.word_ngrams - 1) :]))[-last:] if last else []
+        head = list(islice(self._tokens(words[:first]), first))
+        tail = list(self._tokens(words[-(last + self.word_ngrams - 1) :]))[-last:] if last else []
         return self._hashed([*head, *tail]), total
 
     def named(self, texts: Iterable[str]) -> dict[int, str]:

@@ -67,11 +67,11 @@ def records(one: Metric | Statistic) -> list[Figure]:
     Raises:
         TypeError: for what is no record.
     """
-    found = list(one.describe())
-    wrong = [record for record in found if not isinstance(record, Figure)]
+    described = list(one.describe())
+    wrong = [record for record in described if not isinstance(record, Figure)]
     if wrong:
         raise TypeError(f"describe() gives {wrong[0]!r}; expected fedlt.Figure(name, text, ...)")
-    return found
+    return described
 
 
 def _try_metric(metric: Metric, task: Task, split: Split) -> set[str]:
@@ -110,17 +110,18 @@ def _try_statistic(statistic: Statistic, task: Task, split: Split) -> set[str]:
                 one.add(batch)
             return one.to_arrays()
 
-        parts = [collected(*batches[:2]), collected(batches[2])]
-        for arrays in parts:
+        halves = [collected(*batches[:2]), collected(batches[2])]
+        for arrays in halves:
             _expect_arrays(arrays, shapes)
 
-        found = [_merged(statistic.empty(task, subject), order, about) for order in (parts, parts[::-1])]
-        if not all(np.array_equal(found[0][name], found[1].get(name, np.inf), equal_nan=True) for name in found[0]):
+        # The same result in any order, as `merge` promises.
+        one, other = (_merged(statistic.empty(task, subject), order, about) for order in (halves, halves[::-1]))
+        if not all(np.array_equal(one[name], other.get(name, np.inf), equal_nan=True) for name in one):
             raise ValueError(
-                f"merge() gives {found[0]}, and in the other order {found[1]}: sum integers, or keep sums of floats "
+                f"merge() gives {one}, and in the other order {other}: sum integers, or keep sums of floats "
                 "apart by their first row (fedlt.measures.sums.Pieces)"
             )
-        names |= _numbers(found[0])
+        names |= _numbers(one)
 
     if not names:
         raise TypeError("figures() gives {} for every kind of model; expected a number by name")

@@ -81,8 +81,7 @@ class Rounds:
         self.test_sizes = federation.tests.sizes
 
         # What every job says of the run: its scenario, the scenario's hash, and a digest of its files.
-        self.content = scenario.to_dict()
-        self.key, self.inputs = scenario.hash, in_short(federation.made_of)
+        self.content, self.key, self.inputs = scenario.to_dict(), scenario.hash, in_short(federation.made_of)
 
         # The server as the strategy prepares it for the first round.
         server = Server(parts.model, parts.flat, parts.task, num_clients=len(self.sizes), learner=parts.learner)
@@ -136,6 +135,7 @@ class Rounds:
         return self.choosing.units(self.choosing.asked) + self.train_units(self._fates(round, cohort))
 
     def _fates(self, round: int, sampled: Sequence[int]) -> Fates:
+        """What becomes of the sampled clients: who trains, and whose updates must not be added up beforehand."""
         return self.timing.apart(self.parts.chain.fates(round, sampled))
 
     def _ask(self, units: list[Unit]) -> dict[int, float]:
@@ -170,8 +170,7 @@ class Rounds:
         started = time.perf_counter()
         server = self.progress.server
 
-        # 1. Who trains: the sampled clients without those that drop out. Updates of some may be added up by the workers
-        # (`fate.together`); those that a link or a clock may hold back come one by one (`fate.apart`).
+        # 1. Who trains: the sampled clients without those that drop out; see `Fates` for whose updates come one by one.
         server.round = round
         sampled = self.cohort(round) if train else []
         fate = self._fates(round, sampled)

@@ -55,7 +55,7 @@ def test_the_mean_gradient_of_draws_is_that_of_weights(site: Any, by: Any) -> No
     loss = weighing.learner.loss(weighing, weighing.data.batch(torch.arange(12)))
     logits = weighing.model(torch.as_tensor(X)).detach()
     nll = nn.functional.cross_entropy(logits, torch.as_tensor(Y), reduction="none").numpy()
-    assert float(loss) == pytest.approx((chances * nll).sum(), rel=1e-5)
+    assert loss.item() == pytest.approx((chances * nll).sum(), rel=1e-5)
 
 
 def test_domains_are_drawn_as_often_as_their_temperature_says(site: Any) -> None:

@@ -8,6 +8,7 @@ from scipy.optimize import approx_fprime, minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_estimator
+from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from fedlt.heads.presto import PRESTO, _Ordinal
 
@@ -48,10 +49,8 @@ def test_an_endless_penalty_of_differences_is_proportional_odds() -> None:
 
 
 def test_proportional_odds_are_those_of_statsmodels() -> None:
-    kind = "statsmodels.miscmodels.ordinal_model"
-    ordinal = pytest.importorskip(kind, reason="pip install statsmodels for this test")
     x, y = ordered(own=-2.0)
-    found = ordinal.OrderedModel(y, x, distr="logit").fit(method="bfgs", disp=False)
+    found = OrderedModel(y, x, distr="logit").fit(method="bfgs", disp=False)
     head = PRESTO(lam=1e6, first=False, max_iter=3000, tol=1e-9).fit(x, y)
     assert np.abs(head.predict_proba(x) - found.predict(x)).max() < 1e-4
     assert np.abs(head.coef_[0] + found.params[:3]).max() < 1e-3  # P(y <= k) there falls with the score

@@ -152,6 +152,7 @@ def _trained(
     flat = context.flat
     tensors = {name: t for name, t in flat.tensors.items() if origin.client is not None or not flat.is_private(name)}
     tensors |= {f"beside/{name}": value for name, value in beside.items()}
+
     chunk, names = context.scenario.evaluation.batch_size, context.federation.class_names
     built = partial(_built, context)
     return Trained(context.model, context.parts.task, names, hook, tensors, origin, built, variant, unseen, chunk)

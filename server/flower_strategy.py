@@ -174,6 +174,7 @@ def _kept(inner: flower.Strategy) -> dict[str, np.ndarray[Any, Any]]:
             found.update({f"{name}#{index}": item for index, item in enumerate(value)})
         else:
             found[name] = value
+
     return {name: np.asarray(value) for name, value in found.items() if isinstance(value, np.ndarray | float)}
 
 

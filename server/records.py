@@ -171,12 +171,15 @@ def _unpack_statistics(lengths: Lengths, tensors: dict[str, Tensor]) -> dict[tup
     """
     statistics: dict[tuple[str, str], Arrays] = {}
     starts: dict[str, int] = {}
+
     for name, models in lengths.items():
         for model, sizes in models:
             arrays = statistics[name, model] = {}
             for array, size in sizes.items():
                 key = f"statistic/{name}/{array}"
                 start = starts.get(key, 0)
+
+                # Arrays of all models lie one behind the other.
                 arrays[array] = tensors[key][start : start + size].numpy()
                 starts[key] = start + size
     return statistics

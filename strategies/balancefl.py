@@ -86,11 +86,15 @@ class BalanceFL(Strategy):
         present, lacking = (~absent).nonzero().flatten(), absent.nonzero().flatten()
         features = client.model.encode(batch.x)
         logits, noisy = client.model.head(features).float(), client.model.head(features + noise).float()
+
         supervised = F.cross_entropy(noisy.masked_fill(absent, -torch.inf), batch.y)
+
+        # Certainty among the classes that the client has, and the teacher's word on those that it lacks.
         own = logits.index_select(1, present).log_softmax(1)
         entropy = -(own.exp() * own).sum(1).mean()
         known = (teacher.index_select(1, lacking) / self.temperature).softmax(1)
         inherited = -(known * (logits.index_select(1, lacking) / self.temperature).log_softmax(1)).sum(1).mean()
+
         return supervised - self.smooth * entropy + self.inherit * inherited
 
 

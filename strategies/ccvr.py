@@ -76,11 +76,14 @@ def moments(counts: Tensor, sums: Tensor, products: Tensor) -> tuple[Tensor, Ten
     """
     n = counts[:, None]
     means = sums / n.clamp(min=1)
+
     if products.ndim == 2:
         return means, torch.diag_embed((products - n * means.square()) / (n - 1).clamp(min=1))
+
     if len(products) == 1:
         within = products - (n * means).T @ means
         return means, (within / (counts.sum() - (counts > 0).sum()).clamp(min=1)).expand(len(counts), -1, -1)
+
     scatter = products - n[..., None] * means[:, :, None] * means[:, None]
     return means, scatter / (n[..., None] - 1).clamp(min=1)
 

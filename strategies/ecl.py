@@ -59,11 +59,13 @@ class ECL(Strategy):
         """
         rows = torch.isin(y, classes)
         place = torch.zeros_like(client.class_counts).index_put((classes,), torch.arange(len(classes), device=y.device))
+
         part = head[classes]
         part[:, -1] += prior
         settings = self.head_epochs, self.head_lr, self.head_batch
         part = regress(features[rows], place[y[rows]], part, client.rng, *settings)
         part[:, -1] -= prior
+
         return head.index_put((classes,), part)
 
     def personal(self, client: Client, x: Tensor) -> dict[str, Tensor]:

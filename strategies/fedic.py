@@ -102,12 +102,14 @@ class FedIC(Strategy):
         """
         vector = server.state["fedic/calibration"].clone()
         adam = Adam(kept={n.removeprefix(MOMENTS): t for n, t in server.state.items() if n.startswith(MOMENTS)})
+
         for positions in self._drawn(server, len(y), self.batch):
             with torch.enable_grad():
                 leaf = vector.detach().requires_grad_()
                 loss = F.cross_entropy(calibrated(leaf, found[:, positions], server.task.num_classes), y[positions])
                 slope = torch.autograd.grad(loss, leaf)[0]
             adam.step(vector, slope, self.lr)
+
         server.state["fedic/calibration"] = vector
         server.state |= {f"{MOMENTS}{name}": value for name, value in adam.kept.items()}
 

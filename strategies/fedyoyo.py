@@ -97,9 +97,11 @@ def effective_numbers(features: Tensor, y: Tensor, classes: int, batch: int = 32
     onehot = F.one_hot(y, classes).float()
     means = onehot.T @ features / onehot.sum(0).clamp(min=1)[:, None]
     directions = F.normalize(features - means[y], dim=1)
+
     total = onehot.new_zeros(classes)
     for members, part in zip(onehot.split(batch), directions.split(batch), strict=True):
         counts = members.sum(0)
         correlation = (members.T @ part / counts.clamp(min=1)[:, None]).square().sum(1)
         total += torch.minimum(counts, 1 / correlation.clamp(min=1e-6))
+
     return total

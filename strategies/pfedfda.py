@@ -169,6 +169,8 @@ def smallest(of: Callable[[float], float], trials: int) -> float:
     low, high = 0.0, 1.0
     a, b = high - GOLDEN, GOLDEN
     at = {x: of(x) for x in (low, high, a, b)}
+
+    # Golden section: one of the two inner points stays, and one is new.
     for _ in range(trials):
         if at[a] <= at[b]:
             high, b = b, a
@@ -178,4 +180,5 @@ def smallest(of: Callable[[float], float], trials: int) -> float:
             low, a = a, b
             b = low + GOLDEN * (high - low)
             at[b] = of(b)
+
     return min(at, key=lambda x: at[x])

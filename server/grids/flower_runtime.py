@@ -84,12 +84,14 @@ def _superlink(environment: dict[str, str], home: Path, port: int, control_port:
     log = home / "superlink.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink, cwd=home, start_new_session=True)
+
     try:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise FedLTError(f"Flower's SuperLink did not start:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
+
         yield
     finally:
         _stop(process)
@@ -124,6 +126,7 @@ def _flwr(arguments: list[str], environment: dict[str, str], echo: bool) -> None
             lines.append(line.rstrip())
             if echo:
                 print(lines[-1], flush=True)
+
     if child.returncode:
         shown = "" if echo else "\n" + "\n".join(lines[-20:])
         raise FedLTError(f"flwr run ended with exit code {child.returncode}{shown}")

@@ -23,10 +23,12 @@ def wait_for_nodes(grid: Grid, seconds: float = 120.0) -> list[int]:
     """
     deadline = time.monotonic() + seconds
     before: list[int] = []
+
     while time.monotonic() < deadline:
         nodes = sorted(grid.get_node_ids())
         if nodes and (nodes == before or isinstance(grid, LocalGrid)):
             return nodes
         before = nodes
         time.sleep(0.5)
+
     raise FedLTError(f"no worker node connected within {seconds:.0f} s")

@@ -123,7 +123,10 @@ class Parcels:
         self._count += 1
         again = type(content) is np.ndarray
         path = self.folder / f"{os.getpid()}-{self._count}{AGAIN if again else ''}"
+
+        # A file that nobody reads any more gives its memory, whose pages need not be found again.
         free = self.folder.glob(f"{FREE}{len(content)}-*") if again else ()
+
         try:
             with path.open("r+b" if any(_rename(file, path) for file in free) else "wb") as file:
                 file.write(memoryview(content))

@@ -102,6 +102,7 @@ class Store:
         """
         _expose(message)
         common: dict[str, list[Any]] = {}
+
         for name, record in list(message.content.items()):
             if uses[id(record)] > 1:
                 if id(record) not in stored:

@@ -88,6 +88,7 @@ class Aggregation:
         touched = server.flat.edits() != edits or server.weights._version != version
         if touched or not weights.equal(server.weights):
             return
+
         if found is not None:
             remedy = "write server.weights = ... in place of return"
             raise HookError(f"{name} gave {given(found)} and left the model as it was; {remedy}")

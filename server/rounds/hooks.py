@@ -73,6 +73,7 @@ class Hooks:
             self.run.error = str(error) or type(error).__name__
             self._end()
             raise
+
         self.run.status = "finished"
         if failures := self._end():
             raise failures[0]
@@ -85,6 +86,7 @@ class Hooks:
         """
         if not self.own:
             return {}
+
         stopped = self.run.stopped
         states = {}
         for name, callback in zip(self.names, self.own, strict=True):
@@ -93,6 +95,7 @@ class Hooks:
             except (TypeError, ValueError) as error:
                 message = f"the state of callback {name} cannot be kept: {error}; put numbers, texts and lists there"
                 raise FedLTError(message) from error
+
         return {"states": states, "stopped": None if stopped is None else asdict(stopped)}
 
     def restore(self, kept: Mapping[str, Any]) -> None:

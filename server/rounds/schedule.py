@@ -64,6 +64,8 @@ def evaluation_units(
     units = _set_units(num_rows, num_rows, chunk, generic, clients if shared else [])
     if shared or not len(clients):
         return units
+
+    # With backbones of their own, each client's model is tested as a whole.
     for group in np.array_split(np.asarray(clients), min(MODEL_GROUPS, len(clients))):
         whole = Work(personal=group.tolist())
         units.append(Unit(whole, float(costs[group].sum()), whole.personal))
@@ -119,11 +121,13 @@ def _set_units(num_rows: int, size: int, chunk: int, generic: bool, clients: Seq
     """
     chunks = -(-num_rows // chunk)
     units = []
+
     for part in np.array_split(np.arange(chunks), max(1, min(EVALUATION_PARTS, chunks))):
         if not len(part):
             continue
         rows = (int(part[0]) * chunk, min((int(part[-1]) + 1) * chunk, num_rows))
         work = Work(chunks=[index for index in part.tolist() if index * chunk < size] if generic else [])
+
         if len(clients):
             work.personal, work.span = list(clients), rows
         if work.chunks or work.personal:

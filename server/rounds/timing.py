@@ -45,12 +45,15 @@ class Timing:
         """
         if self.timed is None:
             return updates, {}
+
+        # Clients that told their loss have received the model already.
         told = set(self.choosing.asked)
         answers = {
             client: self.timed.devices.seconds(client, Spent(0.0 if client in told else down, backward, forward, up))
             for report in reports
             for client, (down, backward, forward, up) in report.spent.items()
         }
+
         end = closing(self.timed.clock, answers, len(sampled), self.wanted)
         in_time = [update for update in updates if end.late.isdisjoint(update.clients)]
         return in_time, {"simulated_seconds": self._asking() + end.seconds, "stragglers": len(end.late)}

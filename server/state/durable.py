@@ -93,11 +93,13 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY)
     _locks.add(descriptor)
+
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise FedLTError(f"another process is running in {folder}; wait for it, or give another --out") from error
+
         yield
     finally:
         _locks.discard(descriptor)

@@ -121,6 +121,7 @@ class StateStore:
                 self._put(client, segment, offset, length)
             if segment.extent != (name, size, digest):
                 raise ValueError(f"{segment.path} does not have the content that was written")
+
         self._open = False
 
     def keep(self, names: Iterable[str]) -> None:

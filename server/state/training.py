@@ -89,10 +89,13 @@ def find(out: Path, training: str, scenario: Scenario, federation: Federation) -
         scenario, federation: of the run that looks.
     """
     here = _made_of(federation.digest(), federation.made_of)
+
     for path in sorted(out.glob(f"*/{RECORD}")):
         with suppress(OSError, ValueError, KeyError):
             kept = json.loads(path.read_text(encoding="utf-8"))
             same = kept["training"] == training and all(kept[key] == value for key, value in here.items())
+
+            # All models that are to be tested, of the same releases as these here.
             heads = [Checkpoints.head_at(path.parent, round) for round in sorted(evaluated(scenario))] if same else []
             if heads and all(head is not None and head["versions"] == versions() for head in heads):
                 return Training(path.parent, Checkpoints.of_another(path.parent, heads[0] or {}))

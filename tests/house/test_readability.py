@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("fedlt", "clients", "server", "strategies")
 
 # Of the functions of 15 lines or more, those that have neither a blank line nor a comment.
-MOST_AIRLESS = 0.15
+MOST_AIRLESS = 0.10
 
 # Lines of docstrings for each line of code, over all packages.
-FEWEST_DOCSTRINGS = 0.31
+FEWEST_DOCSTRINGS = 0.32
 
 
 @pytest.fixture(scope="module")

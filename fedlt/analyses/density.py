@@ -102,7 +102,8 @@ def likeliest(parts: list[Array], dim: int) -> float:
         found = np.concatenate([log_density(squared, h, dim, squared.shape[1] - 1) for squared in parts])
         return -float(np.maximum(found, -1e6).mean())
 
-    grid = np.linspace(*np.log(WIDEST), 17)
+    narrowest, widest = np.log(WIDEST)
+    grid = np.linspace(narrowest, widest, 17)
     best = int(np.argmin([loss(each) for each in grid]))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-3}).x))

@@ -163,7 +163,7 @@ def left_out(run: Run, clients: Sequence[int] = (), parallel: int | str = "auto"
     missing = [client for client in chosen if _kept(run, client) is None]
     if missing:
         _train(run, kept, missing, parallel, view)
-    without = [found for client in chosen if (found := _kept(run, client)) is not None]
+    without = [model for client in chosen if (model := _kept(run, client)) is not None]
 
     labels, groups = np.asarray(kept.train.labels), Grouping.of_run(run.scenario)(kept.class_counts)
     right = np.asarray(kept.train.logits).argmax(1) == labels

@@ -155,13 +155,13 @@ class Scopes:
             texts = tuple(self.names[label] for label in mine["label"])
             marks.append(Dots(shot, x, y, sizes, largest, look, empty="none is right", texts=texts))
         note = "A dot is a class; its area follows the test documents that the model has right."
-        axes = [Axis(word, low=-0.03, high=1.03, digits=2) for word in ("dispersion", "scope")]
-        return Chart("scope", "What a class takes of its documents", *axes, tuple(marks), note)
+        x_axis, y_axis = (Axis(word, low=-0.03, high=1.03, digits=2) for word in ("dispersion", "scope"))
+        return Chart("scope", "What a class takes of its documents", x_axis, y_axis, tuple(marks), note)
 
 
 def card(documents: pd.DataFrame) -> dict[str, float]:
     """documents, right, tokens (median), scope, dispersion and lead (means) of rows as `scopes` gives them."""
-    means = documents[["scope", "dispersion", "lead"]].mean().to_dict()
+    means = {name: float(documents[name].mean()) for name in ("scope", "dispersion", "lead")}
     right, tokens = float(documents["right"].mean()), int(documents["tokens"].median())
     return {"documents": len(documents), "right": right, "tokens": tokens, **means}
 

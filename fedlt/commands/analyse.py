@@ -133,11 +133,11 @@ def _memorization(
     from fedlt.analyses.memorization import memorization_table
 
     samples, found = memorization_table(run, learners or 400)
-    groups = found[~found["of"].str.startswith("client")]
-    clients = found[found["of"].str.startswith("client")].sort_values("mean", ascending=False).head(MOST_CLIENTS)
+    of_client = found["of"].str.startswith("client")
+    most = found[of_client].sort_values("mean", ascending=False).head(MOST_CLIENTS)
     import pandas as pd
 
-    both = pd.concat([groups, clients])
+    both = pd.concat([found[~of_client], most])
     columns = {"samples": "samples", "mean": "memorization in %", "half": "of one half or more, %"}
     shown = both.assign(mean=100 * both["mean"], half=100 * both["half"])[[*columns]].rename(columns=columns)
     title = f"memorization of {len(samples)} training samples; memorization.parquet has each"

@@ -95,8 +95,8 @@ class Reader:
             self.problems += [Problem(where, problem.message) for problem in error.problems]
             return None
 
-        known = {"name"}.union(spec.name for spec in component.fields)
-        self.problems += [_unknown_key(component, str(key), where) for key in content if key not in known]
+        keys = {"name"}.union(spec.name for spec in component.fields)
+        self.problems += [_unknown_key(component, str(key), where) for key in content if key not in keys]
 
         options = {}
         for spec in component.fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -51,10 +51,10 @@ def _means(rows: pd.DataFrame, method: str, seeds: int) -> pd.DataFrame:
     texts = [name for name in rows if rows[name].dtype.kind not in "fiu"]
     grouped = rows.groupby(texts, sort=False, dropna=False)
     means, deviations = grouped.mean(), grouped.std()
-    found = {}
-    for name in means:
-        found |= {name: means[name], f"{name}_std": deviations[name]}
-    table = pd.DataFrame(found).reset_index()
+    columns: dict[str, Any] = {}
+    for name in map(str, means):
+        columns |= {name: means[name], f"{name}_std": deviations[name]}
+    table = pd.DataFrame(columns).reset_index()
     table.insert(0, "method", method)
     table.insert(1, "seeds", seeds)
     return table

@@ -103,7 +103,7 @@ def _groups(run: Run, counts: NDArray[np.int64]) -> NDArray[np.int8]:
     table = run.classes.drop_duplicates("class").sort_values("class")
     if len(table) != len(counts):
         return Grouping.of_run(run.scenario)(counts)
-    return table["group_count"].map({name: place for place, name in enumerate(GROUPS)}).to_numpy(dtype=np.int8)
+    return np.asarray(table["group_count"].map({name: place for place, name in enumerate(GROUPS)}), np.int8)
 
 
 def calibration_chart(methods: Mapping[str, Sequence[Run]], model: str) -> Chart:

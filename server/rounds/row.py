@@ -61,4 +61,4 @@ def with_columns(row: dict[str, Any], own: Mapping[str, Any], added: Iterable[Ma
         raise FedLTError(f"a link gives the column {names}, which the round table has; call it something else")
     for columns in added:
         row |= {name: type(row[name])(row[name] + value) for name, value in columns.items()}
-    return row | own
+    return row | dict(own)

@@ -56,7 +56,7 @@ def _fields(role: str, entries: str) -> Iterator[str]:
             yield f":{role}: {_marked(flat)}"
             continue
         names, _, told = flat.partition(": ")
-        yield from (f":{role} {name}: {_marked(told)}" for name in names.split(", "))
+        yield from (f":{role} {_escaped(name)}: {_marked(told)}" for name in names.split(", "))
 
 
 def with_colons(app: Any, doctree: nodes.document) -> None:

@@ -62,6 +62,12 @@ def test_marks_of_restructuredtext_are_escaped(docstrings: ModuleType) -> None:
     )
 
 
+def test_names_that_end_in_an_underscore_are_no_references(docstrings: ModuleType) -> None:
+    assert read(docstrings, weigh, "Fitted.\n\nAttributes:\n    classes_: [C].") == (
+        "Fitted.\n\n:param classes\\_: [C]."
+    )
+
+
 def test_code_and_lists_keep_their_lines(docstrings: ModuleType) -> None:
     text = "As here:\n\n    weigh(1, 0, 1)\n\n- one `x`\n- two,\n  and more"
     assert read(docstrings, weigh, text) == (

@@ -97,7 +97,15 @@ METHODS: Mapping[str, Callable[[Rows], Calibrated]] = {
 
 
 def class_errors(probabilities: Floats, labels: NDArray[np.int64]) -> Floats:
-    """[C] the calibration error of each class's probability, over bins of equal width and all rows."""
+    """The calibration error of each class's probability, over bins of equal width and all rows.
+
+    Args:
+        probabilities: [n, C], in 0..1.
+        labels: [n] the true classes, 0..C-1.
+
+    Returns:
+        [C] means of |share of the class - its probability| over the rows of a bin, weighted by the bins' rows.
+    """
     truth = np.eye(probabilities.shape[1])[labels]
     bins = np.ceil(probabilities * BINS).clip(1, BINS).astype(int) - 1
     gaps = np.stack([(np.where(bins == one, truth - probabilities, 0)).sum(0) for one in range(BINS)])

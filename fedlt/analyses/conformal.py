@@ -45,12 +45,28 @@ MARGINAL, REWEIGHTED, CLASS_WISE, BY_CLIENT = "marginal", "reweighted", "class-w
 
 
 def lac(probabilities: Floats, uniform: Floats) -> Floats:
-    """[n, C] one less the probabilities [n, C]."""
+    """Scores of the least ambiguous sets: one less the probability of the class.
+
+    Args:
+        probabilities: [n, C].
+        uniform: [n], which this score has no use for; `aps` has.
+
+    Returns:
+        [n, C] in 0..1: the larger, the less a class conforms.
+    """
     return 1 - probabilities
 
 
 def aps(probabilities: Floats, uniform: Floats) -> Floats:
-    """[n, C] what all likelier classes have together, and a share `uniform` [n] of the class's own probability."""
+    """Scores of adaptive sets: what all likelier classes have together, and a share of the class's own probability.
+
+    Args:
+        probabilities: [n, C].
+        uniform: [n] the share that is taken of the own one, in 0..1; drawn for each row, it makes coverage exact.
+
+    Returns:
+        [n, C] in 0..1: the larger, the less a class conforms.
+    """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     ranked = np.take_along_axis(probabilities, order, 1)
     found = np.empty_like(ranked)
@@ -84,10 +100,18 @@ def thresholds(scores: Floats, groups: Labels, number: int, coverage: float) -> 
 
 
 def reweighted_thresholds(scores: Floats, labels: Labels, classes: int, coverage: float) -> Floats:
-    """[classes] as `thresholds`, of one group in which all classes together weigh the same.
+    """Thresholds as those of `thresholds`, of one group in which all classes together weigh the same.
 
-    The row that is to be answered weighs as much as its class does, hence a threshold for each class; infinite for one
-    without validation rows.
+    The row that is to be answered weighs as much as its class does, hence a threshold for each class.
+
+    Args:
+        scores: [n] of the true classes of the validation rows.
+        labels: int64 [n] these classes.
+        classes: C, those without validation rows included.
+        coverage: share of the rows whose set is to hold the true class, in 0..1.
+
+    Returns:
+        [C]; infinite for a class without validation rows, which is then in every set.
     """
     counts = np.bincount(labels, minlength=classes)
     with np.errstate(divide="ignore"):
@@ -199,7 +223,14 @@ def conformal_table(
 
 
 def sets_table(found: Judged, coverage: float = 0.9, score: str = "lac", seed: int = 0) -> pd.DataFrame:
-    """The table of `conformal_table`, of any rows."""
+    """The table of `conformal_table`, of any rows.
+
+    Args:
+        found: logits and labels of validation and test rows; with several clients, sets by client are in the table too.
+        coverage: share of the rows whose set is to hold the true class, in 0..1.
+        score: a name of `SCORES`.
+        seed: of the draws of `uniform`.
+    """
     kinds = [MARGINAL, REWEIGHTED, CLASS_WISE] + ([BY_CLIENT] if len(found.clients) > 1 else [])
     test, places, lines = found.test, np.arange(len(found.test)), []
     for kind in kinds:

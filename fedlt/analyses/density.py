@@ -52,7 +52,15 @@ WIDEST = (0.02, 50.0)
 
 
 def thresholds(samples: int, dim: float) -> tuple[float, float]:
-    """h_G and h_CLT of so many samples in so many dimensions, in standard deviations; NaN for fewer than two."""
+    """The bandwidths that bound the three regimes: h_G and h_CLT, in standard deviations.
+
+    Args:
+        samples: n, of the class or of the whole set.
+        dim: d, directions that take part.
+
+    Returns:
+        Both, h_G first; NaN for fewer than two samples.
+    """
     if samples < 2:
         return float("nan"), float("nan")
     alpha = np.log(samples) / dim
@@ -66,26 +74,60 @@ def thresholds(samples: int, dim: float) -> tuple[float, float]:
 
 
 def squared_distances(queries: Array, samples: Array) -> Array:
-    """[m, n]."""
+    """Squared Euclidean distances, computed on one thread so that they are the same on any number of cores.
+
+    Args:
+        queries: [m, d].
+        samples: [n, d].
+
+    Returns:
+        [m, n].
+    """
     with one_thread():
         found: Array = pairwise_distances(queries, samples, metric="sqeuclidean")
     return found
 
 
 def participation(squared: Array, bandwidth: float) -> Array:
-    """Y2 [m] of queries whose squared distances to the samples are [m, n]; infinite ones take no part."""
+    """Y2 of each query: 1 where a single sample makes up its density, 1 / n where all samples do alike.
+
+    Args:
+        squared: [m, n] squared distances of the queries to the samples; infinite ones take no part.
+        bandwidth: h, in the unit of the distances.
+
+    Returns:
+        [m].
+    """
     shares = softmax(-squared / (2 * bandwidth**2), axis=1)
     return np.asarray((shares**2).sum(axis=1), np.float64)
 
 
 def log_density(squared: Array, bandwidth: float, dim: int, samples: int) -> Array:
-    """[m] log of the kernel density of so many samples. squared: [m, n], as in `participation`."""
+    """Logarithm of the kernel density at each query.
+
+    Args:
+        squared: [m, n], as in `participation`.
+        bandwidth: h, in the unit of the distances.
+        dim: d of the space, for the kernel's constant.
+        samples: how many the kernels are divided by: fewer than n where some distances are infinite.
+
+    Returns:
+        [m]; -inf where all distances are infinite.
+    """
     constant = np.log(samples) + dim / 2 * np.log(2 * np.pi * bandwidth**2)
     return np.asarray(logsumexp(-squared / (2 * bandwidth**2), axis=1) - constant, np.float64)
 
 
 def to_others(x: Array, queries: int | None = None) -> Array:
-    """Squared distances [m, n] of the first so many samples to all, infinite to themselves; of all unless given."""
+    """Squared distances of samples to all others of their class; infinite to themselves.
+
+    Args:
+        x: [n, d].
+        queries: m, how many of them, from the first on, are looked from; None: all.
+
+    Returns:
+        [m, n].
+    """
     squared = squared_distances(x[:queries], x)
     np.fill_diagonal(squared, np.inf)
     return squared
@@ -94,7 +136,8 @@ def to_others(x: Array, queries: int | None = None) -> Array:
 def likeliest(parts: list[Array], dim: int) -> float:
     """The bandwidth under which samples are likeliest, each under the others of its class.
 
-    parts: of each class, as `to_others` gives them, with two samples at least.
+    Args:
+        parts: of each class, as `to_others` gives them, with two samples at least.
     """
 
     def loss(log_h: float) -> float:
@@ -111,18 +154,16 @@ def likeliest(parts: list[Array], dim: int) -> float:
 
 @dataclass
 class ClassDensities:
-    """Kernel densities of classes with one bandwidth, on whitened features.
+    """Kernel densities of classes with one bandwidth, on whitened features. What ends in `_` is there after `fit`.
 
-    bandwidth: in standard deviations; the likeliest unless given.
-
-    After `fit` there are
-
-    dim_: d, directions that are kept.
-    bandwidth_: that of the kernels.
-    classes_: [C] the labels that there are.
-    counts_: int64 [C] samples of each.
-    thresholds_: [C, 2] h_G and h_CLT of each; NaN for a class of one sample.
-    participation_: [C] the mean of Y2 over the samples of a class, each under the others of its class.
+    Attributes:
+        bandwidth: in standard deviations; the likeliest unless given.
+        dim_: d, directions that are kept.
+        bandwidth_: that of the kernels.
+        classes_: [C] the labels that there are.
+        counts_: int64 [C] samples of each.
+        thresholds_: [C, 2] h_G and h_CLT of each; NaN for a class of one sample.
+        participation_: [C] the mean of Y2 over the samples of a class, each under the others of its class.
     """
 
     bandwidth: float | None = None
@@ -130,7 +171,16 @@ class ClassDensities:
     bandwidth_: float = field(default=float("nan"), init=False)
 
     def fit(self, features: Array, labels: NDArray[np.int64]) -> Self:
-        """features: [n, D]. labels: [n]. Raises ValueError where no class has two samples that differ."""
+        """Whiten features by the covariance within the classes, choose the bandwidth, and measure what each class rests
+        on.
+
+        Args:
+            features: [n, D].
+            labels: [n], of any numbers.
+
+        Raises:
+            ValueError: where no class has two samples that differ.
+        """
         x, y = np.asarray(features, np.float64), np.asarray(labels)
         self.classes_, index, self.counts_ = np.unique(y, return_inverse=True, return_counts=True)
         means = np.stack([x[index == place].mean(axis=0) for place in range(len(self.classes_))])
@@ -183,9 +233,10 @@ class ClassDensities:
 class Densities:
     """What the densities of a run's features rest on.
 
-    fitted: on the training samples.
-    classes: a row for each class: class, name, group, samples, alpha, h_g, h_clt, participation, regime.
-    samples: a row for each test sample: row, label, group, right, density.
+    Attributes:
+        fitted: on the training samples.
+        classes: a row for each class: class, name, group, samples, alpha, h_g, h_clt, participation, regime.
+        samples: a row for each test sample: row, label, group, right, density.
     """
 
     fitted: ClassDensities
@@ -193,14 +244,13 @@ class Densities:
     samples: pd.DataFrame
 
     def by_group(self) -> pd.DataFrame:
-        """A row for head, medium and tail each.
+        """A row for head, medium and tail each, without those that have no class.
 
-        of: the group.
-        classes: how many.
-        samples, alpha, participation: means over the classes.
-        few: share of the classes that rest on few samples.
-        density: mean log density of the test samples.
-        below: share of these that is less dense than all but 5 % of the head's.
+        Columns:
+
+        - of: the group. - classes: how many. - samples, alpha, participation: means over the classes. - few: share of
+        the classes that rest on few samples. - density: mean log density of the test samples. - below: share of these
+        that is less dense than all but 5 % of the head's.
         """
         first = self.samples["group"].iloc[0] if not (self.samples["group"] == SHOTS[0]).any() else SHOTS[0]
         bound = self.samples.loc[self.samples["group"] == first, "density"].quantile(0.05)
@@ -229,7 +279,12 @@ class Densities:
 
 
 def auroc(scores: Array, positive: NDArray[np.bool_]) -> float:
-    """Probability that a positive has a higher score than a negative; NaN where one of both is missing."""
+    """Probability that a positive has a higher score than a negative; NaN where one of both is missing.
+
+    Args:
+        scores: [n], of any scale, since only their order counts; ties count one half.
+        positive: bool [n] which of them should be high.
+    """
     many, other = int(positive.sum()), int((~positive).sum())
     if not many or not other:
         return float("nan")
@@ -241,9 +296,11 @@ def densities(run: Run, bandwidth: float | None = None) -> Densities:
 
     Writes `density.parquet` (of test samples), `density_classes.parquet` and `density.png` into the run folder.
 
-    bandwidth: in standard deviations within classes; the likeliest unless given.
+    Args:
+        bandwidth: in standard deviations within classes; the likeliest unless given.
 
-    Raises `ScenarioError` for a run that has none.
+    Raises:
+        ScenarioError: for a run that has none.
     """
     kept = run.features()
     if kept.train.labels.ndim > 1:

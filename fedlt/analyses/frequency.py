@@ -30,10 +30,11 @@ FEWEST = 5
 class Trend:
     """A line through the classes of one run.
 
-    slope: points per tenfold number of samples.
-    at_ten: the line at 10 samples, in per cent.
-    correlation: of accuracy and log10 of the samples.
-    aic: Akaike's criterion of this line less that of a line in the samples; below 0: this one is better.
+    Attributes:
+        slope: points per tenfold number of samples.
+        at_ten: the line at 10 samples, in per cent.
+        correlation: of accuracy and log10 of the samples.
+        aic: Akaike's criterion of this line less that of a line in the samples; below 0: this one is better.
     """
 
     slope: float
@@ -43,9 +44,14 @@ class Trend:
 
 
 def trend(counts: NDArray[np.int64], recalls: NDArray[np.float64]) -> Trend:
-    """The line through classes that have training and test samples. counts: [C]. recalls: [C] in 0..1, NaN: untested.
+    """The line through classes that have training and test samples.
 
-    Raises ValueError for fewer than `FEWEST` of them, and where all have equally many samples.
+    Args:
+        counts: int64 [C] training samples.
+        recalls: [C] in 0..1; NaN: untested.
+
+    Raises:
+        ValueError: for fewer than `FEWEST` such classes, and where all have equally many samples.
     """
     known = (counts > 0) & ~np.isnan(recalls)
     samples, accuracy = counts[known].astype(float), 100 * recalls[known]
@@ -66,8 +72,15 @@ def trend(counts: NDArray[np.int64], recalls: NDArray[np.float64]) -> Trend:
 def frequency_table(runs: Runs, by: str | None = None, model: str = "generic") -> pd.DataFrame:
     """A row for each method, flattest first: means over its seeds, and the slope's standard deviation.
 
-    runs: as pictures take them. model: `generic`, a variant of it (`generic[psi]`), or `personal`, pooled over the
-    clients. Methods without that model have no row. Raises `ScenarioError` where none has a line.
+    Methods without such a model have no row.
+
+    Args:
+        runs: as pictures take them.
+        by: keys that name the methods, as in `compare`.
+        model: `generic`, a variant of it (`generic[psi]`), or `personal`, pooled over the clients.
+
+    Raises:
+        ScenarioError: where no method has a line.
     """
     rows, reason = [], "no method has such a model"
     for name, mine in by_name(runs, by).items():

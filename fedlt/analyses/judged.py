@@ -52,6 +52,8 @@ class Judged:
     """Validation and test rows under one model, or those of all clients under a personal model each.
 
     Attributes:
+        validation: rows that nothing was trained on; thresholds and temperatures are fitted on them.
+        test: rows that the result is measured on, and nothing else.
         groups: int8 [C], 0, 1 and 2 for head, medium and tail classes.
         name: `generic`, `generic-psi`, `client-3` or `clients`, for names of files.
     """
@@ -123,7 +125,14 @@ def judged(run: Run, key: str, client: int | str | None = None, variant: str = "
 
 
 def keep(run: Run, name: str, table: pd.DataFrame, figure: Figure) -> None:
-    """Write a table and its picture into the run folder: `NAME.parquet` and `NAME.png`."""
+    """Write a table and its picture into the run folder, in place of those of an earlier call.
+
+    Args:
+        run: whose folder it is.
+        name: of both files, without an ending: `NAME.parquet` and `NAME.png`.
+        table: rows without an index.
+        figure: the picture.
+    """
     from fedlt.plots.figure import save
 
     replace_file(run.folder / f"{name}.parquet", lambda draft: table.to_parquet(draft, index=False))

@@ -45,8 +45,9 @@ SAMPLES = "memorization_by_client.parquet"
 class Without:
     """A model that was trained without a client.
 
-    right: bool [n] which training samples of the whole run it has right.
-    recalls: float64 [C] on the test set.
+    Attributes:
+        right: bool [n] which training samples of the whole run it has right.
+        recalls: float64 [C] on the test set.
     """
 
     right: NDArray[np.bool_]
@@ -57,13 +58,14 @@ class Without:
 class LeftOut:
     """What became of a run's samples without each of some clients.
 
-    clients: [m] who was left out.
-    owners: int64 [n] whose training sample it is.
-    labels: int64 [n] of the training samples, as clients see them.
-    right: bool [n] which of them the model of all clients has right.
-    without: [m] the models without a client.
-    recalls: float64 [C] on the test set, of the model of all clients.
-    groups: int8 [C], 0, 1 and 2 for head, medium and tail.
+    Attributes:
+        clients: [m] who was left out.
+        owners: int64 [n] whose training sample it is.
+        labels: int64 [n] of the training samples, as clients see them.
+        right: bool [n] which of them the model of all clients has right.
+        without: [m] the models without a client.
+        recalls: float64 [C] on the test set, of the model of all clients.
+        groups: int8 [C], 0, 1 and 2 for head, medium and tail.
     """
 
     clients: tuple[int, ...]
@@ -77,7 +79,8 @@ class LeftOut:
     def samples(self, rows: NDArray[np.int64]) -> pd.DataFrame:
         """A row for each sample of the clients: row, client, label, group, right, right_without.
 
-        rows: [n] numbers of the samples in the data set.
+        Args:
+            rows: [n] numbers of the samples in the data set.
         """
         parts = []
         for client, other in zip(self.clients, self.without, strict=True):
@@ -91,12 +94,11 @@ class LeftOut:
     def table(self) -> pd.DataFrame:
         """Clients, the most memorised first, then all of their samples, and these by head, medium and tail.
 
-        of: `client 3`, `all`, `head`, ...
-        samples: how many.
-        with_it, without_it: share of its samples that is right.
-        memorization: their difference.
-        others: by how much less of the others' samples is right without it.
-        test, test_tail: likewise of the test set, as means over all classes and over the tail's.
+        Columns:
+
+        - of: `client 3`, `all`, `head`, ... - samples: how many. - with_it, without_it: share of its samples that is
+        right. - memorization: their difference. - others: by how much less of the others' samples is right without it.
+        - test, test_tail: likewise of the test set, as means over all classes and over the tail's.
         """
         rows = []
         for client, other in zip(self.clients, self.without, strict=True):
@@ -147,16 +149,20 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def left_out(run: Run, clients: Sequence[int] = (), parallel: int | str = "auto", view: View | None = None) -> LeftOut:
-    """Train a finished run's federation again without each of these clients; all unless given.
+    """Train a finished run's federation again without each of some clients, one training a client.
 
     What is finished is kept in the run folder, so that the same call goes on after an interruption. Writes
     `memorization_by_client.parquet` and `memorization_by_client.png`.
 
-    clients: their numbers.
-    parallel: trainings side by side, or `auto`, as in a sweep.
-    view: hears of the trainings.
+    Args:
+        run: a finished run, whose scenario and seed the trainings share.
+        clients: their numbers; none: all.
+        parallel: trainings side by side, or `auto`, as in a sweep.
+        view: hears of the trainings; None: nobody does.
 
-    Raises `ScenarioError` for what has no meaning, and `FedLTError` where a training fails.
+    Raises:
+        ScenarioError: for what has no meaning.
+        FedLTError: where a training fails.
     """
     kept = run.features()
     chosen = _chosen(kept, clients)

@@ -40,7 +40,18 @@ LIMIT = 60_000
 def memorized(
     features: NDArray[np.floating], labels: NDArray[np.int64], learners: int = 400, seed: int = 0
 ) -> NDArray[np.float64]:
-    """mem [n] of each sample. features: [n, D]. labels: [n]. The standard error is at most 0.5 / sqrt(0.3 learners)."""
+    """mem of each sample: how often it is wrong when it was left out, in 0..1.
+
+    Args:
+        features: [n, D] of the run's model.
+        labels: [n].
+        learners: draws of a share of the samples, each a nearest-neighbour classifier; the standard error is at most
+            0.5 / sqrt(0.3 learners).
+        seed: of the draws.
+
+    Returns:
+        [n]; NaN for a sample that no draw could judge.
+    """
     size = len(features)
     near = min(NEIGHBOURS, size - 1)
     with one_thread():
@@ -64,9 +75,17 @@ def memorized(
 def memorization_table(run: Run, learners: int = 400, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Samples, and their means by head, medium and tail and by client.
 
-    The first has a row for each training row: row, client, label, group, memorization; it is kept as
-    `memorization.parquet` in the run folder. The second: of (`head`, `client 3`, ...), samples, mean, and the share of
-    samples whose memorization is at least one half. Raises `ScenarioError` for what it cannot judge.
+    Args:
+        run: a finished run of one label a sample; the first table is kept in its folder as `memorization.parquet`.
+        learners: as in `memorized`.
+        seed: of the draws.
+
+    Returns:
+        A table of training rows (row, client, label, group, memorization), and one of groups: of (`head`, `client 3`,
+            ...), samples, mean, and the share of samples whose memorization is at least one half.
+
+    Raises:
+        ScenarioError: for several labels a sample, and for fewer than 2 or more than `LIMIT` training samples.
     """
     kept = run.features()
     if kept.train.labels.ndim > 1:

@@ -48,14 +48,27 @@ DOCUMENTS = 500
 
 
 def without(documents: Tokens, kept: NDArray[np.bool_]) -> Tokens:
-    """Documents [N, L] of the tokens that are kept [N, L], moved together; padding is -1."""
+    """Documents without some of their tokens; those that stay move together, and padding fills the end.
+
+    Args:
+        documents: int32 [N, L], -1: padding.
+        kept: bool [N, L] which tokens stay.
+    """
     order = np.argsort(~kept, axis=1, kind="stable")
     moved = np.take_along_axis(documents, order, axis=1)
     return np.where(np.take_along_axis(kept, order, axis=1), moved, PADDING).astype(documents.dtype)
 
 
 def segments_of(documents: Tokens, segments: int = SEGMENTS) -> NDArray[np.int64]:
-    """[N, L] the segment of each token, 0..segments-1; -1 for padding. Real tokens come first."""
+    """To which of a document's segments, of about the same length, each token belongs.
+
+    Args:
+        documents: int32 [N, L], -1: padding, which comes last.
+        segments: into how many a document is cut.
+
+    Returns:
+        [N, L], 0..segments-1; -1 for padding.
+    """
     real = documents != PADDING
     lengths = real.sum(axis=1, keepdims=True)
     places = np.arange(documents.shape[1]) * segments // np.maximum(lengths, 1)
@@ -69,9 +82,10 @@ def scopes(
 
     A document none of whose segments helps alone has no dispersion.
 
-    documents: int32 [N, L], -1: padding; each of `SEGMENTS` tokens at least.
-    labels: int64 [N].
-    logits: gives those of such documents, [n, C].
+    Args:
+        documents: int32 [N, L], -1: padding; each of `SEGMENTS` tokens at least.
+        labels: int64 [N].
+        logits: gives those of such documents, [n, C].
     """
     size, whole = len(documents), np.asarray(logits(documents), np.float64)
     right = whole.argmax(axis=1) == labels
@@ -125,9 +139,10 @@ def _margins(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray
 class Scopes:
     """Scope and dispersion of a run's test documents.
 
-    documents: a row for each: row, label, group, and those of `scopes`.
-    names: of the C classes.
-    passed_over: how many documents have fewer tokens than segments.
+    Attributes:
+        documents: a row for each: row, label, group, and those of `scopes`.
+        names: of the C classes.
+        passed_over: how many documents have fewer tokens than segments.
     """
 
     documents: pd.DataFrame
@@ -171,10 +186,12 @@ def scope_of(run: Run, documents: int = DOCUMENTS, seed: int = 0) -> Scopes:
 
     Writes `scope.parquet` and `scope.png` into the run folder.
 
-    documents: how many of the global test set; all where there are no more.
-    seed: of the draw.
+    Args:
+        documents: how many of the global test set; all where there are no more.
+        seed: of the draw.
 
-    Raises `ScenarioError` where the run has no tokens.
+    Raises:
+        ScenarioError: where the run has no tokens.
     """
     model, federation = run.model(), _federation(run)
     tokens = (np.asarray(federation.x_test) != PADDING).sum(axis=1)
@@ -196,7 +213,16 @@ def scope_of(run: Run, documents: int = DOCUMENTS, seed: int = 0) -> Scopes:
 
 
 def cards(runs: Sequence[Run], documents: int = DOCUMENTS, seed: int = 0) -> pd.DataFrame:
-    """A row for each run, as `card` has it, with the run's data set, strategy and seed before it."""
+    """A row for each run, as `card` has it, with the run's data set, strategy and seed before it.
+
+    Args:
+        runs: finished runs on token ids.
+        documents: how many of each run's test set are looked at; all where there are no more.
+        seed: of their draw.
+
+    Raises:
+        ScenarioError: where a run has no tokens.
+    """
     rows = []
     for run in runs:
         named = {"data": run.scenario["data"]["name"], "strategy": run.summary["strategy"], "seed": run.summary["seed"]}

@@ -33,10 +33,11 @@ SHARE = 0.2
 class TailSet:
     """Some rows of a test set, equally many of each of its classes.
 
-    rows: int64 [n], of the data set's test split, ascending.
-    labels: int64 [n] their classes.
-    classes: int64 [k] the classes, the rarest first.
-    counts: int64 [k] training samples of each, where the set was made.
+    Attributes:
+        rows: int64 [n], of the data set's test split, ascending.
+        labels: int64 [n] their classes.
+        classes: int64 [k] the classes, the rarest first.
+        counts: int64 [k] training samples of each, where the set was made.
     """
 
     rows: NDArray[np.int64]
@@ -50,12 +51,14 @@ class TailSet:
     ) -> Self:
         """The set of the rarest classes that have training and test samples.
 
-        class_counts: int64 [C] training samples of each class.
-        labels: int64 [n] of the whole test set.
-        rarest: k, how many classes; a fifth of them, and two at least, unless given.
-        seed: of the draw of test samples, where some classes have more than others.
+        Args:
+            class_counts: int64 [C] training samples of each class.
+            labels: int64 [n] of the whole test set.
+            rarest: k, how many classes; a fifth of them, and two at least, unless given.
+            seed: of the draw of test samples, where some classes have more than others.
 
-        Raises `ScenarioError` where there are fewer classes.
+        Raises:
+            ScenarioError: where there are fewer classes.
         """
         tested = np.bincount(labels, minlength=len(class_counts))
         there = np.flatnonzero((class_counts > 0) & (tested > 0))
@@ -91,12 +94,16 @@ class TailSet:
     def accuracies(self, logits: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str, float]:
         """What a model has right, as shares.
 
-        logits: [N, C] of the whole test set. labels: int64 [N] of it.
+        Args:
+            logits: [N, C] of the whole test set.
+            labels: int64 [N] of it.
 
-        all: of the whole test set, as a mean over its classes. tail: of this set. within: likewise, where only the
-        set's own classes may be predicted.
+        Returns:
+            `all`: of the whole test set, as a mean over its classes. `tail`: of this set. `within`: likewise, where
+                only the set's own classes may be predicted.
 
-        Raises `FedLTError` where the rows have other labels.
+        Raises:
+            FedLTError: where the rows have other labels.
         """
         if self.rows[-1] >= len(labels) or (labels[self.rows] != self.labels).any():
             raise FedLTError("the tail test set was made of another data set: its rows have other labels here")
@@ -110,12 +117,19 @@ class TailSet:
 def tail_table(
     runs: Sequence[Run], rarest: int | None = None, rows: Path | None = None, by: str | None = None
 ) -> tuple[pd.DataFrame, TailSet]:
-    """A row for each method, the best on the tail first: method, seeds, and means of `TailSet.accuracies` with the
-    standard deviation `std` of `tail`; and the set.
+    """A row for each method, the best on the tail first, and the set that they are judged on.
 
-    rarest: how many classes; see `TailSet.of`.
-    rows: a file of a set, which is taken where it is there, and written else. None: made of the first run, not kept.
-    by: keys that name the methods, as in `compare`.
+    Columns: method, seeds, means of `TailSet.accuracies`, and the standard deviation `std` of `tail`.
+
+    Args:
+        runs: finished runs of one data set; the first gives the classes' training samples where a set is made.
+        rarest: how many classes; see `TailSet.of`.
+        rows: a file of a set, which is taken where it is there, and written else. None: made of the first run, not
+            kept.
+        by: keys that name the methods, as in `compare`.
+
+    Raises:
+        ScenarioError: for several labels a sample, and for `rarest` beside a file that is there.
     """
     first = runs[0].features()
     if first.train.labels.ndim > 1:

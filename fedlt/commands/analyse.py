@@ -148,10 +148,11 @@ def _memorization(
 class Analysis:
     """One of the analyses.
 
-    name: its flag, as the command's argument is called.
-    tables: takes the runs, or the run, and its own options that were given.
-    options: names of these.
-    one: whether it is of one run.
+    Attributes:
+        name: its flag, as the command's argument is called.
+        tables: takes the runs, or the run, and its own options that were given.
+        options: names of these.
+        one: whether it is of one run.
     """
 
     name: str

@@ -127,7 +127,8 @@ def figures_table(
 ) -> Table:
     """A row for each label, with the figures of its row: whole numbers as they are, "-" where there is none.
 
-    spread: deviations of the same shape, which stand behind the figures that have one.
+    Args:
+        spread: deviations of the same shape, which stand behind the figures that have one.
     """
     import numpy as np
     from rich import box

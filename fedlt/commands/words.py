@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Word:
-    """name: as this project writes it. text: what it means. also: what others call it. page: of docs/, on it."""
+    """A word of the field.
+
+    Attributes:
+        name: as this project writes it.
+        text: what it means, in a sentence or two.
+        also: what others call it.
+        page: of `docs/`, on it; empty: none.
+    """
 
     name: str
     text: str

@@ -37,8 +37,13 @@ WITH = "--with"
 
 @dataclass(frozen=True)
 class Recipe:
-    """A head that has a name. target: `module:Class` of an estimator. options: its keys that are not at their defaults.
-    scaled: whether features are brought to mean 0 and variance 1 first.
+    """A head that has a name.
+
+    Attributes:
+        target: `module:Class` of an estimator.
+        summary: what it is, in a line.
+        options: its keys that are not at their defaults.
+        scaled: whether features are brought to mean 0 and variance 1 first.
     """
 
     target: str

@@ -12,9 +12,18 @@ from sklearn.utils.validation import validate_data
 
 
 def read(head: BaseEstimator, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.intp]]:
-    """float64 [n, D] features, the classes [C] in their order, and [n] where each label stands among them.
+    """Check the samples that an estimator is fitted on, and number their labels.
 
-    Raises ValueError for what is no such data, and for fewer than two classes.
+    Args:
+        head: the estimator, on which the number of features is kept (`n_features_in_`).
+        X: [n, D].
+        y: [n] labels of any type that sorts.
+
+    Returns:
+        float64 [n, D] features, the classes [C] in their order, and [n] where each label stands among them.
+
+    Raises:
+        ValueError: for what is no such data, and for fewer than two classes.
     """
     features, labels = validate_data(head, X, y, dtype=np.float64)
     check_classification_targets(labels)

@@ -41,8 +41,9 @@ Floats = NDArray[np.float64]
 class Loki:
     """The decoder.
 
-    distances: [C, C] between all classes. observed: int [O], the classes that probabilities are of, in their order;
-    None: all C.
+    Attributes:
+        distances: [C, C] between all classes.
+        observed: int [O], the classes that probabilities are of, in their order; None: all C.
     """
 
     distances: Floats
@@ -76,7 +77,15 @@ class Loki:
 
 
 def temperature(logits: Any, labels: NDArray[np.int64]) -> float:
-    """By what logits [n, C] are to be divided so that the labels [n] are likeliest. Guo et al., ICML 2017."""
+    """By what logits are to be divided so that labels are likeliest. Guo et al., ICML 2017.
+
+    Args:
+        logits: [n, C] of rows that nothing was trained on.
+        labels: [n] their classes.
+
+    Returns:
+        A number within e^-4..e^4: above 1 for a model that is too sure.
+    """
     scores, places = np.asarray(logits, np.float64), np.arange(len(labels))
 
     def cost(log: float) -> float:
@@ -99,9 +108,17 @@ def path_distances(classes: int) -> Floats:
 
 
 def read_distances(source: str, classes: int) -> Floats:
-    """[C, C] those of a `.npy` or `.csv` file: distances between all classes, or a vector for each class [C, E].
+    """Distances between all classes that a file gives, itself or by a vector for each class.
 
-    Raises `ScenarioError` for a file that cannot be read, and for numbers that are no distances.
+    Args:
+        source: a `.npy` or `.csv` file of numbers, [C, C] distances or [C, E] vectors.
+        classes: C.
+
+    Returns:
+        [C, C].
+
+    Raises:
+        ScenarioError: for a file that cannot be read, and for numbers that are no distances.
     """
     path = Path(source).expanduser()
     if not path.is_file():
@@ -126,7 +143,16 @@ def read_distances(source: str, classes: int) -> Floats:
 
 
 def distances_of(run: Run, metric: str) -> Floats:
-    """Those that a word names: `tree` (the run's `data.parents`), `path`, or a file."""
+    """Distances between all classes of a run that a word names.
+
+    Args:
+        run: knows the number of classes, and their tree.
+        metric: `tree` (of the run's `data.parents`), `path` (|i - j|, of ordered classes), or a file for
+            `read_distances`.
+
+    Raises:
+        ScenarioError: for `tree` where the run has no parents.
+    """
     classes = int(run.summary["num_classes"])
     if metric == "path":
         return path_distances(classes)
@@ -145,11 +171,15 @@ def distances_of(run: Run, metric: str) -> Floats:
 def decoded_table(run: Run, metric: str, client: int | None = None, variant: str = "") -> pd.DataFrame:
     """What the metric is worth on the test rows: decoding by the largest probability, and by Loki.
 
-    metric: as in `distances_of`. client: whose personal model; the generic one unless given. The temperature is that of
-    the validation rows, 1 where they are fewer than `FEWEST`.
-
     Columns: decoder, temperature, squared distance (mean), accuracy, squared distances on the rows of head, medium and
-    tail classes, and accuracies on them (`accuracy_tail`). Kept as `loki-generic.parquet` in the run folder.
+    tail classes, and accuracies on them (`accuracy_tail`). Kept as `loki-generic.parquet` in the run folder. The
+    temperature is that of the validation rows, 1 where they are fewer than `FEWEST`.
+
+    Args:
+        run: a finished run of one label a sample.
+        metric: as in `distances_of`.
+        client: whose personal model; None: the generic one.
+        variant: of the model; empty: the plain one.
     """
     between = distances_of(run, metric)
     kept = run.features(client, variant)

@@ -31,16 +31,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(eq=False, repr=False)
 class NormalisedGD(ClassifierMixin, BaseEstimator):
-    """A linear classifier.
+    """A linear classifier. What ends in `_` is there after `fit`.
 
-    Args:
+    Attributes:
         step: g > 0; inf for the perceptron.
         normalise: divide by the mean error probability.
         max_iter: steps at most.
         fit_intercept: whether a one is appended to the features.
-
-    After `fit`: classes_ [C]; coef_ [1 or C, D], intercept_ [1 or C]; n_iter_, the steps until every sample was right,
-    or max_iter; separated_, whether they are.
+        classes_: [C].
+        coef_: [1 or C, D].
+        intercept_: [1 or C].
+        n_iter_: the steps until every sample was right, or max_iter.
+        separated_: whether they are.
     """
 
     step: float = 100.0

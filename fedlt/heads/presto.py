@@ -36,16 +36,20 @@ PATH, LOWEST = 20, 0.01
 
 @dataclass(eq=False, repr=False)
 class PRESTO(ClassifierMixin, BaseEstimator):
-    """A head for ordered classes; their order is that of the sorted labels.
+    """A head for ordered classes; their order is that of the sorted labels. What ends in `_` is there after `fit`.
 
-    Args:
+    Attributes:
         lam: the penalty; None: that of the best Brier score over `folds` folds of the training samples.
         first: whether the first boundary's slopes are penalised as well, as in the paper; without, an infinite penalty
             gives proportional odds.
         folds: of the choice; a class of fewer samples is in fewer folds.
-        max_iter: steps of the solver. tol: change of all numbers below which it ends.
-
-    After `fit`: classes_ [K]; intercept_ [K - 1]; coef_ [K - 1, D], of features as they are; lam_; n_iter_.
+        max_iter: steps of the solver.
+        tol: change of all numbers below which it ends.
+        classes_: [K].
+        intercept_: [K - 1].
+        coef_: [K - 1, D], of features as they are.
+        lam_: the penalty that was taken.
+        n_iter_: steps that the solver took.
     """
 
     lam: float | None = None
@@ -148,7 +152,18 @@ class _Ordinal:
         )  # a difference moves all later ones
 
     def solve(self, numbers: Floats, lam: float, first: bool, max_iter: int, tol: float) -> tuple[Floats, int]:
-        """The numbers of the smallest penalised cost, and the steps it took. numbers: where it starts."""
+        """The numbers of the smallest penalised cost, by accelerated proximal gradient; too long a step is halved.
+
+        Args:
+            numbers: [K - 1, 1 + D] intercepts and slopes where it starts.
+            lam: of the penalty on the differences between boundaries.
+            first: whether the first boundary's slopes are penalised as well.
+            max_iter: steps at most.
+            tol: change of all numbers below which it ends.
+
+        Returns:
+            The numbers, and the steps that it took.
+        """
         step, momentum, ahead, taken, moved = 1.0, 1.0, numbers, 0, np.inf
         penalties = np.full((self.classes - 1, 1), lam)
         penalties[0] = lam if first else 0.0

@@ -62,13 +62,15 @@ class _Votes(ClassifierMixin, BaseEstimator):
 
 @dataclass(eq=False, repr=False)
 class SingularKernel(_Votes):
-    """A vote of all training samples with weights |x - x'|^-order.
+    """A vote of all training samples with weights |x - x'|^-order. What ends in `_` is there after `fit`.
 
-    Args:
+    Attributes:
         order: how steeply weights grow; None: D - 1, the consistent one. Large: the nearest neighbour. 0: the majority.
         prior_corrected: divide a class's votes by its number of training samples.
-
-    After `fit`: classes_ [C]; inputs_ [n, D] of unit norm; votes_ [n, C]; order_.
+        classes_: [C].
+        inputs_: [n, D] of unit norm.
+        votes_: [n, C] what each training sample gives to each class, 0 for all but its own.
+        order_: the order that was taken.
     """
 
     order: float | None = None
@@ -99,12 +101,13 @@ class SingularKernel(_Votes):
 class InfiniteNetwork(_Votes):
     """Kernel regression with the kernel of an infinitely wide network; inputs of unit norm, all different.
 
-    Args:
+    Attributes:
         dual: coefficients of z^0, z^1, ... of the activation's dual, which sum to 1; None: the optimal one of the
             inputs' dimension, for 2, 3, 5 and 9.
         depth: how often it is applied.
-
-    After `fit`: classes_ [C]; inputs_ [n, D] of unit norm; solved_ [n, C].
+        classes_: [C], after `fit`.
+        inputs_: [n, D] of unit norm, after `fit`.
+        solved_: [n, C] the kernel matrix's solution for each class's targets, after `fit`.
     """
 
     dual: tuple[float, ...] | None = None

@@ -34,9 +34,16 @@ BOUNDS = {"scale": (1e-3, 1e3), "bias": (1e-4, 1e2), "noise": (1e-6, 1e1), "a": 
 
 
 def network_kernel(one: Floats, two: Floats, depth: int, bias: float) -> Floats:
-    """[n, m] the NNGP kernel of a ReLU network with `depth` hidden layers, weights of variance 2 / width.
+    """The NNGP kernel of a ReLU network with weights of variance 2 / width.
 
-    one, two: [n, D], [m, D]. bias: variance of the biases.
+    Args:
+        one: [n, D].
+        two: [m, D].
+        depth: hidden layers.
+        bias: variance of the biases.
+
+    Returns:
+        [n, m].
     """
     cross = bias + 2 * one @ two.T / one.shape[1]
     own = [bias + 2 * (each**2).sum(1) / each.shape[1] for each in (one, two)]
@@ -49,7 +56,13 @@ def network_kernel(one: Floats, two: Floats, depth: int, bias: float) -> Floats:
 
 
 class _Process(BaseEstimator):
-    """What regressor and classifier share: the kernel's numbers, and the distribution of targets at new inputs."""
+    """What regressor and classifier share: the kernel's numbers, and the distribution of targets at new inputs.
+
+    Attributes:
+        depth: hidden layers of the network.
+        mixture: whether the last layer's scale is random (a Student-t process); False: a Gaussian process.
+        max_iter: steps of the search for the largest marginal likelihood.
+    """
 
     depth: int
     mixture: bool
@@ -108,14 +121,15 @@ class _Process(BaseEstimator):
 
 @dataclass(eq=False, repr=False)
 class TProcessRegressor(RegressorMixin, _Process):
-    """Regression under the process; targets are centred and scaled to variance 1.
+    """Regression under the process; targets are scaled to mean 0 and variance 1. What ends in `_` is there after `fit`.
 
-    Args:
+    Attributes:
         depth: hidden layers of the network.
         mixture: whether the last layer's scale is random; False: the Gaussian process.
         max_iter: steps of the search for the largest marginal likelihood.
-
-    After `fit`: chosen_, the kernel's numbers and a; likelihood_, the log marginal likelihood.
+        chosen_: the kernel's numbers and a.
+        likelihood_: the log marginal likelihood.
+        n_iter_: steps of the search.
     """
 
     depth: int = 3
@@ -134,7 +148,15 @@ class TProcessRegressor(RegressorMixin, _Process):
         return self._predicted(X)[0]
 
     def log_density(self, X: ArrayLike, y: ArrayLike) -> Floats:
-        """[n] the log densities of targets y at X."""
+        """The log density of targets, which says how well the predicted spread suits them.
+
+        Args:
+            X: [n, D].
+            y: [n] targets, in their own unit.
+
+        Returns:
+            [n].
+        """
         mean, scale, degrees = self._predicted(X)
         found: Floats = t.logpdf(np.asarray(y), degrees, mean, scale) if self.mixture else norm.logpdf(y, mean, scale)
         return found

@@ -20,11 +20,12 @@ def bandwidth_chart(
 ) -> Chart:
     """The bounds of each class, from the largest class to the smallest, with its training samples behind.
 
-    names: [C] of the classes.
-    counts: int64 [C] their training samples.
-    groups: [C] as `SHOTS` has them.
-    bounds: [C, 2] h_G and h_CLT; NaN: none.
-    bandwidth: the common one, a line across.
+    Args:
+        names: [C] of the classes.
+        counts: int64 [C] their training samples.
+        groups: [C] as `SHOTS` has them.
+        bounds: [C, 2] h_G and h_CLT; NaN: none.
+        bandwidth: the common one, a line across.
     """
     order = np.argsort(-counts, kind="stable")
     places, few = np.arange(len(order)), len(order) <= FEW_NAMES

@@ -28,8 +28,10 @@ FEW_HEADS = 4
 def heads_figure(table: pd.DataFrame, width: float = PAGE) -> Figure:
     """Accuracy on head, medium and tail classes and their balanced mean, of the run's prediction and of each head.
 
-    table: that of `fedlt.heads.fitted.head_table`, or of several runs (`fedlt.heads.over_seeds`), with a panel for each
-    method and deviations as bars. width: inches.
+    Args:
+        table: that of `fedlt.heads.fitted.head_table`, or of several runs (`fedlt.heads.over_seeds`), with a panel for
+            each method and deviations as bars.
+        width: inches.
     """
     tables = _by_method(table)
     charts = [_heads(title, rows) for title, rows in tables.items()]
@@ -43,7 +45,9 @@ def heads_figure(table: pd.DataFrame, width: float = PAGE) -> Figure:
 def decoders_figure(table: pd.DataFrame, width: float = PAGE) -> Figure:
     """Squared distances and accuracies under both decoders, over all classes and by head, medium and tail.
 
-    table: likewise, of `fedlt.heads.loki.decoded_table`.
+    Args:
+        table: that of `fedlt.heads.loki.decoded_table`, or of several runs, as in `heads_figure`.
+        width: inches.
     """
     charts = []
     for title, rows in _by_method(table).items():

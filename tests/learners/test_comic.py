@@ -195,6 +195,11 @@ def test_recovered_labels_are_learnt_and_counted_from_the_start_on_and_in_traini
         assert bool(site.state["comic/seen"]) == training
     early, late, tested = losses
     assert late < early == tested
+    labels = torch.as_tensor(HOT).clone()
+    labels[4:, 0] = 1
+    logits = site.model(torch.as_tensor(X)).detach()
+    weights = learner.weights(torch.tensor([6, 2, 1]))  # the two recovered ones count
+    assert late == pytest.approx(float(learner.loss_of(logits, whole(site).y, labels, weights)))
 
 
 # The balancer ---------------------------------------------------------------------------------------------------------

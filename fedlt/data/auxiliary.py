@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
 
 def set_apart(targets: Targets, per_class: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows for the server, int64 [C * per_class] class by class, and all others, ascending. Raises `ScenarioError`.
+    """Rows for the server and all others.
 
     Args:
         targets: of the training set; as many rows are taken of those that follow each class.
+        per_class: rows of each class; 0: none, so that all stay with the clients.
+        seed: of the draw.
+
+    Returns:
+        int64 [C * per_class] class by class, and the others, ascending.
+
+    Raises:
+        ScenarioError: where it would leave no row of some class to the clients.
     """
     if not per_class:
         return np.empty(0, np.int64), np.arange(len(targets))

@@ -26,7 +26,16 @@ READ = 1024  # samples whose lengths are read at a time
 
 
 def lengths_of(inputs: Inputs, rows: Tensor, kind: InputKind) -> NDArray[np.int64]:
-    """[n] steps of the samples at `rows` [n], up to their last real one."""
+    """Steps of samples up to their last real one.
+
+    Args:
+        inputs: of the data set, read in pieces so that little of it is in memory.
+        rows: [n] which samples.
+        kind: tells real steps from padding.
+
+    Returns:
+        [n].
+    """
     parts = [_lengths(inputs.take(part), kind) for part in rows.split(READ)]
     return torch.cat(parts).cpu().numpy()  # type: ignore[no-any-return]
 
@@ -41,6 +50,8 @@ def bucketed(
     Args:
         order: as the sampler gives them.
         lengths: [n] of the site's samples.
+        size: samples of a batch.
+        rng: draws the place of the shorter batch and the order of the batches.
     """
     found = []
     for start in range(0, len(order), POOL * size):
@@ -54,7 +65,16 @@ def bucketed(
 
 
 def encoded_by_length(encode: Callable[[Tensor], Tensor], x: Tensor, kind: InputKind) -> Tensor:
-    """[B, D] features of inputs [B, ...], of which those of like lengths are encoded together; in the order given."""
+    """Features of inputs, of which those of like lengths are encoded together, so that little is padding.
+
+    Args:
+        encode: [b, ...] -> [b, D], each sample on its own.
+        x: [B, ...].
+        kind: tells real steps from padding.
+
+    Returns:
+        [B, D], in the order given.
+    """
     order = _lengths(x, kind).argsort(stable=True)
     found = torch.cat([encode(x[piece]) for piece in order.split(PIECE)])
     return found[order.argsort()]

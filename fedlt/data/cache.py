@@ -41,6 +41,7 @@ class Entry:
     """The place of one decoded data set, there or not.
 
     Attributes:
+        folder: where the arrays are, or will be; it is made by whoever writes them.
         kind: of the targets; None: as the entry says.
     """
 
@@ -52,6 +53,8 @@ class Entry:
         """The entry of a source, in the cache's folder (see `cache_folder`).
 
         Args:
+            cache_dir: None: `FEDLT_CACHE`, or the user's own cache folder.
+            name: of the data set, which begins the folder's name.
             identity: everything that decides the arrays, such as digests of files, and columns.
             kind: of the targets, where the scenario names it.
         """

@@ -70,13 +70,30 @@ def _numbered(values: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def expect_tree(parents: NDArray[np.int64] | None, name: str, needs: tuple[str, ...]) -> None:
-    """Raise `ScenarioError` where the method of that name needs a tree of classes and there is none."""
+    """Refuse a method that needs a tree of classes where there is none.
+
+    Args:
+        parents: int64 [C] of each class; None: no tree.
+        name: of the method, for the message.
+        needs: the method's words, of which `class_tree` is asked for.
+
+    Raises:
+        ScenarioError: under `data.parents`.
+    """
     if "class_tree" in needs and parents is None:
         raise _problem(f"{name} needs a tree of classes; name the group column of parent classes, or list them")
 
 
 def expect_parents(by: str, parents: NDArray[np.int64] | None) -> None:
-    """Raise `ScenarioError` where a learner is to go by parents of classes and there are none."""
+    """Refuse a learner that goes by parents of classes where there are none.
+
+    Args:
+        by: the learner's key: `class` or `parent`.
+        parents: int64 [C] of each class; None: no tree.
+
+    Raises:
+        ScenarioError: under `data.parents`.
+    """
     if by == "parent" and parents is None:
         raise _problem("by: parent needs a tree of classes; name the group column of parent classes, or list them")
 

@@ -51,13 +51,33 @@ def read_class_vectors(source: str, classes: int) -> Tensor:
 
 
 def class_vectors_of(recipe: object, classes: int) -> Tensor | None:
-    """Those of the file that a model's recipe names; None where it names none, or has no such key."""
+    """The class vectors of the file that a model's recipe names.
+
+    Args:
+        recipe: of the model; recipes of a user's own may have no such key.
+        classes: C, the rows that the file must have.
+
+    Returns:
+        float32 [C, D]; None where the recipe names no file.
+
+    Raises:
+        ScenarioError: for a file that is not there or holds something else.
+    """
     named = getattr(recipe, "class_vectors", None)
     return read_class_vectors(named, classes) if isinstance(named, str) else None
 
 
 def expect_width(vectors: Tensor | None, feature_dim: int, model: str) -> None:
-    """Raise `ScenarioError` where there are vectors that are not as long as the features of the model of that name."""
+    """Refuse class vectors that are not as long as the model's features.
+
+    Args:
+        vectors: [C, E]; None: there is nothing to refuse.
+        feature_dim: D of the model.
+        model: its name, for the message.
+
+    Raises:
+        ScenarioError: under `model.class_vectors`, where E is not D.
+    """
     if vectors is not None and vectors.shape[1] != feature_dim:
         message = f"the vectors have {vectors.shape[1]} numbers, and the features of {model} {feature_dim}"
         raise _problem(f"{message}; take the encoder that they were made for, or a model of that width")

@@ -103,11 +103,18 @@ def numeric(texts: Sequence[str]) -> bool:
 def refuse_beyond(
     name: str, split: str, labels: NDArray[Any], classes: int, named: int, key: str = "data.name"
 ) -> None:
-    """Raise `ScenarioError` for whole numbers that are not in 0..classes-1.
+    """Refuse labels that are whole numbers, but not in 0..classes-1.
 
     Args:
+        name: of the data set, for the message.
+        split: `training` or `test`, likewise.
         labels: [N] of one split.
+        classes: C.
         named: how many classes the data name; 0: their number follows from the training labels.
+        key: under which it is refused.
+
+    Raises:
+        ScenarioError: naming one of them and the remedy.
     """
     odd = labels[(labels < 0) | (labels >= classes)]
     if not len(odd):
@@ -135,9 +142,16 @@ def as_lists(values: NDArray[Any]) -> Lists | None:
 def list_classes(
     name: str, train: Lists, test: Lists, class_names: Sequence[str]
 ) -> tuple[list[list[list[int]]], tuple[str, ...]]:
-    """Lists of classes of the training and of the test rows as numbers, and the names of the classes.
+    """Lists of classes as numbers.
 
-    The classes are texts, or whole numbers 0..C-1.
+    Args:
+        name: of the data set, for messages.
+        train: a list of classes for each training row: texts, or whole numbers 0..C-1.
+        test: likewise; it may have no class that the training rows lack.
+        class_names: those that the data or the scenario name; empty: sorted texts, or the numbers.
+
+    Returns:
+        The lists of both splits as numbers, and the names of the classes.
 
     Raises:
         ScenarioError: for all else.

@@ -55,6 +55,8 @@ def load(config: Data, cache_dir: Path | str | None = None, pending: bool = Fals
     was interrupted.
 
     Args:
+        config: the section `data`.
+        cache_dir: where arrays and features are kept; None: the usual cache folder.
         pending: make none; where they are missing, zeros stand for them, and the kind of the inputs says how long the
             pass will take.
 

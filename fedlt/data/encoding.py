@@ -71,6 +71,7 @@ class Work:
     Attributes:
         recipe: the encoder's.
         encode: what it built.
+        samples: by the name of a split, [N, ...] in the form that the encoder takes.
         title: of encoder and data set, for messages.
     """
 
@@ -158,7 +159,16 @@ class Work:
 
 
 def work_of(recipe: Encoder | TextEncoder, samples: Samples, title: str) -> Work:
-    """The pass, its encoder built; the global generators are left as they were. Raises `ScenarioError`."""
+    """A pass over samples, its encoder built. The global generators are left as they were.
+
+    Args:
+        recipe: of the encoder; it is built under one seed, so that random weights are always the same.
+        samples: by the name of a split.
+        title: of encoder and data set, for messages.
+
+    Raises:
+        ScenarioError: where the encoder cannot be built.
+    """
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -172,6 +182,8 @@ def features_of(name: str, options: Mapping[str, Any], samples: NDArray[Any]) ->
     """[N, D] features of further samples, as the encoder of that name makes them.
 
     Args:
+        name: of an encoder, as in `data.encoder`.
+        options: its keys that are not at their defaults.
         samples: as in `Samples`.
     """
     recipe = catalog.find("encoder", name).create(dict(options))
@@ -196,7 +208,12 @@ def resized(pictures: NDArray[np.uint8], size: int) -> Tensor:
 
 
 def parts(samples: Samples, drafts: Path) -> list[Part]:
-    """All parts of a pass, whose files are in the folder `drafts`."""
+    """All parts of a pass, each of at most `PART` samples of one split.
+
+    Args:
+        samples: by the name of a split.
+        drafts: the folder of their files; those of an interrupted pass are found again by their names.
+    """
     return [
         Part(split, range(start, min(start + PART, len(x))), drafts / f"{split}-{start:08}.npy")
         for split, x in samples.items()
@@ -208,6 +225,8 @@ def encode(work: Work, wanted: Sequence[Part], processes: int) -> None:
     """Write the files of the parts that are missing.
 
     Args:
+        work: the pass.
+        wanted: its parts; those whose file is there are left alone.
         processes: of one thread each. They are forked; where the system cannot, this process does it all.
 
     Raises:

@@ -50,6 +50,10 @@ class Followed:
 def generator_of(local: Local, task: Task) -> TextGenerator | None:
     """The generator that the scenario names; None where it names none.
 
+    Args:
+        local: the section, whose `generated` names it.
+        task: of the run; texts can be generated for tokens of one class a sample only.
+
     Raises:
         ScenarioError: where it cannot serve.
     """
@@ -76,7 +80,17 @@ def generator_of(local: Local, task: Task) -> TextGenerator | None:
 def generated_texts(
     data: Rows, generator: TextGenerator, kind: InputKind, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Token ids [M, L] of the texts that a client gets, padded by -1, and their classes [M]; on the data's device."""
+    """Texts that a client gets beside its own, as token ids.
+
+    Args:
+        data: the client's own rows.
+        generator: writes them, given the client's texts by class.
+        kind: of the inputs, which says how long a row is.
+        rng: of the client.
+
+    Returns:
+        Ids [M, L], padded by -1, and classes [M], on the data's device.
+    """
     length = kind.shape[0]
     written = generated(generator, own_texts(data), length, rng)
     texts = [(label, text) for label, found in written.items() for text in found]
@@ -95,7 +109,17 @@ def own_texts(data: Rows) -> dict[int, list[Text]]:
 
 
 def with_texts(data: Rows, class_counts: Tensor, ids: Tensor, labels: Tensor) -> tuple[Rows, Tensor]:
-    """The data with the texts behind them, and the counts [C] of both."""
+    """A client's data with generated texts behind its own.
+
+    Args:
+        data: its own n rows, whose positions stay as they are.
+        class_counts: [C] of these.
+        ids: [M, L] of the texts.
+        labels: [M] their classes; none: all stays as it is.
+
+    Returns:
+        The data of n + M rows, and the counts [C] of both.
+    """
     if not len(labels):
         return data, class_counts
     first = len(data.targets)

@@ -18,19 +18,32 @@ SHOTS = ("head", "medium", "tail")
 
 
 def by_count(class_counts: NDArray[np.int64], many: int = 100, few: int = 20) -> NDArray[np.int8]:
-    """int8 [C]: 0 above `many` samples, 2 below `few`, 1 in between (both bounds included).
+    """Groups by bounds on a class's training samples, as in Liu et al., Large-Scale Long-Tailed Recognition, CVPR 2019.
 
-    Liu et al., Large-Scale Long-Tailed Recognition in an Open World, CVPR 2019.
+    Args:
+        class_counts: int64 [C] training samples.
+        many: classes above it are head classes.
+        few: classes below it are tail classes; both bounds are medium.
+
+    Returns:
+        int8 [C]: 0, 1 and 2 for head, medium and tail.
     """
     groups = np.where(class_counts > many, MANY, np.where(class_counts < few, FEW, MEDIUM))
     return groups.astype(np.int8)
 
 
 def by_rank(class_counts: NDArray[np.int64], head: float = 0.5, medium: float = 0.8) -> NDArray[np.int8]:
-    """int8 [C]: 0 for the share `head` of the classes with most samples, 1 up to the share `medium`, 2 beyond.
+    """Groups by a class's rank; with these bounds the rule of LongTailLib (commit 13d7e81): 5, 3 and 2 of 10 classes.
 
     Both numbers of classes are rounded down; one class at least is 0. Of equal classes the higher number comes first.
-    With these bounds the rule of LongTailLib (commit 13d7e81): 5, 3 and 2 of 10 classes, 50, 30 and 20 of 100.
+
+    Args:
+        class_counts: int64 [C] training samples.
+        head: share of the classes, those with most samples, that is 0.
+        medium: up to this share of the classes they are 1, and 2 beyond.
+
+    Returns:
+        int8 [C]: 0, 1 and 2 for head, medium and tail.
     """
     classes = len(class_counts)
     order = np.lexsort((-np.arange(classes), -class_counts))
@@ -42,11 +55,18 @@ def by_rank(class_counts: NDArray[np.int64], head: float = 0.5, medium: float = 
 
 
 def by_mass(counts: NDArray[np.int64], head: float = 0.75, medium: float = 0.95) -> NDArray[np.int8]:
-    """int8 [C]: 0 for the largest classes that together reach `head` of all samples, 1 up to `medium`, 2 beyond.
+    """Groups by what the largest classes hold together: the rule of the FedLoGe code (Xiao et al., ICLR 2024).
 
-    The class that crosses a bound belongs to the larger group; equal classes are taken in class order; a class
-    without samples is 2. The rule of the FedLoGe code (Xiao et al., ICLR 2024), where `counts` [C] are the
-    local test counts summed over the clients.
+    The class that crosses a bound belongs to the larger group; equal classes are taken in class order; a class without
+    samples is 2.
+
+    Args:
+        counts: [C] samples; in that code the local test counts, summed over the clients.
+        head: share of all samples that the classes of 0 reach together.
+        medium: that those of 0 and 1 reach together.
+
+    Returns:
+        int8 [C]: 0, 1 and 2 for head, medium and tail.
     """
     order = np.argsort(-counts, kind="stable")
     before = np.cumsum(counts[order]) - counts[order]  # samples of all larger classes
@@ -109,7 +129,17 @@ def untested(groups: NDArray[np.int8], test_counts: NDArray[np.int64]) -> tuple[
 def untested_text(
     groups: NDArray[np.int8], test_counts: NDArray[np.int64], class_names: Sequence[str], shown: int = 5
 ) -> str:
-    """What is to be said of classes without a test sample, with the remedy; "" where every class has one."""
+    """What is to be said of classes without a test sample, with the remedy.
+
+    Args:
+        groups: int8 [C], 0, 1 and 2 for head, medium and tail.
+        test_counts: int64 [C] test samples.
+        class_names: C names.
+        shown: how many classes are named at most.
+
+    Returns:
+        A text; empty where every class has a test sample.
+    """
     missing = np.flatnonzero(test_counts == 0)
     if not len(missing):
         return ""

@@ -49,7 +49,13 @@ NO_DATA = (".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".html", ".yaml", ".y
 
 @dataclass(frozen=True)
 class Sample:
-    """One file, and what the folders say of it; site is "" in layouts without sites."""
+    """One file, and what the folders say of it.
+
+    Attributes:
+        path: of the file.
+        label: the folder of its class.
+        site: the folder above; empty in layouts without sites.
+    """
 
     path: Path
     label: str
@@ -219,7 +225,16 @@ def site_folders(folder: Path, split: str) -> dict[str, Path]:
 
 
 def without_columns(config: Data, what: str, groups: str = "") -> None:
-    """Refuse column names for a source that has no columns, but for the group column `groups`."""
+    """Refuse column names for a source that has no columns.
+
+    Args:
+        config: the section `data`.
+        what: the source, in words.
+        groups: the group column that it has all the same; empty: none.
+
+    Raises:
+        ScenarioError: naming the key of the column.
+    """
     for key in ("input_column", "target_column", "group_columns"):
         value = getattr(config, key)
         if value and not (groups and value == [groups]):

@@ -30,7 +30,15 @@ EMBEDDED = ("digits", "city_requests")
 
 @dataclass(frozen=True)
 class Known:
-    """A well-known data set: its name and label column on the hub, its classes, and their counts."""
+    """A well-known data set.
+
+    Attributes:
+        hub: its name on the Hugging Face hub.
+        target: its label column there.
+        class_names: C names, in the order of the labels.
+        train: C numbers of training samples.
+        test: C numbers of test samples.
+    """
 
     hub: str
     target: str

@@ -38,7 +38,13 @@ USER = "user"
 
 @dataclass(frozen=True)
 class Rows:
-    """One split: a list of inputs, labels, and the user of each row."""
+    """One split, users one after the other.
+
+    Attributes:
+        x: n inputs, as JSON has them.
+        y: [n] labels.
+        user: [n] the user of each row.
+    """
 
     x: list[Any]
     y: NDArray[Any]

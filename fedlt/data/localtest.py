@@ -53,12 +53,15 @@ def local_tests(
 ) -> Ragged:
     """Rows of the test set for each client, ascending; a client's row list may be empty.
 
-    rule `natural` takes the test rows of the client's own group: client_groups is the group of each client, int64 [K],
-    test_groups that of each test row, int64 [len(tested)]. The other rules draw without replacement, by the seed.
+    The rule `natural` takes the test rows of the client's own group. The others draw without replacement, by the seed.
 
     Args:
+        rule: of `federation.local_test`.
         client_counts: int64 [K, C], training rows of each client by the class that they follow.
         tested: targets of the test set.
+        seed: of the draws.
+        client_groups: int64 [K] the group of each client; None where clients are no groups.
+        test_groups: int64 [len(tested)] the group of each test row, likewise.
 
     Raises:
         ScenarioError: under `federation.local_test`.

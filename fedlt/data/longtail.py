@@ -31,6 +31,8 @@ def counts(available: NDArray[np.int64], config: LongTail, seed: int) -> NDArray
     """Training samples to keep of each class, int64 [C], each at least 1 and at most `available` [C].
 
     Args:
+        available: int64 [C] training samples that there are.
+        config: the section `data.longtail`.
         seed: the scenario's, used where the configuration has none.
 
     Raises:

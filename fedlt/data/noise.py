@@ -32,6 +32,9 @@ def noisy_labels(targets: Targets, rows: NDArray[np.int64], config: Noise, seed:
     """The training set's targets as they are seen: those at `rows` (ascending) may differ from the true ones.
 
     Args:
+        targets: of the training set, the true ones.
+        rows: int64, ascending, that some client holds.
+        config: the section `data.noise`.
         seed: the scenario's, used where the configuration has none.
 
     Raises:
@@ -67,7 +70,17 @@ def noisy_labels(targets: Targets, rows: NDArray[np.int64], config: Noise, seed:
 
 
 def seen_labels(targets: Targets, clients: Ragged, config: Noise, seed: int) -> Targets:
-    """The same for the rows of all clients. Raises `ScenarioError`, too, for a client whose labels are all hidden."""
+    """The targets of all clients' rows as the clients see them.
+
+    Args:
+        targets: of the training set, the true ones.
+        clients: rows of each client.
+        config: the section `data.noise`.
+        seed: the scenario's, used where the configuration has none.
+
+    Raises:
+        ScenarioError: under `data.noise`, also for a client whose positive labels are all hidden.
+    """
     seen = noisy_labels(targets, np.sort(clients.values), config, seed)
     if config.kind != "missing":
         return seen

@@ -40,6 +40,8 @@ def opened(
     """The arrays of the file; whatever goes wrong while they are read is raised as `refuse(message)`.
 
     Args:
+        path: of the file.
+        refuse: makes the error of a message, which names the key that the file stands under.
         wanted: the arrays that will be read, which must fit into memory; None: all of them.
     """
     try:
@@ -60,7 +62,17 @@ def opened(
 
 
 def extracted(path: Path, key: str, target: Path, refuse: Callable[[str], ScenarioError]) -> NDArray[Any]:
-    """One array of the file; one that is large is unpacked into the file `target` and mapped from there."""
+    """One array of the file.
+
+    Args:
+        path: of the file.
+        key: of the array in it.
+        target: a file into which a large array is unpacked, to be mapped from there.
+        refuse: makes the error of a message.
+
+    Raises:
+        ScenarioError: for what cannot be read, and where the disk has no room for it.
+    """
     size = next((item.file_size for item in _members(path) if item.filename == f"{key}.npy"), 0)
     if size < LARGE:
         with opened(path, refuse, [key]) as content:

@@ -92,6 +92,8 @@ def changes(made_of: MadeOf, now: MadeOf, what: str, remedy: str) -> list[Proble
     """A problem for each key whose files are others now; what cannot be found now is passed over (`missing`).
 
     Args:
+        made_of: digests by key and file, as the run kept them.
+        now: likewise, as they are.
         what: since when, in words, as `the run was made`.
         remedy: what to do.
     """
@@ -108,7 +110,17 @@ def changes(made_of: MadeOf, now: MadeOf, what: str, remedy: str) -> list[Proble
 
 
 def refuse_changed(made_of: MadeOf, now: MadeOf, what: str, remedy: str) -> None:
-    """Raise `ScenarioError` with the `changes`, if there are any."""
+    """Refuse to go on with files that are others now; what cannot be found now is passed over (`missing`).
+
+    Args:
+        made_of: digests by key and file, as the run kept them.
+        now: likewise, as they are.
+        what: since when, in words, as `the run was made`.
+        remedy: what to do.
+
+    Raises:
+        ScenarioError: with all `changes`.
+    """
     problems = changes(made_of, now, what, remedy)
     if problems:
         raise ScenarioError(problems, source="the files behind the names")
@@ -120,7 +132,15 @@ def in_short(inputs: MadeOf) -> str:
 
 
 def refuse_others(inputs: str, here: MadeOf) -> None:
-    """Raise `FedLTError` where a worker finds other files than the server, whose digest is `inputs` (empty: any)."""
+    """Refuse to compute with other files than the server's.
+
+    Args:
+        inputs: digest of the server's; empty: any will do.
+        here: digests by key and file of this machine's.
+
+    Raises:
+        FedLTError: naming the files.
+    """
     if inputs not in ("", in_short(here)):
         files = ", ".join(_listed(list(held)) for held in here.values())
         raise FedLTError(f"a file of the run is not what it is at the server, or was edited: one of {files}")

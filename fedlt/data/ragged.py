@@ -46,7 +46,12 @@ class Ragged:
 
     @classmethod
     def of_sizes(cls, values: NDArray[np.int64], sizes: NDArray[np.int64]) -> Ragged:
-        """Rows of these sizes, end to end in `values`."""
+        """Rows that stand end to end in one array.
+
+        Args:
+            values: [sum of the sizes].
+            sizes: [K] of the rows; 0 is an empty one.
+        """
         return cls(values, _offsets(sizes))
 
     def __len__(self) -> int:
@@ -87,7 +92,15 @@ class Ragged:
         return np.repeat(np.arange(len(self)), self.sizes)
 
     def table(self, classes: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
-        """How often each class occurs in each row, int64 [K, C]; `classes[v]` is the class of value v."""
+        """How often each class occurs in each row, where values are samples.
+
+        Args:
+            classes: int64, the class of value v at place v.
+            num_classes: C.
+
+        Returns:
+            int64 [K, C].
+        """
         return pairs(self.owners(), classes[self.values], (len(self), num_classes))
 
 

@@ -115,11 +115,17 @@ def stratum(name: str, labels: NDArray[Any], class_names: Sequence[str], kind: T
 
 
 def checked(labels: RawLabels, train: Given, test: Given, config: Data, place: Path | None) -> RawData:
-    """The labels with their inputs, in the form in which their kind stores them. Raises `ScenarioError`.
+    """The labels with their inputs, in the form in which their kind stores them.
 
     Args:
+        labels: as `checked_labels` gave them.
+        train: inputs of the training rows, as the source has them.
+        test: likewise.
         config: the size of pictures, and what makes tokens of texts.
         place: folder for large arrays; None: memory.
+
+    Raises:
+        ScenarioError: where there are not as many inputs as labels, and for what the inputs' kind refuses.
     """
     name = labels.name
     for split, given, y in (("training", train, labels.train_targets), ("test", test, labels.test_targets)):

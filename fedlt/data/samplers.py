@@ -35,7 +35,15 @@ def shuffled(site: Site) -> NDArray[np.int64]:
 
 
 def power_shares(counts: NDArray[np.int64], power: float) -> NDArray[np.float64]:
-    """[C] shares proportional to n_c^power; absent classes get none."""
+    """Shares of classes proportional to n_c^power; absent classes get none.
+
+    Args:
+        counts: [C] samples n_c.
+        power: 1: the data's own shares; 0: equal ones; below 0: rare classes come first.
+
+    Returns:
+        [C], which sum to 1.
+    """
     raised = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** power, 0.0)
     return raised / raised.sum()
 
@@ -54,7 +62,15 @@ def followed(site: Site) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def grouped(site: Site, by: Groups = "class") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The group of each of the site's samples, [n], and how many each group has, [G]."""
+    """The group of each of a site's samples, and how many each group has.
+
+    Args:
+        site: whose samples.
+        by: `class`, or `parent` in the tree of classes.
+
+    Returns:
+        [n] and [G].
+    """
     lead, counts = followed(site)
     if by == "class":
         return lead, counts
@@ -64,7 +80,14 @@ def grouped(site: Site, by: Groups = "class") -> tuple[NDArray[np.int64], NDArra
 
 
 def draw(site: Site, shares: NDArray[np.float64], count: int | None = None, by: Groups = "class") -> NDArray[np.int64]:
-    """[count] positions (n unless given): group g with probability shares[g], then any of its samples."""
+    """Positions of a site's samples: a group by its share, then any of the group's samples, with replacement.
+
+    Args:
+        site: its generator draws.
+        shares: [G] of the groups; they need not sum to 1.
+        count: how many; None: n, as many as there are samples.
+        by: `class` or `parent`: what the groups are.
+    """
     group, counts = grouped(site, by)
     weights = (shares / np.maximum(counts, 1))[group]
     number = site.num_samples if count is None else count

@@ -55,6 +55,8 @@ def at_server(
     Args:
         share: what `share_of` gave.
         free: rows that nobody holds, for whatever purpose.
+        config: the section `data.server_unlabelled`.
+        seed: the scenario's, used where the section has none.
     """
     if config.file is not None:
         return np.zeros(0, np.int64)
@@ -74,7 +76,15 @@ def expect_some(scenario: Scenario, rows: NDArray[np.int64], needs: Collection[s
 
 
 def of_file(config: ServerUnlabelled, kind: InputKind, seed: int) -> NDArray[Any]:
-    """[n, ...] the samples of the file, in the form in which the kind stores its own.
+    """The samples of the file, in the form in which the kind stores its own.
+
+    Args:
+        config: the section `data.server_unlabelled`, whose `file` is set.
+        kind: of the data set's inputs.
+        seed: the scenario's, of the draw where the file has more than `most`.
+
+    Returns:
+        [n, ...].
 
     Raises:
         ScenarioError: for a file that is not there, or whose samples are not of the data set's kind.

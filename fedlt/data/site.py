@@ -83,7 +83,13 @@ class Rows:
         return Rows(self.inputs, targets, torch.cat([self.index, other.index]))
 
     def batch(self, positions: Tensor, augment: str = "none", generator: torch.Generator | None = None) -> Batch:
-        """The batch at `positions` (in 0..n-1), augmented where asked for."""
+        """Some of the rows as the model takes them.
+
+        Args:
+            positions: [B] in 0..n-1.
+            augment: a word of `local.augment`.
+            generator: of the augmentation's draws; None: PyTorch's own.
+        """
         rows = self.index[positions]
         return Batch(self.inputs.take(rows, augment, generator), self.targets[rows], positions)
 
@@ -255,6 +261,8 @@ class Site:
         The model is in evaluation mode, and no gradient is kept: features, losses and statistics are taken this way.
 
         Args:
+            of: what is taken of a batch.
+            chunk: samples of a batch at most; the result does not depend on it but for rounding.
             data: other rows instead.
             augmented: by a new draw of what the training applies; else as they are.
         """

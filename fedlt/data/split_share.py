@@ -38,8 +38,14 @@ def check_share(share: float | None, where: str, split: str, found: bool, lacks:
     """Refuse a share beside a test set, and a data set that has neither.
 
     Args:
+        share: `data.test_share`; None: not set.
+        where: the source, in words.
+        split: the name of the test set.
         found: whether there is a test set.
         lacks: what is missing without one, as a verb and its object.
+
+    Raises:
+        ScenarioError: under `data.test_share` for the former, under `data.name` for the latter.
     """
     if share is not None and found:
         raise refuse(f"has no effect: {where} has a test set ({split}); remove it", KEY)

@@ -96,7 +96,14 @@ def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 
 def gathered(array: NDArray[Any], rows: NDArray[np.int64], place: Path | None, name: str) -> NDArray[Any]:
-    """The rows of an array, in a file where they are many (see `RowWriter`)."""
+    """Some rows of an array, in a file where they are many (see `RowWriter`).
+
+    Args:
+        array: [N, ...], read piece by piece.
+        rows: int64 [n].
+        place: folder of the file; None: memory.
+        name: of the file.
+    """
     writer = RowWriter(len(rows), array.shape[1:], array.dtype, place, name)
     step = max(1, PIECE * len(array) // max(1, array.nbytes))
     for start in range(0, len(rows), step):

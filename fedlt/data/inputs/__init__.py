@@ -35,7 +35,16 @@ EXPECTED = (
 
 
 def read(name: str, train: Given, test: Given) -> tuple[InputKind, NDArray[Any], NDArray[Any]]:
-    """The kind of a data set's inputs, and both splits as they are stored. Raises `ScenarioError`."""
+    """The kind of a data set's inputs, and both splits as they are stored.
+
+    Args:
+        name: of the data set, for messages.
+        train: its inputs as the source has them; the kind is fitted to them.
+        test: likewise.
+
+    Raises:
+        ScenarioError: for splits of two kinds or types, and for what the kind refuses.
+    """
     if _type_of(train) != _type_of(test) or _kind_of(name, train) is not _kind_of(name, test):
         types = " and ".join(
             f"{given.x.dtype} {list(given.x.shape)} ({split})" for given, split in ((train, "training"), (test, "test"))
@@ -50,7 +59,12 @@ def described(kind: InputKind) -> dict[str, Any]:
 
 
 def restored(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> InputKind:
-    """The kind that was described so, and whose arrays these are."""
+    """The kind of inputs that a cache entry holds.
+
+    Args:
+        description: what its `meta` gave, and its name as `kind`.
+        arrays: what its `arrays` gave, by name.
+    """
     meta = dict(description)
     name = meta.pop("kind")
     return next(kind for kind in KINDS if kind.name == name).restored(meta, arrays)

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
 
 def checked_mask(name: str, split: str, given: Given) -> NDArray[np.bool_]:
-    """[N, L] which steps of x [N, L, ...] are real; all of them where no mask is given. Raises `ScenarioError`."""
+    """Which steps of a split's inputs are real.
+
+    Args:
+        name: of the data set, for messages.
+        split: `training` or `test`, likewise.
+        given: inputs x [N, L, ...], and their mask or None.
+
+    Returns:
+        bool [N, L]; all True where no mask is given.
+
+    Raises:
+        ScenarioError: for a mask of another shape, and for one that leaves a sample without a step.
+    """
     shape = given.x.shape[:2]
     if given.mask is None:
         return np.ones(shape, np.bool_)
@@ -38,7 +50,15 @@ def checked_mask(name: str, split: str, given: Given) -> NDArray[np.bool_]:
 
 
 def padded(ids: NDArray[Any], lengths: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Rows of different lengths, one after the other in `ids`, as rows of one length [N, L] and a mask."""
+    """Rows of different lengths as rows of one length.
+
+    Args:
+        ids: [sum of the lengths] the rows, one after the other.
+        lengths: [N] of the rows.
+
+    Returns:
+        [N, L], 0 behind a row's end, and the mask [N, L] of what is real.
+    """
     mask = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
     x = np.zeros(mask.shape, ids.dtype)
     x[mask] = ids
@@ -51,7 +71,13 @@ def used_length(*masks: NDArray[np.bool_]) -> int:
 
 
 def resized(x: NDArray[Any], length: int, padding: Any) -> NDArray[Any]:
-    """[N, length, ...]: cut, or padded at the end."""
+    """Sequences of another length: cut, or padded at the end.
+
+    Args:
+        x: [N, L, ...].
+        length: that they are to have.
+        padding: what fills the end.
+    """
     if x.shape[1] >= length:
         return np.ascontiguousarray(x[:, :length])
     more = np.full((len(x), length - x.shape[1], *x.shape[2:]), padding, x.dtype)
@@ -59,11 +85,17 @@ def resized(x: NDArray[Any], length: int, padding: Any) -> NDArray[Any]:
 
 
 def fitted(x: NDArray[Any], mask: NDArray[np.bool_], length: int, shorter: bool, padding: Any) -> NDArray[Any]:
-    """New samples [N, length, ...] of a kind whose sequences are of this length;
+    """New samples as a kind stores them whose sequences are of one length.
 
     Args:
+        x: [N, L, ...].
         mask: [N, L].
+        length: that of the kind.
         shorter: whether the kind knows shorter ones.
+        padding: what the kind has where a sequence has ended.
+
+    Returns:
+        [N, length, ...].
 
     Raises:
         FedLTError: for samples that it does not know.

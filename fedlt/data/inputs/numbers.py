@@ -48,7 +48,19 @@ def fitted(name: str, given: Given, fit: Fit, place: Path | None, file: str) -> 
 
 
 def pixels(name: str, x: NDArray[Any], place: Path | None, file: str) -> NDArray[np.uint8]:
-    """Numbers as uint8: 0..1 in decimal numbers times 255, rounded; whole ones in 0..255 as they are."""
+    """Pictures that are numbers, as uint8.
+
+    Decimal numbers in 0..1 are multiplied by 255 and rounded; whole ones in 0..255 are taken as they are.
+
+    Args:
+        name: of the data set, for messages.
+        x: [N, ...], of any type of numbers; read piece by piece.
+        place: folder for a large result; None: memory.
+        file: its name there.
+
+    Raises:
+        ScenarioError: for numbers of another range, and NaN.
+    """
     low, high, fractions = np.inf, -np.inf, False
     for piece in pieces(x):
         low, high = min(low, piece.min()), max(high, piece.max())

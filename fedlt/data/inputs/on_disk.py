@@ -65,7 +65,13 @@ class OnDisk:
 
 
 def opened(kind: InputKind, array: NDArray[Any], device: Any) -> Inputs:
-    """The inputs of a stored split (`InputKind.open`); on the CPU, those of a large mapped array stay on the disk."""
+    """The inputs of a stored split (`InputKind.open`).
+
+    Args:
+        kind: of the inputs.
+        array: [N, ...] of the split; on the CPU a large one that is mapped from a file stays on the disk.
+        device: where batches are wanted; to one that is not the CPU all is copied.
+    """
     on_cpu = str(device).partition(":")[0] == "cpu"
     large = on_cpu and array.nbytes > RESIDENT and hasattr(os, "preadv")
     if large and isinstance(array, np.memmap) and file_of(array) is not None:

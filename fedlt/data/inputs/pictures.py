@@ -82,6 +82,10 @@ def stack(name: str, images: Iterable[Image], count: int, fit: Fit, place: Path 
     """uint8 [count, H, W, C]: C = 1 where all pictures are gray, else 3.
 
     Args:
+        name: of the data set, for messages.
+        images: as many as `count`, opened one at a time.
+        count: N.
+        fit: brings them to one size.
         place, file: where a large array is put (`fedlt.data.stored.RowWriter`), so that one picture at a time is in
             memory.
 
@@ -112,7 +116,16 @@ def stack(name: str, images: Iterable[Image], count: int, fit: Fit, place: Path 
 
 
 def eight_bit(name: str, row: int, image: Image) -> Image:
-    """The picture as 8-bit gray (L) or RGB; the lower 8 of 16 bits are dropped, and so is transparency."""
+    """The picture as 8-bit gray (L) or RGB; the lower 8 of 16 bits are dropped, and so is transparency.
+
+    Args:
+        name: of the data set, for the message.
+        row: of the picture, likewise.
+        image: in any mode of Pillow.
+
+    Raises:
+        ScenarioError: for a mode that has no such form.
+    """
     import PIL.Image
 
     if image.mode in _GRAY:
@@ -128,7 +141,17 @@ def eight_bit(name: str, row: int, image: Image) -> Image:
 
 
 def in_colour(array: NDArray[np.uint8], count: int, place: Path | None, file: str) -> RowWriter:
-    """Gray pictures [n, H, W, 1] as the first of `count` in RGB."""
+    """Gray pictures as the first of an array of pictures in RGB.
+
+    Args:
+        array: uint8 [n, H, W, 1].
+        count: pictures that the array will have.
+        place: folder for a large array; None: memory.
+        file: its name there.
+
+    Returns:
+        The writer, to which the others are appended.
+    """
     writer = RowWriter(count, (*array.shape[1:3], 3), np.uint8, place, file)
     for piece in pieces(array):
         writer.append(np.repeat(piece, 3, axis=3))
@@ -138,7 +161,13 @@ def in_colour(array: NDArray[np.uint8], count: int, place: Path | None, file: st
 def same_channels(
     train: NDArray[np.uint8], test: NDArray[np.uint8], place: Path | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both in colour if one of them is."""
+    """Both splits in colour if one of them is.
+
+    Args:
+        train: uint8 [N, H, W, C], with C of 1 or 3.
+        test: likewise.
+        place: folder for large arrays; None: memory.
+    """
     if train.shape[3] == test.shape[3]:
         return train, test
     if train.shape[3] == 1:

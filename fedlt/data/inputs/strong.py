@@ -19,8 +19,14 @@ RECOLOURED, GRAY = 0.8, 0.2  # shares of the images
 
 
 def zoomed(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """[B, C, H, W] a random crop of each image, brought back to its size by bilinear interpolation; half of
-    them are mirrored.
+    """A random crop of each image, brought back to its size by bilinear interpolation; half of them are mirrored.
+
+    Args:
+        x: [B, C, H, W], of decimal numbers.
+        generator: of the draws, on the images' device; None: PyTorch's own.
+
+    Returns:
+        [B, C, H, W].
     """
     count, device = len(x), x.device
     draws = torch.rand(5, count, generator=generator, device=device)
@@ -40,6 +46,8 @@ def recolour(x: Tensor, white: float, generator: torch.Generator | None) -> None
 
     Args:
         x: [B, C, H, W] in 0..white.
+        white: the largest value that a pixel can have.
+        generator: of the draws, on the images' device; None: PyTorch's own.
     """
     count = len(x)
     draws = torch.rand(5, count, 1, 1, 1, generator=generator, device=x.device)

@@ -119,7 +119,15 @@ class TextKind(TokenKind):
 def tokens_of(
     recipe: Tokenizer, texts: Iterable[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64], int]:
-    """Ids [N, L] of texts and their mask, how many tokens each text has in all [N], and how many texts have none."""
+    """Texts as token ids.
+
+    Args:
+        recipe: of the tokenizer, which cuts long texts.
+        texts: read once.
+
+    Returns:
+        Ids [N, L] and their mask, how many tokens each text has in all [N], and how many texts have none.
+    """
     ids: list[NDArray[np.int32]] = []
     lengths, totals, bare = [], [], 0
     for text in texts:

@@ -38,7 +38,10 @@ def dirichlet_cuts(
     None where the shares are undefined: the draws underflow, or all clients with a share are full.
 
     Args:
+        draws: NumPy's old generator, so that the draws are those of the official code.
         labels: int64 [N].
+        clients: K.
+        alpha: of the Dirichlet distribution over clients; the smaller, the fewer clients hold a class.
         full: clients that hold as many samples get nothing of further classes, but for the rounding's rest, which the
             last client gets; None: there is no such bound.
         shuffle: deal the samples of a class in random order, drawn before its shares; else as they stand.
@@ -66,14 +69,32 @@ def dirichlet_cuts(
 
 
 def cut_sizes(shares: NDArray[np.float64], samples: int) -> NDArray[np.int64]:
-    """Samples of each client, int64 [K], which sum to `samples`: cut at the cumulated shares, rounded down."""
+    """Samples of each client of one class, cut at the cumulated shares, rounded down.
+
+    Args:
+        shares: [K], which sum to 1.
+        samples: of the class.
+
+    Returns:
+        int64 [K], which sum to `samples`.
+    """
     ends = (np.cumsum(shares) * samples).astype(np.int64)
     ends[-1] = samples
     return np.diff(ends, prepend=0)
 
 
 def redrawn(draw: Callable[[], Owner | None], clients: int, least: int, attempts: int = ATTEMPTS) -> Owner | None:
-    """The first draw in which every client has `least` samples; None where none of the attempts gives one."""
+    """The first draw in which every client has enough samples.
+
+    Args:
+        draw: gives int64 [N] owners; None: this draw failed.
+        clients: K.
+        least: samples of the smallest client.
+        attempts: draws at most.
+
+    Returns:
+        Its owners; None where no attempt gives one, which `no_draw` puts into words.
+    """
     for _ in range(attempts):
         owner = draw()
         if owner is not None and occurrences(owner, clients).min() >= least:

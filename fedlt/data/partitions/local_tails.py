@@ -168,13 +168,26 @@ class ShiftedTail:
 
 
 def tail_weights(ranks: int, factor: float) -> NDArray[np.float64]:
-    """Shares of a client's samples by rank, [ranks], falling exponentially from the first to 1 / factor of it."""
+    """Shares of a client's samples by rank, falling exponentially.
+
+    Args:
+        ranks: classes that the client has.
+        factor: of the first share to the last.
+
+    Returns:
+        [ranks], which sum to 1.
+    """
     falling = np.exp(-np.arange(ranks) * np.log(factor) / max(1, ranks - 1))
     return falling / falling.sum()
 
 
 def largest(most: int, enough: Callable[[int], bool], samples: int) -> int:
     """The largest size, up to `most`, for which the classes have enough samples, by bisection.
+
+    Args:
+        most: the largest size that is tried.
+        enough: whether the classes have enough samples for clients of a size; what holds for one holds below it.
+        samples: N, for the message.
 
     Raises:
         ScenarioError: where one sample is too much.

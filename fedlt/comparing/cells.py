@@ -49,7 +49,15 @@ class Cell:
 
 
 def paired(differences: Sequence[float], level: float = 0.95) -> Paired:
-    """Student's confidence interval of the mean of n differences: mean ± t(n - 1) * std / sqrt(n)."""
+    """Student's confidence interval of the mean of n differences: mean ± t(n - 1) * std / sqrt(n).
+
+    Args:
+        differences: n, one for each seed that both have.
+        level: of confidence, in (0, 1).
+
+    Returns:
+        NaN bounds for fewer than two differences, and a NaN mean for none.
+    """
     # Equal runs may differ by the rounding of a mean, which is no difference at whatever confidence.
     d = np.round(np.asarray(differences, dtype=np.float64), 12)
     n = len(d)

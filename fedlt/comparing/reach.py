@@ -74,7 +74,15 @@ class Goal:
 
 
 def simulated(run: Run, round: float) -> float:
-    """Seconds on the clients' devices up to the end of a round; NaN where they have no clock."""
+    """Seconds on the clients' devices up to the end of a round.
+
+    Args:
+        run: with or without a clock (`federation.clock`).
+        round: its number; NaN: a round that was never reached.
+
+    Returns:
+        NaN where there is no clock, or no round.
+    """
     rounds = run.rounds
     if SECONDS not in rounds or math.isnan(round):
         return math.nan

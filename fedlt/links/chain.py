@@ -177,7 +177,16 @@ class Chain:
     def receive(
         self, server: Server, sampled: Sequence[int], updates: list[Update], memories: Sequence[Memory]
     ) -> Arrival:
-        """The round as the strategy gets it: its updates, and further columns of the round table."""
+        """The round as the strategy gets it: its updates, and further columns of the round table.
+
+        The links see it in the reverse of the order in which they sent.
+
+        Args:
+            server: as strategies see it, before they aggregate.
+            sampled: ids of the whole cohort, with those who did not take part.
+            updates: that have arrived, of single clients or sums over several.
+            memories: of the links, in their order.
+        """
         arrival = Arrival(self.setting, server, tuple(sampled), updates, columns=dict.fromkeys(COUNTS, 0))
         for place, link in reversed(list(enumerate(self.links))):
             arrival.memory, arrival.sums = memories[place], _taken(place, arrival.updates)

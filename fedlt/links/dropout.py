@@ -31,6 +31,14 @@ class Dropout(Link):
 
 
 def chosen(seed: int, purpose: str, round: int, cohort: Sequence[int], chance: float) -> set[int]:
-    """Those of the cohort whom a fault meets: one draw for each client, whatever other faults there are."""
+    """Those of the cohort whom a fault meets: one draw for each client, whatever other faults there are.
+
+    Args:
+        seed: the scenario's.
+        purpose: of the draws, a word that keeps the faults apart.
+        round: from 1 on.
+        cohort: ids, in the order of the draws.
+        chance: of each client, in 0..1.
+    """
     drawn = seeding.generator(seed, purpose, round).random(len(cohort)) < chance
     return {client for client, taken in zip(cohort, drawn, strict=True) if taken}

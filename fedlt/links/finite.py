@@ -20,7 +20,16 @@ class Finite(Link):
         """It has a meaning everywhere."""
 
     def check(self, client: Client, update: Update) -> None:
-        """Raise where what a client would send or keep is not finite, or its weight is not a weight."""
+        """Refuse what is not finite, before it is kept or sent.
+
+        Args:
+            client: whose private weights are looked at, too.
+            update: with the weighted sum, the extras and the values that it would send.
+
+        Raises:
+            ValueError: for a weight that is negative or not finite.
+            FloatingPointError: for weights, extras and values that are not finite.
+        """
         if not math.isfinite(update.weight) or update.weight < 0:
             raise ValueError(f"expected a finite weight >= 0, got {update.weight}")
         if not (is_finite(update.total) and is_finite(client.flat.private)):

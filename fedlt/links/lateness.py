@@ -62,9 +62,14 @@ class Lateness(Link):
 
 
 def hold(update: Update, weights: Tensor, trainable: int, due: int, factor: float) -> Held:
-    """An update of one client that began from `weights` [S]; it arrives in round `due` with `factor` of its weight.
+    """An update of one client that is kept for a later round, with the weighted change in its trainable part.
 
-    The trainable part of what is held is the weighted change.
+    Args:
+        update: as it has arrived.
+        weights: [S] from which the client began.
+        trainable: T, the first of these, which are trained.
+        due: the round in which it arrives.
+        factor: of its weight, for being late.
     """
     total = update.total.clone()
     total[:trainable] -= update.weight * weights[:trainable]
@@ -74,7 +79,13 @@ def hold(update: Update, weights: Tensor, trainable: int, due: int, factor: floa
 
 
 def arrive(held: Held, weights: Tensor, trainable: int) -> Update:
-    """The update as if its client had begun from `weights` [S], the first `trainable` of which are trained."""
+    """A kept update as if its client had begun from the present weights.
+
+    Args:
+        held: what `hold` gave; its total is changed in place.
+        weights: [S] of the model now.
+        trainable: T, the first of these, which are trained.
+    """
     update = held.update
     update.total[:trainable] += update.weight * weights[:trainable]
     return update

@@ -81,6 +81,7 @@ class Held:
 
     Attributes:
         due: the round in which it arrives.
+        update: its client's, with the change of the trained weights in place of the weights.
     """
 
     due: int

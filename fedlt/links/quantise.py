@@ -55,6 +55,9 @@ def quantised(values: Tensor, bits: int, bucket: int, noise: Tensor | None) -> T
     """[N] values as whole multiples of their bucket's step.
 
     Args:
+        values: [N] a client's change.
+        bits: of each number, with its sign.
+        bucket: numbers that share a step; the last bucket may have fewer.
         noise: [N] in [0, 1); None: to the nearest.
     """
     levels = 2 ** (bits - 1) - 1

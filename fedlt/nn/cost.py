@@ -15,7 +15,12 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.RNNBase)
 
 
 def multiply_adds(model: nn.Module, inputs: InputKind) -> int:
-    """Multiplications with weights in one pass of one sample, over linear, convolutional and recurrent layers."""
+    """Multiplications with weights in one pass of one sample, over linear, convolutional and recurrent layers.
+
+    Args:
+        model: is passed once, in evaluation mode, and is then as it was.
+        inputs: whose example is passed: for sequences, one of full length.
+    """
     total = 0
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:

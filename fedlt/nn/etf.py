@@ -53,6 +53,11 @@ def sparse_etf(
     Without sparsity it is the dense simplex. The result is kept in this process and in the cache's folder.
 
     Args:
+        num_classes: C.
+        feature_dim: d.
+        sparsity: share of the entries that are zero, in [0, 1).
+        norm: of each row.
+        seed: of orientation and zeros.
         recipe: `official` takes 10,000 steps from the masked simplex, and its norms come out up to 1 % too large;
             `fast` scales the rows to the norm, which the official code spends most of its steps on, takes 500 and
             scales again.

@@ -43,7 +43,15 @@ def joint_uncertainty(each: Tensor) -> Tensor:
 
 
 def fuse(each: Tensor, eta: float) -> Prediction:
-    """Logits weighted by the softmax over experts of w_i / eta, w_i being the uncertainty left before expert i."""
+    """Logits weighted by the softmax over experts of w_i / eta, w_i being the uncertainty left before expert i.
+
+    Args:
+        each: [M, B, C] logits of the experts, in the order in which they were asked.
+        eta: temperature; small: the first expert decides.
+
+    Returns:
+        Logits [B, C], and the uncertainty [B] that is left after the last expert.
+    """
     left = joint_uncertainty(each)
     weights = torch.softmax(left[:-1] / eta, 0)
     return Prediction((weights[..., None] * each.float()).sum(0), left[-1])

@@ -92,6 +92,8 @@ def cascade(
     """Experts one after the other, each on the samples for which another one was wanted.
 
     Args:
+        model: whose backbone is `Experts`.
+        x: inputs [B, ...], or what stands for them.
         fuse: [M', B, C] logits of the experts asked so far to their joint prediction.
         more: (index of the last expert asked, its features [B, D], the joint prediction) to [B] bool.
     """

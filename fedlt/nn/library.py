@@ -63,6 +63,9 @@ def prepared(
     """The encoder behind the step from the data set's pixels to its own; grey pictures are repeated in three channels.
 
     Args:
+        encoder: takes [B, 3, H, W], standardised by the moments.
+        inputs: pictures of one or three channels, which arrive standardised by the data set's own moments.
+        size: pixels to which height and width are brought; None: they stay.
         moments: mean and standard deviation of the pixels 0..1 that it was trained on.
 
     Raises:

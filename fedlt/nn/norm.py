@@ -19,6 +19,11 @@ PyTorch's own layers, and others whose class has `Norm` in its name."""
 def expanded(model: nn.Module, patterns: Sequence[str], tensors: Iterable[str]) -> tuple[str, ...]:
     """The patterns, with the names of those tensors that stand for `NORMALISATION`.
 
+    Args:
+        model: whose layers are looked at.
+        patterns: of tensor names, `NORMALISATION` among them or not.
+        tensors: names of all tensors of the model.
+
     Raises:
         ValueError: where the model has no such layer.
     """

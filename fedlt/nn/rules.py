@@ -64,7 +64,16 @@ def rules_of(clauses: Clauses) -> list[Rule]:
 
 
 def votes(rules: Iterable[Rule], features: Collection[int], classes: int) -> list[int]:
-    """[C] what the rules say of a sample that has these features."""
+    """What rules say of a sample: the sum of the weights of those that hold.
+
+    Args:
+        rules: of one model.
+        features: numbers of those that the sample has.
+        classes: C.
+
+    Returns:
+        [C] whole numbers; the largest is predicted.
+    """
     held = [rule.weights for rule in rules if rule.holds(features)]
     return [sum(weights[label] for weights in held) for label in range(classes)]
 

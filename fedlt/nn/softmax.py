@@ -19,7 +19,17 @@ def extend(features: Tensor) -> Tensor:
 
 
 def fresh_head(classes: int, dim: int, rng: np.random.Generator, like: Tensor) -> Tensor:
-    """[C, D + 1] PyTorch's initialisation, uniform within 1 / sqrt(D); with the type and device of `like`."""
+    """A head by PyTorch's initialisation, uniform within 1 / sqrt(D).
+
+    Args:
+        classes: C.
+        dim: D of the features.
+        rng: draws it, so that the head is the same on every device.
+        like: gives type and device.
+
+    Returns:
+        [C, D + 1], the last column being the biases.
+    """
     return torch.from_numpy(rng.uniform(-1, 1, (classes, dim + 1)) * dim**-0.5).to(like)
 
 
@@ -35,7 +45,16 @@ def logits(features: Tensor, head: Tensor) -> Tensor:
 
 
 def gradient(extended: Tensor, y: Tensor, head: Tensor) -> Tensor:
-    """[..., C, D + 1] gradient of the mean cross-entropy of the head on extended features [..., n, D + 1]."""
+    """Gradient of a head's mean cross-entropy, for one set of features or several at once.
+
+    Args:
+        extended: [..., n, D + 1] features, the last of which is 1 (`extend`).
+        y: int64 [..., n].
+        head: [C, D + 1].
+
+    Returns:
+        [..., C, D + 1].
+    """
     error = (extended @ head.T).softmax(-1) - F.one_hot(y, len(head))
     return error.transpose(-1, -2) @ extended / extended.shape[-2]
 
@@ -43,10 +62,22 @@ def gradient(extended: Tensor, y: Tensor, head: Tensor) -> Tensor:
 def regress(
     features: Tensor, y: Tensor, head: Tensor, rng: np.random.Generator, epochs: int, lr: float, batch: int
 ) -> Tensor:
-    """[C, D + 1] the head after so many epochs of gradient descent on shuffled batches of features [n, D].
+    """A head after gradient descent on shuffled batches; the one given stays as it is.
 
     Thousands of tiny steps: what takes time is calling, so that each step is few calls into memory that stays. Scores
     are [C, B], not [B, C]: PyTorch's softmax over few classes is several times as quick where they are the rows.
+
+    Args:
+        features: [n, D].
+        y: int64 [n].
+        head: [C, D + 1] where it begins.
+        rng: shuffles each epoch anew.
+        epochs: passes over the features.
+        lr: of every step.
+        batch: features of a step; the last of an epoch may have fewer.
+
+    Returns:
+        [C, D + 1].
     """
     extended, head = extend(features), head.clone()
     wanted = F.one_hot(y, len(head)).T.to(extended).contiguous()

@@ -22,6 +22,11 @@ def attempt(job: Job, out: Path, force: bool, view: Listener, grids: Grids, shar
     """Run one job; whether it went well. Ctrl-C goes through.
 
     Args:
+        job: of the grid.
+        out: folder of runs.
+        force: start over where there is a run of it.
+        view: hears of rounds, evaluations, the end and the failure.
+        grids: gives the workers.
         share: whether it may take what another has trained.
     """
     view.started(job)

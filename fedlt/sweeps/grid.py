@@ -28,6 +28,8 @@ class Job:
 
     Attributes:
         label: the keys that the grid varies, `strategy=fedprox local.lr=0.1`.
+        scenario: checked, with its seed.
+        command: what would run it alone, kept in the run's folder.
         track: names of the trackers that follow it.
         keep: whether it keeps what it trained for others (`fedlt.sweeps.sharing`).
     """

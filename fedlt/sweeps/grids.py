@@ -57,7 +57,14 @@ class Grids:
             Thread(target=_hold_ray, args=(*wanted, self._ray[1], self._ended), daemon=True).start()
 
     def get(self, backend: str, scenario: Scenario, federation: Federation) -> LocalGrid:
-        """The grid for one run, its workers holding the run's data."""
+        """The grid for one run, its workers holding the run's data. Processes of the run before are ended, those of Ray
+        stay.
+
+        Args:
+            backend: `inline`, `processes` or `ray`.
+            scenario: of the run.
+            federation: its data, which forked workers share with this process.
+        """
         if backend == "inline":
             from clients.app import app
             from clients.host import install

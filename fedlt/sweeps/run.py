@@ -115,9 +115,21 @@ def run_scenario(
     """Run a checked scenario, go on with what was stopped, or return the finished run of it.
 
     Args:
+        scenario: checked.
+        out: folder of runs; the run's own is in it.
+        console: says how far it is.
+        force: start over, whatever there is.
+        command: kept in the run's folder.
+        grids: gives the workers; whoever made it closes it.
+        track: names or objects of trackers.
+        resume_from: the round whose checkpoint to go on from; None: the last one.
+        callbacks: objects that hear of rounds and evaluations.
         name: the run's from now on; the one that it has already unless given.
         keep: keep what it trains for others, whatever the scenario says.
         share: take what another has trained; it does unless it starts over.
+
+    Raises:
+        ScenarioError: for what does not fit together, before anything starts.
     """
     name = checked_name(name) if name else ""
     if force and resume_from is not None:
@@ -185,6 +197,11 @@ def forget(scenarios: Iterable[Scenario], out: Path) -> None:
 def pick_backend(scenario: Scenario, federation: Federation, parts: Assembly) -> str:
     """The backend that `auto` stands for: this process for short runs and for a single worker, Ray for GPUs and where
     there is a cluster, else processes.
+
+    Args:
+        scenario: whose `resources.backend` is asked for.
+        federation: says how much there is to compute.
+        parts: of the run; the model's arithmetic is counted.
 
     Raises:
         ScenarioError: where the chosen one does not fit.

@@ -128,9 +128,18 @@ def followed(jobs: Iterable[Job], track: Track) -> list[Job]:
 
 
 def run_jobs(jobs: Sequence[Job], out: Path, parallel: int | str, force: bool, view: View) -> Sweep:
-    """Run the jobs that are not finished; `view` hears of everything.
+    """Run the jobs that are not finished.
 
-    Jobs of one name raise ValueError: by their names they are told apart.
+    Args:
+        jobs: of a grid, each with a name of its own.
+        out: folder of runs.
+        parallel: runs side by side; `auto`: see `how_many`.
+        force: run those that are finished, too.
+        view: hears of everything.
+
+    Raises:
+        ValueError: for jobs of one name: by their names they are told apart.
+        ScenarioError: where none of them fits.
     """
     refuse_taken("server", "clients")
     names = [job.name for job in jobs]
@@ -245,6 +254,8 @@ def how_many(jobs: Sequence[Job], parallel: int | str, backends: Mapping[str, st
     of several workers.
 
     Args:
+        jobs: that are left to run.
+        parallel: a number, or `auto`.
         backends: as `check` finds them.
     """
     if not jobs:

@@ -87,7 +87,17 @@ class ServerTrainer:
 
 
 def passes(rng: np.random.Generator, samples: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """[count] positions in 0..samples-1: one shuffled pass after the other, the last of them cut short."""
+    """Positions of samples: one shuffled pass after the other, the last of them cut short.
+
+    Args:
+        rng: shuffles each pass anew.
+        samples: n.
+        count: positions in all.
+        device: where they are wanted.
+
+    Returns:
+        int64 [count] in 0..n-1.
+    """
     rounds = -(-count // samples)
     order = np.concatenate([rng.permutation(samples) for _ in range(rounds)]) if count else np.empty(0, np.int64)
     return torch.from_numpy(order[:count]).to(device)
@@ -97,6 +107,12 @@ def batches(rng: np.random.Generator, rows: Rows, size: int, steps: int) -> Iter
     """So many batches of so many samples, which may end one pass over the rows and begin the next.
 
     A batch has at most as many samples as there are rows. Labels of `server.unlabelled` are -1.
+
+    Args:
+        rng: shuffles each pass anew.
+        rows: what the server holds.
+        size: samples of a batch.
+        steps: batches in all.
     """
     size = min(size, len(rows))
     for positions in passes(rng, len(rows), size * steps, rows.index.device).split(size):

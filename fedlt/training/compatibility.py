@@ -55,7 +55,16 @@ def expect_stages(learner: Learner) -> None:
 
 
 def expect_meaning(strategy: Strategy, learner: Learner, name: str) -> None:
-    """Refuse a learner that the strategy would ignore, or that has no meaning there."""
+    """Refuse a learner that the strategy would ignore, or that has no meaning there.
+
+    Args:
+        strategy: says which parts of a learner it uses (`learner_parts`).
+        learner: may refuse strategies, too (`obstacle`).
+        name: of the learner, as the scenario has it.
+
+    Raises:
+        ScenarioError: under `learner`.
+    """
     kind, used = type(strategy).__name__, strategy.learner_parts
     if "loss" not in used and name != "cross_entropy":
         reason = f"{kind} trains by losses of its own and would ignore {name}"

@@ -55,6 +55,8 @@ class TorchOptimizer:
         """Train these parameters from now on.
 
         Args:
+            names: of parameters.
+            lr: learning rate.
             kept: the state to go on with, as `kept` gave it; empty: none.
             factors: of each one's learning rate; None: all one.
         """

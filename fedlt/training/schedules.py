@@ -68,11 +68,14 @@ class OfTorch:
 
 
 def over_the_run(kind: str, warmup: float, progress: float) -> float:
-    """Factor of the learning rate at `progress` in [0, 1]: it rises linearly over `warmup`, then follows its kind.
+    """Factor of the learning rate: it rises linearly over the warm-up, then follows its kind.
 
-    - constant: 1
-    - cosine: half a cosine from 1 to 0 over what is left
-    - step: 0.01 from 0.8 on, 0.0001 from 0.9 on
+    - constant: 1 - cosine: half a cosine from 1 to 0 over what is left - step: 0.01 from 0.8 on, 0.0001 from 0.9 on
+
+    Args:
+        kind: one of these.
+        warmup: share of the run, in [0, 1).
+        progress: share of the run that is done, in [0, 1].
     """
     if progress < warmup:
         return progress / warmup
@@ -87,6 +90,9 @@ def factors(chosen: Choice, lr: float, rounds: int, length: int | None = None) -
     """Factors of `lr` in the first rounds, as PyTorch's own scheduler gives them; as many as it has, at most `rounds`.
 
     Args:
+        chosen: a scheduler of PyTorch with its keys.
+        lr: to which the factors refer.
+        rounds: how many are asked for.
         length: stands for the key of `LENGTH` where that is null.
     """
     import torch

@@ -31,8 +31,14 @@ def descend(
     """One step in place, on tensors that match in shape. The velocity after it, None without momentum.
 
     Args:
+        weights: changed in place.
+        gradients: of these, in the same order and shapes.
         velocity: what the step before returned; None where there was none. The gradients are used up: after a first
             step they are the velocity.
+        lr: learning rate.
+        momentum: 0: none, and no velocity.
+        weight_decay: times the weights, added to the gradients.
+        nesterov: look ahead by the momentum.
         factors: of the rate, one a tensor; None: all one.
     """
     if weight_decay:
@@ -94,6 +100,8 @@ class SGD:
         """Train these parameters from now on.
 
         Args:
+            names: of parameters; those of the reset before cost nothing.
+            lr: learning rate.
             kept: the momentum to go on with, as `kept` gave it; empty: none.
             factors: of each one's learning rate; None: all one.
         """

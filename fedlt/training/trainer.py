@@ -32,10 +32,12 @@ KEPT = "trainer/"  # what begins the names under which a site keeps its optimise
 
 @dataclass
 class Work:
-    """What was done: loss_sum is the sum over samples, as a tensor so that a GPU need not be waited for.
+    """What was done.
 
     Attributes:
+        loss_sum: sum over samples; a tensor, so that a GPU need not be waited for.
         samples: seen by the loss.
+        steps: of all clients together.
         backward_samples: passed through the backbone forward and backward, further views included.
         forward_samples: passed through it forward only (features, predictions on training data).
     """
@@ -47,11 +49,13 @@ class Work:
     forward_samples: int = 0
 
     def count(self, loss: Tensor, clients: int, batch: int, backward: int | None = None) -> None:
-        """A step of each of `clients` clients on `batch` samples;
+        """Note a step of each of some clients.
 
         Args:
             loss: the sum of their mean losses.
-            backward: those that passed the backbone forward and backward; all of them unless given.
+            clients: how many took it, one unless they train together.
+            batch: samples of each.
+            backward: samples that passed the backbone forward and backward; None: all of them.
         """
         self.loss_sum += loss.detach().float() * batch
         self.samples += clients * batch
@@ -304,6 +308,8 @@ def cut(order: Tensor, size: int, last: str) -> list[Tensor]:
     """The batches of a pass [..., n].
 
     Args:
+        order: [..., n] positions in the order of use.
+        size: samples of a batch.
         last: what becomes of a last one of one sample (`local.last_batch`), which layers that normalise over a batch
             refuse; where there is no other batch it stays.
     """

@@ -59,6 +59,9 @@ def expect_passes(model: Net, task: Task, name: str, local: Local, sizes: Iterab
 
     Args:
         model: is used up.
+        task: gives two made-up samples.
+        name: of the model, for messages.
+        local: says how batches are cut.
         sizes: samples of each client.
 
     Raises:

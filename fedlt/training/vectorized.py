@@ -74,7 +74,17 @@ class _StandIn(Client):
 def train_together(
     trainer: Trainer, clients: list[Client], loss: Callable[[Any, Batch], Tensor], shared: Tensor
 ) -> Tensor:
-    """[M, S] shared vectors of M clients with equally many samples, after their local epochs from `shared` [S]."""
+    """Local epochs of several clients at once, each on its own samples and by draws of its own.
+
+    Args:
+        trainer: whose schedule, batches and counts are those of single clients.
+        clients: M, with equally many samples.
+        loss: the strategy's, of a client and a batch.
+        shared: [S] from which all of them begin.
+
+    Returns:
+        [M, S], a vector for each client.
+    """
     first, local, flat = clients[0], trainer.local, trainer.flat
     names = trainer.select(("*",), first.stage.only)
     done = 0

@@ -15,7 +15,7 @@ PACKAGES = ("fedlt", "clients", "server", "strategies")
 MOST_AIRLESS = 0.10
 
 # Lines of docstrings for each line of code, over all packages.
-FEWEST_DOCSTRINGS = 0.32
+FEWEST_DOCSTRINGS = 0.35
 
 
 @pytest.fixture(scope="module")

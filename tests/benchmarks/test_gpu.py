@@ -33,18 +33,23 @@ def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(line for line in path.read_text(encoding="utf-8").splitlines() if line[0] != "#"))
 
 
+def _pages() -> list[str]:
+    """The texts into which committed figures go."""
+    return [page.read_text(encoding="utf-8") for page in tables.PAGES]
+
+
 @pytest.fixture(scope="module")
-def dry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[dict[str, str]], Path, str]]:
-    """Rows of a dry run, their file, and the page before it."""
-    path, page = tmp_path_factory.mktemp("gpu") / "dry.csv", tables.PAGE.read_text(encoding="utf-8")
+def dry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[dict[str, str]], Path, list[str]]]:
+    """Rows of a dry run, their file, and the pages before it."""
+    path, pages = tmp_path_factory.mktemp("gpu") / "dry.csv", _pages()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu, "plan", lambda: iter(DRY))
         patch.setitem(gpu.EXPECTED, "fedlt-ray", 1e9)  # more than any budget
         assert gpu.main(["--dry-run", "--csv", str(path)]) == 0
-    yield table(path), path, page
+    yield table(path), path, pages
 
 
-def test_a_dry_run_measures_and_counts(dry: tuple[list[dict[str, str]], Path, str]) -> None:
+def test_a_dry_run_measures_and_counts(dry: tuple[list[dict[str, str]], Path, list[str]]) -> None:
     bare, inline = dry[0][:2]
     assert float(bare["images_per_second"]) > 0
     assert float(bare["x_bare"]) == 1
@@ -56,21 +61,21 @@ def test_a_dry_run_measures_and_counts(dry: tuple[list[dict[str, str]], Path, st
     assert float(inline["syncs_in_loop"]) == 0
 
 
-def test_workers_give_the_same_model(dry: tuple[list[dict[str, str]], Path, str]) -> None:
+def test_workers_give_the_same_model(dry: tuple[list[dict[str, str]], Path, list[str]]) -> None:
     inline, forked = dry[0][1:3]
     assert inline["hash"] == forked["hash"] != ""
     assert "fedlt-processes of 2 the same model" in section(dry[1])
 
 
-def test_what_fails_or_finds_no_time_is_a_row(dry: tuple[list[dict[str, str]], Path, str]) -> None:
+def test_what_fails_or_finds_no_time_is_a_row(dry: tuple[list[dict[str, str]], Path, list[str]]) -> None:
     refused, late = dry[0][3:]
     assert "batch normalisation" in refused["note"]
     assert late["note"] == "not measured: no time was left"
     assert "\n- cifar-resnet18, fedlt-ray, float32, 4 workers: not measured" in section(dry[1])
 
 
-def test_figures_of_a_dry_run_stay_out_of_the_results(dry: tuple[list[dict[str, str]], Path, str]) -> None:
-    assert tables.PAGE.read_text(encoding="utf-8") == dry[2]
+def test_figures_of_a_dry_run_stay_out_of_the_results(dry: tuple[list[dict[str, str]], Path, list[str]]) -> None:
+    assert _pages() == dry[2]
     for words in (["--dry-run"], ["--dry-run", "--csv", str(gpu.RESULTS)]):
         with pytest.raises(SystemExit):
             gpu.main(words)

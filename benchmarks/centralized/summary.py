@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.centralized.table import markdown
+from benchmarks.centralized.table import markdown, spread
 from benchmarks.tables import fill
 
 HERE = Path(__file__).parent
@@ -33,7 +33,22 @@ def text(name: str) -> str:
     if not path.exists():
         return "Not run yet."
     found = pd.read_csv(path)
+    if name == "multilabel":
+        return several_labels(found)
     return federation(found) if name == "federation" else markdown(found.dropna(subset=["all", "ece"]))
+
+
+def several_labels(found: pd.DataFrame) -> str:
+    """mAP over all classes and by group, and the corrector's finds: mean ± standard deviation, in %."""
+    shown = ("total", "head", "medium", "tail")
+    lines = [f"| setting | method | seeds | {' | '.join(shown)} | recovered right, % | refused |"]
+    lines.append("|---|---|---|" + "---|" * (len(shown) + 2))
+    for (setting, method), part in found.groupby(["setting", "method"], sort=False):
+        number, right = part.found.sum(), part.right.sum()
+        counted = f"{100 * right / number:.0f} of {number / len(part):,.0f}" if number else "-"
+        cells = [*(spread(part[name].to_numpy()) for name in shown), counted, f"{part.refused.mean():,.0f}"]
+        lines.append(f"| {setting} | {method} | {len(part)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def federation(found: pd.DataFrame) -> str:

@@ -55,6 +55,8 @@ def test_no_entry_explains_what_is_not_there(tiny: dict[str, Any], tmp_path: Pat
     assert set(METRICS) <= {*run.final, *asking.final, *ordinal.final, *several.final, *COSTS}
     assert 1 <= asking.final["generic/experts"] <= 3
     known = {f"{table}.{name}" for table, found in TABLES.items() for name in found}
+    of_several = {"clients": several.clients, "classes": several.classes}
+    known |= {f"{table}.{name}" for table, rows in of_several.items() for name in rows}
     assert set(COLUMNS) <= known | {f"rounds.{name}" for name in run.rounds}
 
 

@@ -56,14 +56,14 @@ class EvaluationSets:
             chosen = Chosen(train_inputs, torch.from_numpy(rows).to(self.device))
             self._validation = chosen, targets.take(device=self.device)
 
-        self._held: tuple[int, Tensor, list[TestSet]] | None = None
+        self._sets: tuple[int, Tensor, list[TestSet]] | None = None
 
     def under(self, model: Net, job: Job) -> list[TestSet]:
         """The test set, then the validation set if there is one, under the job's generic model, which is loaded.
 
         Features are kept over the messages of a round.
         """
-        former = self._held
+        former = self._sets
         if former is not None and former[0] == job.round and former[1].data_ptr() == job.shared.data_ptr():
             for test in former[2]:
                 test.encoded.revalidate()
@@ -78,7 +78,7 @@ class EvaluationSets:
             inputs, targets = self._validation
             encoded = Encoded.of(inputs, model, self.chunk, encode)
             sets.append(TestSet(encoded, targets, self.federation.validation.size, validation=True))
-        self._held = job.round, job.shared, sets
+        self._sets = job.round, job.shared, sets
         return sets
 
     def own_rows(self, client: int, work: Work) -> dict[int, Tensor]:
@@ -93,9 +93,9 @@ class EvaluationSets:
 
     def collect_features(self, work: Work, collector: Collector) -> None:
         """Give the features of the work's part of the test set to the statistics that read such."""
-        assert self._held is not None
+        assert self._sets is not None
         clients = work.personal if work.span is not None else []
         rows = [self.federation.tests[client] for client in clients]
-        features = feature_batch(self._held[2][0], work.chunks, clients, rows)
+        features = feature_batch(self._sets[2][0], work.chunks, clients, rows)
         if features is not None:
             collector.add_features(features)

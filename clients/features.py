@@ -88,20 +88,20 @@ def of_rows(
 
 def _rows(federation: Federation, client: int | None) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
     """Name, rows and clients of each split; of the validation set, positions in it stand for rows."""
-    held = federation.clients
+    dealt = federation.clients
     if client is None:
-        whose = np.repeat(np.arange(len(held)), np.diff(held.offsets))
-        order = np.argsort(held.values, kind="stable")
-        parts = {"train": held.values[order], "test": np.arange(len(federation.test_targets))}
+        whose = np.repeat(np.arange(len(dealt)), np.diff(dealt.offsets))
+        order = np.argsort(dealt.values, kind="stable")
+        rows_of = {"train": dealt.values[order], "test": np.arange(len(federation.test_targets))}
         clients = {"train": whose[order]}
     else:
-        parts, clients = {"train": held[client], "test": federation.tests[client]}, {}
-        clients["train"] = np.full(len(parts["train"]), client)
+        rows_of, clients = {"train": dealt[client], "test": federation.tests[client]}, {}
+        clients["train"] = np.full(len(rows_of["train"]), client)
     if federation.validation is not None:
         own = federation.validation
-        parts["validation"] = np.arange(own.size) if client is None else own.clients[client]
+        rows_of["validation"] = np.arange(own.size) if client is None else own.clients[client]
 
-    for name, rows in parts.items():
+    for name, rows in rows_of.items():
         yield name, rows, clients.get(name, np.full(len(rows), NOBODY))
 
 

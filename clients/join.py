@@ -128,8 +128,8 @@ class Newcomers:
         self.worker.context.strategy = trained
         parts = self.worker.context.parts
         headline = next(iter(parts.statistics))
-        found = merged([report.statistics], parts.statistics, parts.task)
-        values = figures({key: one for key, one in found.items() if key[0] == headline}, self.about)
+        statistics = merged([report.statistics], parts.statistics, parts.task)
+        values = figures({key: one for key, one in statistics.items() if key[0] == headline}, self.about)
         return {f"{name}{figure.removeprefix('personal')}": value for figure, value in values.items()}
 
     def _send(self, work: Work, states: States, number: int) -> Report:

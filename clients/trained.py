@@ -258,9 +258,9 @@ def _expect_trained(context: Context, states: States, folder: Path, client: int)
     """
     keeps = len(context.flat.private) or overrides(context.strategy, Strategy.begin)
     if (keeps or states) and client not in states and context.strategy.scope != "centralized":
-        told = f"client {client} of {folder} was in no cohort, so it has no model of its own"
+        message = f"client {client} of {folder} was in no cohort, so it has no model of its own"
         some = ", ".join(str(other) for other in sorted(states)[:8])
-        raise FedLTError(f"{told}; clients that have: {some or 'none'}{', ...' if len(states) > 8 else ''}")
+        raise FedLTError(f"{message}; clients that have: {some or 'none'}{', ...' if len(states) > 8 else ''}")
 
 
 def federation_of(scenario: Scenario, summary: Mapping[str, Any], why: str) -> Federation:

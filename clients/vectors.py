@@ -29,7 +29,7 @@ class Vectors:
 
     def give(self, vector: Tensor) -> None:
         """Give back a vector that was taken and is no longer needed."""
-        self._taken = [held for held in self._taken if held is not vector]
+        self._taken = [taken for taken in self._taken if taken is not vector]
         self._free.append(vector)
 
     def recycle(self) -> None:

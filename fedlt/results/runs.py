@@ -61,10 +61,10 @@ class Run:
         path = from_here(self.folder)
         shown = path.name if path.is_absolute() else path
         main = headline(self.final, self.figures.values())
-        told = {kind: self.final.get(f"{kind}/{main}", math.nan) for kind in ("generic", "personal")}
-        figures = [f"{kind} {100 * value:.1f} %" for kind, value in told.items() if not math.isnan(value)]
-        parts = [repr(str(shown)), self.status, f"round {self.summary['rounds']}", *figures]
-        return f"Run({', '.join(parts)})"
+        shares = {kind: self.final.get(f"{kind}/{main}", math.nan) for kind in ("generic", "personal")}
+        figures = [f"{kind} {100 * value:.1f} %" for kind, value in shares.items() if not math.isnan(value)]
+        words = [repr(str(shown)), self.status, f"round {self.summary['rounds']}", *figures]
+        return f"Run({', '.join(words)})"
 
     def __str__(self) -> str:
         """The table that the run ended with."""

@@ -35,10 +35,10 @@ def strategy_remarks(strategy: Strategy, cohort: int) -> list[str]:
     """
     name = name_of((strategy, "remarks"))
     with before_work("strategy", name):
-        found: object = strategy.remarks(cohort)
-        lines = list(found) if isinstance(found, Iterable) and not isinstance(found, str) else [None]
+        remarks: object = strategy.remarks(cohort)
+        lines = list(remarks) if isinstance(remarks, Iterable) and not isinstance(remarks, str) else [None]
         if not all(isinstance(line, str) for line in lines):
-            raise HookError(f"{name} gave {given(found)}; return a list of lines, or []")
+            raise HookError(f"{name} gave {given(remarks)}; return a list of lines, or []")
     return [str(line) for line in lines]
 
 
@@ -66,21 +66,21 @@ class Aggregation:
 
         with at_server(round):
             aggregate: Callable[..., object] = self.strategy.aggregate  # whatever a user's own may return
-            found = aggregate(server, updates)
+            returned = aggregate(server, updates)
             expect_boxes(server)
             if before is not None:
-                self._expect_assigned(found, *before)
+                self._expect_assigned(returned, *before)
             self.progress.separate()
         self.looked = True
         self._expect_finite(round)
 
-    def _expect_assigned(self, found: object, edits: int, version: int, weights: Tensor) -> None:
+    def _expect_assigned(self, returned: object, edits: int, version: int, weights: Tensor) -> None:
         """The first step has assigned the weights, or edited them in place.
 
         One that means to leave them as they are has to say so. Later steps are not looked at: they may well.
 
         Args:
-            found: what the hook returned.
+            returned: what the hook returned.
             edits, version: counters of the weights before the step.
             weights: [S] those before the step.
         """
@@ -89,9 +89,9 @@ class Aggregation:
         if touched or not weights.equal(server.weights):
             return
 
-        if found is not None:
+        if returned is not None:
             remedy = "write server.weights = ... in place of return"
-            raise HookError(f"{name} gave {given(found)} and left the model as it was; {remedy}")
+            raise HookError(f"{name} gave {given(returned)} and left the model as it was; {remedy}")
         remedy = "assign the next one, as in server.weights = combine(updates).mean"
         raise HookError(f"{name} left the model as it was; {remedy} (server.weights = server.weights if it is to stay)")
 

@@ -41,10 +41,10 @@ def gather(round: int, reports: Sequence[Report], parts: Assembly, tested: Colle
         tested: the clients that have test rows.
     """
     dropped = evaluated_in_part(reports)
-    found = merged([report.statistics for report in reports], parts.statistics, parts.task)
-    for statistic in found.values():
+    statistics = merged([report.statistics for report in reports], parts.statistics, parts.task)
+    for statistic in statistics.values():
         statistic.forget(dropped)
-    return Evaluation(round, found, skipped=len(dropped.intersection(tested)), head=_head(parts))
+    return Evaluation(round, statistics, skipped=len(dropped.intersection(tested)), head=_head(parts))
 
 
 def _head(parts: Assembly) -> NDArray[np.float64] | None:

@@ -43,9 +43,9 @@ class Hooks:
         self.run.row, self.run.round = row, row["round"]
         self._call("on_round")
 
-    def evaluation(self, found: Evaluation) -> None:
+    def evaluation(self, evaluation: Evaluation) -> None:
         """The models of a round were tested."""
-        self.run.evaluation, self.run.round = found, found.round
+        self.run.evaluation, self.run.round = evaluation, evaluation.round
         self._call("on_evaluation")
         self.run.evaluation = None  # as large as there are clients
 

@@ -88,13 +88,13 @@ class Patience(Callback):
 
     def text(self, rounds: int) -> str:
         """What became of the run and its so many rounds, as a line for its reader."""
-        found = self.state
-        best = f"{found['figure']} {100 * found['value']:.1f} after round {found['round']}"
+        kept = self.state
+        best = f"{kept['figure']} {100 * kept['value']:.1f} after round {kept['round']}"
         if not self.exhausted:
-            return f"the models of round {found['round']} are kept: {best} is the best of {counted(rounds, 'round')}"
+            return f"the models of round {kept['round']} are kept: {best} is the best of {counted(rounds, 'round')}"
         assert self.limit is not None
         evaluations = counted(self.limit, "evaluation")
-        return f"stopped: no better {found['figure']} for {evaluations}; kept: {best}"
+        return f"stopped: no better {kept['figure']} for {evaluations}; kept: {best}"
 
 
 def watched(figures: Mapping[str, float]) -> str:

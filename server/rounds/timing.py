@@ -47,9 +47,9 @@ class Timing:
             return updates, {}
 
         # Clients that told their loss have received the model already.
-        told = set(self.choosing.asked)
+        asked = set(self.choosing.asked)
         answers = {
-            client: self.timed.devices.seconds(client, Spent(0.0 if client in told else down, backward, forward, up))
+            client: self.timed.devices.seconds(client, Spent(0.0 if client in asked else down, backward, forward, up))
             for report in reports
             for client, (down, backward, forward, up) in report.spent.items()
         }

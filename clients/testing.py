@@ -20,16 +20,17 @@ class Testing:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        chunk, by_length = context.scenario.evaluation.batch_size, context.scenario.local.batches == "bucketed"
+        chunk = context.scenario.evaluation.batch_size
+        by_length = context.scenario.local.batches == "bucketed"  # then texts of like lengths are tested together, too
         self.sets = EvaluationSets(
             context.federation, context.parts.task.inputs, context.train_inputs, context.device, chunk, by_length
         )
-        self._edits = 0  # state of the model's vector when the generic model was loaded last
+        self._edits = 0  # changes of the shared weights that had been counted when the generic model was loaded last
 
     def run(self, exchange: Exchange) -> None:
         """Test what the job's works name, and put statistics and failures into the report.
 
-        A failure that ends the job leaves no statistics: they would be those of a part of the models.
+        A failure that ends the testing leaves no statistics: they would be those of a part of the models.
         """
         works = [work for work in exchange.job.works if work.chunks or work.personal]
         if not works:
@@ -53,23 +54,27 @@ class Testing:
             collector: takes the predictions.
 
         Returns:
-            False where it cannot be tested, which ends the job.
+            False where it cannot be tested, which ends the testing here, and at the server the run.
         """
         report, parts = exchange.report, self.context.parts
+        failed = len(report.failures)
 
-        # What the strategy's `generic` may read: the received model and outbox. The server's state stays at the server.
-        server = Server(
-            parts.model, parts.flat, parts.task, {}, exchange.outbox, exchange.job.round, learner=parts.learner
-        )
+        # A stand-in for the server, with what the strategy's `generic` may read here: the received model and outbox.
+        # The models are those that the round before the job's has left.
+        box, round, learner = exchange.outbox, exchange.job.round, parts.learner
+        server = Server(parts.model, parts.flat, parts.task, state={}, outbox=box, round=round, learner=learner)
         for work in works:
             if not work.chunks:
                 continue
 
-            # sets[False] is the test set, sets[True] the validation set.
+            # sets[False] is the test set, sets[True] the validation set. `generic` is the server's code, for which the
+            # time limit of clients does not count.
             with guard([GENERIC], "generic", report.failures, None):
                 evaluate_generic(self.context.strategy, server, sets[work.validation], work.chunks, collector)
-            if report.failures:
+            if len(report.failures) > failed:
                 return False
+
+            # Figures of features are of the test set alone.
             if collector.reads_features and not work.validation:
                 self.sets.collect_features(work, collector)
         return True
@@ -84,7 +89,7 @@ class Testing:
             collector: takes the predictions.
 
         Returns:
-            False where one fails, and the first failing client ends the job.
+            False where one fails and `federation.on_error` is `fail`, under which it ends the testing.
         """
         exchange.report.metrics["adapt_seconds"] = 0.0
         for work in works:
@@ -93,8 +98,8 @@ class Testing:
                 if not rows:
                     continue
 
-                # The features of the sets are the generic model's. Where the last client's hooks have trained or loaded
-                # something, it is loaded again.
+                # The features of the sets are the generic model's. Where the last client's hooks have changed shared
+                # weights, the generic model is loaded again; loading private ones does not count as a change.
                 if self.context.flat.edits() != self._edits:
                     sets = self._load_generic(exchange)
 
@@ -120,13 +125,14 @@ class Testing:
         with guard([number], "evaluate", report.failures, context.limit([number])):
             client = context.client(number, exchange, "evaluate")
 
+            # For the schedule of the next exchange, no result.
             started = time.perf_counter()
             context.strategy.adapt(client)
             report.metrics["adapt_seconds"] += time.perf_counter() - started
 
             for which, own in rows.items():
                 evaluate_personal(context.strategy, client, sets[which], own, collector)
-            context.flat.settle()
+            context.flat.settle()  # raises where a hook has put other tensors in the place of the model's
         return len(report.failures) == failed
 
     def _load_generic(self, exchange: Exchange) -> list[TestSet]:
@@ -137,7 +143,7 @@ class Testing:
         """
         context = self.context
         context.flat.load_shared(exchange.shared)
-        context.flat.load_private(context.initial_private)
+        context.flat.load_private(context.initial_private)  # what clients keep for themselves is at its start here
         context.model.eval()
 
         sets = self.sets.under(context.model, exchange.job)

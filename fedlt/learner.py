@@ -1,4 +1,4 @@
-"""Contract 2: how one site learns from skewed data, whoever the site is. Read this file second.
+"""Contract 2: how one site learns from its long-tailed data, whoever the site is. Contract 1 is `fedlt.strategy`.
 
 A method is written once, and compared in three ways:
 
@@ -15,8 +15,8 @@ A method is written once, and compared in three ways:
             return ((1 - (-nll).exp()) ** self.gamma * nll).mean()
 
 What prediction needs beyond the model's parameters (a class prior, prototypes) is a buffer of the model: it then
-travels, is averaged and is saved like running statistics, also where it holds no floats (`fedlt.nn.buffers` has the
-rule). What stays at a site between rounds is in `site.state`.
+travels, is averaged and is saved like running statistics of normalisation layers; `fedlt.nn.buffers` says what becomes
+of buffers of whole numbers. What stays at a site between rounds is in `site.state`.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Logits with more to say: what a learner may return in place of logits.
+    """Logits with an uncertainty and further columns: what a learner may return in place of logits.
 
     Attributes:
         logits: [B, C].
         uncertainty: [B], larger is less certain; None: one minus the largest probability.
-        extra: further columns [B, ...] by name, for statistics that read them: `experts`, say, how many were asked for
-            each sample.
+        extra: further columns [B, ...] by name, for statistics that read them, such as `experts`, the number of experts
+            that each sample took.
     """
 
     logits: Tensor
@@ -60,7 +60,7 @@ class Prediction:
 
 
 Logits = Tensor | Prediction | dict[str, Tensor] | dict[str, Prediction]
-"""What predicts: logits [B, C], or more than that, or several variants by name, of which the first is the headline."""
+"""What a model predicts: logits [B, C], a `Prediction`, or several variants of either by name, the headline first."""
 
 
 def headline(predicted: Logits) -> Tensor:
@@ -72,31 +72,30 @@ def headline(predicted: Logits) -> Tensor:
 
 def overrides(part: object, hook: Callable[..., object]) -> bool:
     """Whether a strategy, learner or link has a hook of its own, as in `overrides(strategy, Strategy.adapt)`."""
-    from fedlt.wrapping import answering  # late: a wrapping is a strategy
+    from fedlt.wrapping import answering  # here, since that module imports strategies, and they this one
 
     return getattr(type(answering(part, hook.__name__)), hook.__name__) is not hook
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the run, and a training of its own: representation first and classifier after it, for example.
+    """Consecutive rounds with settings of their own: representation first and classifier after it, for example.
 
     Attributes:
         share: its part of the run's rounds; the shares of a learner's stages sum to 1, and the schedule of the learning
             rate runs anew in each.
         only: patterns of the parameters that are trained in it; a backbone that is left out keeps its running
-            statistics too.
-        sampler: one pass over the site's data.
-        augment: instead of the scenario's.
+            statistics as well, unless `statistics` is set.
+        sampler: gives one pass over the site's data, where the learner's own `sampler` does not.
+        augment: the augmentation; empty: the scenario's.
         encoded: the backbone's features of the data are computed once a round, without augmentation, and `batch.x`
             stands for them (`Site.encoded`).
         rates: by pattern of parameters, what their learning rate is multiplied by; the first pattern that matches
             counts.
-        statistics: a backbone that is left out is in training mode all the same, so that its running statistics follow
-            the stage's samples.
+        statistics: whether the running statistics of a backbone that is left out follow the stage's samples.
 
     Raises:
-        ValueError: for rates that are not above 0, and for statistics of samples whose features are at hand.
+        ValueError: for rates that are not above 0, and for `statistics` together with `encoded`.
     """
 
     name: str = "all"
@@ -120,10 +119,12 @@ class Stage:
 
 
 def within(share: float, stages: Iterable[Stage], parts: tuple[str, ...] = ("*",)) -> tuple[Stage, ...]:
-    """Stages that fill this share of the run instead of all of it, those of no length being left out.
+    """Another learner's stages, rescaled to a share of the run; those whose share is 0 are left out.
 
     Args:
-        parts: what stands for "all parameters" in them.
+        share: of the run that they fill together.
+        stages: as the other learner gives them.
+        parts: patterns of what they train where they train all parameters (`only=("*",)`).
     """
     return tuple(
         replace(stage, share=share * stage.share, only=parts if stage.only == ("*",) else stage.only)
@@ -136,13 +137,16 @@ def within(share: float, stages: Iterable[Stage], parts: tuple[str, ...] = ("*",
 class Learner:
     """Base of every local or centralized method. Override the smallest thing that differs."""
 
-    # What it must be given beyond its site's data, and what must hold of the model: words of `fedlt.strategy.NEEDS`.
+    # What it must be given beyond its site's data, and what must hold of the model: words of
+    # `fedlt.config.declarations`.
     needs: ClassVar[tuple[str, ...]] = ()
 
-    # Fields younger than runs of it, which scenarios leave out at their defaults, so that their hashes stay.
+    # Fields that were added after runs of the method had been published: at their defaults they stay out of the
+    # scenario's hash, so that old hashes stay.
     young: ClassVar[tuple[str, ...]] = ()
 
-    # Its loss draws no numbers and looks at one batch only, so several clients may train at once (`local.together`).
+    # Several clients may train at once (`local.together`). Set False where the loss draws random numbers or looks at
+    # more than one batch; hooks that make it impossible are found without that.
     vectorizable: ClassVar[bool] = True
 
     def obstacle(self, strategy: Strategy) -> str | None:
@@ -157,13 +161,13 @@ class Learner:
         return (Stage(),)
 
     def begin(self, site: Site) -> None:
-        """At the start of a site's work of a round, the model being what it received."""
+        """At the start of each round's work at a site, on the model that it received."""
 
     def epoch(self, site: Site) -> None:
         """At the start of each local epoch: recluster, set thresholds or temperatures."""
 
     def finish(self, site: Site) -> None:
-        """At the end of a site's work of a round, before anything is sent: statistics of the trained model."""
+        """At the end of each round's work at a site, before anything is sent: class means of features, for example."""
 
     def sampler(self, site: Site, stage: Stage) -> NDArray[np.int64]:
         """One pass over the site's data: positions in 0..n-1, in the order of use. May repeat or leave out."""
@@ -174,13 +178,12 @@ class Learner:
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
     def gradient(self, site: Site, loss: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-        """Leave the gradient of one step in the parameters, and return the batch's loss.
+        """Leave the gradient of one step in the parameters, and return the batch's loss. The trainer takes the step.
 
-        Methods that take several passes a step, such as sharpness-aware minimisation, override it; the optimiser then
-        takes the step.
+        Methods that take several passes a step, such as sharpness-aware minimisation, override it.
 
         Args:
-            loss: that of the strategy, which may be the learner's own.
+            loss: what to differentiate: the learner's own loss, or the strategy's around it (a proximal term, say).
         """
         value = loss(batch)
         value.backward()  # type: ignore[no-untyped-call]

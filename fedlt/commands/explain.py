@@ -25,7 +25,7 @@ def explain(
     name: Annotated[str, typer.Argument(show_default=False, autocompletion=complete_explained)] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="All figures as a page of Markdown.")] = False,
 ) -> None:
-    """Say what a word of the field, a figure, a key, a method or a scenario is.
+    """Say what a word, a figure, a key, a method or a scenario is.
 
     NAME: a word as any paper of the field has it (cohort, straggler, many-shot), a figure or column of a run's tables
     (generic/few, clients.nll), the heading of one (tail, 'worst 10 %'), a key (federation.rounds, strategy.mu) or

@@ -54,10 +54,10 @@ class Rounds:
 
     Attributes:
         progress: what a checkpoint holds: the server, the clients' states, the last round that is over.
-        on_reply: hears of every answer of a worker.
-        stopped: whether one of those who hear of the run has asked for its end.
+        on_reply: hears of every answer of a worker; set by the app, which makes this object first.
+        stopped: says whether a callback has asked for the run's end; set by the app as well.
         evaluated: the clients whose personal models are tested.
-        nodes: the grid's, whose number is that of the workers.
+        nodes: ids of the grid's nodes, one for each worker.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Rounds:
     ) -> None:
         self.grid, self.scenario, self.federation, self.parts = grid, scenario, federation, parts
         self.on_round, self.on_evaluation = on_round, on_evaluation
-        self.on_reply: Callable[[], object] = bool  # does nothing
-        self.stopped: Callable[[], bool] = bool  # false
+        self.on_reply: Callable[[], object] = bool  # bool() does nothing
+        self.stopped: Callable[[], bool] = bool  # bool() is False
 
         self.failures = Failures(scenario.federation.on_error, log)
         self.sizes = federation.clients.sizes
@@ -92,12 +92,12 @@ class Rounds:
 
         self.progress = Progress(server, states, links=parts.chain.begin())
         self.choosing = Choosing(scenario, federation, parts)
-        self.timing = Timing(parts.timed, self.choosing, parts.chain.setting.cohort)
+        self.timing = Timing(parts.timed, self.choosing, parts.chain.setting.cohort)  # how many clients are sampled
         self.aggregation = Aggregation(parts.strategy, self.progress)
         self.evaluated = evaluated_clients(scenario, parts, len(self.sizes))
         self.nodes = wait_for_nodes(grid)
 
-        self._pace: float | None = None  # a worker's seconds for a cost of one, in the last exchange
+        self._pace: float | None = None  # a worker's seconds for a sample's forward pass, in the last exchange
         self._adapting = 0.0  # cost of what `adapt` does, for each training sample of a client
         self._weights = with_room(len(server.weights)) if isinstance(grid, LocalGrid) and grid.moves else None
 
@@ -115,7 +115,7 @@ class Rounds:
             if self._exchange(round, train=True, evaluate=due):
                 return self.progress
 
-        # A run that was asked to end early has its last exchange here, the others had it within their last round.
+        # Strategies with `conclude` ask all clients once more: a full run in its last `_step`, one that ends early here.
         if 0 < self.progress.round < total:
             close(self, self.progress.round)
         self.evaluate()
@@ -126,16 +126,22 @@ class Rounds:
         self._exchange(self.progress.round + 1, train=False, evaluate=True)
 
     def cohort(self, round: int) -> list[int]:
-        """The sampled clients of a round, in ascending order."""
+        """The clients that are sampled in a round, ascending; `server.cohort` are those of them that take part."""
         return self.choosing.cohort(round, self._ask)
 
     def expected_units(self, round: int) -> list[Unit]:
-        """What a round is cut into, as far as it is known before: clients that tell a loss all tell the same."""
+        """What a round is cut into, as far as it is known before it runs, for `server/estimate.py`.
+
+        A selection that goes by the clients' losses is told that all of them are the same.
+        """
         cohort = self.choosing.cohort(round, lambda units: dict.fromkeys(self.choosing.asked, 0.0))
         return self.choosing.units(self.choosing.asked) + self.train_units(self._fates(round, cohort))
 
     def _fates(self, round: int, sampled: Sequence[int]) -> Fates:
-        """What becomes of the sampled clients: who trains, and whose updates must not be added up beforehand."""
+        """What becomes of the sampled clients: who trains, and whose updates must reach the server one by one.
+
+        Updates are otherwise added up at the workers. Attacks, robust aggregation and stragglers need each by itself.
+        """
         return self.timing.apart(self.parts.chain.fates(round, sampled))
 
     def _ask(self, units: list[Unit]) -> dict[int, float]:
@@ -148,7 +154,7 @@ class Rounds:
         return dict(sorted(told for report in reports for told in report.losses.items()))
 
     def rehearse(self, round: int, units: list[Unit]) -> float:
-        """Seconds that the units take; what they find is forgotten.
+        """Seconds that the units take, for `server/estimate.py`: their results are thrown away.
 
         Raises:
             ClientError: where a client fails.
@@ -170,26 +176,26 @@ class Rounds:
         started = time.perf_counter()
         server = self.progress.server
 
-        # 1. Who trains: the sampled clients without those that drop out; see `Fates` for whose updates come one by one.
+        # 1. Who trains: the sampled clients (`sampled`) without those that drop out (`server.cohort`).
         server.round = round
         sampled = self.cohort(round) if train else []
         fate = self._fates(round, sampled)
         server.cohort = fate.asked
         server.rng = seeding.generator(self.scenario.seed, "server", round)
 
-        # 2. The work, in units that any worker may take.
+        # 2. The work, in units that any worker may take. A worker tests before it trains, whatever their order here.
         units = self.train_units(fate) if train else []
         if evaluate:
             units += self.evaluation_units()
 
-        # 3. There and back. Clients that failed end the run here, or are skipped.
+        # 3. There and back. A client that failed ends the run in `settle`, or is skipped there.
         sent = time.perf_counter()
         reports = self.send(units)
         seconds = time.perf_counter() - sent
         self._learn_costs(units, reports, seconds, adapting=train and evaluate)
         self.failures.settle(round, reports)
 
-        # A finished run can be gone on with for more rounds, unless something in it depended on their number.
+        # A finished run can be lengthened, unless something read the number of rounds, here or at a worker.
         if self.parts.task.horizon.asked or any(report.metrics.get("asked_rounds") for report in reports):
             self.progress.open_ended = False
 
@@ -198,7 +204,7 @@ class Rounds:
             tested = [client for client in self.evaluated if self.test_sizes[client]]
             self.on_evaluation(gather(round - 1, reports, self.parts, tested))
             if self.stopped():
-                return True
+                return True  # what was trained for this round is discarded
 
         # 5. The next models.
         if train:
@@ -227,7 +233,7 @@ class Rounds:
             started: when the round began, by `time.perf_counter`.
             seconds: that the exchange took.
         """
-        # 1. The updates that came in time, as the links let them through.
+        # 1. The updates that came in time, as the links let them through. Stragglers have trained, but came too late.
         updates = self.take(reports)
         trained = [client for update in updates for client in update.clients]
         updates, timed = self.timing.close(reports, sampled, updates)
@@ -246,13 +252,13 @@ class Rounds:
         self.progress.round = round
 
         # 4. The row of the table of rounds.
-        asked = 1 if self.parts.strategy.scope == "centralized" else len(fate.asked)
+        sites = 1 if self.parts.strategy.scope == "centralized" else len(fate.asked)
         measured = {
             "ended": time.time(),
             "seconds": time.perf_counter() - started,
             "exchange_seconds": seconds,
             "aggregate_seconds": aggregated - aggregating,
-            "skipped": asked - len(trained),
+            "skipped": sites - len(trained),
         }
         row = round_row(round, reports, arrival.updates, len(self.nodes), measured) | timed
         self.on_round(with_columns(row, arrival.columns, (cost_of_choosing, cost_of_closing)))
@@ -261,7 +267,7 @@ class Rounds:
         """One for each block of those whose updates may be added up, then one for each whose may not."""
         block, local = self.scenario.federation.block, self.scenario.local
         sizes, epochs = self.sizes, local.epochs
-        if local.steps is not None:  # then all clients see equally many samples, in one pass as it were
+        if local.steps is not None:  # the cost of one epoch of as many samples, equally many for all clients
             sizes, epochs = np.full_like(sizes, local.steps * local.batch_size), 1
 
         units = train_units(fate.together, sizes, block, epochs)
@@ -270,24 +276,24 @@ class Rounds:
 
         # The one site that holds the data of the whole cohort does as much work as the cohort would.
         whole = units[0]
-        whole.work.blocks = {0: [UNION]}
+        whole.cost = sum(unit.cost for unit in units)
+        whole.work.blocks, whole.clients = {0: [UNION]}, [UNION]
         whole.work.samples = int(sizes[list(fate.together)].sum())
-        whole.clients = [UNION]
         return [whole]
 
     def evaluation_units(self) -> list[Unit]:
         """What an evaluation is cut into."""
         strategy, flat = self.parts.strategy, self.parts.flat
-        shared = not flat.private_backbone and not overrides(strategy, Strategy.adapt)
+        one_backbone = not flat.private_backbone and not overrides(strategy, Strategy.adapt)
         generic = strategy.scope != "personal"
         rows, chunk = len(self.federation.test_targets), self.scenario.evaluation.batch_size
         costs = self.test_sizes + self._adapting * self.sizes
-        units = evaluation_units(rows, chunk, generic, self.evaluated, costs, shared)
+        units = evaluation_units(rows, chunk, generic, self.evaluated, costs, one_backbone)
 
         validation = self.federation.validation
         if validation is not None:
             rows = len(validation.rows)
-            units += validation_units(rows, validation.size, chunk, generic, self.evaluated, shared)
+            units += validation_units(rows, validation.size, chunk, generic, self.evaluated, one_backbone)
         return units
 
     def send(self, units: list[Unit]) -> list[Report]:
@@ -317,12 +323,13 @@ class Rounds:
     def _message(
         self, number: int, bundle: list[Unit], common: ArrayRecord, packed: dict[tuple[int, ...], ArrayRecord]
     ) -> Message:
-        """A bundle's message.
+        """A bundle's message, of the type "train" also where it only tests: one handler does all work.
 
         Args:
             number: of the bundle, which decides the node.
             common: what every worker receives.
-            packed: states and letters by the clients whose they are, as former messages had them; added to.
+            packed: a cache over the messages of an exchange, added to here: by tuple of clients, the states that they
+                keep and the tensors that the server has for them alone (`server.letters`).
         """
         server, states = self.progress.server, self.progress.states
         bundle = in_order(bundle)
@@ -341,7 +348,10 @@ class Rounds:
         return Message(content, self.nodes[number % len(self.nodes)], "train", group_id=str(server.round))
 
     def _pack_common(self) -> ArrayRecord:
-        """What every worker receives; where messages are copied on their way, in memory that lasts."""
+        """What every worker receives: the generic model's weights, and what the server has for all.
+
+        Where the grid copies what it sends, all messages share one buffer of weights.
+        """
         server = self.progress.server
         outbox = server.outbox | self.parts.chain.outbox(self.progress.links)
         if self._weights is None:
@@ -351,7 +361,7 @@ class Rounds:
     def take(self, reports: Sequence[Report]) -> list[Update]:
         """The round's updates in the order of their blocks, whoever computed them and whenever they came.
 
-        The sampled clients' states are kept.
+        Keeps the states that clients sent, also of those whose updates turn out to be late.
         """
         for report in reports:
             self.progress.states.update(report.states)

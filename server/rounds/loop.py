@@ -115,7 +115,7 @@ class Rounds:
             if self._exchange(round, train=True, evaluate=due):
                 return self.progress
 
-        # Strategies with `conclude` ask all clients once more: a full run in its last `_step`, one that ends early here.
+        # Strategies with `conclude` ask all clients once more: a full run in its last `_step`, a shorter one here.
         if 0 < self.progress.round < total:
             close(self, self.progress.round)
         self.evaluate()

@@ -112,10 +112,12 @@ def tune(out: Path) -> None:
     for setting, method in ((setting, method) for setting, methods in METHODS.items() for method in methods):
         if "literal" in method or any((row["setting"], row["method"]) == (setting, method) for row in rows):
             continue
+
         tried = {}
         for rate in RATES[setting]:
             tried[rate] = 100 * made(setting, method, rate, 0, out, "val")[0].final["generic/map"]
         best = max(tried, key=lambda rate: tried[rate])
+
         for rate, value in tried.items():
             chosen = "yes" if rate == best else ""
             told = {"setting": setting, "method": method, "lr": f"{rate:g}", "map": f"{value:.2f}", "chosen": chosen}

@@ -33,14 +33,17 @@ class Upweighting(Learner):
 
     def build(self, model: Net, task: Task) -> None:
         expect_parents(self.by, task.parents)
-        groups = torch.arange(task.num_classes) if self.by == "class" else torch.as_tensor(task.parents)
-        model.register_buffer("groups", groups)
+        if self.by == "parent":  # classes are their own groups, for which nothing need travel
+            model.register_buffer("groups", torch.as_tensor(task.parents))
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
-        groups = site.model.part("groups")
-        counts = torch.zeros(len(groups), device=groups.device).index_add(0, groups, site.class_counts.float())
+        counts, group = site.class_counts.float(), batch.y
+        if self.by == "parent":
+            groups = site.model.part("groups")
+            counts, group = torch.zeros_like(counts).index_add(0, groups, counts), groups[batch.y]
+
         nll = F.cross_entropy(site.model(batch.x), batch.y, reduction="none")
-        return (group_weights(counts, self.temperature)[groups[batch.y]] * nll).mean()
+        return (group_weights(counts, self.temperature)[group] * nll).mean()
 
 
 def group_weights(counts: Tensor, temperature: float) -> Tensor:

@@ -93,6 +93,7 @@ def expect_targets(scenario: Scenario, strategy: Strategy, learner: Learner, tar
         "several_labels": (several, "several classes a sample (multilabel)", ", or data.targets=multilabel"),
         "step_labels": (target.axes == 1, "a class for each step (tags)", ", or data.targets=tags"),
     }
+
     parts: dict[str, tuple[str, Strategy | Learner]] = {
         "strategy": (scenario.strategy.name, strategy),
         "learner": (scenario.learner.name, learner),

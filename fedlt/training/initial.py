@@ -76,6 +76,8 @@ class Initial:
         own = _tensors(model)
         known = known_as(model, own)
         self.taken, used = {}, set()
+
+        # What has a counterpart of its shape, and is not left out on request.
         with torch.no_grad():
             for name, tensor in own.items():
                 source = self._source(known[name])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fedlt.analyses import density
 from fedlt.learner import Logits, Prediction, headline
 
 
@@ -21,12 +22,8 @@ def uncertainty(found: Logits) -> Tensor:
 
 def auroc(low: Tensor, high: Tensor) -> float:
     """Probability that one of `high` [M] is above one of `low` [N]; ties count one half. NaN where one is empty."""
-    if not len(low) or not len(high):
-        return float("nan")
-    ordered = low.double().sort().values
-    below = torch.searchsorted(ordered, high.double(), right=False)
-    equal = torch.searchsorted(ordered, high.double(), right=True) - below
-    return float((below + equal / 2).sum() / (len(low) * len(high)))
+    outside = torch.cat([torch.zeros(len(low), dtype=torch.bool), torch.ones(len(high), dtype=torch.bool)])
+    return density.auroc(torch.cat([low, high]).double().numpy(), outside.numpy())
 
 
 def false_positives(low: Tensor, high: Tensor, found: float = 0.95) -> float:

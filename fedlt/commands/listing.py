@@ -149,11 +149,11 @@ def _numbers(version: str) -> list[int]:
 
 def _datasets() -> dict[str, str]:
     """Known data sets and where each was found."""
-    from fedlt.data.known import EMBEDDED, KNOWN
+    from fedlt.data.known import EMBEDDED, GLYPHS, KNOWN
     from fedlt.data.published import PUBLISHED
 
     folder = os.environ.get("FEDLT_DATA")
-    found = dict.fromkeys(EMBEDDED, "embedded")
+    found = dict.fromkeys(EMBEDDED, "embedded") | {GLYPHS: "characters, drawn from a font: data.glyphs"}
     for name, known in KNOWN.items():
         found[name] = f"hub: {known.hub} (or $FEDLT_DATA/{name}.npz)"
     for name, published in PUBLISHED.items():

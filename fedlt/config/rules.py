@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from fedlt.config.sections import ClassGroups
+from fedlt.config.sections import ClassGroups, Glyphs
 from fedlt.errors import Problem
 from fedlt.process.wording import counted
 
@@ -35,6 +35,8 @@ def cross_check(
         problems.append(Problem("data.crop", "has no effect without data.size; remove it"))
 
     _check_texts(data, problems)
+    if data.name != "glyphs" and data.glyphs != Glyphs():
+        problems.append(Problem("data.glyphs", "is for data.name=glyphs, and has no effect here; remove it"))
     _check_validation(data.validation, evaluation, problems)
     _check_groups(evaluation.groups, problems)
     _check_views(data, local, problems)

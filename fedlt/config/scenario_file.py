@@ -14,10 +14,11 @@ from fedlt.errors import Problem, ScenarioError
 
 FOLDER = catalog.ROOT / "scenarios"
 
+FONT = ("data", "glyphs", "font")
 STOP_WORDS = (("data", "shorten"), ("data", "shorten", "stop_words"))
 PATHS = (
     ("data", "name"), ("data", "longtail", "counts"), ("data", "noise", "file"), ("data", "targets"),
-    ("data", "server_unlabelled", "file"), ("data", "encoder"), ("data", "tokenizer"), *STOP_WORDS,
+    ("data", "server_unlabelled", "file"), FONT, ("data", "encoder"), ("data", "tokenizer"), *STOP_WORDS,
     ("federation", "partition"), ("federation", "partition", "file"), ("federation", "links"),
     ("federation", "selection"), ("federation", "clock"), ("local", "generated"),
     ("model",), ("strategy",), ("strategy", "inside"), ("learner",), ("evaluation", "metrics"), ("init_from",),
@@ -187,6 +188,8 @@ def _is_path(keys: tuple[str, ...], value: str, base: Path) -> bool:
     """
     if keys == ("data", "name"):
         return value.startswith((".", "~")) or value.endswith(DATA_FILES) or _is_folder(base, value)
+    if keys == FONT:  # a bare name is looked for among the system's fonts
+        return "/" in value
     if keys in FILES or (keys in STOP_WORDS and value != "english"):
         return True
     if keys in OF_LIBRARIES and value.partition(":")[2].startswith((".", "~")):  # a folder of a library's
@@ -198,9 +201,9 @@ def _is_folder(base: Path, name: str) -> bool:
     """Whether a bare name is that of a folder beside the file, and of no well-known data set."""
     if not os.path.isdir(base / name):
         return False
-    from fedlt.data.known import EMBEDDED, KNOWN  # late: it imports NumPy
+    from fedlt.data.known import EMBEDDED, GLYPHS, KNOWN  # late: it imports NumPy
 
-    return name not in (*EMBEDDED, *KNOWN)
+    return name not in (*EMBEDDED, *KNOWN, GLYPHS)
 
 
 def apply(raw: dict[str, Any], overrides: list[str], problems: list[Problem]) -> dict[str, Any]:

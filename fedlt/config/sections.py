@@ -104,16 +104,29 @@ class Shorten:
 
 
 @dataclass(frozen=True)
+class Glyphs:
+    """Characters that are drawn, the classes of `data.name=glyphs`. `data.glyphs=5000` sets their number alone."""
+
+    shorthand: ClassVar[str] = "classes"
+
+    classes: Annotated[int, ">= 2"] = 1000  # as many characters; fewer are the first of more
+    font: str = "HanaMinA.ttf"  # a file, or the name of one in the folders where systems keep fonts
+    characters: Literal["han", "letters"] = "han"  # Chinese characters, or letters of all scripts
+    train: Annotated[int, ">= 1"] = 50  # training pictures of each class, before a long tail is cut
+    test: Annotated[int, ">= 1"] = 5  # test pictures of each class
+
+
+@dataclass(frozen=True)
 class Data:
     """The data set: built in, a hub name, a folder, an .npz file, or one table."""
 
     # `to_dict` leaves them out at their defaults: hashes stay.
     young: ClassVar[tuple[str, ...]] = (
         "validation", "test_share", "targets", "category_columns", "size", "crop", "encoder", "class_names",
-        "server_unlabelled", "tokenizer", "parents", "shorten",
+        "server_unlabelled", "tokenizer", "parents", "shorten", "glyphs",
     )  # fmt: skip
 
-    name: str = "digits"  # digits, a well-known name, a hub name, or a path
+    name: str = "digits"  # digits, glyphs, a well-known name, a hub name, or a path
     input_column: str | list[str] | None = None  # a list: a feature each; null: found by type
     target_column: str | list[str] | None = None  # null: found by type and name; a list: 0 and 1, a class each
     targets: Annotated[Choice | None, "target"] = None  # null: as the data say; see: fedlt ls targets
@@ -129,6 +142,7 @@ class Data:
     encoder: Annotated[Choice | None, "encoder"] = None  # frozen: its features are made once; see: fedlt ls encoders
     tokenizer: Annotated[Choice | None, "tokenizer"] = None  # makes token ids of texts; see: fedlt ls tokenizers
     shorten: Shorten = field(default_factory=Shorten)
+    glyphs: Glyphs = field(default_factory=Glyphs)
     auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
     longtail: LongTail = field(default_factory=LongTail)
     validation: Validation = field(default_factory=Validation)

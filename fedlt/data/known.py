@@ -27,6 +27,9 @@ _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ank
 EMBEDDED = ("digits", "city_requests")
 """Data sets that every machine has (`fedlt.data.sources`)."""
 
+GLYPHS = "glyphs"
+"""The data set that is drawn from a font of the machine (`fedlt.data.glyphs`)."""
+
 
 @dataclass(frozen=True)
 class Known:

@@ -1,7 +1,7 @@
 """Finds a data set by name and reads it, once: the decoded arrays are kept in the cache.
 
 Looked for in this order: a path (an .npz file, a table or a folder); `$FEDLT_DATA/NAME.npz` or `$FEDLT_DATA/NAME/`; the
-built-in `digits` and `city_requests`; the Hugging Face hub.
+built-in `digits` and `city_requests`; `glyphs`, drawn from a font; the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from fedlt.data.coding import refuse
 from fedlt.data.digests import stamp
 from fedlt.data.files import Npz
 from fedlt.data.folders import folder_source
+from fedlt.data.glyphs import Glyphs
 from fedlt.data.image_folder import without_columns
 from fedlt.data.inputs import Given
 from fedlt.data.kind_of import chosen
-from fedlt.data.known import EMBEDDED, KNOWN, Known
+from fedlt.data.known import EMBEDDED, GLYPHS, KNOWN, Known
 from fedlt.data.picture_list import PictureList, lists_pictures
 from fedlt.data.published import PUBLISHED, warn_of_other_counts
 from fedlt.data.raw import RawData, RawLabels, checked, checked_labels
@@ -250,7 +251,7 @@ def _find(config: Data) -> Source:
     config = with_own_tokenizer(config)
     name = config.name
     path = Path(name).expanduser()
-    built_in = name in EMBEDDED or name in KNOWN
+    built_in = name in (*EMBEDDED, *KNOWN, GLYPHS)
     if name.endswith(".npz") or (path.exists() and not built_in):
         return _at(config, path)
 
@@ -261,6 +262,8 @@ def _find(config: Data) -> Source:
 
     if name in EMBEDDED:
         return (Digits if name == "digits" else CityRequests)(config)
+    if name == GLYPHS:
+        return Glyphs(config)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise refuse(f"no such file or folder: {path.absolute()} (a path in a scenario file starts at its folder)")
     if name in PUBLISHED:

@@ -51,10 +51,14 @@ def power_weights(counts: Tensor, power: float) -> Tensor:
     return (weights * there.sum() / weights.sum()).float()
 
 
-def effective_weights(counts: Tensor, beta: float) -> Tensor:
+def effective_weights(counts: Tensor, beta: float | Tensor) -> Tensor:
     """[C] weights (1 - beta) / (1 - beta^n_c), scaled to the mean 1 over the classes that are there.
 
     Cui, Jia, Lin, Song, Belongie: Class-Balanced Loss Based on Effective Number of Samples. CVPR 2019, eq. 4.
+
+    Args:
+        counts: [C] samples n_c.
+        beta: one for all classes, or [C].
     """
     there = counts > 0
     weights = torch.where(there, (1 - beta) / (1 - beta ** counts.clamp(min=1).double()), 0.0)

@@ -30,6 +30,7 @@ REFUSED = {
     **dict.fromkeys(("asymmetric_loss", "comic"), "reads several classes a sample (multilabel)"),
     "cmo": "a part of one sample can be pasted into another in images only",
     **dict.fromkeys(("mislas", "mixup"), "mixtures of samples need images or rows of numbers"),
+    "brl": "parts of samples can be exchanged in images, rows of numbers and sequences of one length",
     "value_of_labels": "rotations need square images",
 }
 """Methods that have no meaning for texts, and the sentence that says so."""

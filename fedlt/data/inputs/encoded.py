@@ -97,7 +97,7 @@ class EncodedKind(InputKind):
 
     @property
     def serves(self) -> tuple[str, ...]:
-        return ("numbers", "mixing")
+        return ("numbers", "mixing", "parts")
 
     def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
         return Views(tensor_of(array, device), self)

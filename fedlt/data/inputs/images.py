@@ -87,7 +87,7 @@ class ImageKind(InputKind):
     @property
     def serves(self) -> tuple[str, ...]:
         square = self.size[1] == self.size[2]
-        return ("numbers", "views", "mixing", "pasting", *(("rotations",) if square else ()))
+        return ("numbers", "views", "mixing", "pasting", "parts", *(("rotations",) if square else ()))
 
     def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
         """The images on a device, standardised when they are taken."""

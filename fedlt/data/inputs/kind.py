@@ -30,6 +30,7 @@ ASKED = {
     "numbers": "a perceptron needs samples that are numbers, all of one length",
     "mixing": "mixtures of samples need images or rows of numbers",
     "pasting": "a part of one sample can be pasted into another in images only",
+    "parts": "parts of samples can be exchanged in images, rows of numbers and sequences of one length",
 }
 """What a method may ask of the inputs (`InputKind.require`), and the sentence where they cannot serve it."""
 

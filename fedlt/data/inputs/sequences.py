@@ -88,7 +88,7 @@ class SequenceKind(InputKind):
 
     @property
     def serves(self) -> tuple[str, ...]:
-        return () if self.shorter else ("numbers",)
+        return () if self.shorter else ("numbers", "parts")
 
     def open(self, array: NDArray[Any], device: Any) -> StoredInputs:
         return Sequences(self, tensor_of(array, device))

@@ -113,7 +113,7 @@ class TabularKind(InputKind):
 
     @property
     def serves(self) -> tuple[str, ...]:
-        return ("numbers", "mixing")
+        return ("numbers", "mixing", "parts")
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ LEARNERS = {
     ),
     "samples": ("Sampling and mixing", ("resampling", "upweighting", "mixup", "cmo", "glmc", "brl")),
     "classifier": ("Representation first, then the head", ("crt", "lws", "mislas", "h2t", "tau_norm", "ncm", "lift")),
-    "experts": ("Experts and branches", ("bbn", "ride", "sade", "dirmixe", "tlc")),
+    "experts": ("Experts and branches", ("bbn", "ride", "sade", "dirmixe", "tlc", "foundation_bias")),
     "contrast": ("Contrast and batches", ("bcl", "sbcl", "proco", "rcal", "batchformer")),
     "flatness": ("Flat minima", ("sam", "focal_sam")),
     "structure": ("Trees, domains and sequences", ("label_tree", "sibling_softmax", "crf")),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedlt.commands import answers
-from fedlt.commands.sample_tables import density_tables, left_out_tables, scope_tables, tail_tables
+from fedlt.commands.sample_tables import density_tables, left_out_tables, pretraining_tables, scope_tables, tail_tables
 from fedlt.commands.shared import NamesOption, Paths, figures_table, finished, named, refused
 from fedlt.errors import Problem, ScenarioError
 
@@ -36,11 +36,12 @@ def analyse(
     density: Annotated[bool, typer.Option("--density", help="What densities of rare classes rest on.")] = False,
     scope: Annotated[bool, typer.Option("--scope", help="How much of a document its class takes.")] = False,
     tail: Annotated[bool, typer.Option("--tail", help="Accuracy on a test set of the rarest classes.")] = False,
+    pretraining: Annotated[bool, typer.Option("--pretraining", help="Classes that were rare in pre-training.")] = False,
     calibration: Annotated[bool, typer.Option("--calibration", help="Probabilities, before and after.")] = False,
     conformal: Annotated[bool, typer.Option("--conformal", help="Sets of classes that hold the true one.")] = False,
     abstention: Annotated[bool, typer.Option("--abstention", help="Accuracy where rows are declined.")] = False,
     model: Annotated[Word, typer.Option(help="frequency: generic (default), generic[psi] or personal.")] = None,
-    by: Annotated[Word, typer.Option(help="frequency, tail: keys that name the methods.")] = None,
+    by: Annotated[Word, typer.Option(help="frequency, tail, pretraining: keys that name methods.")] = None,
     learners: Annotated[Number, typer.Option(min=30, help="memorization: shares of the samples; 400.")] = None,
     coverage: Annotated[float | None, typer.Option(help="conformal: share of rows whose class is in; 0.9.")] = None,
     score: Annotated[Word, typer.Option(help="conformal: lac (default) or aps.")] = None,
@@ -67,6 +68,8 @@ def analyse(
     --density, of one run: how many samples a kernel density of each class rests on, and test samples that lie apart.
     --scope, of runs on token ids: how many segments of a document must go before the model is wrong.
     --tail: accuracy on a balanced test set of the rarest classes, which --rows keeps for other runs on the data set.
+    --pretraining, of runs that began with others' weights (init_from): accuracy on a class over its samples there, at
+    equal samples of the run's own, and over these, at equal samples there.
 
     Of one run, fitted on its validation rows (data.validation) and measured on test rows, with a .parquet and a .png in
     the run folder: --calibration, temperature, vector scaling and isotonic curves; --conformal, sets that hold the
@@ -82,6 +85,7 @@ def analyse(
             "density": density,
             "scope": scope,
             "tail": tail,
+            "pretraining": pretraining,
             "calibration": calibration,
             "conformal": conformal,
             "abstention": abstention,
@@ -175,6 +179,7 @@ ANALYSES = (
     Analysis("density", density_tables, ("bandwidth",)),
     Analysis("scope", scope_tables, ("documents",), one=False),
     Analysis("tail", tail_tables, ("rarest", "rows", "by"), one=False),
+    Analysis("pretraining", pretraining_tables, ("by",), one=False),
     Analysis("calibration", answers.calibration, ("client", "variant")),
     Analysis("conformal", answers.conformal, ("coverage", "score", "client", "variant")),
     Analysis("abstention", answers.abstention, ("client", "variant")),
@@ -192,8 +197,9 @@ def _chosen(flags: Mapping[str, bool], options: Mapping[str, Any]) -> tuple[Anal
     problems = []
     for name in given:
         if name not in chosen[0].options:
-            owners = " and ".join(_flag(analysis.name) for analysis in ANALYSES if name in analysis.options)
-            problems.append(Problem(_flag(name), f"goes with {owners}, not with {_flag(chosen[0].name)}"))
+            owners = [_flag(analysis.name) for analysis in ANALYSES if name in analysis.options]
+            listed = " and ".join(filter(None, (", ".join(owners[:-1]), owners[-1])))
+            problems.append(Problem(_flag(name), f"goes with {listed}, not with {_flag(chosen[0].name)}"))
     if problems:
         raise ScenarioError(problems, source="fedlt analyse")
     return chosen[0], given

@@ -1,4 +1,4 @@
-"""What `fedlt analyse` prints of samples: of those whose client is left out, of densities, documents and tails."""
+"""What `fedlt analyse` prints of samples: clients left out, densities, documents, tails, and pre-training."""
 
 from __future__ import annotations
 
@@ -88,3 +88,22 @@ def tail_tables(
     shown = 100 * found[[*columns]].rename(columns=columns)
     title = f"accuracy in % on the {len(kept.classes)} rarest classes, {len(kept.rows):,} test samples (seeds)"
     return [figures_table(title, labels, shown)]
+
+
+def pretraining_tables(runs: list[Run], by: str | None = None) -> list[Table]:
+    """`--pretraining`: slopes over both numbers of samples, and accuracies on rare and frequent classes of both."""
+    from fedlt.analyses.pretraining import pretraining_table
+
+    found = pretraining_table(runs, by)
+    labels = [f"{row.of} ({row.seeds})" for row in found.itertuples()]
+    columns = {"before": "slope before", "own": "slope now", "many": "many before", "few": "few before",
+               "own_many": "many now", "own_few": "few now"}  # fmt: skip
+    shown = found[[*columns]].rename(columns=columns)
+    spread = found.reindex(columns=[f"{name}_std" for name in columns])  # the slopes have one
+    title = "accuracy on a class by its samples in pre-training (before) and in training (now)"
+    table = figures_table(title, labels, shown, spread=spread)
+    table.caption, table.caption_justify = (
+        "slope: points per decade, at equal samples of the other; a third each",
+        "left",
+    )
+    return [table]

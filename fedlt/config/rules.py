@@ -86,8 +86,10 @@ def _check_local(local: Local, rounds: int, problems: list[Problem]) -> None:
 
 
 def check_initial(init_from: InitFrom, problems: list[Problem]) -> None:
-    """Refuse patterns of what is left out of nothing."""
-    if init_from.name is None and init_from.without:
+    """Refuse a list of nothing, and patterns of what is left out of nothing."""
+    if init_from.name == []:
+        problems.append(Problem("init_from.name", "is an empty list; name runs or files in it, or remove it"))
+    elif init_from.name is None and init_from.without:
         problems.append(Problem("init_from.without", "has no effect without init_from.name; remove it"))
 
 

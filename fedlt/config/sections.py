@@ -227,13 +227,26 @@ class InitFrom:
 
     shorthand: ClassVar[str] = "name"
 
-    name: str | None = None  # a finished run's folder, or a .safetensors or .pt file of tensors by name; null: none
+    name: str | list[str] | None = (
+        None  # a finished run's folder, or a .safetensors or .pt file of tensors by name; null: none; a list: one each
+    )
     without: list[str] = field(default_factory=list)  # patterns of tensors that begin anew all the same: [head.*]
 
     def __post_init__(self) -> None:
         """Workers may be started in another folder."""
         if isinstance(self.name, str):
-            object.__setattr__(self, "name", os.path.abspath(os.path.expanduser(self.name)))
+            object.__setattr__(self, "name", _absolute(self.name))
+        elif isinstance(self.name, list):
+            object.__setattr__(self, "name", [_absolute(name) for name in self.name])
+
+    @property
+    def names(self) -> list[str]:
+        """What is named, one for each of the models side by side; none where all weights are drawn."""
+        return [self.name] if isinstance(self.name, str) else self.name or []
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def named_now(scenario: Scenario) -> dict[str, dict[str, str]]:
     files = _named_file("data.longtail.counts", data.longtail.counts) | _named_file("data.noise.file", data.noise.file)
     files |= _named_file("data.server_unlabelled.file", data.server_unlabelled.file)
     files |= _named_file("data.shorten.stop_words", data.shorten.stop_words)
-    return files | _initial_weights(scenario.init_from.name) | code_now(scenario) | _weights_now(scenario)
+    return files | _initial_weights(scenario.init_from.names) | code_now(scenario) | _weights_now(scenario)
 
 
 def _weights_now(scenario: Scenario) -> dict[str, dict[str, str]]:
@@ -203,13 +203,16 @@ def weights_file(path: Path) -> Path | None:
     return file if file.is_file() else None
 
 
-def _initial_weights(name: str | None) -> dict[str, dict[str, str]]:
-    """The digest of the weights that the model begins with, by `init_from`."""
-    file = None if name is None else weights_file(Path(name))
-    if name is None or file is None:
-        return {}
-    shown = file.name if file == Path(name) else f"{Path(name).name}/{file.name}"
-    return {INITIAL: _by_name({shown: file}, INITIAL)}
+def _initial_weights(names: list[str]) -> dict[str, dict[str, str]]:
+    """The digests of the weights that the model begins with, by `init_from`; none where a file is not there."""
+    found = {}
+    for place, name in enumerate(names):
+        file = weights_file(Path(name))
+        if file is None:
+            return {}
+        shown = file.name if file == Path(name) else f"{Path(name).name}/{file.name}"
+        found[shown if shown not in found else f"{place}: {shown}"] = file
+    return {INITIAL: _by_name(found, INITIAL)} if found else {}
 
 
 def _by_name(files: Mapping[str, Path], key: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from fedlt.nn.adapters.bottleneck import Around
 from fedlt.nn.adapters.prompts import Entering, Leaving
+from fedlt.nn.side_by_side import SideBySide, alone
 
 if TYPE_CHECKING:
     from fedlt.nn.net import Net
@@ -88,11 +89,17 @@ def outside(net: Net, name: str) -> str:
 
 
 def known_as(net: Net, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """By name in the model, all names under which weights may be given for it; the first is that without adapters."""
+    """By name in the model, all names under which weights may be given for it; the first is that without adapters.
+
+    Of models side by side each also takes what is given for a model by itself.
+    """
     found = {}
     for name in names:
         short = plain(net, name) or name
-        found[name] = tuple(dict.fromkeys((short, outside(net, short), name, outside(net, name))))
+        each = [short, name]
+        if isinstance(net.backbone, SideBySide):
+            each += [alone(one) for one in each]
+        found[name] = tuple(dict.fromkeys(called for one in each for called in (one, outside(net, one))))
     return found
 
 

@@ -2,7 +2,7 @@
 
 Tensors are taken by name and shape. Of a run it is those of its generic model that its clients share; of a file all.
 Names may be those that the tensors have in the model, with or without an adapter, or in the module of the user's own
-that it was made of.
+that it was made of. Where several models stand side by side (`fedlt.nn.side_by_side`), a list gives each its own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fedlt.config.scenario_file import read
 from fedlt.data.provenance import INITIAL, weights_file
 from fedlt.errors import FedLTError, Problem, ScenarioError
 from fedlt.nn.names import BESIDE, known_as, outside, plain, plain_in_file
+from fedlt.nn.side_by_side import SideBySide, placed
 
 if TYPE_CHECKING:
     from fedlt.config.scenario import Scenario
@@ -42,11 +43,13 @@ class Initial:
         source: what they are of, for sentences.
         given: tensors by name.
         without: patterns of tensors that begin anew.
+        models: how many models side by side they are of; None where a list of them was not given.
     """
 
     source: str
     given: Mapping[str, Tensor]
     without: tuple[str, ...] = ()
+    models: int | None = None
     taken: dict[str, bool] = field(default_factory=dict)  # by name in the model: whether it was
     unused: list[str] = field(default_factory=list)  # names of what an adapter of the source's had brought
     _by_plain: dict[str, str] = field(default_factory=dict)  # names in `given` by those without an adapter
@@ -59,14 +62,17 @@ class Initial:
     @classmethod
     def of(cls, scenario: Scenario) -> Initial | None:
         """Those of the scenario; None where it names none. Raises `ScenarioError`."""
-        name = scenario.init_from.name
-        if name is None:
+        names = scenario.init_from.names
+        if not names:
             return None
         try:
-            given = _read(Path(name))
+            given = [_read(Path(name)) for name in names]
         except FedLTError as error:
             raise ScenarioError(Problem(INITIAL, str(error))) from error
-        return cls(Path(name).name, given, tuple(scenario.init_from.without))
+        called, without = ", ".join(Path(name).name for name in names), tuple(scenario.init_from.without)
+        if isinstance(scenario.init_from.name, str):
+            return cls(called, given[0], without)
+        return cls(called, placed(given), without, len(given))
 
     def give(self, model: Net) -> None:
         """Copy what fits into the model; nothing is drawn from the generators.
@@ -96,6 +102,13 @@ class Initial:
         """Raise `ScenarioError` where nothing was taken, where a tensor has another shape than the given one, or where
         a frozen one would stay as it was drawn.
         """
+        beside = len(model.backbone.models) if isinstance(model.backbone, SideBySide) else 1
+        if self.models is not None and self.models != beside:
+            there = f"{beside} side by side" if beside > 1 else "not several"
+            message = f"names {self.models} weights, a model each, and the models of this run are {there}"
+            remedy = f"take learner=foundation_bias learner.models={self.models}, or name one without brackets"
+            raise ScenarioError(Problem(f"{INITIAL}.name", f"{message}; {remedy}"))
+
         own = _tensors(model)
         known = known_as(model, own)
         for pattern in self.without:

@@ -17,7 +17,10 @@ from fedlt.commands.cli import app
         ([], "choose one: --frequency, --memorization"),
         (["--frequency", "--memorization"], "choose one: --frequency, --memorization"),
         (["--frequency", "--learners", "40"], "--learners: goes with --memorization, not with --frequency"),
-        (["--memorization", "--by", "strategy"], "--by: goes with --frequency and --tail, not with --memorization"),
+        (
+            ["--memorization", "--by", "strategy"],
+            "--by: goes with --frequency, --tail and --pretraining, not with",
+        ),
     ],
 )
 def test_one_analysis_with_its_own_options(words: list[str], said: str) -> None:

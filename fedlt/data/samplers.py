@@ -131,3 +131,7 @@ class Cooldown:
     def __call__(self, site: Site) -> NDArray[np.int64]:
         heat = self.temperature if site.now < self.until else 1.0
         return draw(site, power_shares(grouped(site, self.by)[1], 1 / heat), by=self.by)
+
+
+BY_GROUP = (Power, Progressive, Cooldown)
+"""Samplers that ask each sample which class it follows, and so have no place for one without a label."""

@@ -73,6 +73,12 @@ class Targets:
         positions, classes = self.kind.labels(self.values[clients.values])
         return pairs(clients.owners()[positions], classes, (len(clients), self.num_classes))
 
+    def bare_text(self) -> str:
+        """What is to be said of rows without a label, as noise may leave them; "" where every row has one."""
+        labelled = len(self) if self.kind.one_label else len(np.unique(self.kind.labels(self.values)[0]))
+        bare = len(self) - labelled
+        return f"{bare:,} of {len(self):,} samples have no label left, so that they follow no class" if bare else ""
+
     @cached_property
     def lead(self) -> NDArray[np.int64]:
         """The class that each row follows, int64 [N]: its rarest label; see the head of this file.
@@ -81,12 +87,10 @@ class Targets:
         """
         if self.kind.one_label:
             return self.values
-        positions, classes = self.kind.labels(self.values)
-        bare = len(self) - len(np.unique(positions))
-        if bare:
-            message = f"{bare:,} of {len(self):,} samples have no label left, so that they follow no class; "
+        if message := self.bare_text():
             remedy = "take a method that draws all samples alike, or remove data.noise"
-            raise ScenarioError(Problem("data.noise", message + remedy))
+            raise ScenarioError(Problem("data.noise", f"{message}; {remedy}"))
+        positions, classes = self.kind.labels(self.values)
         frequency = self.counts() if self.frequency is None else self.frequency
         order = np.lexsort((classes, frequency[classes], positions))
         first = np.searchsorted(positions[order], np.arange(len(self)))

@@ -34,6 +34,7 @@ from fedlt.training import trial
 from fedlt.training.compatibility import (
     expect_batches,
     expect_head,
+    expect_labels,
     expect_meaning,
     expect_own_head,
     expect_samples,
@@ -107,6 +108,7 @@ def assemble(scenario: Scenario, federation: Federation, device: torch.device) -
     vectors = class_vectors_of(recipe, federation.num_classes)
     task = _task(scenario, federation, (*strategy.needs, *learner.needs), inputs, vectors)
     expect_samples(scenario, federation, strategy, learner)
+    expect_labels(scenario, federation, learner)
     if reason := inputs.obstacle(scenario.local.augment):
         raise ScenarioError(Problem("local.augment", reason))
     generator = generator_of(scenario.local, task)

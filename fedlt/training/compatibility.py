@@ -14,6 +14,7 @@ from fedlt.config.hook_names import misused
 from fedlt.config.hook_results import given, name_of
 from fedlt.config.own_lines import before_work
 from fedlt.data.inputs.kind import Unserved
+from fedlt.data.samplers import BY_GROUP
 from fedlt.data.server_unlabelled import expect_some
 from fedlt.errors import HookError, Problem, ScenarioError
 from fedlt.learner import Learner, Stage, overrides
@@ -117,6 +118,18 @@ def expect_samples(scenario: Scenario, federation: Federation, strategy: Strateg
     if "unlabelled" in learner.needs and not len(federation.unlabelled.values):
         message = f"{scenario.learner.name} needs samples without labels; set extra (further ones) or hidden"
         raise ScenarioError(Problem("data.unlabelled", message))
+
+
+def expect_labels(scenario: Scenario, federation: Federation, learner: Learner) -> None:
+    """Refuse stages that draw samples by class where noise has left some without any label.
+
+    Raises:
+        ScenarioError: under `data.noise`.
+    """
+    drawing = [stage.name for stage in learner.stages() if isinstance(stage.sampler, BY_GROUP)]
+    if drawing and (message := federation.train_targets.select(federation.union()).bare_text()):
+        message = f"{scenario.learner.name} draws samples by class, and {message}; lower the rate, or take learner"
+        raise ScenarioError(Problem("data.noise.rate", f"{message}=cross_entropy or another that draws all alike"))
 
 
 def expect_head(scenario: Scenario, strategy: Strategy, learner: Learner, model: Net) -> None:

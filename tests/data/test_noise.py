@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from clients.worker import Worker
 from fedlt.config.scenario import load_scenario
@@ -20,6 +21,7 @@ from fedlt.data.targets import Targets
 from fedlt.data.unlabelled import extra_rows
 from fedlt.errors import ScenarioError
 from fedlt.exchange import Job, Work
+from fedlt.training.assembly import assemble
 
 COUNTS = np.array([6000, 3000, 1000])
 TRUE = np.repeat(np.arange(3), COUNTS)
@@ -143,6 +145,29 @@ def test_positives_of_validation_and_test_rows_stay(tiny: dict[str, Any], tmp_pa
     assert (half.class_counts == clean.class_counts).all() and (half.y_test == y).all()
     assert half.validation is not None and (half.validation.targets.values == y[half.validation.rows]).all()
     assert "missing" not in str(load_scenario(tiny).to_dict())
+
+
+def test_learners_that_draw_by_class_refuse_rows_without_a_label_before_the_run(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    y = np.concatenate([HOT] * 20).clip(min=0)
+    np.savez(tmp_path / "several.npz", x_train=np.random.rand(120, 4), y_train=y, x_test=np.zeros((120, 4)), y_test=y)
+    tiny["data"] = {"name": str(tmp_path / "several.npz")}
+    tiny["federation"] |= {"clients": 2, "partition": "iid"}
+    half = {"noise": {"kind": "missing", "rate": 0.5}}
+
+    for learner in ("crt", "lws", "resampling"):
+        said = rf"data\.noise\.rate: {learner} draws samples by class, and \d+ of 120 samples have no label left"
+        with pytest.raises(ScenarioError, match=said):
+            assembled(tiny, f"learner={learner}", data={**tiny["data"], **half})
+    assembled(tiny, "learner=crt")
+    assembled(tiny, data={**tiny["data"], **half})
+
+
+def assembled(tiny: dict[str, Any], *overrides: str, **changed: Any) -> None:
+    """Everything that a run has before it starts."""
+    scenario = load_scenario({**tiny, **changed}, overrides)
+    assemble(scenario, federate(scenario), torch.device("cpu"))
 
 
 def federation_of(tiny: dict[str, Any], *overrides: str) -> Federation:

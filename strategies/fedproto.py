@@ -22,6 +22,7 @@ from fedlt.data.site import Batch
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 
 FAR = 1e9  # squared distance from a class without a prototype
+AT_ONCE = 2**26  # differences of features and prototypes that are held at a time
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,11 @@ class FedProto(Strategy):
         known = client.received["known"] > 0
         if not known.any():
             return {"nearest": head, "head": head}
-        away = (features[:, None] - client.received["prototypes"]).square().mean(2)
+        away = distances(features, client.received["prototypes"])
         return {"nearest": -torch.where(known, away, FAR), "head": head}
+
+
+def distances(features: Tensor, prototypes: Tensor) -> Tensor:
+    """[B, C] mean squared differences of features [B, D] and prototypes [C, D], of some classes at a time."""
+    classes = max(1, AT_ONCE // max(1, features.numel()))
+    return torch.cat([(features[:, None] - part).square().mean(2) for part in prototypes.split(classes)], 1)

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from fedlt.measures.side import attempt
 
 Matrix = NDArray[np.float64]
+PAIRS = 2**24
+"""Pairs of rows whose cosines are computed at a time."""
+
 NAMES = ("count", "total", "gram", "clients", "client_total", "client_classes")
 
 
@@ -145,8 +148,23 @@ def _unevenness(rows: Matrix) -> tuple[float, float]:
     """
     norms = np.linalg.norm(rows, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        cosines = ((rows @ rows.T) / np.outer(norms, norms))[np.triu_indices(len(rows), 1)]
-        return float(norms.std() / norms.mean()), float(np.abs(cosines + 1 / (len(rows) - 1)).mean())
+        spread = float(norms.std() / norms.mean())
+        if len(rows) ** 2 <= PAIRS:
+            cosines = ((rows @ rows.T) / np.outer(norms, norms))[np.triu_indices(len(rows), 1)]
+            return spread, float(np.abs(cosines + 1 / (len(rows) - 1)).mean())
+        return spread, _mean_distance(rows / norms[:, None])
+
+
+def _mean_distance(unit: Matrix) -> float:
+    """Mean of |cosine + 1 / (n - 1)| over all pairs of n unit rows, without an array of all pairs."""
+    number, total = len(unit), 0.0
+    step = max(1, PAIRS // number)
+    for start in range(0, number, step):
+        # Pairs with later rows alone: those of the block itself above its diagonal, and all that follow it.
+        block = unit[start : start + step]
+        away = np.abs(block @ unit[start:].T + 1 / (number - 1))
+        total += float(np.triu(away, 1).sum())
+    return total / (number * (number - 1) / 2)
 
 
 def _cosines(a: Matrix, b: Matrix) -> Matrix:

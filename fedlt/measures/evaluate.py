@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from fedlt.data.inputs.features import Encoded, Features
 
 
+AT_ONCE = 2**24
+"""Numbers of a client's logits, rows times classes, that are kept until all of them are known to be predictions."""
+
+MASKED = "personal_masked"
+
+
 @dataclass
 class TestSet:
     """The global test set, or the validation set, under the present backbone.
@@ -84,27 +90,34 @@ def evaluate_personal(strategy: Strategy, client: Client, test: TestSet, rows: T
         FloatingPointError: where logits are no prediction; nothing of the client is then collected.
     """
     undecided = Undecided()
-    unseen = client.class_counts == 0
-    blank = bool(unseen.all())
-    batches: list[tuple[Subject, Predicted]] = []
-    name = name_of((strategy, "personal"), (client.learner, "predict"))
+    blank = not client.class_counts.any()
     client.model.eval()
 
+    # Where all logits together are large, they are made twice, so that those of a chunk alone are in memory.
+    few = len(rows) * client.task.num_classes <= AT_ONCE
+    kept = list(_personal(strategy, client, test, rows)) if few else None
+    for subject, batch in _personal(strategy, client, test, rows) if kept is None else kept:
+        if not (blank and subject.kind == MASKED):
+            undecided.count(subject, batch.logits)
+    undecided.refuse()
+
+    for subject, batch in _personal(strategy, client, test, rows) if kept is None else kept:
+        collector.add(subject, batch)
+
+
+def _personal(strategy: Strategy, client: Client, test: TestSet, rows: Tensor) -> Iterator[tuple[Subject, Predicted]]:
+    """Predictions of a client's personal model, chunk by chunk, each as it is and masked."""
+    unseen = client.class_counts == 0
+    name = name_of((strategy, "personal"), (client.learner, "predict"))
     for x, targets in test.parts(rows):
         with torch.no_grad():
             logits = strategy.personal(client, x)  # type: ignore[arg-type]
             expect_logits(logits, len(x), client.task, name)
             for variant, prediction in variants(logits).items():
                 masked = replace(prediction, logits=prediction.logits.masked_fill(unseen, -torch.inf))
-                for kind, shown in (("personal", prediction), ("personal_masked", masked)):
+                for kind, shown in (("personal", prediction), (MASKED, masked)):
                     subject = Subject(kind, variant, test.validation)
-                    if not (blank and shown is masked):
-                        undecided.count(subject, shown.logits)
-                    batches.append((subject, Predicted(shown, targets, x.rows, client.id)))
-
-    undecided.refuse()
-    for subject, batch in batches:
-        collector.add(subject, batch)
+                    yield subject, Predicted(shown, targets, x.rows, client.id)
 
 
 def feature_batch(

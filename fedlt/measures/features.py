@@ -14,6 +14,9 @@ from fedlt.measures.collapse import NAMES, Moments, class_columns, client_alignm
 from fedlt.measures.side import attempt
 from fedlt.statistic import Arrays, Columns, FeatureBatch, Known, Statistic
 
+DENSE = 2**25
+"""Samples times classes up to which sums by class are products with one-hot rows; beyond, rows are added one by one."""
+
 
 class FeatureMoments(Statistic):
     """Moments of each part of the test set, by its first row: floats, so that parts are added in the order of rows."""
@@ -25,8 +28,9 @@ class FeatureMoments(Statistic):
         self.parts: dict[int, Moments] = {}
 
     def add(self, batch: FeatureBatch) -> None:
-        classes = F.one_hot(batch.targets, self.task.num_classes).double()
-        self.parts[int(batch.rows[0])] = _moments(batch, classes)
+        classes = self.task.num_classes
+        sums = _dense_sums if len(batch.targets) * classes <= DENSE else _sparse_sums
+        self.parts[int(batch.rows[0])] = _moments(batch, *sums(batch, classes))
 
     def merge(self, other: Self) -> None:
         self.parts |= other.parts
@@ -57,19 +61,36 @@ class FeatureMoments(Statistic):
         return {"clients": aligned, "classes": {"class": np.arange(len(moments.count)), **found}}
 
 
-def _moments(batch: FeatureBatch, classes: Tensor) -> Moments:
-    """The moments of one batch of features.
+def _moments(batch: FeatureBatch, count: Tensor, total: Tensor, client_classes: Tensor) -> Moments:
+    """The moments of one batch of features [N, D].
 
     Args:
-        classes: [N, C], one-hot.
+        count: [C] samples of each class.
+        total: [C, D] sums of their features.
+        client_classes: [K, C] samples of each class among the test rows of each client.
     """
     features = batch.features
-    index = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *batch.held])).to(features.device)
-    offsets = torch.from_numpy(np.cumsum([0, *map(len, batch.held)])).to(features.device)
+    found = count, total, features.T @ features, torch.tensor(batch.clients).double(), _of_clients(batch, features)
+    return Moments(*(tensor.cpu().numpy() for tensor in (*found, client_classes)))
 
-    def of_clients(table: Tensor) -> Tensor:
-        return F.embedding_bag(index, table, offsets, mode="sum", include_last_offset=True)
 
-    sums = classes.sum(0), classes.T @ features, features.T @ features
-    clients_sums = torch.tensor(batch.clients).double(), of_clients(features), of_clients(classes)
-    return Moments(*(tensor.cpu().numpy() for tensor in (*sums, *clients_sums)))
+def _dense_sums(batch: FeatureBatch, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Count, total and client_classes by one-hot rows [N, C]."""
+    hot = F.one_hot(batch.targets, classes).double()
+    return hot.sum(0), hot.T @ batch.features, _of_clients(batch, hot)
+
+
+def _sparse_sums(batch: FeatureBatch, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same without an array [N, C]; the sums of features may differ in their last bit."""
+    targets, features = batch.targets, batch.features
+    total = features.new_zeros(classes, features.shape[1]).index_add_(0, targets, features)
+    held = [torch.bincount(targets[torch.from_numpy(own).to(targets.device)], minlength=classes) for own in batch.held]
+    of_clients = torch.stack(held) if held else targets.new_zeros(0, classes)
+    return torch.bincount(targets, minlength=classes).double(), total, of_clients.double()
+
+
+def _of_clients(batch: FeatureBatch, table: Tensor) -> Tensor:
+    """[K, M] sums of the rows of a table [N, M] over the test rows of each client."""
+    index = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *batch.held])).to(table.device)
+    offsets = torch.from_numpy(np.cumsum([0, *map(len, batch.held)])).to(table.device)
+    return F.embedding_bag(index, table, offsets, mode="sum", include_last_offset=True)

@@ -139,6 +139,7 @@ class Context:
             progress=(job.round - 1) / total,
             span=1 / total if purpose == "train" else 0.0,
             continuous=union,
+            groups=self.federation.train_targets.groups,
             unlabelled=Rows(self.train_inputs, self._no_targets, self._moved(others)),
             id=number,
             start=exchange.shared[: self.flat.num_trainable],

@@ -120,5 +120,36 @@ def exchanged(
     return PartMixed(torch.where(taken, batch.x[order], batch.x), batch.y, other, share)
 
 
+@dataclass(frozen=True)
+class Patched(PartMixed):
+    """A batch of images in which cells of a grid show another image.
+
+    Attributes:
+        order: [B] position of the other image in the batch.
+        covered: bool [B, 1, G, G], the cells that show it.
+    """
+
+    order: Tensor
+    covered: Tensor
+
+
+def patched(batch: Batch, rng: np.random.Generator, chance: float, grid: int) -> Patched:
+    """Images whose cells show, each by chance, the same cell of another image of the batch.
+
+    Args:
+        batch: B images [B, C, H, W].
+        rng: of the pairs and of the cells.
+        chance: of a cell, to show the other image.
+        grid: G, cells of the height and of the width.
+    """
+    device = batch.y.device
+    order = torch.from_numpy(rng.permutation(len(batch))).to(device)
+    covered = torch.from_numpy(rng.random((len(batch), 1, grid, grid)) < chance).to(device)
+
+    there = F.interpolate(covered.float(), batch.x.shape[-2:]) > 0
+    share = 1 - covered.float().mean((1, 2, 3))
+    return Patched(torch.where(there, batch.x[order], batch.x), batch.y, batch.y[order], share, order, covered)
+
+
 def _problem(key: str, message: str) -> ScenarioError:
     return ScenarioError(Problem(f"learner.{key}", message))

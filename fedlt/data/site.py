@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -115,6 +115,8 @@ class Site:
         state: tensors kept between rounds; a learner's names begin with its own, as in `sbcl/subclass`.
         generator: of the augmentation, while the site trains.
         unlabelled: further samples, whose targets are all -1 (`data.unlabelled`).
+        groups: group columns of the data set (`data.group_columns`), by name: [N] values of all its rows, of which the
+            site's are those at `data.index`.
         followed: what `fedlt.data.samplers.followed` has found, after the data and the counts that it is of.
     """
 
@@ -138,6 +140,7 @@ class Site:
     state: dict[str, Tensor] = field(default_factory=dict)
     generator: torch.Generator | None = None
     unlabelled: Rows | None = None
+    groups: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     followed: tuple[Rows, Tensor, NDArray[np.int64], NDArray[np.int64]] | None = None
 
     @property

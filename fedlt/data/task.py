@@ -36,6 +36,7 @@ class Task:
         class_vectors: [C, D] those of `model.class_vectors`, with D the feature dimension; None where the scenario
             names none, and for methods that do not declare the need of them.
         parents: int64 [C], the parent of each class in the tree of `data.parents`; None where the scenario names none.
+        group_columns: names of the data set's group columns.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Task:
     inputs: InputKind = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
     class_vectors: Tensor | None = field(default=None, compare=False, repr=False)
     parents: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
+    group_columns: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.inputs is None:

@@ -187,6 +187,7 @@ def _task(
         inputs=inputs,
         class_vectors=vectors if "class_vectors" in needs else None,
         parents=federation.parents,
+        group_columns=tuple(federation.train_targets.groups),
     )
 
 

@@ -40,7 +40,7 @@ LEARNERS = {
     "samples": ("Sampling and mixing", ("resampling", "upweighting", "mixup", "cmo", "glmc", "brl", "adr")),
     "classifier": ("Representation first, then the head", ("crt", "lws", "mislas", "h2t", "tau_norm", "ncm", "lift")),
     "experts": ("Experts and branches", ("bbn", "ride", "sade", "dirmixe", "tlc", "foundation_bias")),
-    "contrast": ("Contrast and batches", ("bcl", "sbcl", "proco", "rcal", "batchformer")),
+    "contrast": ("Contrast and batches", ("bcl", "sbcl", "proco", "rcal", "batchformer", "m3i")),
     "flatness": ("Flat minima", ("sam", "focal_sam")),
     "structure": ("Trees, domains and sequences", ("label_tree", "sibling_softmax", "crf")),
     "several": ("Several labels a sample", ("asymmetric_loss", "comic")),

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = {
-    **dict.fromkeys(("fedyoyo", "bcl", "glmc", "proco", "rcal", "sbcl"), "two views of a sample need images"),
+    **dict.fromkeys(("fedyoyo", "bcl", "glmc", "proco", "rcal", "sbcl", "m3i"), "two views of a sample need images"),
     "crf": "reads a class for each step (tags), and the data set's targets are single",
     **dict.fromkeys(("asymmetric_loss", "comic"), "reads several classes a sample (multilabel)"),
     "cmo": "a part of one sample can be pasted into another in images only",

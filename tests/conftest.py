@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import os
 from collections import defaultdict
@@ -60,6 +61,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.unit)
         seconds[item.path] += next(each for name, each in SECONDS.items() if item.get_closest_marker(name))
     items.sort(key=lambda item: -seconds[item.path])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_never_garbage() -> None:
+    """What is imported by now stays: to look through it again and again takes a fifth of the time of quick tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -58,6 +58,7 @@ class ProcessGrid(LocalGrid):
     def _start(self, workers: int) -> None:
         """Fork so many workers, which inherit the federation."""
         context = get_context("fork")
+        frozen = gc.get_freeze_count()
         gc.freeze()  # a collection in a worker would write to the pages of everything it inherits, and so copy them
         for _ in range(workers):
             here, there = context.Pipe()
@@ -68,7 +69,8 @@ class ProcessGrid(LocalGrid):
                 process.start()
             there.close()
             self._workers[here] = process
-        gc.unfreeze()
+        if not frozen:  # else somebody else has frozen what was there
+            gc.unfreeze()
 
     @property
     def replaced(self) -> int:

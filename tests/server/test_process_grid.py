@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -91,6 +92,16 @@ def test_the_files_of_vectors_are_written_again_once_nobody_reads_them(tmp_path:
     third = send(3.0)
     assert [float(second["x"].mean()), float(third["x"].mean())] == [2.0, 3.0]
     assert {path.stat().st_ino for path in tmp_path.iterdir()} == inodes
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_was_frozen_before_a_fork_stays_so_and_nothing_else_does(frozen: bool) -> None:
+    gc.freeze() if frozen else gc.unfreeze()
+    ProcessGrid(app, 1, lambda: None).close()
+    try:
+        assert bool(gc.get_freeze_count()) is frozen
+    finally:
+        gc.freeze()  # as tests/conftest.py has it
 
 
 def test_workers_see_no_gpu(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fedlt.data.groups import Grouping
+    from fedlt.data.inputs.features import Features
     from fedlt.data.task import Task
     from fedlt.learner import Prediction
     from fedlt.measures.figure import Figure
@@ -113,12 +114,14 @@ class Predicted:
         targets: [B] classes or whatever the task's kind has, such as [B, C] of 0 and 1.
         rows: [B] their numbers in the set, ascending.
         client: whose personal model it is; `NOBODY` for the generic one.
+        x: the samples, whose inputs `x.inputs()` gives; None where they are not at hand.
     """
 
     found: Prediction
     targets: Tensor
     rows: Tensor
     client: int = NOBODY
+    x: Features | None = None
 
     @property
     def logits(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from fedlt.config.sections import ClassGroups, Glyphs
+from fedlt.config.sections import ClassGroups, Glyphs, Interactions
 from fedlt.errors import Problem
 from fedlt.process.wording import counted
 
@@ -35,6 +35,7 @@ def cross_check(
         problems.append(Problem("data.crop", "has no effect without data.size; remove it"))
 
     _check_texts(data, problems)
+    _check_interactions(data.interactions, problems)
     if data.name != "glyphs" and data.glyphs != Glyphs():
         problems.append(Problem("data.glyphs", "is for data.name=glyphs, and has no effect here; remove it"))
     _check_validation(data.validation, evaluation, problems)
@@ -113,6 +114,27 @@ def _check_texts(data: Data, problems: list[Problem]) -> None:
         problems.append(Problem("data.shorten", "has no effect without data.tokenizer; remove it"))
     if shorten.stop_words is None and shorten.keep is not None:
         problems.append(Problem("data.shorten.keep", "has no effect without data.shorten.stop_words; remove it"))
+
+
+def _check_interactions(asked: Interactions, problems: list[Problem]) -> None:
+    """Refuse keys of a table that is none, and ratings that cannot be."""
+    key = "data.interactions"
+    if asked.user is None:
+        for field in fields(asked):
+            if getattr(asked, field.name) != getattr(Interactions(), field.name):
+                message = "has no effect without data.interactions.user, the column of users; name it"
+                problems.append(Problem(f"{key}.{field.name}", message))
+        return
+
+    for name in ("scale", "least"):
+        if asked.rating is None and getattr(asked, name) not in (None, []):
+            message = "is of ratings; name their column in data.interactions.rating, or remove it"
+            problems.append(Problem(f"{key}.{name}", message))
+    if asked.scale and (len(asked.scale) != 2 or asked.scale[0] >= asked.scale[1]):
+        problems.append(Problem(f"{key}.scale", f"expected the lowest and the highest rating, got {asked.scale}"))
+    elif asked.scale and asked.least is not None and not asked.scale[0] <= asked.least <= asked.scale[1]:
+        between = " to ".join(f"{bound:g}" for bound in asked.scale)
+        problems.append(Problem(f"{key}.least", f"{asked.least:g} is outside of the scale, {between}"))
 
 
 def _check_validation(validation: Validation, evaluation: Evaluation, problems: list[Problem]) -> None:

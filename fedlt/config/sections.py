@@ -117,6 +117,25 @@ class Glyphs:
 
 
 @dataclass(frozen=True)
+class Interactions:
+    """A table of who took which item when: each row becomes a history of items and the next one, in the order of time.
+    `data.interactions=userId` sets the column of users alone.
+    """
+
+    shorthand: ClassVar[str] = "user"
+
+    user: str | None = None  # column of who; null: the data are no interactions
+    item: str = "item"  # column of what
+    time: str = "time"  # column of when, numbers or dates; rows need not be sorted
+    rating: str | None = None  # column of how much it was liked; null: all rows count
+    scale: list[float] = field(default_factory=list)  # lowest and highest rating there may be; []: any
+    least: float | None = None  # rating from which on a row counts; null: all rows do
+    features: list[str] = field(default_factory=list)  # columns of the item; several values are separated by |
+    history: Annotated[int, ">= 1"] = 20  # items of a history, the latest
+    tested: Annotated[int, ">= 1"] = 1  # rows of each user, the latest, that are the test set
+
+
+@dataclass(frozen=True)
 class Data:
     """The data set: built in, a hub name, a folder, an .npz file, or one table."""
 
@@ -124,6 +143,7 @@ class Data:
     young: ClassVar[tuple[str, ...]] = (
         "validation", "test_share", "targets", "category_columns", "size", "crop", "encoder", "class_names",
         "server_unlabelled", "tokenizer", "parents", "shorten", "glyphs",
+        "interactions",
     )  # fmt: skip
 
     name: str = "digits"  # digits, glyphs, a well-known name, a hub name, or a path
@@ -143,6 +163,7 @@ class Data:
     tokenizer: Annotated[Choice | None, "tokenizer"] = None  # makes token ids of texts; see: fedlt ls tokenizers
     shorten: Shorten = field(default_factory=Shorten)
     glyphs: Glyphs = field(default_factory=Glyphs)
+    interactions: Interactions = field(default_factory=Interactions)
     auxiliary: Annotated[int, ">= 0"] = 0  # samples of each class that the server keeps; no client gets them
     longtail: LongTail = field(default_factory=LongTail)
     validation: Validation = field(default_factory=Validation)

@@ -24,7 +24,7 @@ _CIFAR100 = (
 )
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 
-EMBEDDED = ("digits", "city_requests")
+EMBEDDED = ("digits", "city_requests", "book_loans")
 """Data sets that every machine has (`fedlt.data.sources`)."""
 
 GLYPHS = "glyphs"

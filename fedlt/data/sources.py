@@ -1,7 +1,7 @@
 """Finds a data set by name and reads it, once: the decoded arrays are kept in the cache.
 
 Looked for in this order: a path (an .npz file, a table or a folder); `$FEDLT_DATA/NAME.npz` or `$FEDLT_DATA/NAME/`; the
-built-in `digits` and `city_requests`; `glyphs`, drawn from a font; the Hugging Face hub.
+built-in `digits`, `city_requests` and `book_loans`; `glyphs`, drawn from a font; the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fedlt.data.folders import folder_source
 from fedlt.data.glyphs import Glyphs
 from fedlt.data.image_folder import without_columns
 from fedlt.data.inputs import Given
+from fedlt.data.interactions import Interactions
 from fedlt.data.kind_of import chosen
 from fedlt.data.known import EMBEDDED, GLYPHS, KNOWN, Known
 from fedlt.data.picture_list import PictureList, lists_pictures
@@ -261,7 +262,7 @@ def _find(config: Data) -> Source:
                 return _at(config, candidate)
 
     if name in EMBEDDED:
-        return (Digits if name == "digits" else CityRequests)(config)
+        return {"digits": Digits, "city_requests": CityRequests, "book_loans": Interactions}[name](config)
     if name == GLYPHS:
         return Glyphs(config)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
@@ -276,6 +277,8 @@ def _find(config: Data) -> Source:
 
 
 def _at(config: Data, path: Path) -> Source:
+    if config.interactions.user is not None:
+        return Interactions(config, path.resolve())
     if path.is_dir():
         return folder_source(config, path.resolve())
     if not path.is_file():

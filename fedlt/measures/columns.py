@@ -128,6 +128,18 @@ _ALL = (
     ),
     Figure("clients.map_medium", "Mean over its medium classes.", column="medium", unit="fraction"),
     Figure("clients.map_few", "Mean over its tail classes.", column="tail", unit="fraction"),
+    Figure(
+        "clients.recall",
+        "`recall` of the client's personal model on its own test set; of items that are ranked.",
+        unit="fraction",
+    ),
+    Figure(
+        "clients.recall_masked",
+        "The same, items being the last that nobody of the client took in training.",
+        column="recall, masked",
+        unit="fraction",
+    ),
+    Figure("clients.ndcg", "`ndcg` of the client's personal model on its own test set.", unit="fraction"),
     Figure("clients.brier", "Mean Brier score of the client's test samples.", unit="number"),
     Figure(
         "clients.alignment",
@@ -141,7 +153,11 @@ _ALL = (
     Figure("classes.name", "Its name."),
     Figure("classes.train_count", "Training samples of the class over all clients.", unit="count"),
     Figure("classes.test_count", "Samples of the class in the global test set.", unit="count"),
-    Figure("classes.recall", "Share of these that were predicted correctly.", unit="fraction"),
+    Figure(
+        "classes.recall",
+        "Share of these that were predicted correctly; of ranked items, within the first K.",
+        unit="fraction",
+    ),
     Figure(
         "classes.average_precision",
         "Average precision of the class on the global test set; of several labels a sample.",

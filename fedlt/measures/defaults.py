@@ -12,6 +12,7 @@ from fedlt.measures.features import FeatureMoments
 from fedlt.measures.ordinal import OrdinalError
 from fedlt.measures.own_rows import OwnRows
 from fedlt.measures.precision import AveragePrecision
+from fedlt.measures.ranking import Ranks
 from fedlt.measures.sums import SummedMetric
 from fedlt.measures.tokens import TokenConfusions
 from fedlt.measures.tree import TreeErrors
@@ -31,6 +32,7 @@ SINGLE: Makers = {
 OF_KIND: dict[str, Makers] = {
     "single": SINGLE,
     "ordinal": {**SINGLE, "ordinal": OrdinalError},
+    "items": {"ranks": Ranks},
     "multilabel": {"precision": AveragePrecision},
     "tags": {"confusion": TokenConfusions},
 }

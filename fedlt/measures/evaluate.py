@@ -76,7 +76,7 @@ def evaluate_generic(
                 for variant, prediction in variants(logits).items():
                     subject = Subject("generic", variant, test.validation)
                     undecided.count(subject, prediction.logits)
-                    collector.add(subject, Predicted(prediction, targets, x.rows))
+                    collector.add(subject, Predicted(prediction, targets, x.rows, x=x))
     undecided.refuse("its features or its head are not finite; a smaller local.lr may help")
 
 
@@ -117,7 +117,7 @@ def _personal(strategy: Strategy, client: Client, test: TestSet, rows: Tensor) -
                 masked = replace(prediction, logits=prediction.logits.masked_fill(unseen, -torch.inf))
                 for kind, shown in (("personal", prediction), (MASKED, masked)):
                     subject = Subject(kind, variant, test.validation)
-                    yield subject, Predicted(shown, targets, x.rows, client.id)
+                    yield subject, Predicted(shown, targets, x.rows, client.id, x)
 
 
 def feature_batch(

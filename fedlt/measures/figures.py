@@ -8,31 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from fedlt.measures.families import GROUPS, ORDINAL, RANKS, TREE
 from fedlt.measures.figure import Figure
 
 TEST = "the global test set"
 OWN = "each client's own test set, which by default is drawn to match its training mix"
 MEAN = "Unweighted mean over the clients that have a test sample"
 POOLED = "All clients' test samples together, each counted once"
-
-GROUPS = (("many", "head"), ("medium", "medium"), ("few", "tail"))
-ORDINAL = (
-    ("mae", "Mean number of classes between prediction and truth, of classes that have an order.", "ordinal error"),
-    (
-        "macro_mae",
-        "The mean over classes of each class's `mae`: under a long tail `mae` is that of the head.",
-        "ordinal error by class",
-    ),
-)
-
-TREE = (
-    ("parent_accuracy", "Share of the predictions under the right parent in the tree of classes (`data.parents`).",
-     "right parent"),
-    ("parent_recall", "Mean over the parents of the share of their samples that are predicted under the right parent.",
-     "recall of parents"),
-    ("sibling_errors", "Share of the wrong predictions that name a class of the right parent. NaN where none is wrong.",
-     "errors under the right parent"),
-)  # fmt: skip
 
 _share = partial(Figure, unit="fraction", better="higher", axis="accuracy")
 _error = partial(Figure, unit="number", better="lower")
@@ -181,6 +163,11 @@ _ALL = (
     *(_error(f"generic/{name}", f"{text} Baccianella et al., ISDA 2009.", title=f"generic model, {title}")
       for name, text, title in ORDINAL),
     *(_share(f"generic/{name}", text, title=f"generic model, {title}") for name, text, title in TREE),
+    *(
+        _share(f"generic/{name}", text, title=f"generic model, {title}", axis=name.partition("_")[0],
+               header="generic" if name == "recall" else "", headline=name == "recall")
+        for name, text, title in RANKS
+    ),
     # Personal models ----------------------------------------------------------------------------------------------
     _share(
         "personal/accuracy",
@@ -270,6 +257,11 @@ _ALL = (
     *(_error(f"personal/{name}", f"{text} {MEAN}.", title=f"personal models, {title}")
       for name, text, title in ORDINAL),
     *(_share(f"personal/{name}", f"{text} {MEAN}.", title=f"personal models, {title}") for name, text, title in TREE),
+    *(
+        _share(f"personal/{name}", f"{text} {MEAN}.", title=f"personal models, {title}",
+               axis=name.partition("_")[0], header="personal" if name == "recall" else "", headline=name == "recall")
+        for name, text, title in RANKS
+    ),
     # What it costs ------------------------------------------------------------------------------------------------
     Figure(
         "cost/seconds",

@@ -52,11 +52,14 @@ def test_no_entry_explains_what_is_not_there(tiny: dict[str, Any], tmp_path: Pat
     ordinal = fedlt.run(tiny, "data.targets=ordinal", tree, out=tmp_path)
     tiny["data"] = {"name": str(several_labels(tmp_path / "several.npz"))}
     several = fedlt.run(tiny, "federation.partition=iid", out=tmp_path)
-    assert set(METRICS) <= {*run.final, *asking.final, *ordinal.final, *several.final, *COSTS}
+    tiny["data"] = {"name": "digits"}
+    items = fedlt.run(tiny, "federation.partition=iid", "data.targets=items", out=tmp_path)
+    assert set(METRICS) <= {*run.final, *asking.final, *ordinal.final, *several.final, *items.final, *COSTS}
     assert 1 <= asking.final["generic/experts"] <= 3
     known = {f"{table}.{name}" for table, found in TABLES.items() for name in found}
-    of_several = {"clients": several.clients, "classes": several.classes}
-    known |= {f"{table}.{name}" for table, rows in of_several.items() for name in rows}
+    for other in (several, items):
+        of_other = {"clients": other.clients, "classes": other.classes}
+        known |= {f"{table}.{name}" for table, rows in of_other.items() for name in rows}
     assert set(COLUMNS) <= known | {f"rounds.{name}" for name in run.rounds}
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fedlt.data.coding import refuse
 from fedlt.data.inputs.encoded import EncodedKind
+from fedlt.data.inputs.histories import HistoryKind
 from fedlt.data.inputs.images import ImageKind
 from fedlt.data.inputs.kind import Chosen, Given, InputKind, Inputs, StoredInputs
 from fedlt.data.inputs.sequences import SequenceKind
@@ -24,7 +25,7 @@ from fedlt.data.inputs.words import NumberedKind, WordKind
 __all__ = ["Chosen", "Given", "InputKind", "Inputs", "StoredInputs", "described", "read", "restored", "shaped"]
 
 KINDS: tuple[type[InputKind], ...] = (
-    ImageKind, TabularKind, NumberedKind, TextKind, TokenKind, SequenceKind, WordKind, EncodedKind,
+    HistoryKind, ImageKind, TabularKind, NumberedKind, TextKind, TokenKind, SequenceKind, WordKind, EncodedKind,
 )  # fmt: skip
 
 EXPECTED = (

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fedlt.config.sections import Data
+    from fedlt.data.inputs.catalogue import Catalogue
 
 ASKED = {
     "views": "two views of a sample need images",
@@ -113,6 +114,7 @@ class Given:
         names: of the columns of x and of categories, for messages.
         made: how ids were made of texts.
         words: [V] those that the ids stand for, where a vocabulary is yet to be chosen of them.
+        catalogue: what is known of items, where the tokens are items.
     """
 
     x: NDArray[Any]
@@ -122,6 +124,7 @@ class Given:
     names: tuple[str, ...] = ()
     made: Tokenised | None = None
     words: tuple[str, ...] | None = None
+    catalogue: Catalogue | None = None
 
     def at(self, rows: NDArray[np.int64], place: Path | None = None, file: str = "rows") -> Given:
         """Some of the rows.

@@ -1,0 +1,182 @@
+"""What self-supervised item recommendation promises where few likes are known: pass or fail, with the figures.
+
+    python -m benchmarks.centralized.recommendation tune movielens.csv --out runs/centralized/recommendation
+    python -m benchmarks.centralized.recommendation likes movielens.csv --out runs/centralized/recommendation
+
+The file has a row a rating, with columns `userId`, `movieId`, `rating`, `timestamp`, `title`, `year` and `genres`, as
+MovieLens's small set (100,004 ratings of 2016; docs/howto/recommendation.md). A film counts as liked from a rating of 4
+on. Each user's last two likes are the test set; of the likes before, 20 % are known, drawn by the seed. `tune` chooses
+by the two likes before the last two, of which the test set's are then unknown: first the rate of the main loss, then
+each method's weight of the contrast. Figures in %, Recall and NDCG at 100; tail films have at most three known likes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import fedlt
+from benchmarks.centralized.acceptance import Check, at_least
+from benchmarks.centralized.table import spread
+from benchmarks.rows import read_rows, write_rows
+from fedlt.results.runs import Run
+
+HERE = Path(__file__).parent
+TUNED = HERE / "recommendation_tuned.csv"
+RATES, WEIGHTS = (0.0003, 0.001, 0.003), (0.03, 0.1, 0.3)
+FEATURES = ["year", "decade", "genres", "kind", "words"]
+"""What is known of a film, beside its number: the decade follows from the year, and the kind is the first genre."""
+SHARE, TESTED, TUNED_ON = 0.2, 2, (0, 1)
+FIGURES = {"all": "recall", "head": "recall_many", "medium": "recall_medium", "tail": "recall_few",
+           "short": "recall_short", "ndcg": "ndcg"}  # fmt: skip
+METHODS: dict[str, dict[str, Any]] = {
+    "main": {"name": "item_ssl", "alpha": 0.0},
+    "cfm": {"name": "item_ssl"},
+    "rfm": {"name": "item_ssl", "mask": "random"},
+    "cfm, stream": {"name": "item_ssl", "items": "stream"},
+    "main, uncorrected": {"name": "item_ssl", "alpha": 0.0, "correction": False},
+    "full softmax": {"name": "cross_entropy"},
+}
+"""Learners. All have the rate of `main`; those with a contrast have the weight that was chosen for them."""
+CONTRASTED = ("cfm", "rfm", "cfm, stream")
+BASE: dict[str, Any] = {
+    "federation": {"clients": 1, "participation": 1.0, "partition": "iid", "rounds": 20},
+    "local": {"epochs": 1, "batch_size": 256, "optimizer": "adam"},
+    "model": "two_towers",
+    "strategy": "centralized",
+    "evaluation": {"every": 20, "groups": {"many": 20, "few": 4}},
+    "resources": {"backend": "inline", "device": "cpu"},
+}
+
+
+def prepared(ratings: Path, out: Path, tested: str, seed: int) -> Path:
+    """The table of likes, made once; the column `known` says which of them count.
+
+    Args:
+        tested: what the last known likes of each user are: `test`, or `val`.
+        seed: of the draw.
+    """
+    path = (out / f"{ratings.stem}_{tested}_{seed}.csv").resolve()
+    if path.is_file():
+        return path
+    likes = pd.read_csv(ratings)
+    likes = likes[likes.rating >= 4].sort_values(["userId", "timestamp"], kind="stable").reset_index(drop=True)
+    likes["words"] = [
+        "|".join(re.findall(r"[a-z]{3,}", str(title).lower())) if isinstance(title, str) else ""
+        for title in likes.title
+    ]
+    likes["decade"] = 10 * (likes.year // 10)
+    likes["kind"] = likes.genres.str.partition("|")[0]
+    last = likes.groupby("userId").cumcount(ascending=False)  # 0 is a user's last like
+    drawn = np.random.default_rng(seed).random(len(likes)) < SHARE
+    first = 0 if tested == "test" else TESTED
+    likes["known"] = ((drawn & (last >= first + TESTED)) | last.between(first, first + TESTED - 1)).astype(int)
+    out.mkdir(parents=True, exist_ok=True)
+    likes[["userId", "movieId", "timestamp", "known", *FEATURES]].to_csv(path, index=False)
+    return path
+
+
+def made(method: str, rate: float, alpha: float | None, seed: int, data: Path, out: Path) -> Run:
+    """A run of a method."""
+    interactions = {"user": "userId", "item": "movieId", "time": "timestamp", "rating": "known", "least": 1.0,
+                    "features": FEATURES, "tested": TESTED}  # fmt: skip
+    learner = METHODS[method] | ({} if alpha is None else {"alpha": alpha})
+    scenario = {
+        **BASE,
+        "data": {"name": str(data), "interactions": interactions, "targets": {"name": "items", "at": 100}},
+    }
+    scenario |= {"learner": learner, "seed": seed, "local": {**BASE["local"], "lr": rate}}
+    return fedlt.run(scenario, out=out)
+
+
+def tune(ratings: Path, out: Path) -> None:
+    """Choose by the recall on the likes before the last ones, and write recommendation_tuned.csv."""
+    rows: list[dict[str, str]] = read_rows(TUNED)
+    sets = [prepared(ratings, out, "val", seed) for seed in TUNED_ON]
+
+    def choose(method: str, tried: dict[str, tuple[float, float | None]]) -> tuple[float, float | None]:
+        found = {}
+        for name, (rate, alpha) in tried.items():
+            runs = [made(method, rate, alpha, seed, data, out) for seed, data in zip(TUNED_ON, sets, strict=True)]
+            found[name] = 100 * float(np.mean([run.final["generic/recall"] for run in runs]))
+        best = max(found, key=lambda name: found[name])
+        print(f"{method}: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()), flush=True)
+        rows[:] = [row for row in rows if row["method"] != method]
+        for name, value in found.items():
+            rate, alpha = tried[name]
+            rows.append({"method": method, "lr": f"{rate:g}", "alpha": "" if alpha is None else f"{alpha:g}",
+                         "recall": f"{value:.2f}", "chosen": "yes" if name == best else ""})  # fmt: skip
+        write_rows(TUNED, rows)
+        return tried[best]
+
+    rate, _ = choose("main", {f"lr {rate:g}": (rate, None) for rate in RATES})
+    for method in CONTRASTED:
+        choose(method, {f"alpha {weight:g}": (rate, weight) for weight in WEIGHTS})
+
+
+def figures(ratings: Path, seeds: range, out: Path) -> dict[str, dict[str, np.ndarray]]:
+    """[seeds] of each figure, and what it cost, by method."""
+    table = pd.read_csv(TUNED)
+    chosen = table[table.chosen == "yes"].set_index("method")
+    found = {}
+    for method in METHODS:
+        rows = []
+        for seed in seeds:
+            alpha = float(chosen.alpha[method]) if method in CONTRASTED else None
+            data = prepared(ratings, out, "test", seed)
+            run = made(method, float(chosen.lr["main"]), alpha, seed, data, out)
+            values = {name: 100 * run.final[f"generic/{key}"] for name, key in FIGURES.items()}
+            costs = {"samples": run.rounds.backward_samples.sum(), "seconds": run.rounds.train_seconds.sum()}
+            rows.append({**values, **costs})
+        found[method] = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
+        shown = ("all", "head", "medium", "tail", "ndcg")
+        print(f"      {method}: " + ", ".join(f"{name} {spread(found[method][name])}" for name in shown), flush=True)
+    return found
+
+
+def checks(found: dict[str, dict[str, np.ndarray]]) -> Iterable[Check]:
+    """What is promised."""
+
+    def over(method: str, other: str, name: str = "all") -> float:
+        return float((found[method][name] - found[other][name]).mean())
+
+    yield at_least("cfm over main, recall at 100", over("cfm", "main"), 0.3)
+    yield at_least("cfm over rfm", over("cfm", "rfm"), 0.0)
+    yield at_least("items of the catalogue over those of the stream", over("cfm", "cfm, stream"), 0.0)
+
+
+def main() -> int:
+    """See the head of this file. The exit status is 1 where a check fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["tune", "likes"])
+    parser.add_argument("ratings", type=Path)
+    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("--out", type=Path, default=Path("runs/centralized/recommendation"))
+    options = parser.parse_args()
+    if options.what == "tune":
+        tune(options.ratings, options.out)
+        return 0
+
+    first, _, last = options.seeds.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
+    found = figures(options.ratings, seeds, options.out)
+    told = [
+        {"method": method, "seed": seed, **{name: value[place] for name, value in values.items()}}
+        for method, values in found.items()
+        for place, seed in enumerate(seeds)
+    ]
+    pd.DataFrame(told).to_csv(HERE / "recommendation.csv", index=False, float_format="%.2f", lineterminator="\n")
+    results = list(checks(found))
+    for check in results:
+        print(check)
+    return int(not all(check.holds for check in results))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

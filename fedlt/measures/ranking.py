@@ -86,7 +86,8 @@ class Ranks(Statistic):
             share = np.full(len(seen), np.nan)
             np.divide(found, seen, out=share, where=seen > 0)
             numbers = np.arange(self.task.num_classes)
-            return {"classes": {"class": numbers, "test_count": seen.astype(np.int64), "recall": share}}
+            columns = {"class": numbers, "test_count": seen.astype(np.int64), "recall": share}
+            return {"classes": columns} | self._on_clients(hits, known)
 
         clients = np.array([client for client, _ in self.by_client()], np.int64)
         values = [self._summed(cells, known) for _, cells in self.by_client()]
@@ -95,6 +96,23 @@ class Ranks(Statistic):
             samples = np.array([len(cells) for _, cells in self.by_client()], np.int64)
             return {"clients": {"client": clients, "test_samples": samples, "recall": recall, "ndcg": ndcg}}
         return {"clients": {"client": clients, "recall_masked": recall}}
+
+    def _on_clients(self, hits: NDArray[np.bool_], known: Known) -> dict[str, Columns]:
+        """`clients.generic`, the generic model's recall on each client's own test samples.
+
+        Args:
+            hits: [N] whether each sample's item is among the first K.
+        """
+        if known.tests is None or self.subject.validation:
+            return {}
+        held, rows, offsets = self.cells[:, 1], known.tests.values, known.tests.offsets
+        place = np.searchsorted(held, rows).clip(max=max(len(held) - 1, 0))
+        tested = held[place] == rows  # all, unless a part of the test set could not be evaluated
+        sums = (np.concatenate([[0], np.cumsum(part)])[offsets] for part in (hits[place] & tested, tested))
+        found, counts = (np.diff(total) for total in sums)
+        share = np.full(len(counts), np.nan)
+        np.divide(found, counts, out=share, where=counts > 0)
+        return {"clients": {"client": np.arange(len(share)), "generic": share}}
 
     def _summed(self, cells: NDArray[np.int64], known: Known) -> dict[str, float]:
         """The figures of some samples, NaN for groups without any."""

@@ -86,7 +86,7 @@ def client_chart(
             `generic_of`, whose name is not told.
     """
     marks = []
-    said = ", mAP" if main_figure(next(iter(methods.values()))[0]) == "map" else ""
+    said = {"map": ", mAP", "recall": ", recall"}.get(main_figure(next(iter(methods.values()))[0]), "")
     spare = methods[lender] if lender else generic_of
     for name, look in looks(methods).items():
         runs = methods[name]

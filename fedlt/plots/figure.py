@@ -164,8 +164,8 @@ def partition(methods: Methods, reference: str, width: float) -> Figure:
 def accuracies(methods: Methods, reference: str, width: float) -> Figure:
     """Accuracy of each client's personal model on each class, a panel for each method; its first seed."""
     first = {name: mine[0] for name, mine in methods.items()}
-    if all(main_figure(run) == "map" for run in first.values()):
-        message = "runs of several labels keep no accuracies of clients by class; take clients"
+    if all(main_figure(run) in ("map", "recall") for run in first.values()):
+        message = "runs of several labels, and of ranked items, keep no accuracies of clients by class; take clients"
         raise ScenarioError(Problem("--kind", message))
     seeds = {int(run.summary["seed"]) for run in first.values()}
     charts = [

@@ -122,7 +122,7 @@ def of_classes(run: Run, model: str = "generic") -> Array:
 
 def class_word(run: Run) -> str:
     """What `of_classes` gives, in words."""
-    return "average precision" if main_figure(run) == "map" else "accuracy"
+    return {"map": "average precision", "recall": "recall"}.get(main_figure(run), "accuracy")
 
 
 def at_chance(runs: Sequence[Run]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isnan, log2
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from fedlt.data.inputs.tokens import TokenKind
 from fedlt.data.kinds.items import Items
+from fedlt.data.ragged import Ragged
 from fedlt.data.task import Task
 from fedlt.learner import Prediction
 from fedlt.measures.defaults import statistics
@@ -63,6 +65,15 @@ def test_figures_by_hand() -> None:
         [1, 0, gain / 2, 0.5]
     )
     assert isnan(made(Items(at=2, short=1), rows=[0, 1]).figures(known())["recall_few"])
+
+
+def test_the_generic_model_on_clients_own_samples() -> None:
+    """Client 0 has rows 0 and 1, of which the first is right; client 1 has none, client 2 the rows 2 and 3."""
+    tests = Ragged(np.array([0, 1, 2, 3]), np.array([0, 2, 2, 4]))
+    rows = made(Items(at=3)).rows(replace(known(), tests=tests))["clients"]["generic"]
+    assert rows.tolist() == pytest.approx([1, float("nan"), 1], nan_ok=True)
+    rows = made(Items(at=2), rows=[0, 1, 3]).rows(replace(known(), tests=tests))["clients"]["generic"]
+    assert rows.tolist() == pytest.approx([0.5, float("nan"), 0], nan_ok=True)
 
 
 def test_parts_merge_in_any_order_and_clients_are_forgotten() -> None:

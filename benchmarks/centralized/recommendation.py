@@ -29,7 +29,7 @@ from fedlt.results.runs import Run
 
 HERE = Path(__file__).parent
 TUNED = HERE / "recommendation_tuned.csv"
-RATES, WEIGHTS = (0.0003, 0.001, 0.003), (0.03, 0.1, 0.3)
+RATES, WEIGHTS = (0.001, 0.003), (0.03, 0.1, 0.3)
 FEATURES = ["year", "decade", "genres", "kind", "words"]
 """What is known of a film, beside its number: the decade follows from the year, and the kind is the first genre."""
 SHARE, TESTED, TUNED_ON = 0.2, 2, (0, 1)
@@ -46,7 +46,7 @@ METHODS: dict[str, dict[str, Any]] = {
 """Learners. All have the rate of `main`; those with a contrast have the weight that was chosen for them."""
 CONTRASTED = ("cfm", "rfm", "cfm, stream")
 BASE: dict[str, Any] = {
-    "federation": {"clients": 1, "participation": 1.0, "partition": "iid", "rounds": 20},
+    "federation": {"clients": 1, "participation": 1.0, "partition": "iid", "rounds": 10},
     "local": {"epochs": 1, "batch_size": 256, "optimizer": "adam"},
     "model": "two_towers",
     "strategy": "centralized",

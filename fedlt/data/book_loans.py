@@ -1,6 +1,6 @@
 """A small table of interactions that is always at hand: loans of a library's books, put together by chance.
 
-Some 7,000 loans of 400 books by 240 readers of six branches: columns `reader`, `book`, `day`, `rating`, `branch`, and
+Some 6,400 loans of 400 books by 280 readers of six branches: columns `reader`, `book`, `day`, `rating`, `branch`, and
 of the book `subject`, `author`, `decade` and `words`, several of which are separated by |. A reader has a few subjects
 and authors whom he prefers, branches differ in their subjects, the next book often resembles the last one, and few
 books are lent much more often than most. The draws know no seed of a scenario: everybody has the same loans.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-BOOKS, READERS, LOANS = 400, 240, (15, 60)
+BOOKS, READERS, LOANS = 400, 280, (4, 60)
 BRANCHES = ("harbour", "hill", "market", "mill", "park", "station")
 SUBJECTS = (
     "art",

@@ -114,6 +114,13 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (path.parent / target).is_file() or target == "commands.md", (path, target)
 
 
+def test_no_line_of_a_page_is_taken_for_a_comment() -> None:
+    """A line that begins with a per cent sign is a comment to MyST, and so it is missing from the page."""
+    for page in DOCS.rglob("*.md"):
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        assert not re.findall(r"^\s*%.*", text, flags=re.MULTILINE), page
+
+
 def test_names_of_the_code_in_the_pages_exist() -> None:
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
         for name in set(re.findall(r"(?<![\w./-])fedlt(?:\.[A-Za-z_]\w*)+", page.read_text(encoding="utf-8"))):

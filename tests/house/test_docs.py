@@ -114,11 +114,18 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (path.parent / target).is_file() or target == "commands.md", (path, target)
 
 
-def test_no_line_of_a_page_is_taken_for_a_comment() -> None:
-    """A line that begins with a per cent sign is a comment to MyST, and so it is missing from the page."""
+@pytest.mark.parametrize("mark", [r"%", r"[-+*] ", r"1[.)] ", r"#+ ", r">"], ids=["comment", "list", "1.", "#", ">"])
+def test_no_line_within_a_paragraph_is_taken_for_something_else(mark: str) -> None:
+    """MyST leaves out a line that begins with a per cent sign, and a minus that opens a line begins a list."""
     for page in DOCS.rglob("*.md"):
-        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-        assert not re.findall(r"^\s*%.*", text, flags=re.MULTILINE), page
+        text = re.sub(
+            r"^```.*?^```|<!--.*?-->\n?", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+        )
+        for paragraph in re.split(r"\n\s*\n", text):
+            first, *lines = paragraph.strip("\n").splitlines() or [""]
+            if mark == "%" or not re.match(r"\s*([-+*]|\d+[.)]|#+|>|:) ", first):
+                taken = [line for line in lines if re.match(rf"\s*{mark}", line)]
+                assert not taken, (page, taken)
 
 
 def test_names_of_the_code_in_the_pages_exist() -> None:

@@ -45,7 +45,10 @@ LEARNERS = {
     "structure": ("Trees, domains and sequences", ("label_tree", "sibling_softmax", "crf")),
     "items": ("Items to recommend", ("item_ssl",)),
     "several": ("Several labels a sample", ("asymmetric_loss", "comic")),
-    "unlabelled": ("Samples without labels", ("pseudo_labels", "value_of_labels", "word_pretraining")),
+    "unlabelled": (
+        "Samples without labels",
+        ("pseudo_labels", "value_of_labels", "word_pretraining", "self_pretraining"),
+    ),
     "counts": ("Counts and rules, for texts", ("counting", "tsetlin")),
 }
 """Key of a family -> its title and its learners; every built-in one stands in one of them."""

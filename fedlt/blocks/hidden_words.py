@@ -8,14 +8,19 @@ Devlin, Chang, Lee, Toutanova: BERT: Pre-training of Deep Bidirectional Transfor
 from __future__ import annotations
 
 from math import gcd
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedlt.nn.text.encoder import Embedding, TokenEncoder
+from fedlt.nn.text.encoder import Embedding, TokenEncoder, expect_tokens
 from fedlt.nn.text.transformer import FullAttention, TransformerEncoder
+
+if TYPE_CHECKING:
+    from fedlt.data.inputs import InputKind
+    from fedlt.nn.net import Net
 
 SHARE = 0.15  # of the real tokens, which are to be told
 HIDDEN, REPLACED = 0.8, 0.9  # of them, up to here hidden, up to here replaced by any token; the others stay
@@ -58,22 +63,50 @@ class Generator(nn.Module):
         return self.encoder.states(self.narrow(vectors), mask)
 
 
-def chosen(mask: Tensor, rng: np.random.Generator) -> Tensor:
-    """[B, L] which real tokens are to be told: each with the chance `SHARE`, and one of the batch at least."""
+def reader_of_words(learner: str, model: Net, inputs: InputKind) -> tuple[TokenEncoder, Embedding]:
+    """The model's encoder of token ids, and its embeddings.
+
+    Args:
+        learner: its name, for the message.
+
+    Raises:
+        ValueError: where the inputs are others, or a token's state follows from that token alone.
+    """
+    expect_tokens(learner, inputs)
+    encoder = model.backbone
+    if not (isinstance(encoder, TokenEncoder) and encoder.contextual and isinstance(encoder.embedding, Embedding)):
+        known = "take bilstm, transformer or window_transformer"
+        raise ValueError(f"{learner} needs a model that has a state of each token, from the others; {known}")
+    return encoder, encoder.embedding
+
+
+def chosen(mask: Tensor, rng: np.random.Generator, share: float | None = None) -> Tensor:
+    """[B, L] which real tokens are to be told: each with the same chance, and one of the batch at least.
+
+    Args:
+        share: the chance; None: `SHARE`.
+    """
     drawn = torch.from_numpy(rng.random(tuple(mask.shape))).to(mask.device)
     drawn = drawn.masked_fill(~mask, 2.0)
-    return drawn <= drawn.min().clamp(min=SHARE)
+    return drawn <= drawn.min().clamp(min=SHARE if share is None else share)
 
 
 def masked_words(
-    states: nn.Module, words: Words, embedding: Embedding, ids: Tensor, mask: Tensor, rng: np.random.Generator
+    states: nn.Module,
+    words: Words,
+    embedding: Embedding,
+    ids: Tensor,
+    mask: Tensor,
+    rng: np.random.Generator,
+    share: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loss of telling hidden tokens; which were to be told, [B, L]; and what they are taken for, [M, V].
 
     Args:
         states: the encoder, or what has its method `states`.
+        share: of the real tokens, which are to be told; None: `SHARE`.
     """
-    hidden = chosen(mask, rng)
+    hidden = chosen(mask, rng, share)
     rows = embedding.rows(ids)
     kind = torch.from_numpy(rng.random(tuple(ids.shape))).to(ids.device)
     other = torch.from_numpy(rng.integers(len(embedding.table.weight), size=tuple(ids.shape))).to(ids.device)

@@ -18,13 +18,13 @@ from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from fedlt.blocks.hidden_words import Generator, Words, masked_words, replaced_words
+from fedlt.blocks.hidden_words import Generator, Words, masked_words, reader_of_words, replaced_words
 from fedlt.data.site import Batch, Site
 from fedlt.data.task import Task
 from fedlt.learner import Stage
 from fedlt.learners.cross_entropy import CrossEntropy
 from fedlt.nn.net import Net
-from fedlt.nn.text.encoder import Embedding, TokenEncoder, expect_tokens
+from fedlt.nn.text.encoder import expect_tokens
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,13 @@ class WordPretraining(CrossEntropy):
     share: Annotated[float, "> 0", "< 1"] = 0.5  # of the run's rounds, without labels
 
     def build(self, model: Net, task: Task) -> None:
-        kind = expect_tokens("word_pretraining", task.inputs)
-        encoder = model.backbone
-        if not (isinstance(encoder, TokenEncoder) and encoder.contextual and isinstance(encoder.embedding, Embedding)):
-            known = "take bilstm, transformer or window_transformer"
-            raise ValueError(f"word_pretraining needs a model that has a state of each token, from the others; {known}")
+        encoder, embedding = reader_of_words("word_pretraining", model, task.inputs)
         if self.pretrain == "mlm":
-            model.words = Words(encoder.embedding, encoder.state_dim)
+            model.words = Words(embedding, encoder.state_dim)
         else:
+            length = expect_tokens("word_pretraining", task.inputs).length
             model.words = nn.ModuleDict(
-                {"generator": Generator(encoder.embedding, kind.length), "judge": nn.Linear(encoder.state_dim, 1)}
+                {"generator": Generator(embedding, length), "judge": nn.Linear(encoder.state_dim, 1)}
             )
 
     def stages(self) -> tuple[Stage, ...]:

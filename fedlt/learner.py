@@ -141,6 +141,10 @@ class Learner:
     # `fedlt.config.declarations`.
     needs: ClassVar[tuple[str, ...]] = ()
 
+    # Parameters that a site keeps between rounds, as the strategy's are (`Strategy.private`): patterns of what `build`
+    # adds to the model, and no prediction of the generic model uses.
+    private: ClassVar[tuple[str, ...]] = ()
+
     # Fields that were added after runs of the method had been published: at their defaults they stay out of the
     # scenario's hash, so that old hashes stay.
     young: ClassVar[tuple[str, ...]] = ()

@@ -236,7 +236,8 @@ def _build(
             if initial is not None:
                 initial.give(model)
                 initial.settle(model)
-            flat = Flat(model.to(device), strategy.private, strategy.frozen, task.inputs.memory_format)
+            private = (*strategy.private, *learner.private)
+            flat = Flat(model.to(device), private, strategy.frozen, task.inputs.memory_format)
     return flat, remarks
 
 

@@ -221,9 +221,11 @@ def _shared_of_run(folder: Path, file: Path) -> dict[str, Tensor]:
     if status != "finished":
         raise FedLTError(f"{folder} is {status}, not finished: it has no weights to begin with")
 
-    # What clients keep to themselves is in no file of the run's that is shared.
-    choice = chosen("strategy", read(folder / "scenario.yaml")["strategy"], "strategy")
-    strategy, private = choice.name, choice.create().private
+    # What clients keep to themselves, by strategy or learner, is in no file of the run's that is shared.
+    kept = read(folder / "scenario.yaml")
+    choice = chosen("strategy", kept["strategy"], "strategy")
+    learner = chosen("learner", kept.get("learner", "cross_entropy"), "learner").create()
+    strategy, private = choice.name, (*choice.create().private, *learner.private)
     shared = {
         name: tensor
         for name, tensor in _load(file, _safetensors).items()

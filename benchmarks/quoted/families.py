@@ -37,7 +37,10 @@ LEARNERS = {
         "Losses and priors",
         ("cross_entropy", "class_balanced", "focal", "ldam", "logit_adjustment", "posthoc_logit_adjustment"),
     ),
-    "samples": ("Sampling and mixing", ("resampling", "upweighting", "mixup", "cmo", "glmc", "brl", "adr")),
+    "samples": (
+        "Sampling, mixing and making",
+        ("resampling", "upweighting", "mixup", "cmo", "glmc", "brl", "adr", "augmented_conditioning"),
+    ),
     "classifier": ("Representation first, then the head", ("crt", "lws", "mislas", "h2t", "tau_norm", "ncm", "lift")),
     "experts": ("Experts and branches", ("bbn", "ride", "sade", "dirmixe", "tlc", "foundation_bias")),
     "contrast": ("Contrast and batches", ("bcl", "sbcl", "proco", "rcal", "batchformer", "m3i")),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -84,6 +85,34 @@ def pasted(batch: Batch, others: Batch, rng: np.random.Generator, beta: float) -
     x[..., rows, columns] = others.x[..., rows, columns]
     area = (rows.stop - rows.start) * (columns.stop - columns.start)
     return Mixed(x, batch.y, others.y, 1 - area / (height * width))
+
+
+def pairs_alike(y: NDArray[np.int64], wanted: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """[2, M] positions of two samples each of the wanted class, drawn with replacement.
+
+    Args:
+        y: [n] classes of the samples.
+        wanted: [M] classes, of each of which there is one sample at least.
+        rng: of the draws.
+    """
+    held = {int(c): np.flatnonzero(y == c) for c in np.unique(wanted)}
+    drawn = [[rng.choice(held[int(c)]) for c in wanted] for _ in range(2)]
+    return np.array(drawn, np.int64).reshape(2, len(wanted))
+
+
+def blended_pairs(one: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
+    """[B, C, H, W] mixtures of two images each, by shares of their own that are uniform in [0, 1]."""
+    share = torch.from_numpy(rng.random((len(one), 1, 1, 1))).to(one)
+    return share * one + (1 - share) * other
+
+
+def boxed_pairs(one: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
+    """[B, C, H, W] the first images, each with a box of its own (`box`) that shows the second."""
+    found = one.clone()
+    for image, shown in zip(found, other, strict=True):
+        rows, columns = box(*one.shape[-2:], float(rng.random()), rng)
+        image[:, rows, columns] = shown[:, rows, columns]
+    return found
 
 
 def box(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[slice, slice]:

@@ -28,6 +28,7 @@ REFUSED = {
     **dict.fromkeys(("fedyoyo", "bcl", "glmc", "proco", "rcal", "sbcl", "m3i"), "two views of a sample need images"),
     "crf": "reads a class for each step (tags), and the data set's targets are single",
     **dict.fromkeys(("asymmetric_loss", "comic"), "reads several classes a sample (multilabel)"),
+    "augmented_conditioning": "a part of one sample can be pasted into another in images only",
     "cmo": "a part of one sample can be pasted into another in images only",
     **dict.fromkeys(("mislas", "mixup"), "mixtures of samples need images or rows of numbers"),
     "brl": "parts of samples can be exchanged in images, rows of numbers and sequences of one length",

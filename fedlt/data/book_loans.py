@@ -125,7 +125,7 @@ def loans(reader: int) -> list[Loan]:
         pull[place], last, book = 0.0, alike()[place], library[place]  # nobody borrows a book twice
         day += 1 + int(20 * random.random())
         rating = int(2 + (book.subject in subjects) + (book.author in authors) + 2 * random.random())
-        names = f"reader {reader + 1}", f"book {place + 1}"
-        said = BRANCHES[branch], book.subject, book.author, book.decade, "|".join(book.words)
-        rows.append(Loan(*names, day, rating, *said))
+        who, what = f"reader {reader + 1}", f"book {place + 1}"
+        words = "|".join(book.words)
+        rows.append(Loan(who, what, day, rating, BRANCHES[branch], book.subject, book.author, book.decade, words))
     return rows

@@ -105,7 +105,8 @@ class Glyphs:
             ScenarioError: where the font has too few.
         """
         wanted, order, pen = self.config.glyphs, self.order, Pen(self.font)
-        found, seen = [], {pen.glyph(" ").tobytes()}
+        found: list[int] = []
+        seen = {pen.glyph(" ").tobytes()}
         for code in order.tolist():
             if len(found) == wanted.classes:
                 break

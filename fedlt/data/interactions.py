@@ -118,7 +118,7 @@ class Interactions:
             raise refuse(f"{self.name}: no interactions are left to train and test on ({what}); lower "
                          "data.interactions.least or tested, or give users with more rows", KEY)  # fmt: skip
 
-        told = ()
+        told: tuple[str, ...] = ()
         if unknown.any():
             left_out = f"{unknown.sum()} of {tested.sum()} test rows are left out"
             told = (f"{left_out}: nobody takes their items in the training rows",)

@@ -36,15 +36,11 @@ class ADR(CrossEntropy):
 
     vectorizable: ClassVar[bool] = False
 
-    entities: list[Kind] = field(
-        default_factory=list
-    )  # kinds that are counted: label, pair, parent, token; empty: label
+    entities: list[Kind] = field(default_factory=list)  # kinds counted: label, pair, parent, token; empty: label
     columns: list[str] = field(default_factory=list)  # group columns whose values are counted too, such as a site
     thresholds: list[Annotated[float, "> 0"]] = field(default_factory=list)  # of kinds, then columns; empty: medians
     share: Annotated[float, "> 0", "<= 1"] | None = 0.5  # of the samples, kept by scaling thresholds; null: as they are
-    passes: Annotated[int, ">= 0"] = (
-        1  # kinds or columns in which a sample must pass; 0: kept at random, for comparison
-    )
+    passes: Annotated[int, ">= 0"] = 1  # kinds or columns in which a sample must pass; 0: kept at random, a control
     synthetic: Annotated[float, ">= 0"] = 0.0  # new samples, as a share of all that the site has; 0: none
 
     @property

@@ -14,8 +14,9 @@ from textwrap import fill
 from fedlt.config.schema import suggest
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.columns import COLUMNS
+from fedlt.measures.families import GROUPS
 from fedlt.measures.figure import Figure
-from fedlt.measures.figures import GROUPS, METRICS
+from fedlt.measures.figures import METRICS
 from fedlt.statistic import VALIDATION
 
 MASKED = (

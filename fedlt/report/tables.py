@@ -14,8 +14,9 @@ from fedlt.comparing.cells import Cell, mean_text
 from fedlt.comparing.comparison import WHEN, Comparison
 from fedlt.measures import glossary
 from fedlt.measures.columns import COLUMNS
+from fedlt.measures.families import GROUPS
 from fedlt.measures.figure import Figure
-from fedlt.measures.figures import COSTS, GROUPS
+from fedlt.measures.figures import COSTS
 from fedlt.plots.measured import class_word, last, main_figure, of_classes, split_of
 
 if TYPE_CHECKING:

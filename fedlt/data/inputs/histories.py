@@ -47,12 +47,14 @@ class HistoryKind(TokenKind):
         """Histories of both splits, and the catalogue of the training set."""
         assert train.catalogue is not None
         tokens, x_train, x_test = TokenKind.read(name, train, test)
-        return cls(**vars(tokens), **vars(train.catalogue)), x_train, x_test
+        parts: dict[str, Any] = {**vars(tokens), **vars(train.catalogue)}
+        return cls(**parts), x_train, x_test
 
     @classmethod
     def restored(cls, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> HistoryKind:
         lists = {name: tuple(meta[name]) for name in ("fields", "starts", "told")}
-        return cls(**{**meta, **lists}, **arrays)
+        parts: dict[str, Any] = {**meta, **lists, **arrays}
+        return cls(**parts)
 
     def meta(self) -> dict[str, Any]:
         return {**super().meta(), "fields": self.fields, "starts": self.starts, "told": self.told}

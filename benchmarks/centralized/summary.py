@@ -21,6 +21,13 @@ COLUMNS = (
     ("masked", "local", "personal_masked/accuracy"),
 )
 
+SHOWN = {
+    "parts": ("all", "many", "few", "images", "seconds"),
+    "attributes": ("total", "head", "medium", "tail", "gini", "texts", "seconds"),
+    "joint_pretraining": ("all", "many", "few", "rank", "embedding_rank", "images", "forward_images", "seconds"),
+}
+"""Columns of the tables that have a line a method."""
+
 
 def main() -> None:
     """Fill the page."""
@@ -35,6 +42,8 @@ def text(name: str) -> str:
     found = pd.read_csv(path)
     if name == "multilabel":
         return several_labels(found)
+    if name in SHOWN:
+        return by_method(found, SHOWN[name])
     return federation(found) if name == "federation" else markdown(found.dropna(subset=["all", "ece"]))
 
 
@@ -48,6 +57,16 @@ def several_labels(found: pd.DataFrame) -> str:
         counted = f"{100 * right / number:.0f} of {number / len(part):,.0f}" if number else "-"
         cells = [*(spread(part[name].to_numpy()) for name in shown), counted, f"{part.refused.mean():,.0f}"]
         lines.append(f"| {setting} | {method} | {len(part)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_method(found: pd.DataFrame, shown: tuple[str, ...]) -> str:
+    """These columns by method, and by setting where there are several: mean ± standard deviation over the seeds."""
+    keys = [key for key in ("setting", "method") if key in found]
+    lines = [f"| {' | '.join([*keys, 'seeds', *shown])} |", "|" + "---|" * (len(keys) + 1 + len(shown))]
+    for labels, part in found.groupby(keys, sort=False):
+        cells = [spread(part[name].to_numpy()) for name in shown]
+        lines.append(f"| {' | '.join([*labels, str(len(part)), *cells])} |")
     return "\n".join(lines)
 
 

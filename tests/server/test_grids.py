@@ -336,7 +336,7 @@ def test_a_run_learns_what_its_tests_cost(
         costs.append(each)
         return evaluation_units(rows, chunk, generic, clients, each, shared)
 
-    monkeypatch.setattr("server.rounds.loop.evaluation_units", noted)
+    monkeypatch.setattr("server.rounds.schedule.evaluation_units", noted)
     words = "strategy=fedavg_ft", "federation.rounds=2", "evaluation.every=1"
     run = fedlt.run(tiny, *words, backend="inline", out=tmp_path)
     split = federate(load_scenario(run.scenario))

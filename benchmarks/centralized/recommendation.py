@@ -55,6 +55,12 @@ BASE: dict[str, Any] = {
 }
 
 
+def described(rows: pd.DataFrame) -> pd.DataFrame:
+    """With the decade, the first genre, and the words of the title."""
+    words = ["|".join(re.findall(r"[a-z]{3,}", str(title).lower())) for title in rows.title.fillna("")]
+    return rows.assign(decade=10 * (rows.year // 10), kind=rows.genres.str.partition("|")[0], words=words)
+
+
 def prepared(ratings: Path, out: Path, tested: str, seed: int) -> Path:
     """The table of likes, made once; the column `known` says which of them count.
 
@@ -67,12 +73,7 @@ def prepared(ratings: Path, out: Path, tested: str, seed: int) -> Path:
         return path
     likes = pd.read_csv(ratings)
     likes = likes[likes.rating >= 4].sort_values(["userId", "timestamp"], kind="stable").reset_index(drop=True)
-    likes["words"] = [
-        "|".join(re.findall(r"[a-z]{3,}", str(title).lower())) if isinstance(title, str) else ""
-        for title in likes.title
-    ]
-    likes["decade"] = 10 * (likes.year // 10)
-    likes["kind"] = likes.genres.str.partition("|")[0]
+    likes = described(likes)
     last = likes.groupby("userId").cumcount(ascending=False)  # 0 is a user's last like
     drawn = np.random.default_rng(seed).random(len(likes)) < SHARE
     first = 0 if tested == "test" else TESTED

@@ -46,7 +46,7 @@ LEARNERS = {
     "contrast": ("Contrast and batches", ("bcl", "sbcl", "proco", "rcal", "batchformer", "m3i")),
     "flatness": ("Flat minima", ("sam", "focal_sam")),
     "structure": ("Trees, domains and sequences", ("label_tree", "sibling_softmax", "crf")),
-    "items": ("Items to recommend", ("item_ssl",)),
+    "items": ("Items to recommend", ("item_ssl", "aw_moe")),
     "several": ("Several labels a sample", ("asymmetric_loss", "comic")),
     "unlabelled": (
         "Samples without labels",

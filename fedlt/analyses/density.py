@@ -27,12 +27,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import logsumexp, softmax
-from scipy.stats import rankdata
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import KernelDensity
 
 from fedlt.data.groups import SHOTS, Grouping
 from fedlt.errors import Problem, ScenarioError
+from fedlt.measures.areas import auroc
 from fedlt.process.files import replace_file
 from fedlt.process.threads import one_thread
 
@@ -276,19 +276,6 @@ class Densities:
             return ""
         told = f"bandwidth {self.fitted.bandwidth_:.2f} is below h_G of {few} of {len(self.classes)} classes"
         return f"{told}: their densities rest on a few samples, and tell the distance to the nearest of them"
-
-
-def auroc(scores: Array, positive: NDArray[np.bool_]) -> float:
-    """Probability that a positive has a higher score than a negative; NaN where one of both is missing.
-
-    Args:
-        scores: [n], of any scale, since only their order counts; ties count one half.
-        positive: bool [n] which of them should be high.
-    """
-    many, other = int(positive.sum()), int((~positive).sum())
-    if not many or not other:
-        return float("nan")
-    return float((rankdata(scores)[positive].sum() - many * (many + 1) / 2) / (many * other))
 
 
 def densities(run: Run, bandwidth: float | None = None) -> Densities:

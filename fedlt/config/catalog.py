@@ -63,6 +63,7 @@ MODELS = {
     "ss3": "fedlt.nn.text.ss3:SS3",
     "naive_bayes": "fedlt.nn.text.naive_bayes:NaiveBayes",
     "clauses": "fedlt.nn.clauses:ClauseModel",
+    "behaviour_experts": "fedlt.nn.behaviour_experts:BehaviourExpertsModel",
     "two_towers": "fedlt.nn.two_towers:TwoTowers",
 }
 PARTITIONS = {

@@ -130,6 +130,9 @@ def _check_interactions(asked: Interactions, problems: list[Problem]) -> None:
         if asked.rating is None and getattr(asked, name) not in (None, []):
             message = "is of ratings; name their column in data.interactions.rating, or remove it"
             problems.append(Problem(f"{key}.{name}", message))
+    if asked.rows == "liked" and asked.least is None:
+        message = "liked needs data.interactions.rating, and in data.interactions.least what makes a rating one"
+        problems.append(Problem(f"{key}.rows", message))
     if asked.scale and (len(asked.scale) != 2 or asked.scale[0] >= asked.scale[1]):
         problems.append(Problem(f"{key}.scale", f"expected the lowest and the highest rating, got {asked.scale}"))
     elif asked.scale and asked.least is not None and not asked.scale[0] <= asked.least <= asked.scale[1]:

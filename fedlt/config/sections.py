@@ -132,6 +132,7 @@ class Interactions:
     least: float | None = None  # rating from which on a row counts; null: all rows do
     features: list[str] = field(default_factory=list)  # columns of the item; several values are separated by |
     history: Annotated[int, ">= 1"] = 20  # items of a history, the latest
+    rows: Literal["next", "liked"] = "next"  # what is told: the item that comes next, or whether a rated one is liked
     tested: Annotated[int, ">= 1"] = 1  # rows of each user, the latest, that are the test set
 
 

@@ -46,6 +46,22 @@ class Part(NamedTuple):
     groups: Columns
 
 
+class Rows(NamedTuple):
+    """Which rows of the table are samples.
+
+    Attributes:
+        at: [n] rows of the table.
+        past: rows of the table that histories are made of, user by user in the order of time.
+        until: [n] where in `past` the history of each ends.
+        place: [n] how many rows of `past` its user has before.
+    """
+
+    at: NDArray[np.int64]
+    past: NDArray[np.int64]
+    until: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Interactions:
     """A data set in one table of interactions.
@@ -74,7 +90,11 @@ class Interactions:
     def read_labels(self) -> RawLabels:
         """Items and group columns."""
         train, test, names = self._parts
-        kind = chosen(self.config) or built_in("items")
+        usual = "items" if self.config.interactions.rows == "next" else "liked"
+        kind = chosen(self.config) or built_in(usual)
+        if kind.name in ("items", "liked") and kind.name != usual:
+            rows = self.config.interactions.rows
+            raise refuse(f"{kind.name} has no meaning with data.interactions.rows={rows}; use {usual}", "data.targets")
         return checked_labels(self.name, train.y, test.y, train.groups, test.groups, names, kind)
 
     @cached_property
@@ -98,40 +118,65 @@ class Interactions:
         liked = self._liked(table)
         user, item = (self._named(table, key, wanted[key]) for key in ("user", "item"))
         order = np.lexsort((np.arange(len(table)), self._times(table), user.cat.codes))
-        order = order[liked[order]]
+        owners, texts = user.cat.codes.to_numpy(), np.asarray(item.astype(str))
+        made = self._next if asked.rows == "next" else self._ratings
+        numbers, rows, names, told = made(owners, texts, order, liked)
 
-        owner, place = user.cat.codes.to_numpy()[order], np.arange(len(order))
-        starts = np.searchsorted(owner, owner)
-        place = place - starts  # of each row in its user's history
-        left = np.searchsorted(owner, owner, side="right") - starts - place  # rows of the user from here on
-        trained, tested = ((place > 0) & part for part in (left > asked.tested, left <= asked.tested))
-        texts = np.asarray(item.astype(str))
-        known = ordered(texts[order][trained])
-        others = ordered(np.setdiff1d(np.asarray(item.cat.categories, str), known))
-        number = {text: code for code, text in enumerate([*known, *others])}
-        items = np.array([number[text] for text in texts])
-        sequence = items[order]
-        unknown = tested & (sequence >= len(known))
-        if not trained.any() or not (tested & ~unknown).any():
-            users = len(np.unique(owner))
-            what = f"{len(table)} rows, of which {len(order)} count, by {users} users"
-            raise refuse(f"{self.name}: no interactions are left to train and test on ({what}); lower "
-                         "data.interactions.least or tested, or give users with more rows", KEY)  # fmt: skip
-
-        told: tuple[str, ...] = ()
-        if unknown.any():
-            left_out = f"{unknown.sum()} of {tested.sum()} test rows are left out"
-            told = (f"{left_out}: nobody takes their items in the training rows",)
+        if not all(len(each.at) for each in rows):
+            what = f"{len(table)} rows, of which {liked.sum()} count, by {len(np.unique(owners))} users"
+            remedy = "lower data.interactions.least or tested, or give users with more rows"
+            raise refuse(f"{self.name}: no interactions are left to train and test on ({what}); {remedy}", KEY)
+        items = np.array([numbers[text] for text in texts])
         catalogue = self._catalogue(table, items, told)
-        columns = {name: _values(table[name], order) for name in groups}
 
-        def part(rows: NDArray[np.bool_]) -> Part:
-            at = np.flatnonzero(rows)
-            x, mask = histories(sequence, at, place[at], asked.history)
-            given = Given(x, mask, vocabulary=len(number), catalogue=catalogue)
-            return Part(given, sequence[at], {name: values[at] for name, values in columns.items()})
+        def part(some: Rows) -> Part:
+            x, mask = histories(items[some.past], some.until, some.place, asked.history)
+            if catalogue.asked:
+                first = items[some.at][:, None]
+                x, mask = np.concatenate([first, x], 1), np.concatenate([np.ones_like(first, bool), mask], 1)
+            given = Given(x, mask, vocabulary=len(numbers), catalogue=catalogue)
+            y = liked[some.at].astype(np.int64) if catalogue.asked else items[some.at]
+            return Part(given, y, {name: _values(table[name], some.at) for name in groups})
 
-        return part(trained), part(tested & ~unknown), tuple(known)
+        train, test = map(part, rows)
+        return train, test, names
+
+    def _next(
+        self, owners: NDArray[Any], texts: NDArray[Any], order: NDArray[np.int64], liked: NDArray[np.bool_]
+    ) -> tuple[dict[str, int], tuple[Rows, Rows], tuple[str, ...], tuple[str, ...]]:
+        """Numbers of the items by name, rows for training and test, names of the classes, and what was left out.
+
+        Args:
+            owners: [N] users of the table's rows.
+            texts: [N] their items.
+            order: [N] rows in the order of users and times.
+            liked: [N] which rows count.
+        """
+        order = order[liked[order]]
+        place, left = _places(owners[order])
+        tested = self.config.interactions.tested
+        trained, asked = ((place > 0) & part for part in (left > tested, left <= tested))
+        known = ordered(texts[order][trained]) if trained.any() else []
+        numbers = {text: code for code, text in enumerate([*known, *ordered(np.setdiff1d(texts, known))])}
+
+        unknown = asked & ~np.isin(texts[order], known)
+        told = f"{unknown.sum()} of {asked.sum()} test rows are left out: nobody takes their items in the training rows"
+        parts = [np.flatnonzero(part) for part in (trained, asked & ~unknown)]
+        rows = [Rows(order[at], order, at, place[at]) for at in parts]
+        return numbers, (rows[0], rows[1]), tuple(known), (told,) if unknown.any() else ()
+
+    def _ratings(
+        self, owners: NDArray[Any], texts: NDArray[Any], order: NDArray[np.int64], liked: NDArray[np.bool_]
+    ) -> tuple[dict[str, int], tuple[Rows, Rows], tuple[str, ...], tuple[str, ...]]:
+        """As `_next`, of all rated items behind a first liked one; classes are whether the item is liked."""
+        _, left = _places(owners[order])
+        until = np.cumsum(liked[order]) - liked[order]  # liked rows of all users before each row
+        starts = until[np.searchsorted(owners[order], owners[order])]
+        place, tested = until - starts, left <= self.config.interactions.tested
+        parts = [np.flatnonzero((place > 0) & part) for part in (~tested, tested)]
+        rows = [Rows(order[at], order[liked[order]], until[at], place[at]) for at in parts]
+        numbers = {text: code for code, text in enumerate(ordered(texts))}
+        return numbers, (rows[0], rows[1]), ("passed over", "liked"), ()
 
     def _refuse_missing(self, table: DataFrame, wanted: dict[str, str | None]) -> None:
         """Refuse columns that the table has not got."""
@@ -206,24 +251,32 @@ class Interactions:
             starts.append(starts[-1] + block.shape[1])
             code += len(known)
         fields = (self.config.interactions.item, *self.config.interactions.features)
-        return Catalogue(fields, tuple(starts), np.concatenate(columns, axis=1), told)
+        asked = self.config.interactions.rows == "liked"
+        return Catalogue(fields, tuple(starts), np.concatenate(columns, axis=1), told, asked)
+
+
+def _places(owners: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """[N] rows of the same user before each row, and from it on; users stand side by side in `owners` [N]."""
+    starts = np.searchsorted(owners, owners)
+    place = np.arange(len(owners)) - starts
+    return place, np.searchsorted(owners, owners, side="right") - starts - place
 
 
 def histories(
-    sequence: NDArray[np.int64], at: NDArray[np.int64], place: NDArray[np.int64], length: int
+    sequence: NDArray[np.int64], until: NDArray[np.int64], place: NDArray[np.int64], length: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The items before each of some rows, the oldest first, and which of them are there: [n, L] both.
 
     Args:
-        sequence: items of all rows, user by user in the order of time.
-        at: [n] which rows.
-        place: [n] of each in its user's history.
+        sequence: items, user by user in the order of time.
+        until: [n] where in `sequence` each history ends.
+        place: [n] items of the same user before.
         length: L, of the history at most.
     """
     held = np.minimum(place, length)[:, None]
     step = np.arange(length)
     mask = step < held
-    return np.where(mask, sequence[np.clip(at[:, None] - held + step, 0, len(sequence) - 1)], 0), mask
+    return np.where(mask, sequence[np.clip(until[:, None] - held + step, 0, len(sequence) - 1)], 0), mask
 
 
 def read_table(path: Path) -> DataFrame:

@@ -139,6 +139,8 @@ _ALL = (
         column="recall, masked",
         unit="fraction",
     ),
+    Figure("clients.auc", "`auc` of the client's personal model on its own test set.", column="AUC", unit="fraction"),
+    Figure("clients.auc_masked", "The same; NaN where the client has seen one of both classes alone.", unit="fraction"),
     Figure("clients.ndcg", "`ndcg` of the client's personal model on its own test set.", unit="fraction"),
     Figure("clients.brier", "Mean Brier score of the client's test samples.", unit="number"),
     Figure(

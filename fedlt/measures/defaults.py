@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fedlt.errors import Problem, ScenarioError
+from fedlt.measures.areas import Areas
 from fedlt.measures.confidence import Confidence
 from fedlt.measures.confusion import Confusions
 from fedlt.measures.experts import ExpertsAsked
@@ -33,6 +34,7 @@ OF_KIND: dict[str, Makers] = {
     "single": SINGLE,
     "ordinal": {**SINGLE, "ordinal": OrdinalError},
     "items": {"ranks": Ranks},
+    "liked": {"areas": Areas},
     "multilabel": {"precision": AveragePrecision},
     "tags": {"confusion": TokenConfusions},
 }

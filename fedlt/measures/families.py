@@ -38,3 +38,10 @@ RANKS = (
       for group, word in GROUPS),
     ("ndcg_short", "`ndcg` on histories of at most `data.targets.short` items.", "NDCG at K, short histories"),
 )  # fmt: skip
+
+AREAS = (
+    ("auc", "Area under the ROC curve: the chance that a liked item is scored above one that is not; ties are half.",
+     "area under the ROC curve"),
+    ("auc_short", "`auc` on histories of at most `data.targets.short` items.",
+     "area under the ROC curve, short histories"),
+)  # fmt: skip

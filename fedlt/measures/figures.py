@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fedlt.measures.families import GROUPS, ORDINAL, RANKS, TREE
+from fedlt.measures.families import AREAS, GROUPS, ORDINAL, RANKS, TREE
 from fedlt.measures.figure import Figure
 
 TEST = "the global test set"
@@ -168,6 +168,11 @@ _ALL = (
                header="generic" if name == "recall" else "", headline=name == "recall")
         for name, text, title in RANKS
     ),
+    *(
+        _share(f"generic/{name}", text, title=f"generic model, {title}", axis="AUC",
+               header="generic" if name == "auc" else "", headline=name == "auc")
+        for name, text, title in AREAS
+    ),
     # Personal models ----------------------------------------------------------------------------------------------
     _share(
         "personal/accuracy",
@@ -261,6 +266,11 @@ _ALL = (
         _share(f"personal/{name}", f"{text} {MEAN}.", title=f"personal models, {title}",
                axis=name.partition("_")[0], header="personal" if name == "recall" else "", headline=name == "recall")
         for name, text, title in RANKS
+    ),
+    *(
+        _share(f"personal/{name}", f"{text} {MEAN}.", title=f"personal models, {title}", axis="AUC",
+               header="personal" if name == "auc" else "", headline=name == "auc")
+        for name, text, title in AREAS
     ),
     # What it costs ------------------------------------------------------------------------------------------------
     Figure(

@@ -6,7 +6,7 @@ Ranks of all samples are kept. Items that score as high as the right one count a
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -16,9 +16,23 @@ from fedlt.measures.metrics import GROUPS, spread
 from fedlt.measures.sums import mean_defined
 from fedlt.statistic import Arrays, Columns, Known, Predicted, Statistic
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fedlt.data.task import Task
+
 MAIN = ("recall", "ndcg")
 OF_GROUPS = tuple(f"{name}_{group}" for name in MAIN for group in (*GROUPS, "short"))
 """By head, medium and tail items, and on short histories."""
+
+
+def lengths_of(batch: Predicted, task: Task) -> Tensor:
+    """[B] items of the histories, without one that is asked about; -1 where the inputs are no token ids."""
+    if batch.x is not None:
+        x, mask = task.inputs.split(batch.x.inputs())
+        if mask is not None and not x.is_floating_point():
+            return mask.sum(1) - int(getattr(task.inputs, "asked", False))
+    return torch.full_like(batch.rows, -1)
 
 
 class Ranks(Statistic):
@@ -35,15 +49,13 @@ class Ranks(Statistic):
     def add(self, batch: Predicted) -> None:
         """Rank the right item among all; those of the history are left out unless they may come again."""
         logits, y = batch.logits.float(), batch.targets
-        lengths = torch.full_like(y, -1)
-        if batch.x is not None:
+        lengths = lengths_of(batch, self.task)
+        if (lengths >= 0).any() and not self.task.target.repeats:  # type: ignore[attr-defined]  # `Items` alone come here
+            assert batch.x is not None
             x, mask = self.task.inputs.split(batch.x.inputs())
-            if mask is not None and not x.is_floating_point():
-                lengths = mask.sum(1)
-                if not self.task.target.repeats:  # type: ignore[attr-defined]  # those of `Items` alone come here
-                    past = torch.where(mask & (x != y[:, None]) & (x < logits.shape[1]), x, y[:, None])
-                    own = logits.gather(1, y[:, None])
-                    logits = logits.scatter(1, past, -torch.inf).scatter(1, y[:, None], own)
+            past = torch.where(mask & (x != y[:, None]) & (x < logits.shape[1]), x, y[:, None])
+            own = logits.gather(1, y[:, None])
+            logits = logits.scatter(1, past, -torch.inf).scatter(1, y[:, None], own)
         rank = (logits >= logits.gather(1, y[:, None])).sum(1)
         columns = (torch.full_like(y, batch.client), batch.rows, y, rank, lengths)
         self._take(torch.stack([column.to(y.device) for column in columns], 1).cpu().numpy())

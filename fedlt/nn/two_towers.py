@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from fedlt.data.inputs import InputKind
 from fedlt.data.inputs.histories import HistoryKind, codes_on
 from fedlt.data.task import Task
+from fedlt.nn.items import fields_of, item_vectors
 from fedlt.nn.model import Model
 from fedlt.nn.net import Net
 
@@ -39,17 +40,8 @@ class HistoryTower(nn.Module):
             ids: [B, L] in 0..V-1, also where padded.
             mask: [B, L] which are real, one at least.
         """
-        codes = codes_on(self.kind, ids.device)[ids]
-        there = (codes >= 0) & mask[:, :, None]
-        weights = torch.zeros(codes.shape, device=ids.device)
-        for start, stop in fields_of(self.kind):
-            own = there[:, :, start:stop]
-            weights[:, :, start:stop] = own / own.sum(2, keepdim=True).clamp(min=1)
-        weights = weights / mask.sum(1)[:, None, None]
-
-        rows, each = codes.clamp(min=0).flatten(1), weights.flatten(1).to(self.table.weight.dtype)
-        bags = F.embedding_bag(rows, self.table.weight, per_sample_weights=each, mode="sum")
-        return self.layers(bags)  # type: ignore[no-any-return]
+        items = item_vectors(self.kind, self.table.weight, ids, mask)
+        return self.layers(items.sum(1) / mask.sum(1, keepdim=True))  # type: ignore[no-any-return]
 
 
 class ItemTower(nn.Module):
@@ -97,11 +89,6 @@ class ItemTower(nn.Module):
         return self.scores(features, torch.arange(self.classes, device=features.device))
 
 
-def fields_of(kind: HistoryKind) -> list[tuple[int, int]]:
-    """First and last but one column of each field in the catalogue."""
-    return list(zip(kind.starts, kind.starts[1:], strict=False))
-
-
 @dataclass(frozen=True)
 class TwoTowers(Model):
     """A tower for histories of items, one for items by their categories, and cosines between them."""
@@ -112,8 +99,9 @@ class TwoTowers(Model):
     temperature: Annotated[float, "> 0"] = 0.1  # by which cosines are divided
 
     def encoder(self, inputs: InputKind) -> tuple[nn.Module, int]:
-        if not isinstance(inputs, HistoryKind):
-            raise ValueError(f"two_towers needs histories of items (data.interactions), and the inputs are {inputs}")
+        if not isinstance(inputs, HistoryKind) or inputs.asked:
+            wanted = "histories of items (data.interactions, with rows=next)"
+            raise ValueError(f"two_towers needs {wanted}, and the inputs are {inputs}")
         return HistoryTower(inputs, self.width, self.hidden, self.dim), self.dim
 
     def build(self, task: Task) -> Net:

@@ -140,3 +140,25 @@ def test_the_embedded_loans_never_change_and_have_a_tail() -> None:
     assert len(found.clients) == 6
     counts = np.sort(np.bincount(sources.load(scenario.data).y_train))
     assert counts[-1] >= 80 and counts[0] <= 3
+
+
+def test_ratings_by_hand(tmp_path: Path) -> None:
+    """Ann likes b, c, a, d in this order and bob a, not b, c, b, e; a history has liked books alone."""
+    liked = "rows: liked, tested: 2, history: 2"
+    with pytest.raises(ScenarioError, match=r"data.targets: items has no meaning with data.interactions.rows=liked"):
+        loaded(tmp_path, liked)
+    raw = loaded(tmp_path, liked, ROWS, COLUMNS, "data.targets=liked")
+    kind = raw.inputs
+    assert isinstance(kind, HistoryKind) and kind.asked
+    assert raw.class_names == ("passed over", "liked") and raw.train_targets.kind.name == "liked"
+    train, test = (
+        sorted(("".join("abcde"[item] for item in x if item >= 0), int(y)) for x, y in zip(*part, strict=True))
+        for part in ((raw.x_train, raw.y_train), (raw.x_test, raw.y_test))
+    )
+    assert train == [("ba", 0), ("ca", 1), ("cb", 1)]  # the item that is asked about, then the history
+    assert test == [("abc", 1), ("bac", 1), ("dca", 1), ("ecb", 1)]
+
+
+def test_ratings_need_what_makes_them_liked(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"data.interactions.rows: liked needs data.interactions.rating"):
+        loaded(tmp_path, columns="user: who, item: what, time: when, rows: liked")

@@ -54,10 +54,19 @@ def test_no_entry_explains_what_is_not_there(tiny: dict[str, Any], tmp_path: Pat
     several = fedlt.run(tiny, "federation.partition=iid", out=tmp_path)
     tiny["data"] = {"name": "digits"}
     items = fedlt.run(tiny, "federation.partition=iid", "data.targets=items", out=tmp_path)
-    assert set(METRICS) <= {*run.final, *asking.final, *ordinal.final, *several.final, *items.final, *COSTS}
+    areas = fedlt.run("book_ratings", "federation.rounds=1", "local.steps=1", out=tmp_path, backend="inline")
+    assert set(METRICS) <= {
+        *areas.final,
+        *run.final,
+        *asking.final,
+        *ordinal.final,
+        *several.final,
+        *items.final,
+        *COSTS,
+    }
     assert 1 <= asking.final["generic/experts"] <= 3
     known = {f"{table}.{name}" for table, found in TABLES.items() for name in found}
-    for other in (several, items):
+    for other in (several, items, areas):
         of_other = {"clients": other.clients, "classes": other.classes}
         known |= {f"{table}.{name}" for table, rows in of_other.items() for name in rows}
     assert set(COLUMNS) <= known | {f"rounds.{name}" for name in run.rounds}

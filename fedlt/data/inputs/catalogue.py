@@ -20,12 +20,14 @@ class Catalogue:
         starts: [F + 1]; the values of field f stand in the columns starts[f]..starts[f + 1] - 1.
         codes: int32 [V, M] numbers of values, no two fields sharing one; `NOTHING` behind an item's last of a field.
         told: what was left out when it was made, as sentences.
+        asked: whether a row's first item is none of its history but the one that is asked about.
     """
 
     fields: tuple[str, ...]
     starts: tuple[int, ...]
     codes: NDArray[np.int32]
     told: tuple[str, ...] = ()
+    asked: bool = False
 
     @property
     def values(self) -> int:

@@ -26,7 +26,7 @@ class HistoryKind(TokenKind):
     """Sequences of items.
 
     Attributes:
-        fields, starts, codes, told: those of the catalogue.
+        fields, starts, codes, told, asked: those of the catalogue.
     """
 
     name: ClassVar[str] = "histories"
@@ -37,6 +37,7 @@ class HistoryKind(TokenKind):
     starts: tuple[int, ...] = ()
     codes: NDArray[np.int32] = None  # type: ignore[assignment]
     told: tuple[str, ...] = ()
+    asked: bool = False
 
     @classmethod
     def fits(cls, given: Given) -> bool:
@@ -57,7 +58,7 @@ class HistoryKind(TokenKind):
         return cls(**parts)
 
     def meta(self) -> dict[str, Any]:
-        return {**super().meta(), "fields": self.fields, "starts": self.starts, "told": self.told}
+        return {**super().meta(), "fields": self.fields, "starts": self.starts, "told": self.told, "asked": self.asked}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"codes": self.codes}

@@ -53,14 +53,18 @@ SECONDS = {"grid": 3.0, "slow": 0.7, "unit": 0.03}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is marked neither `grid` nor `slow` is a unit test: `pytest -m unit` is the quick half of the suite.
 
-    The longest files come first, so that processes which share the files end together.
+    A process takes files whole, and one process takes all files that use Ray, which is then started once. The longest
+    come first, so that processes which share them end together.
     """
-    seconds: dict[Path, float] = defaultdict(float)
-    for item in items:
+    with_ray = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
+    groups = {item: "ray" if item.path in with_ray else item.nodeid.split("::")[0] for item in items}
+    seconds: dict[str, float] = defaultdict(float)
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
         if not any(item.get_closest_marker(name) for name in ("grid", "slow")):
             item.add_marker(pytest.mark.unit)
-        seconds[item.path] += next(each for name, each in SECONDS.items() if item.get_closest_marker(name))
-    items.sort(key=lambda item: -seconds[item.path])
+        seconds[group] += next(each for name, each in SECONDS.items() if item.get_closest_marker(name))
+    items.sort(key=lambda item: -seconds[groups[item]])
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,7 +14,7 @@ from fedlt.comparing.selection import Selection
 from fedlt.comparing.sheet import Sheet, page
 from fedlt.measures.figure import Figure
 from fedlt.measures.figures import COSTS
-from fedlt.measures.headlines import BALANCED, headline_word
+from fedlt.measures.headlines import BALANCED, headline
 from fedlt.process.wording import counted
 from fedlt.results.record import LAST
 
@@ -128,7 +128,7 @@ def sheets(comparison: Comparison) -> list[Sheet]:
     """
     found = [_tried_sheet(comparison.selection)] if comparison.selection else []
     for when, title in WHEN.items():
-        main = headline_word(comparison.metrics, comparison.figures)
+        main = headline(comparison.metrics, comparison.figures.values())
         found.append(_sheet(comparison, when, f"{main} in %, {title}", comparison.metrics, _mean))
     if comparison.reach:
         found.append(_sheet(comparison, REACH, "first evaluation that is as good", tuple(comparison.reach), _reached))

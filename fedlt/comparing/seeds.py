@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedlt.comparing.cells import mean_text
 from fedlt.comparing.compare import compare
-from fedlt.measures.headlines import headline_word
+from fedlt.measures.headlines import headline
 from fedlt.process.wording import counted
 from fedlt.results.summary import models_table
 
@@ -37,7 +37,7 @@ def seeds_table(runs: Sequence[Run]) -> Table:
         defined = f" ({cell.n})" if cell.n < len(row.seeds) else ""
         return mean_text(cell, comparison.figures[name], defined)
 
-    main = headline_word(runs[0].final, runs[0].figures)
+    main = headline(runs[0].final, runs[0].figures.values())
     title = f"{main} in %, mean ± standard deviation over {counted(len(row.seeds), 'seed')}"
     seeds = ", ".join(map(str, row.seeds))
     caption = f"Seeds {seeds}; sample standard deviation. In brackets: seeds for which a figure is defined, if not all."

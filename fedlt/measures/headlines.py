@@ -5,11 +5,10 @@ Chosen from the metrics that runs have and their records, so that runs without a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 from fedlt.measures.figure import Figure
 from fedlt.measures.figures import METRICS
-from fedlt.measures.glossary import described
 
 BALANCED = "generic/balanced_accuracy"
 ACCURACY = "accuracy"
@@ -26,17 +25,6 @@ def headline(names: Iterable[str], own: Iterable[Figure] = ()) -> str:
     found = {name.rpartition("/")[2] for name in names}
     able = (figure.last_part for figure in (*METRICS.values(), *own) if figure.headline)
     return next((name for name in able if name in found), ACCURACY)
-
-
-def headline_word(names: Iterable[str], own: Mapping[str, Figure]) -> str:
-    """What the headline figure is called on axes and above tables: `accuracy`, `mAP`.
-
-    Args:
-        names: metrics of the runs.
-        own: records of their own metrics by name.
-    """
-    main = headline(names, own.values())
-    return described(f"generic/{main}", own).axis or main
 
 
 def by_group(main: str) -> tuple[str, str, str]:

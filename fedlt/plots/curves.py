@@ -12,17 +12,7 @@ from numpy.typing import NDArray
 from fedlt.measures.glossary import described
 from fedlt.measures.metrics import GROUPS
 from fedlt.plots.chart import Array, Axis, Chart, Line, limits, mean_line
-from fedlt.plots.measured import (
-    Runs,
-    by_name,
-    has_model,
-    listed,
-    marked,
-    note_on_chance,
-    series,
-    timed_series,
-    told_seeds,
-)
+from fedlt.plots.measured import Runs, by_name, listed, marked, note_on_chance, series, timed_series, told_seeds
 from fedlt.plots.on_axes import draw_on
 from fedlt.plots.style import looks
 
@@ -78,8 +68,7 @@ def curve_chart(
     Args:
         from_zero: others start at 0, or are logarithmic where one method would press the others flat.
     """
-    runs = [run for mine in methods.values() for run in mine]
-    own = {name: figure for run in runs for name, figure in run.figures.items()}
+    own = {name: figure for runs in methods.values() for run in runs for name, figure in run.figures.items()}
     taken: Callable[[Sequence[Run], str], tuple[NDArray[Any], Array]] = timed_series if timed else series
     series_of = {name: taken(runs, metric) for name, runs in methods.items()}
     figure = described(metric, own).of_values(v for _, values in series_of.values() for v in values.ravel().tolist())
@@ -111,7 +100,6 @@ def curve_chart(
         marks=lines,
         note=" ".join(filter(None, [seeds, note_on_chance(shown) if generic else ""])),
         ruled=True,
-        empty="not defined" if any(has_model(run, metric.partition("/")[0]) for run in runs) else "no such model",
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from fedlt.comparing.short_names import without_folders
 from fedlt.errors import Problem, ScenarioError
 from fedlt.measures.figures import COSTS, section
 from fedlt.measures.glossary import described
-from fedlt.measures.headlines import compared, followed, headline_word
+from fedlt.measures.headlines import compared, followed
 from fedlt.plots import draw
 from fedlt.plots.chart import Chart, Dots
 from fedlt.plots.classes import calibration_chart, class_chart
@@ -116,12 +116,10 @@ def _section(
     notes = "".join(
         f"<br>{escape(without_folders(note))}" for note in caption(comparison) if not note.startswith(LOWER)
     )
-    word = headline_word(comparison.metrics, comparison.figures)
-    shares = "Accuracies" if word == "accuracy" else word
     html = [
         f"<h2>{escape(without_folders(setting))}</h2>\n" if setting else "",
         "<h2>Comparison</h2>\n",
-        f'<p class="note">{ORDER} {shares} in %, costs per round and client.{notes}</p>\n',
+        f'<p class="note">{ORDER} Accuracies in %, costs per round and client.{notes}</p>\n',
         comparison_tables(comparison, shown),
         "<h2>Over the rounds</h2>\n",
         places.grid([curve_chart(methods, name) for name in followed(*measured(runs))]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fedlt.data.groups import SHOTS, Grouping, bare_text
 from fedlt.measures.figures import METRICS
-from fedlt.measures.headlines import ACCURACY, by_group, headline, headline_word
+from fedlt.measures.headlines import ACCURACY, by_group, headline
 from fedlt.process.wording import counted
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def final_table(run: Told) -> Table:
     """
     final = run.final
     when = f"round {run.summary['final_round']}" if final else "not evaluated yet"
-    title = f"{headline_word(final, run.figures)} in %, {when}"
+    title = f"{headline(final, run.figures.values())} in %, {when}"
     return models_table(run, title, _caption(run), lambda name: _percent(final, name))
 
 
@@ -88,7 +88,7 @@ def join_table(metrics: Mapping[str, float]) -> Table:
     from rich.table import Table
 
     clients = max((value for name, value in metrics.items() if name.endswith("/clients")), default=0)
-    title = f"{headline_word(metrics, {})} in %, {counted(round(clients), 'client')} that took no part"
+    title = f"{headline(metrics)} in %, {counted(round(clients), 'client')} that took no part"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("", no_wrap=True)
     main = headline(metrics)

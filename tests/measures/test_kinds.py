@@ -220,12 +220,6 @@ def test_a_run_of_several_labels_has_a_headline_everywhere(several: dict[str, An
     assert shown in str(fedlt.compare(run)) and shown in plain(final_table(run))
     assert shown in (run.folder / "log.txt").read_text(encoding="utf-8")
 
-    assert str(fedlt.compare(run)).startswith("mAP in %, last evaluation")
-    assert "mAP in %" in plain(final_table(run))
-    tail = curve_chart({"fedavg": [run]}, "generic/map_few")  # a model that has no tail class
-    assert (tail.marks, tail.empty) == ((), "not defined")
-    assert curve_chart({"fedavg": [run]}, "nobody/map").empty == "no such model"
-
     by_group = [f"{100 * run.final[f'generic/map_{group}']:.1f}" for group in ("many", "medium")]  # no class is few
     assert all(value in text for value in by_group for text in (str(fedlt.compare(run)), plain(final_table(run))))
     assert run.clients.generic.to_numpy() == pytest.approx(run.clients["map"].to_numpy())  # FedAvg: the same model
@@ -236,7 +230,7 @@ def test_a_run_of_several_labels_has_a_headline_everywhere(several: dict[str, An
     assert by_class.y.text == "average precision, %" and by_class.lines[0].y == pytest.approx(values)
     by_client = client_chart(methods)
     assert by_client.x.text == "generic model, mAP, %" and "6 clients" in str(by_client.marks[0])
-    with pytest.raises(ScenarioError, match=r"of several labels, .*keep no accuracies of clients by class"):
+    with pytest.raises(ScenarioError, match="several labels keep no accuracies of clients by class"):
         draw("accuracies", run)
     classes, clients = class_table(methods), client_table(methods)
     assert "Average precision by class, %" in classes and all(f">{value:.1f}<" in classes for value in values)

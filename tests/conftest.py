@@ -50,6 +50,7 @@ SECONDS = {"grid": 3.0, "slow": 0.7, "unit": 0.03}
 """What a test of each kind takes, roughly: enough to tell long files from short ones."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks for the groups at the same time
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is marked neither `grid` nor `slow` is a unit test: `pytest -m unit` is the quick half of the suite.
 

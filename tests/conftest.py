@@ -46,26 +46,48 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
 
 
+ROOT = Path(__file__).resolve().parents[1]
 SECONDS = {"grid": 3.0, "slow": 0.7, "unit": 0.03}
 """What a test of each kind takes, roughly: enough to tell long files from short ones."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks for the groups at the same time
+def _group(nodeid: str) -> str:
+    """What one process takes as a whole: the tests of a file, or those of all files that share a session of Ray."""
+    file = nodeid.split("::")[0]
+    text = _text(ROOT / file)
+    return "ray" if "ray_workers" in text or "ray_session" in text else file
+
+
+@functools.cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile` Ray is started once: its services and idle workers cost each process that starts them."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return Files(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is marked neither `grid` nor `slow` is a unit test: `pytest -m unit` is the quick half of the suite.
 
-    A process takes files whole, and one process takes all files that use Ray, which is then started once. The longest
-    come first, so that processes which share them end together.
+    The longest groups come first, so that processes which share them end together.
     """
-    with_ray = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
-    groups = {item: "ray" if item.path in with_ray else item.nodeid.split("::")[0] for item in items}
     seconds: dict[str, float] = defaultdict(float)
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
+    for item in items:
         if not any(item.get_closest_marker(name) for name in ("grid", "slow")):
             item.add_marker(pytest.mark.unit)
-        seconds[group] += next(each for name, each in SECONDS.items() if item.get_closest_marker(name))
-    items.sort(key=lambda item: -seconds[groups[item]])
+        marked = next(each for name, each in SECONDS.items() if item.get_closest_marker(name))
+        seconds[_group(item.nodeid)] += marked
+    items.sort(key=lambda item: -seconds[_group(item.nodeid)])
 
 
 @pytest.fixture(scope="module", autouse=True)

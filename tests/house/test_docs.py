@@ -126,6 +126,9 @@ def test_no_line_within_a_paragraph_is_taken_for_something_else(mark: str) -> No
             if mark == "%" or not re.match(r"\s*([-+*]|\d+[.)]|#+|>|:) ", first):
                 taken = [line for line in lines if re.match(rf"\s*{mark}", line)]
                 assert not taken, (page, taken)
+            else:  # within an entry of a list, what is no entry of a list within it
+                taken = re.findall(rf"[^:\n]\n +{mark}.*", paragraph)
+                assert not taken, (page, taken)
 
 
 def test_names_of_the_code_in_the_pages_exist() -> None:

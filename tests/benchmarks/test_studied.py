@@ -25,7 +25,7 @@ def test_a_row_has_means_deviations_and_points_to_fedavg(tmp_path: Path, monkeyp
     monkeypatch.setattr(summary, "HERE", tmp_path)
     monkeypatch.setattr(summary, "chosen", lambda setting, name: ["0.1", "lam 1"])
     text = studied.studied("ditto")
-    assert "| `mnist_writers` | 0.1 | `lam 1` | 25.0 ± 2.0 (-25.0 ↓) |  | 12.3 ± 0.4 (+0.1) |  |" in text
+    assert "| `mnist_writers` | 0.1 | `lam 1` | 25.0 ± 2.0<br>(-25.0 ↓) |  | 12.3 ± 0.4<br>(+0.1) |  |" in text
     assert "Not in the table of `cifar10_lt`; `benchmarks/strategies` says why." in text
     assert "| 0.1 | `lam 1` | 50.0 ± 1.0 |  |  |  |" in studied.studied("fedavg")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchmarks.centralized.table import markdown, spread
 from benchmarks.tables import fill
@@ -24,6 +26,9 @@ COLUMNS = (
 SHOWN = {
     "parts": ("all", "many", "few", "images", "seconds"),
     "attributes": ("total", "head", "medium", "tail", "gini", "texts", "seconds"),
+    "foundation": ("all", "rare", "any_rare", "gap_before", "gap_now", "images", "seconds"),
+    "from_scratch": ("accuracy", "images", "seconds", "parameters"),
+    "upsampling": ("head_loss", "tail_loss", "all_loss", "accuracy", "all", "many", "few", "images", "seconds"),
     "joint_pretraining": ("all", "many", "few", "rank", "embedding_rank", "images", "forward_images", "seconds"),
 }
 """Columns of the tables that have a line a method."""
@@ -61,13 +66,24 @@ def several_labels(found: pd.DataFrame) -> str:
 
 
 def by_method(found: pd.DataFrame, shown: tuple[str, ...]) -> str:
-    """These columns by method, and by setting where there are several: mean ± standard deviation over the seeds."""
-    keys = [key for key in ("setting", "method") if key in found]
+    """These columns by method, and by what else names a row: mean ± standard deviation over the seeds."""
+    keys = [key for key in ("setting", "model", "init", "method") if key in found]
     lines = [f"| {' | '.join([*keys, 'seeds', *shown])} |", "|" + "---|" * (len(keys) + 1 + len(shown))]
     for labels, part in found.groupby(keys, sort=False):
-        cells = [spread(part[name].to_numpy()) for name in shown]
+        cells = [cell(part[name].to_numpy(), 3 if name.endswith("loss") else 1) for name in shown]
         lines.append(f"| {' | '.join([*labels, str(len(part)), *cells])} |")
     return "\n".join(lines)
+
+
+def cell(values: NDArray[np.float64], digits: int) -> str:
+    """Mean ± sample standard deviation; "-" where there is no value."""
+    if np.isnan(values).all():
+        return "-"
+    return (
+        f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+        if len(values) > 1
+        else f"{values[0]:.{digits}f}"
+    )
 
 
 def federation(found: pd.DataFrame) -> str:

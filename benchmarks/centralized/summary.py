@@ -47,6 +47,8 @@ def text(name: str) -> str:
     found = pd.read_csv(path)
     if name == "multilabel":
         return several_labels(found)
+    if name == "synthetic":
+        return made_images(found)
     if name in SHOWN:
         return by_method(found, SHOWN[name])
     return federation(found) if name == "federation" else markdown(found.dropna(subset=["all", "ece"]))
@@ -84,6 +86,18 @@ def cell(values: NDArray[np.float64], digits: int) -> str:
         if len(values) > 1
         else f"{values[0]:.{digits}f}"
     )
+
+
+def made_images(found: pd.DataFrame) -> str:
+    """Accuracies by group, what made images are like, and costs: mean ± standard deviation, in %."""
+    shown = ("all", "many", "medium", "few", "precision", "recall", "spread")
+    lines = [f"| setting | method | seeds | {' | '.join(shown)} | images / 1000 | forward only | seconds |"]
+    lines.append("|---|---|---|" + "---|" * (len(shown) + 3))
+    for (setting, method), part in found.groupby(["setting", "method"], sort=False):
+        cells = [spread(part[name].to_numpy()) if part[name].notna().all() else "-" for name in shown]
+        cells += [f"{part[name].mean():.0f}" for name in ("images", "forward_images", "seconds")]
+        lines.append(f"| {setting} | {method} | {len(part)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def federation(found: pd.DataFrame) -> str:

@@ -2,12 +2,14 @@
 
     python -m benchmarks.centralized.ranking tune movielens.csv --out runs/centralized/ranking
     python -m benchmarks.centralized.ranking ratings movielens.csv --out runs/centralized/ranking
+    python -m benchmarks.centralized.ranking fedavg --out runs/centralized/ranking
 
 The file is that of `benchmarks.centralized.recommendation`. A rating of 4 or more is "liked"; what is told is whether a
 user likes a film, by the last 20 that he liked before. Half of the users, drawn by the seed, have just come: of them
 there are the first 15 ratings, of the others the latest 60 at most. Each user's last five are the test set; histories
 of ten films or fewer are short. `tune` chooses rates and the weight of the contrast on the five ratings before, where
-those of the test set are unknown. Areas under the ROC curve in %.
+those of the test set are unknown. `fedavg` makes the embedded scenario with the contrast and without it. Areas under
+the ROC curve are in %, samples in thousands.
 """
 
 from __future__ import annotations
@@ -24,8 +26,7 @@ from torch.nn import functional as F
 
 import fedlt
 from benchmarks.centralized.acceptance import Check, at_least
-from benchmarks.centralized.recommendation import FEATURES, described
-from benchmarks.centralized.table import spread
+from benchmarks.centralized.recommendation import FEATURES, Found, described, federated, keep, measured, told
 from benchmarks.centralized.trained import passed, trained
 from benchmarks.rows import read_rows, write_rows
 from fedlt.results.runs import Run
@@ -34,6 +35,7 @@ HERE = Path(__file__).parent
 TUNED = HERE / "ranking_tuned.csv"
 RATES, WEIGHTS = (0.001, 0.003), (0.05, 0.1)
 JUST_COME, LATEST, TESTED, TUNED_ON = 15, 60, 5, 0
+FIGURES = {"auc": "auc", "short": "auc_short"}
 MLP, EXPERTS = {"name": "behaviour_experts", "experts": 1, "hidden": 128}, {"name": "behaviour_experts", "experts": 4}
 METHODS: dict[str, tuple[Any, Any]] = {
     "mlp": (MLP, "cross_entropy"),
@@ -128,7 +130,7 @@ def gates(run: Run) -> dict[str, float]:
     return {"distance": distance, "entropy": entropy}
 
 
-def figures(ratings: Path, seeds: range, out: Path) -> dict[str, dict[str, np.ndarray]]:
+def figures(ratings: Path, seeds: range, out: Path) -> Found:
     """[seeds] of each figure, and what it cost, by method."""
     table = pd.read_csv(TUNED)
     chosen = table[table.chosen == "yes"].set_index("method")
@@ -138,17 +140,13 @@ def figures(ratings: Path, seeds: range, out: Path) -> dict[str, dict[str, np.nd
         for seed in seeds:
             weight = float(chosen.weight[method]) if method == "aw_moe" else None
             run = made(method, float(chosen.lr[method]), weight, seed, prepared(ratings, out, "test", seed), out)
-            values = {"auc": 100 * run.final["generic/auc"], "short": 100 * run.final["generic/auc_short"]}
             gate = gates(run) if method != "mlp" else {"distance": np.nan, "entropy": np.nan}
-            costs = {"samples": run.rounds.backward_samples.sum(), "seconds": run.rounds.train_seconds.sum()}
-            rows.append({**values, **gate, **costs})
-        found[method] = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
-        shown = ("auc", "short", "distance", "entropy")
-        print(f"      {method}: " + ", ".join(f"{name} {spread(found[method][name])}" for name in shown), flush=True)
+            rows.append({**measured(run, FIGURES), **gate})
+        found[method] = told(method, rows)
     return found
 
 
-def checks(found: dict[str, dict[str, np.ndarray]]) -> Iterable[Check]:
+def checks(found: Found) -> Iterable[Check]:
     """What is promised."""
     over = {other: float((found["aw_moe"]["short"] - found[other]["short"]).mean()) for other in ("mlp", "experts")}
     yield at_least("aw_moe over the mlp, short histories", over["mlp"], 0.5)
@@ -163,24 +161,23 @@ def checks(found: dict[str, dict[str, np.ndarray]]) -> Iterable[Check]:
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["tune", "ratings"])
-    parser.add_argument("ratings", type=Path)
-    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("what", choices=["tune", "ratings", "fedavg"])
+    parser.add_argument("ratings", type=Path, nargs="?")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/centralized/ranking"))
     options = parser.parse_args()
+    seeds, path = range(options.seeds), HERE / "ranking.csv"
+    if options.what == "fedavg":
+        keep(path, "fedavg", federated("book_ratings", "learner.weight", 0.05, FIGURES, seeds, options.out))
+        return 0
+    if options.ratings is None:
+        parser.error("name the file of ratings")
     if options.what == "tune":
         tune(options.ratings, options.out)
         return 0
 
-    first, _, last = options.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
     found = figures(options.ratings, seeds, options.out)
-    told = [
-        {"method": method, "seed": seed, **{name: value[place] for name, value in values.items()}}
-        for method, values in found.items()
-        for place, seed in enumerate(seeds)
-    ]
-    pd.DataFrame(told).to_csv(HERE / "ranking.csv", index=False, float_format="%.4g", lineterminator="\n")
+    keep(path, "movielens", found)
     results = list(checks(found))
     for check in results:
         print(check)

@@ -2,12 +2,15 @@
 
     python -m benchmarks.centralized.recommendation tune movielens.csv --out runs/centralized/recommendation
     python -m benchmarks.centralized.recommendation likes movielens.csv --out runs/centralized/recommendation
+    python -m benchmarks.centralized.recommendation fedavg --out runs/centralized/recommendation
 
 The file has a row a rating, with columns `userId`, `movieId`, `rating`, `timestamp`, `title`, `year` and `genres`, as
 MovieLens's small set (100,004 ratings of 2016; docs/howto/recommendation.md). A film counts as liked from a rating of 4
 on. Each user's last two likes are the test set; of the likes before, 20 % are known, drawn by the seed. `tune` chooses
 by the two likes before the last two, of which the test set's are then unknown: first the rate of the main loss, then
-each method's weight of the contrast. Figures in %, Recall and NDCG at 100; tail films have at most three known likes.
+each method's weight of the contrast. `fedavg` makes the embedded scenario with the contrast and without it. Figures are
+in %, recall and NDCG at 100 (of the embedded scenario at 20); tail films have at most three known likes. Samples are in
+thousands.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ TUNED = HERE / "recommendation_tuned.csv"
 RATES, WEIGHTS = (0.001, 0.003), (0.03, 0.1, 0.3)
 FEATURES = ["year", "decade", "genres", "kind", "words"]
 """What is known of a film, beside its number: the decade follows from the year, and the kind is the first genre."""
+Found = dict[str, dict[str, np.ndarray]]
+"""[seeds] of each figure, by method."""
 SHARE, TESTED, TUNED_ON = 0.2, 2, (0, 1)
 FIGURES = {"all": "recall", "head": "recall_many", "medium": "recall_medium", "tail": "recall_few",
            "short": "recall_short", "ndcg": "ndcg"}  # fmt: skip
@@ -121,7 +126,7 @@ def tune(ratings: Path, out: Path) -> None:
         choose(method, {f"alpha {weight:g}": (rate, weight) for weight in WEIGHTS})
 
 
-def figures(ratings: Path, seeds: range, out: Path) -> dict[str, dict[str, np.ndarray]]:
+def figures(ratings: Path, seeds: range, out: Path) -> Found:
     """[seeds] of each figure, and what it cost, by method."""
     table = pd.read_csv(TUNED)
     chosen = table[table.chosen == "yes"].set_index("method")
@@ -132,16 +137,53 @@ def figures(ratings: Path, seeds: range, out: Path) -> dict[str, dict[str, np.nd
             alpha = float(chosen.alpha[method]) if method in CONTRASTED else None
             data = prepared(ratings, out, "test", seed)
             run = made(method, float(chosen.lr["main"]), alpha, seed, data, out)
-            values = {name: 100 * run.final[f"generic/{key}"] for name, key in FIGURES.items()}
-            costs = {"samples": run.rounds.backward_samples.sum(), "seconds": run.rounds.train_seconds.sum()}
-            rows.append({**values, **costs})
-        found[method] = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
-        shown = ("all", "head", "medium", "tail", "ndcg")
-        print(f"      {method}: " + ", ".join(f"{name} {spread(found[method][name])}" for name in shown), flush=True)
+            rows.append(measured(run, FIGURES))
+        found[method] = told(method, rows)
     return found
 
 
-def checks(found: dict[str, dict[str, np.ndarray]]) -> Iterable[Check]:
+def measured(run: Run, names: dict[str, str]) -> dict[str, float]:
+    """Figures of a run in %, thousands of samples that passed forward and backward, and seconds of training."""
+    values = {name: 100 * run.final[f"generic/{key}"] for name, key in names.items()}
+    passed = run.rounds.backward_samples.sum() / 1000
+    return {**values, "samples": float(passed), "seconds": float(run.rounds.train_seconds.sum())}
+
+
+def told(method: str, rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    """[seeds] of each figure, which are printed."""
+    found = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    print(f"      {method}: " + ", ".join(f"{name} {spread(value)}" for name, value in found.items()), flush=True)
+    return found
+
+
+def federated(scenario: str, key: str, weight: float, names: dict[str, str], seeds: range, out: Path) -> Found:
+    """An embedded scenario as it is and without its contrast, under FedAvg, by `with` and `without`.
+
+    Args:
+        key: of the contrast's weight.
+        weight: that the scenario has.
+        names: of the figures.
+    """
+    found = {}
+    for method, value in (("without", 0.0), ("with", weight)):
+        runs = [
+            fedlt.run(scenario, f"{key}={value}", f"seed={seed}", "resources.backend=inline", out=out) for seed in seeds
+        ]
+        found[f"{scenario}, {method}"] = told(f"{scenario}, {method}", [measured(run, names) for run in runs])
+    return found
+
+
+def keep(path: Path, setting: str, found: Found) -> None:
+    """Write the figures of a setting to a table, beside those of other settings."""
+    rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
+    rows = [row for row in rows if row["setting"] != setting]
+    for method, values in found.items():
+        for seed in range(len(values["seconds"])):
+            rows.append({"setting": setting, "method": method, "seed": seed, **{k: v[seed] for k, v in values.items()}})
+    pd.DataFrame(rows).to_csv(path, index=False, float_format="%.4g", lineterminator="\n")
+
+
+def checks(found: Found) -> Iterable[Check]:
     """What is promised."""
 
     def over(method: str, other: str, name: str = "all") -> float:
@@ -155,24 +197,23 @@ def checks(found: dict[str, dict[str, np.ndarray]]) -> Iterable[Check]:
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["tune", "likes"])
-    parser.add_argument("ratings", type=Path)
-    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("what", choices=["tune", "likes", "fedavg"])
+    parser.add_argument("ratings", type=Path, nargs="?")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/centralized/recommendation"))
     options = parser.parse_args()
+    seeds, path = range(options.seeds), HERE / "recommendation.csv"
+    if options.what == "fedavg":
+        keep(path, "fedavg", federated("book_loans", "learner.alpha", 0.1, FIGURES, seeds, options.out))
+        return 0
+    if options.ratings is None:
+        parser.error("name the file of ratings")
     if options.what == "tune":
         tune(options.ratings, options.out)
         return 0
 
-    first, _, last = options.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
     found = figures(options.ratings, seeds, options.out)
-    told = [
-        {"method": method, "seed": seed, **{name: value[place] for name, value in values.items()}}
-        for method, values in found.items()
-        for place, seed in enumerate(seeds)
-    ]
-    pd.DataFrame(told).to_csv(HERE / "recommendation.csv", index=False, float_format="%.2f", lineterminator="\n")
+    keep(path, "movielens", found)
     results = list(checks(found))
     for check in results:
         print(check)

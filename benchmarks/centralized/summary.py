@@ -29,6 +29,8 @@ SHOWN = {
     "foundation": ("all", "rare", "any_rare", "gap_before", "gap_now", "images", "seconds"),
     "from_scratch": ("accuracy", "images", "seconds", "parameters"),
     "upsampling": ("head_loss", "tail_loss", "all_loss", "accuracy", "all", "many", "few", "images", "seconds"),
+    "recommendation": ("all", "head", "medium", "tail", "ndcg", "samples", "seconds"),
+    "ranking": ("auc", "short", "distance", "entropy", "samples", "seconds"),
     "joint_pretraining": ("all", "many", "few", "rank", "embedding_rank", "images", "forward_images", "seconds"),
 }
 """Columns of the tables that have a line a method."""

@@ -5,11 +5,11 @@
     python -m benchmarks.centralized.ranking fedavg --out runs/centralized/ranking
 
 The file is that of `benchmarks.centralized.recommendation`. A rating of 4 or more is "liked"; what is told is whether a
-user likes a film, by the last 20 that he liked before. Half of the users, drawn by the seed, have just come: of them
-there are the first 15 ratings, of the others the latest 60 at most. Each user's last five are the test set; histories
-of ten films or fewer are short. `tune` chooses rates and the weight of the contrast on the five ratings before, where
-those of the test set are unknown. `fedavg` makes the embedded scenario with the contrast and without it. Areas under
-the ROC curve are in %, samples in thousands.
+user likes a film, by the last ten that he liked before. Half of the users, drawn by the seed, have just come: of them
+there are the first 15 ratings, of the others the latest 40 at most. Each user's last five are the test set; histories
+of five films or fewer are short. `tune` chooses the rates of `mlp` and `experts` on the five ratings before, where the
+test set's are unknown. `fedavg` makes the embedded scenario with the contrast and without it. Areas under the ROC curve
+are in %, samples in thousands.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from fedlt.results.runs import Run
 
 HERE = Path(__file__).parent
 TUNED = HERE / "ranking_tuned.csv"
-RATES, WEIGHTS = (0.001, 0.003), (0.05, 0.1)
-JUST_COME, LATEST, TESTED, TUNED_ON = 15, 60, 5, 0
+RATES, HISTORY = (0.001, 0.003), 10
+JUST_COME, LATEST, TESTED, TUNED_ON = 15, 40, 5, 0
 FIGURES = {"auc": "auc", "short": "auc_short"}
 MLP, EXPERTS = {"name": "behaviour_experts", "experts": 1, "hidden": 128}, {"name": "behaviour_experts", "experts": 4}
 METHODS: dict[str, tuple[Any, Any]] = {
@@ -74,13 +74,13 @@ def prepared(ratings: Path, out: Path, tested: str, seed: int) -> Path:
     return path
 
 
-def made(method: str, rate: float, weight: float | None, seed: int, data: Path, out: Path) -> Run:
+def made(method: str, rate: float, seed: int, data: Path, out: Path) -> Run:
     """A run of a method."""
     interactions = {"user": "userId", "item": "movieId", "time": "timestamp", "rating": "rating", "scale": [0.5, 5.0],
-                    "least": 4.0, "rows": "liked", "features": FEATURES, "tested": TESTED}  # fmt: skip
+                    "least": 4.0, "rows": "liked", "features": FEATURES, "tested": TESTED,
+                    "history": HISTORY}  # fmt: skip
     model, learner = METHODS[method]
-    learner = learner if weight is None else {**learner, "weight": weight}
-    targets = {"name": "liked", "short": 10}
+    targets = {"name": "liked", "short": 5}
     scenario = {**BASE, "data": {"name": str(data), "interactions": interactions, "targets": targets}, "model": model}
     return fedlt.run({**scenario, "learner": learner, "seed": seed, "local": {**BASE["local"], "lr": rate}}, out=out)
 
@@ -90,19 +90,14 @@ def tune(ratings: Path, out: Path) -> None:
     rows: list[dict[str, str]] = read_rows(TUNED)
     data = prepared(ratings, out, "val", TUNED_ON)
 
-    def choose(method: str, tried: list[tuple[float, float | None]]) -> float:
-        found = [100 * made(method, *each, TUNED_ON, data, out).final["generic/auc"] for each in tried]
-        rows[:] = [row for row in rows if row["method"] != method]
-        for (rate, weight), value in zip(tried, found, strict=True):
-            told = {"method": method, "lr": f"{rate:g}", "weight": "" if weight is None else f"{weight:g}"}
-            rows.append({**told, "auc": f"{value:.2f}", "chosen": "yes" if value == max(found) else ""})
+    for method in ("mlp", "experts"):
+        found = [100 * made(method, rate, TUNED_ON, data, out).final["generic/auc"] for rate in RATES]
+        rows = [row for row in rows if row["method"] != method]
+        for rate, value in zip(RATES, found, strict=True):
+            chosen = "yes" if value == max(found) else ""
+            rows.append({"method": method, "lr": f"{rate:g}", "auc": f"{value:.2f}", "chosen": chosen})
             print(rows[-1], flush=True)
         write_rows(TUNED, rows)
-        return tried[int(np.argmax(found))][0]
-
-    choose("mlp", [(rate, None) for rate in RATES])
-    rate = choose("experts", [(rate, None) for rate in RATES])
-    choose("aw_moe", [(rate, weight) for weight in WEIGHTS])
 
 
 @torch.no_grad()
@@ -138,8 +133,8 @@ def figures(ratings: Path, seeds: range, out: Path) -> Found:
     for method in METHODS:
         rows = []
         for seed in seeds:
-            weight = float(chosen.weight[method]) if method == "aw_moe" else None
-            run = made(method, float(chosen.lr[method]), weight, seed, prepared(ratings, out, "test", seed), out)
+            rate = float(chosen.lr["mlp" if method == "mlp" else "experts"])
+            run = made(method, rate, seed, prepared(ratings, out, "test", seed), out)
             gate = gates(run) if method != "mlp" else {"distance": np.nan, "entropy": np.nan}
             rows.append({**measured(run, FIGURES), **gate})
         found[method] = told(method, rows)

@@ -8,7 +8,7 @@ The file has a row a rating, with columns `userId`, `movieId`, `rating`, `timest
 MovieLens's small set (100,004 ratings of 2016; docs/howto/recommendation.md). A film counts as liked from a rating of 4
 on. Each user's last two likes are the test set; of the likes before, 20 % are known, drawn by the seed. `tune` chooses
 by the two likes before the last two, of which the test set's are then unknown: first the rate of the main loss, then
-each method's weight of the contrast. `fedavg` makes the embedded scenario with the contrast and without it. Figures are
+the weight of the contrast. `fedavg` makes the embedded scenario with the contrast and without it. Figures are
 in %, recall and NDCG at 100 (of the embedded scenario at 20); tail films have at most three known likes. Samples are in
 thousands.
 """
@@ -37,7 +37,7 @@ FEATURES = ["year", "decade", "genres", "kind", "words"]
 """What is known of a film, beside its number: the decade follows from the year, and the kind is the first genre."""
 Found = dict[str, dict[str, np.ndarray]]
 """[seeds] of each figure, by method."""
-SHARE, TESTED, TUNED_ON = 0.2, 2, (0, 1)
+SHARE, TESTED, TUNED_ON, HISTORY = 0.2, 2, 0, 10
 FIGURES = {"all": "recall", "head": "recall_many", "medium": "recall_medium", "tail": "recall_few",
            "short": "recall_short", "ndcg": "ndcg"}  # fmt: skip
 METHODS: dict[str, dict[str, Any]] = {
@@ -46,9 +46,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "rfm": {"name": "item_ssl", "mask": "random"},
     "cfm, stream": {"name": "item_ssl", "items": "stream"},
     "main, uncorrected": {"name": "item_ssl", "alpha": 0.0, "correction": False},
-    "full softmax": {"name": "cross_entropy"},
 }
-"""Learners. All have the rate of `main`; those with a contrast have the weight that was chosen for them."""
+"""Learners. All have the rate of `main`, and those with a contrast the weight of `cfm`."""
 CONTRASTED = ("cfm", "rfm", "cfm, stream")
 BASE: dict[str, Any] = {
     "federation": {"clients": 1, "participation": 1.0, "partition": "iid", "rounds": 10},
@@ -91,7 +90,7 @@ def prepared(ratings: Path, out: Path, tested: str, seed: int) -> Path:
 def made(method: str, rate: float, alpha: float | None, seed: int, data: Path, out: Path) -> Run:
     """A run of a method."""
     interactions = {"user": "userId", "item": "movieId", "time": "timestamp", "rating": "known", "least": 1.0,
-                    "features": FEATURES, "tested": TESTED}  # fmt: skip
+                    "features": FEATURES, "tested": TESTED, "history": HISTORY}  # fmt: skip
     learner = METHODS[method] | ({} if alpha is None else {"alpha": alpha})
     scenario = {
         **BASE,
@@ -104,26 +103,20 @@ def made(method: str, rate: float, alpha: float | None, seed: int, data: Path, o
 def tune(ratings: Path, out: Path) -> None:
     """Choose by the recall on the likes before the last ones, and write recommendation_tuned.csv."""
     rows: list[dict[str, str]] = read_rows(TUNED)
-    sets = [prepared(ratings, out, "val", seed) for seed in TUNED_ON]
+    data = prepared(ratings, out, "val", TUNED_ON)
 
-    def choose(method: str, tried: dict[str, tuple[float, float | None]]) -> tuple[float, float | None]:
-        found = {}
-        for name, (rate, alpha) in tried.items():
-            runs = [made(method, rate, alpha, seed, data, out) for seed, data in zip(TUNED_ON, sets, strict=True)]
-            found[name] = 100 * float(np.mean([run.final["generic/recall"] for run in runs]))
-        best = max(found, key=lambda name: found[name])
-        print(f"{method}: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()), flush=True)
+    def choose(method: str, tried: list[tuple[float, float | None]]) -> float:
+        found = [100 * made(method, *each, TUNED_ON, data, out).final["generic/recall"] for each in tried]
         rows[:] = [row for row in rows if row["method"] != method]
-        for name, value in found.items():
-            rate, alpha = tried[name]
-            rows.append({"method": method, "lr": f"{rate:g}", "alpha": "" if alpha is None else f"{alpha:g}",
-                         "recall": f"{value:.2f}", "chosen": "yes" if name == best else ""})  # fmt: skip
+        for (rate, alpha), value in zip(tried, found, strict=True):
+            named = {"method": method, "lr": f"{rate:g}", "alpha": "" if alpha is None else f"{alpha:g}"}
+            rows.append({**named, "recall": f"{value:.2f}", "chosen": "yes" if value == max(found) else ""})
+            print(rows[-1], flush=True)
         write_rows(TUNED, rows)
-        return tried[best]
+        return tried[int(np.argmax(found))][0]
 
-    rate, _ = choose("main", {f"lr {rate:g}": (rate, None) for rate in RATES})
-    for method in CONTRASTED:
-        choose(method, {f"alpha {weight:g}": (rate, weight) for weight in WEIGHTS})
+    rate = choose("main", [(rate, None) for rate in RATES])
+    choose("cfm", [(rate, weight) for weight in WEIGHTS])
 
 
 def figures(ratings: Path, seeds: range, out: Path) -> Found:
@@ -134,7 +127,7 @@ def figures(ratings: Path, seeds: range, out: Path) -> Found:
     for method in METHODS:
         rows = []
         for seed in seeds:
-            alpha = float(chosen.alpha[method]) if method in CONTRASTED else None
+            alpha = float(chosen.alpha["cfm"]) if method in CONTRASTED else None
             data = prepared(ratings, out, "test", seed)
             run = made(method, float(chosen.lr["main"]), alpha, seed, data, out)
             rows.append(measured(run, FIGURES))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.centralized.foundation import ORIGINS, RARE, origin, tail
-from benchmarks.centralized.row_models import Recurrent, Transformer
+from benchmarks.centralized.row_models import Recurrent, Rows, Transformer
 from benchmarks.centralized.upsampling import STEPS, reached, theory
 from fedlt.data.task import Task
 
@@ -31,6 +31,7 @@ def test_the_theorems_hold() -> None:
 @pytest.mark.parametrize("recipe", [Transformer(width=8, heads=2), Recurrent(width=8)])
 def test_each_row_of_an_image_has_a_state(recipe: Transformer | Recurrent) -> None:
     backbone = recipe.build(Task("single", 3, (1, 5, 4))).backbone
+    assert isinstance(backbone, Rows)
     x = torch.rand(2, 1, 5, 4)
     assert backbone.states(x).shape == (2, 5, backbone.state_dim)
     torch.testing.assert_close(backbone(x), backbone.states(x).mean(1))

@@ -22,7 +22,7 @@ from fedlt.data.site import Batch
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 
 FAR = 1e9  # squared distance from a class without a prototype
-AT_ONCE = 2**26  # differences of features and prototypes that are held at a time
+AT_ONCE = 2**24  # differences of features and prototypes that are held at a time
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,9 @@ def tune(ratings: Path, out: Path) -> None:
     for method in ("mlp", "experts"):
         found = [100 * made(method, rate, TUNED_ON, data, out).final["generic/auc"] for rate in RATES]
         rows = [row for row in rows if row["method"] != method]
-        for rate, value in zip(RATES, found, strict=True):
-            chosen = "yes" if value == max(found) else ""
-            rows.append({"method": method, "lr": f"{rate:g}", "auc": f"{value:.2f}", "chosen": chosen})
+        for place, rate in enumerate(RATES):
+            chosen = "yes" if place == int(np.argmax(found)) else ""
+            rows.append({"method": method, "lr": f"{rate:g}", "auc": f"{found[place]:.2f}", "chosen": chosen})
             print(rows[-1], flush=True)
         write_rows(TUNED, rows)
 

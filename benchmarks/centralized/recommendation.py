@@ -108,12 +108,13 @@ def tune(ratings: Path, out: Path) -> None:
     def choose(method: str, tried: list[tuple[float, float | None]]) -> float:
         found = [100 * made(method, *each, TUNED_ON, data, out).final["generic/recall"] for each in tried]
         rows[:] = [row for row in rows if row["method"] != method]
-        for (rate, alpha), value in zip(tried, found, strict=True):
+        best = int(np.argmax(found))  # of equal ones the first, which has the smallest weight
+        for place, (rate, alpha) in enumerate(tried):
             named = {"method": method, "lr": f"{rate:g}", "alpha": "" if alpha is None else f"{alpha:g}"}
-            rows.append({**named, "recall": f"{value:.2f}", "chosen": "yes" if value == max(found) else ""})
+            rows.append({**named, "recall": f"{found[place]:.2f}", "chosen": "yes" if place == best else ""})
             print(rows[-1], flush=True)
         write_rows(TUNED, rows)
-        return tried[int(np.argmax(found))][0]
+        return tried[best][0]
 
     rate = choose("main", [(rate, None) for rate in RATES])
     choose("cfm", [(rate, weight) for weight in WEIGHTS])

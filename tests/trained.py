@@ -1,4 +1,4 @@
-"""The methods that train a model of any inputs: those of words and clauses have tests of their own."""
+"""The methods that train a model of any inputs: those of words, clauses and items have tests of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = {
     "joined_clauses": ("green_tsetlin", "rules"),
     "crf": ("torchcrf", "tags"),
 }
-WORDS = {"count_model", "clause_model", "step_labels", "several_labels", "tokens"}
+WORDS = {"count_model", "clause_model", "step_labels", "several_labels", "tokens", "item_tower", "gated_experts"}
 
 
 def trained(kind: str) -> list[str]:

@@ -42,6 +42,7 @@ FURTHER = {
     "joined_clauses": ("learner=tsetlin", "model=clauses"),
     "lws": ("learner.scale_share=0.5",),
     "pseudo_labels": ("data.unlabelled.hidden=0.5",),
+    "self_pretraining": (CONTEXT,),
     "tsetlin": ("strategy=joined_clauses", "model=clauses"),
     "word_pretraining": (CONTEXT,),
     "flower:Bulyan": ("federation.clients=3",),

@@ -17,7 +17,7 @@ from safetensors import torch as safetensors
 from torch import nn
 
 from clients.worker import Worker
-from fedlt.checks.stage_inputs import in_sets, in_steps, in_words
+from fedlt.checks.stage_inputs import in_histories, in_sets, in_steps, in_words
 from fedlt.config.catalog import find
 from fedlt.config.component import Choice, Component, Made
 from fedlt.config.scenario import Scenario, load_scenario
@@ -70,6 +70,10 @@ class _GivenCohorts(Rounds):
         return list(self.given[round - 1])
 
 
+ITEM_MODELS = {"item_tower": "two_towers", "gated_experts": "behaviour_experts"}
+"""Models of histories, by what a learner declares that it needs."""
+
+
 class _Stopped(Exception):
     """The run ends here, as if its process had been killed."""
 
@@ -115,6 +119,10 @@ def stage_set(strategy: Choice, learner: Choice | None = None, rounds: int = 2) 
     if learner is not None:
         scenario = replace(scenario, learner=learner)
     federation = _federation(scenario)
+    for need, name in ITEM_MODELS.items():
+        if need in needs:
+            items = Choice(name, {"width": 4, "hidden": 8, "dim": 4}, find("model", name))
+            return replace(scenario, model=items), in_histories(federation, asked=need == "gated_experts")
     if steps:
         tagger = Choice("bilstm_tagger", {"hidden": 4, "width": 4}, find("model", "bilstm_tagger"))
         return replace(scenario, model=tagger), in_steps(federation)

@@ -1,4 +1,4 @@
-"""The digits in other forms, for rehearsals of methods that read words, classes of steps, or several classes."""
+"""The digits in other forms, for rehearsals of methods that read words, items, classes of steps, or several classes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlt.data.federation import Federation
+from fedlt.data.inputs.histories import HistoryKind
 from fedlt.data.inputs.tokens import PADDING, TokenKind
 from fedlt.data.kinds.multilabel import MultiLabel
 from fedlt.data.kinds.tags import Tags
@@ -29,6 +30,21 @@ def in_words(federation: Federation) -> Federation:
     x_train, x_test = words(federation.x_train), words(federation.x_test)
     size = x_train.shape[1]
     return replace(federation, inputs=TokenKind(size, size, shorter=True), x_train=x_train, x_test=x_test)
+
+
+def in_histories(federation: Federation, asked: bool) -> Federation:
+    """The words of each digit as items that a user has taken, each with a row and a column as its categories.
+
+    Args:
+        asked: whether the first item is the one that is asked about.
+    """
+    read = in_words(federation)
+    items = np.arange(read.inputs.vocabulary, dtype=np.int32)  # type: ignore[attr-defined]
+    size = len(items)
+    codes = np.stack([items, size + items // 8, size + size // 8 + 1 + items % 8], axis=1)
+    fields, starts = ("item", "row", "column"), (0, 1, 2, 3)
+    histories = HistoryKind(size, read.x_train.shape[1], True, fields, starts, codes.astype(np.int32), asked=asked)
+    return replace(read, inputs=histories)
 
 
 def in_sets(federation: Federation) -> Federation:

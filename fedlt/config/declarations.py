@@ -37,6 +37,8 @@ CONDITIONS = {
     "tokens": "the inputs are token ids",
     "single_label": "a sample has one class: targets are `single` or `ordinal` (`data.targets`)",
     "several_labels": "a sample may have several classes: targets are `multilabel` (`data.targets`)",
+    "item_tower": "the model scores items by a tower of their own: `model=two_towers`",
+    "gated_experts": "the model's experts have a gate that reads a history: `model=behaviour_experts`",
     "step_labels": "the steps of a sample have a class each: targets are `tags` (`data.targets`)",
     "class_tree": "the scenario names a tree of classes (`data.parents`), as `task.parents`",
     "prompt_updates": "an update fits only the round that it was sent for, so none may be late (`federation.late`)",

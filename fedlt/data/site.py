@@ -162,6 +162,11 @@ class Site:
         """A vector as long as `weights()` [T], or longer, as views by the names of the shared trainable weights."""
         return self.flat.trainable_views(vector)
 
+    @property
+    def shared(self) -> Tensor:
+        """[S] the shared weights and buffers, which change as the model is trained; clone what is kept."""
+        return self.flat.shared
+
     def tensors(self, shared: Tensor | None = None) -> dict[str, Tensor]:
         """Copies of the model's weights and buffers by name.
 

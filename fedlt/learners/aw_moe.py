@@ -26,7 +26,7 @@ from fedlt.nn.net import Net
 class AWMoE(Learner):
     """Cross-entropy, and the contrast of the gate on whole histories and on masked ones."""
 
-    needs: ClassVar[tuple[str, ...]] = ("single_label",)
+    needs: ClassVar[tuple[str, ...]] = ("single_label", "gated_experts")
     vectorizable: ClassVar[bool] = False
 
     weight: Annotated[float, ">= 0"] = 0.05  # of the contrast; 0: cross-entropy alone

@@ -29,7 +29,7 @@ from fedlt.nn.two_towers import ItemTower
 class ItemSSL(Learner):
     """A softmax over the batch's items, and the contrast of two views of items that masks make."""
 
-    needs: ClassVar[tuple[str, ...]] = ("single_label", "head")
+    needs: ClassVar[tuple[str, ...]] = ("single_label", "head", "item_tower")
     vectorizable: ClassVar[bool] = False
 
     correction: bool = True  # scores in the softmax less the log of how often the site shows an item

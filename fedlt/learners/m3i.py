@@ -67,7 +67,7 @@ class M3I(Learner):
         if site.stage.name != "joint":
             site.state.pop(SLOW, None)
         elif SLOW not in site.state or not site.continuous:  # a client's begins with the model that it is sent
-            site.state[SLOW] = site.flat.shared.clone()
+            site.state[SLOW] = site.shared.clone()
 
     def loss(self, site: Site, batch: Batch) -> Tensor:
         model = site.model
@@ -103,12 +103,12 @@ class M3I(Learner):
         """[B, D] what the slow copy makes of another view of the batch; then it moves a step towards the model."""
         x = site.trainer.batch(site, batch.rows).x
         site.trainer.work.forward_samples += len(batch)
-        vector = site.state.get(SLOW, site.flat.shared)
+        vector = site.state.get(SLOW, site.shared)
         tensors = {f"model.{name}": tensor for name, tensor in site.tensors(vector).items()}
         with torch.no_grad(), still_statistics(site.model):
             found: Tensor = functional_call(LossModule(site.model, projected), tensors, (site.model, x))
             if SLOW in site.state and site.model.training:
-                site.state[SLOW].lerp_(site.flat.shared, 1 - self.momentum)
+                site.state[SLOW].lerp_(site.shared, 1 - self.momentum)
         return found
 
 

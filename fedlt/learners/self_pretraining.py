@@ -16,9 +16,7 @@ from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
-from fedlt.blocks.hidden_words import Words, masked_words, reader_of_words
-from fedlt.blocks.pretext import Denoiser, hidden_inputs_loss
-from fedlt.data.inputs.tokens import TokenKind
+from fedlt.blocks.hidden_inputs import filler, filling_loss
 from fedlt.data.site import Batch, Site
 from fedlt.data.task import Task
 from fedlt.learner import Stage
@@ -30,6 +28,7 @@ from fedlt.nn.net import Net
 class SelfPretraining(CrossEntropy):
     """Stages: inputs (no labels), then labels; `init: scratch` is labels alone, for as many rounds."""
 
+    needs: ClassVar[tuple[str, ...]] = ("head",)
     vectorizable: ClassVar[bool] = False
 
     init: Literal["self", "scratch"] = "self"  # what labels begin with: the task's own inputs, or random weights
@@ -37,13 +36,8 @@ class SelfPretraining(CrossEntropy):
     hidden: Annotated[float, "> 0", "< 1"] | None = None  # share of what is told; null: 0.5, and 0.15 of tokens
 
     def build(self, model: Net, task: Task) -> None:
-        if self.init == "scratch":
-            return
-        if isinstance(task.inputs, TokenKind):
-            encoder, embedding = reader_of_words("self_pretraining", model, task.inputs)
-            model.filling = Words(embedding, encoder.state_dim)
-        else:
-            model.filling = Denoiser(model.backbone, model.feature_dim, task.input_shape)
+        if self.init == "self":
+            model.filling = filler("self_pretraining", model, task)
 
     def stages(self) -> tuple[Stage, ...]:
         if self.init == "scratch":
@@ -59,10 +53,4 @@ class SelfPretraining(CrossEntropy):
     def loss(self, site: Site, batch: Batch) -> Tensor:
         if site.stage.name != "inputs":
             return super().loss(site, batch)
-        model, filling = site.model, site.model.part("filling")
-        x, mask = site.task.inputs.split(batch.x)
-        if isinstance(filling, Denoiser):
-            return hidden_inputs_loss(model, filling, x, mask, self.hidden or 0.5, site.rng)
-        assert mask is not None  # of token ids
-        encoder = model.part("backbone")
-        return masked_words(encoder, filling, encoder.embedding, x, mask, site.rng, self.hidden)[0]
+        return filling_loss(site, batch, site.model.part("filling"), self.hidden)

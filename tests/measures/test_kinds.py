@@ -230,7 +230,7 @@ def test_a_run_of_several_labels_has_a_headline_everywhere(several: dict[str, An
     assert by_class.y.text == "average precision, %" and by_class.lines[0].y == pytest.approx(values)
     by_client = client_chart(methods)
     assert by_client.x.text == "generic model, mAP, %" and "6 clients" in str(by_client.marks[0])
-    with pytest.raises(ScenarioError, match="several labels keep no accuracies of clients by class"):
+    with pytest.raises(ScenarioError, match="of ranked items, keep no accuracies of clients by class"):
         draw("accuracies", run)
     classes, clients = class_table(methods), client_table(methods)
     assert "Average precision by class, %" in classes and all(f">{value:.1f}<" in classes for value in values)

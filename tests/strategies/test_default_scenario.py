@@ -34,7 +34,7 @@ FURTHER = {
     "pfedme": (*LONGER, "strategy.lr=0.05", "strategy.own_lr=0.1"),  # of two rounds at its own it makes nothing
     "qfedavg": (*LONGER, "strategy.q=0.1"),  # the larger q, the shorter are its steps
     **dict.fromkeys(("fedavgm", "fedbabu", "fedbb", "fedgrab", "fedlf", "fedwcm"), LONGER),
-    **dict.fromkeys(("fedyoyo", "glmc", "mislas", "mixup", "moon", "rcal"), LONGER),
+    **dict.fromkeys(("fedyoyo", "glmc", "m3i", "mislas", "mixup", "moon", "rcal"), LONGER),
 }
 CHANCE = 0.1  # ten digits, equally many of each in the test set
 

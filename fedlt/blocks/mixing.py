@@ -109,8 +109,9 @@ def blended_pairs(one: Tensor, other: Tensor, rng: np.random.Generator) -> Tenso
 def boxed_pairs(one: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
     """[B, C, H, W] the first images, each with a box of its own (`box`) that shows the second."""
     found = one.clone()
+    height, width = one.shape[-2:]
     for image, shown in zip(found, other, strict=True):
-        rows, columns = box(*one.shape[-2:], float(rng.random()), rng)
+        rows, columns = box(height, width, float(rng.random()), rng)
         image[:, rows, columns] = shown[:, rows, columns]
     return found
 

@@ -170,7 +170,7 @@ class Interactions:
     ) -> tuple[dict[str, int], tuple[Rows, Rows], tuple[str, ...], tuple[str, ...]]:
         """As `_next`, of all rated items behind a first liked one; classes are whether the item is liked."""
         _, left = _places(owners[order])
-        until = np.cumsum(liked[order]) - liked[order]  # liked rows of all users before each row
+        until: NDArray[np.int64] = np.cumsum(liked[order]) - liked[order]  # liked rows of all users before each row
         starts = until[np.searchsorted(owners[order], owners[order])]
         place, tested = until - starts, left <= self.config.interactions.tested
         parts = [np.flatnonzero((place > 0) & part) for part in (~tested, tested)]

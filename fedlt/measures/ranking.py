@@ -53,6 +53,7 @@ class Ranks(Statistic):
         if (lengths >= 0).any() and not self.task.target.repeats:  # type: ignore[attr-defined]  # `Items` alone come here
             assert batch.x is not None
             x, mask = self.task.inputs.split(batch.x.inputs())
+            assert mask is not None
             past = torch.where(mask & (x != y[:, None]) & (x < logits.shape[1]), x, y[:, None])
             own = logits.gather(1, y[:, None])
             logits = logits.scatter(1, past, -torch.inf).scatter(1, y[:, None], own)

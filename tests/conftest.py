@@ -51,11 +51,22 @@ SECONDS = {"grid": 3.0, "slow": 0.7, "unit": 0.03}
 """What a test of each kind takes, roughly: enough to tell long files from short ones."""
 
 
+RAY, FORKED = ("ray_workers", "ray_session"), ("forked_workers", "from forked")
+"""What a file says whose tests share a session of Ray, and one whose tests fork this process for a command."""
+
+
+def _uses(nodeid: str) -> tuple[bool, bool]:
+    """Whether the test's file shares a session of Ray, and whether it forks the process of the tests."""
+    text = _text(ROOT / nodeid.split("::")[0])
+    return any(word in text for word in RAY), any(word in text for word in FORKED)
+
+
 def _group(nodeid: str) -> str:
-    """What one process takes as a whole: the tests of a file, or those of all files that share a session of Ray."""
-    file = nodeid.split("::")[0]
-    text = _text(ROOT / file)
-    return "ray" if "ray_workers" in text or "ray_session" in text else file
+    """What one process takes as a whole: the tests of a file, or all that need Ray or must run before it.
+
+    A fork of a process that has used Ray for long may be aborted by what is left of Ray in it.
+    """
+    return "ray" if any(_uses(nodeid)) else nodeid.split("::")[0]
 
 
 @functools.cache
@@ -79,7 +90,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is marked neither `grid` nor `slow` is a unit test: `pytest -m unit` is the quick half of the suite.
 
-    The longest groups come first, so that processes which share them end together.
+    The longest groups come first, so that processes which share them end together; in the group of Ray what forks and
+    does not use it.
     """
     seconds: dict[str, float] = defaultdict(float)
     for item in items:
@@ -87,7 +99,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.unit)
         marked = next(each for name, each in SECONDS.items() if item.get_closest_marker(name))
         seconds[_group(item.nodeid)] += marked
-    items.sort(key=lambda item: -seconds[_group(item.nodeid)])
+
+    def place(item: pytest.Item) -> tuple[float, bool, bool]:
+        with_ray, forks = _uses(item.nodeid)
+        return -seconds[_group(item.nodeid)], with_ray, not forks
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -267,7 +267,8 @@ def start(*words: str) -> tuple[Forked, list[int]]:
     """A sweep with two workers in a process of its own, in which one run at least is finished, and its workers."""
     code = "from fedlt.commands.cli import main; main()"
     process = Forked([sys.executable, "-c", code, "sweep", *words, "--parallel", "2"])
-    wait_for(lambda: any(map(is_finished, load_runs("runs*"))))
+    wait_for(lambda: process.poll() is not None or any(map(is_finished, load_runs("runs*"))))
+    assert process.poll() is None, process.communicate()
     workers = children_of(process.pid)
     assert len(workers) == 2
     return process, workers

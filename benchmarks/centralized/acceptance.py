@@ -143,7 +143,7 @@ ROWS: dict[str, Callable[[Runs], Iterable[Check]]] = {"baselines": baselines, "b
 def main(rows: dict[str, Callable[[Runs], Iterable[Check]]]) -> int:
     """Print every check of the rows; the exit status is 1 where one fails."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("rows", nargs="*", choices=[*rows, []], default=list(rows))
+    parser.add_argument("rows", nargs="*", choices=[*rows, []], default=[])
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--csv", type=Path, help="write the figures of every seed that the rows tell to this file")
@@ -152,7 +152,7 @@ def main(rows: dict[str, Callable[[Runs], Iterable[Check]]]) -> int:
     runs = Runs(tuple(range(int(first), int(last or first) + 1)), options.out)
     failed = 0
 
-    for row in options.rows:
+    for row in options.rows or rows:
         print(f"{row}: {' '.join((rows[row].__doc__ or '').split())}")
         for check in rows[row](runs):
             print(check, flush=True)

@@ -11,7 +11,6 @@ tail. `gini` says in % how unevenly the texts that are used are spread over the 
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 import fedlt
 from benchmarks.centralized.acceptance import Check, at_least
 from benchmarks.centralized.multilabel import split_rows
+from benchmarks.centralized.settings import command
 from benchmarks.centralized.table import spread
 from benchmarks.rows import read_rows, write_rows
 from fedlt.blocks.entities import Entities, calibrated, gini, medians, pairs
@@ -158,31 +158,7 @@ def checks(found: dict[str, dict[str, NDArray[np.float64]]]) -> Iterable[Check]:
 
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="+", choices=["tune", *FOLDERS])
-    parser.add_argument("--seeds", default="0-2")
-    parser.add_argument("--out", type=Path, default=Path("runs/centralized/attributes"))
-    options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
-    path, failed = HERE / "attributes.csv", 0
-    told = pd.read_csv(path).to_dict("records") if path.is_file() else []
-
-    for setting in (word for word in options.words if word != "tune"):
-        if "tune" in options.words:
-            tune(setting, options.out)
-        print(setting, flush=True)
-        seeds = range(int(first), int(last or first) + 1)
-        found = measured(setting, seeds, options.out)
-        told = [row for row in told if row["setting"] != setting]
-        for method, values in found.items():
-            for place, seed in enumerate(seeds):
-                each = {name: float(value[place]) for name, value in values.items()}
-                told.append({"setting": setting, "method": method, "seed": seed, **each})
-        pd.DataFrame(told).to_csv(path, index=False, float_format="%.2f", lineterminator="\n")
-        for check in checks(found):
-            print(check, flush=True)
-            failed += not check.holds
-    return int(failed > 0)
+    return command(__doc__, HERE / "attributes.csv", list(FOLDERS), tune, measured, checks)
 
 
 if __name__ == "__main__":

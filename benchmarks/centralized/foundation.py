@@ -11,18 +11,17 @@ holds. Four minutes of a free core for all.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 import fedlt
 from benchmarks.centralized.acceptance import Check, at_least
+from benchmarks.centralized.settings import command
 from benchmarks.centralized.table import costs, spread
 from benchmarks.rows import read_rows, write_rows
 from fedlt.analyses.pretraining import histories
@@ -218,32 +217,8 @@ def checks(found: dict[str, dict[str, NDArray[np.float64]]]) -> Iterable[Check]:
 
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", choices=["tune", "centralized", "fedavg", []], default=["centralized"])
-    parser.add_argument("--seeds", default="0-2")
-    parser.add_argument("--out", type=Path, default=Path("runs/centralized/foundation"))
-    options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
-    seeds, failed = range(int(first), int(last or first) + 1), 0
-    path = HERE / "foundation.csv"
-    told = pd.read_csv(path).to_dict("records") if path.is_file() else []
-
-    for setting in options.settings:
-        print(setting, flush=True)
-        if setting == "tune":
-            tune(options.out)
-            continue
-        found = figures(setting, seeds, options.out)
-        told = [row for row in told if row["setting"] != setting]
-        for method, values in found.items():
-            for place, seed in enumerate(seeds):
-                each = {key: float(value[place]) for key, value in values.items()}
-                told.append({"setting": setting, "method": method, "seed": seed, **each})
-        pd.DataFrame(told).to_csv(path, index=False, float_format="%.2f", lineterminator="\n")
-        for check in checks(found):
-            print(check, flush=True)
-            failed += not check.holds
-    return int(failed > 0)
+    settings = ["centralized", "fedavg"]
+    return command(__doc__, HERE / "foundation.csv", settings, lambda setting, out: tune(out), figures, checks)
 
 
 if __name__ == "__main__":

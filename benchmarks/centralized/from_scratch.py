@@ -10,18 +10,17 @@ protocol on images that are for neither training nor test. Ten minutes of a free
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 import fedlt
 from benchmarks.centralized.acceptance import Check, at_least
+from benchmarks.centralized.settings import command
 from benchmarks.centralized.table import costs, spread
 from benchmarks.rows import read_rows, write_rows
 from fedlt.results.runs import Run
@@ -123,32 +122,9 @@ def checks(found: dict[tuple[str, str], dict[str, NDArray[np.float64]]]) -> Iter
 
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", choices=["tune", "centralized", "fedavg", []], default=["centralized"])
-    parser.add_argument("--seeds", default="0-2")
-    parser.add_argument("--out", type=Path, default=Path("runs/centralized/from_scratch"))
-    options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
-    seeds, failed = range(int(first), int(last or first) + 1), 0
-    path = HERE / "from_scratch.csv"
-    told = pd.read_csv(path).to_dict("records") if path.is_file() else []
-
-    for setting in options.settings:
-        print(setting, flush=True)
-        if setting == "tune":
-            tune(options.out)
-            continue
-        found = figures(setting, seeds, options.out)
-        told = [row for row in told if row["setting"] != setting]
-        for (model, init), values in found.items():
-            for place, seed in enumerate(seeds):
-                each = {key: float(value[place]) for key, value in values.items()}
-                told.append({"setting": setting, "model": model, "init": init, "seed": seed, **each})
-        pd.DataFrame(told).to_csv(path, index=False, float_format="%.2f", lineterminator="\n")
-        for check in checks(found):
-            print(check, flush=True)
-            failed += not check.holds
-    return int(failed > 0)
+    settings, columns = ["centralized", "fedavg"], ("model", "init")
+    table = HERE / "from_scratch.csv"
+    return command(__doc__, table, settings, lambda setting, out: tune(out), figures, checks, columns)
 
 
 if __name__ == "__main__":

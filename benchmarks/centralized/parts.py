@@ -12,7 +12,6 @@ most frequent and the rarest third.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 import fedlt
 from benchmarks.centralized.acceptance import Check, at_least
+from benchmarks.centralized.settings import command
 from benchmarks.centralized.table import costs, spread
 from benchmarks.rows import read_rows, write_rows
 from fedlt.results.runs import Run
@@ -155,7 +155,9 @@ def figures(run: Run) -> dict[str, float]:
 
 
 def tune(setting: str, out: Path) -> None:
-    """Choose the shares that are not chosen yet, and write parts_tuned.csv."""
+    """Choose the shares that are not chosen yet, and write parts_tuned.csv; a federation has those of one site."""
+    if "," in setting:
+        return
     path = HERE / "parts_tuned.csv"
     told: list[dict[str, str]] = read_rows(path)
     for method, keys in METHODS.items():
@@ -200,31 +202,7 @@ def checks(found: dict[str, dict[str, NDArray[np.float64]]]) -> Iterable[Check]:
 
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="+", choices=["tune", *SETTINGS])
-    parser.add_argument("--seeds", default="0-2")
-    parser.add_argument("--out", type=Path, default=Path("runs/centralized/parts"))
-    options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
-    path, failed = HERE / "parts.csv", 0
-    told = pd.read_csv(path).to_dict("records") if path.is_file() else []
-
-    for setting in (word for word in options.words if word != "tune"):
-        if "tune" in options.words and "," not in setting:
-            tune(setting, options.out)
-        print(setting, flush=True)
-        seeds = range(int(first), int(last or first) + 1)
-        found = measured(setting, seeds, options.out)
-        told = [row for row in told if row["setting"] != setting]
-        for method, values in found.items():
-            for place, seed in enumerate(seeds):
-                each = {name: float(value[place]) for name, value in values.items()}
-                told.append({"setting": setting, "method": method, "seed": seed, **each})
-        pd.DataFrame(told).to_csv(path, index=False, float_format="%.2f", lineterminator="\n")
-        for check in checks(found):
-            print(check, flush=True)
-            failed += not check.holds
-    return int(failed > 0)
+    return command(__doc__, HERE / "parts.csv", list(SETTINGS), tune, measured, checks)
 
 
 if __name__ == "__main__":

@@ -236,7 +236,7 @@ def classes(seeds: range, out: Path, told: list[dict[str, Any]]) -> Iterable[Che
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", choices=[*SETTINGS, []], default=["theory", "domains", "classes"])
+    parser.add_argument("settings", nargs="*", choices=[*SETTINGS, []], default=[])
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--out", type=Path, default=Path("runs/centralized/upsampling"))
     options = parser.parse_args()
@@ -245,7 +245,7 @@ def main() -> int:
     path = HERE / "upsampling.csv"
     told: list[dict[str, Any]] = pd.read_csv(path).to_dict("records") if path.is_file() else []
 
-    for setting in options.settings:
+    for setting in options.settings or ("theory", "domains", "classes"):
         print(setting, flush=True)
         if setting == "tune":
             tune(options.out)

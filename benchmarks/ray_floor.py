@@ -80,7 +80,8 @@ def _part(pid: int) -> str:
     program = Path(title.split(" ")[0]).name
     if pid == os.getpid():
         return "driver"
-    if title.startswith(("ray::Idle", "ray::_Host")) or "ray_forks.py" in title:
+    forks = "ray_forks.py" in title or title == processes.title(os.getpid())  # started, or a fork of the driver
+    if title.startswith(("ray::Idle", "ray::_Host")) or forks:
         return "workers"
     return {"gcs_server": "gcs", "raylet": "raylet"}.get(program, "services")
 

@@ -12,6 +12,7 @@ from fedlt.config.scenario import Scenario
 if TYPE_CHECKING:
     from fedlt.data.federation import Federation
     from server.grids.local import LocalGrid
+    from server.grids.ray_forks import Forks
     from server.grids.ray_grid import RayGrid
 
 IMPORTS = Lock()
@@ -54,7 +55,8 @@ class Grids:
             self._end_ray()
         if self._ray is None:
             self._ray, self._ended = (wanted, Future()), Event()
-            Thread(target=_hold_ray, args=(*wanted, self._ray[1], self._ended), daemon=True).start()
+            arguments = *wanted, forks_for(scenario.resources.device), self._ray[1], self._ended
+            Thread(target=_hold_ray, args=arguments, daemon=True).start()
 
     def get(self, backend: str, scenario: Scenario, federation: Federation) -> LocalGrid:
         """The grid for one run, its workers holding the run's data. Processes of the run before are ended, those of Ray
@@ -87,12 +89,18 @@ class Grids:
         return grid
 
 
-def _hold_ray(workers: int | str, device: str, grid: Future[RayGrid], ended: Event) -> None:
+def forks_for(device: str) -> Forks | None:
+    """What forks Ray's workers. Where they may need a GPU, it shares nothing with this process, which may use one."""
+    from fedlt.process.gpus import may_have_gpus
+    from server.grids.ray_forks import forks_here
+
+    with IMPORTS:
+        return forks_here(shares=device == "cpu" or not may_have_gpus())
+
+
+def _hold_ray(workers: int | str, device: str, forks: Forks | None, grid: Future[RayGrid], ended: Event) -> None:
     """Start Ray in this thread and stay: its processes are told to die with the thread that started them."""
     try:
-        from server.grids.ray_forks import forks_here
-
-        forks = forks_here()  # it imports while this process imports Ray
         with IMPORTS:
             from server.grids.ray_grid import RayGrid
 

@@ -9,12 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from benchmarks import processes
+from fedlt.process import gpus
+from fedlt.sweeps import grids
+from server.grids import ray_forks
 from server.grids.ray_forks import EARLY, LATE, Forks, variables
 
 pytestmark = pytest.mark.grid
@@ -29,9 +33,11 @@ print(open("/proc/self/status").read().partition("Threads:")[2].split()[0])
 
 SESSION = """
 import os, signal, sys
+from server.grids.ray_forks import forks_here
+before = forks_here({shares})
 import ray
 from server.grids.ray_start import start_ray
-start_ray(2)
+start_ray(2, before)
 
 @ray.remote(num_cpus=1)
 class Parent:
@@ -40,7 +46,7 @@ class Parent:
 
 actors = [Parent.remote() for _ in range(2)]
 (forks, loaded), other = ray.get([actor.who.remote() for actor in actors])
-print(forks, loaded, other == (forks, loaded), flush=True)
+print(forks, forks == before.pid, loaded, other == (forks, loaded), flush=True)
 sys.stdin.readline()
 os.kill(forks, signal.SIGKILL)
 ray.kill(actors.pop())
@@ -58,13 +64,14 @@ def test_what_is_imported_before_a_fork_starts_no_thread() -> None:
     assert done.stdout.split() == ["1"]
 
 
-def test_workers_are_forks_and_start_by_themselves_where_nobody_forks_them() -> None:
-    with _talking(SESSION) as session:
+@pytest.mark.parametrize("shares", [False, True])
+def test_workers_are_forks_and_start_by_themselves_where_nobody_forks_them(shares: bool) -> None:
+    with _talking(SESSION.replace("{shares}", str(shares))) as session:
         assert session.stdin is not None
         assert session.stdout is not None
         forks, *told = session.stdout.readline().split()
-        assert told == ["True", "True"]
-        assert "ray_forks.py" in processes.title(int(forks))
+        assert told == ["True", "True", "True"]
+        assert ("ray_forks.py" in processes.title(int(forks))) == (not shares)
         print(file=session.stdin, flush=True)
         parent, loaded = session.stdout.readline().split()
         assert Path(processes.title(int(parent)).split()[0]).name == "raylet"
@@ -98,8 +105,72 @@ def test_workers_start_by_themselves_elsewhere_than_on_linux() -> None:
         assert (forks, Path(processes.title(int(parent)).split()[0]).name) == ("None", "raylet")
 
 
-def test_the_process_that_forks_does_not_outlive_its_parent() -> None:
-    text = "from server.grids.ray_forks import Forks\nprint(Forks()._process.pid, flush=True)\ninput()\n"
+SHARING = """
+import gc, signal, sys, threading
+from server.grids.ray_forks import forks_here
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *what: None)
+kept = open("/proc/self/status")
+print("written once")
+forks = forks_here(shares=True)
+print(forks.pid, flush=True)
+sys.stdin.readline()
+print(gc.get_freeze_count() > 0)
+forks.end()
+print(gc.get_freeze_count())
+waits = threading.Event()
+threading.Thread(target=waits.wait).start()
+other = forks_here(shares=True)
+print(type(other._process).__name__, flush=True)
+other.end()
+waits.set()
+import ray
+other = forks_here(shares=True)
+print(type(other._process).__name__, flush=True)
+other.end()
+other.end()
+"""
+
+
+def test_a_fork_of_this_process_has_its_modules_and_nothing_else_of_it() -> None:
+    """Neither its output, nor its open files, nor what it does on signals; and none is made beside threads or Ray."""
+    with _talking(SHARING) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "written once\n"
+        forks = int(parent.stdout.readline())
+        assert "torch" in Path(f"/proc/{forks}/maps").read_text()
+        assert processes.title(forks) == processes.title(parent.pid)
+
+        # Its standard streams, the socket on which it listens, and nothing of the parent's.
+        _wait_until(lambda: len(os.listdir(f"/proc/{forks}/fd")) == 4)
+        shared = {os.readlink(f"/proc/{parent.pid}/fd/{number}") for number in (0, 1)}
+        assert not shared & {os.readlink(f"/proc/{forks}/fd/{number}") for number in (0, 1)}
+        os.kill(forks, signal.SIGTERM)  # which the parent's handler would ignore
+        _wait_for_the_end(forks)
+
+        rest, _ = parent.communicate("\n")
+        assert rest.split() == ["True", "0", "Popen", "Popen"]
+        assert parent.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "driver", "shares"), [("auto", False, True), ("auto", True, False), ("cpu", True, True)]
+)
+def test_a_fork_of_this_process_is_made_where_no_gpu_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, driver: bool, shares: bool
+) -> None:
+    """A GPU that this process has begun to use is lost to its forks. A driver shows as a file."""
+    asked: list[bool] = []
+    monkeypatch.setattr(ray_forks, "forks_here", lambda shares: asked.append(shares))
+    monkeypatch.setattr(gpus, "DRIVERS", (str(tmp_path if driver else tmp_path / "none"),))
+    grids.forks_for(device)
+    assert asked == [shares]
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_the_process_that_forks_does_not_outlive_its_parent(shares: bool) -> None:
+    text = f"from server.grids.ray_forks import forks_here\nprint(forks_here({shares}).pid, flush=True)\ninput()\n"
     with _talking(text) as parent:
         assert parent.stdout is not None
         forks = int(parent.stdout.readline())
@@ -147,8 +218,12 @@ def _call(forks: Forks, arguments: list[str], environment: dict[str, str], folde
 
 
 def _wait_for_the_end(pid: int) -> None:
+    _wait_until(lambda: not processes.alive(pid))
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
     for _ in range(300):
-        if not processes.alive(pid):
+        if true():
             return
         time.sleep(0.1)
-    pytest.fail(f"process {pid} lives on")
+    pytest.fail("waited for 30 seconds")

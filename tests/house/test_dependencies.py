@@ -8,7 +8,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from test_imports import ROOT
+from source_files import ROOT
 
 from benchmarks import compat
 from benchmarks.compat import Found, Row, cells, core, read, rows

@@ -5,18 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from source_files import ROOT, imports, modules
 
 from benchmarks.readability import DOCUMENTED, lines_of_docstring
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("fedlt", "strategies", "clients", "server")
 FORBIDDEN = {
     "fedlt": {"flwr", "ray", "strategies", "clients", "server"},
     "strategies": {"flwr", "ray", "clients", "server"},
@@ -36,26 +34,6 @@ LATE = {
 HEAVY = ("torch", "ray", "flwr", "matplotlib")
 MAX_LINES = 300  # docstrings left out: they give each argument a line of its own, which must not push code elsewhere
 MAX_LINES_IN_ALL = 400
-
-
-def modules() -> list[Path]:
-    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-
-
-def imports(tree: ast.AST, late: bool = False) -> Iterator[tuple[str, bool, int]]:
-    """(dotted name, whether within a function or for type checkers only, line) of every import."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, late, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from ((f"{node.module}.{alias.name}", late, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
-            name = node.args[0] if node.args else None
-            if isinstance(name, ast.Constant):
-                yield str(name.value), late, node.lineno
-        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        later |= isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        yield from imports(node, late or later)
 
 
 def trespasses(name: str, source: str) -> list[str]:

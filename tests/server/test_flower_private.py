@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from flwr.app import Message, RecordDict
-from test_imports import ROOT, imports, modules
+from source_files import ROOT, imports, modules
 
 from fedlt.errors import FedLTError
 from server.grids.flower_private import TESTED, check_release, set_identity, set_message_id, superlink_options

@@ -170,7 +170,7 @@ def row(package: str, version: str, reading: Reading) -> dict[str, object]:
         "version": version,
         "modules": reading.modules,
         "functions": len(reading.functions),
-        "median": statistics.median(function.lines for function in reading.functions),
+        "median": statistics.median([function.lines for function in reading.functions] or [0]),
         "long": len(reading.long),
         "airless": len(reading.airless),
         "share": f"{reading.share:.3f}",

@@ -89,6 +89,7 @@ def made(setting: str, method: str, rate: float, seed: int, out: Path, tested: s
         "resources": {"backend": "inline", "device": "cpu"},
         "seed": seed,
     }
+
     run = fedlt.run(scenario, out=out)
     values = {name: 100 * run.final[f"generic/{key}"] for name, key in FIGURES.items()}
     return {**values, "texts": run.rounds.samples.sum() / 1000, "seconds": float(run.rounds.seconds.sum())}
@@ -115,12 +116,14 @@ def tune(setting: str, out: Path) -> None:
     for method in METHODS:
         if any((row["setting"], row["method"]) == (setting, method) for row in told):
             continue
+
         tried = {rate: made(setting, method, rate, 0, out, "val")["total"] for rate in RATES}
         best = max(tried, key=lambda rate: tried[rate])
         for rate, value in tried.items():
             chosen = "yes" if rate == best else ""
             row = {"setting": setting, "method": method, "lr": f"{rate:g}", "map": f"{value:.2f}", "chosen": chosen}
             told.append(row)
+
         print(
             f"{setting}, {method}: " + ", ".join(f"{rate:g} {value:.1f}" for rate, value in tried.items()), flush=True
         )

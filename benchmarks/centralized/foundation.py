@@ -104,6 +104,7 @@ def tuned(
     if setting == "fedavg":
         partition = {"name": "dirichlet_per_class", "alpha": 0.5}
         federation |= {"clients": 10, "partition": partition, "empty": "redraw"}
+
     order = np.random.default_rng(1000 + seed).permutation(CLASSES)
     scenario = {
         **BASE,
@@ -202,11 +203,13 @@ def checks(found: dict[str, dict[str, NDArray[np.float64]]]) -> Iterable[Check]:
     told = ", ".join(f"{value:+.1f}" for value in single["least_gap_before"])
     claim = f"every single model is behind on classes that were rare before, at equal samples now; least gaps {told}"
     yield Check(claim, bool((single["least_gap_before"] > 0).all()))
+
     yield at_least(
         "logit adjustment closes the gap of rare classes now", (plain["gap_now"] - single["gap_now"]).mean(), 10
     )
     moved = abs(float((plain["gap_before"] - single["gap_before"]).mean()))
     yield Check(f"and leaves that of rare classes before: moved by {moved:.1f}, below 3 expected", moved < 3)
+
     for name, other, key in (
         ("the best single model, rare in any", single, "best_any_rare"),
         ("three of one pre-training, its rare classes", same, "rare"),

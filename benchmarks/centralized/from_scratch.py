@@ -88,11 +88,13 @@ def tune(out: Path) -> dict[tuple[str, str], float]:
     for model, init in ((model, init) for model in MODELS for init in PROTOCOLS):
         if any((row["model"], row["init"]) == (model, init) for row in rows):
             continue
+
         for rate in RATES:
             value = accuracy(made("centralized", model, init, rate, TUNED_ON, out, "val"))
             rows.append({"model": model, "init": init, "lr": f"{rate:g}", "accuracy": f"{value:.2f}"})
             print(f"      {model}, {init}, {rate:g}: {value:.1f}", flush=True)
         write_rows(path, rows)
+
     best: dict[tuple[str, str], float] = {}
     for row in sorted(rows, key=lambda row: float(row["accuracy"])):
         best[row["model"], row["init"]] = float(row["lr"])

@@ -126,6 +126,7 @@ def made(setting: str, method: str, mixed: float, seed: int, out: Path, tested: 
     given, data = SETTINGS[setting], setting.partition(",")[0]
     dealt = {"clients": 1, "participation": 1.0, "partition": "iid"}
     learner = {"name": "brl", "mixed": mixed, **given["learner"], **METHODS[method]}
+
     scenario = {
         "data": {
             "name": str(prepared(data, out, tested)),
@@ -158,17 +159,20 @@ def tune(setting: str, out: Path) -> None:
     """Choose the shares that are not chosen yet, and write parts_tuned.csv; a federation has those of one site."""
     if "," in setting:
         return
+
     path = HERE / "parts_tuned.csv"
     told: list[dict[str, str]] = read_rows(path)
     for method, keys in METHODS.items():
         if "mixed" in keys or any((row["setting"], row["method"]) == (setting, method) for row in told):
             continue
+
         tried = {mixed: made(setting, method, mixed, 0, out, "val") for mixed in MIXED}
         best = max(tried, key=lambda mixed: tried[mixed]["all"])
         for mixed, found in tried.items():
             values = {key: f"{found[key]:.2f}" for key in ("all", "few")}
             chosen = "yes" if mixed == best else ""
             told.append({"setting": setting, "method": method, "mixed": f"{mixed:g}", **values, "chosen": chosen})
+
         print(
             f"{setting}, {method}: " + ", ".join(f"{m:g} {found['all']:.1f}" for m, found in tried.items()), flush=True
         )

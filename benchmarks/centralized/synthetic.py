@@ -115,12 +115,15 @@ def measure(setting: str, seeds: range, out: Path) -> pd.DataFrame:
         for seed in seeds:
             if ((table.setting == setting) & (table.method == method) & (table.seed == seed)).any():
                 continue
+
+            # Written at once, in the table's order: the next call goes on from here.
             row = {"setting": setting, "method": method, "seed": seed, **run_of(setting, method, seed, out)}
             table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
             place = [order.index(pair) for pair in zip(table.setting, table.method, strict=True)]
             table = table.assign(place=place).sort_values(["place", "seed"]).drop(columns="place")
             table = table.astype({"seed": int})
             table.to_csv(TABLE, index=False, float_format="%.2f", lineterminator="\n")
+
         part = table[(table.setting == setting) & (table.method == method)]
         shown = [name for name in ("all", "few", "precision", "recall", "spread") if part.get(name, pd.Series()).any()]
         print(f"      {method}: " + ", ".join(f"{n} {spread(part[n].to_numpy())}" for n in shown), flush=True)

@@ -221,12 +221,14 @@ def classes(seeds: range, out: Path, told: list[dict[str, Any]]) -> Iterable[Che
             row = figures_of(run, "generic")
             found[method].append(row)
             told.append({"setting": "classes", "method": method, "seed": seed, **row, **costs(run)})
+
     each = {
         method: {key: np.array([row[key] for row in rows]) for key in ("all", "many", "medium", "few")}
         for method, rows in found.items()
     }
     for method, row in each.items():
         print(f"      {method}: " + ", ".join(f"{key} {spread(values)}" for key, values in row.items()), flush=True)
+
     cool, plain, up, weighted = (each[name] for name in ("cooldown", "as they are", "upsampled", "upweighted"))
     yield at_least("cooldown over the data as they are, few", (cool["few"] - plain["few"]).mean(), 0.0)
     yield at_least("cooldown over upsampling, many", (cool["many"] - up["many"]).mean(), 0.0)

@@ -98,8 +98,10 @@ def pretraining_table(runs: Runs, by: str | None = None) -> pd.DataFrame:
                     found.setdefault(model, []).append(histories(before, own, recalls(run, model)))
             except ValueError as error:
                 reason = f"{name}: {error}"
+
         for model, each in found.items():
             rows.append(_row(f"{name}, {model[len('generic[') : -1]}" if model != "generic" else name, each))
+
     if not rows:
         raise ScenarioError(Problem(KEY, reason))
     return pd.DataFrame(rows)

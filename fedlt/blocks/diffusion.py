@@ -90,11 +90,15 @@ class Denoiser(nn.Module):
         self.levels = levels
         if width % GROUPS:
             raise ValueError(f"a generator has a multiple of {GROUPS} channels, and learner.width is {width}")
+
+        # What it is told, as one vector.
         size = 4 * width
         self.classes = nn.Embedding(classes, size)
         self.features = nn.Linear(features, size)
         self.level = nn.Linear(2 * WAVES, size)
         self.mixed = nn.Sequential(nn.SiLU(), nn.Linear(size, size), nn.SiLU())
+
+        # The image's way, narrow in the middle.
         self.into = nn.Conv2d(4 * channels, width, 3, padding=1)
         self.down, self.narrow = Block(width, width, size), nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.middle = Block(2 * width, 2 * width, size)

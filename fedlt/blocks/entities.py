@@ -70,6 +70,8 @@ def expect_entities(kinds: Sequence[Kind], columns: Sequence[str], task: Task) -
     counted: list[str] = [*kinds, *columns]
     if len(set(counted)) < len(counted):
         raise ScenarioError(Problem("learner.entities", f"expected each once, got {counted}"))
+
+    # What each kind needs of the task.
     if "pair" in kinds and task.target.one_label:
         message = "a pair needs samples of several labels (data.targets=multilabel); remove pair"
         raise ScenarioError(Problem("learner.entities", message))
@@ -77,6 +79,7 @@ def expect_entities(kinds: Sequence[Kind], columns: Sequence[str], task: Task) -
         expect_tokens("learner.entities=[token]", task.inputs)
     if "parent" in kinds:
         expect_parents("parent", task.parents)
+
     if missing := [column for column in columns if column not in task.group_columns]:
         remedy = f"say data.group_columns=[{', '.join([*task.group_columns, *missing])}]"
         raise ScenarioError(Problem("learner.columns", f"{missing[0]!r} is no group column; {remedy}"))
@@ -159,10 +162,13 @@ def needed(
     """
     if not passes:
         return np.zeros(samples) if rng is None else rng.random(samples)
+
+    # By how much each kind would have to be multiplied: its first entity that passes decides.
     factors = np.full((len(kinds), samples), np.inf)
     for row, kind, threshold in zip(factors, kinds, thresholds, strict=True):
         draws = np.ones(len(kind.owner)) if rng is None else rng.random(len(kind.owner))
         np.minimum.at(row, kind.owner, draws * kind.counts[kind.entity] / threshold)
+
     found: NDArray[np.float64] = np.sort(factors, axis=0)[passes - 1]
     return found
 

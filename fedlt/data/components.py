@@ -102,11 +102,13 @@ def of_known_parts(
     """
     seen = {part for character in known for part, _ in parts(character, table)}
     taken = {tuple(sorted(parts(character, table))) for character in known}
+
     found: list[str] = []
     for character in candidates:
         held = tuple(sorted(parts(character, table)))
         if len(found) == most:
             break
+
         named = all(part in seen and part not in NAMELESS for part, _ in held)
         if character in table and named and held not in taken:
             taken.add(held)

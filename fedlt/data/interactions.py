@@ -237,6 +237,8 @@ class Interactions:
         """Categories of all items, as the first row of each has them."""
         _, first = np.unique(items, return_index=True)
         columns, starts, code = [np.arange(len(first), dtype=np.int32)[:, None]], [0, 1], len(first)
+
+        # A block of columns for each feature, whose texts have codes of their own behind those before it.
         for name in self.config.interactions.features:
             held = [_split(value) for value in table[name].iloc[first]]
             known = {
@@ -244,12 +246,14 @@ class Interactions:
             }
             if not known:
                 raise refuse(f"{self.name}: the column {name!r} is empty; remove it", f"{KEY}.features")
+
             block = np.full((len(first), max(map(len, held))), NOTHING, np.int32)
             for row, texts in zip(block, held, strict=True):
                 row[: len(texts)] = [known[text] for text in texts]
             columns.append(block)
             starts.append(starts[-1] + block.shape[1])
             code += len(known)
+
         fields = (self.config.interactions.item, *self.config.interactions.features)
         asked = self.config.interactions.rows == "liked"
         return Catalogue(fields, tuple(starts), np.concatenate(columns, axis=1), told, asked)

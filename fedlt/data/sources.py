@@ -279,6 +279,8 @@ def _find(config: Data) -> Source:
 def _at(config: Data, path: Path) -> Source:
     if config.interactions.user is not None:
         return Interactions(config, path.resolve())
+
+    # A folder, or a file by its ending.
     if path.is_dir():
         return folder_source(config, path.resolve())
     if not path.is_file():
@@ -287,6 +289,7 @@ def _at(config: Data, path: Path) -> Source:
         return PictureList(replace(config, train_split=path.name), path.resolve().parent)
     if path.suffix.lower() in (*ENDINGS["parquet"], *ENDINGS["csv"], *ENDINGS["jsonl"]):
         return single_file(config, path.resolve())
+
     if path.suffix != ".npz":
         remedy = CONVERT.get(path.suffix.lower(), "")
         raise refuse(f"{path} is neither a folder nor an .npz, .csv, .tsv, .jsonl or .parquet file{remedy}")

@@ -41,6 +41,7 @@ def over_seeds(
             left_out.append(f"{method}: {_said(error)}")
             continue
         tables.append(_means(pd.concat([table_of(run) for run in mine], ignore_index=True), method, len(mine)))
+
     if not tables:
         raise ScenarioError(Problem("", f"no method has such a model: {'; '.join(left_out)}"))
     return pd.concat(tables, ignore_index=True), left_out

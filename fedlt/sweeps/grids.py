@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
 from functools import partial
 from threading import Event, Lock, Thread
@@ -90,7 +91,11 @@ class Grids:
 
 
 def forks_for(device: str) -> Forks | None:
-    """What forks Ray's workers. Where they may need a GPU, it shares nothing with this process, which may use one."""
+    """What forks Ray's workers, but for those of a cluster, which has started already. Where they may need a GPU, it
+    shares nothing with this process, which may use one.
+    """
+    if "RAY_ADDRESS" in os.environ:
+        return None
     from fedlt.process.gpus import may_have_gpus
     from server.grids.ray_forks import forks_here
 

@@ -166,6 +166,9 @@ def test_a_fork_of_this_process_is_made_where_no_gpu_is_used(
     monkeypatch.setattr(gpus, "DRIVERS", (str(tmp_path if driver else tmp_path / "none"),))
     grids.forks_for(device)
     assert asked == [shares]
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert grids.forks_for(device) is None
+    assert len(asked) == 1  # a cluster has its workers elsewhere
 
 
 @pytest.mark.parametrize("shares", [False, True])

@@ -162,6 +162,7 @@ def test_a_fork_of_this_process_is_made_where_no_gpu_is_used(
 ) -> None:
     """A GPU that this process has begun to use is lost to its forks. A driver shows as a file."""
     asked: list[bool] = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray_forks, "forks_here", lambda shares: asked.append(shares))
     monkeypatch.setattr(gpus, "DRIVERS", (str(tmp_path if driver else tmp_path / "none"),))
     grids.forks_for(device)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.arguments import seeds_of
 from benchmarks.strategies.settings import FLOWER
 
 HEAD = ("strategy", "before s", "now s", "ratio", "share now", "same bits")
@@ -63,15 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("now", type=Path, help="folder of the other")
     parser.add_argument("--only", default="", help="strategies, by commas; all that both have unless given")
     parser.add_argument("--rounds", type=int, default=0, help="of each run; the scenario's unless given")
-    parser.add_argument("--seeds", default="0", help="first-last")
+    parser.add_argument("--seeds", type=seeds_of, default="0", help="0-2 or 0,3,7")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args(arguments)
 
     only = options.only or ",".join(_in_both(options.before, options.now))
-    first, _, last = options.seeds.partition("-")
     measured: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
-    for seed in range(int(first), int(last or first) + 1):
+    for seed in options.seeds:
         for state in ("before", "now") if seed % 2 == 0 else ("now", "before"):
             measured[state].append(_study(getattr(options, state), only, options.rounds, seed))
             print(f"seed {seed} {state}: {measured[state][-1]['cpu_s']:.1f} processor s", flush=True)

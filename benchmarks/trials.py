@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from benchmarks.arguments import seeds_of
 from benchmarks.rows import write_rows
 from fedlt.comparing.compare import compare
 from fedlt.comparing.table import render
@@ -207,7 +208,7 @@ class Study:
         parser.add_argument("what", choices=("tune", "run"))
         parser.add_argument("setting", choices=self.settings)
         parser.add_argument("--only", default="", help="methods, with semicolons between them; all unless given")
-        parser.add_argument("--seeds", default=seeds, help="first-last")
+        parser.add_argument("--seeds", type=seeds_of, default=seeds, help="0-2 or 0,3,7")
         parser.add_argument("--out", type=Path, default=Path(out))
         parser.add_argument("--parallel", default="auto", help="runs side by side")
 
@@ -219,8 +220,7 @@ class Study:
             self.tune(given.setting, only, given.out / "tuning", parallel)
             return
 
-        first, _, last = given.seeds.partition("-")
-        self.run(given.setting, only, range(int(first), int(last or first) + 1), given.out, parallel)
+        self.run(given.setting, only, given.seeds, given.out, parallel)
 
 
 def shown(value: float | str) -> str:

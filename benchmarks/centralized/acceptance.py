@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 import fedlt
+from benchmarks.arguments import one_of, seeds_of
 from benchmarks.centralized.early_exit import early_exit
 from benchmarks.centralized.table import SHOWN, costs, figures, spread
 from fedlt.results.runs import Run
@@ -143,13 +144,12 @@ ROWS: dict[str, Callable[[Runs], Iterable[Check]]] = {"baselines": baselines, "b
 def main(rows: dict[str, Callable[[Runs], Iterable[Check]]]) -> int:
     """Print every check of the rows; the exit status is 1 where one fails."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("rows", nargs="*", choices=[*rows, []], default=[])
-    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("rows", nargs="*", type=one_of(rows), help=f"any of: {', '.join(rows)}")
+    parser.add_argument("--seeds", type=seeds_of, default="0-2", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--csv", type=Path, help="write the figures of every seed that the rows tell to this file")
     options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
-    runs = Runs(tuple(range(int(first), int(last or first) + 1)), options.out)
+    runs = Runs(tuple(options.seeds), options.out)
     failed = 0
 
     for row in options.rows or rows:

@@ -12,7 +12,7 @@ tail. `gini` says in % how unevenly the texts that are used are spread over the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ def tune(setting: str, out: Path) -> None:
         write_rows(path, told)
 
 
-def measured(setting: str, seeds: range, out: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
+def measured(setting: str, seeds: Sequence[int], out: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
     """[seeds] of each figure, by method, at the rates that were chosen."""
     table = pd.read_csv(HERE / "attributes_tuned.csv")
     chosen = table[(table.chosen == "yes") & (table.setting == setting)].set_index("method")["lr"]

@@ -12,7 +12,7 @@ holds. Four minutes of a free core for all.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ def gaps(run: Run, model: str, number: int) -> tuple[float, float]:
     return found.before * DECADES, found.own * DECADES
 
 
-def figures(setting: str, seeds: range, out: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
+def figures(setting: str, seeds: Sequence[int], out: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
     """[seeds] of each figure by method: accuracy on all classes, and on those that were rare in pre-training.
 
     `rare` of a model or an ensemble of one pre-training is that on its own rare classes, `any_rare` that on the rare

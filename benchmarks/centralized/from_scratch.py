@@ -11,7 +11,7 @@ protocol on images that are for neither training nor test. Ten minutes of a free
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def tune(out: Path) -> dict[tuple[str, str], float]:
     return best
 
 
-def figures(setting: str, seeds: range, out: Path) -> dict[tuple[str, str], dict[str, NDArray[np.float64]]]:
+def figures(setting: str, seeds: Sequence[int], out: Path) -> dict[tuple[str, str], dict[str, NDArray[np.float64]]]:
     """[seeds] accuracy and costs of each model and protocol."""
     rates, found = tune(out), {}
     for model, init in ((model, init) for model in MODELS for init in PROTOCOLS):

@@ -14,7 +14,7 @@ features and of unit embeddings of the probe's images.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import fedlt
+from benchmarks.arguments import seeds_of
 from benchmarks.centralized.acceptance import Check, at_least
 from benchmarks.centralized.table import costs, spread
 from benchmarks.centralized.trained import passed, trained
@@ -120,7 +121,7 @@ def tune(out: Path) -> None:
         write_rows(path, told)
 
 
-def measured(seeds: range, out: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
+def measured(seeds: Sequence[int], out: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
     """[seeds] of each figure, by method, with the mixes that were chosen."""
     table = pd.read_csv(HERE / "joint_pretraining_tuned.csv")
     chosen = table[table.chosen == "yes"].set_index("method")["mix"]
@@ -152,16 +153,15 @@ def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="+", choices=["tune", "test"])
-    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("--seeds", type=seeds_of, default="0-2", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs/centralized/joint_pretraining"))
     options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
     if "tune" in options.words:
         tune(options.out)
     if "test" not in options.words:
         return 0
 
-    seeds = range(int(first), int(last or first) + 1)
+    seeds = options.seeds
     found = measured(seeds, options.out)
     told = []
     for method, values in found.items():

@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 
 import fedlt
+from benchmarks.arguments import seeds_of
 from benchmarks.centralized.acceptance import Check, at_least
 from benchmarks.centralized.table import spread
 from benchmarks.centralized.trained import passed, trained
@@ -122,7 +123,7 @@ def unseen(run: Run, seed: int) -> dict[str, float]:
     }
 
 
-def classes(seeds: range, out: Path) -> int:
+def classes(seeds: Sequence[int], out: Path) -> int:
     """Train, write megahan.csv, and print the checks; the number of those that fail."""
     rate = next(float(row["lr"]) for row in read_rows(HERE / "megahan_tuned.csv") if row["chosen"])
     rows: list[dict[str, Any]] = []
@@ -216,16 +217,15 @@ def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["tune", "classes", "sizes"])
-    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("--seeds", type=seeds_of, default="0-2", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs/centralized/megahan"))
     options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
     if options.what == "tune":
         tune(options.out)
     elif options.what == "sizes":
         sizes()
     else:
-        return int(classes(range(int(first), int(last or first) + 1), options.out) > 0)
+        return int(classes(options.seeds, options.out) > 0)
     return 0
 
 

@@ -20,7 +20,7 @@ import argparse
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 import fedlt
+from benchmarks.arguments import one_of, seeds_of
 from benchmarks.centralized.acceptance import Check, at_least
 from benchmarks.centralized.table import spread
 from benchmarks.rows import read_rows, write_rows
@@ -171,7 +172,7 @@ def tune(settings: Iterable[str], out: Path) -> None:
         write_rows(path, rows)
 
 
-def measure(setting: str, seeds: range, out: Path) -> pd.DataFrame:
+def measure(setting: str, seeds: Sequence[int], out: Path) -> pd.DataFrame:
     """Rows of the setting, one a method and seed, at the rates that were chosen; new ones are added to the table."""
     tuned = pd.read_csv(HERE / "multilabel_tuned.csv")
     rates = tuned[(tuned.chosen == "yes") & (tuned.setting == setting)].set_index("method")["lr"]
@@ -239,11 +240,12 @@ def checks(setting: str, table: pd.DataFrame) -> Iterable[Check]:
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", choices=["tune", *METHODS, []], default=[])
-    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument(
+        "settings", nargs="*", type=one_of(["tune", *METHODS]), help=f"any of: tune, {', '.join(METHODS)}"
+    )
+    parser.add_argument("--seeds", type=seeds_of, default="0-2", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs/centralized/multilabel"))
     options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
     named = [setting for setting in options.settings or METHODS if setting != "tune"]
     failed = 0
 
@@ -251,7 +253,7 @@ def main() -> int:
         tune(named or METHODS, options.out)
     for setting in named:
         print(setting, flush=True)
-        for check in checks(setting, measure(setting, range(int(first), int(last or first) + 1), options.out)):
+        for check in checks(setting, measure(setting, options.seeds, options.out)):
             print(check, flush=True)
             failed += not check.holds
     return int(failed > 0)

@@ -13,7 +13,7 @@ most frequent and the rarest third.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +179,7 @@ def tune(setting: str, out: Path) -> None:
         write_rows(path, told)
 
 
-def measured(setting: str, seeds: range, out: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
+def measured(setting: str, seeds: Sequence[int], out: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
     """[seeds] of each figure, by method, with the shares that were chosen."""
     table = pd.read_csv(HERE / "parts_tuned.csv")
     chosen = table[(table.chosen == "yes") & (table.setting == setting.partition(",")[0])].set_index("method")["mixed"]

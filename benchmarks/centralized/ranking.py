@@ -15,7 +15,7 @@ are in %, samples in thousands.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def gates(run: Run) -> dict[str, float]:
     return {"distance": distance, "entropy": entropy}
 
 
-def figures(ratings: Path, seeds: range, out: Path) -> Found:
+def figures(ratings: Path, seeds: Sequence[int], out: Path) -> Found:
     """[seeds] of each figure, and what it cost, by method."""
     table = pd.read_csv(TUNED)
     chosen = table[table.chosen == "yes"].set_index("method")

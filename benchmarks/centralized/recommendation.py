@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def tune(ratings: Path, out: Path) -> None:
     choose("cfm", [(rate, weight) for weight in WEIGHTS])
 
 
-def figures(ratings: Path, seeds: range, out: Path) -> Found:
+def figures(ratings: Path, seeds: Sequence[int], out: Path) -> Found:
     """[seeds] of each figure, and what it cost, by method."""
     table = pd.read_csv(TUNED)
     chosen = table[table.chosen == "yes"].set_index("method")
@@ -150,7 +150,7 @@ def told(method: str, rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
     return found
 
 
-def federated(scenario: str, key: str, weight: float, names: dict[str, str], seeds: range, out: Path) -> Found:
+def federated(scenario: str, key: str, weight: float, names: dict[str, str], seeds: Sequence[int], out: Path) -> Found:
     """An embedded scenario as it is and without its contrast, under FedAvg, by `with` and `without`.
 
     Args:

@@ -10,16 +10,11 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.arguments import one_of, seeds_of
 from benchmarks.centralized.acceptance import Check
 
 Found = Mapping[Any, Mapping[str, NDArray[Any]]]
 """By method, or by several words that name one, its figures for each seed."""
-
-
-def seeds_of(text: str) -> range:
-    """`0-2` or `1` as numbers."""
-    first, _, last = text.partition("-")
-    return range(int(first), int(last or first) + 1)
 
 
 def keep(path: Path, setting: str, columns: Sequence[str], seeds: Sequence[int], found: Found) -> None:
@@ -43,7 +38,7 @@ def command(
     table: Path,
     settings: Sequence[str],
     tune: Callable[[str, Path], object],
-    measure: Callable[[str, range, Path], Found],
+    measure: Callable[[str, Sequence[int], Path], Found],
     checks: Callable[[Any], Iterable[Check]],
     columns: Sequence[str] = ("method",),
 ) -> int:
@@ -56,8 +51,10 @@ def command(
         tune: is given each setting that is named, and where run folders are, before anything is measured.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", choices=["tune", *settings, []], default=[])
-    parser.add_argument("--seeds", type=seeds_of, default="0-2")
+    parser.add_argument(
+        "settings", nargs="*", type=one_of(["tune", *settings]), help=f"any of: tune, {', '.join(settings)}"
+    )
+    parser.add_argument("--seeds", type=seeds_of, default="0-2", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs/centralized") / table.stem)
     options = parser.parse_args()
     named = [setting for setting in options.settings if setting != "tune"]

@@ -14,7 +14,7 @@ has no row are made: half a minute each on a free core.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 
 import fedlt
+from benchmarks.arguments import one_of, seeds_of
 from benchmarks.centralized.acceptance import Check, at_least
 from benchmarks.centralized.made_images import Components, covered
 from benchmarks.centralized.table import costs, figures, spread
@@ -107,7 +108,7 @@ def quality(scenario: dict[str, Any], file: Path) -> dict[str, float]:
     return dict(zip(("precision", "recall", "spread"), 100 * np.mean(found, axis=0), strict=True))
 
 
-def measure(setting: str, seeds: range, out: Path) -> pd.DataFrame:
+def measure(setting: str, seeds: Sequence[int], out: Path) -> pd.DataFrame:
     """Rows of the setting, one a method and seed; new ones are added to the table."""
     table = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame({"setting": [], "method": [], "seed": []})
     order = [(name, method) for name in SETTINGS for method in METHODS]
@@ -147,16 +148,15 @@ def checks(setting: str, table: pd.DataFrame) -> Iterable[Check]:
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", choices=[*SETTINGS, []], default=[])
-    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("settings", nargs="*", type=one_of(SETTINGS), help=f"any of: {', '.join(SETTINGS)}")
+    parser.add_argument("--seeds", type=seeds_of, default="0-2", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs/centralized/synthetic"))
     options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
     failed = 0
 
     for setting in options.settings or SETTINGS:
         print(setting, flush=True)
-        for check in checks(setting, measure(setting, range(int(first), int(last or first) + 1), options.out)):
+        for check in checks(setting, measure(setting, options.seeds, options.out)):
             print(check, flush=True)
             failed += not check.holds
     return int(failed > 0)

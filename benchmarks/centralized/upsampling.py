@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 import fedlt
+from benchmarks.arguments import one_of, seeds_of
 from benchmarks.centralized.acceptance import Check, at_least
 from benchmarks.centralized.foundation import BASE, LARGEST, prepared, tail
 from benchmarks.centralized.table import costs, spread
@@ -172,7 +173,7 @@ def reached(losses: NDArray[np.float64], wanted: float) -> float:
     return float(STEPS * (below[0] + 1)) if len(below) else np.inf
 
 
-def domains(setting: str, seeds: range, out: Path, told: list[dict[str, Any]]) -> Iterable[Check]:
+def domains(setting: str, seeds: Sequence[int], out: Path, told: list[dict[str, Any]]) -> Iterable[Check]:
     """Row 16, (iii) and (iv): upsampling is sooner where upweighting ends on the tail; Cooldown has tail and head."""
     rates = tune(out)
     found: dict[str, list[dict[str, NDArray[np.float64]]]] = {method: [] for method in METHODS}
@@ -204,7 +205,7 @@ def domains(setting: str, seeds: range, out: Path, told: list[dict[str, Any]]) -
         yield Check(f"cooldown's {key} loss is not above that of {other}: {gain:+.3f} below it", gain >= 0)
 
 
-def classes(seeds: range, out: Path, told: list[dict[str, Any]]) -> Iterable[Check]:
+def classes(seeds: Sequence[int], out: Path, told: list[dict[str, Any]]) -> Iterable[Check]:
     """The caution: with classes in the place of domains Cooldown lands between its two temperatures."""
     found: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
     for seed in seeds:
@@ -238,12 +239,11 @@ def classes(seeds: range, out: Path, told: list[dict[str, Any]]) -> Iterable[Che
 def main() -> int:
     """See the head of this file. The exit status is 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", choices=[*SETTINGS, []], default=[])
-    parser.add_argument("--seeds", default="0-2")
+    parser.add_argument("settings", nargs="*", type=one_of(SETTINGS), help=f"any of: {', '.join(SETTINGS)}")
+    parser.add_argument("--seeds", type=seeds_of, default="0-2", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs/centralized/upsampling"))
     options = parser.parse_args()
-    first, _, last = options.seeds.partition("-")
-    seeds, failed = range(int(first), int(last or first) + 1), 0
+    seeds, failed = options.seeds, 0
     path = HERE / "upsampling.csv"
     told: list[dict[str, Any]] = pd.read_csv(path).to_dict("records") if path.is_file() else []
 

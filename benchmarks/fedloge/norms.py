@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.arguments import seeds_of
 from benchmarks.fedloge.forms import FORMS
 from fedlt.results.runs import Run
 from fedlt.sweeps.grid import Job, plan
@@ -65,7 +67,7 @@ def rows(table: str, norms: tuple[float, ...]) -> list[tuple[str, str, str]]:
     return [*found, *others, *plain, ("no simplex", "", "{name: fedloge, backbone_from: psi}")]
 
 
-def jobs(setting: str, strategy: str, seeds: range) -> list[Job]:
+def jobs(setting: str, strategy: str, seeds: Sequence[int]) -> list[Job]:
     """The runs of one row; figures are taken at the end alone."""
     scenario, changes, _ = SETTINGS[setting]
     words = [*changes, f"strategy={strategy}", "data.validation=0.2", "resources.backend=inline"]
@@ -87,12 +89,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=["norms", "forms"])
     parser.add_argument("--settings", default=",".join(SETTINGS), help="by commas; all unless given")
-    parser.add_argument("--seeds", default="0-1", help="first-last")
+    parser.add_argument("--seeds", type=seeds_of, default="0-1", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs/norms"))
     parser.add_argument("--parallel", default="auto", help="runs side by side")
     given = parser.parse_args()
-    first, _, last = given.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
+    seeds = given.seeds
     path = HERE / {"norms": "norms.csv", "forms": "heads.csv"}[given.table]
 
     for setting in given.settings.split(","):

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.arguments import seeds_of
 from benchmarks.strategies.study import STUDY
 from fedlt.heads.fitted import HEADS, ORDERED, head_table
 from fedlt.heads.loki import decoded_table
@@ -151,13 +152,12 @@ def main() -> None:
     """Train, fit, and write both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", default=",".join(SETTINGS), help="by commas; all unless given")
-    parser.add_argument("--seeds", default="0-2", help="first-last")
+    parser.add_argument("--seeds", type=seeds_of, default="0-2", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs/heads"))
     given = parser.parse_args()
 
-    first, _, last = given.seeds.partition("-")
     for setting in given.settings.split(","):
-        planned = jobs(setting, range(int(first), int(last or first) + 1))
+        planned = jobs(setting, given.seeds)
         work = [job for each in planned.values() for job in each]
         found = {run.folder.name: run for run in run_jobs(work, given.out, 1, False, view()).runs}
         runs = {name: [found[job.scenario.run_name] for job in each] for name, each in planned.items()}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pandas as pd
 from scipy import stats
 
 import fedlt
+from benchmarks.arguments import seeds_of
 from fedlt.results.runs import Run
 
 HERE = Path(__file__).parent
@@ -74,7 +76,7 @@ def figures(run: Run) -> dict[str, float]:
     return {name: 100 * value for name, value in found.items()} | {"epsilon": spent, "megabytes": sent}
 
 
-def measure(seeds: range, out: str) -> None:
+def measure(seeds: Sequence[int], out: str) -> None:
     """Run every setting, and write a row for each run."""
     rows: list[dict[str, Any]] = []
     for name, link in SETTINGS.items():
@@ -155,12 +157,11 @@ def main() -> None:
     """Measure what the command line asks for, print it, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table", "picture"))
-    parser.add_argument("--seeds", default="0-4")
+    parser.add_argument("--seeds", type=seeds_of, default="0-4", help="0-2 or 0,3,7")
     parser.add_argument("--out", default="runs/links")
     given = parser.parse_args()
     if given.what == "run":
-        first, _, last = given.seeds.partition("-")
-        measure(range(int(first), int(last or first) + 1), given.out)
+        measure(given.seeds, given.out)
     elif given.what == "table":
         print(table())
     else:

@@ -10,13 +10,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[1]
 TABLES = {
     "digits": HERE / "strategies" / "digits.csv",
-    "cifar10": HERE / "strategies" / "cifar10.csv",
-    "ham10000": HERE / "strategies" / "ham10000.csv",
     "digits_learners": HERE / "strategies" / "digits_learners.csv",
     "cifar100_lt_pretrained": HERE / "fedloge" / "cifar100_lt_pretrained.csv",
     "cifar100_lt_pretrained_bounds": HERE / "fedloge" / "cifar100_lt_pretrained_bounds.csv",
     "ham10000_sites_pretrained": HERE / "fedloge" / "ham10000_sites_pretrained.csv",
     "cifar100_trials": HERE / "strategies" / "cifar100_lt_pretrained.csv",
+    "cifar10_trials": HERE / "strategies" / "cifar10_lt.csv",
     "ham10000_trials": HERE / "strategies" / "ham10000_sites_pretrained.csv",
     "trec50_lt_pretrained": HERE / "text" / "trec50_lt_pretrained.csv",
 }

@@ -1,16 +1,13 @@
-"""The settings of the tables without trials, the strategies that stand in them, and the rates once chosen for two."""
+"""The settings of the tables without trials, and the methods that stand in them."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from fedlt.config import catalog
 from fedlt.sweeps.grid import Job, plan
 
-RATES = Path(__file__).with_name("rates.csv")
 WITH = " with "
 CHOOSING = ("fedhoo", "fedwolf")  # they need validation data, which would leave all others fewer samples to train on
 COUNTING = ("exact_sum", "joined_clauses")  # they are for words, and these are images
@@ -22,18 +19,14 @@ FLOWER = ("flower:FedAdam", "flower:FedYogi", "flower:Krum", "flower:FedTrimmedA
 class Setting:
     """One question that all strategies answer.
 
-    changes: overrides of the scenario.
     ablations: of FedLoGe, at its rate.
     leave_out: strategies or learners that do not fit.
-    rates_from: the setting whose tuned rates are taken; "": its own, where it has any, and else the scenario's.
     hosts: strategies in each of which every learner is tried, in place of the rows of all strategies.
     """
 
     scenario: str
-    changes: tuple[str, ...] = ()
     ablations: tuple[str, ...] = ("sparsity: 0.0", "backbone_from: psi")
     leave_out: tuple[str, ...] = ()
-    rates_from: str = ""
     hosts: tuple[str, ...] = ()
 
     def rows(self) -> list[str]:
@@ -53,16 +46,6 @@ class Setting:
 
 
 SETTINGS = {
-    "cifar10": Setting(
-        "fedloge_cifar10_if100_a05_k40_cpu",
-        ("federation.rounds=20", "evaluation.every=20"),
-    ),
-    "ham10000": Setting(
-        "ham10000_sites",
-        ("model.stem_stride=4", "local.epochs=1", "federation.rounds=10", "evaluation.every=10"),
-        leave_out=("feddf",),  # clients hold all samples: none is left for the server
-        rates_from="cifar10",
-    ),
     "digits": Setting("digits_lt", leave_out=("fedbn",)),  # the model has no normalisation layers
     "digits_learners": Setting(
         "digits_lt",
@@ -87,28 +70,11 @@ def name_of(row: str) -> str:
     return row.partition(WITH)[0].strip("{}").removeprefix("name: ").partition(",")[0]
 
 
-def chosen_rates(setting: str) -> dict[str, float]:
-    """strategy -> the learning rate that was chosen for it; empty where nothing was tuned."""
-    source = SETTINGS[setting].rates_from or setting
-    return {line["strategy"]: float(line["chosen"]) for line in tuned() if line["setting"] == source}
-
-
-def tuned() -> list[dict[str, str]]:
-    """The lines of rates.csv."""
-    if not RATES.exists():
-        return []
-    with RATES.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def jobs(setting: Setting, rates: dict[str, Sequence[float]], seeds: Sequence[int], *changes: str) -> list[Job]:
-    """The runs, seed by seed. rates: row -> its learning rates; a row without any keeps the scenario's."""
+def jobs(setting: Setting, rows: Iterable[str], seeds: Sequence[int], *changes: str) -> list[Job]:
+    """The runs, seed by seed, at the scenario's rate."""
     found = []
-    for row in rates:
+    for row in rows:
         strategy, _, learner = row.partition(WITH)
-        method = [f"strategy={strategy}", *([f"learner={learner}"] if learner else [])]
-        for rate in [f"local.lr={rate:g}" for rate in rates[row]] or [""]:
-            words = [*setting.changes, "resources.backend=inline", *method, *([rate] if rate else [])]
-            label = f"{row} {rate}".strip()
-            found += [replace(job, label=label) for job in plan(setting.scenario, [*words, *changes], seeds)]
+        words = ["resources.backend=inline", f"strategy={strategy}", *([f"learner={learner}"] if learner else [])]
+        found += [replace(job, label=row) for job in plan(setting.scenario, [*words, *changes], seeds)]
     return sorted(found, key=lambda job: job.seed)  # stable: whatever has finished can be compared

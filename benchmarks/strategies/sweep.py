@@ -1,8 +1,8 @@
 """Runs every strategy on one setting and writes the comparison; what is finished is not run again.
 
-    FEDLT_DATA=/your/data python -m benchmarks.strategies.sweep cifar10 --seeds 0-2 --out runs/strategies
+    python -m benchmarks.strategies.sweep digits --seeds 0-4 --out runs/strategies
 
-The learning rates are those of rates.csv, or the scenario's; see README.md.
+All have the scenario's rate; study.py gives each method trials of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.strategies.settings import SETTINGS, chosen_rates, jobs, name_of
+from benchmarks.arguments import seeds_of
+from benchmarks.strategies.settings import SETTINGS, jobs, name_of
 from fedlt.comparing.compare import compare
 from fedlt.comparing.table import render
 from fedlt.measures.figures import COSTS
@@ -27,18 +28,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("setting", choices=SETTINGS)
     parser.add_argument("--only", default="", help="strategies, by commas; all unless given")
-    parser.add_argument("--seeds", default="0-2", help="first-last")
+    parser.add_argument("--seeds", type=seeds_of, default="0-2", help="0-2 or 0,3,7")
     parser.add_argument("--out", type=Path, default=Path("runs/strategies"))
     parser.add_argument("--parallel", default="auto", help="runs side by side")
     parser.add_argument("--table", type=Path, help="CSV file for the figures")
 
     given = parser.parse_args()
-    first, _, last = given.seeds.partition("-")
-    setting, chosen = SETTINGS[given.setting], chosen_rates(given.setting)
+    setting = SETTINGS[given.setting]
     wanted = given.only.split(",") if given.only else [name_of(row) for row in setting.rows()]
     rows = [row for row in setting.rows() if name_of(row) in wanted]
-    rates = {row: [chosen[name_of(row)]] if name_of(row) in chosen else [] for row in rows}
-    work = jobs(setting, rates, range(int(first), int(last or first) + 1))
+    work = jobs(setting, rows, given.seeds)
     parallel = given.parallel if given.parallel == "auto" else int(given.parallel)
     done = run_jobs(work, given.out, parallel, False, view())
     for job, reason in done.failures.items():

@@ -55,24 +55,41 @@ def methods(kind: str, docs: str = "") -> str:
 def family(key: str, *settings: str) -> str:
     """The strategies of a family: the idea, points to FedAvg in each table of equal trials, and what is needed.
 
-    With FedAvg among them the figures themselves. The first figure orders the rows; who has none stands last.
+    A cell has the generic model over the personal ones, and the tail beside it where a table has one. With FedAvg among
+    them the figures themselves. The first figure orders the rows; who has none stands last.
     """
     names = families.STRATEGIES[key][1]
     tables = {setting: summary.read(setting) for setting in settings}
     told = measured.mean if REFERENCE in names else _points
-    shown = [
-        (setting, column, metric)
+    shown = {
+        setting: [
+            (column, metric)
+            for column, metric in COLUMNS.items()
+            if any(told(tables[setting].get(name, {}).get(metric)) for name in names)
+        ]
         for setting in settings
-        for column, metric in COLUMNS.items()
-        if any(told(tables[setting].get(name, {}).get(metric)) for name in names)
+    }
+    titles = {setting: TITLES[setting].partition(",")[0] for setting in settings}
+    heads = [
+        f"{titles[setting]}<br>{_stacked({column: column for column, _ in shown[setting]})}" for setting in settings
     ]
-    heads = [f"{TITLES[setting].partition(',')[0]} {column}" for setting, column, _ in shown]
     lines = [f"| | {' | '.join([*heads, 'needs'])} |", f"| :-- |{' --: |' * len(shown)} :-- |"]
 
-    for name in sorted(names, key=lambda name: _order(name, [(tables[one], metric) for one, _, metric in shown])):
-        cells = (told(tables[setting].get(name, {}).get(metric)) for setting, _, metric in shown)
+    places = [(tables[setting], metric) for setting in settings for _, metric in shown[setting]]
+    for name in sorted(names, key=lambda name: _order(name, places)):
+        cells = (
+            _stacked({column: told(tables[setting].get(name, {}).get(metric)) for column, metric in shown[setting]})
+            for setting in settings
+        )
         lines.append(f"| {' | '.join([lists.strategy(name), *cells, lists.needs(name)])} |")
     return "\n".join(lines)
+
+
+def _stacked(figures: Mapping[str, str]) -> str:
+    """What is told of the generic model and its tail, and beneath it of the personal models; a dash for what is not."""
+    above = ", ".join(figures[column] for column in ("generic", "tail") if figures.get(column))
+    told = [above or "-"] * ("generic" in figures) + [figures.get("masked") or "-"] * ("masked" in figures)
+    return "<br>".join(told) if any(figures.values()) else ""
 
 
 def learners(table: str) -> str:
@@ -94,12 +111,20 @@ def learners(table: str) -> str:
 
 
 def agreed(*settings: str) -> str:
-    """Who is better or worse than FedAvg in all of the tables, by intervals that exclude zero."""
+    """Who is better or worse than FedAvg in all of the tables but one, and in none the other way round, by intervals
+    that exclude zero; in bold, who is so in all.
+    """
     tables = [summary.read(setting) for setting in settings]
     common = [name for name in tables[0] if all(name in table for table in tables)]
-    lines = ["| in all tables | better | worse |", "| :-- | :-- | :-- |"]
+    lines = ["| | better | worse |", "| :-- | :-- | :-- |"]
     for title, metric in (("generic model", GENERIC), ("personal models, masked", MASKED)):
-        cells = [", ".join(f"`{name}`" for name in common if _marks(tables, name, metric) == {mark}) for mark in "1-"]
+        marks = {name: _marks(tables, name, metric) for name in common}
+        cells = []
+        for mark, opposite in ("1-", "-1"):
+            often = [
+                name for name in common if marks[name].count(mark) >= len(tables) - 1 and opposite not in marks[name]
+            ]
+            cells.append(", ".join(f"**`{name}`**" if set(marks[name]) == {mark} else f"`{name}`" for name in often))
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -157,9 +182,9 @@ def _mean(row: Mapping[str, str] | None) -> float:
     return float(row["mean"]) if row and row["mean"] else -math.inf
 
 
-def _marks(tables: list[dict[str, Lines]], name: str, metric: str) -> set[str]:
+def _marks(tables: list[dict[str, Lines]], name: str, metric: str) -> list[str]:
     """The first signs of the marks of a method in all tables: 1, 0 or -; "" where a table has no such figure."""
-    return {table[name].get(metric, {}).get("mark", "")[:1] for table in tables}
+    return [table[name].get(metric, {}).get("mark", "")[:1] for table in tables]
 
 
 def _rates(workload: str) -> dict[str, float]:

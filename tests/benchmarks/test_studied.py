@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quoted import studied
+from benchmarks.quoted import overview, studied
 from benchmarks.quoted.pages import ROOT
 from benchmarks.strategies import summary
 from benchmarks.strategies.methods import METHODS
@@ -35,3 +35,24 @@ def test_the_page_of_every_method_has_its_figures() -> None:
         page = ROOT / "docs" / "strategies" / f"{method.partition(':')[0]}.md"
         marks = [line.split() for line in page.read_text(encoding="utf-8").splitlines() if "quoted: studied" in line]
         assert any(method in mark for mark in marks), f"add <!-- quoted: studied {method} --> to {page}"
+
+
+def test_a_cell_has_the_generic_model_over_the_personal_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    personal = "s,local,,last,personal_masked/accuracy,0.4,0.01,3,,,,3,\n"
+    table = HEAD + LINES + personal + personal.replace("local", "fedavg").replace("0.4", "0.6")
+    (tmp_path / "cifar10_lt.csv").write_text(table, encoding="utf-8")
+    monkeypatch.setattr(summary, "HERE", tmp_path)
+    head, _, *rows = overview.family("yardsticks", "cifar10_lt").splitlines()
+    assert head == "| | CIFAR-10-LT<br>generic<br>masked | needs |"
+    cells = {row.split("`")[1]: row.split(" | ")[1] for row in rows}
+    assert cells == {"fedavg": "50.0 ± 1.0<br>60.0 ± 1.0", "local": "-<br>40.0 ± 1.0", "centralized": ""}
+
+
+def test_those_that_agree_are_so_in_all_tables_but_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "s,{},,last,generic/balanced_accuracy,0.5,0.01,3,0.1,,,3,{}\n"
+    marks = {"ccvr": ("1", "1", "1"), "fedrod": ("1", "0", "1"), "fedlf": ("1", "-1", "1"), "moon": ("-1", "-1", "0")}
+    for place in range(3):
+        lines = "".join(line.format(name, each[place]) for name, each in marks.items())
+        (tmp_path / f"{place}.csv").write_text(HEAD + lines, encoding="utf-8")
+    monkeypatch.setattr(summary, "HERE", tmp_path)
+    assert "| generic model | **`ccvr`**, `fedrod` | `moon` |" in overview.agreed("0", "1", "2").splitlines()

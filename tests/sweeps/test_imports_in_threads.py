@@ -22,7 +22,7 @@ def test_flower_is_not_loaded_by_two_threads_at_once(monkeypatch: pytest.MonkeyP
     ended = Event()
 
     with IMPORTS:
-        Thread(target=_hold_ray, args=(1, "cpu", grid, ended), daemon=True).start()
+        Thread(target=_hold_ray, args=(1, "cpu", None, grid, ended), daemon=True).start()
         with pytest.raises(TimeoutError):
             grid.result(timeout=0.2)
     assert grid.result(timeout=10) == "grid"

@@ -50,6 +50,7 @@ class Clock(Quiet):
 
 setting = SETTINGS["digits"]
 rows = [row for row in setting.rows() if name_of(row) in only]
+# A mapping: an older state asks for the rates of each row.
 work = jobs(setting, {row: [] for row in rows}, [seed], *([f"federation.rounds={rounds}"] if rounds != "0" else []))
 done = run_jobs(work, out, 1, False, Clock())
 assert not done.failures, done.failures

@@ -106,6 +106,22 @@ def test_weights_come_late_and_without_mixing_it_is_cross_entropy(make_client: A
         assert site.learner.loss(site, batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_the_loss_is_of_samples_whose_parts_were_exchanged(make_client: Any) -> None:
+    """By the chance that the learner has, with the site's counts and its own draws."""
+    learner = BRL(mixed=0.75, ratio=1.5, defer=None)
+    site = few_images.site_of(make_client, learner, 5, progress=0.0, span=0.0)
+    site.task = Task("single", 2, (3, 4, 4))
+    batch = site.data.batch(torch.arange(6))
+
+    site.rng = np.random.default_rng(3)
+    found = learner.loss(site, batch).item()
+    own = own_part((3, 4, 4), "height", 0.5, ())
+    other = exchanged(batch, own, site.class_counts, np.random.default_rng(3), 0.75, 1.5)
+    assert not torch.equal(other.x, batch.x)
+    assert found == pytest.approx(other.cross_entropy(site.model(other.x), None).item(), rel=1e-5)
+    assert found != pytest.approx(F.cross_entropy(site.model(batch.x), torch.as_tensor(Y)).item(), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("keys", "key", "message"),
     [

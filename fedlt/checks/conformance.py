@@ -9,6 +9,7 @@ Clients hold one sample, one class, two classes, or many; one is never sampled. 
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlt.checks.remarks import MOVES, STILL
 from fedlt.checks.suite import ConformanceError as ConformanceError
 from fedlt.checks.suite import Played, Suite, component_of, fingerprint
 from fedlt.config.component import Choice, Component, Made
@@ -51,15 +53,22 @@ CHECKS = {
     "resumed": "what a checkpoint holds suffices: new instances, models and workers go on from it to equal bits",
 }
 
+TINY = 1e-12  # a length to divide by
+
 
 def check_strategy(strategy: str | type[Strategy], **options: Any) -> None:
     """Raise `ConformanceError`, with all that was found, if a strategy breaks the contract; else say nothing.
+
+    Warns (`ContractRemark`) of what breaks none and mostly is a mistake: see `fedlt.checks.remarks`.
 
     Args:
         strategy: a name as in a scenario (`fedprox`, `./mine.py:Mine`), or a class.
         options: its fields.
     """
-    StrategySuite(strategy, options).run()
+    suite = StrategySuite(strategy, options)
+    suite.run()
+    suite.look()
+    suite.tell_remarks()
 
 
 class StrategySuite(Suite):
@@ -69,6 +78,7 @@ class StrategySuite(Suite):
 
     def __init__(self, part: str | type[Strategy] | Component, options: dict[str, Any]) -> None:
         super().__init__(part, options)
+        self.drift = math.nan  # of the first step; see `_drift_of`
         for field in self.component.fields:
             inner = self.options.get(field.name)
             if component_kind(field.annotation) == self.kind and not isinstance(inner, Choice):
@@ -91,6 +101,20 @@ class StrategySuite(Suite):
         ]
         self.play(rehearsals, federation, incomparable=("weights",), joint=("equal", "nodes", "saved", "resumed"))
         self.end()
+
+    def look(self) -> None:
+        """Note what breaks no contract and is worth a look."""
+        from fedlt.checks.rehearsal import rehearse, stage_set
+
+        scenario, federation = stage_set(Choice(self.component.name, self.options, self.component))
+        if self.drift > STILL:
+            self.remarks.append(MOVES.format(self.drift))
+
+        def end(options: dict[str, Any]) -> str:
+            strategy = Choice(self.component.name, options, self.component)
+            return rehearse(replace(scenario, strategy=strategy), federation, noise=0)
+
+        self.note_idle_fields(end)
 
     def _trains_the_same(self, scenario: Scenario) -> Scenario:
         """The scenario under the most distant parent whose training is the strategy's, as `fedlt sweep` would find; its
@@ -193,6 +217,8 @@ class StrategySuite(Suite):
         """
         frozen, known = server.flat.frozen.clone(), _prints(strategy)
         data = copy.deepcopy(_own_data(server))
+        if hook == "aggregate()" and math.isnan(self.drift):
+            self.drift = _drift_of(server, updates, aggregate)
         if foldable:
             before = _Snapshot.of(server)
             aggregate(server, copy.deepcopy(updates))
@@ -225,6 +251,21 @@ class StrategySuite(Suite):
                 self.expect(not _contains(tensor, secret), "private", f"client.{name} holds {what}")
             told = "class_counts" in strategy.needs or not _contains(tensor, client.class_counts)
             self.expect(told, "needs", f"client.{name} holds the class counts, which `needs` does not name")
+
+
+def _drift_of(server: Server, updates: list[Update], aggregate: Callable[[Server, Any], None]) -> float:
+    """How far a step moves the model where every client sends back what it was given, over the model's length.
+
+    Args:
+        server: as it is before the step, and again afterwards.
+        updates: of clients that have trained; of these, what they send beside the model stays.
+        aggregate: the step.
+    """
+    before, start = _Snapshot.of(server), server.weights.clone()
+    aggregate(server, [replace(update, total=update.weight * start) for update in copy.deepcopy(updates)])
+    drift = float((server.weights - start).norm()) / max(float(start.norm()), TINY)  # nothing may be shared
+    before.restore(server)
+    return math.inf if math.isnan(drift) else drift
 
 
 def _equal(one: Any, other: Any) -> bool:

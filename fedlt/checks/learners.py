@@ -50,11 +50,16 @@ LONGEST = 12  # rounds
 def check_learner(learner: str | type[Learner], **options: Any) -> None:
     """Raise `ConformanceError`, with all that was found, if a learner breaks the contract; else say nothing.
 
+    Warns (`ContractRemark`) of fields that change nothing.
+
     Args:
         learner: a name as in a scenario (`focal`, `./mine.py:Mine`), or a class.
         options: its fields.
     """
-    LearnerSuite(learner, options).run()
+    suite = LearnerSuite(learner, options)
+    suite.run()
+    suite.look()
+    suite.tell_remarks()
 
 
 class LearnerSuite(Suite):
@@ -82,19 +87,35 @@ class LearnerSuite(Suite):
                 self._play(Choice(name, {}, host), rounds)
                 self.end()
 
+    def look(self) -> None:
+        """Note fields that change nothing in the first strategy that takes the learner."""
+        from fedlt.checks.rehearsal import rehearse, stage_set
+
+        learner = self.component.create(self.options)
+        hosts = [Choice(name, {}, find("strategy", name)) for name in HOSTS]
+        host = next(each for each in hosts if learner.obstacle(each.create()) is None)
+        rounds = rounds_for(learner.stages())
+        scenario, federation = stage_set(host, Choice(self.component.name, self.options, self.component), rounds)
+
+        def end(options: dict[str, Any]) -> str:
+            chosen = Choice(self.component.name, options, self.component)
+            return rehearse(replace(scenario, learner=chosen), federation, noise=0, cohorts=_cohorts(rounds))
+
+        self.note_idle_fields(end)
+
     def _play(self, host: Choice, rounds: int) -> None:
         """Run the learner inside a strategy, and look at what it does.
 
         Args:
             host: the strategy.
         """
-        from fedlt.checks.rehearsal import COHORTS, stage_set
+        from fedlt.checks.rehearsal import stage_set
 
         chosen = Choice(self.component.name, self.options, self.component)
         scenario, federation = stage_set(host, chosen, rounds)
         self.axes = federation.train_targets.kind.axes
         watched = replace(scenario, learner=replace(chosen, component=Made.of(self.component, self._probe)))
-        cohorts = {"cohorts": tuple(COHORTS[round % len(COHORTS)] for round in range(rounds))}
+        cohorts = {"cohorts": _cohorts(rounds)}
         rehearsals: Played = [("runs", watched, cohorts), ("resumed", scenario, cohorts | {"resumed": True})]
         if scenario.strategy.name == HOSTS[0]:  # one site has one worker, and its equality is seen from resuming
             rehearsals[1:1] = [("equal", scenario, cohorts), ("nodes", scenario, cohorts | {"nodes": 3})]
@@ -184,6 +205,13 @@ class LearnerSuite(Suite):
             close = torch.allclose(alone.double(), whole.double(), 1e-3, 1e-4)
             self.expect(close, "rows", "the first sample of a batch has other logits when it is alone")
         return found
+
+
+def _cohorts(rounds: int) -> tuple[tuple[int, ...], ...]:
+    """The clients of each round."""
+    from fedlt.checks.rehearsal import COHORTS
+
+    return tuple(COHORTS[round % len(COHORTS)] for round in range(rounds))
 
 
 def rounds_for(stages: tuple[Stage, ...]) -> int:

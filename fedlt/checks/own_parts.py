@@ -28,6 +28,7 @@ class Outcome:
         title: the part's name.
         checks: the names of all checks, each with what is expected.
         problems: the check that failed, and what was found.
+        remarks: what breaks none, and is worth a look.
         reason: why it could not be checked.
     """
 
@@ -35,6 +36,7 @@ class Outcome:
     title: str
     checks: dict[str, str]
     problems: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
     reason: str = ""
 
     def lines(self) -> Iterator[str]:
@@ -44,6 +46,7 @@ class Outcome:
             yield f"{name}: its contract was not checked: {self.reason}"
         elif not self.problems:
             yield f"{name}: all {len(self.checks)} checks of its contract hold ({', '.join(self.checks)})"
+            yield from (f"  remark: {remark}" for remark in self.remarks)
         else:
             yield f"{name} breaks its contract"
             for check, found in self.problems:
@@ -126,9 +129,10 @@ def _outcome(kind: str, choice: Choice, suite: Suite, run: Callable[[], None]) -
     """
     try:
         run()
+        suite.look()
     except ConformanceError as error:
         return Outcome(kind, choice.title, suite.checks, tuple(error.problems))
     except ScenarioError as error:
         reason = "; ".join(problem.message for problem in error.problems)
         return Outcome(kind, choice.title, suite.checks, reason=reason)
-    return Outcome(kind, choice.title, suite.checks)
+    return Outcome(kind, choice.title, suite.checks, remarks=tuple(suite.remarks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlt.checks.remarks import ContractRemark, idle_fields
 from fedlt.config.catalog import find
 from fedlt.config.component import Component, Made
 from fedlt.config.declarations import assigned, misspelt, renamed
@@ -65,6 +67,7 @@ class Suite:
         self.component = part if isinstance(part, Component) else component_of(self.kind, part)
         self.options = {f.name: f.default for f in self.component.fields if not f.required} | options
         self.problems: dict[tuple[str, str], None] = {}  # a set that keeps its order
+        self.remarks: list[str] = []  # what breaks no contract and is worth a look
 
     def expect(self, holds: bool, check: str, found: str) -> None:
         """Note what was found where a check does not hold.
@@ -81,6 +84,23 @@ class Suite:
         """Raise `ConformanceError` where anything was found."""
         if self.problems:
             raise ConformanceError(self.component.name, self, list(self.problems))
+
+    def look(self) -> None:
+        """Note what is worth a look in a part that keeps its contract."""
+
+    def note_idle_fields(self, end: Callable[[dict[str, Any]], str]) -> None:
+        """Note fields that change nothing.
+
+        Args:
+            end: how a rehearsal under other options ends.
+        """
+        with other_generators(0):
+            self.remarks.extend(idle_fields(self.component.fields, self.options, end))
+
+    def tell_remarks(self) -> None:
+        """Warn of what is worth a look, as of the caller's caller's code."""
+        for remark in self.remarks:
+            warnings.warn(f"{self.kind} {self.component.name}: {remark}", ContractRemark, stacklevel=3)
 
     def play(
         self,

@@ -66,6 +66,41 @@ def component_kind(annotation: str) -> str:
     return ""
 
 
+def alternatives(annotation: str, value: Any) -> list[Any]:
+    """At most two other plain values that fit the annotation, near this one where it is a number.
+
+    Args:
+        value: what fits already; lists, dictionaries, texts and components have no other.
+    """
+    near: list[Any] = []
+    if isinstance(value, bool):
+        near = [not value]
+    elif isinstance(value, int):
+        near = [2 * value, value + 1, value - 1]
+    elif isinstance(value, float):
+        near = [2 * value, value / 2, value + 1.0, value - 0.5]
+    elif value is None:
+        near = [True, 1, 2, 0.5]
+
+    # What is one of several words has the others.
+    words = [
+        ast.literal_eval(item)
+        for node in ast.walk(_parse(annotation))
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).rsplit(".", 1)[-1] == "Literal"
+        for item in (node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice])
+    ]
+    fitting = [other for other in (*words, *near) if other != value and _fits(annotation, other)]
+    return list(dict.fromkeys(fitting))[:2]
+
+
+def _fits(annotation: str, value: Any) -> bool:
+    try:
+        check(annotation, value)
+    except Mismatch:
+        return False
+    return True
+
+
 def describe(annotation: str) -> str:
     """What a value must be, in words: `a number > 0`, `one of keep, merge, drop`; "" where anything will do."""
     text = _describe(_parse(annotation))

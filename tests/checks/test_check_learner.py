@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from trained import skip_without_package
 
 import fedlt
-from fedlt.checks.learners import CHECKS, rounds_for
+from fedlt.checks.learners import CHECKS, LearnerSuite, rounds_for
+from fedlt.checks.remarks import ContractRemark
 from fedlt.checks.suite import ConformanceError
 from fedlt.config import catalog
 from fedlt.data.site import Batch, Site
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("name", catalog.names("learner"))
 def test_built_in_learners_keep_the_contract(name: str) -> None:
     skip_without_package(name)
-    fedlt.check_learner(name)
+    LearnerSuite(name, {}).run()  # without looking for fields that do nothing on clients so small
 
 
 def test_a_users_own_file_and_class_are_checked(own_file: Callable[[str], Path]) -> None:
@@ -38,7 +39,8 @@ def test_a_users_own_file_and_class_are_checked(own_file: Callable[[str], Path])
         "from fedlt.learners.cross_entropy import CrossEntropy\n\n\n"
         "@dataclass(frozen=True)\nclass Mine(CrossEntropy):\n    tau: float = 1.0\n"
     )
-    fedlt.check_learner(f"{path}:Mine", tau=2.0)
+    with pytest.warns(ContractRemark, match="mine.py:Mine: tau=2.0 and"):
+        fedlt.check_learner(f"{path}:Mine", tau=2.0)
     fedlt.check_learner(CrossEntropy)
 
 
@@ -237,3 +239,20 @@ def test_every_check_is_seen_to_fail() -> None:
 
 def test_a_loss_that_draws_may_say_so() -> None:
     fedlt.check_learner(DrawsAndSaysSo)
+
+
+@dataclass(frozen=True)
+class MultipliesByItself(CrossEntropy):
+    gamma: float = 2.0
+    scale: float = 1.0
+
+    def loss(self, site: Site, batch: Batch) -> Tensor:
+        return self.scale * super().loss(site, batch) * self.gamma / self.gamma
+
+
+def test_a_field_that_does_nothing_is_remarked() -> None:
+    with pytest.warns(ContractRemark) as told:
+        fedlt.check_learner(MultipliesByItself)
+    (remark,) = told
+    assert "MultipliesByItself: gamma=2.0 and gamma=4.0 and gamma=1.0 end the same" in str(remark.message)
+    assert remark.filename == __file__

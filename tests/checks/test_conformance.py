@@ -16,7 +16,8 @@ from trained import skip_without_package
 
 import fedlt
 from fedlt.checks import rehearsal
-from fedlt.checks.conformance import CHECKS, ConformanceError
+from fedlt.checks.conformance import CHECKS, ConformanceError, StrategySuite
+from fedlt.checks.remarks import STILL, ContractRemark
 from fedlt.config import catalog
 from fedlt.data.site import Batch
 from fedlt.strategy import Client, Server, Strategy, Update, combine
@@ -40,15 +41,23 @@ SMALLER: dict[str, dict[str, Any]] = {
 """Fields that spare time, for strategies that work hard on the server, or that are told what to do at once."""
 
 
+MADE_BY_THE_SERVER = {"fedcrac", "feddf", "fedhoo", "fedic"}
+"""Strategies whose server trains or chooses, so that the model moves though no client has."""
+
+
 @pytest.mark.parametrize("name", [*catalog.names("strategy"), "flower:FedAdam", "flower:Krum"])
 def test_built_in_strategies_keep_the_contract(name: str) -> None:
+    """Without looking for fields that do nothing on clients so small, which takes as long again."""
     skip_without_package(name)
-    fedlt.check_strategy(name, **SMALLER.get(name, {}))
+    suite = StrategySuite(name, SMALLER.get(name, {}))
+    suite.run()
+    assert (suite.drift > STILL) == (name in MADE_BY_THE_SERVER)
 
 
 def test_a_users_own_file_and_class_are_checked(own_file: Callable[[str], Path]) -> None:
     path = own_file("@dataclass(frozen=True)\nclass Mine(Strategy):\n    tau: float = 1.0\n")
-    fedlt.check_strategy(f"{path}:Mine", tau=2.0)
+    with pytest.warns(ContractRemark, match="mine.py:Mine: tau=2.0 and"):
+        fedlt.check_strategy(f"{path}:Mine", tau=2.0)
     fedlt.check_strategy(FedAvg)
 
 
@@ -401,3 +410,50 @@ def test_global_generators_are_left_as_they_were() -> None:
     fedlt.check_strategy("fedavg")
     after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index, union-attr]
     assert before == after
+
+
+# What breaks no contract ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WeighsModelsTooMuch(Strategy):
+    """As normalised averaging does where its weights are put on whole models, not on their changes."""
+
+    foldable: ClassVar[bool] = False
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> None:
+        models = [update.mean for update in updates]
+        server.weights = 1.5 * torch.stack(models).mean(0)
+
+
+@dataclass(frozen=True)
+class PullsToItself(Strategy):
+    """A proximal term whose two sides are the same weights."""
+
+    lam: float = 15.0
+    scale: float = 1.0
+
+    def loss(self, client: Client, batch: Batch) -> Tensor:
+        apart = client.weights() - client.weights()
+        return self.scale * super().loss(client, batch) + self.lam / 2 * apart.square().sum()
+
+
+def test_a_model_that_moves_though_no_client_moves_is_remarked() -> None:
+    with pytest.warns(ContractRemark) as told:
+        fedlt.check_strategy(WeighsModelsTooMuch)
+    (remark,) = told
+    assert "WeighsModelsTooMuch: aggregate() moves the model by 50.0% of its length" in str(remark.message)
+    assert remark.filename == __file__  # where the reader called it
+
+
+def test_a_field_that_does_nothing_is_remarked_and_one_that_does_is_not() -> None:
+    with pytest.warns(ContractRemark) as told:
+        fedlt.check_strategy(PullsToItself)
+    (remark,) = told
+    assert "PullsToItself: lam=15.0 and lam=30.0 and lam=7.5 end the same" in str(remark.message)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["fedprox", "fednova", "apfl", "pfedme"])
+def test_nothing_is_remarked_of_methods_that_go_wrong_so_elsewhere(name: str) -> None:
+    fedlt.check_strategy(name)

@@ -31,6 +31,12 @@ class Prox(Strategy):
 
 
 @dataclass(frozen=True)
+class Forgotten(Prox):
+    def loss(self, client, batch):
+        return Strategy.loss(self, client, batch)
+
+
+@dataclass(frozen=True)
 class Remembers(Strategy):
     def fit(self, client):
         super().fit(client)
@@ -102,6 +108,18 @@ def test_parts_that_keep_their_contracts_are_listed(check: Callable[..., tuple[i
     assert model.startswith("model Net: all 12 checks of its contract hold (builds, ")
     names = ", ".join(partitions.CHECKS)
     assert partition == f"partition OfSites: all {len(partitions.CHECKS)} checks of its contract hold ({names})"
+
+
+def test_a_field_that_does_nothing_is_remarked_below_the_line(check: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = check("strategy=MINE:Prox")
+    assert code == 0
+    assert "remark" not in out
+    code, out, _ = check("strategy=MINE:Forgotten")
+    assert code == 0
+    (remark,) = (line for line in out.splitlines() if "remark" in line)
+    assert remark.startswith(
+        "  remark: mu=0.1 and mu=0.2 and mu=0.05 end the same on the check's small clients; unless"
+    )
 
 
 def test_built_in_parts_are_checked_where_asked_for(check: Callable[..., tuple[int, str, str]]) -> None:

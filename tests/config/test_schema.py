@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fedlt.config.schema import Mismatch, check, suggest
+from fedlt.config.schema import Mismatch, alternatives, check, suggest
 
 FITS: list[tuple[str, Any, Any]] = [
     ("int", 3, 3),
@@ -107,3 +107,23 @@ def test_the_nearest_spelling_is_suggested_or_all_are_listed() -> None:
     assert suggest("fedprx", ["fedavg", "fedprox"]) == "; did you mean 'fedprox'?"
     assert suggest("zzz", ["fedprox", "fedavg"]) == "; known: fedavg, fedprox"
     assert suggest("zzz", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "others"),
+    [
+        ("bool", False, [True]),
+        ("int", 3, [6, 4]),
+        ('Annotated[int, ">= 0", "<= 3"]', 3, [2]),
+        ("float", 0.5, [1.0, 0.25]),
+        ("float", 0.0, [1.0, -0.5]),
+        ('Annotated[float, "> 0", "< 1"]', 0.5, [0.25]),
+        ('Literal["sums", "means", "both"]', "means", ["sums", "both"]),
+        ('Annotated[int, ">= 1"] | None', None, [1, 2]),
+        ("str", "a text", []),
+        ("list[int]", [1], []),
+        ('Annotated[Strategy, "strategy"]', object(), []),
+    ],
+)
+def test_other_values_near_one_fit_as_well(annotation: str, value: Any, others: list[Any]) -> None:
+    assert alternatives(annotation, value) == others

@@ -267,6 +267,11 @@ def component_of(kind: str, part: type | Callable[..., Any]) -> Component:
 
         name, keys = getattr(part, "__name__", type(part).__name__), with_keys(fields_of(part))
         return Made.of(Component(kind, name, "", "", keys), lambda options: WrappedModule.of(part, name, options))
-    own = tuple(Field(f.name, str(f.type), f.default, f.default is MISSING) for f in fields(part))  # type: ignore[arg-type]
+    own = tuple(Field(f.name, _written(f.type), f.default, f.default is MISSING) for f in fields(part))  # type: ignore[arg-type]
     needs = getattr(part, "needs", ())
     return Made.of(Component(kind, part.__name__, "", "", own, needs), lambda options: part(**options))
+
+
+def _written(annotation: Any) -> str:
+    """An annotation as it stands in the source, also where the file does not leave annotations as text."""
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -451,6 +451,16 @@ def test_a_field_that_does_nothing_is_remarked_and_one_that_does_is_not() -> Non
         fedlt.check_strategy(PullsToItself)
     (remark,) = told
     assert "PullsToItself: lam=15.0 and lam=30.0 and lam=7.5 end the same" in str(remark.message)
+
+
+def test_annotations_that_are_no_texts_are_read_as_well() -> None:
+    """As those of a file or notebook without `from __future__ import annotations`."""
+    kinds = [("rate", float, 1.0), ("kind", Literal["one", "other"], "one"), ("few", Annotated[int, ">= 1"], 1)]
+    loose = make_dataclass("Loose", kinds, bases=(FedAvg,), frozen=True)
+    with pytest.warns(ContractRemark) as told:
+        fedlt.check_strategy(loose)
+    words = [str(remark.message).split(": ")[1].split(" end")[0] for remark in told]
+    assert words == ["rate=1.0 and rate=2.0 and rate=0.5", "kind=one and kind=other", "few=1 and few=2"]
 
 
 @pytest.mark.filterwarnings("error")

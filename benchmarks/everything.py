@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from benchmarks import tables
 
 LARGER = "bare,fedlt-processes,fedlt-ray,fedlt-best,fedlt-bf16,flower,pfl-2"  # where a run takes minutes
-EXACT = "bare-processes,fedlt-processes,fedlt-ray,fedlt-best,pfl-2"
+EXACT = "bare-processes,fedlt-processes,fedlt-ray,fedlt-best,fedlt-ray-best,pfl-2"
 FEWER = "fedlt-processes,fedlt-ray,fedlt-best,fedlt-bf16,pfl-2"
 
 COMMANDS = {

@@ -6,7 +6,8 @@
 Both train the same model on the same clients, with equally many steps of equally many samples, and test the generic
 model and the personal models of as many clients in equal rounds. They take turns; whole commands are timed. fluke runs
 with as many threads as PyTorch takes and with one (`fluke-1`), which is quicker where the batches are small; the sweep
-runs as it does by default, two methods side by side on two cores. `quicker` is against the quicker of fluke's two.
+runs as it does by default, two methods side by side on two cores. `steps` is the floor: as many plain steps of the
+model in a bare loop, one process a core, without anything around. `quicker` is against the quicker of fluke's two.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ FLUKE: dict[str, dict[str, str]] = {
     "fluke": {},
     "fluke-1": {"OMP_NUM_THREADS": "1"},
 }  # and what each adds to the environment
+FLOOR = "steps"
 APART = 0.1  # by which accuracies of plain FedAvg may differ, which still rises: other batches, other cohorts
 
 
@@ -48,16 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             timed = {each: _timed(in_fluke if each in FLUKE else in_fedlt, FLUKE.get(each, {})) for each in order}
             made = {each: json.loads(timed[each][2].splitlines()[-1]) for each in FLUKE}
             made["fedlt"] = _made(folder / "runs")
+            for each in FLUKE:
+                _expect_equal(made[each], made["fedlt"])
 
-        for each in FLUKE:
-            _expect_equal(made[each], made["fedlt"])
+            steps = int(sum(method["steps"] for method in made["fedlt"].values()))
+            timed[FLOOR] = _timed(["-m", "benchmarks.studies.steps", name, str(steps)], {})
 
         quickest = min(timed[each][0] for each in FLUKE)
-        for each in order:
+        for each in (*order, FLOOR):
             wall, used, _ = timed[each]
-            steps = sum(method["steps"] for method in made[each].values())
             row = {"study": each, "repeat": repeat, "wall_seconds": wall, "processor_seconds": used, "steps": steps}
-            rows.append(row | {"accuracy": made[each]["fedavg"]["accuracy"], "quicker": quickest / wall})
+            accuracy = made[each]["fedavg"]["accuracy"] if each in made else float("nan")
+            rows.append(row | {"accuracy": accuracy, "quicker": quickest / wall})
             print(*(f"{key} {value:.4g}" if key != "study" else value for key, value in rows[-1].items()), flush=True)
     report.write(rows, None, options.csv)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,9 @@ from typing import Any
 import pytest
 
 import fedlt
+from clients.worker import Worker
+from fedlt.config.scenario import load_scenario
+from fedlt.data.federation import federate
 from fedlt.process.memory import _of_glibc, give_back
 
 pytestmark = pytest.mark.slow
@@ -51,32 +53,37 @@ def test_what_dealing_took_is_returned_before_the_first_round(
 
 
 STEPS = """
-import json, resource, sys
-import torch
-from clients.worker import Worker
-from fedlt.data.federation import federate
-from fedlt.config.scenario import load_scenario
+import resource
+from fedlt.process.memory import keep_freed
 
-scenario = load_scenario(json.loads(sys.argv[1]))
-worker = Worker(scenario, federate(scenario))
+keep_freed()
 faults = []
 for _ in range(20):  # the first ones find their places
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.full((10 * 2**20,), 1.0)  # freed at once; left to itself, the library keeps blocks up to 32 MiB at most
+    bytearray(40 * 2**20)  # freed at once; left to itself, the library keeps blocks up to 32 MiB at most
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(faults[-1])
 """
 
 
 @pytest.mark.skipif(_of_glibc("mallopt") is None, reason="another C library")
-def test_a_worker_keeps_the_memory_of_a_step_for_the_next(tiny: dict[str, Any]) -> None:
+def test_what_is_freed_is_kept_for_the_next_step() -> None:
     def faults(**variables: str) -> int:
         """Pages that the system had to find for the last of several equal steps."""
-        command = [sys.executable, "-c", STEPS, json.dumps(tiny)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **variables})
+        done = subprocess.run(
+            [sys.executable, "-c", STEPS], capture_output=True, text=True, check=True, env={**os.environ, **variables}
+        )
         return int(done.stdout)
 
     step = 40 * 2**20 // os.sysconf("SC_PAGESIZE")
     assert faults() < step // 10
     given_back = {"MALLOC_TRIM_THRESHOLD_": "131072"}  # the user's choice counts
     assert faults(**given_back) > step // 2
+
+
+def test_a_worker_asks_for_that(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("clients.worker.keep_freed", lambda: asked.append("kept"))
+    scenario = load_scenario(tiny)
+    Worker(scenario, federate(scenario))
+    assert asked == ["kept"]

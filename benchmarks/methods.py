@@ -55,6 +55,8 @@ NEEDS = {
 EXPERTS = "three networks beyond the stem; the count has a sample's way through them as one"
 SMALL = "further small calls in each step, which beside a step of a millisecond are much"
 REASONS = {
+    "adr": "a client's samples are sifted and new ones made before its steps, of which half are left",
+    "augmented_conditioning": "each site trains a diffusion model and makes images by it, which the count leaves out",
     "balancefl": SMALL,
     "batchformer": "a transformer layer over the features, which the count leaves out",
     "bcl": "strong views, and a contrast of every pair of a batch, which the count leaves out",
@@ -68,12 +70,17 @@ REASONS = {
     "fedhoo": "the server tests every combination of the clients' models on its validation data",
     "fedic": "the server trains a model, a calibration and the mean on samples of its own, as published",
     "fedloge": SMALL,
+    "fedntd": "the received model sees every batch, which the count leaves out",
     "fedprox": SMALL,
     "fedpurel": "a second gradient of each batch, and temperatures found by halving, in small calls",
     "feduv": SMALL,
     "fedwolf": "the server tests each client's model on its validation data",
     "focal_sam": "a third backward pass in each step, which the count leaves out",
+    "foundation_bias": "several networks side by side; the count has a sample's way through them as one",
     "glmc": SMALL,
+    "m3i": "a slow copy of the encoder, a second view and covered pixels, which the count leaves out",
+    "moon": "the received model and the client's last one see every batch, which the count leaves out",
+    "pfedfda": "class means and covariances of the features, and a two-fold test of shares at each client",
     "proco": "strong views, and Bessel functions in float64, which the count leaves out",
     "rcal": "strong views, and a draw from each sample's Gaussian, a product of D x D",
     "ride": EXPERTS,

@@ -124,14 +124,19 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def floors(rows: list[dict[str, str]]) -> str:
-    """Every method beside its arithmetic, the dearest first, with the reason where it has one."""
+    """Every method beside its arithmetic, the dearest first, with the reason where it has one; below, what the scenario
+    does not suit.
+    """
+    measured = [row for row in rows if not row.get("cannot")]
+    others = ", ".join(row["name"] for row in rows if row.get("cannot"))
     head = ["method", *FLOORS, "reason"]
     rule = ["---", *["--:"] * len(FLOORS), "---"]
     body = [
         [row["name"], *(f"{float(row[field]):.2f}" for field in FLOORS), row["reason"]]
-        for row in sorted(rows, key=lambda row: -float(row["clients x work"]))
+        for row in sorted(measured, key=lambda row: -float(row["clients x work"]))
     ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *body)]
+    return "\n".join([*lines, *(["", f"Of other data or models, and not measured: {others}."] if others else [])])
 
 
 if __name__ == "__main__":

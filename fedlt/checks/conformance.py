@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import copy
 import math
-import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fedlt.checks.remarks import MOVES, STILL
+from fedlt.checks.snapshot import Snapshot, alike, drift_of, equal
 from fedlt.checks.suite import ConformanceError as ConformanceError
 from fedlt.checks.suite import Played, Suite, component_of, fingerprint
 from fedlt.config.component import Choice, Component, Made
@@ -30,7 +29,7 @@ from fedlt.config.schema import component_kind
 from fedlt.learner import Logits
 from fedlt.strategy import Client, Server, Strategy, Update, combine
 from fedlt.training.sameness import training_hash
-from fedlt.training.server_tensors import held_tensors, hold_tensors
+from fedlt.training.server_tensors import held_tensors
 from fedlt.wrapping import layers
 
 CHECKS = {
@@ -52,8 +51,6 @@ CHECKS = {
     "shared": "no round depends on tests before it, and rounds that `fedlt sweep` takes for a parent's equal them",
     "resumed": "what a checkpoint holds suffices: new instances, models and workers go on from it to equal bits",
 }
-
-TINY = 1e-12  # a length to divide by
 
 
 def check_strategy(strategy: str | type[Strategy], **options: Any) -> None:
@@ -78,7 +75,7 @@ class StrategySuite(Suite):
 
     def __init__(self, part: str | type[Strategy] | Component, options: dict[str, Any]) -> None:
         super().__init__(part, options)
-        self.drift = math.nan  # of the first step; see `_drift_of`
+        self.drift = math.nan  # of the first step; see `drift_of`
         for field in self.component.fields:
             inner = self.options.get(field.name)
             if component_kind(field.annotation) == self.kind and not isinstance(inner, Choice):
@@ -190,7 +187,7 @@ class StrategySuite(Suite):
         before = copy.deepcopy(borrowed)
         known = _prints(strategy)
         conclude(client)
-        self.expect(_equal(before, borrowed), "closing", "conclude() changed the model, a state or what was received")
+        self.expect(equal(before, borrowed), "closing", "conclude() changed the model, a state or what was received")
         self.expect_same(known, _prints(strategy), "conclude()")
         sent = _named(extras=client.extras, values=client.values)
         self.expect_tensors(sent, "client.")
@@ -218,22 +215,22 @@ class StrategySuite(Suite):
         frozen, known = server.flat.frozen.clone(), _prints(strategy)
         data = copy.deepcopy(_own_data(server))
         if hook == "aggregate()" and math.isnan(self.drift):
-            self.drift = _drift_of(server, updates, aggregate)
+            self.drift = drift_of(server, updates, aggregate)
         if foldable:
-            before = _Snapshot.of(server)
+            before = Snapshot.of(server)
             aggregate(server, copy.deepcopy(updates))
-            plain = _Snapshot.of(server)
+            plain = Snapshot.of(server)
             before.restore(server)
             aggregate(server, [combine(updates[start : start + 2]) for start in range(0, len(updates), 2)])
-            folded = _Snapshot.of(server)
+            folded = Snapshot.of(server)
         else:
             aggregate(server, updates)
 
         self.expect(torch.equal(frozen, server.flat.frozen), "frozen", f"{hook} changed frozen parameters")
-        self.expect(_equal(data, _own_data(server)), "borrowed", f"{hook} changed the server's data in place")
+        self.expect(equal(data, _own_data(server)), "borrowed", f"{hook} changed the server's data in place")
         self.expect_same(known, _prints(strategy), hook)
         sound = self.expect_tensors(held_tensors(server), "server ")
-        same = not (foldable and sound) or _alike(plain, folded)
+        same = not (foldable and sound) or alike(plain, folded)
         self.expect(same, "foldable", "sums over two clients each give another result")
 
     def _expect_secrets(self, strategy: Strategy, client: Client, sent: dict[str, Tensor]) -> None:
@@ -251,28 +248,6 @@ class StrategySuite(Suite):
                 self.expect(not _contains(tensor, secret), "private", f"client.{name} holds {what}")
             told = "class_counts" in strategy.needs or not _contains(tensor, client.class_counts)
             self.expect(told, "needs", f"client.{name} holds the class counts, which `needs` does not name")
-
-
-def _drift_of(server: Server, updates: list[Update], aggregate: Callable[[Server, Any], None]) -> float:
-    """How far a step moves the model where every client sends back what it was given, over the model's length.
-
-    Args:
-        server: as it is before the step, and again afterwards.
-        updates: of clients that have trained; of these, what they send beside the model stays.
-        aggregate: the step.
-    """
-    before, start = _Snapshot.of(server), server.weights.clone()
-    aggregate(server, [replace(update, total=update.weight * start) for update in copy.deepcopy(updates)])
-    drift = float((server.weights - start).norm()) / max(float(start.norm()), TINY)  # nothing may be shared
-    before.restore(server)
-    return math.inf if math.isnan(drift) else drift
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two nested dictionaries hold equal tensors."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
-    return torch.equal(one, other)
 
 
 def _own_data(server: Server) -> dict[str, Any]:
@@ -304,37 +279,6 @@ def _chosen(inner: Any) -> Choice:
 
 def _made(parent: type[Strategy], options: dict[str, Any]) -> Strategy:
     return parent(**options)
-
-
-@dataclass
-class _Snapshot:
-    """A server at one moment, and what is random then. The tensors of its boxes share memory where the server's do."""
-
-    storage: Tensor
-    held: dict[str, Tensor]
-    rng: tuple[np.random.Generator, Tensor, dict[str, Any], tuple[Any, ...]]
-
-    @classmethod
-    def of(cls, server: Server) -> _Snapshot:
-        rng = copy.deepcopy(server.rng), torch.get_rng_state(), np.random.get_state(legacy=False), random.getstate()
-        return cls(server.flat.storage.clone(), copy.deepcopy(held_tensors(server)), rng)
-
-    def restore(self, server: Server) -> None:
-        """Put the server back, with all generators."""
-        server.flat.load(self.storage)
-        hold_tensors(server, self.held)
-        server.rng = self.rng[0]
-        torch.set_rng_state(self.rng[1])
-        np.random.set_state(self.rng[2])
-        random.setstate(self.rng[3])
-
-
-def _alike(one: _Snapshot, other: _Snapshot) -> bool:
-    """Equal up to rounding."""
-    if one.held.keys() != other.held.keys():
-        return False
-    pairs = [(one.storage, other.storage), *((value, other.held[name]) for name, value in one.held.items())]
-    return all(a.shape == b.shape and torch.allclose(a.double(), b.double(), 1e-3, 1e-4) for a, b in pairs)
 
 
 def _contains(tensor: Tensor, secret: Tensor) -> bool:

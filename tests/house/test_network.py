@@ -58,7 +58,7 @@ def sockets(pids: set[int]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.skipif(not (PROC / "net" / "tcp").is_file(), reason="reads Linux's table of sockets")
-@pytest.mark.parametrize("backend", ["processes", "ray"])  # whose parent does what a run in one process does
+@pytest.mark.parametrize("backend", ["inline", "processes", "ray"])
 def test_a_run_opens_no_socket_beyond_loopback(tiny: dict[str, Any], tmp_path: Path, backend: str) -> None:
     scenario = tmp_path / "s.yaml"
     scenario.write_text(load_scenario(tiny, ["federation.rounds=10"]).to_yaml(), encoding="utf-8")
